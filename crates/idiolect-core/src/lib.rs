@@ -1,0 +1,8 @@
+//! What idiolect knows without a tensor, a socket or a clock: the records and their files, the
+//! tasks and their verification, flaws, alignment, arms and statistics.
+//!
+//! Everything here is a total function on parsed values; only [`store`] touches files.
+
+pub mod model;
+pub mod record;
+pub mod rng;

@@ -1,0 +1,346 @@
+//! The model seam: what a language model can be asked, and the plain values that cross.
+//!
+//! A local engine, a remote endpoint and the scripted fake stand behind the same three traits.
+//! Slices in, results out through a sink, one entry may fail alone; batching and concurrency are
+//! the implementer's business. A sink gets each index exactly once, in any order, and may stop the
+//! work by returning [`ControlFlow::Break`].
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::record::{Finish, content_hash};
+pub use crate::rng::Rng;
+
+/// How a prompt is rendered before it is tokenized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Template {
+    /// The text as it is, with the tokenizer's own special tokens.
+    Raw,
+    /// The model's chat template.
+    Chat,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+/// What a completion follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// A prompt: raw text, or the user turn of a chat template.
+    Prompt(String),
+    /// A conversation up to the assistant's turn.
+    Messages(Vec<Message>),
+}
+
+/// Facts about a model that every result carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Hash of weights and settings.
+    pub hash: String,
+    /// Hash of the tokenizer (and template, where one renders); empty for a fake.
+    pub tokenizer_hash: String,
+    /// How prompts are rendered.
+    pub template: Template,
+    /// A name for people; never a path.
+    pub name: String,
+}
+
+/// How the next token is chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all.
+    pub top_p: f32,
+    /// Keep this many tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep tokens at least this share as probable as the most probable; 0 keeps all.
+    pub min_p: f32,
+    /// Stop after this many tokens with finish `length`.
+    pub max_tokens: usize,
+    /// Texts that end the completion and are cut from it.
+    pub stop: Vec<String>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, max_tokens: 512, stop: Vec::new() }
+    }
+}
+
+/// One completion to write. The same request gives the same text, whatever it is batched with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenerateRequest {
+    /// What to continue.
+    pub context: Context,
+    /// Seeds this request's own generator.
+    pub seed: u64,
+}
+
+/// One completion written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// The text, without prompt, end token and stop string.
+    pub text: String,
+    /// `stop` or `length`.
+    pub finish: Finish,
+    /// Log-probabilities under the untempered model of the tokens written, the end token not
+    /// included; nats. Empty where the model does not tell.
+    pub logprobs: Vec<f32>,
+    /// Tokens written, the end token not counted.
+    pub n_tokens: usize,
+}
+
+/// An example to score or to train on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// What the completion follows.
+    pub context: Context,
+    /// The text that is scored or learnt.
+    pub completion: String,
+    /// Weight of its tokens in the training loss; scoring ignores it.
+    pub weight: f32,
+}
+
+/// What the student finds of one token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenScore {
+    /// Token id.
+    pub token_id: u32,
+    /// Log-probability, nats.
+    pub logprob: f32,
+    /// 1 + the number of tokens with a strictly larger logit.
+    pub rank: u32,
+    /// Entropy of the distribution it was drawn from, nats.
+    pub entropy: f32,
+    /// Σ p (ln p)² − entropy², nats².
+    pub varentropy: f32,
+    /// Σ p².
+    pub sum_p2: f32,
+    /// Offset of its first byte from the first byte of the completion; the end token has the
+    /// completion's length.
+    pub byte_start: u32,
+    /// Whether it is the end token.
+    pub is_end: bool,
+}
+
+/// The scores of one example: its completion's tokens, then the end token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// In text order.
+    pub tokens: Vec<TokenScore>,
+    /// Whether a token straddled the border of prompt and completion (it counts as prompt).
+    pub straddled: bool,
+}
+
+/// Why one row got no result; the others are unaffected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct RowError {
+    /// In words, with what to do.
+    pub reason: String,
+}
+
+/// Why a model cannot go on at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A model file or setting that cannot be used: file, field or tensor, and what was expected.
+    #[error("{0}")]
+    Invalid(String),
+    /// The model cannot do what was asked, known before work begins.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Training met a value that is not finite.
+    #[error("the loss is not finite at step {step}; rows of the batch: {rows}. Lower the learning rate or look at those rows")]
+    NonFinite {
+        /// The optimiser step, from 1.
+        step: usize,
+        /// Indices of the examples in the batch.
+        rows: String,
+    },
+}
+
+/// Receives the result of one entry; breaking stops the work.
+pub type Sink<'a, T> = &'a mut dyn FnMut(usize, Result<T, RowError>) -> ControlFlow<()>;
+
+/// Writes completions.
+pub trait Generate: Send {
+    /// Facts that the results carry.
+    fn info(&self) -> &ModelInfo;
+    /// Writes one completion a request. Requests with equal contexts that stand together may
+    /// share the prompt's computation.
+    fn generate(
+        &mut self,
+        requests: &[GenerateRequest],
+        sampling: &Sampling,
+        sink: Sink<'_, Completion>,
+    ) -> Result<(), ModelError>;
+}
+
+/// Scores the tokens of given completions.
+pub trait Score: Send {
+    /// Facts that the results carry.
+    fn info(&self) -> &ModelInfo;
+    /// Scores each example's completion and end token. Examples with equal contexts that stand
+    /// together may share the prompt's computation.
+    fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError>;
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Straight to `final_lr_share`.
+    Linear,
+    /// Half a cosine to `final_lr_share`.
+    Cosine,
+    /// Not at all.
+    Constant,
+}
+
+/// How many rows make an optimiser step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepSize {
+    /// This many rows.
+    Rows(usize),
+    /// As many whole rows as fit this many tokens (at least one).
+    Tokens(usize),
+}
+
+/// How to train. The loss is the weighted sum over target tokens, divided once by the sum of
+/// their weights in the whole step; the end token is always a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSettings {
+    /// Passes over the examples.
+    pub epochs: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Fall after the warm-up.
+    pub schedule: Schedule,
+    /// Share of the peak that the schedule ends at.
+    pub final_lr_share: f64,
+    /// Warm-up steps, from lr/warmup up to lr.
+    pub warmup_steps: usize,
+    /// Decoupled, not on norms and biases.
+    pub weight_decay: f64,
+    /// AdamW's first- and second-moment decay.
+    pub betas: (f64, f64),
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// Largest norm of the whole gradient; 0 does not clip.
+    pub clip: f64,
+    /// Rows of a step.
+    pub step_size: StepSize,
+    /// Shuffles the rows of each epoch.
+    pub seed: u64,
+    /// A resumable state every so many steps; 0 writes none.
+    pub checkpoint_every: usize,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            lr: 1e-5,
+            schedule: Schedule::Linear,
+            final_lr_share: 0.0,
+            warmup_steps: 0,
+            weight_decay: 0.0,
+            betas: (0.9, 0.999),
+            epsilon: 1e-8,
+            clip: 1.0,
+            step_size: StepSize::Rows(32),
+            seed: 0,
+            checkpoint_every: 0,
+        }
+    }
+}
+
+/// What training tells while it runs. Steps count from 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum TrainEvent {
+    /// The first event: how many steps there are, and how many an earlier process had finished
+    /// (a resumed training repeats none of those). Rows that cannot be trained on are named here.
+    Started {
+        /// Optimiser steps in all.
+        steps: usize,
+        /// Finished before; 0 from the start.
+        done: usize,
+        /// Rows that hold no target (index and reason).
+        refused: Vec<(usize, String)>,
+    },
+    /// One optimiser step is done.
+    Step {
+        /// From 1.
+        step: usize,
+        /// Weighted mean surprisal of the step's target tokens, nats.
+        loss: f64,
+        /// The rate used.
+        lr: f64,
+        /// Norm of the gradient before clipping.
+        gradient_norm: f64,
+        /// Target tokens of the step.
+        target_tokens: usize,
+        /// Tokens computed in the step.
+        tokens: usize,
+    },
+    /// The dev examples were scored.
+    Dev {
+        /// After this step.
+        step: usize,
+        /// Mean surprisal of their target tokens, nats.
+        loss: f64,
+    },
+    /// A resumable state lies on disk.
+    Checkpoint {
+        /// After this step.
+        step: usize,
+    },
+}
+
+/// What a finished or stopped training was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSummary {
+    /// Optimiser steps done in all.
+    pub steps: usize,
+    /// Whether the sink stopped it (a resumable state was written first).
+    pub stopped: bool,
+    /// Hash of the finished model; empty when stopped.
+    pub model_hash: String,
+}
+
+/// Trains a model on examples and writes it as a model directory.
+pub trait Train: Send {
+    /// Facts about the model that training starts from.
+    fn info(&self) -> &ModelInfo;
+    /// Trains and leaves the finished model in `out`; resumable states lie in
+    /// `out/checkpoint-<step>/`, and the newest whole one is continued from, to the same bits as
+    /// an uninterrupted training.
+    fn train(
+        &mut self,
+        examples: &[Example],
+        dev: &[Example],
+        settings: &TrainSettings,
+        out: &Path,
+        sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+    ) -> Result<TrainSummary, ModelError>;
+}

@@ -1,0 +1,332 @@
+//! The rows that flow between the stages; `docs/formats.md` and the command line's contract fix
+//! their shape. Records are immutable: verdicts and scores are annotations keyed by trace id.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+/// The four tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskName {
+    /// Grade-school word problems with an integer or decimal answer.
+    Gsm8k,
+    /// Competition mathematics with LaTeX answers.
+    Math,
+    /// Reach a target with each number exactly once.
+    Countdown,
+    /// Short Python functions checked by assertions.
+    Mbpp,
+}
+
+/// Which part of a data set a problem belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// May enter arms.
+    Train,
+    /// Chooses among checkpoints and settings; in no arm.
+    Dev,
+    /// Read once, at the end.
+    Test,
+    /// Used to make a teacher; in no arm and no evaluation.
+    Teacher,
+}
+
+/// A question with a checkable gold answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Unique within a data set, for example `gsm8k/train/17`.
+    pub id: String,
+    /// The task that prompts and verifies it.
+    pub task: TaskName,
+    /// The question in words.
+    pub question: String,
+    /// The task's gold object, for example `{"answer":"18"}` or `{"numbers":[3,7,2],"target":19}`.
+    pub gold: Value,
+    /// The data set's own solution, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<String>,
+    /// Which part it belongs to.
+    pub split: Split,
+    /// Fields that this program does not know, kept as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// How a trace ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// The writer ended it: an end token, a stop string, or a human.
+    Stop,
+    /// Cut off by a token limit.
+    Length,
+    /// The source does not say.
+    Unknown,
+}
+
+/// Who or what wrote a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OriginKind {
+    /// The data set's own solution.
+    Human,
+    /// Sampled from a model.
+    Sampled,
+    /// A model's rewriting of another trace.
+    Paraphrased,
+    /// Another trace with flaws injected.
+    Flawed,
+    /// A content control: the dialect without the problem's content.
+    Control,
+    /// Read from a file of unknown making.
+    Imported,
+}
+
+/// Where a trace comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Who or what wrote it.
+    pub kind: OriginKind,
+    /// The model that wrote it, by name or hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The sampling settings it was written with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Value>,
+    /// The trace it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// What was done to the parent, one object an operation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<Value>,
+}
+
+impl Origin {
+    /// An origin of which only the kind is known.
+    pub fn of(kind: OriginKind) -> Self {
+        Self { kind, model: None, sampling: None, parent: None, ops: Vec::new() }
+    }
+}
+
+/// One chain of thought for a problem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// [`trace_id`] of `problem_id` and `text`.
+    pub id: String,
+    /// The problem it answers.
+    pub problem_id: String,
+    /// The completion, without prompt and without end token.
+    pub text: String,
+    /// How it ended.
+    pub finish: Finish,
+    /// Who or what wrote it.
+    pub origin: Origin,
+    /// Fields that this program does not know, kept as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Trace {
+    /// A trace with its id computed.
+    pub fn new(problem_id: &str, text: &str, finish: Finish, origin: Origin) -> Self {
+        Self {
+            id: trace_id(problem_id, text),
+            problem_id: problem_id.to_owned(),
+            text: text.to_owned(),
+            finish,
+            origin,
+            extra: Map::new(),
+        }
+    }
+}
+
+/// The identity of a trace: the first 16 bytes of SHA-256(problem id, NUL, text) in hexadecimal.
+/// Equal texts for one problem share it, whatever wrote them.
+pub fn trace_id(problem_id: &str, text: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(problem_id.as_bytes());
+    hash.update([0]);
+    hash.update(text.as_bytes());
+    hex(&hash.finalize()[..16])
+}
+
+/// SHA-256 of some bytes, first 16 of them in hexadecimal: the hash of every file, prompt and
+/// setting in this program's outputs.
+pub fn content_hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes)[..16])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What verification found. Only `Wrong` may enter arm W.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The answer equals the gold answer.
+    Correct,
+    /// There is a readable answer and it is not the gold answer.
+    Wrong,
+    /// Nothing readable was answered.
+    NoAnswer,
+    /// It could not be judged, through no fault of the answer.
+    Ungraded,
+}
+
+/// What a checker found for one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepCheck {
+    /// Recomputed and right.
+    Valid,
+    /// Recomputed and false.
+    Invalid,
+    /// Nothing in it that a checker can recompute.
+    Unchecked,
+}
+
+/// One step of a trace. `start` and `end` are byte offsets into the trace's UTF-8 text, end exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+    /// What was found.
+    pub check: StepCheck,
+}
+
+/// The verdict on one trace: a row of `verdicts.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictRow {
+    /// The trace judged.
+    pub trace_id: String,
+    /// Its problem.
+    pub problem_id: String,
+    /// What was found.
+    pub verdict: Verdict,
+    /// The answer as extracted, in the task's canonical form.
+    pub extracted: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+    /// Task and version that judged, for example `gsm8k@1`.
+    pub verifier: String,
+    /// The steps and what was found for each.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+}
+
+/// Sums and counts of token scores over one trace: a row of `alignment.jsonl`. Everything from
+/// `n_tokens` to `brier_sum` is over completion tokens without the end token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alignment {
+    /// The trace scored, or the line number of a row without one.
+    pub trace_id: String,
+    /// Its problem, where known.
+    pub problem_id: Option<String>,
+    /// Hash of the student that scored.
+    pub model: String,
+    /// `raw` or `chat`.
+    pub template: crate::model::Template,
+    /// Completion tokens without the end token.
+    pub n_tokens: u64,
+    /// UTF-8 bytes of the completion.
+    pub n_bytes: u64,
+    /// Σ surprisal.
+    pub nll_nats: f64,
+    /// Σ entropy of the student's distribution.
+    pub entropy_nats: f64,
+    /// Σ varentropy.
+    pub varentropy_nats2: f64,
+    /// Σ |surprisal − entropy|.
+    pub abs_excess_nats: f64,
+    /// Σ rank (1 = first choice; ties optimistic).
+    pub rank_sum: f64,
+    /// Σ min(rank, 100).
+    pub rank_clip100_sum: f64,
+    /// Σ ln rank.
+    pub log_rank_sum: f64,
+    /// Tokens of rank 1.
+    pub top1: u64,
+    /// Tokens of rank ≤ 5.
+    pub top5: u64,
+    /// Tokens of rank ≤ 10.
+    pub top10: u64,
+    /// Tokens of rank ≤ 50.
+    pub top50: u64,
+    /// Σ (1 − 2p(y) + Σp²).
+    pub brier_sum: f64,
+    /// Surprisal of the end token alone.
+    pub end_nll_nats: f64,
+}
+
+/// One training example: a row of `ARMS_DIR/NAME.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmRow {
+    /// The trace it was made from.
+    pub trace_id: String,
+    /// Its problem.
+    pub problem_id: String,
+    /// The task's rendered prompt.
+    pub prompt: String,
+    /// The trace's text.
+    pub completion: String,
+    /// Weight of its tokens in the loss.
+    pub weight: f64,
+}
+
+/// How an evaluation's text was decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoding {
+    /// The most probable token each time.
+    Greedy,
+    /// Drawn at a temperature.
+    Sampled,
+}
+
+/// One answer of one model to one problem: a row of `eval.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalRow {
+    /// The problem.
+    pub problem_id: String,
+    /// Which of the k samples, from 0.
+    pub sample: usize,
+    /// How it was decoded.
+    pub decoding: Decoding,
+    /// What was written.
+    pub text: String,
+    /// How it ended.
+    pub finish: Finish,
+    /// What verification found.
+    pub verdict: Verdict,
+    /// The answer as extracted.
+    pub extracted: Option<String>,
+    /// Tokens written, the end token not counted.
+    pub n_tokens: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_ids_depend_on_problem_and_text_only() {
+        let a = Trace::new("p/1", "x", Finish::Stop, Origin::of(OriginKind::Human));
+        let b = Trace::new("p/1", "x", Finish::Length, Origin::of(OriginKind::Sampled));
+        let c = Trace::new("p/", "1x", Finish::Stop, Origin::of(OriginKind::Human));
+        assert_eq!(a.id, b.id);
+        assert_ne!(a.id, c.id);
+        assert_eq!(a.id.len(), 32);
+    }
+
+    #[test]
+    fn unknown_fields_pass_through() {
+        let line = r#"{"id":"p","task":"gsm8k","question":"q","gold":{"answer":"1"},"split":"train","level":"3"}"#;
+        let problem: Problem = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&problem).unwrap(), line);
+    }
+}

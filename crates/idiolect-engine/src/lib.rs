@@ -1,0 +1,4 @@
+//! The transformer: load, score, train and sample, on the CPU.
+//!
+//! Knows nothing of tasks, arms, runs or networks; of `idiolect-core` it imports
+//! [`idiolect_core::model`] and nothing else (a test checks it).

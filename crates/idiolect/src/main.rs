@@ -1,0 +1,2 @@
+//! The program: arguments, recipes, runs.
+fn main() {}
