@@ -73,7 +73,14 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, max_tokens: 512, stop: Vec::new() }
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            max_tokens: 512,
+            stop: Vec::new(),
+        }
     }
 }
 
@@ -168,7 +175,9 @@ pub enum ModelError {
     #[error("{0}")]
     Unsupported(String),
     /// Training met a value that is not finite.
-    #[error("the loss is not finite at step {step}; rows of the batch: {rows}. Lower the learning rate or look at those rows")]
+    #[error(
+        "the loss is not finite at step {step}; rows of the batch: {rows}. Lower the learning rate or look at those rows"
+    )]
     NonFinite {
         /// The optimiser step, from 1.
         step: usize,

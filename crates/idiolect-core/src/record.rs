@@ -106,7 +106,13 @@ pub struct Origin {
 impl Origin {
     /// An origin of which only the kind is known.
     pub fn of(kind: OriginKind) -> Self {
-        Self { kind, model: None, sampling: None, parent: None, ops: Vec::new() }
+        Self {
+            kind,
+            model: None,
+            sampling: None,
+            parent: None,
+            ops: Vec::new(),
+        }
     }
 }
 

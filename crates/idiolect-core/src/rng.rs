@@ -39,7 +39,11 @@ impl Rng {
     /// The generator that [`state`](Self::state) was taken from. An all-zero state, which would
     /// give zeros for ever, is replaced by that of the empty key.
     pub fn from_state(state: [u64; 4]) -> Self {
-        if state == [0; 4] { Self::keyed(0, &[]) } else { Self { state } }
+        if state == [0; 4] {
+            Self::keyed(0, &[])
+        } else {
+            Self { state }
+        }
     }
 
     /// 64 uniform bits.
@@ -90,7 +94,11 @@ impl Rng {
 
     /// One of `items`, or `None` of none.
     pub fn choose<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
-        if items.is_empty() { None } else { Some(&items[self.below(items.len())]) }
+        if items.is_empty() {
+            None
+        } else {
+            Some(&items[self.below(items.len())])
+        }
     }
 
     /// A uniform permutation in place (Fisher-Yates).
@@ -129,7 +137,10 @@ mod tests {
             counts[rng.below(7)] += 1;
         }
         // Binomial sd is about 93; five of them.
-        assert!(counts.iter().all(|c| c.abs_diff(10_000) < 465), "{counts:?}");
+        assert!(
+            counts.iter().all(|c| c.abs_diff(10_000) < 465),
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -138,6 +149,9 @@ mod tests {
         let draws: Vec<f64> = (0..100_000).map(|_| rng.normal()).collect();
         let mean = draws.iter().sum::<f64>() / 1e5;
         let variance = draws.iter().map(|x| x * x).sum::<f64>() / 1e5;
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03,
+            "{mean} {variance}"
+        );
     }
 }
