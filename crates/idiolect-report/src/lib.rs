@@ -1,1 +1,3 @@
 //! Tables, plots and one self-contained HTML page out of a finished run's numbers.
+
+pub mod view;

@@ -1,0 +1,203 @@
+//! What the page shows: one plain value that holds every number and text of it.
+//!
+//! The caller (a finished run, or `idiolect report` over its directory) fills a [`RunView`]; nothing
+//! here computes a statistic. A missing piece is an empty list or `None`, and its section then says
+//! in one line that it is missing. No wall time, date, host or path belongs in here: equal runs must
+//! give equal bytes.
+
+use std::collections::BTreeMap;
+
+use idiolect_core::model::TokenScore;
+use idiolect_core::record::Step;
+use serde::{Deserialize, Serialize};
+
+/// Everything that the report of one run shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// The recipe's title, in a few words; heads the page.
+    pub title: String,
+    /// One or two sentences on what was done: student, task, data.
+    pub setting: String,
+    /// What each arm holds, in the recipe's order; may include `base`. Every arm of the page is
+    /// shown in this order, and arms not named here follow by name.
+    pub arms: Vec<ArmFacts>,
+    /// How much of the data each kind of trace covers, for example problems with a wrong trace.
+    pub coverage: Vec<Share>,
+    /// Sentences on the coverage that a reader must know, for example where W exists only.
+    pub coverage_notes: Vec<String>,
+    /// Training loss of each arm, seed and world; thinned for drawing by [`thin`].
+    pub curves: Vec<Curve>,
+    /// Surprisal of held-out gold solutions under each trained student; the measure that is left
+    /// where no student answers anything. Empty where it was not taken.
+    pub gold: Vec<GoldNll>,
+    /// Accuracy on the dev problems, by arm and seed.
+    pub dev: Vec<DevScore>,
+    /// A few traces to read, with the student's surprisal at each token.
+    pub examples: Vec<Example>,
+    /// What this run cannot show, one sentence or two each, beyond what the report says by itself
+    /// from the numbers (one seed, one world, few problems).
+    pub limits: Vec<String>,
+    /// How it was made: groups of named facts (seeds, hashes, versions, settings).
+    pub provenance: Vec<FactGroup>,
+    /// The commands that make this run again, one a line.
+    pub commands: Vec<String>,
+}
+
+/// What one arm holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ArmFacts {
+    /// Its name, for example `W`.
+    pub name: String,
+    /// In words, for example `teacher samples with a wrong answer`.
+    pub about: String,
+    /// Training rows; `None` for the untrained student.
+    pub rows: Option<usize>,
+    /// Distinct problems.
+    pub problems: Option<usize>,
+    /// Completion tokens, end tokens not counted.
+    pub tokens: Option<u64>,
+    /// Verdicts of its traces: how many are `correct`, `wrong`, `no_answer`, `ungraded`.
+    pub verdicts: BTreeMap<String, usize>,
+    /// Steps of its traces by what the checker found.
+    pub steps: Option<StepCounts>,
+    /// Share of steps that were flawed on purpose, for F arms: .25, .5, ...; 0 for the unflawed arm
+    /// that starts the dose curve, `None` for every other arm.
+    pub dose: Option<f64>,
+}
+
+/// Steps by what a checker found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepCounts {
+    /// Recomputed and right.
+    pub valid: usize,
+    /// Recomputed and false.
+    pub invalid: usize,
+    /// Nothing in them to recompute.
+    pub unchecked: usize,
+}
+
+/// A named share: `n` of `of`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// What is counted, for example `problems with at least one wrong trace`.
+    pub label: String,
+    /// How many.
+    pub n: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+/// The training loss of one fine-tuning.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// World it belongs to; empty where there is one.
+    pub world: String,
+    /// The arm trained on.
+    pub arm: String,
+    /// Fine-tuning seed.
+    pub seed: u64,
+    /// Optimiser step (from 1) and loss, nats per target token.
+    pub points: Vec<(usize, f64)>,
+}
+
+/// Surprisal of held-out gold solutions under one trained student.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GoldNll {
+    /// World it belongs to; empty where there is one.
+    pub world: String,
+    /// The arm trained on; `base` is the untrained student.
+    pub arm: String,
+    /// Fine-tuning seed.
+    pub seed: u64,
+    /// Σ surprisal over the solutions' tokens, nats.
+    pub nll_nats: f64,
+    /// Tokens, end tokens not counted.
+    pub n_tokens: u64,
+    /// Solutions.
+    pub solutions: usize,
+    /// 95 % interval of nats per token over problems, where it was computed.
+    pub interval: Option<(f64, f64)>,
+}
+
+/// Greedy accuracy on the dev problems of one fine-tuning.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DevScore {
+    /// World it belongs to; empty where there is one.
+    pub world: String,
+    /// The arm trained on.
+    pub arm: String,
+    /// Fine-tuning seed.
+    pub seed: u64,
+    /// Dev problems answered correctly.
+    pub correct: usize,
+    /// Dev problems.
+    pub problems: usize,
+}
+
+/// One trace to read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// The arm or kind it stands for.
+    pub arm: String,
+    /// Its problem's id.
+    pub problem_id: String,
+    /// The prompt it follows.
+    pub prompt: String,
+    /// Its verdict (`correct`, `wrong`, ...).
+    pub verdict: String,
+    /// Why, in words; may be empty.
+    pub reason: String,
+    /// The trace's text.
+    pub text: String,
+    /// The student's tokens over `text` in text order, end token last.
+    pub tokens: Vec<ExampleToken>,
+    /// Byte spans of `text` with what the step checker found.
+    pub steps: Vec<Step>,
+}
+
+/// One token of an example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExampleToken {
+    /// Byte offset into the text where the token's piece starts; it ends where the next one starts.
+    /// The end token has the text's length.
+    pub byte_start: usize,
+    /// −ln p under the student, nats.
+    pub surprisal_nats: f64,
+    /// 1 = the student's first choice.
+    pub rank: u32,
+}
+
+impl From<&TokenScore> for ExampleToken {
+    fn from(score: &TokenScore) -> Self {
+        Self {
+            byte_start: score.byte_start as usize,
+            surprisal_nats: -f64::from(score.logprob),
+            rank: score.rank,
+        }
+    }
+}
+
+/// A titled list of facts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FactGroup {
+    /// For example `Seeds` or `Hashes`.
+    pub title: String,
+    /// Name and value, in the order to show.
+    pub facts: Vec<(String, String)>,
+}
+
+/// At most `limit` points of a curve that keep its shape: steps are cut into `limit` equal runs and
+/// each gives its last step with the mean loss of the run. Points that are not finite are dropped.
+pub fn thin(points: &[(usize, f64)], limit: usize) -> Vec<(usize, f64)> {
+    let finite: Vec<(usize, f64)> = points.iter().copied().filter(|(_, loss)| loss.is_finite()).collect();
+    if finite.len() <= limit || limit == 0 {
+        return finite;
+    }
+    (0..limit)
+        .filter_map(|k| {
+            let run = &finite[k * finite.len() / limit..(k + 1) * finite.len() / limit];
+            let (step, _) = run.last()?;
+            Some((*step, run.iter().map(|(_, loss)| loss).sum::<f64>() / run.len() as f64))
+        })
+        .collect()
+}
