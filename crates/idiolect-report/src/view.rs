@@ -189,7 +189,11 @@ pub struct FactGroup {
 /// At most `limit` points of a curve that keep its shape: steps are cut into `limit` equal runs and
 /// each gives its last step with the mean loss of the run. Points that are not finite are dropped.
 pub fn thin(points: &[(usize, f64)], limit: usize) -> Vec<(usize, f64)> {
-    let finite: Vec<(usize, f64)> = points.iter().copied().filter(|(_, loss)| loss.is_finite()).collect();
+    let finite: Vec<(usize, f64)> = points
+        .iter()
+        .copied()
+        .filter(|(_, loss)| loss.is_finite())
+        .collect();
     if finite.len() <= limit || limit == 0 {
         return finite;
     }
@@ -197,7 +201,10 @@ pub fn thin(points: &[(usize, f64)], limit: usize) -> Vec<(usize, f64)> {
         .filter_map(|k| {
             let run = &finite[k * finite.len() / limit..(k + 1) * finite.len() / limit];
             let (step, _) = run.last()?;
-            Some((*step, run.iter().map(|(_, loss)| loss).sum::<f64>() / run.len() as f64))
+            Some((
+                *step,
+                run.iter().map(|(_, loss)| loss).sum::<f64>() / run.len() as f64,
+            ))
         })
         .collect()
 }
