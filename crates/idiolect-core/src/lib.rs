@@ -3,6 +3,9 @@
 //!
 //! Everything here is a total function on parsed values; only [`store`] touches files.
 
+pub mod comparison;
+pub mod metric;
 pub mod model;
 pub mod record;
 pub mod rng;
+pub mod statistics;
