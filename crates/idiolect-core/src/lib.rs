@@ -9,3 +9,4 @@ pub mod model;
 pub mod record;
 pub mod rng;
 pub mod statistics;
+pub mod task;

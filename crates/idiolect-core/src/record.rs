@@ -19,6 +19,38 @@ pub enum TaskName {
     Mbpp,
 }
 
+impl TaskName {
+    /// All four, in the order of their enum.
+    pub const ALL: [Self; 4] = [Self::Gsm8k, Self::Math, Self::Countdown, Self::Mbpp];
+
+    /// The name as rows and the command line spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gsm8k => "gsm8k",
+            Self::Math => "math",
+            Self::Countdown => "countdown",
+            Self::Mbpp => "mbpp",
+        }
+    }
+}
+
+impl std::fmt::Display for TaskName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::str::FromStr for TaskName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|task| task.as_str() == text)
+            .ok_or_else(|| format!("no task `{text}`; there are gsm8k, math, countdown and mbpp"))
+    }
+}
+
 /// Which part of a data set a problem belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

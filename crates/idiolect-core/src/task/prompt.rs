@@ -1,0 +1,96 @@
+//! Prompt files: text with placeholders in braces.
+//!
+//! `{name}` (lowercase letters and underscores) is filled by the task; `{{` and `}}` are braces;
+//! every other brace stands for itself, so LaTeX needs no escaping unless it reads like a name.
+
+use crate::record::content_hash;
+
+/// A prompt and what identifies it in results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptFile {
+    /// A built-in's name, or a file's stem.
+    pub name: String,
+    /// The text, without the line end that closes a file.
+    pub text: String,
+    /// [`content_hash`] of `text`.
+    pub hash: String,
+}
+
+impl PromptFile {
+    /// A prompt from a file's text. One closing line end is cut: what a prompt ends in decides how
+    /// a model goes on, and editors add one.
+    pub fn new(name: &str, text: &str) -> Self {
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        Self { name: name.to_owned(), text: text.to_owned(), hash: content_hash(text.as_bytes()) }
+    }
+
+    /// The text with its placeholders filled. Values are inserted as they are, never read again.
+    ///
+    /// # Errors
+    /// A placeholder without a value, with those there are.
+    pub fn render(&self, values: &[(&'static str, String)]) -> Result<String, String> {
+        let mut out = String::with_capacity(self.text.len() + 64);
+        let mut rest = self.text.as_str();
+        while let Some(at) = rest.find(['{', '}']) {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            if let Some(name) = placeholder(rest) {
+                let value = values.iter().find(|(n, _)| *n == name).ok_or_else(|| {
+                    let known: Vec<_> = values.iter().map(|(n, _)| format!("`{{{n}}}`")).collect();
+                    format!(
+                        "prompt `{}` has the placeholder `{{{name}}}`, which cannot be filled here; there are {} (a literal brace is written twice)",
+                        self.name,
+                        known.join(", ")
+                    )
+                })?;
+                out.push_str(&value.1);
+                rest = &rest[name.len() + 2..];
+            } else {
+                let doubled = rest.starts_with("{{") || rest.starts_with("}}");
+                out.push_str(&rest[..1]);
+                rest = &rest[if doubled { 2 } else { 1 }..];
+            }
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+}
+
+/// The name of the placeholder that `text` begins with.
+fn placeholder(text: &str) -> Option<&str> {
+    let (name, _) = text.strip_prefix('{')?.split_once('}')?;
+    let is_name = name.len() > 1 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    is_name.then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values() -> Vec<(&'static str, String)> {
+        vec![("question", "What is {target}?".to_owned()), ("target", "19".to_owned())]
+    }
+
+    #[test]
+    fn placeholders_are_filled_once_and_other_braces_stay() {
+        let prompt = PromptFile::new("p", "{question} {{target}} \\frac{1}{2} {target}\n");
+        assert_eq!(
+            prompt.render(&values()).unwrap(),
+            "What is {target}? {target} \\frac{1}{2} 19"
+        );
+    }
+
+    #[test]
+    fn a_placeholder_without_a_value_is_named() {
+        let error = PromptFile::new("mine", "{quesiton}").render(&values()).unwrap_err();
+        assert!(error.contains("`{quesiton}`") && error.contains("`{question}`"), "{error}");
+    }
+
+    #[test]
+    fn only_one_closing_line_end_is_cut_and_the_hash_follows_the_text() {
+        assert_eq!(PromptFile::new("a", "x\n\n").text, "x\n");
+        assert_eq!(PromptFile::new("a", "x\r\n"), PromptFile::new("a", "x"));
+        assert_ne!(PromptFile::new("a", "x").hash, PromptFile::new("a", "y").hash);
+    }
+}
