@@ -38,10 +38,16 @@ pub fn map_columns(
 ) -> Result<Map<String, Value>, String> {
     let mut mapped = Vec::with_capacity(mapping.len());
     for (field, column) in mapping {
-        let value = raw.get(column).or_else(|| nested(&raw, column)).ok_or_else(|| {
-            let columns: Vec<_> = raw.keys().map(|k| format!("`{k}`")).collect();
-            format!("no column `{column}` to fill `{field}` from; the row has {}", columns.join(", "))
-        })?;
+        let value = raw
+            .get(column)
+            .or_else(|| nested(&raw, column))
+            .ok_or_else(|| {
+                let columns: Vec<_> = raw.keys().map(|k| format!("`{k}`")).collect();
+                format!(
+                    "no column `{column}` to fill `{field}` from; the row has {}",
+                    columns.join(", ")
+                )
+            })?;
         mapped.push((field.clone(), value.clone()));
     }
     for (_, column) in mapping {
@@ -90,7 +96,9 @@ impl Fields {
 
     /// Takes the first of `names` that is there and not null.
     pub(super) fn take(&mut self, names: &[&str]) -> Option<Value> {
-        let name = names.iter().find(|n| self.left.get(**n).is_some_and(|v| !v.is_null()))?;
+        let name = names
+            .iter()
+            .find(|n| self.left.get(**n).is_some_and(|v| !v.is_null()))?;
         self.left.shift_remove(*name)
     }
 
@@ -115,7 +123,12 @@ impl Fields {
         {
             return Err(format!("the row is of task `{task}`, not `{}`", parts.task));
         }
-        let split = match self.left.get("split").and_then(Value::as_str).and_then(split_named) {
+        let split = match self
+            .left
+            .get("split")
+            .and_then(Value::as_str)
+            .and_then(split_named)
+        {
             Some(split) => {
                 self.left.shift_remove("split");
                 split
@@ -129,7 +142,12 @@ impl Fields {
         };
         let mut traces = Vec::new();
         if let Some(human) = &parts.human {
-            traces.push(Trace::new(&id, human, Finish::Stop, Origin::of(OriginKind::Human)));
+            traces.push(Trace::new(
+                &id,
+                human,
+                Finish::Stop,
+                Origin::of(OriginKind::Human),
+            ));
         }
         if let Some(mut trace) = self.take_response(&id)? {
             trace.extra = std::mem::take(&mut self.left);
@@ -148,7 +166,9 @@ impl Fields {
     }
 
     fn take_response(&mut self, problem_id: &str) -> Result<Option<Trace>, String> {
-        let Some(response) = self.take_text(&["response"])? else { return Ok(None) };
+        let Some(response) = self.take_text(&["response"])? else {
+            return Ok(None);
+        };
         let finish = match self.take_text(&["finish", "finish_reason"])?.as_deref() {
             Some("stop") => Finish::Stop,
             Some("length") => Finish::Length,
@@ -156,7 +176,11 @@ impl Fields {
         };
         let mut origin = Origin::of(OriginKind::Imported);
         if let Some(model) = self.take_text(&["model"])? {
-            origin = Origin { kind: OriginKind::Sampled, model: Some(model), ..origin };
+            origin = Origin {
+                kind: OriginKind::Sampled,
+                model: Some(model),
+                ..origin
+            };
         }
         Ok(Some(Trace::new(problem_id, &response, finish, origin)))
     }

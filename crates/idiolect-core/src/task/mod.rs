@@ -99,7 +99,8 @@ pub trait Task: Sync {
 
     /// The prompt that solutions are rewritten with unless told otherwise.
     fn default_paraphrase_prompt(&self) -> PromptFile {
-        self.prompt_file("paraphrase").expect("every task has a prompt file named paraphrase")
+        self.prompt_file("paraphrase")
+            .expect("every task has a prompt file named paraphrase")
     }
 
     /// The prompt for a problem.

@@ -22,7 +22,11 @@ impl PromptFile {
     pub fn new(name: &str, text: &str) -> Self {
         let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
-        Self { name: name.to_owned(), text: text.to_owned(), hash: content_hash(text.as_bytes()) }
+        Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            hash: content_hash(text.as_bytes()),
+        }
     }
 
     /// The text with its placeholders filled. Values are inserted as they are, never read again.
@@ -69,7 +73,10 @@ mod tests {
     use super::*;
 
     fn values() -> Vec<(&'static str, String)> {
-        vec![("question", "What is {target}?".to_owned()), ("target", "19".to_owned())]
+        vec![
+            ("question", "What is {target}?".to_owned()),
+            ("target", "19".to_owned()),
+        ]
     }
 
     #[test]
@@ -83,14 +90,22 @@ mod tests {
 
     #[test]
     fn a_placeholder_without_a_value_is_named() {
-        let error = PromptFile::new("mine", "{quesiton}").render(&values()).unwrap_err();
-        assert!(error.contains("`{quesiton}`") && error.contains("`{question}`"), "{error}");
+        let error = PromptFile::new("mine", "{quesiton}")
+            .render(&values())
+            .unwrap_err();
+        assert!(
+            error.contains("`{quesiton}`") && error.contains("`{question}`"),
+            "{error}"
+        );
     }
 
     #[test]
     fn only_one_closing_line_end_is_cut_and_the_hash_follows_the_text() {
         assert_eq!(PromptFile::new("a", "x\n\n").text, "x\n");
         assert_eq!(PromptFile::new("a", "x\r\n"), PromptFile::new("a", "x"));
-        assert_ne!(PromptFile::new("a", "x").hash, PromptFile::new("a", "y").hash);
+        assert_ne!(
+            PromptFile::new("a", "x").hash,
+            PromptFile::new("a", "y").hash
+        );
     }
 }
