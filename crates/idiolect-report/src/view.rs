@@ -5,21 +5,23 @@
 //! in one line that it is missing. No wall time, date, host or path belongs in here: equal runs must
 //! give equal bytes.
 
-use std::collections::BTreeMap;
-
+use idiolect_core::comparison::{Comparison, Counts};
 use idiolect_core::model::TokenScore;
 use idiolect_core::record::Step;
 use serde::{Deserialize, Serialize};
 
 /// Everything that the report of one run shows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
     /// The recipe's title, in a few words; heads the page.
     pub title: String,
     /// One or two sentences on what was done: student, task, data.
     pub setting: String,
-    /// What each arm holds, in the recipe's order; may include `base`. Every arm of the page is
-    /// shown in this order, and arms not named here follow by name.
+    /// What came out: accuracies, differences, closeness, dose curve.
+    pub comparison: Comparison,
+    /// Name of each world, by the world's number; may be empty where there is one.
+    pub worlds: Vec<String>,
+    /// What each arm holds, in words; arms without an entry are shown without.
     pub arms: Vec<ArmFacts>,
     /// How much of the data each kind of trace covers, for example problems with a wrong trace.
     pub coverage: Vec<Share>,
@@ -27,9 +29,6 @@ pub struct RunView {
     pub coverage_notes: Vec<String>,
     /// Training loss of each arm, seed and world; thinned for drawing by [`thin`].
     pub curves: Vec<Curve>,
-    /// Surprisal of held-out gold solutions under each trained student; the measure that is left
-    /// where no student answers anything. Empty where it was not taken.
-    pub gold: Vec<GoldNll>,
     /// Accuracy on the dev problems, by arm and seed.
     pub dev: Vec<DevScore>,
     /// A few traces to read, with the student's surprisal at each token.
@@ -43,37 +42,38 @@ pub struct RunView {
     pub commands: Vec<String>,
 }
 
-/// What one arm holds.
+impl RunView {
+    /// A view with the numbers alone; every other part is empty and its section says so.
+    pub fn new(title: &str, comparison: Comparison) -> Self {
+        Self {
+            title: title.to_owned(),
+            setting: String::new(),
+            comparison,
+            worlds: Vec::new(),
+            arms: Vec::new(),
+            coverage: Vec::new(),
+            coverage_notes: Vec::new(),
+            curves: Vec::new(),
+            dev: Vec::new(),
+            examples: Vec::new(),
+            limits: Vec::new(),
+            provenance: Vec::new(),
+            commands: Vec::new(),
+        }
+    }
+}
+
+/// What one arm holds; its rows, tokens and steps are in the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ArmFacts {
     /// Its name, for example `W`.
     pub name: String,
     /// In words, for example `teacher samples with a wrong answer`.
     pub about: String,
-    /// Training rows; `None` for the untrained student.
-    pub rows: Option<usize>,
     /// Distinct problems.
     pub problems: Option<usize>,
-    /// Completion tokens, end tokens not counted.
-    pub tokens: Option<u64>,
-    /// Verdicts of its traces: how many are `correct`, `wrong`, `no_answer`, `ungraded`.
-    pub verdicts: BTreeMap<String, usize>,
-    /// Steps of its traces by what the checker found.
-    pub steps: Option<StepCounts>,
-    /// Share of steps that were flawed on purpose, for F arms: .25, .5, ...; 0 for the unflawed arm
-    /// that starts the dose curve, `None` for every other arm.
-    pub dose: Option<f64>,
-}
-
-/// Steps by what a checker found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepCounts {
-    /// Recomputed and right.
-    pub valid: usize,
-    /// Recomputed and false.
-    pub invalid: usize,
-    /// Nothing in them to recompute.
-    pub unchecked: usize,
+    /// Verdicts of its traces.
+    pub verdicts: Option<Counts>,
 }
 
 /// A named share: `n` of `of`.
@@ -90,8 +90,8 @@ pub struct Share {
 /// The training loss of one fine-tuning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
-    /// World it belongs to; empty where there is one.
-    pub world: String,
+    /// World it belongs to; 0 where there is one.
+    pub world: usize,
     /// The arm trained on.
     pub arm: String,
     /// Fine-tuning seed.
@@ -100,30 +100,11 @@ pub struct Curve {
     pub points: Vec<(usize, f64)>,
 }
 
-/// Surprisal of held-out gold solutions under one trained student.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct GoldNll {
-    /// World it belongs to; empty where there is one.
-    pub world: String,
-    /// The arm trained on; `base` is the untrained student.
-    pub arm: String,
-    /// Fine-tuning seed.
-    pub seed: u64,
-    /// Σ surprisal over the solutions' tokens, nats.
-    pub nll_nats: f64,
-    /// Tokens, end tokens not counted.
-    pub n_tokens: u64,
-    /// Solutions.
-    pub solutions: usize,
-    /// 95 % interval of nats per token over problems, where it was computed.
-    pub interval: Option<(f64, f64)>,
-}
-
 /// Greedy accuracy on the dev problems of one fine-tuning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DevScore {
-    /// World it belongs to; empty where there is one.
-    pub world: String,
+    /// World it belongs to; 0 where there is one.
+    pub world: usize,
     /// The arm trained on.
     pub arm: String,
     /// Fine-tuning seed.
