@@ -5,6 +5,7 @@
 
 pub mod comparison;
 pub mod metric;
+pub mod miniature;
 pub mod model;
 pub mod record;
 pub mod rng;

@@ -1,0 +1,406 @@
+//! The miniature world: everything the built-in experiment starts from, made from one seed.
+//!
+//! Countdown problems of three numbers, human-style solutions, a whole-word tokenizer, two model
+//! shapes and the texts that a student and a teacher are pretrained on. Nothing is downloaded and
+//! nothing is trained here; the program trains on these texts and treats the results like any
+//! other models. Sizes follow a prototype; `docs/miniature.md` tells why each is as it is.
+//!
+//! The same settings give the same bytes. Problems are the same in every world; the seed decides
+//! their split, the order of their numbers, their human solutions and the texts.
+
+pub mod chain;
+mod corpus;
+pub mod prose;
+mod vocabulary;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub use self::corpus::TextRow;
+pub use self::vocabulary::{
+    EOS, UNK, config_json, tokenizer_config_json, tokenizer_json, vocabulary,
+};
+
+use self::chain::{Chain, chains_of};
+use self::prose::Numerals;
+use crate::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
+use crate::rng::Rng;
+
+/// The largest number that a problem gives.
+pub const MAX_NUMBER: u32 = 15;
+/// How many problems there are: pairs of three numbers, in any order, and a target.
+pub const PROBLEMS: usize = 8_119;
+
+/// The size of a Llama-shaped model with tied embeddings and as many key/value heads as heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelShape {
+    /// Width C of the residual stream.
+    pub hidden: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Attention heads; C / heads must be even.
+    pub heads: usize,
+    /// Width of the gated layer.
+    pub feed_forward: usize,
+}
+
+impl ModelShape {
+    /// The default student.
+    pub const STUDENT: Self = Self {
+        hidden: 64,
+        layers: 3,
+        heads: 4,
+        feed_forward: 176,
+    };
+    /// The default teacher.
+    pub const TEACHER: Self = Self {
+        hidden: 128,
+        layers: 3,
+        heads: 4,
+        feed_forward: 320,
+    };
+
+    /// Parameters with the miniature's vocabulary.
+    pub fn parameters(&self) -> usize {
+        let layer =
+            4 * self.hidden * self.hidden + 3 * self.hidden * self.feed_forward + 2 * self.hidden;
+        vocabulary().len() * self.hidden + self.layers * layer + self.hidden
+    }
+}
+
+/// What prose a student reads before the experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StudentProse {
+    /// Plain sentences in number words: H shares its words, not its sentences.
+    Plain,
+    /// The prose dialect H itself, without problems.
+    Human,
+}
+
+/// How large a world is, and its seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorldSettings {
+    /// Decides everything that is chance.
+    pub seed: u64,
+    /// Problems of split `test`.
+    pub test_problems: usize,
+    /// Problems of split `dev`.
+    pub dev_problems: usize,
+    /// Problems of split `train`, which arms are made from.
+    pub train_problems: usize,
+    /// Problems of split `teacher`: the only ones that pretraining texts solve.
+    pub teacher_problems: usize,
+    /// Tokens of the student's texts, their end tokens counted.
+    pub student_tokens: usize,
+    /// Tokens of the teacher's texts, their end tokens counted.
+    pub teacher_tokens: usize,
+    /// Prose in the student's texts.
+    pub student_prose: StudentProse,
+    /// Size of the student.
+    pub student: ModelShape,
+    /// Size of the teacher.
+    pub teacher: ModelShape,
+}
+
+impl Default for WorldSettings {
+    /// The built-in experiment's.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            test_problems: 600,
+            dev_problems: 150,
+            train_problems: 1_650,
+            teacher_problems: 5_719,
+            student_tokens: 3_070_000,
+            teacher_tokens: 2_150_000,
+            student_prose: StudentProse::Plain,
+            student: ModelShape::STUDENT,
+            teacher: ModelShape::TEACHER,
+        }
+    }
+}
+
+impl WorldSettings {
+    /// A world that is made and learnt in seconds, for tests of the whole program. Its models
+    /// learn the format and little else.
+    pub fn tiny() -> Self {
+        Self {
+            test_problems: 24,
+            dev_problems: 8,
+            train_problems: 64,
+            teacher_problems: 400,
+            student_tokens: 40_000,
+            teacher_tokens: 60_000,
+            student: ModelShape {
+                hidden: 32,
+                layers: 2,
+                heads: 2,
+                feed_forward: 64,
+            },
+            teacher: ModelShape {
+                hidden: 48,
+                layers: 2,
+                heads: 2,
+                feed_forward: 96,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// The larger world of `scale=full`: more problems to train and test on, fewer for the teacher.
+    pub fn full() -> Self {
+        Self {
+            test_problems: 1_000,
+            train_problems: 2_250,
+            teacher_problems: 4_719,
+            ..Self::default()
+        }
+    }
+
+    fn problems(&self) -> usize {
+        [
+            self.dev_problems,
+            self.train_problems,
+            self.teacher_problems,
+        ]
+        .iter()
+        .fold(self.test_problems, |sum, n| sum.saturating_add(*n))
+    }
+}
+
+/// Why there is no such world.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorldError {
+    /// More problems than exist.
+    #[error(
+        "the splits ask for {asked} problems and the miniature has {PROBLEMS}; lower one of `test_problems`, `dev_problems`, `train_problems`, `teacher_problems`"
+    )]
+    TooManyProblems {
+        /// Their sum.
+        asked: usize,
+    },
+    /// Nothing for the pretraining texts to solve.
+    #[error(
+        "`teacher_problems` is 0, but the pretraining texts need problems to solve; set it to at least 1"
+    )]
+    NoTeacherProblems,
+    /// A shape that no decoder can have.
+    #[error(
+        "`{which}` has width {hidden} and {heads} heads; the width must be a multiple of twice the heads, and no size may be 0"
+    )]
+    Shape {
+        /// `student` or `teacher`.
+        which: &'static str,
+        /// Its width.
+        hidden: usize,
+        /// Its heads.
+        heads: usize,
+    },
+}
+
+/// Three numbers in ascending order and a target: what makes two problems the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProblemKey {
+    /// Ascending.
+    pub numbers: [u32; 3],
+    /// Above 0.
+    pub target: u32,
+}
+
+impl ProblemKey {
+    /// `countdown/mini/2-3-7-19`.
+    pub fn id(&self) -> String {
+        let [a, b, c] = self.numbers;
+        format!("countdown/mini/{a}-{b}-{c}-{}", self.target)
+    }
+}
+
+/// A world that was made; see [`World::new`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct World {
+    settings: WorldSettings,
+    /// All chains of each three numbers, whatever they give.
+    chains: BTreeMap<[u32; 3], Vec<Chain>>,
+    splits: BTreeMap<ProblemKey, Split>,
+}
+
+impl World {
+    /// Enumerates the problems and splits them.
+    pub fn new(settings: WorldSettings) -> Result<Self, WorldError> {
+        check(&settings)?;
+        let chains = all_chains();
+        let splits = split(&chains, &settings);
+        Ok(Self {
+            settings,
+            chains,
+            splits,
+        })
+    }
+
+    /// What it was made from.
+    pub fn settings(&self) -> &WorldSettings {
+        &self.settings
+    }
+
+    /// All problems of the four splits, ordered by their numbers and target; `human` holds a
+    /// solution in dialect H. Texts that follow a prompt start with a space.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.splits
+            .iter()
+            .map(|(key, split)| self.problem(*key, *split))
+            .collect()
+    }
+
+    /// The human solution of each problem of a split with its numbers in words (H: the problem's
+    /// own `human` text) or in digits (HD).
+    pub fn human_traces(&self, split: Split, numerals: Numerals) -> Vec<Trace> {
+        let of_split = self.splits.iter().filter(|(_, s)| **s == split);
+        let trace = |(key, _): (&ProblemKey, &Split)| {
+            let mut origin = Origin::of(OriginKind::Human);
+            if numerals == Numerals::Digits {
+                origin.ops.push(json!({"op": "digits"}));
+            }
+            Some(Trace::new(
+                &key.id(),
+                &self.human(*key, numerals)?,
+                Finish::Stop,
+                origin,
+            ))
+        };
+        of_split.filter_map(trace).collect()
+    }
+
+    /// The texts that the student is pretrained on, shuffled.
+    pub fn student_corpus(&self) -> Vec<TextRow> {
+        corpus::student(self)
+    }
+
+    /// The texts that the teacher is pretrained on, shuffled.
+    pub fn teacher_corpus(&self) -> Vec<TextRow> {
+        corpus::teacher(self)
+    }
+
+    /// `config.json` of the student.
+    pub fn student_config_json(&self) -> Value {
+        config_json(&self.settings.student)
+    }
+
+    /// `config.json` of the teacher.
+    pub fn teacher_config_json(&self) -> Value {
+        config_json(&self.settings.teacher)
+    }
+
+    fn rng(&self, key: &[&str]) -> Rng {
+        let key: Vec<&str> = ["miniature"].iter().chain(key).copied().collect();
+        Rng::keyed(self.settings.seed, &key)
+    }
+
+    fn problem(&self, key: ProblemKey, split: Split) -> Problem {
+        let mut numbers = key.numbers;
+        self.rng(&["order", &key.id()]).shuffle(&mut numbers);
+        let [a, b, c] = numbers;
+        Problem {
+            id: key.id(),
+            task: TaskName::Countdown,
+            question: format!(
+                "Using the numbers {a}, {b} and {c}, each exactly once, and the operations +, -, * and /, make {}.",
+                key.target
+            ),
+            gold: json!({"numbers": numbers, "target": key.target}),
+            human: self.human(key, Numerals::Words),
+            split,
+            extra: Map::new(),
+        }
+    }
+
+    /// Starts with a space, as everything that follows a prompt does.
+    fn human(&self, key: ProblemKey, numerals: Numerals) -> Option<String> {
+        let mut rng = self.rng(&["human", &key.id()]);
+        let chain = *rng.choose(&self.solutions(key))?;
+        prose::human(chain, numerals, &mut rng).map(|text| format!(" {text}"))
+    }
+
+    fn solutions(&self, key: ProblemKey) -> Vec<&Chain> {
+        let chains = self.chains.get(&key.numbers).into_iter().flatten();
+        chains
+            .filter(|chain| chain.result() == Some(key.target))
+            .collect()
+    }
+}
+
+fn check(settings: &WorldSettings) -> Result<(), WorldError> {
+    let asked = settings.problems();
+    if asked > PROBLEMS {
+        return Err(WorldError::TooManyProblems { asked });
+    }
+    if settings.teacher_problems == 0 {
+        return Err(WorldError::NoTeacherProblems);
+    }
+    for (which, shape) in [("student", settings.student), ("teacher", settings.teacher)] {
+        let ModelShape {
+            hidden,
+            layers,
+            heads,
+            feed_forward,
+        } = shape;
+        let some = hidden > 0 && layers > 0 && heads > 0 && feed_forward > 0;
+        if !some || !hidden.is_multiple_of(heads.saturating_mul(2)) {
+            return Err(WorldError::Shape {
+                which,
+                hidden,
+                heads,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn all_chains() -> BTreeMap<[u32; 3], Vec<Chain>> {
+    let mut chains = BTreeMap::new();
+    for a in 1..=MAX_NUMBER {
+        for b in a..=MAX_NUMBER {
+            for c in b..=MAX_NUMBER {
+                chains.insert([a, b, c], chains_of([a, b, c]));
+            }
+        }
+    }
+    chains
+}
+
+/// Every problem that some chain solves, in a seeded order, dealt to the splits. What the splits
+/// leave over belongs to none.
+fn split(
+    chains: &BTreeMap<[u32; 3], Vec<Chain>>,
+    settings: &WorldSettings,
+) -> BTreeMap<ProblemKey, Split> {
+    let of_numbers = |(numbers, chains): (&[u32; 3], &Vec<Chain>)| {
+        let mut targets: Vec<u32> = chains.iter().filter_map(Chain::result).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let numbers = *numbers;
+        targets
+            .into_iter()
+            .map(move |target| ProblemKey { numbers, target })
+            .collect::<Vec<_>>()
+    };
+    let mut keys: Vec<ProblemKey> = chains.iter().flat_map(of_numbers).collect();
+    Rng::keyed(settings.seed, &["miniature", "split"]).shuffle(&mut keys);
+    let parts = [
+        (Split::Test, settings.test_problems),
+        (Split::Dev, settings.dev_problems),
+        (Split::Train, settings.train_problems),
+        (Split::Teacher, settings.teacher_problems),
+    ];
+    let labels = parts
+        .into_iter()
+        .flat_map(|(split, n)| std::iter::repeat_n(split, n));
+    keys.into_iter().zip(labels).collect()
+}
+
+#[cfg(test)]
+mod tests;
