@@ -10,4 +10,5 @@ pub mod model;
 pub mod record;
 pub mod rng;
 pub mod statistics;
+pub mod store;
 pub mod task;

@@ -1,0 +1,288 @@
+//! The files of the stages: rows in, rows out, and what makes an interrupted output continue.
+//!
+//! - [`rows`] streams rows from JSON lines, a JSON array, gzip or parquet; a bad row is data.
+//! - [`journal`] appends rows to a file whose torn tail is dropped when it is opened again.
+//! - [`meta`] keeps beside an output what decided it, and says what differs.
+//! - [`rejects`] keeps the refused rows beside an output.
+//! - [`output`] joins the three: one resumable output of one stage.
+//! - [`tokens`] writes and reads `tokens.parquet`.
+//!
+//! This is the only room of the crate that touches files. It knows nothing of what the rows mean.
+//! A file is either an append-only journal or is written whole by [`write_atomic`]; a `kill -9`
+//! at any moment loses at most the row in flight.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+pub mod journal;
+pub mod meta;
+pub mod output;
+mod parquet_rows;
+pub mod rejects;
+pub mod rows;
+pub mod tokens;
+
+pub use journal::Journal;
+pub use meta::{Difference, Meta};
+pub use output::{Folder, Opened, OpenedFolder, Output};
+pub use rejects::{BadRow, Rejects};
+pub use rows::{Row, Rows};
+
+/// Why a file of rows cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused.
+    #[error("cannot {doing} `{path}`: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// A verb: `read`, `write`, `lock`.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file as a whole is not what its name says.
+    #[error("`{path}`: {reason}")]
+    Format {
+        /// The file.
+        path: String,
+        /// What was wrong, and what to do.
+        reason: String,
+    },
+    /// Another process holds the output.
+    #[error("`{path}` is being written by another process")]
+    Locked {
+        /// The output.
+        path: String,
+    },
+    /// The output was made with other settings.
+    #[error("`{path}` was made with other settings:\n{}", meta::lines(.differences))]
+    Changed {
+        /// The output.
+        path: String,
+        /// Each setting that differs.
+        differences: Vec<Difference>,
+    },
+    /// A finished output is no longer what was written.
+    #[error("`{path}` was changed after it was finished ({reason})")]
+    Edited {
+        /// The output.
+        path: String,
+        /// What no longer holds.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io {
+            path,
+            doing,
+            source,
+        }
+    }
+
+    pub(crate) fn format(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Format {
+            path: path.display().to_string(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Writes a whole file: to a sibling temporary that is synced and renamed over `path`, so that a
+/// reader sees the old content or the new, never a part.
+///
+/// # Errors
+/// [`StoreError::Io`]; the old file then stands untouched.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_atomic_with(path, |file| file.write_all(bytes))
+}
+
+/// [`write_atomic`] for content that is produced while it is written.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_with(
+    path: &Path,
+    produce: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), StoreError> {
+    let temporary = beside(path, ".tmp");
+    create_parent(path)?;
+    let written = (|| {
+        let mut file = File::create(&temporary)?;
+        produce(&mut file)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    written.map_err(|error| {
+        // The temporary is worth nothing without the rename; failing to remove it changes nothing.
+        let _ = fs::remove_file(&temporary);
+        StoreError::io("write", path)(error)
+    })?;
+    sync_parent(path);
+    Ok(())
+}
+
+/// Creates the folder that `path` lies in, with its parents.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn create_parent(path: &Path) -> Result<(), StoreError> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            fs::create_dir_all(parent).map_err(StoreError::io("create", parent))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `path` with `ending` appended to its whole name: `a.jsonl` and `.meta.json` give
+/// `a.jsonl.meta.json`. A trailing separator of a folder's name does not count.
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.components().as_path().as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// The file's own name, for rows and messages that must not tell where it lies.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(
+        || "-".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// The content hash of a file, read as a stream; the same form as
+/// [`content_hash`](crate::record::content_hash).
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn hash_file(path: &Path) -> Result<String, StoreError> {
+    let mut file = File::open(path).map_err(StoreError::io("read", path))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 16];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => hash.update(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(StoreError::io("read", path)(error)),
+        }
+    }
+    Ok(hash.finalize()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+/// Forbids a second writer for as long as it lives. The file stays: removing it would let a third
+/// process lock a new file of the same name while a second still waits for the old.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock file `path`, creating it where needed; it protects `what`.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] naming `what` when another process holds it, else [`StoreError::Io`].
+    pub fn acquire(path: &Path, what: &Path) -> Result<Self, StoreError> {
+        create_parent(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(StoreError::io("lock", path))?;
+        lock(&file, what)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Locks an open file against other writers until it is closed. A file system without locks
+/// (some network mounts) is no reason to refuse the work.
+fn lock(file: &File, what: &Path) -> Result<(), StoreError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
+            path: what.display().to_string(),
+        }),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", what)(error)),
+    }
+}
+
+/// Makes a rename durable; systems that cannot open a folder do not need it.
+fn sync_parent(path: &Path) {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if let Ok(folder) = File::open(parent) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_atomic(&path, b"old").unwrap();
+        let failed = write_atomic_with(&path, |file| {
+            file.write_all(b"ne")?;
+            Err(io::Error::new(io::ErrorKind::StorageFull, "no space left"))
+        });
+        let words = failed.unwrap_err().to_string();
+        assert!(
+            words.contains("a.json") && words.contains("no space left"),
+            "{words}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_hash_equals_the_hash_of_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
+        write_atomic(&path, &bytes).unwrap();
+        assert_eq!(
+            hash_file(&path).unwrap(),
+            crate::record::content_hash(&bytes)
+        );
+    }
+
+    #[test]
+    fn a_second_writer_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let held = Lock::acquire(&path, Path::new("x")).unwrap();
+        assert!(matches!(
+            Lock::acquire(&path, Path::new("x")),
+            Err(StoreError::Locked { path }) if path == "x"
+        ));
+        drop(held);
+        Lock::acquire(&path, Path::new("x")).unwrap();
+    }
+
+    #[test]
+    fn companions_stand_beside_files_and_folders() {
+        assert_eq!(
+            beside(Path::new("a/b.jsonl"), ".meta.json"),
+            Path::new("a/b.jsonl.meta.json")
+        );
+        assert_eq!(beside(Path::new("a/arms/"), ".x"), Path::new("a/arms.x"));
+    }
+}

@@ -1,0 +1,387 @@
+//! Rows from files: JSON lines, a JSON array, either of them gzipped, or parquet.
+//!
+//! A row that cannot be read is data: it comes out as a [`BadRow`] with its file, line and reason,
+//! and the rows after it are unaffected. Only a file that cannot be read on (missing, cut off
+//! inside gzip, not parquet) is an error. Memory holds one row at a time (parquet: one row group).
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::marker::PhantomData;
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::rejects::BadRow;
+use super::{StoreError, file_name, parquet_rows};
+
+/// A longer row is refused: no record of this program comes near it, and memory is finite.
+pub const MAX_ROW_BYTES: usize = 64 << 20;
+
+/// A row and where it stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row<T> {
+    /// Line of the file, from 1; the row's number in a parquet file.
+    pub line: u64,
+    /// The row.
+    pub value: T,
+}
+
+/// The rows of one file, in order. Items are good rows or bad rows; after an `Err` there are none.
+pub struct Rows<T> {
+    source: Source,
+    path: std::path::PathBuf,
+    failed: bool,
+    row: PhantomData<fn() -> T>,
+}
+
+enum Source {
+    Lines(Lines),
+    Array(Array),
+    Parquet(parquet_rows::Records),
+}
+
+/// A row before it is typed.
+enum Raw {
+    /// Its bytes.
+    Text(u64, Vec<u8>),
+    /// Its value; parquet has no text.
+    Value(u64, Value),
+    /// It cannot be one: line, reason, beginning.
+    Bad(u64, String, Vec<u8>),
+}
+
+impl<T: DeserializeOwned> Rows<T> {
+    /// Opens a file of rows; `-` is standard input. The content decides where the name does not:
+    /// gzip and parquet by their first bytes, an array by its first bracket.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is not what it begins as.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let source = if path == Path::new("-") {
+            Source::from_stream(Box::new(BufReader::new(io::stdin())), path)?
+        } else {
+            let mut file = File::open(path).map_err(StoreError::io("read", path))?;
+            if file
+                .metadata()
+                .map_err(StoreError::io("read", path))?
+                .is_dir()
+            {
+                return Err(StoreError::format(
+                    path,
+                    "is a folder, expected a file of rows",
+                ));
+            }
+            let mut magic = [0u8; 4];
+            let n = read_up_to(&mut file, &mut magic).map_err(StoreError::io("read", path))?;
+            let is_parquet = path
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+            if is_parquet || magic == *b"PAR1" {
+                Source::Parquet(parquet_rows::Records::open(path)?)
+            } else {
+                // A pipe has no second beginning, so the bytes looked at are put back in front.
+                let head = Cursor::new(magic[..n].to_vec());
+                Source::from_stream(Box::new(BufReader::new(head.chain(file))), path)?
+            }
+        };
+        Ok(Self {
+            source,
+            path: path.to_owned(),
+            failed: false,
+            row: PhantomData,
+        })
+    }
+
+    /// All good rows; the bad ones go to `bad`.
+    ///
+    /// # Errors
+    /// As the iterator's.
+    pub fn collect_good(self, mut bad: impl FnMut(BadRow)) -> Result<Vec<Row<T>>, StoreError> {
+        let mut rows = Vec::new();
+        for row in self {
+            match row? {
+                Ok(row) => rows.push(row),
+                Err(row) => bad(row),
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Rows<T> {
+    type Item = Result<Result<Row<T>, BadRow>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let raw = match &mut self.source {
+            Source::Lines(lines) => lines.next_raw(),
+            Source::Array(array) => array.next_raw(),
+            Source::Parquet(records) => records.next_raw(),
+        };
+        match raw {
+            Ok(None) => None,
+            Ok(Some(raw)) => Some(Ok(self.typed(raw))),
+            Err(reason) => {
+                self.failed = true;
+                Some(Err(StoreError::format(&self.path, reason)))
+            }
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Rows<T> {
+    fn typed(&self, raw: Raw) -> Result<Row<T>, BadRow> {
+        let bad = |line, reason: String, text: &[u8]| {
+            BadRow::new(
+                &file_name(&self.path),
+                line,
+                reason,
+                &String::from_utf8_lossy(text),
+            )
+        };
+        match raw {
+            Raw::Bad(line, reason, text) => Err(bad(line, reason, &text)),
+            Raw::Text(line, text) => match std::str::from_utf8(&text) {
+                Err(error) => Err(bad(
+                    line,
+                    format!("not UTF-8 at byte {}", error.valid_up_to()),
+                    &text,
+                )),
+                Ok(utf8) => match serde_json::from_str(utf8) {
+                    Ok(value) => Ok(Row { line, value }),
+                    Err(error) => Err(bad(line, in_words(&error), &text)),
+                },
+            },
+            Raw::Value(line, value) => {
+                let text = value.to_string();
+                match serde_json::from_value(value) {
+                    Ok(value) => Ok(Row { line, value }),
+                    Err(error) => Err(bad(line, in_words(&error), text.as_bytes())),
+                }
+            }
+        }
+    }
+}
+
+/// What the parser said, without the line number, which counts within the row and would mislead.
+fn in_words(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    let words = match words.find(" at line ") {
+        Some(at) if error.column() > 0 => format!("{} at column {}", &words[..at], error.column()),
+        Some(at) => words[..at].to_owned(),
+        None => words,
+    };
+    if error.is_data() {
+        words
+    } else {
+        format!("not JSON: {words}")
+    }
+}
+
+type Stream = Box<dyn BufRead>;
+
+impl Source {
+    fn from_stream(mut stream: Stream, path: &Path) -> Result<Self, StoreError> {
+        let read = |e| StoreError::io("read", path)(e);
+        if stream.fill_buf().map_err(read)?.starts_with(&[0x1f, 0x8b]) {
+            stream = Box::new(BufReader::new(MultiGzDecoder::new(stream)));
+        }
+        let head = stream.fill_buf().map_err(read)?;
+        if head.starts_with(b"PAR1") {
+            return Err(StoreError::format(
+                path,
+                "parquet cannot be read as a stream; give the file's name",
+            ));
+        }
+        if head.starts_with(&[0xef, 0xbb, 0xbf]) {
+            stream.consume(3);
+        }
+        let head = stream.fill_buf().map_err(read)?;
+        let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first == Some(&b'[') {
+            Ok(Self::Array(Array {
+                stream,
+                line: 1,
+                state: ArrayState::Before,
+            }))
+        } else {
+            Ok(Self::Lines(Lines { stream, line: 0 }))
+        }
+    }
+}
+
+/// JSON lines. Blank lines are skipped and counted.
+struct Lines {
+    stream: Stream,
+    line: u64,
+}
+
+impl Lines {
+    fn next_raw(&mut self) -> Result<Option<Raw>, String> {
+        loop {
+            let mut text = Vec::new();
+            let limit = MAX_ROW_BYTES as u64 + 1;
+            let n = (&mut self.stream)
+                .take(limit)
+                .read_until(b'\n', &mut text)
+                .map_err(cut_off)?;
+            if n == 0 {
+                return Ok(None);
+            }
+            self.line += 1;
+            if text.len() > MAX_ROW_BYTES && text.last() != Some(&b'\n') {
+                self.skip_line()?;
+                text.truncate(1000);
+                let reason = format!("longer than {} MiB", MAX_ROW_BYTES >> 20);
+                return Ok(Some(Raw::Bad(self.line, reason, text)));
+            }
+            if !text.trim_ascii().is_empty() {
+                return Ok(Some(Raw::Text(self.line, text.trim_ascii().to_vec())));
+            }
+        }
+    }
+
+    fn skip_line(&mut self) -> Result<(), String> {
+        self.stream.skip_until(b'\n').map_err(cut_off).map(drop)
+    }
+}
+
+/// The elements of one JSON array, cut out by brackets and quotes and parsed one by one, so that
+/// one malformed element does not hide the rest.
+struct Array {
+    stream: Stream,
+    line: u64,
+    state: ArrayState,
+}
+
+#[derive(PartialEq)]
+enum ArrayState {
+    Before,
+    Inside,
+    After,
+}
+
+impl Array {
+    fn next_raw(&mut self) -> Result<Option<Raw>, String> {
+        if self.state == ArrayState::Before {
+            self.skip(|byte| byte.is_ascii_whitespace())?;
+            self.stream.consume(1); // the bracket that made it an array
+            self.state = ArrayState::Inside;
+        }
+        if self.state == ArrayState::After {
+            return Ok(None);
+        }
+        self.skip(|byte| byte.is_ascii_whitespace() || byte == b',')?;
+        let line = self.line;
+        let mut element = Vec::new();
+        let mut scan = Scan::default();
+        let mut too_long = false;
+        loop {
+            let Some(byte) = self.peek()? else {
+                return Err("the array has no end: the file looks cut off".to_owned());
+            };
+            if scan.outside() && (byte == b',' || byte == b']') {
+                break;
+            }
+            self.stream.consume(1);
+            self.line += u64::from(byte == b'\n');
+            scan.step(byte);
+            too_long |= element.len() >= MAX_ROW_BYTES;
+            if !too_long {
+                element.push(byte);
+            }
+        }
+        if self.peek()? == Some(b']') {
+            self.stream.consume(1);
+            self.state = ArrayState::After;
+        }
+        if too_long {
+            element.truncate(1000);
+            let reason = format!("longer than {} MiB", MAX_ROW_BYTES >> 20);
+            return Ok(Some(Raw::Bad(line, reason, element)));
+        }
+        let text = element.trim_ascii().to_vec();
+        if text.is_empty() {
+            self.next_raw()
+        } else {
+            Ok(Some(Raw::Text(line, text)))
+        }
+    }
+
+    fn peek(&mut self) -> Result<Option<u8>, String> {
+        Ok(self.stream.fill_buf().map_err(cut_off)?.first().copied())
+    }
+
+    fn skip(&mut self, which: impl Fn(u8) -> bool) -> Result<(), String> {
+        while let Some(byte) = self.peek()?.filter(|byte| which(*byte)) {
+            self.stream.consume(1);
+            self.line += u64::from(byte == b'\n');
+        }
+        Ok(())
+    }
+}
+
+/// Where in a JSON text the next byte stands.
+#[derive(Default)]
+struct Scan {
+    depth: u64,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Scan {
+    fn outside(&self) -> bool {
+        self.depth == 0 && !self.in_string
+    }
+
+    fn step(&mut self, byte: u8) {
+        if self.in_string {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => self.in_string = false,
+                _ => {}
+            }
+        } else {
+            match byte {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn cut_off(error: io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        "ends in the middle: the file looks cut off".to_owned()
+    } else {
+        format!("cannot be read on: {error}")
+    }
+}
+
+fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut n = 0;
+    while n < buffer.len() {
+        match file.read(&mut buffer[n..]) {
+            Ok(0) => break,
+            Ok(read) => n += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(n)
+}
+
+impl parquet_rows::Records {
+    fn next_raw(&mut self) -> Result<Option<Raw>, String> {
+        Ok(self
+            .next_value()?
+            .map(|(line, value)| Raw::Value(line, value)))
+    }
+}
