@@ -1,0 +1,3 @@
+//! What the engine computes against what PyTorch and transformers compute: `fixtures/parity`.
+
+mod fixture;
