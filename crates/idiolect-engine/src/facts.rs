@@ -208,7 +208,11 @@ impl Facts {
             ));
         }
         if self.n_parameters() > MOST_PARAMETERS {
-            return Err(size("layers", self.layers, format!("at most {MOST_PARAMETERS} parameters in all")));
+            return Err(size(
+                "layers",
+                self.layers,
+                format!("at most {MOST_PARAMETERS} parameters in all"),
+            ));
         }
         if self.windows.len() != self.layers {
             return Err(size(
