@@ -36,7 +36,8 @@ pub fn learn_bpe<'a>(
     texts: impl Iterator<Item = &'a str> + Send,
     vocabulary: usize,
 ) -> Result<TokenizerFiles, ModelError> {
-    let failed = |e: tokenizers::Error| ModelError::Invalid(format!("learning a BPE vocabulary: {e}"));
+    let failed =
+        |e: tokenizers::Error| ModelError::Invalid(format!("learning a BPE vocabulary: {e}"));
     if vocabulary < 257 {
         return Err(ModelError::Invalid(format!(
             "a byte-level vocabulary of {vocabulary} tokens cannot hold the 256 bytes and the end token; ask for at least 257"
@@ -50,7 +51,9 @@ pub fn learn_bpe<'a>(
         DecoderWrapper,
     >::new()
     .with_model(BPE::default())
-    .with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true))))
+    .with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(ByteLevel::new(
+        false, true, true,
+    ))))
     .with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevel::default())))
     .build()
     .map_err(failed)?;
@@ -80,7 +83,11 @@ pub fn learn_bpe<'a>(
 mod tests {
     use super::*;
 
-    const TEXTS: [&str; 3] = ["the cat sat on the mat", "the hat is on the cat", "a – dash and 12 + 30 = 42"];
+    const TEXTS: [&str; 3] = [
+        "the cat sat on the mat",
+        "the hat is on the cat",
+        "a – dash and 12 + 30 = 42",
+    ];
 
     #[test]
     fn the_order_of_the_texts_changes_no_token() {
@@ -102,6 +109,11 @@ mod tests {
 
     #[test]
     fn a_vocabulary_too_small_for_the_bytes_is_refused() {
-        assert!(learn_bpe(TEXTS.into_iter(), 200).unwrap_err().to_string().contains("257"));
+        assert!(
+            learn_bpe(TEXTS.into_iter(), 200)
+                .unwrap_err()
+                .to_string()
+                .contains("257")
+        );
     }
 }

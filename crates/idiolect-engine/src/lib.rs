@@ -3,6 +3,6 @@
 //! Knows nothing of tasks, arms, runs or networks; of `idiolect-core` it imports
 //! [`idiolect_core::model`] and nothing else (a test checks it).
 
+pub mod bpe;
 pub mod facts;
 pub mod parameters;
-pub mod bpe;
