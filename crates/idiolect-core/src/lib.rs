@@ -4,6 +4,8 @@
 //! Everything here is a total function on parsed values; only [`store`] touches files.
 
 pub mod comparison;
+pub mod control;
+pub mod flaw;
 pub mod metric;
 pub mod miniature;
 pub mod model;

@@ -134,18 +134,44 @@ impl Chain {
         self.steps.last().map(|step| step.result)
     }
 
-    /// The answer expression: the last step with every operand that an earlier step gave replaced
-    /// by that step in brackets. Operands are matched by value, the latest unused result first
-    /// (equal values make equal expressions). `None` where an earlier result is never used.
-    pub fn expression(&self) -> Option<String> {
-        let mut unused: Vec<(u32, String)> = Vec::new();
-        for step in &self.steps {
-            let left = operand(&mut unused, step.left);
-            let right = operand(&mut unused, step.right);
-            unused.push((step.result, format!("{left} {} {right}", step.op.symbol())));
+    /// For each step, the earlier steps that its left and right operands come from; `None` is a
+    /// given number. Operands are matched by value, the latest unused result first (equal values
+    /// make equal expressions).
+    pub fn sources(&self) -> Vec<[Option<usize>; 2]> {
+        let mut unused: Vec<usize> = Vec::new();
+        let mut sources = Vec::with_capacity(self.steps.len());
+        for (at, step) in self.steps.iter().enumerate() {
+            sources.push([step.left, step.right].map(|operand| {
+                let place = unused
+                    .iter()
+                    .rposition(|&earlier| self.steps[earlier].result == operand)?;
+                Some(unused.remove(place))
+            }));
+            unused.push(at);
         }
-        let (_, expression) = unused.pop()?;
-        unused.is_empty().then_some(expression)
+        sources
+    }
+
+    /// The answer expression: the last step with every operand that an earlier step gave replaced
+    /// by that step in brackets. `None` where an earlier result is never used.
+    pub fn expression(&self) -> Option<String> {
+        self.expression_from(&self.sources())
+    }
+
+    /// The answer expression when the operands come from these `sources`.
+    pub(crate) fn expression_from(&self, sources: &[[Option<usize>; 2]]) -> Option<String> {
+        let mut parts: Vec<Option<String>> = Vec::with_capacity(self.steps.len());
+        for (step, [left, right]) in self.steps.iter().zip(sources) {
+            let left = operand(&mut parts, *left, step.left)?;
+            let right = operand(&mut parts, *right, step.right)?;
+            parts.push(Some(format!("{left} {} {right}", step.op.symbol())));
+        }
+        let last = parts.pop()?;
+        if parts.iter().all(Option::is_none) {
+            last
+        } else {
+            None
+        }
     }
 
     /// Dialect M: the steps, then the answer expression. `None` where there is none.
@@ -173,26 +199,24 @@ impl Chain {
 
     /// The numbers that the chain starts from: operands that no earlier step gave, in order.
     pub fn numbers(&self) -> Vec<u32> {
-        let mut results: Vec<u32> = Vec::new();
-        let mut numbers = Vec::new();
-        for step in &self.steps {
-            for operand in [step.left, step.right] {
-                match results.iter().rposition(|&result| result == operand) {
-                    Some(at) => drop(results.remove(at)),
-                    None => numbers.push(operand),
-                }
-            }
-            results.push(step.result);
-        }
-        numbers
+        let operands = self.steps.iter().flat_map(|step| [step.left, step.right]);
+        let sources = self.sources().into_iter().flatten();
+        operands
+            .zip(sources)
+            .filter(|(_, source)| source.is_none())
+            .map(|(number, _)| number)
+            .collect()
     }
 }
 
-/// The text of an operand: an unused result in brackets, or the number itself.
-fn operand(unused: &mut Vec<(u32, String)>, value: u32) -> String {
-    match unused.iter().rposition(|(result, _)| *result == value) {
-        Some(at) => format!("( {} )", unused.remove(at).1),
-        None => value.to_string(),
+/// The text of an operand: an earlier step in brackets, taken from `parts`, or the number itself.
+fn operand(parts: &mut [Option<String>], source: Option<usize>, value: u32) -> Option<String> {
+    match source {
+        Some(step) => parts
+            .get_mut(step)?
+            .take()
+            .map(|part| format!("( {part} )")),
+        None => Some(value.to_string()),
     }
 }
 

@@ -1,0 +1,242 @@
+//! The content control R: the dialect of a trace without its problem's content.
+//!
+//! What R teaches is format; what a real trace teaches beyond R is content. For Countdown in
+//! dialect M it is a random chain of true steps on the problem's own numbers that ends somewhere
+//! else; for other text it is another problem's trace of nearly the same length.
+
+use serde_json::{Value, json};
+
+use crate::miniature::chain::{Chain, MAX_VALUE, Op, Step};
+use crate::record::{Finish, Origin, OriginKind, Problem, TaskName, Trace};
+use crate::rng::Rng;
+
+/// Draws after which a chain that misses the target is given up on.
+const MAX_DRAWS: usize = 1_000;
+
+/// Why there is no control trace.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The gold object is not one of Countdown in dialect M.
+    #[error(
+        "`{id}`: the gold object `{gold}` does not hold `numbers`, at least two of 0 to 99, and a `target`"
+    )]
+    Gold {
+        /// The problem.
+        id: String,
+        /// As it is.
+        gold: String,
+    },
+    /// Every chain drawn reached the target.
+    #[error("`{id}`: no chain on its numbers that misses the target was found")]
+    NoWrongChain {
+        /// The problem.
+        id: String,
+    },
+    /// Nobody to borrow from.
+    #[error("`{id}`: no trace of another problem to borrow; give traces of at least two problems")]
+    NoDonor {
+        /// The problem.
+        id: String,
+    },
+}
+
+/// The control for one trace of a problem: a random chain where the trace is Countdown's dialect
+/// M, else the nearest of `donors`.
+///
+/// # Errors
+/// See [`random_chain`] and [`borrowed`].
+pub fn control(
+    problem: &Problem,
+    trace: &Trace,
+    donors: &[Trace],
+    seed: u64,
+) -> Result<Trace, ControlError> {
+    if problem.task == TaskName::Countdown && Chain::parse(&trace.text).is_some() {
+        random_chain(problem, &trace.id, seed)
+    } else {
+        borrowed(trace, donors)
+    }
+}
+
+/// A random chain of true steps that uses each of the problem's numbers once, keeps to values
+/// 0..=99, and ends above 0 and not at the target. `key` tells apart several for one problem.
+///
+/// # Errors
+/// A gold object without such numbers, or numbers that reach nothing but the target.
+pub fn random_chain(problem: &Problem, key: &str, seed: u64) -> Result<Trace, ControlError> {
+    let (numbers, target) = gold(&problem.gold).ok_or_else(|| ControlError::Gold {
+        id: problem.id.clone(),
+        gold: problem.gold.to_string(),
+    })?;
+    let mut rng = Rng::keyed(seed, &["control", &problem.id, key]);
+    let chains = (0..MAX_DRAWS).filter_map(|_| walk(&numbers, &mut rng));
+    let mut texts = chains
+        .filter(|c| c.result().is_some_and(|r| r > 0 && r != target))
+        .filter_map(|c| c.text());
+    let text = texts.next().ok_or_else(|| ControlError::NoWrongChain {
+        id: problem.id.clone(),
+    })?;
+    let mut origin = Origin::of(OriginKind::Control);
+    origin.ops.push(json!({"op": "random_chain"}));
+    // Follows its prompt like every completion of the dialect: behind a space.
+    Ok(Trace::new(
+        &problem.id,
+        &format!(" {text}"),
+        Finish::Stop,
+        origin,
+    ))
+}
+
+/// Joins two values at a time, any true step alike, until one is left.
+fn walk(numbers: &[u32], rng: &mut Rng) -> Option<Chain> {
+    let mut values = numbers.to_vec();
+    let mut steps = Vec::new();
+    while values.len() > 1 {
+        rng.shuffle(&mut values);
+        let (right, left) = (values.pop()?, values.pop()?);
+        let possible: Vec<Step> = Op::ALL
+            .iter()
+            .filter_map(|&op| Step::of(left, op, right))
+            .collect();
+        let step = *rng.choose(&possible)?;
+        values.push(step.result);
+        steps.push(step);
+    }
+    Some(Chain { steps })
+}
+
+fn gold(gold: &Value) -> Option<(Vec<u32>, u32)> {
+    let value = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
+    let in_vocabulary = |v: &Value| value(v).filter(|n| *n <= MAX_VALUE);
+    let numbers = gold
+        .get("numbers")?
+        .as_array()?
+        .iter()
+        .map(in_vocabulary)
+        .collect::<Option<Vec<_>>>()?;
+    (numbers.len() > 1).then_some((numbers, value(gold.get("target")?)?))
+}
+
+/// The donor of another problem whose text is nearest in bytes to the trace's, as an answer to the
+/// trace's problem; of equally near ones that of the smallest id.
+///
+/// # Errors
+/// When all donors belong to the trace's own problem.
+pub fn borrowed(trace: &Trace, donors: &[Trace]) -> Result<Trace, ControlError> {
+    let others = donors
+        .iter()
+        .filter(|donor| donor.problem_id != trace.problem_id);
+    let donor = others
+        .min_by_key(|donor| (donor.text.len().abs_diff(trace.text.len()), &donor.id))
+        .ok_or_else(|| ControlError::NoDonor {
+            id: trace.problem_id.clone(),
+        })?;
+    let mut origin = Origin::of(OriginKind::Control);
+    origin.model.clone_from(&donor.origin.model);
+    origin.parent = Some(donor.id.clone());
+    origin
+        .ops
+        .push(json!({"op": "borrowed", "from": donor.problem_id}));
+    Ok(Trace::new(
+        &trace.problem_id,
+        &donor.text,
+        donor.finish,
+        origin,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::miniature::{World, WorldSettings};
+
+    fn trace(problem_id: &str, text: &str) -> Trace {
+        Trace::new(
+            problem_id,
+            text,
+            Finish::Stop,
+            Origin::of(OriginKind::Sampled),
+        )
+    }
+
+    #[test]
+    fn control_chains_are_true_and_wrong() {
+        for problem in World::new(WorldSettings::tiny()).unwrap().problems() {
+            let trace = random_chain(&problem, "", 0).unwrap();
+            let (chain, answer) = Chain::parse(&trace.text).unwrap();
+            assert!(chain.steps.iter().all(Step::is_valid), "{}", trace.text);
+            assert_ne!(problem.gold["target"], json!(chain.result()));
+            assert_eq!(chain.expression(), Some(answer));
+            let mut given: Vec<u32> =
+                serde_json::from_value(problem.gold["numbers"].clone()).unwrap();
+            let mut used = chain.numbers();
+            given.sort_unstable();
+            used.sort_unstable();
+            assert_eq!(used, given);
+            assert_eq!(trace, random_chain(&problem, "", 0).unwrap());
+        }
+    }
+
+    #[test]
+    fn seed_and_key_vary_the_chain() {
+        let problem = &World::new(WorldSettings::tiny()).unwrap().problems()[0];
+        let draw = |key: &str, seed| random_chain(problem, key, seed).unwrap().text;
+        assert!((1..20).any(|seed| draw("", seed) != draw("", 0)));
+        assert!((1..20).any(|key| draw(&key.to_string(), 0) != draw("", 0)));
+    }
+
+    #[test]
+    fn the_nearest_trace_of_another_problem_is_borrowed() {
+        let donors = [
+            trace("a", "1234"),
+            trace("b", "123456789"),
+            trace("c", "12345"),
+        ];
+        let borrowed = borrowed(&trace("a", "1234"), &donors).unwrap();
+        assert_eq!(
+            (borrowed.problem_id.as_str(), borrowed.text.as_str()),
+            ("a", "12345")
+        );
+        assert_eq!(borrowed.origin.parent.as_ref(), Some(&donors[2].id));
+    }
+
+    #[test]
+    fn a_trace_in_dialect_m_gets_a_chain_and_another_a_loan() {
+        let problem = &World::new(WorldSettings::tiny()).unwrap().problems()[0];
+        let donors = [trace("other", "Let me think.")];
+        let kind = |text| {
+            control(problem, &trace(&problem.id, text), &donors, 0)
+                .unwrap()
+                .origin
+                .ops[0]["op"]
+                .clone()
+        };
+        assert_eq!(kind("3 + 4 = 7 | ans 3 + 4"), "random_chain");
+        assert_eq!(kind("3 plus 4 is 7"), "borrowed");
+    }
+
+    #[test]
+    fn what_has_no_control_is_said() {
+        let mut problem = World::new(WorldSettings::tiny()).unwrap().problems()[0].clone();
+        let mut reason = |gold: Value| {
+            problem.gold = gold;
+            random_chain(&problem, "", 0).unwrap_err().to_string()
+        };
+        for gold in [
+            json!({}),
+            json!({"numbers": [3], "target": 3}),
+            json!({"numbers": [3, -4], "target": 3}),
+            json!({"numbers": [3, 400], "target": 3}),
+        ] {
+            assert!(reason(gold).contains("does not hold `numbers`"));
+        }
+        assert!(reason(json!({"numbers": [0, 1], "target": 1})).contains("misses the target"));
+        let alone = trace("a", "x");
+        assert!(
+            borrowed(&alone, std::slice::from_ref(&alone))
+                .unwrap_err()
+                .to_string()
+                .contains("at least two problems")
+        );
+    }
+}
