@@ -4,5 +4,10 @@
 //! [`idiolect_core::model`] and nothing else (a test checks it).
 
 pub mod bpe;
+pub mod config;
+pub mod encode;
 pub mod facts;
+mod files;
 pub mod parameters;
+pub mod tokenizer;
+pub mod weights;

@@ -1,0 +1,471 @@
+//! `config.json` to [`Facts`].
+//!
+//! Strict: every field is used, listed here as irrelevant to what is computed, or an error that
+//! names field and value, because a field that is read past is a model that is silently wrong.
+//! Reads the spelling of transformers 4 (`rope_theta`, `rope_scaling`, `torch_dtype`) and of
+//! transformers 5 (`rope_parameters`, `dtype`). Configs are never written: a trained model keeps
+//! the file that it came with.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope};
+use crate::weights::Dtype;
+
+/// A config that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a JSON object.
+    #[error("the config is not a JSON object")]
+    NotAnObject,
+    /// A family without a row in the table of facts.
+    #[error(
+        "`model_type` {0} is not supported; supported are llama, mistral, qwen2, gemma2 (and the \
+         models that say they are one of these, such as SmolLM2 and Qwen2.5)"
+    )]
+    Family(String),
+    /// A field that must be there.
+    #[error("`{0}` is missing")]
+    Missing(String),
+    /// A field whose value cannot be used.
+    #[error("`{field}` is {value}; {expected}")]
+    Value {
+        /// Its name, with dots for nesting.
+        field: String,
+        /// As it stands.
+        value: String,
+        /// What would do.
+        expected: String,
+    },
+    /// A field that this program does not know, and that might change what is computed.
+    #[error("`{field}` is {value}, and this program does not know that field of a `{family}` config")]
+    Unknown {
+        /// Its name.
+        field: String,
+        /// As it stands.
+        value: String,
+        /// The `model_type`.
+        family: String,
+    },
+    /// Facts that do not fit each other.
+    #[error(transparent)]
+    Facts(#[from] crate::facts::FactsError),
+}
+
+/// What a `config.json` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What the decoder needs.
+    pub facts: Facts,
+    /// Longest row in tokens (`max_position_embeddings`).
+    pub positions: usize,
+    /// The type that weights are written in (`dtype` or `torch_dtype`; f32 without).
+    pub dtype: Dtype,
+    /// Standard deviation of fresh matrices (`initializer_range`; 0.02 without).
+    pub initial_sd: f64,
+}
+
+/// Fields that do not change what is computed here, whatever they say, and why.
+const IRRELEVANT: [(&str, &str); 27] = [
+    ("_attn_implementation_autoset", "how transformers computes"),
+    ("_name_or_path", "where it came from"),
+    ("architectures", "a class name; `model_type` decides"),
+    ("attn_implementation", "how transformers computes"),
+    ("auto_map", "code that is never run"),
+    ("bos_token_id", "the tokenizer puts it"),
+    ("cache_implementation", "how transformers caches"),
+    ("chunk_size_feed_forward", "how transformers computes"),
+    ("eos_token_id", "read with the tokenizer"),
+    ("id2label", "a classifier's"),
+    ("is_llama_config", "the converter's note"),
+    ("keys_to_ignore_at_inference", "how transformers computes"),
+    ("label2id", "a classifier's"),
+    ("num_labels", "a classifier's"),
+    ("output_attentions", "how transformers replies"),
+    ("output_hidden_states", "how transformers replies"),
+    ("pad_token_id", "nothing is padded"),
+    ("pretraining_tp", "how the matrices were split, not what they are"),
+    ("problem_type", "a classifier's"),
+    ("return_dict", "how transformers replies"),
+    ("return_dict_in_generate", "how transformers replies"),
+    ("transformers.js_config", "another program's"),
+    ("transformers_version", "what wrote the file"),
+    ("unk_token_id", "the tokenizer's"),
+    ("unsloth_fixed", "the converter's note"),
+    ("use_cache", "how transformers caches"),
+    ("use_return_dict", "how transformers replies"),
+];
+
+impl Config {
+    /// Reads a parsed `config.json`.
+    ///
+    /// # Errors
+    /// Names the first field that is missing, unknown or of a value that cannot be used.
+    pub fn read(config: &Value) -> Result<Self, ConfigError> {
+        let fields = Fields::new(config.as_object().ok_or(ConfigError::NotAnObject)?);
+        let family = match fields.text("model_type")?.as_deref() {
+            Some("llama" | "mistral") => Family::Llama,
+            Some("qwen2") => Family::Qwen2,
+            Some("gemma2") => Family::Gemma2,
+            Some(other) => return Err(ConfigError::Family(other.to_owned())),
+            None => return Err(ConfigError::Missing("model_type".to_owned())),
+        };
+        let dtype = read_dtype(&fields)?;
+        let facts = read_facts(&fields, family, dtype)?;
+        let positions = fields.size("max_position_embeddings")?.unwrap_or(match family {
+            Family::Llama => 2048,
+            Family::Qwen2 => 32768,
+            Family::Gemma2 => 8192,
+        });
+        if positions < 2 {
+            return Err(fields.fault("max_position_embeddings", "expected at least 2"));
+        }
+        let initial_sd = fields.number("initializer_range")?.unwrap_or(0.02);
+        if !(initial_sd.is_finite() && initial_sd >= 0.0) {
+            return Err(fields.fault("initializer_range", "expected a standard deviation"));
+        }
+        if fields.number("attention_dropout")?.is_some_and(|share| share > 0.0) {
+            return Err(fields.fault("attention_dropout", "only 0 is supported"));
+        }
+        fields.refuse_rest()?;
+        facts.check()?;
+        Ok(Self { facts, positions, dtype, initial_sd })
+    }
+}
+
+fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts, ConfigError> {
+    let hidden = fields.required("hidden_size")?;
+    let layers = fields.required("num_hidden_layers")?;
+    if layers > MOST_LAYERS {
+        return Err(fields.fault("num_hidden_layers", &format!("at most {MOST_LAYERS} are read")));
+    }
+    let heads = fields.required("num_attention_heads")?;
+    let gemma = family == Family::Gemma2;
+    let head_width = match fields.size("head_dim")? {
+        Some(width) => width,
+        None if gemma => return Err(ConfigError::Missing("head_dim".to_owned())),
+        None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
+        None => {
+            let reason = format!("expected a multiple of `num_attention_heads` {heads}");
+            return Err(fields.fault("hidden_size", &reason));
+        }
+    };
+    let scale_base = match fields.number("query_pre_attn_scalar")? {
+        Some(scalar) if gemma => scalar,
+        None if gemma => return Err(ConfigError::Missing("query_pre_attn_scalar".to_owned())),
+        Some(_) => return Err(fields.unknown("query_pre_attn_scalar")),
+        None => head_width as f64,
+    };
+    let kv_heads = match fields.size("num_key_value_heads")? {
+        Some(n) => n,
+        None if fields.says("model_type", "llama") => heads,
+        None => return Err(ConfigError::Missing("num_key_value_heads".to_owned())),
+    };
+    read_biases(fields, family)?;
+    Ok(Facts {
+        family,
+        vocab: fields.required("vocab_size")?,
+        hidden,
+        layers,
+        heads,
+        kv_heads,
+        head_width,
+        intermediate: fields.required("intermediate_size")?,
+        norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+        rope: read_rope(fields)?,
+        qkv_bias: family == Family::Qwen2,
+        gain_plus_one: gemma,
+        norms: if gemma { Norms::BeforeAndAfter } else { Norms::Before },
+        activation: read_activation(fields, family)?,
+        embedding_scale: if gemma { rounded_root(hidden, dtype) } else { 1.0 },
+        attention_scale: (1.0 / scale_base.sqrt()) as f32,
+        attention_softcap: fields.softcap("attn_logit_softcapping", gemma.then_some(50.0))?,
+        final_softcap: fields.softcap("final_logit_softcapping", gemma.then_some(30.0))?,
+        windows: read_windows(fields, family, layers)?,
+        // Absent, transformers' own defaults hold: tied for Gemma, not for the others.
+        tied: fields.flag("tie_word_embeddings")?.unwrap_or(gemma),
+    })
+}
+
+/// More layers than any model has; a bound for what is laid out before weights are seen.
+const MOST_LAYERS: usize = 4096;
+
+/// Gemma multiplies embeddings by √hidden held in the weights' type.
+fn rounded_root(hidden: usize, dtype: Dtype) -> f32 {
+    dtype.round((hidden as f64).sqrt() as f32)
+}
+
+fn read_dtype(fields: &Fields<'_>) -> Result<Dtype, ConfigError> {
+    let mut found = Dtype::F32;
+    for name in ["torch_dtype", "dtype"] {
+        found = match fields.text(name)?.as_deref() {
+            None => found,
+            Some("float32") => Dtype::F32,
+            Some("bfloat16") => Dtype::Bf16,
+            Some("float16") => Dtype::F16,
+            Some(_) => {
+                return Err(fields.fault(name, "supported are float32, bfloat16, float16"));
+            }
+        };
+    }
+    Ok(found)
+}
+
+fn read_activation(fields: &Fields<'_>, family: Family) -> Result<Activation, ConfigError> {
+    // Gemma files carry both; transformers computes `hidden_activation`.
+    let newer = fields.text("hidden_activation")?;
+    let older = fields.text("hidden_act")?;
+    let name = if newer.is_some() { "hidden_activation" } else { "hidden_act" };
+    match (family, newer.or(older).as_deref()) {
+        (Family::Gemma2, Some("gelu_pytorch_tanh") | None) => Ok(Activation::GeluTanh),
+        // The published files say `gelu` here and mean the tanh form, as transformers does.
+        (Family::Gemma2, Some("gelu")) if name == "hidden_act" => Ok(Activation::GeluTanh),
+        (Family::Llama | Family::Qwen2, Some("silu") | None) => Ok(Activation::Silu),
+        (Family::Llama | Family::Qwen2, Some("gelu_pytorch_tanh")) => Ok(Activation::GeluTanh),
+        _ => Err(fields.fault(name, "supported are silu and gelu_pytorch_tanh")),
+    }
+}
+
+fn read_biases(fields: &Fields<'_>, family: Family) -> Result<(), ConfigError> {
+    for name in ["attention_bias", "mlp_bias"] {
+        // Qwen 2 has its q, k and v biases without saying so.
+        let fits = match fields.flag(name)? {
+            None | Some(false) => true,
+            Some(true) => family == Family::Qwen2 && name == "attention_bias",
+        };
+        if !fits {
+            return Err(fields.fault(name, "only models without these biases are supported"));
+        }
+    }
+    Ok(())
+}
+
+/// Both spellings of the position embedding.
+fn read_rope(fields: &Fields<'_>) -> Result<Rope, ConfigError> {
+    let older = fields.object("rope_scaling")?;
+    let newer = fields.object("rope_parameters")?;
+    let theta = fields.number("rope_theta")?;
+    let share = fields.number("partial_rotary_factor")?;
+    if share.is_some_and(|share| share.total_cmp(&1.0).is_ne()) {
+        return Err(fields.fault("partial_rotary_factor", "only 1 is supported"));
+    }
+    let (name, parameters) = match (newer, older) {
+        (Some(_), Some(_)) => {
+            return Err(fields.fault("rope_scaling", "`rope_parameters` is there too; keep one"));
+        }
+        (Some(newer), None) => ("rope_parameters", newer),
+        (None, Some(older)) => ("rope_scaling", older),
+        (None, None) => return Ok(Rope { theta: theta.unwrap_or(10_000.0), scaling: None }),
+    };
+    let inner = Fields::nested(parameters, name);
+    let theta = inner.number("rope_theta")?.or(theta).unwrap_or(10_000.0);
+    let older_kind = inner.text("type")?;
+    let kind = inner.text("rope_type")?.or(older_kind);
+    let scaling = match kind.as_deref() {
+        None | Some("default") => None,
+        Some("llama3") => Some(Llama3Scaling {
+            factor: inner.needed("factor")?,
+            low_frequency_factor: inner.needed("low_freq_factor")?,
+            high_frequency_factor: inner.needed("high_freq_factor")?,
+            original_positions: inner.needed("original_max_position_embeddings")?,
+        }),
+        Some(_) => return Err(inner.fault("rope_type", "supported are default and llama3")),
+    };
+    if scaling.is_some_and(|s| s.high_frequency_factor <= s.low_frequency_factor) {
+        return Err(inner.fault("high_freq_factor", "expected more than `low_freq_factor`"));
+    }
+    if inner.number("partial_rotary_factor")?.is_some_and(|share| share.total_cmp(&1.0).is_ne()) {
+        return Err(inner.fault("partial_rotary_factor", "only 1 is supported"));
+    }
+    inner.refuse_rest()?;
+    Ok(Rope { theta, scaling })
+}
+
+/// The window of each layer. `layer_types` decides where it stands; older files leave it to the
+/// family: Mistral all layers, Gemma 2 the even ones, Qwen 2 those from `max_window_layers` on,
+/// and only with `use_sliding_window`.
+fn read_windows(
+    fields: &Fields<'_>,
+    family: Family,
+    layers: usize,
+) -> Result<Vec<Option<usize>>, ConfigError> {
+    let mistral = fields.says("model_type", "mistral");
+    let size = match fields.size("sliding_window")? {
+        // What transformers takes an absent field for; `null` means no window.
+        None if (mistral || family != Family::Llama)
+            && !fields.map.contains_key("sliding_window") =>
+        {
+            Some(4096)
+        }
+        size => size,
+    };
+    let enabled = fields.flag("use_sliding_window")?;
+    let first = fields.size("max_window_layers")?;
+    let types = fields.get("layer_types");
+    let window = match family {
+        Family::Qwen2 => size.filter(|_| enabled == Some(true)),
+        Family::Llama if !mistral && size.is_some() => {
+            return Err(fields.fault("sliding_window", "a llama has none"));
+        }
+        Family::Llama | Family::Gemma2 => size,
+    };
+    let slides: Vec<bool> = match types {
+        Some(types) => layer_types(fields, types, layers)?,
+        None => (0..layers)
+            .map(|layer| match family {
+                Family::Llama => mistral,
+                Family::Qwen2 => layer >= first.unwrap_or(28),
+                Family::Gemma2 => layer.is_multiple_of(2),
+            })
+            .collect(),
+    };
+    if types.is_some() && window.is_none() && slides.contains(&true) {
+        let reason = "`layer_types` names sliding layers, which need a size (and for qwen2 \
+                      `use_sliding_window`)";
+        return Err(fields.fault("sliding_window", reason));
+    }
+    Ok(slides.into_iter().map(|slides| window.filter(|_| slides)).collect())
+}
+
+fn layer_types(
+    fields: &Fields<'_>,
+    types: &Value,
+    layers: usize,
+) -> Result<Vec<bool>, ConfigError> {
+    let reason =
+        format!("expected {layers} times `full_attention` or `sliding_attention`");
+    types
+        .as_array()
+        .filter(|types| types.len() == layers)
+        .and_then(|types| {
+            types
+                .iter()
+                .map(|kind| match kind.as_str() {
+                    Some("full_attention") => Some(false),
+                    Some("sliding_attention") => Some(true),
+                    _ => None,
+                })
+                .collect()
+        })
+        .ok_or_else(|| fields.fault("layer_types", &reason))
+}
+
+/// The fields of an object, and which of them were asked for.
+struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    within: &'a str,
+    asked: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(map: &'a Map<String, Value>) -> Self {
+        Self::nested(map, "")
+    }
+
+    fn nested(map: &'a Map<String, Value>, within: &'a str) -> Self {
+        Self { map, within, asked: RefCell::default() }
+    }
+
+    /// A field's value; absent and `null` are the same.
+    fn get(&self, name: &'static str) -> Option<&'a Value> {
+        self.asked.borrow_mut().insert(name);
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    fn typed<T>(
+        &self,
+        name: &'static str,
+        read: impl Fn(&'a Value) -> Option<T>,
+        expected: &str,
+    ) -> Result<Option<T>, ConfigError> {
+        self.get(name)
+            .map(|value| read(value).ok_or_else(|| self.fault(name, expected)))
+            .transpose()
+    }
+
+    fn size(&self, name: &'static str) -> Result<Option<usize>, ConfigError> {
+        let read = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        self.typed(name, read, "expected a whole number")
+    }
+
+    fn required(&self, name: &'static str) -> Result<usize, ConfigError> {
+        self.size(name)?.ok_or_else(|| ConfigError::Missing(self.path(name)))
+    }
+
+    fn number(&self, name: &'static str) -> Result<Option<f64>, ConfigError> {
+        self.typed(name, Value::as_f64, "expected a number")
+    }
+
+    fn needed(&self, name: &'static str) -> Result<f64, ConfigError> {
+        self.number(name)?.ok_or_else(|| ConfigError::Missing(self.path(name)))
+    }
+
+    fn flag(&self, name: &'static str) -> Result<Option<bool>, ConfigError> {
+        self.typed(name, Value::as_bool, "expected true or false")
+    }
+
+    fn text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        self.typed(name, |value| value.as_str().map(str::to_owned), "expected a text")
+    }
+
+    fn object(&self, name: &'static str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
+        self.typed(name, Value::as_object, "expected an object")
+    }
+
+    /// A softcap, which only Gemma computes: its value where the field is absent (`null`
+    /// switches it off).
+    fn softcap(&self, name: &'static str, gemma: Option<f32>) -> Result<Option<f32>, ConfigError> {
+        match (self.number(name)?, gemma) {
+            (Some(_), None) => Err(self.unknown(name)),
+            (None, Some(cap)) if !self.map.contains_key(name) => Ok(Some(cap)),
+            (cap, _) => Ok(cap.map(|cap| cap as f32)),
+        }
+    }
+
+    fn says(&self, name: &str, text: &str) -> bool {
+        self.map.get(name).is_some_and(|value| value == text)
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.within.is_empty() { name.to_owned() } else { format!("{}.{name}", self.within) }
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.map.get(name).map_or_else(|| "absent".to_owned(), Value::to_string)
+    }
+
+    fn fault(&self, name: &str, expected: &str) -> ConfigError {
+        ConfigError::Value {
+            field: self.path(name),
+            value: self.shown(name),
+            expected: expected.to_owned(),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> ConfigError {
+        ConfigError::Unknown {
+            field: self.path(name),
+            value: self.shown(name),
+            family: self.map.get("model_type").and_then(Value::as_str).unwrap_or("?").to_owned(),
+        }
+    }
+
+    /// Refuses fields that were neither asked for nor listed as irrelevant. `null` and `false`
+    /// switch nothing on.
+    fn refuse_rest(&self) -> Result<(), ConfigError> {
+        let asked = self.asked.borrow();
+        let known = |name: &str| {
+            asked.contains(name) || IRRELEVANT.iter().any(|(irrelevant, _)| *irrelevant == name)
+        };
+        let rest = self
+            .map
+            .iter()
+            .find(|(name, value)| !known(name) && !value.is_null() && **value != Value::Bool(false));
+        rest.map_or(Ok(()), |(name, _)| Err(self.unknown(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

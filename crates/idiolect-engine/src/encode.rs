@@ -1,0 +1,159 @@
+//! From an example to the row of tokens that is scored or trained on, and from a context to the
+//! tokens that a completion follows.
+//!
+//! The text is tokenized once, prompt and completion together, and a token belongs to the
+//! completion if its first byte does; tokenizing the two apart would give other tokens at the
+//! border. Renders no templates yet: `raw` only.
+
+use idiolect_core::model::{Context, Example, RowError};
+
+use crate::tokenizer::{Encoded, Tokenizer};
+
+/// What a model can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest row in tokens (`max_position_embeddings`).
+    pub positions: usize,
+    /// Rows of the embedding.
+    pub vocabulary: usize,
+}
+
+/// A tokenized example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The whole row: special tokens, prompt, completion, end token.
+    pub ids: Vec<u32>,
+    /// Index in `ids` of the first token that is scored or learnt; at least 1.
+    pub first_target: usize,
+    /// For `ids[first_target..]`, the offset of its first byte from the first byte of the
+    /// completion; the end token has the completion's length.
+    pub byte_starts: Vec<u32>,
+    /// Whether the token before `first_target` also holds bytes of the completion.
+    pub straddled: bool,
+}
+
+/// Tokenizes an example with template `raw`: prompt + completion once, then the end token.
+///
+/// # Errors
+/// When nothing can be scored or learnt, or the model cannot hold the row.
+pub fn encode_example(
+    tokenizer: &Tokenizer,
+    limits: Limits,
+    example: &Example,
+) -> Result<Row, RowError> {
+    let prompt = raw_prompt(&example.context)?;
+    if example.completion.is_empty() {
+        return refuse("the completion is empty");
+    }
+    let encoded = encode_text(tokenizer, &[prompt, &example.completion].concat())?;
+    let border = prompt.len();
+    let text_spans = &encoded.spans[encoded.lead..];
+    let first_target =
+        encoded.lead + text_spans.iter().take_while(|&&(start, _)| start < border).count();
+    if first_target == encoded.ids.len() {
+        return refuse("no token begins in the completion: the prompt's last token covers it");
+    }
+    if first_target == 0 {
+        return refuse(
+            "the prompt is empty and the tokenizer puts no special token before a text, so the \
+             first token follows nothing; give a prompt",
+        );
+    }
+    let mut byte_starts = encoded.spans[first_target..]
+        .iter()
+        .map(|&(start, _)| offset(start - border))
+        .collect::<Result<Vec<u32>, RowError>>()?;
+    byte_starts.push(offset(example.completion.len())?);
+    let straddled = encoded.spans[first_target - 1].1 > border;
+    let mut ids = encoded.ids;
+    ids.push(tokenizer.end());
+    check(limits, &ids, ids.len())?;
+    Ok(Row { ids, first_target, byte_starts, straddled })
+}
+
+/// Tokenizes what a completion is to follow. The reply leaves room for at least one token.
+///
+/// # Errors
+/// When there is nothing to follow, or the model cannot hold it.
+pub fn encode_context(
+    tokenizer: &Tokenizer,
+    limits: Limits,
+    context: &Context,
+) -> Result<Vec<u32>, RowError> {
+    let ids = encode_text(tokenizer, raw_prompt(context)?)?.ids;
+    if ids.is_empty() {
+        return refuse(
+            "the prompt is empty and the tokenizer puts no special token before a text; give a \
+             prompt",
+        );
+    }
+    check(limits, &ids, ids.len() + 1)?;
+    Ok(ids)
+}
+
+/// Tokenizes a whole text to train on: special tokens, text, end token, cut into rows that the
+/// model can hold. Every token but the first of each row is a target.
+///
+/// # Errors
+/// When the text is empty or a token is not in the model's vocabulary.
+pub fn encode_whole(
+    tokenizer: &Tokenizer,
+    limits: Limits,
+    text: &str,
+) -> Result<Vec<Vec<u32>>, RowError> {
+    let mut ids = encode_text(tokenizer, text)?.ids;
+    ids.push(tokenizer.end());
+    if ids.len() < 2 {
+        return refuse("the text has no token that follows another");
+    }
+    check(limits, &ids, 0)?;
+    // The last token of a row is the context of the next, so that no target is lost at a cut.
+    let step = limits.positions.saturating_sub(1).max(1);
+    let starts = (0..ids.len() - 1).step_by(step);
+    Ok(starts.map(|start| ids[start..ids.len().min(start + step + 1)].to_vec()).collect())
+}
+
+fn raw_prompt(context: &Context) -> Result<&str, RowError> {
+    match context {
+        Context::Prompt(prompt) => Ok(prompt),
+        Context::Messages(_) => refuse(
+            "a row of messages needs a chat template, which comes with a later version; give \
+             `prompt` and `completion`",
+        ),
+    }
+}
+
+fn encode_text(tokenizer: &Tokenizer, text: &str) -> Result<Encoded, RowError> {
+    tokenizer
+        .encode(text)
+        .map_err(|reason| RowError { reason: format!("the text cannot be tokenized: {reason}") })
+}
+
+fn offset(bytes: usize) -> Result<u32, RowError> {
+    u32::try_from(bytes)
+        .map_err(|_| RowError { reason: "the completion is longer than 4 GiB".to_owned() })
+}
+
+/// Refuses rows that need more than the model's positions and ids beyond its embedding.
+fn check(limits: Limits, ids: &[u32], needed: usize) -> Result<(), RowError> {
+    if needed > limits.positions {
+        return refuse(&format!(
+            "the row needs {needed} tokens and the model holds {} (`max_position_embeddings`)",
+            limits.positions
+        ));
+    }
+    match ids.iter().find(|&&id| id as usize >= limits.vocabulary) {
+        Some(id) => refuse(&format!(
+            "token {id} is outside the model's vocabulary of {}; the tokenizer is another model's",
+            limits.vocabulary
+        )),
+        None => Ok(()),
+    }
+}
+
+fn refuse<T>(reason: &str) -> Result<T, RowError> {
+    Err(RowError { reason: reason.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! Small files of a model directory: JSON read whole, and writes that a crash cannot tear.
+//!
+//! Not for rows or runs, which belong to other crates.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use idiolect_core::model::ModelError;
+use serde_json::Value;
+
+/// Reads a file that may be absent.
+///
+/// # Errors
+/// When it exists and cannot be read.
+pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(path, error)),
+    }
+}
+
+/// Reads a file that must be there.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+    fs::read(path).map_err(|error| io_error(path, error))
+}
+
+/// Parses JSON and names the file when it is none.
+///
+/// # Errors
+/// When the bytes are not JSON.
+pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ModelError::Invalid(format!("`{}` is not JSON: {error}", path.display())))
+}
+
+/// Writes a file through a sibling temporary that is synced and renamed, so that a reader finds
+/// the old content or the new and nothing between.
+///
+/// # Errors
+/// When the directory cannot be written; the temporary is removed.
+pub(crate) fn write_atomic(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), ModelError> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let written = (|| {
+        let mut file = io::BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
+        fill(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    written.map_err(|error| {
+        // The reason for failing is worth more than the reason for failing to tidy up.
+        let _ = fs::remove_file(&temporary);
+        io_error(path, error)
+    })
+}
+
+/// Makes the renames in a directory durable.
+///
+/// # Errors
+/// When the directory cannot be opened or synced.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), ModelError> {
+    File::open(path).and_then(|d| d.sync_all()).map_err(|error| io_error(path, error))
+}
+
+/// An input or output error with its file.
+pub(crate) fn io_error(path: &Path, source: io::Error) -> ModelError {
+    ModelError::Io { path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_content_and_no_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_atomic(&path, |w| w.write_all(b"old")).unwrap();
+        let failed = write_atomic(&path, |w| {
+            w.write_all(b"half")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert!(failed.unwrap_err().to_string().contains("disk full"));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_absent_optional_file_is_none_and_broken_json_names_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        assert!(read_optional(&path).unwrap().is_none());
+        assert!(parse_json(&path, b"{").unwrap_err().to_string().contains("config.json"));
+    }
+}

@@ -1,0 +1,392 @@
+//! Text to token ids and back, with the exact bytes that each token stands for.
+//!
+//! Wraps a Hugging Face `tokenizer.json`. Ids come from the `tokenizers` library; byte offsets and
+//! decoded bytes come from a table of *pieces*, one byte string a token, because the library trims
+//! spaces from offsets, gives every byte of a character the offsets of the whole character, and
+//! decodes only whole texts. Three spellings are known, read off the `decoder` field: byte-level
+//! BPE, SentencePiece (`▁` and byte fallback) and whole words joined by spaces (no decoder). A
+//! decoder of another kind is an error, not a guess. Knows no templates.
+
+use std::path::Path;
+
+use idiolect_core::model::{ModelError, content_hash};
+use serde_json::Value;
+use tokenizers::Tokenizer as Library;
+
+use crate::files;
+
+/// A table by id is made of the vocabulary; an id beyond this is a damaged file, not a token.
+const LARGEST_VOCABULARY: usize = 1 << 24;
+
+/// A tokenizer with its end token.
+pub struct Tokenizer {
+    library: Library,
+    spelling: Spelling,
+    pieces: Vec<Piece>,
+    end: u32,
+    stops: Vec<u32>,
+    hash: String,
+    base_size: usize,
+}
+
+/// How token strings spell bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    /// One printable character a byte (GPT-2's table).
+    ByteLevel,
+    /// `▁` is a space and `<0x0A>` a byte; `prepended`: the first token's leading space is not
+    /// text.
+    SentencePiece { prepended: bool },
+    /// Whole words; the decoder joins them by one space.
+    Words,
+}
+
+/// What one token id stands for.
+#[derive(Clone, Debug, Default)]
+struct Piece {
+    /// Its bytes, a leading space included.
+    bytes: Vec<u8>,
+    /// Whether decoding leaves it out.
+    special: bool,
+}
+
+/// A tokenized text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids: `lead` special tokens that the tokenizer adds, then those of the text. Special
+    /// tokens that it would add behind the text are left out: the end token is the caller's.
+    pub ids: Vec<u32>,
+    /// First byte and one past the last byte of what each token stands for; (0, 0) for the lead.
+    pub spans: Vec<(usize, usize)>,
+    /// Number of special tokens before the text.
+    pub lead: usize,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` of a directory with the files beside it, if they are there:
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json`. `config` is
+    /// the model's parsed `config.json`, for the end token's id.
+    ///
+    /// # Errors
+    /// When a file cannot be read, the decoder is of an unknown kind or no end token is named.
+    pub fn load(dir: &Path, config: &Value) -> Result<Self, ModelError> {
+        let path = dir.join("tokenizer.json");
+        let optional = |name: &str| -> Result<Value, ModelError> {
+            let path = dir.join(name);
+            match files::read_optional(&path)? {
+                Some(bytes) => files::parse_json(&path, &bytes),
+                None => Ok(Value::Null),
+            }
+        };
+        let settings = optional("tokenizer_config.json")?;
+        let special = optional("special_tokens_map.json")?;
+        let generation = optional("generation_config.json")?;
+        Self::from_parts(&files::read(&path)?, &settings, &special, &[&generation, config])
+            .map_err(|reason| ModelError::Invalid(format!("`{}`: {reason}", path.display())))
+    }
+
+    /// Builds a tokenizer from the parsed files; `Null` stands for an absent one. The end tokens
+    /// are those of the first of `sources` (generation config, config) that has `eos_token_id`.
+    ///
+    /// # Errors
+    /// A reason in words.
+    pub fn from_parts(
+        json: &[u8],
+        settings: &Value,
+        special: &Value,
+        sources: &[&Value],
+    ) -> Result<Self, String> {
+        let value: Value =
+            serde_json::from_slice(json).map_err(|error| format!("not JSON: {error}"))?;
+        refuse_dropout(&value)?;
+        let spelling = Spelling::of(&value["decoder"])?;
+        let mut library = Library::from_bytes(json).map_err(|error| error.to_string())?;
+        // AutoTokenizer sets both aside unless a call asks for them.
+        library.with_truncation(None).map_err(|error| error.to_string())?;
+        library.with_padding(None);
+        let pieces = spell_all(&library, spelling)?;
+        let name = eos_token(settings).or_else(|| eos_token(special));
+        let named = name.and_then(|name| library.token_to_id(&name));
+        let (end, stops) = end_tokens(sources, named)?;
+        if let Some(&id) = stops.iter().find(|&&id| id as usize >= pieces.len()) {
+            return Err(format!("`eos_token_id` {id} is not in the vocabulary of {}", pieces.len()));
+        }
+        let tokenizer = Self {
+            hash: content_hash(&[json, format!("{end} {stops:?}").as_bytes()].concat()),
+            base_size: library.get_vocab_size(false),
+            library,
+            spelling,
+            pieces,
+            end,
+            stops,
+        };
+        tokenizer.check_lead(settings)?;
+        Ok(tokenizer)
+    }
+
+    /// Token ids and byte spans of a text, with the special tokens that the tokenizer puts before
+    /// it by default.
+    ///
+    /// # Errors
+    /// When a word is not in the vocabulary and there is no unknown token.
+    pub fn encode(&self, text: &str) -> Result<Encoded, String> {
+        let encoding = self.library.encode(text, true).map_err(|error| error.to_string())?;
+        let added = encoding.get_special_tokens_mask();
+        let lead = added.iter().take_while(|&&mask| mask == 1).count();
+        let len = added.len() - added[lead..].iter().rev().take_while(|&&mask| mask == 1).count();
+        let ids = encoding.get_ids()[..len].to_vec();
+        let mut spans = vec![(0, 0); lead];
+        spans.extend(self.align(text, &ids[lead..], &encoding.get_offsets()[lead..len]));
+        Ok(Encoded { ids, spans, lead })
+    }
+
+    /// The bytes that `id` adds to a text. `first`: no token with text stands before it, so that
+    /// the space that joins or is put before the text is not part of it. Special tokens and
+    /// unknown ids add nothing.
+    pub fn append(&self, id: u32, first: bool, bytes: &mut Vec<u8>) {
+        let Some(piece) = self.pieces.get(id as usize).filter(|piece| !piece.special) else {
+            return;
+        };
+        match self.spelling {
+            Spelling::Words => {
+                if !first {
+                    bytes.push(b' ');
+                }
+                bytes.extend(&piece.bytes);
+            }
+            Spelling::SentencePiece { prepended: true } if first => {
+                bytes.extend(piece.bytes.strip_prefix(b" ").unwrap_or(&piece.bytes));
+            }
+            Spelling::ByteLevel | Spelling::SentencePiece { .. } => bytes.extend(&piece.bytes),
+        }
+    }
+
+    /// The text of `ids` where they follow `before`: what decoding all of them adds to decoding
+    /// `before` alone. Words joined by spaces therefore begin with the space. Bytes that are not
+    /// UTF-8 become U+FFFD.
+    pub fn decode_after(&self, before: &[u32], ids: &[u32]) -> String {
+        let mut first = !self.any_text(before);
+        let mut bytes = Vec::new();
+        for &id in ids {
+            self.append(id, first, &mut bytes);
+            first &= !self.any_text(&[id]);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether some of the tokens are not special.
+    pub fn any_text(&self, ids: &[u32]) -> bool {
+        ids.iter().any(|&id| self.pieces.get(id as usize).is_some_and(|piece| !piece.special))
+    }
+
+    /// The token that ends a text in training and scoring.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// All tokens that end a generation, ascending.
+    pub fn stops(&self) -> &[u32] {
+        &self.stops
+    }
+
+    /// Hash of `tokenizer.json` and the end tokens.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Number of tokens of the model's own vocabulary, added tokens not counted.
+    pub fn base_size(&self) -> usize {
+        self.base_size
+    }
+
+    /// Refuses a `tokenizer_config.json` that promises another begin token than `tokenizer.json`
+    /// adds: which of the two holds depends on the reading program's version.
+    fn check_lead(&self, settings: &Value) -> Result<(), String> {
+        let Some(promised) = settings["add_bos_token"].as_bool() else { return Ok(()) };
+        let lead = self.library.encode("", true).map_err(|error| error.to_string())?;
+        let bos = token_name(&settings["bos_token"]).and_then(|t| self.library.token_to_id(&t));
+        let added = bos.is_some_and(|id| lead.get_ids().first() == Some(&id));
+        if promised == added {
+            return Ok(());
+        }
+        Err(format!(
+            "`add_bos_token` of tokenizer_config.json is {promised}, and this file's \
+             `post_processor` {} the begin token; make the two agree",
+            if added { "adds" } else { "does not add" }
+        ))
+    }
+
+    /// Where each token's bytes lie in the text. The library's offsets are the anchor; where the
+    /// token's own bytes continue the text seamlessly they decide.
+    fn align(
+        &self,
+        text: &str,
+        ids: &[u32],
+        anchors: &[(usize, usize)],
+    ) -> Vec<(usize, usize)> {
+        let text = text.as_bytes();
+        let blank = |from: usize, to: usize| {
+            text.get(from..to).is_some_and(|gap| gap.iter().all(u8::is_ascii_whitespace))
+        };
+        let mut spans = Vec::with_capacity(ids.len());
+        let mut cursor = 0;
+        for (i, (&id, &(start, end))) in ids.iter().zip(anchors).enumerate() {
+            let mut piece: &[u8] = self.pieces.get(id as usize).map_or(&[], |piece| &piece.bytes);
+            // The space that the normaliser puts before the text stands for no byte.
+            if i == 0 && !text.starts_with(piece) {
+                piece = piece.strip_prefix(b" ").unwrap_or(piece);
+            }
+            let near = cursor <= end && (cursor >= start || blank(cursor, start));
+            let span = if near && text[cursor..].starts_with(piece) {
+                (cursor, cursor + piece.len())
+            } else if piece.first() == Some(&b' ') && cursor < start && blank(cursor, start) {
+                (cursor, end)
+            } else {
+                (start, end)
+            };
+            cursor = cursor.max(span.1).min(text.len());
+            spans.push(span);
+        }
+        spans
+    }
+}
+
+impl Spelling {
+    /// Reads the `decoder` field of `tokenizer.json`.
+    fn of(decoder: &Value) -> Result<Self, String> {
+        let unknown = |part: &Value| {
+            format!(
+                "the decoder `{}` is not supported; supported are ByteLevel, Metaspace, the \
+                 SentencePiece sequence (Replace, ByteFallback, Fuse, Strip) and none",
+                part["type"].as_str().unwrap_or("?")
+            )
+        };
+        let parts: &[Value] = match decoder["type"].as_str() {
+            None if decoder.is_null() => return Ok(Self::Words),
+            Some("Sequence") => decoder["decoders"].as_array().map_or(&[], Vec::as_slice),
+            _ => std::slice::from_ref(decoder),
+        };
+        let mut spelling = None;
+        for part in parts {
+            match part["type"].as_str() {
+                Some("ByteLevel") if parts.len() == 1 => spelling = Some(Self::ByteLevel),
+                Some("Metaspace") if part["replacement"] == "▁" => {
+                    let scheme = part["prepend_scheme"].as_str().unwrap_or("always");
+                    spelling = Some(Self::SentencePiece { prepended: scheme != "never" });
+                }
+                Some("Replace")
+                    if part["pattern"]["String"] == "▁" && part["content"] == " " =>
+                {
+                    spelling = Some(Self::SentencePiece { prepended: false });
+                }
+                Some("Strip")
+                    if part["content"] == " " && part["start"] == 1 && part["stop"] == 0 =>
+                {
+                    spelling = Some(Self::SentencePiece { prepended: true });
+                }
+                Some("ByteFallback" | "Fuse") => {}
+                _ => return Err(unknown(part)),
+            }
+        }
+        spelling.ok_or_else(|| unknown(decoder))
+    }
+
+    /// The bytes that a token string spells.
+    fn bytes(self, token: &str) -> Vec<u8> {
+        match self {
+            Self::Words => token.as_bytes().to_vec(),
+            Self::ByteLevel => token
+                .chars()
+                .map(byte_of_character)
+                .collect::<Option<Vec<u8>>>()
+                .unwrap_or_else(|| token.as_bytes().to_vec()),
+            Self::SentencePiece { .. } => fallback_byte(token)
+                .map_or_else(|| token.replace('▁', " ").into_bytes(), |byte| vec![byte]),
+        }
+    }
+}
+
+/// `<0x0A>` is the byte 10.
+fn fallback_byte(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// GPT-2's table read backwards: printable Latin-1 characters are themselves, and the other 68
+/// bytes are, in ascending order, the characters from U+0100.
+fn byte_of_character(character: char) -> Option<u8> {
+    let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    match u32::from(character) {
+        code @ 0..=255 => u8::try_from(code).ok().filter(|&byte| printable(byte)),
+        code => (0..=255u8).filter(|&byte| !printable(byte)).nth((code - 256) as usize),
+    }
+}
+
+fn spell_all(library: &Library, spelling: Spelling) -> Result<Vec<Piece>, String> {
+    let size = library.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+    if size > LARGEST_VOCABULARY {
+        return Err(format!("a token has id {}; at most {LARGEST_VOCABULARY} are read", size - 1));
+    }
+    let added = library.get_added_tokens_decoder();
+    let spell = |id: u32| match added.get(&id) {
+        // Added tokens are matched literally, whatever the spelling.
+        Some(token) => Piece { bytes: token.content.clone().into_bytes(), special: token.special },
+        None => Piece {
+            bytes: library.id_to_token(id).map_or_else(Vec::new, |token| spelling.bytes(&token)),
+            special: false,
+        },
+    };
+    Ok((0..size as u32).map(spell).collect())
+}
+
+/// Merges that are dropped by chance cannot give the same ids twice.
+fn refuse_dropout(json: &Value) -> Result<(), String> {
+    match json["model"]["dropout"].as_f64() {
+        Some(share) if share > 0.0 => {
+            Err(format!("`model.dropout` is {share}; tokenization must be the same every time"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn eos_token(settings: &Value) -> Option<String> {
+    token_name(&settings["eos_token"])
+}
+
+/// A token in `tokenizer_config.json`: a string, or an object that holds it.
+fn token_name(value: &Value) -> Option<String> {
+    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+}
+
+/// The end token and all that stop: of a list the tokenizer's own `eos_token` if it is listed,
+/// else the first.
+fn end_tokens(sources: &[&Value], named: Option<u32>) -> Result<(u32, Vec<u32>), String> {
+    let listed = sources.iter().map(|source| &source["eos_token_id"]).find(|ids| !ids.is_null());
+    let mut stops = match listed {
+        Some(ids) => token_ids(ids)?,
+        None => named.into_iter().collect(),
+    };
+    let first = *stops.first().ok_or(
+        "no end token: neither `eos_token_id` of generation_config.json or config.json nor \
+         `eos_token` of tokenizer_config.json names one",
+    )?;
+    let end = named.filter(|id| stops.contains(id)).unwrap_or(first);
+    stops.sort_unstable();
+    stops.dedup();
+    Ok((end, stops))
+}
+
+fn token_ids(value: &Value) -> Result<Vec<u32>, String> {
+    let one = |id: &Value| {
+        id.as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .ok_or_else(|| format!("`eos_token_id` is {value}; expected a token id or a list of them"))
+    };
+    match value {
+        Value::Array(ids) => ids.iter().map(one).collect(),
+        id => Ok(vec![one(id)?]),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,463 @@
+//! Model weights on disk: safetensors in and out.
+//!
+//! The format: 8 bytes little-endian length of a JSON header, the header (tensor name → dtype,
+//! shape, byte range in the data), the data without holes or overlaps
+//! (<https://github.com/huggingface/safetensors>). Everything a file claims is checked before
+//! anything is indexed or allocated by it; a bad file is an error that names file and tensor.
+//! Reads f32, bf16 and f16; computes in f32. No pickles, no other formats.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use idiolect_core::model::ModelError;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::facts::Facts;
+use crate::files;
+use crate::parameters::{Layout, Parameters, Tensor};
+use header::Header;
+
+mod header;
+
+/// What can be wrong with weights.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The system refused to read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file as a whole cannot be safetensors.
+    #[error("`{}`: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// One tensor cannot be used.
+    #[error("`{}`: tensor `{tensor}` {reason}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
+}
+
+impl From<WeightsError> for ModelError {
+    fn from(error: WeightsError) -> Self {
+        match error {
+            WeightsError::Io { path, source } => files::io_error(&path, source),
+            other => Self::Invalid(other.to_string()),
+        }
+    }
+}
+
+/// Element types that can be computed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE single.
+    F32,
+    /// The upper half of a single.
+    Bf16,
+    /// IEEE half.
+    F16,
+}
+
+impl Dtype {
+    /// The name in a safetensors header.
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::Bf16 => "BF16",
+            Self::F16 => "F16",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        [Self::F32, Self::Bf16, Self::F16].into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    fn size(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
+    }
+
+    /// The nearest value that this type holds.
+    pub fn round(self, x: f32) -> f32 {
+        let (mut bytes, mut out) = (Vec::new(), [0.0]);
+        self.encode(&[x], &mut bytes);
+        self.decode(&bytes, &mut out);
+        out[0]
+    }
+
+    fn decode(self, bytes: &[u8], out: &mut [f32]) {
+        match self {
+            Self::F32 => {
+                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *x = f32::from_le_bytes(*b);
+                }
+            }
+            Self::Bf16 => {
+                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *x = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+                }
+            }
+            Self::F16 => {
+                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *x = half_to_f32(u16::from_le_bytes(*b));
+                }
+            }
+        }
+    }
+
+    fn encode(self, values: &[f32], out: &mut Vec<u8>) {
+        out.clear();
+        match self {
+            Self::F32 => out.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+            Self::Bf16 => out.extend(values.iter().flat_map(|&x| f32_to_bf16(x).to_le_bytes())),
+            Self::F16 => out.extend(values.iter().flat_map(|&x| f32_to_half(x).to_le_bytes())),
+        }
+    }
+}
+
+/// A tensor that a model needs or has, and its place among the model's values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Slot<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) shape: &'a [usize],
+    pub(crate) range: Range<usize>,
+}
+
+/// The weight files of a model directory, with headers read and checked.
+pub struct WeightFiles {
+    shards: Vec<(PathBuf, Header)>,
+    /// Where the message about a missing tensor points.
+    entry: PathBuf,
+}
+
+impl WeightFiles {
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// When neither is there, a header lies, or index and shards disagree.
+    pub fn open(dir: &Path) -> Result<Self, WeightsError> {
+        let single = dir.join("model.safetensors");
+        let index = dir.join("model.safetensors.index.json");
+        if single.exists() {
+            let header = Header::read(&single)?;
+            return Ok(Self { shards: vec![(single.clone(), header)], entry: single });
+        }
+        if !index.exists() {
+            return Err(WeightsError::File {
+                path: dir.to_owned(),
+                reason: "holds neither `model.safetensors` nor `model.safetensors.index.json`; \
+                         other weight formats are not read, convert them to safetensors"
+                    .to_owned(),
+            });
+        }
+        let mut shards = Vec::new();
+        for (file, names) in read_index(&index)? {
+            let path = dir.join(&file);
+            let header = Header::read(&path)?;
+            check_shard(&index, &file, &names, &header)?;
+            shards.push((path, header));
+        }
+        Ok(Self { shards, entry: index })
+    }
+
+    /// Reads the model that `facts` describe, and a hash of the names, types, shapes and bytes of
+    /// all its tensors. Nothing of the model's size is allocated before every tensor is found.
+    ///
+    /// # Errors
+    /// When a tensor is missing, unexpected, of another shape or type, or not finite.
+    pub fn read(&self, facts: &Facts) -> Result<(Parameters, String), WeightsError> {
+        let held: usize = self.shards.iter().map(|(_, header)| header.tensors.len()).sum();
+        if facts.layers > held {
+            let reason =
+                format!("has {held} tensors; config.json describes {} layers", facts.layers);
+            return Err(WeightsError::File { path: self.entry.clone(), reason });
+        }
+        let layout = Layout::new(facts);
+        let found = self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
+        let mut parameters = Parameters::zeros(facts);
+        let hash = self.read_found(&found, parameters.values_mut())?;
+        Ok((parameters, hash))
+    }
+
+    /// Finds every slot in the files, with the right shape and a type that can be read, in
+    /// ascending order of name. `ignored` says which further tensors may stand there unread.
+    fn find<'a>(
+        &'a self,
+        slots: &[Slot<'a>],
+        ignored: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Found<'a>>, WeightsError> {
+        let mut wanted: BTreeMap<&str, &Slot<'a>> =
+            slots.iter().map(|slot| (slot.name, slot)).collect();
+        let mut found = Vec::with_capacity(slots.len());
+        for (shard, (path, header)) in self.shards.iter().enumerate() {
+            for (name, info) in &header.tensors {
+                let fault = |reason: String| tensor_at(path, name, reason);
+                let Some(slot) = wanted.remove(name.as_str()) else {
+                    if ignored(name) {
+                        continue;
+                    }
+                    return Err(fault(
+                        "is not part of the model that config.json describes".to_owned(),
+                    ));
+                };
+                if info.shape != slot.shape {
+                    let reason = format!("has shape {:?}; expected {:?}", info.shape, slot.shape);
+                    return Err(fault(reason));
+                }
+                let dtype = Dtype::of(&info.dtype).ok_or_else(|| {
+                    fault(format!("has dtype {}; supported are F32, BF16, F16", info.dtype))
+                })?;
+                let start = header.data_start + info.begin;
+                found.push(Found { slot: slot.clone(), shard, start, dtype });
+            }
+        }
+        if let Some((name, slot)) = wanted.first_key_value() {
+            let reason = format!("is missing; expected shape {:?}", slot.shape);
+            return Err(tensor_at(&self.entry, name, reason));
+        }
+        found.sort_by_key(|found| found.slot.name);
+        Ok(found)
+    }
+
+    /// Reads what was found into its places and returns the hash of it all.
+    fn read_found(&self, found: &[Found<'_>], values: &mut [f32]) -> Result<String, WeightsError> {
+        let mut files = self
+            .shards
+            .iter()
+            .map(|(path, _)| File::open(path).map_err(|source| io_at(path, source)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut hash = Sha256::new();
+        for Found { slot, shard, start, dtype } in found {
+            let path = &self.shards[*shard].0;
+            let out = &mut values[slot.range.clone()];
+            hash_head(&mut hash, slot, *dtype);
+            read_tensor(&mut files[*shard], *start, *dtype, out, &mut hash)
+                .map_err(|source| io_at(path, source))?;
+            if let Some(i) = out.iter().position(|x| !x.is_finite()) {
+                let reason = format!("holds {} at index {i}; the file is damaged", out[i]);
+                return Err(tensor_at(path, slot.name, reason));
+            }
+        }
+        Ok(hex(hash))
+    }
+}
+
+/// A slot and where a file holds it.
+struct Found<'a> {
+    slot: Slot<'a>,
+    shard: usize,
+    /// Offset in the file, bytes.
+    start: u64,
+    dtype: Dtype,
+}
+
+/// Writes a model as one safetensors file, tensors in ascending order of name, through a synced
+/// temporary, and returns the hash that [`WeightFiles::read`] will give for it.
+///
+/// # Errors
+/// When the file cannot be written, or a value is not finite in `dtype`.
+pub fn write_weights(
+    path: &Path,
+    parameters: &Parameters,
+    dtype: Dtype,
+) -> Result<String, ModelError> {
+    write_slots(path, &slots(parameters.layout()), parameters.values(), dtype)
+}
+
+fn write_slots(
+    path: &Path,
+    slots: &[Slot<'_>],
+    values: &[f32],
+    dtype: Dtype,
+) -> Result<String, ModelError> {
+    let mut slots = slots.to_vec();
+    slots.sort_by_key(|slot| slot.name);
+    let mut hash = Sha256::new();
+    let mut bytes = Vec::new();
+    let mut bad = None;
+    files::write_atomic(path, |file| {
+        file.write_all(&header::render(&slots, dtype))?;
+        for slot in &slots {
+            hash_head(&mut hash, slot, dtype);
+            for chunk in values[slot.range.clone()].chunks(CHUNK) {
+                dtype.encode(chunk, &mut bytes);
+                if has_non_finite(&bytes, dtype) {
+                    bad = Some(slot.name);
+                    return Err(io::Error::other("a weight is not finite"));
+                }
+                hash.update(&bytes);
+                file.write_all(&bytes)?;
+            }
+        }
+        Ok(())
+    })
+    .map_err(|error| match bad {
+        Some(name) => ModelError::Invalid(format!(
+            "`{}`: tensor `{name}` holds a value that is not finite; nothing was written",
+            path.display()
+        )),
+        None => error,
+    })?;
+    Ok(hex(hash))
+}
+
+fn slots(layout: &Layout) -> Vec<Slot<'_>> {
+    fn slot(tensor: &Tensor) -> Slot<'_> {
+        Slot { name: &tensor.name, shape: &tensor.shape, range: tensor.range.clone() }
+    }
+    layout.tensors().iter().map(slot).collect()
+}
+
+/// Tensors that a file may hold beside the model's own: the rotary table, which older files
+/// store and which follows from the config, and a second copy of a tied head.
+fn is_ignored(name: &str, tied: bool) -> bool {
+    name.ends_with(".rotary_emb.inv_freq") || (tied && name == "lm_head.weight")
+}
+
+/// Elements converted at a time.
+const CHUNK: usize = 1 << 16;
+
+fn read_tensor(
+    file: &mut File,
+    start: u64,
+    dtype: Dtype,
+    out: &mut [f32],
+    hash: &mut Sha256,
+) -> io::Result<()> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = vec![0; CHUNK.min(out.len()) * dtype.size()];
+    for chunk in out.chunks_mut(CHUNK) {
+        let bytes = &mut bytes[..chunk.len() * dtype.size()];
+        file.read_exact(bytes)?;
+        hash.update(&*bytes);
+        dtype.decode(bytes, chunk);
+    }
+    Ok(())
+}
+
+/// The index file's shards, each with the tensors it should hold.
+fn read_index(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, WeightsError> {
+    let fault = |reason: String| WeightsError::File { path: path.to_owned(), reason };
+    let bytes = std::fs::read(path).map_err(|source| io_at(path, source))?;
+    let value: Value =
+        serde_json::from_slice(&bytes).map_err(|error| fault(format!("not JSON: {error}")))?;
+    let map = value["weight_map"]
+        .as_object()
+        .ok_or_else(|| fault("`weight_map` is missing".to_owned()))?;
+    let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, file) in map {
+        // A name with a separator could point outside the directory.
+        let file = file
+            .as_str()
+            .filter(|file| Path::new(file).file_name().is_some_and(|plain| plain == *file))
+            .ok_or_else(|| fault(format!("tensor `{name}`: {file} is not a plain file name")))?;
+        shards.entry(file.to_owned()).or_default().insert(name.clone());
+    }
+    Ok(shards)
+}
+
+fn check_shard(
+    index: &Path,
+    file: &str,
+    names: &BTreeSet<String>,
+    header: &Header,
+) -> Result<(), WeightsError> {
+    let has: BTreeSet<&String> = header.tensors.keys().collect();
+    if let Some(name) = names.iter().find(|name| !has.contains(name)) {
+        let reason = format!("is said to be in `{file}` and is not");
+        return Err(tensor_at(index, name, reason));
+    }
+    match has.iter().find(|name| !names.contains(**name)) {
+        Some(name) => {
+            Err(tensor_at(index, name, format!("is in `{file}` and the index does not say so")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn hash_head(hash: &mut Sha256, slot: &Slot<'_>, dtype: Dtype) {
+    // NUL ends a name, so that no two lists of tensors run together to the same bytes.
+    hash.update(format!("{}\0{}{:?}\0", slot.name, dtype.name(), slot.shape));
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn io_at(path: &Path, source: io::Error) -> WeightsError {
+    WeightsError::Io { path: path.to_owned(), source }
+}
+
+fn tensor_at(path: &Path, tensor: &str, reason: String) -> WeightsError {
+    WeightsError::Tensor { path: path.to_owned(), tensor: tensor.to_owned(), reason }
+}
+
+fn has_non_finite(bytes: &[u8], dtype: Dtype) -> bool {
+    match dtype {
+        Dtype::F32 => bytes.as_chunks::<4>().0.iter().any(|b| !f32::from_le_bytes(*b).is_finite()),
+        Dtype::Bf16 => {
+            bytes.as_chunks::<2>().0.iter().any(|b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80)
+        }
+        Dtype::F16 => {
+            bytes.as_chunks::<2>().0.iter().any(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00)
+        }
+    }
+}
+
+/// Nearest bfloat16, ties to even. A NaN stays one.
+fn f32_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return ((bits >> 16) | 0x40) as u16;
+    }
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
+fn half_to_f32(half: u16) -> f32 {
+    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let exponent = i32::from((half >> 10) & 0x1f);
+    let fraction = f32::from(half & 0x3ff) / 1024.0;
+    match exponent {
+        // Powers of two and their products here are exact in f32.
+        0 => sign * fraction * 2f32.powi(-14),
+        31 if half & 0x3ff == 0 => sign * f32::INFINITY,
+        31 => f32::NAN,
+        _ => sign * (1.0 + fraction) * 2f32.powi(exponent - 15),
+    }
+}
+
+/// Nearest half, ties to even; beyond the largest half: infinity.
+fn f32_to_half(x: f32) -> u16 {
+    let sign = ((x.to_bits() >> 16) & 0x8000) as u16;
+    let magnitude = x.abs();
+    if x.is_nan() {
+        return sign | 0x7e00;
+    }
+    if magnitude >= 65520.0 {
+        return sign | 0x7c00;
+    }
+    // The spacing of halves at this magnitude; subnormals share that of the smallest normals.
+    let exponent = (i32::try_from(magnitude.to_bits() >> 23).unwrap_or(0) - 127).max(-14);
+    let steps = (f64::from(magnitude) * 2f64.powi(10 - exponent)).round_ties_even() as u16;
+    // A carry out of the fraction moves into the exponent by itself.
+    let base = if steps >= 1024 { ((exponent + 15) as u16) << 10 } else { 0 };
+    sign | (base + steps.saturating_sub(if steps >= 1024 { 1024 } else { 0 }))
+}
+
+#[cfg(test)]
+mod tests;
