@@ -40,7 +40,9 @@ pub enum ConfigError {
         expected: String,
     },
     /// A field that this program does not know, and that might change what is computed.
-    #[error("`{field}` is {value}, and this program does not know that field of a `{family}` config")]
+    #[error(
+        "`{field}` is {value}, and this program does not know that field of a `{family}` config"
+    )]
     Unknown {
         /// Its name.
         field: String,
@@ -86,7 +88,10 @@ const IRRELEVANT: [(&str, &str); 27] = [
     ("output_attentions", "how transformers replies"),
     ("output_hidden_states", "how transformers replies"),
     ("pad_token_id", "nothing is padded"),
-    ("pretraining_tp", "how the matrices were split, not what they are"),
+    (
+        "pretraining_tp",
+        "how the matrices were split, not what they are",
+    ),
     ("problem_type", "a classifier's"),
     ("return_dict", "how transformers replies"),
     ("return_dict_in_generate", "how transformers replies"),
@@ -114,11 +119,13 @@ impl Config {
         };
         let dtype = read_dtype(&fields)?;
         let facts = read_facts(&fields, family, dtype)?;
-        let positions = fields.size("max_position_embeddings")?.unwrap_or(match family {
-            Family::Llama => 2048,
-            Family::Qwen2 => 32768,
-            Family::Gemma2 => 8192,
-        });
+        let positions = fields
+            .size("max_position_embeddings")?
+            .unwrap_or(match family {
+                Family::Llama => 2048,
+                Family::Qwen2 => 32768,
+                Family::Gemma2 => 8192,
+            });
         if positions < 2 {
             return Err(fields.fault("max_position_embeddings", "expected at least 2"));
         }
@@ -126,12 +133,20 @@ impl Config {
         if !(initial_sd.is_finite() && initial_sd >= 0.0) {
             return Err(fields.fault("initializer_range", "expected a standard deviation"));
         }
-        if fields.number("attention_dropout")?.is_some_and(|share| share > 0.0) {
+        if fields
+            .number("attention_dropout")?
+            .is_some_and(|share| share > 0.0)
+        {
             return Err(fields.fault("attention_dropout", "only 0 is supported"));
         }
         fields.refuse_rest()?;
         facts.check()?;
-        Ok(Self { facts, positions, dtype, initial_sd })
+        Ok(Self {
+            facts,
+            positions,
+            dtype,
+            initial_sd,
+        })
     }
 }
 
@@ -139,7 +154,10 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
     let hidden = fields.required("hidden_size")?;
     let layers = fields.required("num_hidden_layers")?;
     if layers > MOST_LAYERS {
-        return Err(fields.fault("num_hidden_layers", &format!("at most {MOST_LAYERS} are read")));
+        return Err(fields.fault(
+            "num_hidden_layers",
+            &format!("at most {MOST_LAYERS} are read"),
+        ));
     }
     let heads = fields.required("num_attention_heads")?;
     let gemma = family == Family::Gemma2;
@@ -177,9 +195,17 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
         rope: read_rope(fields)?,
         qkv_bias: family == Family::Qwen2,
         gain_plus_one: gemma,
-        norms: if gemma { Norms::BeforeAndAfter } else { Norms::Before },
+        norms: if gemma {
+            Norms::BeforeAndAfter
+        } else {
+            Norms::Before
+        },
         activation: read_activation(fields, family)?,
-        embedding_scale: if gemma { rounded_root(hidden, dtype) } else { 1.0 },
+        embedding_scale: if gemma {
+            rounded_root(hidden, dtype)
+        } else {
+            1.0
+        },
         attention_scale: (1.0 / scale_base.sqrt()) as f32,
         attention_softcap: fields.softcap("attn_logit_softcapping", gemma.then_some(50.0))?,
         final_softcap: fields.softcap("final_logit_softcapping", gemma.then_some(30.0))?,
@@ -217,7 +243,11 @@ fn read_activation(fields: &Fields<'_>, family: Family) -> Result<Activation, Co
     // Gemma files carry both; transformers computes `hidden_activation`.
     let newer = fields.text("hidden_activation")?;
     let older = fields.text("hidden_act")?;
-    let name = if newer.is_some() { "hidden_activation" } else { "hidden_act" };
+    let name = if newer.is_some() {
+        "hidden_activation"
+    } else {
+        "hidden_act"
+    };
     match (family, newer.or(older).as_deref()) {
         (Family::Gemma2, Some("gelu_pytorch_tanh") | None) => Ok(Activation::GeluTanh),
         // The published files say `gelu` here and mean the tanh form, as transformers does.
@@ -257,7 +287,12 @@ fn read_rope(fields: &Fields<'_>) -> Result<Rope, ConfigError> {
         }
         (Some(newer), None) => ("rope_parameters", newer),
         (None, Some(older)) => ("rope_scaling", older),
-        (None, None) => return Ok(Rope { theta: theta.unwrap_or(10_000.0), scaling: None }),
+        (None, None) => {
+            return Ok(Rope {
+                theta: theta.unwrap_or(10_000.0),
+                scaling: None,
+            });
+        }
     };
     let inner = Fields::nested(parameters, name);
     let theta = inner.number("rope_theta")?.or(theta).unwrap_or(10_000.0);
@@ -276,7 +311,10 @@ fn read_rope(fields: &Fields<'_>) -> Result<Rope, ConfigError> {
     if scaling.is_some_and(|s| s.high_frequency_factor <= s.low_frequency_factor) {
         return Err(inner.fault("high_freq_factor", "expected more than `low_freq_factor`"));
     }
-    if inner.number("partial_rotary_factor")?.is_some_and(|share| share.total_cmp(&1.0).is_ne()) {
+    if inner
+        .number("partial_rotary_factor")?
+        .is_some_and(|share| share.total_cmp(&1.0).is_ne())
+    {
         return Err(inner.fault("partial_rotary_factor", "only 1 is supported"));
     }
     inner.refuse_rest()?;
@@ -326,7 +364,10 @@ fn read_windows(
                       `use_sliding_window`)";
         return Err(fields.fault("sliding_window", reason));
     }
-    Ok(slides.into_iter().map(|slides| window.filter(|_| slides)).collect())
+    Ok(slides
+        .into_iter()
+        .map(|slides| window.filter(|_| slides))
+        .collect())
 }
 
 fn layer_types(
@@ -334,8 +375,7 @@ fn layer_types(
     types: &Value,
     layers: usize,
 ) -> Result<Vec<bool>, ConfigError> {
-    let reason =
-        format!("expected {layers} times `full_attention` or `sliding_attention`");
+    let reason = format!("expected {layers} times `full_attention` or `sliding_attention`");
     types
         .as_array()
         .filter(|types| types.len() == layers)
@@ -365,7 +405,11 @@ impl<'a> Fields<'a> {
     }
 
     fn nested(map: &'a Map<String, Value>, within: &'a str) -> Self {
-        Self { map, within, asked: RefCell::default() }
+        Self {
+            map,
+            within,
+            asked: RefCell::default(),
+        }
     }
 
     /// A field's value; absent and `null` are the same.
@@ -391,7 +435,8 @@ impl<'a> Fields<'a> {
     }
 
     fn required(&self, name: &'static str) -> Result<usize, ConfigError> {
-        self.size(name)?.ok_or_else(|| ConfigError::Missing(self.path(name)))
+        self.size(name)?
+            .ok_or_else(|| ConfigError::Missing(self.path(name)))
     }
 
     fn number(&self, name: &'static str) -> Result<Option<f64>, ConfigError> {
@@ -399,7 +444,8 @@ impl<'a> Fields<'a> {
     }
 
     fn needed(&self, name: &'static str) -> Result<f64, ConfigError> {
-        self.number(name)?.ok_or_else(|| ConfigError::Missing(self.path(name)))
+        self.number(name)?
+            .ok_or_else(|| ConfigError::Missing(self.path(name)))
     }
 
     fn flag(&self, name: &'static str) -> Result<Option<bool>, ConfigError> {
@@ -407,7 +453,11 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
-        self.typed(name, |value| value.as_str().map(str::to_owned), "expected a text")
+        self.typed(
+            name,
+            |value| value.as_str().map(str::to_owned),
+            "expected a text",
+        )
     }
 
     fn object(&self, name: &'static str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
@@ -429,11 +479,17 @@ impl<'a> Fields<'a> {
     }
 
     fn path(&self, name: &str) -> String {
-        if self.within.is_empty() { name.to_owned() } else { format!("{}.{name}", self.within) }
+        if self.within.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.within)
+        }
     }
 
     fn shown(&self, name: &str) -> String {
-        self.map.get(name).map_or_else(|| "absent".to_owned(), Value::to_string)
+        self.map
+            .get(name)
+            .map_or_else(|| "absent".to_owned(), Value::to_string)
     }
 
     fn fault(&self, name: &str, expected: &str) -> ConfigError {
@@ -448,7 +504,12 @@ impl<'a> Fields<'a> {
         ConfigError::Unknown {
             field: self.path(name),
             value: self.shown(name),
-            family: self.map.get("model_type").and_then(Value::as_str).unwrap_or("?").to_owned(),
+            family: self
+                .map
+                .get("model_type")
+                .and_then(Value::as_str)
+                .unwrap_or("?")
+                .to_owned(),
         }
     }
 
@@ -459,10 +520,9 @@ impl<'a> Fields<'a> {
         let known = |name: &str| {
             asked.contains(name) || IRRELEVANT.iter().any(|(irrelevant, _)| *irrelevant == name)
         };
-        let rest = self
-            .map
-            .iter()
-            .find(|(name, value)| !known(name) && !value.is_null() && **value != Value::Bool(false));
+        let rest = self.map.iter().find(|(name, value)| {
+            !known(name) && !value.is_null() && **value != Value::Bool(false)
+        });
         rest.map_or(Ok(()), |(name, _)| Err(self.unknown(name)))
     }
 }

@@ -48,8 +48,11 @@ pub fn encode_example(
     let encoded = encode_text(tokenizer, &[prompt, &example.completion].concat())?;
     let border = prompt.len();
     let text_spans = &encoded.spans[encoded.lead..];
-    let first_target =
-        encoded.lead + text_spans.iter().take_while(|&&(start, _)| start < border).count();
+    let first_target = encoded.lead
+        + text_spans
+            .iter()
+            .take_while(|&&(start, _)| start < border)
+            .count();
     if first_target == encoded.ids.len() {
         return refuse("no token begins in the completion: the prompt's last token covers it");
     }
@@ -68,7 +71,12 @@ pub fn encode_example(
     let mut ids = encoded.ids;
     ids.push(tokenizer.end());
     check(limits, &ids, ids.len())?;
-    Ok(Row { ids, first_target, byte_starts, straddled })
+    Ok(Row {
+        ids,
+        first_target,
+        byte_starts,
+        straddled,
+    })
 }
 
 /// Tokenizes what a completion is to follow. The reply leaves room for at least one token.
@@ -110,7 +118,9 @@ pub fn encode_whole(
     // The last token of a row is the context of the next, so that no target is lost at a cut.
     let step = limits.positions.saturating_sub(1).max(1);
     let starts = (0..ids.len() - 1).step_by(step);
-    Ok(starts.map(|start| ids[start..ids.len().min(start + step + 1)].to_vec()).collect())
+    Ok(starts
+        .map(|start| ids[start..ids.len().min(start + step + 1)].to_vec())
+        .collect())
 }
 
 fn raw_prompt(context: &Context) -> Result<&str, RowError> {
@@ -124,14 +134,15 @@ fn raw_prompt(context: &Context) -> Result<&str, RowError> {
 }
 
 fn encode_text(tokenizer: &Tokenizer, text: &str) -> Result<Encoded, RowError> {
-    tokenizer
-        .encode(text)
-        .map_err(|reason| RowError { reason: format!("the text cannot be tokenized: {reason}") })
+    tokenizer.encode(text).map_err(|reason| RowError {
+        reason: format!("the text cannot be tokenized: {reason}"),
+    })
 }
 
 fn offset(bytes: usize) -> Result<u32, RowError> {
-    u32::try_from(bytes)
-        .map_err(|_| RowError { reason: "the completion is longer than 4 GiB".to_owned() })
+    u32::try_from(bytes).map_err(|_| RowError {
+        reason: "the completion is longer than 4 GiB".to_owned(),
+    })
 }
 
 /// Refuses rows that need more than the model's positions and ids beyond its embedding.
@@ -152,7 +163,9 @@ fn check(limits: Limits, ids: &[u32], needed: usize) -> Result<(), RowError> {
 }
 
 fn refuse<T>(reason: &str) -> Result<T, RowError> {
-    Err(RowError { reason: reason.to_owned() })
+    Err(RowError {
+        reason: reason.to_owned(),
+    })
 }
 
 #[cfg(test)]

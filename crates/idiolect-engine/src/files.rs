@@ -53,7 +53,9 @@ pub(crate) fn write_atomic(
     let written = (|| {
         let mut file = io::BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
         fill(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         fs::rename(&temporary, path)
     })();
     written.map_err(|error| {
@@ -68,12 +70,17 @@ pub(crate) fn write_atomic(
 /// # Errors
 /// When the directory cannot be opened or synced.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), ModelError> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(|error| io_error(path, error))
+    File::open(path)
+        .and_then(|d| d.sync_all())
+        .map_err(|error| io_error(path, error))
 }
 
 /// An input or output error with its file.
 pub(crate) fn io_error(path: &Path, source: io::Error) -> ModelError {
-    ModelError::Io { path: path.display().to_string(), source }
+    ModelError::Io {
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +106,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
         assert!(read_optional(&path).unwrap().is_none());
-        assert!(parse_json(&path, b"{").unwrap_err().to_string().contains("config.json"));
+        assert!(
+            parse_json(&path, b"{")
+                .unwrap_err()
+                .to_string()
+                .contains("config.json")
+        );
     }
 }

@@ -81,8 +81,13 @@ impl Tokenizer {
         let settings = optional("tokenizer_config.json")?;
         let special = optional("special_tokens_map.json")?;
         let generation = optional("generation_config.json")?;
-        Self::from_parts(&files::read(&path)?, &settings, &special, &[&generation, config])
-            .map_err(|reason| ModelError::Invalid(format!("`{}`: {reason}", path.display())))
+        Self::from_parts(
+            &files::read(&path)?,
+            &settings,
+            &special,
+            &[&generation, config],
+        )
+        .map_err(|reason| ModelError::Invalid(format!("`{}`: {reason}", path.display())))
     }
 
     /// Builds a tokenizer from the parsed files; `Null` stands for an absent one. The end tokens
@@ -102,14 +107,19 @@ impl Tokenizer {
         let spelling = Spelling::of(&value["decoder"])?;
         let mut library = Library::from_bytes(json).map_err(|error| error.to_string())?;
         // AutoTokenizer sets both aside unless a call asks for them.
-        library.with_truncation(None).map_err(|error| error.to_string())?;
+        library
+            .with_truncation(None)
+            .map_err(|error| error.to_string())?;
         library.with_padding(None);
         let pieces = spell_all(&library, spelling)?;
         let name = eos_token(settings).or_else(|| eos_token(special));
         let named = name.and_then(|name| library.token_to_id(&name));
         let (end, stops) = end_tokens(sources, named)?;
         if let Some(&id) = stops.iter().find(|&&id| id as usize >= pieces.len()) {
-            return Err(format!("`eos_token_id` {id} is not in the vocabulary of {}", pieces.len()));
+            return Err(format!(
+                "`eos_token_id` {id} is not in the vocabulary of {}",
+                pieces.len()
+            ));
         }
         let tokenizer = Self {
             hash: content_hash(&[json, format!("{end} {stops:?}").as_bytes()].concat()),
@@ -130,10 +140,18 @@ impl Tokenizer {
     /// # Errors
     /// When a word is not in the vocabulary and there is no unknown token.
     pub fn encode(&self, text: &str) -> Result<Encoded, String> {
-        let encoding = self.library.encode(text, true).map_err(|error| error.to_string())?;
+        let encoding = self
+            .library
+            .encode(text, true)
+            .map_err(|error| error.to_string())?;
         let added = encoding.get_special_tokens_mask();
         let lead = added.iter().take_while(|&&mask| mask == 1).count();
-        let len = added.len() - added[lead..].iter().rev().take_while(|&&mask| mask == 1).count();
+        let len = added.len()
+            - added[lead..]
+                .iter()
+                .rev()
+                .take_while(|&&mask| mask == 1)
+                .count();
         let ids = encoding.get_ids()[..len].to_vec();
         let mut spans = vec![(0, 0); lead];
         spans.extend(self.align(text, &ids[lead..], &encoding.get_offsets()[lead..len]));
@@ -176,7 +194,11 @@ impl Tokenizer {
 
     /// Whether some of the tokens are not special.
     pub fn any_text(&self, ids: &[u32]) -> bool {
-        ids.iter().any(|&id| self.pieces.get(id as usize).is_some_and(|piece| !piece.special))
+        ids.iter().any(|&id| {
+            self.pieces
+                .get(id as usize)
+                .is_some_and(|piece| !piece.special)
+        })
     }
 
     /// The token that ends a text in training and scoring.
@@ -202,8 +224,13 @@ impl Tokenizer {
     /// Refuses a `tokenizer_config.json` that promises another begin token than `tokenizer.json`
     /// adds: which of the two holds depends on the reading program's version.
     fn check_lead(&self, settings: &Value) -> Result<(), String> {
-        let Some(promised) = settings["add_bos_token"].as_bool() else { return Ok(()) };
-        let lead = self.library.encode("", true).map_err(|error| error.to_string())?;
+        let Some(promised) = settings["add_bos_token"].as_bool() else {
+            return Ok(());
+        };
+        let lead = self
+            .library
+            .encode("", true)
+            .map_err(|error| error.to_string())?;
         let bos = token_name(&settings["bos_token"]).and_then(|t| self.library.token_to_id(&t));
         let added = bos.is_some_and(|id| lead.get_ids().first() == Some(&id));
         if promised == added {
@@ -218,20 +245,19 @@ impl Tokenizer {
 
     /// Where each token's bytes lie in the text. The library's offsets are the anchor; where the
     /// token's own bytes continue the text seamlessly they decide.
-    fn align(
-        &self,
-        text: &str,
-        ids: &[u32],
-        anchors: &[(usize, usize)],
-    ) -> Vec<(usize, usize)> {
+    fn align(&self, text: &str, ids: &[u32], anchors: &[(usize, usize)]) -> Vec<(usize, usize)> {
         let text = text.as_bytes();
         let blank = |from: usize, to: usize| {
-            text.get(from..to).is_some_and(|gap| gap.iter().all(u8::is_ascii_whitespace))
+            text.get(from..to)
+                .is_some_and(|gap| gap.iter().all(u8::is_ascii_whitespace))
         };
         let mut spans = Vec::with_capacity(ids.len());
         let mut cursor = 0;
         for (i, (&id, &(start, end))) in ids.iter().zip(anchors).enumerate() {
-            let mut piece: &[u8] = self.pieces.get(id as usize).map_or(&[], |piece| &piece.bytes);
+            let mut piece: &[u8] = self
+                .pieces
+                .get(id as usize)
+                .map_or(&[], |piece| &piece.bytes);
             // The space that the normaliser puts before the text stands for no byte.
             if i == 0 && !text.starts_with(piece) {
                 piece = piece.strip_prefix(b" ").unwrap_or(piece);
@@ -272,11 +298,11 @@ impl Spelling {
                 Some("ByteLevel") if parts.len() == 1 => spelling = Some(Self::ByteLevel),
                 Some("Metaspace") if part["replacement"] == "▁" => {
                     let scheme = part["prepend_scheme"].as_str().unwrap_or("always");
-                    spelling = Some(Self::SentencePiece { prepended: scheme != "never" });
+                    spelling = Some(Self::SentencePiece {
+                        prepended: scheme != "never",
+                    });
                 }
-                Some("Replace")
-                    if part["pattern"]["String"] == "▁" && part["content"] == " " =>
-                {
+                Some("Replace") if part["pattern"]["String"] == "▁" && part["content"] == " " => {
                     spelling = Some(Self::SentencePiece { prepended: false });
                 }
                 Some("Strip")
@@ -309,7 +335,11 @@ impl Spelling {
 /// `<0x0A>` is the byte 10.
 fn fallback_byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+    if digits.len() == 2 {
+        u8::from_str_radix(digits, 16).ok()
+    } else {
+        None
+    }
 }
 
 /// GPT-2's table read backwards: printable Latin-1 characters are themselves, and the other 68
@@ -318,21 +348,35 @@ fn byte_of_character(character: char) -> Option<u8> {
     let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     match u32::from(character) {
         code @ 0..=255 => u8::try_from(code).ok().filter(|&byte| printable(byte)),
-        code => (0..=255u8).filter(|&byte| !printable(byte)).nth((code - 256) as usize),
+        code => (0..=255u8)
+            .filter(|&byte| !printable(byte))
+            .nth((code - 256) as usize),
     }
 }
 
 fn spell_all(library: &Library, spelling: Spelling) -> Result<Vec<Piece>, String> {
-    let size = library.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+    let size = library
+        .get_vocab(true)
+        .values()
+        .max()
+        .map_or(0, |&id| id as usize + 1);
     if size > LARGEST_VOCABULARY {
-        return Err(format!("a token has id {}; at most {LARGEST_VOCABULARY} are read", size - 1));
+        return Err(format!(
+            "a token has id {}; at most {LARGEST_VOCABULARY} are read",
+            size - 1
+        ));
     }
     let added = library.get_added_tokens_decoder();
     let spell = |id: u32| match added.get(&id) {
         // Added tokens are matched literally, whatever the spelling.
-        Some(token) => Piece { bytes: token.content.clone().into_bytes(), special: token.special },
+        Some(token) => Piece {
+            bytes: token.content.clone().into_bytes(),
+            special: token.special,
+        },
         None => Piece {
-            bytes: library.id_to_token(id).map_or_else(Vec::new, |token| spelling.bytes(&token)),
+            bytes: library
+                .id_to_token(id)
+                .map_or_else(Vec::new, |token| spelling.bytes(&token)),
             special: false,
         },
     };
@@ -342,9 +386,9 @@ fn spell_all(library: &Library, spelling: Spelling) -> Result<Vec<Piece>, String
 /// Merges that are dropped by chance cannot give the same ids twice.
 fn refuse_dropout(json: &Value) -> Result<(), String> {
     match json["model"]["dropout"].as_f64() {
-        Some(share) if share > 0.0 => {
-            Err(format!("`model.dropout` is {share}; tokenization must be the same every time"))
-        }
+        Some(share) if share > 0.0 => Err(format!(
+            "`model.dropout` is {share}; tokenization must be the same every time"
+        )),
         _ => Ok(()),
     }
 }
@@ -355,13 +399,19 @@ fn eos_token(settings: &Value) -> Option<String> {
 
 /// A token in `tokenizer_config.json`: a string, or an object that holds it.
 fn token_name(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+    value
+        .as_str()
+        .or_else(|| value["content"].as_str())
+        .map(str::to_owned)
 }
 
 /// The end token and all that stop: of a list the tokenizer's own `eos_token` if it is listed,
 /// else the first.
 fn end_tokens(sources: &[&Value], named: Option<u32>) -> Result<(u32, Vec<u32>), String> {
-    let listed = sources.iter().map(|source| &source["eos_token_id"]).find(|ids| !ids.is_null());
+    let listed = sources
+        .iter()
+        .map(|source| &source["eos_token_id"])
+        .find(|ids| !ids.is_null());
     let mut stops = match listed {
         Some(ids) => token_ids(ids)?,
         None => named.into_iter().collect(),
@@ -380,7 +430,9 @@ fn token_ids(value: &Value) -> Result<Vec<u32>, String> {
     let one = |id: &Value| {
         id.as_u64()
             .and_then(|id| u32::try_from(id).ok())
-            .ok_or_else(|| format!("`eos_token_id` is {value}; expected a token id or a list of them"))
+            .ok_or_else(|| {
+                format!("`eos_token_id` is {value}; expected a token id or a list of them")
+            })
     };
     match value {
         Value::Array(ids) => ids.iter().map(one).collect(),

@@ -85,7 +85,9 @@ impl Dtype {
     }
 
     fn of(name: &str) -> Option<Self> {
-        [Self::F32, Self::Bf16, Self::F16].into_iter().find(|dtype| dtype.name() == name)
+        [Self::F32, Self::Bf16, Self::F16]
+            .into_iter()
+            .find(|dtype| dtype.name() == name)
     }
 
     fn size(self) -> usize {
@@ -155,7 +157,10 @@ impl WeightFiles {
         let index = dir.join("model.safetensors.index.json");
         if single.exists() {
             let header = Header::read(&single)?;
-            return Ok(Self { shards: vec![(single.clone(), header)], entry: single });
+            return Ok(Self {
+                shards: vec![(single.clone(), header)],
+                entry: single,
+            });
         }
         if !index.exists() {
             return Err(WeightsError::File {
@@ -172,7 +177,10 @@ impl WeightFiles {
             check_shard(&index, &file, &names, &header)?;
             shards.push((path, header));
         }
-        Ok(Self { shards, entry: index })
+        Ok(Self {
+            shards,
+            entry: index,
+        })
     }
 
     /// Reads the model that `facts` describe, and a hash of the names, types, shapes and bytes of
@@ -181,11 +189,20 @@ impl WeightFiles {
     /// # Errors
     /// When a tensor is missing, unexpected, of another shape or type, or not finite.
     pub fn read(&self, facts: &Facts) -> Result<(Parameters, String), WeightsError> {
-        let held: usize = self.shards.iter().map(|(_, header)| header.tensors.len()).sum();
+        let held: usize = self
+            .shards
+            .iter()
+            .map(|(_, header)| header.tensors.len())
+            .sum();
         if facts.layers > held {
-            let reason =
-                format!("has {held} tensors; config.json describes {} layers", facts.layers);
-            return Err(WeightsError::File { path: self.entry.clone(), reason });
+            let reason = format!(
+                "has {held} tensors; config.json describes {} layers",
+                facts.layers
+            );
+            return Err(WeightsError::File {
+                path: self.entry.clone(),
+                reason,
+            });
         }
         let layout = Layout::new(facts);
         let found = self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
@@ -220,10 +237,18 @@ impl WeightFiles {
                     return Err(fault(reason));
                 }
                 let dtype = Dtype::of(&info.dtype).ok_or_else(|| {
-                    fault(format!("has dtype {}; supported are F32, BF16, F16", info.dtype))
+                    fault(format!(
+                        "has dtype {}; supported are F32, BF16, F16",
+                        info.dtype
+                    ))
                 })?;
                 let start = header.data_start + info.begin;
-                found.push(Found { slot: slot.clone(), shard, start, dtype });
+                found.push(Found {
+                    slot: slot.clone(),
+                    shard,
+                    start,
+                    dtype,
+                });
             }
         }
         if let Some((name, slot)) = wanted.first_key_value() {
@@ -242,7 +267,13 @@ impl WeightFiles {
             .map(|(path, _)| File::open(path).map_err(|source| io_at(path, source)))
             .collect::<Result<Vec<_>, _>>()?;
         let mut hash = Sha256::new();
-        for Found { slot, shard, start, dtype } in found {
+        for Found {
+            slot,
+            shard,
+            start,
+            dtype,
+        } in found
+        {
             let path = &self.shards[*shard].0;
             let out = &mut values[slot.range.clone()];
             hash_head(&mut hash, slot, *dtype);
@@ -276,7 +307,12 @@ pub fn write_weights(
     parameters: &Parameters,
     dtype: Dtype,
 ) -> Result<String, ModelError> {
-    write_slots(path, &slots(parameters.layout()), parameters.values(), dtype)
+    write_slots(
+        path,
+        &slots(parameters.layout()),
+        parameters.values(),
+        dtype,
+    )
 }
 
 fn write_slots(
@@ -318,7 +354,11 @@ fn write_slots(
 
 fn slots(layout: &Layout) -> Vec<Slot<'_>> {
     fn slot(tensor: &Tensor) -> Slot<'_> {
-        Slot { name: &tensor.name, shape: &tensor.shape, range: tensor.range.clone() }
+        Slot {
+            name: &tensor.name,
+            shape: &tensor.shape,
+            range: tensor.range.clone(),
+        }
     }
     layout.tensors().iter().map(slot).collect()
 }
@@ -352,7 +392,10 @@ fn read_tensor(
 
 /// The index file's shards, each with the tensors it should hold.
 fn read_index(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, WeightsError> {
-    let fault = |reason: String| WeightsError::File { path: path.to_owned(), reason };
+    let fault = |reason: String| WeightsError::File {
+        path: path.to_owned(),
+        reason,
+    };
     let bytes = std::fs::read(path).map_err(|source| io_at(path, source))?;
     let value: Value =
         serde_json::from_slice(&bytes).map_err(|error| fault(format!("not JSON: {error}")))?;
@@ -364,9 +407,16 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, Weights
         // A name with a separator could point outside the directory.
         let file = file
             .as_str()
-            .filter(|file| Path::new(file).file_name().is_some_and(|plain| plain == *file))
+            .filter(|file| {
+                Path::new(file)
+                    .file_name()
+                    .is_some_and(|plain| plain == *file)
+            })
             .ok_or_else(|| fault(format!("tensor `{name}`: {file} is not a plain file name")))?;
-        shards.entry(file.to_owned()).or_default().insert(name.clone());
+        shards
+            .entry(file.to_owned())
+            .or_default()
+            .insert(name.clone());
     }
     Ok(shards)
 }
@@ -383,9 +433,11 @@ fn check_shard(
         return Err(tensor_at(index, name, reason));
     }
     match has.iter().find(|name| !names.contains(**name)) {
-        Some(name) => {
-            Err(tensor_at(index, name, format!("is in `{file}` and the index does not say so")))
-        }
+        Some(name) => Err(tensor_at(
+            index,
+            name,
+            format!("is in `{file}` and the index does not say so"),
+        )),
         None => Ok(()),
     }
 }
@@ -396,26 +448,44 @@ fn hash_head(hash: &mut Sha256, slot: &Slot<'_>, dtype: Dtype) {
 }
 
 fn hex(hash: Sha256) -> String {
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn io_at(path: &Path, source: io::Error) -> WeightsError {
-    WeightsError::Io { path: path.to_owned(), source }
+    WeightsError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn tensor_at(path: &Path, tensor: &str, reason: String) -> WeightsError {
-    WeightsError::Tensor { path: path.to_owned(), tensor: tensor.to_owned(), reason }
+    WeightsError::Tensor {
+        path: path.to_owned(),
+        tensor: tensor.to_owned(),
+        reason,
+    }
 }
 
 fn has_non_finite(bytes: &[u8], dtype: Dtype) -> bool {
     match dtype {
-        Dtype::F32 => bytes.as_chunks::<4>().0.iter().any(|b| !f32::from_le_bytes(*b).is_finite()),
-        Dtype::Bf16 => {
-            bytes.as_chunks::<2>().0.iter().any(|b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80)
-        }
-        Dtype::F16 => {
-            bytes.as_chunks::<2>().0.iter().any(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00)
-        }
+        Dtype::F32 => bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .any(|b| !f32::from_le_bytes(*b).is_finite()),
+        Dtype::Bf16 => bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .any(|b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80),
+        Dtype::F16 => bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .any(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00),
     }
 }
 
@@ -455,7 +525,11 @@ fn f32_to_half(x: f32) -> u16 {
     let exponent = (i32::try_from(magnitude.to_bits() >> 23).unwrap_or(0) - 127).max(-14);
     let steps = (f64::from(magnitude) * 2f64.powi(10 - exponent)).round_ties_even() as u16;
     // A carry out of the fraction moves into the exponent by itself.
-    let base = if steps >= 1024 { ((exponent + 15) as u16) << 10 } else { 0 };
+    let base = if steps >= 1024 {
+        ((exponent + 15) as u16) << 10
+    } else {
+        0
+    };
     sign | (base + steps.saturating_sub(if steps >= 1024 { 1024 } else { 0 }))
 }
 

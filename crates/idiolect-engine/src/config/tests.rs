@@ -10,7 +10,9 @@ fn published(family: &str) -> Value {
         "eos_token_id": [1, 2], "use_cache": true
     });
     let more = match family {
-        "qwen2" => json!({"hidden_act": "silu", "use_sliding_window": false, "sliding_window": 8, "max_window_layers": 2}),
+        "qwen2" => {
+            json!({"hidden_act": "silu", "use_sliding_window": false, "sliding_window": 8, "max_window_layers": 2})
+        }
         "gemma2" => json!({
             "head_dim": 8, "query_pre_attn_scalar": 5, "hidden_act": "gelu", "hidden_activation": "gelu_pytorch_tanh",
             "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "sliding_window": 7
@@ -38,7 +40,9 @@ fn with(family: &str, changes: &Value) -> Result<Config, ConfigError> {
 
 #[track_caller]
 fn refuses(family: &str, changes: Value, words: &[&str]) {
-    let message = with(family, &changes).expect_err("must be refused").to_string();
+    let message = with(family, &changes)
+        .expect_err("must be refused")
+        .to_string();
     for word in words {
         assert!(message.contains(word), "`{message}` lacks `{word}`");
     }
@@ -51,9 +55,14 @@ fn a_llama_is_read_with_its_scaling_and_own_head_width() {
     assert_eq!((facts.head_width, facts.kv_heads, facts.heads), (10, 2, 4));
     assert!((facts.attention_scale - 10f32.sqrt().recip()).abs() < 1e-7);
     let scaling = facts.rope.scaling.unwrap();
-    assert!((scaling.factor - 8.0).abs() < 1e-12 && (scaling.original_positions - 128.0).abs() < 1e-12);
+    assert!(
+        (scaling.factor - 8.0).abs() < 1e-12 && (scaling.original_positions - 128.0).abs() < 1e-12
+    );
     assert!((facts.rope.theta - 5e5).abs() < 1e-6);
-    assert_eq!((config.dtype, config.positions, facts.tied), (Dtype::Bf16, 512, true));
+    assert_eq!(
+        (config.dtype, config.positions, facts.tied),
+        (Dtype::Bf16, 512, true)
+    );
     assert_eq!(facts.windows, vec![None; 4]);
 }
 
@@ -67,18 +76,32 @@ fn the_newer_spelling_says_the_same_as_the_older() {
     map.insert("rope_parameters".to_owned(), rope);
     let dtype = map.shift_remove("torch_dtype").unwrap();
     map.insert("dtype".to_owned(), dtype);
-    assert_eq!(Config::read(&newer).unwrap(), with("llama", &json!({})).unwrap());
+    assert_eq!(
+        Config::read(&newer).unwrap(),
+        with("llama", &json!({})).unwrap()
+    );
 }
 
 #[test]
 fn a_qwen2_has_biases_and_a_window_only_where_it_is_enabled() {
     let facts = with("qwen2", &json!({})).unwrap().facts;
     assert!(facts.qkv_bias && facts.windows == vec![None; 4] && facts.head_width == 6);
-    let facts = with("qwen2", &json!({"use_sliding_window": true})).unwrap().facts;
+    let facts = with("qwen2", &json!({"use_sliding_window": true}))
+        .unwrap()
+        .facts;
     assert_eq!(facts.windows, vec![None, None, Some(8), Some(8)]);
-    let types = ["sliding_attention", "full_attention", "full_attention", "sliding_attention"];
-    let facts =
-        with("qwen2", &json!({"use_sliding_window": true, "layer_types": types})).unwrap().facts;
+    let types = [
+        "sliding_attention",
+        "full_attention",
+        "full_attention",
+        "sliding_attention",
+    ];
+    let facts = with(
+        "qwen2",
+        &json!({"use_sliding_window": true, "layer_types": types}),
+    )
+    .unwrap()
+    .facts;
     assert_eq!(facts.windows, vec![Some(8), None, None, Some(8)]);
 }
 
@@ -88,11 +111,17 @@ fn a_gemma2_has_its_own_scales_caps_and_even_windows() {
     assert!(facts.gain_plus_one && facts.norms == Norms::BeforeAndAfter);
     assert_eq!(facts.activation, Activation::GeluTanh);
     assert!((facts.attention_scale - 5f32.sqrt().recip()).abs() < 1e-7);
-    assert_eq!((facts.attention_softcap, facts.final_softcap), (Some(50.0), Some(30.0)));
+    assert_eq!(
+        (facts.attention_softcap, facts.final_softcap),
+        (Some(50.0), Some(30.0))
+    );
     assert_eq!(facts.windows, vec![Some(7), None, Some(7), None]);
     // √24 = 4.89898 lies between the bfloat16 4.875 and 4.90625.
     assert_eq!(facts.embedding_scale, 4.90625);
-    let off = with("gemma2", &json!({"attn_logit_softcapping": null, "torch_dtype": "float32"}));
+    let off = with(
+        "gemma2",
+        &json!({"attn_logit_softcapping": null, "torch_dtype": "float32"}),
+    );
     let facts = off.unwrap().facts;
     assert_eq!(facts.attention_softcap, None);
     assert!((facts.embedding_scale - 24f32.sqrt()).abs() < 1e-6);
@@ -100,34 +129,121 @@ fn a_gemma2_has_its_own_scales_caps_and_even_windows() {
 
 #[test]
 fn a_mistral_is_a_llama_with_an_optional_window() {
-    assert_eq!(with("mistral", &json!({})).unwrap().facts.windows, vec![None; 4]);
-    let facts = with("mistral", &json!({"sliding_window": 9})).unwrap().facts;
-    assert_eq!((facts.family, facts.windows), (Family::Llama, vec![Some(9); 4]));
+    assert_eq!(
+        with("mistral", &json!({})).unwrap().facts.windows,
+        vec![None; 4]
+    );
+    let facts = with("mistral", &json!({"sliding_window": 9}))
+        .unwrap()
+        .facts;
+    assert_eq!(
+        (facts.family, facts.windows),
+        (Family::Llama, vec![Some(9); 4])
+    );
 }
 
 #[test]
 fn fields_that_would_change_the_arithmetic_are_refused_by_name_and_value() {
-    refuses("gpt2", json!({}), &["\"gpt2\"".trim_matches('"'), "llama, mistral, qwen2, gemma2"]);
-    refuses("llama", json!({"model_type": null}), &["`model_type` is missing"]);
-    refuses("llama", json!({"hidden_size": null}), &["`hidden_size` is missing"]);
-    refuses("llama", json!({"hidden_size": -3}), &["`hidden_size` is -3", "whole number"]);
-    refuses("llama", json!({"hidden_act": "relu"}), &["`hidden_act` is \"relu\"", "silu"]);
-    refuses("llama", json!({"attention_bias": true}), &["`attention_bias` is true"]);
+    refuses(
+        "gpt2",
+        json!({}),
+        &[
+            "\"gpt2\"".trim_matches('"'),
+            "llama, mistral, qwen2, gemma2",
+        ],
+    );
+    refuses(
+        "llama",
+        json!({"model_type": null}),
+        &["`model_type` is missing"],
+    );
+    refuses(
+        "llama",
+        json!({"hidden_size": null}),
+        &["`hidden_size` is missing"],
+    );
+    refuses(
+        "llama",
+        json!({"hidden_size": -3}),
+        &["`hidden_size` is -3", "whole number"],
+    );
+    refuses(
+        "llama",
+        json!({"hidden_act": "relu"}),
+        &["`hidden_act` is \"relu\"", "silu"],
+    );
+    refuses(
+        "llama",
+        json!({"attention_bias": true}),
+        &["`attention_bias` is true"],
+    );
     refuses("llama", json!({"mlp_bias": true}), &["`mlp_bias` is true"]);
-    refuses("llama", json!({"sliding_window": 5}), &["`sliding_window` is 5"]);
-    refuses("llama", json!({"attention_dropout": 0.1}), &["`attention_dropout` is 0.1"]);
-    refuses("llama", json!({"rope_interleaved": true}), &["`rope_interleaved` is true"]);
-    refuses("llama", json!({"num_experts": 8}), &["`num_experts` is 8", "does not know"]);
-    refuses("llama", json!({"quantization_config": {"bits": 4}}), &["`quantization_config`"]);
-    refuses("llama", json!({"query_pre_attn_scalar": 3}), &["`query_pre_attn_scalar` is 3"]);
-    refuses("llama", json!({"attn_logit_softcapping": 3.0}), &["`attn_logit_softcapping`"]);
+    refuses(
+        "llama",
+        json!({"sliding_window": 5}),
+        &["`sliding_window` is 5"],
+    );
+    refuses(
+        "llama",
+        json!({"attention_dropout": 0.1}),
+        &["`attention_dropout` is 0.1"],
+    );
+    refuses(
+        "llama",
+        json!({"rope_interleaved": true}),
+        &["`rope_interleaved` is true"],
+    );
+    refuses(
+        "llama",
+        json!({"num_experts": 8}),
+        &["`num_experts` is 8", "does not know"],
+    );
+    refuses(
+        "llama",
+        json!({"quantization_config": {"bits": 4}}),
+        &["`quantization_config`"],
+    );
+    refuses(
+        "llama",
+        json!({"query_pre_attn_scalar": 3}),
+        &["`query_pre_attn_scalar` is 3"],
+    );
+    refuses(
+        "llama",
+        json!({"attn_logit_softcapping": 3.0}),
+        &["`attn_logit_softcapping`"],
+    );
     refuses("llama", json!({"num_key_value_heads": 3}), &["kv_heads"]);
-    refuses("llama", json!({"num_hidden_layers": 1_000_000}), &["`num_hidden_layers`", "4096"]);
-    refuses("llama", json!({"torch_dtype": "float8"}), &["`torch_dtype` is \"float8\""]);
-    refuses("llama", json!({"rope_parameters": {}}), &["`rope_scaling`", "keep one"]);
-    refuses("llama", json!({"partial_rotary_factor": 0.5}), &["`partial_rotary_factor` is 0.5"]);
-    refuses("llama", json!({"layer_types": ["x"]}), &["`layer_types` is [\"x\"]"]);
-    refuses("llama", json!({"head_dim": null, "hidden_size": 25}), &["`hidden_size` is 25"]);
+    refuses(
+        "llama",
+        json!({"num_hidden_layers": 1_000_000}),
+        &["`num_hidden_layers`", "4096"],
+    );
+    refuses(
+        "llama",
+        json!({"torch_dtype": "float8"}),
+        &["`torch_dtype` is \"float8\""],
+    );
+    refuses(
+        "llama",
+        json!({"rope_parameters": {}}),
+        &["`rope_scaling`", "keep one"],
+    );
+    refuses(
+        "llama",
+        json!({"partial_rotary_factor": 0.5}),
+        &["`partial_rotary_factor` is 0.5"],
+    );
+    refuses(
+        "llama",
+        json!({"layer_types": ["x"]}),
+        &["`layer_types` is [\"x\"]"],
+    );
+    refuses(
+        "llama",
+        json!({"head_dim": null, "hidden_size": 25}),
+        &["`hidden_size` is 25"],
+    );
     refuses(
         "llama",
         json!({"rope_scaling": {"type": "yarn", "factor": 2.0}}),
@@ -143,8 +259,20 @@ fn fields_that_would_change_the_arithmetic_are_refused_by_name_and_value() {
         json!({"rope_scaling": {"rope_type": "default", "beta_fast": 2.0}}),
         &["`rope_scaling.beta_fast` is 2.0"],
     );
-    refuses("gemma2", json!({"head_dim": null}), &["`head_dim` is missing"]);
-    refuses("gemma2", json!({"hidden_activation": "silu"}), &["`hidden_activation` is \"silu\""]);
-    refuses("qwen2", json!({"num_key_value_heads": null}), &["`num_key_value_heads` is missing"]);
+    refuses(
+        "gemma2",
+        json!({"head_dim": null}),
+        &["`head_dim` is missing"],
+    );
+    refuses(
+        "gemma2",
+        json!({"hidden_activation": "silu"}),
+        &["`hidden_activation` is \"silu\""],
+    );
+    refuses(
+        "qwen2",
+        json!({"num_key_value_heads": null}),
+        &["`num_key_value_heads` is missing"],
+    );
     assert_eq!(Config::read(&json!([])), Err(ConfigError::NotAnObject));
 }

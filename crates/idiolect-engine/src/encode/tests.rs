@@ -1,7 +1,10 @@
 use super::*;
 use crate::tokenizer::tests::{byte_level, stories, words};
 
-const LIMITS: Limits = Limits { positions: 64, vocabulary: 600 };
+const LIMITS: Limits = Limits {
+    positions: 64,
+    vocabulary: 600,
+};
 
 fn row(tokenizer: &Tokenizer, prompt: &str, completion: &str) -> Result<Row, RowError> {
     let example = Example {
@@ -42,7 +45,10 @@ fn a_token_over_the_border_counts_as_prompt_and_is_flagged() {
 #[test]
 fn the_leading_space_makes_a_token_the_completions() {
     let row = row(&byte_level(true), "hi", " up").unwrap();
-    assert_eq!((row.ids.len(), row.first_target, row.straddled), (3, 1, false));
+    assert_eq!(
+        (row.ids.len(), row.first_target, row.straddled),
+        (3, 1, false)
+    );
     assert_eq!(row.byte_starts, [0, 3]);
 }
 
@@ -60,15 +66,28 @@ fn special_tokens_lead_and_the_end_token_follows() {
 #[test]
 fn rows_without_a_target_or_beyond_the_model_are_refused_with_a_reason() {
     refuses(row(&words(), "nums", ""), "completion is empty");
-    refuses(row(&words(), "nums", "  "), "no token begins in the completion");
+    refuses(
+        row(&words(), "nums", "  "),
+        "no token begins in the completion",
+    );
     refuses(row(&words(), "", "nums 3"), "prompt is empty");
-    refuses(row(&words(), "nums", &" 3".repeat(63)), "needs 65 tokens and the model holds 64");
-    let small = Limits { vocabulary: 5, ..LIMITS };
+    refuses(
+        row(&words(), "nums", &" 3".repeat(63)),
+        "needs 65 tokens and the model holds 64",
+    );
+    let small = Limits {
+        vocabulary: 5,
+        ..LIMITS
+    };
     let context = Context::Prompt("nums | 3".to_owned());
-    let reason = encode_context(&words(), small, &context).unwrap_err().reason;
+    let reason = encode_context(&words(), small, &context)
+        .unwrap_err()
+        .reason;
     assert!(reason.contains("token 8 is outside"), "{reason}");
     let messages = Context::Messages(Vec::new());
-    let reason = encode_context(&words(), LIMITS, &messages).unwrap_err().reason;
+    let reason = encode_context(&words(), LIMITS, &messages)
+        .unwrap_err()
+        .reason;
     assert!(reason.contains("chat template"), "{reason}");
 }
 
@@ -82,9 +101,15 @@ fn a_context_leaves_room_for_one_token() {
 
 #[test]
 fn a_long_text_is_cut_into_rows_that_lose_no_target() {
-    let limits = Limits { positions: 4, vocabulary: 600 };
+    let limits = Limits {
+        positions: 4,
+        vocabulary: 600,
+    };
     let rows = encode_whole(&words(), limits, "nums 3 7 2 -> 19 |").unwrap();
     assert_eq!(rows, [vec![2, 3, 4, 5], vec![5, 6, 7, 8], vec![8, 1]]);
-    assert_eq!(encode_whole(&words(), limits, "nums 3 7").unwrap(), [vec![2, 3, 4, 1]]);
+    assert_eq!(
+        encode_whole(&words(), limits, "nums 3 7").unwrap(),
+        [vec![2, 3, 4, 1]]
+    );
     assert!(encode_whole(&words(), limits, "").is_err());
 }

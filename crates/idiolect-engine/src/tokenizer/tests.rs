@@ -3,9 +3,14 @@ use serde_json::json;
 
 /// Whole words split at spaces, no special tokens: the miniature's kind.
 pub(crate) fn words() -> Tokenizer {
-    let names = ["<unk>", "<end>", "nums", "3", "7", "2", "->", "19", "|", "*", "=", "21", ";"];
-    let vocab: serde_json::Map<String, Value> =
-        names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), json!(i))).collect();
+    let names = [
+        "<unk>", "<end>", "nums", "3", "7", "2", "->", "19", "|", "*", "=", "21", ";",
+    ];
+    let vocab: serde_json::Map<String, Value> = names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| ((*name).to_owned(), json!(i)))
+        .collect();
     let json = json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null, "decoder": null,
         "added_tokens": [{"id": 1, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
@@ -14,7 +19,13 @@ pub(crate) fn words() -> Tokenizer {
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}
     });
     let config = json!({"eos_token_id": 1});
-    Tokenizer::from_parts(json.to_string().as_bytes(), &Value::Null, &Value::Null, &[&config]).unwrap()
+    Tokenizer::from_parts(
+        json.to_string().as_bytes(),
+        &Value::Null,
+        &Value::Null,
+        &[&config],
+    )
+    .unwrap()
 }
 
 /// Byte-level BPE over all 256 bytes with a few merges; `trim`: the post-processor trims spaces
@@ -32,8 +43,11 @@ pub(crate) fn byte_level(trim: bool) -> Tokenizer {
         })
         .collect();
     let merges = [("Ġ", "u"), ("Ġu", "p"), ("h", "i")];
-    let mut vocab: serde_json::Map<String, Value> =
-        spelled.iter().enumerate().map(|(i, name)| (name.clone(), json!(i))).collect();
+    let mut vocab: serde_json::Map<String, Value> = spelled
+        .iter()
+        .enumerate()
+        .map(|(i, name)| (name.clone(), json!(i)))
+        .collect();
     for (i, (a, b)) in merges.iter().enumerate() {
         vocab.insert(format!("{a}{b}"), json!(256 + i));
     }
@@ -60,7 +74,10 @@ pub(crate) fn stories() -> Tokenizer {
 /// The bytes that each token of a text stands for.
 fn shares<'t>(tokenizer: &Tokenizer, text: &'t str) -> Vec<&'t [u8]> {
     let encoded = tokenizer.encode(text).unwrap();
-    encoded.spans[encoded.lead..].iter().map(|&(start, end)| &text.as_bytes()[start..end]).collect()
+    encoded.spans[encoded.lead..]
+        .iter()
+        .map(|&(start, end)| &text.as_bytes()[start..end])
+        .collect()
 }
 
 #[test]
@@ -78,9 +95,15 @@ fn sentencepiece_tokens_own_their_leading_space_and_fallback_bytes() {
     let tokenizer = stories();
     let text = "Once upon a time, caf\u{e9} \u{1f600}!";
     let encoded = tokenizer.encode(text).unwrap();
-    assert_eq!((encoded.lead, encoded.ids[0], encoded.spans[0]), (1, 1, (0, 0)));
+    assert_eq!(
+        (encoded.lead, encoded.ids[0], encoded.spans[0]),
+        (1, 1, (0, 0))
+    );
     assert_eq!(shares(&tokenizer, text).concat(), text.as_bytes());
-    assert!(shares(&tokenizer, text).contains(&&b" time"[..]) || shares(&tokenizer, text).contains(&&b" t"[..]));
+    assert!(
+        shares(&tokenizer, text).contains(&&b" time"[..])
+            || shares(&tokenizer, text).contains(&&b" t"[..])
+    );
     let mut end = 0;
     for &(start, stop) in &encoded.spans[1..] {
         assert_eq!(start, end);
@@ -91,7 +114,10 @@ fn sentencepiece_tokens_own_their_leading_space_and_fallback_bytes() {
 #[test]
 fn words_own_no_space_and_are_joined_by_one() {
     let tokenizer = words();
-    assert_eq!(shares(&tokenizer, "nums 3  7 |"), [&b"nums"[..], b"3", b"7", b"|"]);
+    assert_eq!(
+        shares(&tokenizer, "nums 3  7 |"),
+        [&b"nums"[..], b"3", b"7", b"|"]
+    );
     let prompt = tokenizer.encode("nums 3 |").unwrap().ids;
     let ids = tokenizer.encode("3 * 7").unwrap().ids;
     assert_eq!(tokenizer.decode_after(&prompt, &ids), " 3 * 7");
@@ -105,7 +131,10 @@ fn decoding_what_was_encoded_gives_the_text() {
         let ids = tokenizer.encode(text).unwrap().ids;
         assert_eq!(tokenizer.decode_after(&[], &ids), text);
         for cut in 2..ids.len() {
-            let whole = [tokenizer.decode_after(&[], &ids[..cut]), tokenizer.decode_after(&ids[..cut], &ids[cut..])];
+            let whole = [
+                tokenizer.decode_after(&[], &ids[..cut]),
+                tokenizer.decode_after(&ids[..cut], &ids[cut..]),
+            ];
             // A cut inside a character cannot be shown in text; everywhere else nothing is lost.
             if !whole.concat().contains('\u{fffd}') {
                 assert_eq!(whole.concat(), text);
@@ -141,36 +170,65 @@ fn the_end_token_is_the_tokenizers_own_if_listed_else_the_first() {
     assert_eq!(end_tokens(&[&both, &one], Some(9)), Ok((7, vec![5, 7])));
     assert_eq!(end_tokens(&[], Some(9)), Ok((9, vec![9])));
     assert!(end_tokens(&[], None).unwrap_err().contains("no end token"));
-    assert!(end_tokens(&[&json!({"eos_token_id": "x"})], None).unwrap_err().contains("\"x\""));
+    assert!(
+        end_tokens(&[&json!({"eos_token_id": "x"})], None)
+            .unwrap_err()
+            .contains("\"x\"")
+    );
 }
 
 #[test]
 fn files_that_cannot_be_trusted_are_refused_with_a_reason() {
     let refuse = |change: fn(&mut Value), settings: Value| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/stories260K/tokenizer.json");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/stories260K/tokenizer.json");
         let mut json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         change(&mut json);
-        Tokenizer::from_parts(json.to_string().as_bytes(), &settings, &Value::Null, &[&json!({"eos_token_id": 2})])
-            .map(|_| ())
-            .unwrap_err()
+        Tokenizer::from_parts(
+            json.to_string().as_bytes(),
+            &settings,
+            &Value::Null,
+            &[&json!({"eos_token_id": 2})],
+        )
+        .map(|_| ())
+        .unwrap_err()
     };
-    assert!(refuse(|json| json["model"]["dropout"] = json!(0.1), Value::Null).contains("`model.dropout` is 0.1"));
-    assert!(refuse(|json| json["decoder"] = json!({"type": "WordPiece"}), Value::Null).contains("`WordPiece`"));
+    assert!(
+        refuse(|json| json["model"]["dropout"] = json!(0.1), Value::Null)
+            .contains("`model.dropout` is 0.1")
+    );
+    assert!(
+        refuse(
+            |json| json["decoder"] = json!({"type": "WordPiece"}),
+            Value::Null
+        )
+        .contains("`WordPiece`")
+    );
     assert!(refuse(|json| json["decoder"] = json!(3), Value::Null).contains("decoder"));
     assert!(refuse(|json| json["model"] = json!({}), Value::Null).len() > 3);
     let promise = json!({"add_bos_token": false, "bos_token": {"content": "<s>"}});
     assert!(refuse(|_| {}, promise).contains("`add_bos_token`"));
-    let unlisted = Tokenizer::from_parts(b"{", &Value::Null, &Value::Null, &[]).map(|_| ()).unwrap_err();
+    let unlisted = Tokenizer::from_parts(b"{", &Value::Null, &Value::Null, &[])
+        .map(|_| ())
+        .unwrap_err();
     assert!(unlisted.contains("not JSON"));
 }
 
 #[test]
 fn truncation_and_padding_of_the_file_are_set_aside() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/stories260K/tokenizer.json");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/stories260K/tokenizer.json");
     let mut json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    json["truncation"] = json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
+    json["truncation"] =
+        json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
     let config = json!({"eos_token_id": 2});
-    let cut = Tokenizer::from_parts(json.to_string().as_bytes(), &Value::Null, &Value::Null, &[&config]).unwrap();
+    let cut = Tokenizer::from_parts(
+        json.to_string().as_bytes(),
+        &Value::Null,
+        &Value::Null,
+        &[&config],
+    )
+    .unwrap();
     let text = "Once upon a time there was a dog";
     assert_eq!(cut.encode(text).unwrap(), stories().encode(text).unwrap());
 }

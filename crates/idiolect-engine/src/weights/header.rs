@@ -38,13 +38,18 @@ pub(super) struct TensorInfo {
 impl Header {
     /// Reads and checks the header of a file.
     pub(super) fn read(path: &Path) -> Result<Self, WeightsError> {
-        let fault = |reason: String| WeightsError::File { path: path.to_owned(), reason };
+        let fault = |reason: String| WeightsError::File {
+            path: path.to_owned(),
+            reason,
+        };
         let io = |source| io_at(path, source);
         let mut file = File::open(path).map_err(io)?;
         let file_len = file.seek(SeekFrom::End(0)).map_err(io)?;
         file.rewind().map_err(io)?;
         if file_len < 8 {
-            return Err(fault(format!("has {file_len} bytes; a safetensors file has at least 8")));
+            return Err(fault(format!(
+                "has {file_len} bytes; a safetensors file has at least 8"
+            )));
         }
         let mut length = [0; 8];
         file.read_exact(&mut length).map_err(io)?;
@@ -63,12 +68,16 @@ impl Header {
         let data_len = file_len - data_start;
         let mut tensors = BTreeMap::new();
         for (name, tensor) in raw.0 {
-            let info = tensor.check(data_len).map_err(|reason| tensor_at(path, &name, reason))?;
+            let info = tensor
+                .check(data_len)
+                .map_err(|reason| tensor_at(path, &name, reason))?;
             tensors.insert(name, info);
         }
-        check_cover(&tensors, data_len)
-            .map_err(|(name, reason)| tensor_at(path, &name, reason))?;
-        Ok(Self { tensors, data_start })
+        check_cover(&tensors, data_len).map_err(|(name, reason)| tensor_at(path, &name, reason))?;
+        Ok(Self {
+            tensors,
+            data_start,
+        })
     }
 }
 
@@ -82,10 +91,17 @@ fn check_cover(
     let mut covered = 0;
     for (name, info) in &ordered {
         if info.begin != covered {
-            let what = if info.begin < covered { "overlaps another" } else { "follows a hole" };
+            let what = if info.begin < covered {
+                "overlaps another"
+            } else {
+                "follows a hole"
+            };
             return Err((
                 (*name).clone(),
-                format!("{what}: its data begins at {}, expected {covered}", info.begin),
+                format!(
+                    "{what}: its data begins at {}, expected {covered}",
+                    info.begin
+                ),
             ));
         }
         covered = info.end;
@@ -93,8 +109,13 @@ fn check_cover(
     if covered == data_len {
         return Ok(());
     }
-    let last = ordered.last().map_or_else(String::new, |(name, _)| (*name).clone());
-    Err((last, format!("is the last and ends at {covered}, but the file holds {data_len} bytes of data")))
+    let last = ordered
+        .last()
+        .map_or_else(String::new, |(name, _)| (*name).clone());
+    Err((
+        last,
+        format!("is the last and ends at {covered}, but the file holds {data_len} bytes of data"),
+    ))
 }
 
 /// The header's JSON, tensors in the order given, spaces to a multiple of 8, after its length.
@@ -142,7 +163,9 @@ impl RawTensor {
         let needed = self
             .shape
             .iter()
-            .try_fold(size, |product, &n| product.checked_mul(u64::try_from(n).ok()?))
+            .try_fold(size, |product, &n| {
+                product.checked_mul(u64::try_from(n).ok()?)
+            })
             .ok_or_else(|| format!("has the impossible shape {:?}", self.shape))?;
         if needed != end - begin {
             return Err(format!(
@@ -152,7 +175,12 @@ impl RawTensor {
                 self.shape
             ));
         }
-        Ok(TensorInfo { dtype: self.dtype, shape: self.shape, begin, end })
+        Ok(TensorInfo {
+            dtype: self.dtype,
+            shape: self.shape,
+            begin,
+            end,
+        })
     }
 }
 

@@ -9,7 +9,11 @@ fn raw(path: &Path, header: &str, data: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-const SLOT_A: Slot<'_> = Slot { name: "a", shape: &[2], range: 0..2 };
+const SLOT_A: Slot<'_> = Slot {
+    name: "a",
+    shape: &[2],
+    range: 0..2,
+};
 
 /// What reading tensor `a` of shape [2] says about a directory.
 fn complaint(dir: &Path) -> String {
@@ -45,7 +49,10 @@ fn a_file_cut_off_anywhere_is_refused_without_panic() {
     let whole = fs::read(&path).unwrap();
     for len in 0..whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
-        assert!(complaint(dir.path()).contains("model.safetensors"), "at {len}");
+        assert!(
+            complaint(dir.path()).contains("model.safetensors"),
+            "at {len}"
+        );
     }
 }
 
@@ -67,19 +74,47 @@ fn every_lie_of_a_header_is_refused_by_name() {
     let at = |shape: &str, dtype: &str, offsets: &str| {
         format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
     };
-    refuses(&at("[2]", "F32", "[0,16]"), &[0; 8], &["`a`", "bytes 0 to 16 of 8"]);
-    refuses(&at("[2]", "F32", "[8,0]"), &[0; 8], &["`a`", "bytes 8 to 0"]);
+    refuses(
+        &at("[2]", "F32", "[0,16]"),
+        &[0; 8],
+        &["`a`", "bytes 0 to 16 of 8"],
+    );
+    refuses(
+        &at("[2]", "F32", "[8,0]"),
+        &[0; 8],
+        &["`a`", "bytes 8 to 0"],
+    );
     refuses(&at("[3]", "F32", "[0,8]"), &[0; 8], &["`a`", "need 12"]);
-    refuses(&at("[2]", "Q4", "[0,8]"), &[0; 8], &["`a`", "unknown dtype `Q4`"]);
+    refuses(
+        &at("[2]", "Q4", "[0,8]"),
+        &[0; 8],
+        &["`a`", "unknown dtype `Q4`"],
+    );
     refuses(
         &at("[4294967296,4294967296,4294967296]", "F32", "[0,8]"),
         &[0; 8],
         &["`a`", "impossible shape"],
     );
-    refuses(&at("[2]", "F32", "[4,12]"), &[0; 12], &["`a`", "follows a hole"]);
-    refuses(&at("[2]", "F32", "[0,8]"), &[0; 12], &["`a`", "ends at 8", "12 bytes"]);
-    refuses(&at("[2]", "I32", "[0,8]"), &[0; 8], &["`a`", "dtype I32", "F32, BF16, F16"]);
-    refuses(&at("[1,2]", "F32", "[0,8]"), &[0; 8], &["`a`", "[1, 2]", "expected [2]"]);
+    refuses(
+        &at("[2]", "F32", "[4,12]"),
+        &[0; 12],
+        &["`a`", "follows a hole"],
+    );
+    refuses(
+        &at("[2]", "F32", "[0,8]"),
+        &[0; 12],
+        &["`a`", "ends at 8", "12 bytes"],
+    );
+    refuses(
+        &at("[2]", "I32", "[0,8]"),
+        &[0; 8],
+        &["`a`", "dtype I32", "F32, BF16, F16"],
+    );
+    refuses(
+        &at("[1,2]", "F32", "[0,8]"),
+        &[0; 8],
+        &["`a`", "[1, 2]", "expected [2]"],
+    );
     refuses(
         r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
         &[0; 12],
@@ -118,23 +153,39 @@ fn an_index_and_its_shards_must_agree() {
     };
     check("{", "not JSON");
     check("{}", "`weight_map` is missing");
-    check(r#"{"weight_map":{"a":"../s1.safetensors"}}"#, "not a plain file name");
+    check(
+        r#"{"weight_map":{"a":"../s1.safetensors"}}"#,
+        "not a plain file name",
+    );
     check(r#"{"weight_map":{"a":"s2.safetensors"}}"#, "s2.safetensors");
-    check(r#"{"weight_map":{"a":"s1.safetensors","b":"s1.safetensors"}}"#, "`b` is said to be");
+    check(
+        r#"{"weight_map":{"a":"s1.safetensors","b":"s1.safetensors"}}"#,
+        "`b` is said to be",
+    );
     check(r#"{"weight_map":{}}"#, "`a` is missing");
     raw(
         &dir.path().join("s1.safetensors"),
         r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"c":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#,
         &[0; 12],
     );
-    check(r#"{"weight_map":{"a":"s1.safetensors"}}"#, "`c` is in `s1.safetensors`");
+    check(
+        r#"{"weight_map":{"a":"s1.safetensors"}}"#,
+        "`c` is in `s1.safetensors`",
+    );
 }
 
 #[test]
 fn what_is_written_is_read_back_with_the_same_hash_and_by_the_formats_own_library() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
-    let slots = [Slot { name: "z", shape: &[2, 3], range: 2..8 }, SLOT_A];
+    let slots = [
+        Slot {
+            name: "z",
+            shape: &[2, 3],
+            range: 2..8,
+        },
+        SLOT_A,
+    ];
     let values = [0.5, -0.25, 1.0, -2.5, 3.25, 1e-3, 7.0, -0.0f32];
     for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
         let hash = write_slots(&path, &slots, &values, dtype).unwrap();
@@ -159,7 +210,11 @@ fn a_value_that_is_not_finite_is_never_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
     let error = write_slots(&path, &[SLOT_A], &[0.0, 1e6], Dtype::F16).unwrap_err();
-    assert!(error.to_string().contains("`a` holds a value that is not finite"));
+    assert!(
+        error
+            .to_string()
+            .contains("`a` holds a value that is not finite")
+    );
     assert!(!path.exists());
 }
 
