@@ -1,3 +1,48 @@
 //! Tables, plots and one self-contained HTML page out of a finished run's numbers.
+//!
+//! A [`RunView`] goes in, text comes out: [`html`] is the page, [`markdown`] the same sections as
+//! text tables, [`csv`] the numbers behind every figure, [`arms_table`] the short table for a
+//! terminal. Nothing here computes a statistic, reads a file or knows the time: equal views give
+//! equal bytes. Text from models and data is escaped wherever it is shown, and characters that hide
+//! or reorder text are made visible.
 
+mod figure;
+mod markdown;
+mod page;
+mod reading;
+mod section;
+mod svg;
+mod table;
 pub mod view;
+mod words;
+
+use idiolect_core::comparison::Comparison;
+
+pub use view::RunView;
+
+/// The report as one HTML file that needs no network and no script: `report.html`.
+pub fn html(view: &RunView) -> String {
+    page::html(view)
+}
+
+/// The same sections as Markdown: `report.md`.
+pub fn markdown(view: &RunView) -> String {
+    markdown::markdown(view)
+}
+
+/// The numbers behind each figure: file name and CSV text. A figure that the run has no numbers
+/// for gives its heads alone.
+pub fn csv(view: &RunView) -> Vec<(&'static str, String)> {
+    vec![
+        ("accuracy.csv", figure::accuracy::rows(view)),
+        ("closeness.csv", figure::closeness::rows(view)),
+        ("dose.csv", figure::dose::rows(view)),
+        ("gold.csv", figure::gold::rows(view)),
+        ("training.csv", figure::training::rows(view)),
+    ]
+}
+
+/// The arms with their accuracies as aligned text for a terminal, the most accurate first.
+pub fn arms_table(comparison: &Comparison) -> String {
+    section::terminal(comparison)
+}

@@ -38,14 +38,14 @@ pub(crate) fn right(head: &str) -> (String, Align) {
 }
 
 impl Table {
-    /// As an HTML table that scrolls by itself when it is too wide for the page.
-    pub(crate) fn html(&self) -> Markup {
+    /// As a numbered HTML table that scrolls by itself when it is too wide for the page.
+    pub(crate) fn html(&self, number: usize) -> Markup {
         html! {
-            div.scroll tabindex="0" {
-                table {
-                    caption { (self.caption) }
+            figure.table {
+                figcaption id=(format!("table-{number}")) { strong { "Table " (number) "." } " " (inline(&self.caption)) }
+                div.scroll tabindex="0" role="region" aria-labelledby=(format!("table-{number}")) { table {
                     thead { tr {
-                        @for (head, align) in &self.columns { th scope="col" class=(class(*align)) { (head) } }
+                        @for (head, align) in &self.columns { th scope="col" class=(class(*align)) { (inline(head)) } }
                     } }
                     tbody {
                         @for (i, row) in self.rows.iter().enumerate() {
@@ -57,7 +57,7 @@ impl Table {
                             }
                         }
                     }
-                }
+                } }
             }
         }
     }
@@ -189,7 +189,7 @@ mod tests {
             table().markdown(),
             "Two arms\n\n| arm | n |\n| --- | ---: |\n| G\\|&lt;b&gt; | 1 |\n| W | 1000 |\n"
         );
-        let html = table().html().into_string();
+        let html = table().html(1).into_string();
         assert!(html.contains("<bdi>G|&lt;b&gt;</bdi>"), "{html}");
         assert!(html.contains("<tr class=\"quiet\">"), "{html}");
     }

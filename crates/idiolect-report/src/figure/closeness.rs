@@ -1,0 +1,223 @@
+//! Accuracy against closeness: one labelled point an arm.
+
+use idiolect_core::comparison::{Estimate, MetricFacts};
+use idiolect_core::record::Decoding;
+use maud::{Markup, html};
+
+use super::Figure;
+use super::accuracy::{capital, shorten};
+use crate::reading::{self, BASE};
+use crate::svg::{self, Scale};
+use crate::table::{csv, csv_number};
+use crate::view::RunView;
+use crate::words;
+
+const LEFT: f64 = 58.0;
+const RIGHT: f64 = svg::WIDTH - 20.0;
+const TOP: f64 = 16.0;
+const BOTTOM: f64 = 330.0;
+
+struct Point<'a> {
+    arm: &'a str,
+    near: Estimate,
+    accuracy: Estimate,
+}
+
+/// The figure; `None` where fewer than two arms have both numbers.
+pub(crate) fn figure(view: &RunView) -> Option<Figure> {
+    let comparison = &view.comparison;
+    let decoding = reading::leading(comparison);
+    let metric = reading::drawn_metric(comparison)?;
+    let points = points(view, metric, decoding);
+    if points.len() < 2 {
+        return None;
+    }
+    let (x, y) = scales(&points);
+    let base = reading::arm(comparison, BASE).and_then(|arm| reading::accuracy(arm, decoding)).map(|a| a.value);
+    let body = html! {
+        (axes(x, y, metric, &reading::measure(comparison, decoding)))
+        @if let Some(base) = base {
+            (svg::line("reference", (LEFT, y.at(base)), (RIGHT, y.at(base))))
+            (svg::text("label muted", "end", RIGHT, y.at(base) - 5.0, "base"))
+        }
+        @for p in &points {
+            (svg::whisker_up(x.at(p.near.value), y.at(p.accuracy.interval.low), y.at(p.accuracy.interval.high)))
+            (svg::line("whisker", (x.at(p.near.interval.low), y.at(p.accuracy.value)), (x.at(p.near.interval.high), y.at(p.accuracy.value))))
+        }
+        @for p in &points { (svg::mark("mean", 0, x.at(p.near.value), y.at(p.accuracy.value), 4.2)) }
+        (labels(&points, x, y, base))
+    };
+    let title = format!("{} against {}", capital(&reading::measure(comparison, decoding)), reading::metric_name(&metric.name));
+    Some(Figure {
+        name: "figure-closeness",
+        drawing: svg::drawing("figure-closeness", BOTTOM + 50.0, &title, &spoken(&points), body),
+        caption: caption(view, metric, decoding, points.len()),
+    })
+}
+
+/// One line per arm and metric.
+pub(crate) fn rows(view: &RunView) -> String {
+    let comparison = &view.comparison;
+    let decoding = reading::leading(comparison);
+    let mut rows = Vec::new();
+    for metric in &comparison.metrics {
+        for p in points(view, metric, decoding) {
+            let numbers = [p.near, p.accuracy].map(|e| [e.value, e.interval.low, e.interval.high].map(csv_number));
+            rows.push([vec![metric.name.clone(), p.arm.to_owned()], numbers.concat()].concat());
+        }
+    }
+    csv(&["metric", "arm", "value", "low", "high", "accuracy", "accuracy_low", "accuracy_high"], rows)
+}
+
+fn points<'a>(view: &'a RunView, metric: &MetricFacts, decoding: Decoding) -> Vec<Point<'a>> {
+    let both = reading::ordered(&view.comparison).into_iter().filter_map(|arm| {
+        let near = *arm.closeness.get(&metric.name)?;
+        Some(Point { arm: &arm.arm, near, accuracy: reading::accuracy(arm, decoding)? })
+    });
+    both.filter(|p| p.near.value.is_finite()).collect()
+}
+
+/// Closeness runs on a logarithmic scale where it spans more than a factor of five.
+fn scales(points: &[Point<'_>]) -> (Scale, Scale) {
+    let fold = |f: fn(f64, f64) -> f64, start: f64, of: &dyn Fn(&Point<'_>) -> f64| points.iter().map(of).filter(|v| v.is_finite()).fold(start, f);
+    let low = fold(f64::min, f64::INFINITY, &|p| p.near.value.min(p.near.interval.low));
+    let high = fold(f64::max, f64::NEG_INFINITY, &|p| p.near.value.max(p.near.interval.high));
+    let x = if low > 0.0 && high / low > 5.0 {
+        Scale::log((low / 1.25, high * 1.25), (LEFT, RIGHT))
+    } else {
+        let margin = ((high - low) * 0.08).max(1e-3);
+        Scale::linear((low - margin, high + margin), (LEFT, RIGHT))
+    };
+    let top = fold(f64::max, 0.0, &|p| p.accuracy.value.max(p.accuracy.interval.high));
+    (x, Scale::linear((0.0, svg::rounded_up(top, 5)), (BOTTOM, TOP)))
+}
+
+fn axes(x: Scale, y: Scale, metric: &MetricFacts, measure: &str) -> Markup {
+    let (xs, ys) = (x.ticks(6), y.ticks(5));
+    let name = format!("{}, {} ({})", reading::metric_name(&metric.name), metric.unit, reading::direction(metric.direction));
+    let middle = (TOP + BOTTOM) / 2.0;
+    html! {
+        @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, true)) {
+            (svg::line("grid", (LEFT, y.at(*tick)), (RIGHT, y.at(*tick))))
+            (svg::text("label muted", "end", LEFT - 8.0, y.at(*tick) + 4.0, &label))
+        }
+        @for tick in &xs {
+            (svg::line("tick", (x.at(*tick), BOTTOM), (x.at(*tick), BOTTOM + 5.0)))
+            (svg::text("label muted", "middle", x.at(*tick), BOTTOM + 19.0, &plain(*tick)))
+        }
+        (svg::line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM)))
+        (svg::text("label", "middle", (LEFT + RIGHT) / 2.0, BOTTOM + 42.0, &name))
+        text.label text-anchor="middle" x=(svg::at(-middle)) y="13" transform="rotate(-90)" { (words::inline(measure)) }
+    }
+}
+
+fn plain(tick: f64) -> String {
+    let text = words::decimal(tick, 3);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Each label takes the free place nearest its point: right, left, above, below, then the corners.
+fn labels(points: &[Point<'_>], x: Scale, y: Scale, base: Option<f64>) -> Markup {
+    let mut taken: Vec<Box> = points
+        .iter()
+        .flat_map(|p| {
+            let (px, py) = (x.at(p.near.value), y.at(p.accuracy.value));
+            [
+                Box { x: (px - 6.0, px + 6.0), y: (py - 6.0, py + 6.0) },
+                Box { x: (px - 3.0, px + 3.0), y: (y.at(p.accuracy.interval.high), y.at(p.accuracy.interval.low)) },
+            ]
+        })
+        .collect();
+    if let Some(base) = base {
+        taken.push(Box { x: (RIGHT - 36.0, RIGHT), y: (y.at(base) - 16.0, y.at(base)) });
+        taken.push(Box { x: (LEFT, RIGHT), y: (y.at(base) - 1.0, y.at(base) + 1.0) });
+    }
+    let mut placed = Vec::new();
+    for p in points {
+        let name = shorten(p.arm);
+        let (px, py) = (x.at(p.near.value), y.at(p.accuracy.value));
+        let (anchor, lx, ly, area) = place(&name, px, py, &taken);
+        taken.push(area);
+        placed.push(svg::text("name", anchor, lx, ly, &name));
+    }
+    html! { @for label in placed { (label) } }
+}
+
+#[derive(Clone, Copy)]
+struct Box {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Box {
+    fn overlap(&self, other: &Self) -> f64 {
+        let along = |a: (f64, f64), b: (f64, f64)| (a.1.min(b.1) - a.0.max(b.0)).max(0.0);
+        along(self.x, other.x) * along(self.y, other.y)
+    }
+}
+
+fn place(name: &str, x: f64, y: f64, taken: &[Box]) -> (&'static str, f64, f64, Box) {
+    let width = 8.4 * name.chars().count() as f64;
+    let boxed = |anchor: &'static str, lx: f64, ly: f64| {
+        let left = match anchor {
+            "start" => lx,
+            "end" => lx - width,
+            _ => lx - width / 2.0,
+        };
+        (anchor, lx, ly, Box { x: (left, left + width), y: (ly - 11.0, ly + 2.0) })
+    };
+    let mut candidates = Vec::new();
+    for far in [0.0, 10.0, 22.0] {
+        candidates.extend([
+            boxed("start", x + 9.0 + far, y + 4.5),
+            boxed("end", x - 9.0 - far, y + 4.5),
+            boxed("start", x + 8.0, y - 8.0 - far),
+            boxed("end", x - 8.0, y - 8.0 - far),
+            boxed("start", x + 8.0, y + 16.0 + far),
+            boxed("end", x - 8.0, y + 16.0 + far),
+            boxed("middle", x, y - 11.0 - far),
+            boxed("middle", x, y + 20.0 + far),
+        ]);
+    }
+    let cost = |area: &Box| {
+        let inside = Box { x: (LEFT + 2.0, RIGHT + 14.0), y: (TOP - 6.0, BOTTOM - 2.0) };
+        let whole = (area.x.1 - area.x.0) * (area.y.1 - area.y.0);
+        taken.iter().map(|t| t.overlap(area)).sum::<f64>() + 4.0 * (whole - inside.overlap(area))
+    };
+    let mut best = candidates[0];
+    for candidate in &candidates[1..] {
+        if cost(&candidate.3) + 0.01 < cost(&best.3) {
+            best = *candidate;
+        }
+    }
+    best
+}
+
+fn caption(view: &RunView, metric: &MetricFacts, decoding: Decoding, n: usize) -> String {
+    let comparison = &view.comparison;
+    let mut out = format!(
+        "{} against closeness to the untrained student, {n} arms. Closeness is {}: {}. Lines are {} intervals.",
+        capital(&reading::measure(comparison, decoding)),
+        reading::metric_name(&metric.name),
+        metric.definition.trim_end_matches('.'),
+        reading::coverage(comparison),
+    );
+    if let Some(c) = reading::correlation(comparison, &metric.name, decoding) {
+        out += &format!(
+            " Rank correlation of nearness and accuracy: Spearman ρ = {}, {}; Kendall τ = {}, {} ({}).",
+            words::decimal(c.spearman, 2),
+            words::p_equals(c.p_spearman),
+            words::decimal(c.kendall, 2),
+            words::p_equals(c.p_kendall),
+            if c.exact { "exact permutation tests" } else { "permutation tests by random draws" },
+        );
+    }
+    out
+}
+
+fn spoken(points: &[Point<'_>]) -> String {
+    let each = points
+        .iter()
+        .map(|p| format!("{}: closeness {}, accuracy {}", p.arm, words::quantity(p.near.value), words::share(p.accuracy.value)));
+    each.collect::<Vec<_>>().join("; ") + "."
+}

@@ -1,0 +1,116 @@
+//! The dose curve: accuracy against the share of steps flawed on purpose.
+
+use idiolect_core::comparison::DosePoint;
+use maud::{Markup, html};
+
+use super::Figure;
+use super::accuracy::shorten;
+use crate::reading::{self, BASE};
+use crate::svg::{self, Scale};
+use crate::table::{csv, csv_number};
+use crate::view::RunView;
+use crate::words;
+
+const LEFT: f64 = 108.0;
+const RIGHT: f64 = svg::WIDTH - 60.0;
+const TOP: f64 = 16.0;
+const BOTTOM: f64 = 250.0;
+
+/// The figure; `None` with fewer than two doses.
+pub(crate) fn figure(view: &RunView) -> Option<Figure> {
+    let points = &view.comparison.dose_curve;
+    if points.len() < 2 {
+        return None;
+    }
+    let base = reading::arm(&view.comparison, BASE).and_then(|arm| arm.greedy.as_ref()).map(|a| a.mean);
+    let top = points.iter().map(|p| p.accuracy.interval.high.max(p.accuracy.value)).fold(base.unwrap_or(0.0), f64::max);
+    let highest = points.iter().map(|p| p.dose).fold(0.0, f64::max);
+    let x = Scale::linear((0.0, highest), (LEFT + 24.0, RIGHT - 24.0));
+    let y = Scale::linear((0.0, svg::rounded_up(top, 4)), (BOTTOM, TOP));
+    let line: Vec<(f64, f64)> = points.iter().map(|p| (x.at(p.dose), y.at(p.accuracy.value))).collect();
+    let body = html! {
+        (axes(points, x, y))
+        @if let Some(base) = base {
+            (svg::line("reference", (LEFT, y.at(base)), (RIGHT, y.at(base))))
+            (svg::text("label muted", "start", RIGHT + 6.0, y.at(base) + 4.0, "base"))
+        }
+        path.curve d=(svg::path(&line)) {}
+        @for (p, (px, py)) in points.iter().zip(&line) {
+            (svg::whisker_up(*px, y.at(p.accuracy.interval.low), y.at(p.accuracy.interval.high)))
+            (svg::mark("mean", 0, *px, *py, 4.2))
+            (svg::text("label number", "start", px + 9.0, py - 7.0, &words::share(p.accuracy.value)))
+        }
+    };
+    Some(Figure {
+        name: "figure-dose",
+        drawing: svg::drawing("figure-dose", height(points), "Greedy accuracy by dose of flaws", &spoken(points), body),
+        caption: caption(view),
+    })
+}
+
+/// One line per dose.
+pub(crate) fn rows(view: &RunView) -> String {
+    let rows = view.comparison.dose_curve.iter().map(|p| {
+        let a = &p.accuracy;
+        let numbers = [p.dose, a.value, a.interval.low, a.interval.high].map(csv_number).to_vec();
+        let rest = [p.nll_per_token, p.valid_steps].map(|v| v.map_or(String::new(), csv_number)).to_vec();
+        [vec![p.arm.clone()], numbers, rest].concat()
+    });
+    csv(&["arm", "dose", "accuracy", "low", "high", "nll_per_token", "valid_steps"], rows)
+}
+
+/// Rows of facts under the axis: the arm, its valid steps, its distance.
+fn under(points: &[DosePoint]) -> Vec<(&'static str, Vec<String>)> {
+    let mut rows = vec![
+        ("steps flawed", points.iter().map(|p| format!("{}\u{202f}%", words::decimal(p.dose * 100.0, 0))).collect()),
+        ("arm", points.iter().map(|p| shorten(&p.arm)).collect::<Vec<_>>()),
+    ];
+    let optional = |f: fn(&DosePoint) -> Option<String>| points.iter().map(|p| f(p).unwrap_or(words::NONE.to_owned())).collect();
+    if points.iter().any(|p| p.valid_steps.is_some()) {
+        rows.push(("valid steps", optional(|p| p.valid_steps.map(words::share))));
+    }
+    if points.iter().any(|p| p.nll_per_token.is_some()) {
+        rows.push(("nats per token", optional(|p| p.nll_per_token.map(words::quantity))));
+    }
+    rows
+}
+
+fn height(points: &[DosePoint]) -> f64 {
+    BOTTOM + 14.0 + 19.0 * under(points).len() as f64
+}
+
+fn axes(points: &[DosePoint], x: Scale, y: Scale) -> Markup {
+    let ys = y.ticks(4);
+    html! {
+        @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, true)) {
+            (svg::line("grid", (LEFT, y.at(*tick)), (RIGHT, y.at(*tick))))
+            (svg::text("label muted", "end", LEFT - 8.0, y.at(*tick) + 4.0, &label))
+        }
+        (svg::line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM)))
+        @for (i, (name, cells)) in under(points).iter().enumerate() {
+            (svg::text("label muted", "end", LEFT - 8.0, BOTTOM + 20.0 + 19.0 * i as f64, name))
+            @for (p, cell) in points.iter().zip(cells) {
+                (svg::text(if i == 1 { "name" } else { "label number" }, "middle", x.at(p.dose), BOTTOM + 20.0 + 19.0 * i as f64, cell))
+            }
+        }
+    }
+}
+
+fn caption(view: &RunView) -> String {
+    let c = &view.comparison;
+    format!(
+        "Greedy accuracy by the share of steps that were flawed on purpose, on the same {}, {}. Lines are {} intervals. \
+         Valid steps are shares of the steps that a checker could recompute.",
+        words::counted(c.n_problems, "problem"),
+        reading::replication(c),
+        reading::coverage(c),
+    )
+}
+
+fn spoken(points: &[DosePoint]) -> String {
+    let each = points.iter().map(|p| {
+        let interval = (p.accuracy.interval.low, p.accuracy.interval.high);
+        format!("{} ({} percent): {} {}", p.arm, words::decimal(p.dose * 100.0, 0), words::share(p.accuracy.value), words::shares(interval))
+    });
+    each.collect::<Vec<_>>().join("; ") + "."
+}

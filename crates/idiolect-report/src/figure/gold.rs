@@ -1,0 +1,94 @@
+//! Surprisal of held-out gold solutions by arm: the measure that is left where no student answers
+//! anything.
+
+use idiolect_core::comparison::{ArmResult, GoldSurprisal};
+use maud::{Markup, html};
+
+use super::Figure;
+use super::accuracy::shorten;
+use crate::reading::{self, BASE};
+use crate::svg::{self, Scale};
+use crate::table::{csv, csv_number};
+use crate::view::RunView;
+use crate::words;
+
+const ROW: f64 = 26.0;
+const TOP: f64 = 30.0;
+const LEFT: f64 = 92.0;
+const RIGHT: f64 = svg::WIDTH - 110.0;
+
+/// The figure; `None` where gold solutions were not scored.
+pub(crate) fn figure(view: &RunView) -> Option<Figure> {
+    let arms = arms(view);
+    if arms.is_empty() {
+        return None;
+    }
+    let ends = |f: fn(&GoldSurprisal) -> f64| arms.iter().map(move |(_, g)| f(g));
+    let low = ends(|g| g.nll_per_token - g.seed_error.unwrap_or(0.0)).fold(f64::INFINITY, f64::min);
+    let high = ends(|g| g.nll_per_token + g.seed_error.unwrap_or(0.0)).fold(f64::NEG_INFINITY, f64::max);
+    let margin = ((high - low) * 0.08).max(0.01);
+    let scale = Scale::linear((low - margin, high + margin), (LEFT, RIGHT));
+    let bottom = TOP + ROW * arms.len() as f64;
+    let base = arms.iter().find(|(arm, _)| arm.arm == BASE).map(|(_, g)| g.nll_per_token);
+    let body = html! {
+        (axis(scale, bottom))
+        @if let Some(base) = base { (svg::line("reference", (scale.at(base), TOP - 8.0), (scale.at(base), bottom))) }
+        @for (i, (arm, gold)) in arms.iter().enumerate() { (row(arm, gold, scale, TOP + ROW * (i as f64 + 0.5))) }
+    };
+    Some(Figure {
+        name: "figure-gold",
+        drawing: svg::drawing("figure-gold", bottom + 46.0, "Surprisal of held-out gold solutions by arm", &spoken(&arms), body),
+        caption: format!(
+            "Mean surprisal of the test problems' own solutions ({} tokens) after fine-tuning on each arm, {}; lower is better. \
+             Lines are ± one standard error over fine-tuning seeds, where there are several. The dashed line is the student before fine-tuning (base). The axis does not start at 0.",
+            words::count(arms[0].1.n_tokens),
+            reading::replication(&view.comparison),
+        ),
+    })
+}
+
+/// One line per arm.
+pub(crate) fn rows(view: &RunView) -> String {
+    let rows = arms(view).into_iter().map(|(arm, g)| {
+        let optional = |v: Option<f64>| v.map_or(String::new(), csv_number);
+        vec![arm.arm.clone(), csv_number(g.nll_per_token), optional(g.seed_error), optional(g.bits_per_byte), g.n_tokens.to_string()]
+    });
+    csv(&["arm", "nll_per_token", "seed_error", "bits_per_byte", "n_tokens"], rows)
+}
+
+/// Arms from the least to the most surprised; ties by name.
+pub(crate) fn arms(view: &RunView) -> Vec<(&ArmResult, &GoldSurprisal)> {
+    let mut arms: Vec<(&ArmResult, &GoldSurprisal)> =
+        view.comparison.arms.iter().filter_map(|arm| Some((arm, arm.gold.as_ref()?))).collect();
+    arms.sort_by(|a, b| a.1.nll_per_token.total_cmp(&b.1.nll_per_token).then_with(|| a.0.arm.cmp(&b.0.arm)));
+    arms
+}
+
+fn axis(scale: Scale, bottom: f64) -> Markup {
+    let ticks = scale.ticks(6);
+    html! {
+        @for (tick, label) in ticks.iter().zip(svg::tick_labels(&ticks, false)) {
+            (svg::line("grid", (scale.at(*tick), TOP), (scale.at(*tick), bottom)))
+            (svg::text("label muted", "middle", scale.at(*tick), bottom + 17.0, &label))
+        }
+        (svg::text("label", "middle", (LEFT + RIGHT) / 2.0, bottom + 38.0, "nats per token of held-out gold solutions (lower is better)"))
+    }
+}
+
+fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, y: f64) -> Markup {
+    let value = gold.nll_per_token;
+    let numbers = match gold.seed_error {
+        Some(error) => format!("{} ± {}", words::decimal(value, 3), words::decimal(error, 3)),
+        None => words::decimal(value, 3),
+    };
+    html! {
+        (svg::text(if arm.arm == BASE { "name muted" } else { "name" }, "end", LEFT - 14.0, y + 4.5, &shorten(&arm.arm)))
+        @if let Some(error) = gold.seed_error { (svg::whisker_across(y, scale.at(value - error), scale.at(value + error))) }
+        (svg::mark("mean", 0, scale.at(value), y, 4.2))
+        (svg::text("label number", "end", svg::WIDTH, y + 4.5, &numbers))
+    }
+}
+
+fn spoken(arms: &[(&ArmResult, &GoldSurprisal)]) -> String {
+    arms.iter().map(|(arm, g)| format!("{} {}", arm.arm, words::decimal(g.nll_per_token, 3))).collect::<Vec<_>>().join("; ") + "."
+}

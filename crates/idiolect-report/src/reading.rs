@@ -1,0 +1,154 @@
+//! How the sections read a comparison: the order of arms, which decoding leads, which metric is
+//! drawn. Kept in one place so that every table and figure agrees.
+
+use idiolect_core::comparison::{Accuracy, ArmResult, Comparison, Correlation, Difference, Estimate, MetricFacts};
+use idiolect_core::metric::Direction;
+use idiolect_core::record::Decoding;
+
+use crate::view::{ArmFacts, RunView};
+
+/// The untrained student's name among the arms.
+pub(crate) const BASE: &str = "base";
+
+/// Arms from the most to the least accurate; those without an accuracy last, ties by name.
+pub(crate) fn ordered(comparison: &Comparison) -> Vec<&ArmResult> {
+    let decoding = leading(comparison);
+    let mut arms: Vec<&ArmResult> = comparison.arms.iter().collect();
+    let key = |arm: &ArmResult| accuracy(arm, decoding).map_or(f64::NEG_INFINITY, |a| a.value);
+    arms.sort_by(|a, b| key(b).total_cmp(&key(a)).then_with(|| a.arm.cmp(&b.arm)));
+    arms
+}
+
+/// The decoding that leads the page: greedy where any arm has it.
+pub(crate) fn leading(comparison: &Comparison) -> Decoding {
+    if comparison.arms.iter().any(|arm| arm.greedy.is_some()) { Decoding::Greedy } else { Decoding::Sampled }
+}
+
+/// An arm's accuracy under one decoding.
+pub(crate) fn accuracy(arm: &ArmResult, decoding: Decoding) -> Option<Estimate> {
+    match decoding {
+        Decoding::Greedy => arm.greedy.as_ref().map(|a| Estimate { value: a.mean, interval: a.interval }),
+        Decoding::Sampled => arm.sampled.as_ref().map(|a| Estimate { value: a.avg_at_k, interval: a.interval }),
+    }
+}
+
+/// An arm by name.
+pub(crate) fn arm<'a>(comparison: &'a Comparison, name: &str) -> Option<&'a ArmResult> {
+    comparison.arms.iter().find(|arm| arm.arm == name)
+}
+
+/// What the view says of an arm.
+pub(crate) fn facts<'a>(view: &'a RunView, name: &str) -> Option<&'a ArmFacts> {
+    view.arms.iter().find(|arm| arm.name == name)
+}
+
+/// What an accuracy is called: `greedy accuracy` or `avg@4`.
+pub(crate) fn measure(comparison: &Comparison, decoding: Decoding) -> String {
+    match decoding {
+        Decoding::Greedy => "greedy accuracy".to_owned(),
+        Decoding::Sampled => samples(comparison).map_or("sampled accuracy".to_owned(), |k| format!("avg@{k}")),
+    }
+}
+
+/// Samples a problem, the fewest over arms.
+pub(crate) fn samples(comparison: &Comparison) -> Option<usize> {
+    comparison.arms.iter().filter_map(|arm| arm.sampled.as_ref().map(|s| s.k)).min()
+}
+
+/// The metric that the closeness figure draws: surprisal per token where it was taken.
+pub(crate) fn drawn_metric(comparison: &Comparison) -> Option<&MetricFacts> {
+    let taken = |m: &&MetricFacts| comparison.arms.iter().any(|arm| arm.closeness.contains_key(&m.name));
+    comparison.metrics.iter().filter(taken).find(|m| m.name == "nll_per_token").or_else(|| comparison.metrics.iter().find(taken))
+}
+
+/// The rank correlation of one metric with accuracy under one decoding.
+pub(crate) fn correlation<'a>(comparison: &'a Comparison, metric: &str, decoding: Decoding) -> Option<&'a Correlation> {
+    comparison.correlations.iter().find(|c| c.metric == metric && c.decoding == decoding)
+}
+
+/// One arm against one baseline.
+pub(crate) fn difference<'a>(comparison: &'a Comparison, arm: &str, baseline: &str, decoding: Decoding) -> Option<&'a Difference> {
+    comparison.differences.iter().find(|d| d.arm == arm && d.baseline == baseline && d.decoding == decoding)
+}
+
+/// How far from the student a value of a metric is; smaller is nearer.
+pub(crate) fn distance(direction: Direction, value: f64) -> f64 {
+    match direction {
+        Direction::Lower => value,
+        Direction::Higher => -value,
+        Direction::NearZero => value.abs(),
+        Direction::NearOne => (value - 1.0).abs(),
+    }
+}
+
+/// The direction in words, for a table head or an axis.
+pub(crate) fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Lower => "lower is nearer",
+        Direction::Higher => "higher is nearer",
+        Direction::NearZero => "nearest to 0",
+        Direction::NearOne => "nearest to 1",
+    }
+}
+
+/// A metric's name for people: `nll_per_token` becomes `NLL per token`.
+pub(crate) fn metric_name(name: &str) -> String {
+    let words: Vec<&str> = name.split('_').collect();
+    let spoken = words.iter().map(|word| match *word {
+        "nll" => "NLL",
+        "rsr" => "RSR",
+        "ppl" => "perplexity",
+        "clip100" => "(clipped at 100)",
+        word => word,
+    });
+    spoken.collect::<Vec<_>>().join(" ")
+}
+
+/// The interval's coverage: `95 %`.
+pub(crate) fn coverage(comparison: &Comparison) -> String {
+    let percent = format!("{:.1}", comparison.confidence * 100.0);
+    format!("{}\u{202f}%", percent.trim_end_matches(".0"))
+}
+
+/// Fine-tuning seeds of the trained arms: the fewest and the most in any world.
+pub(crate) fn seeds(comparison: &Comparison) -> Option<(usize, usize)> {
+    let counts = comparison.arms.iter().filter(|arm| arm.arm != BASE).filter_map(|arm| arm.greedy.as_ref()).flat_map(|accuracy| {
+        let worlds = worlds(accuracy);
+        worlds.into_iter().map(|world| accuracy.per_seed.iter().filter(|s| s.world == world).count()).collect::<Vec<_>>()
+    });
+    let from_differences = comparison.differences.iter().map(|d| d.n_seeds);
+    let all: Vec<usize> = counts.chain(from_differences.filter(|_| leading(comparison) == Decoding::Sampled)).collect();
+    Some((*all.iter().min()?, *all.iter().max()?))
+}
+
+/// The worlds that an accuracy was measured in.
+fn worlds(accuracy: &Accuracy) -> Vec<usize> {
+    let mut worlds: Vec<usize> = accuracy.per_seed.iter().map(|s| s.world).collect();
+    worlds.sort_unstable();
+    worlds.dedup();
+    worlds
+}
+
+/// How many runs stand behind the page: `3 seeds`, `one run`, `3 worlds × 3 seeds`.
+pub(crate) fn replication(comparison: &Comparison) -> String {
+    let seeds = match seeds(comparison) {
+        None => "seeds unknown".to_owned(),
+        Some((1, 1)) if comparison.n_worlds <= 1 => return "one run".to_owned(),
+        Some((1, 1)) => "1 seed".to_owned(),
+        Some((low, high)) if low == high => format!("{high} seeds"),
+        Some((low, high)) => format!("{low} to {high} seeds"),
+    };
+    if comparison.n_worlds > 1 { format!("{} worlds × {seeds}", comparison.n_worlds) } else { seeds }
+}
+
+/// A world's name.
+pub(crate) fn world_name(view: &RunView, world: usize) -> String {
+    view.worlds.get(world).filter(|name| !name.is_empty()).cloned().unwrap_or_else(|| format!("world {world}"))
+}
+
+/// Whether no arm answers enough for accuracy to rank anything: every mean below 2 %.
+pub(crate) fn near_zero(comparison: &Comparison) -> bool {
+    let decoding = leading(comparison);
+    let means: Vec<f64> = comparison.arms.iter().filter_map(|arm| accuracy(arm, decoding)).map(|a| a.value).collect();
+    !means.is_empty() && means.iter().all(|mean| *mean < 0.02)
+}

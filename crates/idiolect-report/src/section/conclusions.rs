@@ -1,0 +1,113 @@
+//! What can be concluded and what cannot, as far as the numbers decide it; the run's own limits
+//! follow.
+
+use idiolect_core::comparison::{Comparison, Difference, Relation};
+use idiolect_core::record::Decoding;
+
+use super::{Block, Section};
+use crate::reading::{self, BASE};
+use crate::view::RunView;
+use crate::words::{self, listed, share};
+
+pub(super) fn section(view: &RunView) -> Section {
+    let comparison = &view.comparison;
+    let decoding = reading::leading(comparison);
+    let can = can(comparison, decoding);
+    let mut blocks = vec![Block::Heading("What can be concluded".to_owned())];
+    blocks.push(if can.is_empty() {
+        Block::Paragraph("Nothing about which arm teaches more: no difference in this run passes its adjusted test.".to_owned())
+    } else {
+        Block::List(can)
+    });
+    blocks.push(Block::Heading("What cannot".to_owned()));
+    blocks.push(Block::List(cannot(view, decoding)));
+    Section { id: "conclusions", title: "What this run can and cannot show".to_owned(), blocks }
+}
+
+fn can(comparison: &Comparison, decoding: Decoding) -> Vec<String> {
+    let scope = match (comparison.n_worlds, reading::seeds(comparison)) {
+        (0 | 1, Some((1, _))) => "For this student, these checkpoints and this set of problems",
+        (0 | 1, _) => "For this student, over fine-tuning seeds",
+        _ => "Over these worlds",
+    };
+    let mut out = Vec::new();
+    for baseline in &comparison.baselines {
+        for (relation, word) in [(Relation::Above, "more"), (Relation::Below, "less")] {
+            let arms = related(comparison, baseline, decoding, relation);
+            if !arms.is_empty() {
+                let names: Vec<&str> = arms.iter().map(|d| d.arm.as_str()).collect();
+                let smallest = arms.iter().map(|d| d.difference.abs()).fold(f64::INFINITY, f64::min);
+                let largest = arms.iter().map(|d| d.difference.abs()).fold(0.0, f64::max);
+                let size = if arms.len() == 1 { share(largest) } else { format!("{} to {}", share(smallest), share(largest)) };
+                out.push(format!("{scope}, {} {} {word} accurate than {baseline} (by {size}, after Holm's adjustment).", listed(&names), is(&names)));
+            }
+        }
+    }
+    if let Some(best) = comparison.best.as_ref().filter(|best| best.arm != BASE && !reading::near_zero(comparison)) {
+        out.push(match best.not_told_apart_from.as_slice() {
+            [] => format!("{} is told apart from every other arm.", best.arm),
+            others => format!("{} is the most accurate arm but is not told apart from {}.", best.arm, listed(others)),
+        });
+    }
+    out
+}
+
+fn is(names: &[&str]) -> &'static str {
+    if names.len() == 1 { "is" } else { "are" }
+}
+
+fn related<'a>(comparison: &'a Comparison, baseline: &str, decoding: Decoding, relation: Relation) -> Vec<&'a Difference> {
+    let mut found: Vec<&Difference> = comparison
+        .differences
+        .iter()
+        .filter(|d| d.baseline == baseline && d.decoding == decoding && d.relation == relation)
+        .collect();
+    found.sort_by(|a, b| b.difference.abs().total_cmp(&a.difference.abs()).then_with(|| a.arm.cmp(&b.arm)));
+    found
+}
+
+fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
+    let comparison = &view.comparison;
+    let mut out = Vec::new();
+    if reading::near_zero(comparison) {
+        out.push(
+            "Accuracies this near zero rank nothing: they do not show that any arm is useless, only that this student does not reach an answer after any of them.".to_owned(),
+        );
+    }
+    for baseline in &comparison.baselines {
+        let open = related(comparison, baseline, decoding, Relation::Unresolved);
+        if !open.is_empty() {
+            let names: Vec<&str> = open.iter().map(|d| d.arm.as_str()).collect();
+            let largest = open.iter().map(|d| d.smallest_detectable).fold(0.0, f64::max);
+            out.push(format!(
+                "{} {} not told apart from {baseline}. That is no proof of equality: a true difference below about {} would mostly go unseen here.",
+                listed(&names),
+                is(&names),
+                share(largest)
+            ));
+        }
+    }
+    if let Some(c) = reading::drawn_metric(comparison).and_then(|m| reading::correlation(comparison, &m.name, decoding)) {
+        out.push(format!(
+            "The correlation of closeness and accuracy stands on {} arms{}. It is over arms of this run, not over data sets, and says nothing of cause.",
+            c.n_arms,
+            floor(c.n_arms).map_or(String::new(), |p| format!("; no order of so few could give a two-sided p below {p}"))
+        ));
+    }
+    match (reading::seeds(comparison), comparison.n_worlds) {
+        (Some((1, _)), 0 | 1) => out.push("With one fine-tuning seed an arm cannot be told from the luck of its training: read “this checkpoint”, not “this arm”.".to_owned()),
+        (Some(_), 0 | 1) => out.push("Seeds repeat the fine-tuning only. The student, the teacher and the split were made once; their own spread is not in the intervals.".to_owned()),
+        _ => {}
+    }
+    for sentence in comparison.warnings.iter().chain(&view.limits) {
+        if !out.contains(sentence) {
+            out.push(sentence.clone());
+        }
+    }
+    out
+}
+
+/// The smallest two-sided permutation p over `n` arms, 2/n!, where it is large enough to matter.
+fn floor(n: usize) -> Option<String> {
+    (2..=6).contains(&n).then(|| words::p_value(2.0 / (1..=n).product::<usize>() as f64))
+}

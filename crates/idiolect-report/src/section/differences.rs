@@ -1,0 +1,139 @@
+//! Paired differences against each baseline, with adjusted p and what could have been seen.
+
+use idiolect_core::comparison::{Comparison, Difference, McNemar, Relation};
+use idiolect_core::record::Decoding;
+
+use super::{Block, Section};
+use crate::reading;
+use crate::table::{Table, left, right};
+use crate::view::RunView;
+use crate::words::{self, NONE, gain, gains, share};
+
+/// More McNemar tests than this are counted, not listed.
+const LISTED: usize = 3;
+
+pub(super) fn section(view: &RunView) -> Section {
+    let comparison = &view.comparison;
+    let mut blocks = Vec::new();
+    for decoding in [Decoding::Greedy, Decoding::Sampled] {
+        for baseline in &comparison.baselines {
+            let found: Vec<&Difference> =
+                comparison.differences.iter().filter(|d| &d.baseline == baseline && d.decoding == decoding).collect();
+            if !found.is_empty() {
+                blocks.push(Block::Table(table(comparison, found, baseline, decoding)));
+            }
+        }
+    }
+    if blocks.is_empty() {
+        let why = "No arm was compared with a baseline in this run, so there are no paired differences.";
+        blocks.push(Block::Missing(why.to_owned()));
+    } else {
+        blocks.insert(0, Block::Paragraph(method(comparison)));
+    }
+    blocks.extend(by_world(view).map(Block::Table));
+    Section { id: "differences", title: "Differences, paired by problem".to_owned(), blocks }
+}
+
+/// What the columns mean.
+fn method(comparison: &Comparison) -> String {
+    let mut methods: Vec<&str> = comparison.differences.iter().map(|d| d.method.as_str()).filter(|m| !m.is_empty()).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    let mut tests: Vec<&str> = comparison.differences.iter().map(|d| d.p_method.as_str()).filter(|m| !m.is_empty()).collect();
+    tests.sort_unstable();
+    tests.dedup();
+    let made = |what: &str, how: &[&str]| if how.is_empty() { String::new() } else { format!(" {what}: {}.", how.join("; ").trim_end_matches('.')) };
+    format!(
+        "Each difference is the arm's accuracy minus the baseline's on the same problems.{}{} Holm's adjustment is over the arms of one table. \
+         “Detectable” is the smallest true difference that such a comparison would find four times in five. \
+         Gained and lost are shares of problems that only the arm, or only the baseline, gets right.",
+        made("Intervals", &methods),
+        made("Tests", &tests)
+    )
+}
+
+fn table(comparison: &Comparison, mut found: Vec<&Difference>, baseline: &str, decoding: Decoding) -> Table {
+    found.sort_by(|a, b| b.difference.total_cmp(&a.difference).then_with(|| a.arm.cmp(&b.arm)));
+    let greedy = found.iter().any(|d| !d.mcnemar.is_empty());
+    let mut columns = vec![
+        left("arm"),
+        right("difference"),
+        right(&format!("[{}]", reading::coverage(comparison))),
+        right("p"),
+        right("p Holm"),
+        left("reads"),
+        right("detectable"),
+        right("gained"),
+        right("lost"),
+    ];
+    if greedy {
+        columns.push(right("McNemar p by seed"));
+    }
+    let row = |d: &&Difference| {
+        let mut cells = vec![
+            d.arm.clone(),
+            gain(d.difference),
+            gains((d.interval.low, d.interval.high)),
+            words::p_value(d.p),
+            words::p_value(d.p_holm),
+            reads(d.relation).to_owned(),
+            share(d.smallest_detectable),
+            share(d.gained),
+            share(d.lost),
+        ];
+        if greedy {
+            cells.push(mcnemar(&d.mcnemar));
+        }
+        cells
+    };
+    Table {
+        caption: format!(
+            "{} minus {baseline}, {}, {}.",
+            crate::figure::accuracy::capital(&reading::measure(comparison, decoding)),
+            words::counted(found.iter().map(|d| d.n_problems).max().unwrap_or(0), "problem"),
+            reading::replication(comparison)
+        ),
+        rows: found.iter().map(row).collect(),
+        quiet: found.iter().enumerate().filter(|(_, d)| d.relation == Relation::Unresolved).map(|(i, _)| i).collect(),
+        columns,
+    }
+}
+
+/// The verdict of the adjusted test in a word.
+fn reads(relation: Relation) -> &'static str {
+    match relation {
+        Relation::Above => "▲ above",
+        Relation::Below => "▼ below",
+        Relation::Unresolved => "· not told apart",
+    }
+}
+
+fn mcnemar(tests: &[McNemar]) -> String {
+    match tests {
+        [] => NONE.to_owned(),
+        tests if tests.len() <= LISTED => tests.iter().map(|t| words::p_value(t.p)).collect::<Vec<_>>().join("\u{2002}"),
+        tests => format!("{} of {} below .05", tests.iter().filter(|t| t.p < 0.05).count(), tests.len()),
+    }
+}
+
+/// Greedy differences in each world against the first baseline; `None` with one world.
+fn by_world(view: &RunView) -> Option<Table> {
+    let comparison = &view.comparison;
+    let baseline = comparison.baselines.first()?;
+    if comparison.n_worlds < 2 {
+        return None;
+    }
+    let decoding = reading::leading(comparison);
+    let mut found: Vec<&Difference> =
+        comparison.differences.iter().filter(|d| &d.baseline == baseline && d.decoding == decoding).collect();
+    found.sort_by(|a, b| b.difference.total_cmp(&a.difference).then_with(|| a.arm.cmp(&b.arm)));
+    let mut columns = vec![left("arm")];
+    columns.extend((0..comparison.n_worlds).map(|w| right(&words::inline(&reading::world_name(view, w)))));
+    let row = |d: &&Difference| [vec![d.arm.clone()], d.per_world.iter().map(|v| gain(*v)).collect()].concat();
+    Some(Table {
+        caption: format!("{} minus {baseline} in each world.", crate::figure::accuracy::capital(&reading::measure(comparison, decoding))),
+        rows: found.iter().map(row).collect(),
+        quiet: Vec::new(),
+        columns,
+    })
+}

@@ -1,0 +1,42 @@
+//! The dose curve: how much harm a given share of flawed steps does.
+
+use super::{Block, Section};
+use crate::figure::dose;
+use crate::table::{Table, left, right};
+use crate::view::RunView;
+use crate::words::{self, NONE, quantity, share, shares};
+
+pub(super) fn section(view: &RunView) -> Section {
+    let blocks = match dose::figure(view) {
+        Some(figure) => vec![Block::Figure(figure), Block::Table(table(view))],
+        None => vec![Block::Missing("This run has no arms with injected flaws (F25, F50, …), so there is no dose curve.".to_owned())],
+    };
+    Section { id: "dose", title: "The dose of flaws".to_owned(), blocks }
+}
+
+fn table(view: &RunView) -> Table {
+    let comparison = &view.comparison;
+    let rows = comparison.dose_curve.iter().map(|p| {
+        vec![
+            p.arm.clone(),
+            format!("{} %", words::decimal(p.dose * 100.0, 0)),
+            share(p.accuracy.value),
+            shares((p.accuracy.interval.low, p.accuracy.interval.high)),
+            p.valid_steps.map_or(NONE.to_owned(), share),
+            p.nll_per_token.map_or(NONE.to_owned(), quantity),
+        ]
+    });
+    Table {
+        caption: format!("The dose curve in numbers, {}.", words::counted(comparison.n_problems, "problem")),
+        columns: vec![
+            left("arm"),
+            right("steps flawed"),
+            right("greedy"),
+            right(&format!("[{}]", crate::reading::coverage(comparison))),
+            right("valid steps"),
+            right("NLL per token"),
+        ],
+        rows: rows.collect(),
+        quiet: Vec::new(),
+    }
+}
