@@ -13,7 +13,10 @@ pub(crate) fn markdown(view: &RunView) -> String {
     for section in section::all(view) {
         out += &section_markdown(&section);
     }
-    out += &format!("\n---\n\nWritten by idiolect {}.\n", env!("CARGO_PKG_VERSION"));
+    out += &format!(
+        "\n---\n\nWritten by idiolect {}.\n",
+        env!("CARGO_PKG_VERSION")
+    );
     out
 }
 
@@ -31,10 +34,19 @@ fn block_markdown(block: &Block) -> String {
         Block::Lead(text) => format!("**{}**\n", markdown_text(text)),
         Block::Paragraph(text) => format!("{}\n", markdown_text(text)),
         Block::Heading(text) => format!("### {}\n", markdown_text(text)),
-        Block::List(items) => items.iter().map(|item| format!("- {}\n", markdown_text(item))).collect(),
+        Block::List(items) => items
+            .iter()
+            .map(|item| format!("- {}\n", markdown_text(item)))
+            .collect(),
         Block::Table(table) => table.markdown(),
-        Block::Figure(figure) => format!("*Drawn in report.html: {}*\n", markdown_text(&figure.caption)),
-        Block::Facts(facts) => facts.iter().map(|(name, value)| format!("- {}: {}\n", markdown_text(name), markdown_text(value))).collect(),
+        Block::Figure(figure) => format!(
+            "*Drawn in report.html: {}*\n",
+            markdown_text(&figure.caption)
+        ),
+        Block::Facts(facts) => facts
+            .iter()
+            .map(|(name, value)| format!("- {}: {}\n", markdown_text(name), markdown_text(value)))
+            .collect(),
         Block::Commands(lines) => format!("{}\n", examples::fenced(&lines.join("\n"))),
         Block::Example(example) => examples::markdown(example),
         Block::Missing(why) => format!("*{}*\n", markdown_text(why)),

@@ -7,7 +7,8 @@ use crate::view::RunView;
 use crate::words::{inline, visible};
 
 /// Forbids whatever is not in the file, should an escape ever be missed.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// Counts figures and tables through the page.
 #[derive(Default)]

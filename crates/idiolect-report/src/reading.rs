@@ -1,7 +1,9 @@
 //! How the sections read a comparison: the order of arms, which decoding leads, which metric is
 //! drawn. Kept in one place so that every table and figure agrees.
 
-use idiolect_core::comparison::{Accuracy, ArmResult, Comparison, Correlation, Difference, Estimate, MetricFacts};
+use idiolect_core::comparison::{
+    Accuracy, ArmResult, Comparison, Correlation, Difference, Estimate, MetricFacts,
+};
 use idiolect_core::metric::Direction;
 use idiolect_core::record::Decoding;
 
@@ -21,14 +23,24 @@ pub(crate) fn ordered(comparison: &Comparison) -> Vec<&ArmResult> {
 
 /// The decoding that leads the page: greedy where any arm has it.
 pub(crate) fn leading(comparison: &Comparison) -> Decoding {
-    if comparison.arms.iter().any(|arm| arm.greedy.is_some()) { Decoding::Greedy } else { Decoding::Sampled }
+    if comparison.arms.iter().any(|arm| arm.greedy.is_some()) {
+        Decoding::Greedy
+    } else {
+        Decoding::Sampled
+    }
 }
 
 /// An arm's accuracy under one decoding.
 pub(crate) fn accuracy(arm: &ArmResult, decoding: Decoding) -> Option<Estimate> {
     match decoding {
-        Decoding::Greedy => arm.greedy.as_ref().map(|a| Estimate { value: a.mean, interval: a.interval }),
-        Decoding::Sampled => arm.sampled.as_ref().map(|a| Estimate { value: a.avg_at_k, interval: a.interval }),
+        Decoding::Greedy => arm.greedy.as_ref().map(|a| Estimate {
+            value: a.mean,
+            interval: a.interval,
+        }),
+        Decoding::Sampled => arm.sampled.as_ref().map(|a| Estimate {
+            value: a.avg_at_k,
+            interval: a.interval,
+        }),
     }
 }
 
@@ -46,29 +58,60 @@ pub(crate) fn facts<'a>(view: &'a RunView, name: &str) -> Option<&'a ArmFacts> {
 pub(crate) fn measure(comparison: &Comparison, decoding: Decoding) -> String {
     match decoding {
         Decoding::Greedy => "greedy accuracy".to_owned(),
-        Decoding::Sampled => samples(comparison).map_or("sampled accuracy".to_owned(), |k| format!("avg@{k}")),
+        Decoding::Sampled => {
+            samples(comparison).map_or("sampled accuracy".to_owned(), |k| format!("avg@{k}"))
+        }
     }
 }
 
 /// Samples a problem, the fewest over arms.
 pub(crate) fn samples(comparison: &Comparison) -> Option<usize> {
-    comparison.arms.iter().filter_map(|arm| arm.sampled.as_ref().map(|s| s.k)).min()
+    comparison
+        .arms
+        .iter()
+        .filter_map(|arm| arm.sampled.as_ref().map(|s| s.k))
+        .min()
 }
 
 /// The metric that the closeness figure draws: surprisal per token where it was taken.
 pub(crate) fn drawn_metric(comparison: &Comparison) -> Option<&MetricFacts> {
-    let taken = |m: &&MetricFacts| comparison.arms.iter().any(|arm| arm.closeness.contains_key(&m.name));
-    comparison.metrics.iter().filter(taken).find(|m| m.name == "nll_per_token").or_else(|| comparison.metrics.iter().find(taken))
+    let taken = |m: &&MetricFacts| {
+        comparison
+            .arms
+            .iter()
+            .any(|arm| arm.closeness.contains_key(&m.name))
+    };
+    comparison
+        .metrics
+        .iter()
+        .filter(taken)
+        .find(|m| m.name == "nll_per_token")
+        .or_else(|| comparison.metrics.iter().find(taken))
 }
 
 /// The rank correlation of one metric with accuracy under one decoding.
-pub(crate) fn correlation<'a>(comparison: &'a Comparison, metric: &str, decoding: Decoding) -> Option<&'a Correlation> {
-    comparison.correlations.iter().find(|c| c.metric == metric && c.decoding == decoding)
+pub(crate) fn correlation<'a>(
+    comparison: &'a Comparison,
+    metric: &str,
+    decoding: Decoding,
+) -> Option<&'a Correlation> {
+    comparison
+        .correlations
+        .iter()
+        .find(|c| c.metric == metric && c.decoding == decoding)
 }
 
 /// One arm against one baseline.
-pub(crate) fn difference<'a>(comparison: &'a Comparison, arm: &str, baseline: &str, decoding: Decoding) -> Option<&'a Difference> {
-    comparison.differences.iter().find(|d| d.arm == arm && d.baseline == baseline && d.decoding == decoding)
+pub(crate) fn difference<'a>(
+    comparison: &'a Comparison,
+    arm: &str,
+    baseline: &str,
+    decoding: Decoding,
+) -> Option<&'a Difference> {
+    comparison
+        .differences
+        .iter()
+        .find(|d| d.arm == arm && d.baseline == baseline && d.decoding == decoding)
 }
 
 /// How far from the student a value of a metric is; smaller is nearer.
@@ -112,12 +155,28 @@ pub(crate) fn coverage(comparison: &Comparison) -> String {
 
 /// Fine-tuning seeds of the trained arms: the fewest and the most in any world.
 pub(crate) fn seeds(comparison: &Comparison) -> Option<(usize, usize)> {
-    let counts = comparison.arms.iter().filter(|arm| arm.arm != BASE).filter_map(|arm| arm.greedy.as_ref()).flat_map(|accuracy| {
-        let worlds = worlds(accuracy);
-        worlds.into_iter().map(|world| accuracy.per_seed.iter().filter(|s| s.world == world).count()).collect::<Vec<_>>()
-    });
+    let counts = comparison
+        .arms
+        .iter()
+        .filter(|arm| arm.arm != BASE)
+        .filter_map(|arm| arm.greedy.as_ref())
+        .flat_map(|accuracy| {
+            let worlds = worlds(accuracy);
+            worlds
+                .into_iter()
+                .map(|world| {
+                    accuracy
+                        .per_seed
+                        .iter()
+                        .filter(|s| s.world == world)
+                        .count()
+                })
+                .collect::<Vec<_>>()
+        });
     let from_differences = comparison.differences.iter().map(|d| d.n_seeds);
-    let all: Vec<usize> = counts.chain(from_differences.filter(|_| leading(comparison) == Decoding::Sampled)).collect();
+    let all: Vec<usize> = counts
+        .chain(from_differences.filter(|_| leading(comparison) == Decoding::Sampled))
+        .collect();
     Some((*all.iter().min()?, *all.iter().max()?))
 }
 
@@ -138,17 +197,30 @@ pub(crate) fn replication(comparison: &Comparison) -> String {
         Some((low, high)) if low == high => format!("{high} seeds"),
         Some((low, high)) => format!("{low} to {high} seeds"),
     };
-    if comparison.n_worlds > 1 { format!("{} worlds × {seeds}", comparison.n_worlds) } else { seeds }
+    if comparison.n_worlds > 1 {
+        format!("{} worlds × {seeds}", comparison.n_worlds)
+    } else {
+        seeds
+    }
 }
 
 /// A world's name.
 pub(crate) fn world_name(view: &RunView, world: usize) -> String {
-    view.worlds.get(world).filter(|name| !name.is_empty()).cloned().unwrap_or_else(|| format!("world {world}"))
+    view.worlds
+        .get(world)
+        .filter(|name| !name.is_empty())
+        .cloned()
+        .unwrap_or_else(|| format!("world {world}"))
 }
 
 /// Whether no arm answers enough for accuracy to rank anything: every mean below 2 %.
 pub(crate) fn near_zero(comparison: &Comparison) -> bool {
     let decoding = leading(comparison);
-    let means: Vec<f64> = comparison.arms.iter().filter_map(|arm| accuracy(arm, decoding)).map(|a| a.value).collect();
+    let means: Vec<f64> = comparison
+        .arms
+        .iter()
+        .filter_map(|arm| accuracy(arm, decoding))
+        .map(|a| a.value)
+        .collect();
     !means.is_empty() && means.iter().all(|mean| *mean < 0.02)
 }

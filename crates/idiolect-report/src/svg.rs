@@ -19,27 +19,57 @@ pub(crate) struct Scale {
 impl Scale {
     /// A straight scale; an empty range is widened.
     pub(crate) fn linear(from: (f64, f64), to: (f64, f64)) -> Self {
-        let from = if from.1 > from.0 { from } else { (from.0, from.0 + 1.0) };
-        Self { from, to, log: false }
+        let from = if from.1 > from.0 {
+            from
+        } else {
+            (from.0, from.0 + 1.0)
+        };
+        Self {
+            from,
+            to,
+            log: false,
+        }
     }
 
     /// A logarithmic scale over positive values.
     pub(crate) fn log(from: (f64, f64), to: (f64, f64)) -> Self {
-        let from = if from.1 > from.0 { from } else { (from.0, from.0 * 2.0) };
-        Self { from, to, log: true }
+        let from = if from.1 > from.0 {
+            from
+        } else {
+            (from.0, from.0 * 2.0)
+        };
+        Self {
+            from,
+            to,
+            log: true,
+        }
     }
 
     /// The coordinate of a value, kept inside the scale.
     pub(crate) fn at(&self, value: f64) -> f64 {
-        let f = |x: f64| if self.log { x.max(f64::MIN_POSITIVE).ln() } else { x };
+        let f = |x: f64| {
+            if self.log {
+                x.max(f64::MIN_POSITIVE).ln()
+            } else {
+                x
+            }
+        };
         let share = (f(value) - f(self.from.0)) / (f(self.from.1) - f(self.from.0));
-        let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+        let share = if share.is_finite() {
+            share.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         self.to.0 + share * (self.to.1 - self.to.0)
     }
 
     /// Round values inside the scale, about `wanted` of them.
     pub(crate) fn ticks(&self, wanted: usize) -> Vec<f64> {
-        if self.log { log_ticks(self.from, wanted) } else { linear_ticks(self.from, wanted) }
+        if self.log {
+            log_ticks(self.from, wanted)
+        } else {
+            linear_ticks(self.from, wanted)
+        }
     }
 }
 
@@ -55,7 +85,10 @@ pub(crate) fn rounded_up(high: f64, wanted: usize) -> f64 {
 fn step(range: f64, wanted: usize) -> f64 {
     let raw = range / wanted.max(1) as f64;
     let power = 10f64.powf(raw.log10().floor());
-    let factor = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|f| f * power >= raw * 0.999).unwrap_or(10.0);
+    let factor = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .find(|f| f * power >= raw * 0.999)
+        .unwrap_or(10.0);
     factor * power
 }
 
@@ -71,18 +104,32 @@ fn log_ticks(from: (f64, f64), wanted: usize) -> Vec<f64> {
     let candidates = |factors: &[f64]| -> Vec<f64> {
         decades
             .clone()
-            .flat_map(|d| factors.iter().map(move |f| f * 10f64.powi(d)).collect::<Vec<_>>())
+            .flat_map(|d| {
+                factors
+                    .iter()
+                    .map(move |f| f * 10f64.powi(d))
+                    .collect::<Vec<_>>()
+            })
             .filter(|t| *t >= from.0 * 0.999 && *t <= from.1 * 1.001)
             .collect()
     };
     let dense = candidates(&[1.0, 2.0, 5.0]);
-    if dense.len() <= wanted + 2 { dense } else { candidates(&[1.0]) }
+    if dense.len() <= wanted + 2 {
+        dense
+    } else {
+        candidates(&[1.0])
+    }
 }
 
 /// Tick labels with as many decimals as the ticks differ by; shares drop their leading zero.
 pub(crate) fn tick_labels(ticks: &[f64], shares: bool) -> Vec<String> {
-    let gap = ticks.windows(2).map(|w| w[1] - w[0]).fold(f64::INFINITY, f64::min);
-    let decimals = (0..6).find(|d| ((gap * 10f64.powi(*d)).round() / 10f64.powi(*d) - gap).abs() < gap * 1e-6).unwrap_or(2);
+    let gap = ticks
+        .windows(2)
+        .map(|w| w[1] - w[0])
+        .fold(f64::INFINITY, f64::min);
+    let decimals = (0..6)
+        .find(|d| ((gap * 10f64.powi(*d)).round() / 10f64.powi(*d) - gap).abs() < gap * 1e-6)
+        .unwrap_or(2);
     let label = |tick: &f64| {
         let text = words::decimal(*tick, decimals.max(0) as usize);
         let zero = !text.contains(|c: char| ('1'..='9').contains(&c));
@@ -99,7 +146,11 @@ pub(crate) fn tick_labels(ticks: &[f64], shares: bool) -> Vec<String> {
 pub(crate) fn at(value: f64) -> String {
     let text = format!("{value:.1}");
     let text = text.strip_suffix(".0").unwrap_or(&text);
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Points of a line as a path.
@@ -112,7 +163,13 @@ pub(crate) fn path(points: &[(f64, f64)]) -> String {
 }
 
 /// A drawing with a spoken title and description. `name` is unique on the page.
-pub(crate) fn drawing(name: &str, height: f64, title: &str, description: &str, body: Markup) -> Markup {
+pub(crate) fn drawing(
+    name: &str,
+    height: f64,
+    title: &str,
+    description: &str,
+    body: Markup,
+) -> Markup {
     let (title_id, description_id) = (format!("{name}-title"), format!("{name}-desc"));
     html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {} {}", at(WIDTH), at(height))) role="img"
@@ -138,13 +195,24 @@ pub(crate) fn text(class: &str, anchor: &str, x: f64, y: f64, words: &str) -> Ma
 pub(crate) fn mark(class: &str, shape: usize, x: f64, y: f64, r: f64) -> Markup {
     match shape % 4 {
         0 => html! { circle class=(class) cx=(at(x)) cy=(at(y)) r=(at(r)) {} },
-        1 => html! { rect class=(class) x=(at(x - r)) y=(at(y - r)) width=(at(2.0 * r)) height=(at(2.0 * r)) {} },
+        1 => {
+            html! { rect class=(class) x=(at(x - r)) y=(at(y - r)) width=(at(2.0 * r)) height=(at(2.0 * r)) {} }
+        }
         2 => {
-            let d = path(&[(x, y - 1.2 * r), (x + 1.1 * r, y + 0.8 * r), (x - 1.1 * r, y + 0.8 * r)]) + "Z";
+            let d = path(&[
+                (x, y - 1.2 * r),
+                (x + 1.1 * r, y + 0.8 * r),
+                (x - 1.1 * r, y + 0.8 * r),
+            ]) + "Z";
             html! { path class=(class) d=(d) {} }
         }
         _ => {
-            let d = path(&[(x, y - 1.3 * r), (x + 1.3 * r, y), (x, y + 1.3 * r), (x - 1.3 * r, y)]) + "Z";
+            let d = path(&[
+                (x, y - 1.3 * r),
+                (x + 1.3 * r, y),
+                (x, y + 1.3 * r),
+                (x - 1.3 * r, y),
+            ]) + "Z";
             html! { path class=(class) d=(d) {} }
         }
     }
@@ -183,14 +251,26 @@ mod tests {
         assert_eq!(tick_labels(&ticks, true), ["0", ".05", ".10", ".15", ".20"]);
         assert_eq!(tick_labels(&[0.5, 1.0, 2.0], false), ["0.5", "1.0", "2.0"]);
         assert_eq!(tick_labels(&[-2.0, 0.0, 2.0], false), ["−2", "0", "2"]);
-        assert_eq!(Scale::log((0.3, 9.5), (0.0, 1.0)).ticks(5), [0.5, 1.0, 2.0, 5.0]);
+        assert_eq!(
+            Scale::log((0.3, 9.5), (0.0, 1.0)).ticks(5),
+            [0.5, 1.0, 2.0, 5.0]
+        );
         assert!((rounded_up(0.193, 4) - 0.2).abs() < 1e-12);
     }
 
     #[test]
     fn values_outside_or_not_finite_stay_inside_the_drawing() {
         let scale = Scale::linear((0.0, 1.0), (10.0, 20.0));
-        assert_eq!([scale.at(-5.0), scale.at(0.5), scale.at(7.0), scale.at(f64::NAN)].map(at), ["10", "15", "20", "10"]);
+        assert_eq!(
+            [
+                scale.at(-5.0),
+                scale.at(0.5),
+                scale.at(7.0),
+                scale.at(f64::NAN)
+            ]
+            .map(at),
+            ["10", "15", "20", "10"]
+        );
         let empty = Scale::linear((3.0, 3.0), (0.0, 1.0));
         assert!(empty.at(3.0).is_finite() && !empty.ticks(4).is_empty());
     }
@@ -198,6 +278,9 @@ mod tests {
     #[test]
     fn titles_are_escaped() {
         let shown = drawing("x", 10.0, "<script>", "a\0b", html! {}).into_string();
-        assert!(shown.contains("&lt;script&gt;") && shown.contains("a␀b"), "{shown}");
+        assert!(
+            shown.contains("&lt;script&gt;") && shown.contains("a␀b"),
+            "{shown}"
+        );
     }
 }

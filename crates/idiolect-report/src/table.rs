@@ -66,7 +66,12 @@ impl Table {
     pub(crate) fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut out = format!("{}\n\n", markdown_text(&self.caption));
-        out += &line(self.columns.iter().map(|(head, _)| markdown_text(head)).collect());
+        out += &line(
+            self.columns
+                .iter()
+                .map(|(head, _)| markdown_text(head))
+                .collect(),
+        );
         let rules = self.columns.iter().map(|(_, align)| match align {
             Align::Left => "---".to_owned(),
             Align::Right => "---:".to_owned(),
@@ -83,7 +88,11 @@ impl Table {
         let cell = |text: &str| inline(text);
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|j| {
-                let cells = self.rows.iter().filter_map(|row| row.get(j)).map(|c| width(&cell(c)));
+                let cells = self
+                    .rows
+                    .iter()
+                    .filter_map(|row| row.get(j))
+                    .map(|c| width(&cell(c)));
                 cells.chain([width(&self.columns[j].0)]).max().unwrap_or(0)
             })
             .collect();
@@ -118,7 +127,11 @@ pub(crate) fn csv(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -
     };
     let mut out = heads.join(",") + "\n";
     for row in rows {
-        out += &row.iter().map(|cell| field(cell)).collect::<Vec<_>>().join(",");
+        out += &row
+            .iter()
+            .map(|cell| field(cell))
+            .collect::<Vec<_>>()
+            .join(",");
         out.push('\n');
     }
     out
@@ -126,7 +139,11 @@ pub(crate) fn csv(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -
 
 /// A number for a CSV cell: shortest digits that give the same float back; empty when not finite.
 pub(crate) fn csv_number(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { String::new() }
+    if value.is_finite() {
+        value.to_string()
+    } else {
+        String::new()
+    }
 }
 
 /// Plain text with every character that Markdown or HTML would act on escaped, on one line.
@@ -163,7 +180,12 @@ fn width(text: &str) -> usize {
     text.chars()
         .map(|c| match u32::from(c) {
             0x0300..=0x036f => 0,
-            0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xff00..=0xff60 | 0x1f300..=0x1faff => 2,
+            0x1100..=0x115f
+            | 0x2e80..=0xa4cf
+            | 0xac00..=0xd7a3
+            | 0xf900..=0xfaff
+            | 0xff00..=0xff60
+            | 0x1f300..=0x1faff => 2,
             _ => 1,
         })
         .sum()
@@ -177,7 +199,10 @@ mod tests {
         Table {
             caption: "Two arms".into(),
             columns: vec![left("arm"), right("n")],
-            rows: vec![vec!["G|<b>".into(), "1".into()], vec!["W".into(), "1000".into()]],
+            rows: vec![
+                vec!["G|<b>".into(), "1".into()],
+                vec!["W".into(), "1000".into()],
+            ],
             quiet: vec![1],
         }
     }
@@ -196,7 +221,10 @@ mod tests {
 
     #[test]
     fn csv_fields_are_quoted_where_they_must_be() {
-        let rows = vec![vec!["a,\"b\"".to_owned(), csv_number(0.1)], vec!["c".into(), csv_number(f64::NAN)]];
+        let rows = vec![
+            vec!["a,\"b\"".to_owned(), csv_number(0.1)],
+            vec!["c".into(), csv_number(f64::NAN)],
+        ];
         assert_eq!(csv(&["x", "y"], rows), "x,y\n\"a,\"\"b\"\"\",0.1\nc,\n");
     }
 }

@@ -44,7 +44,11 @@ pub(crate) fn quantity(value: f64) -> String {
 
 /// A quantity with a fixed number of decimals, leading zero kept.
 pub(crate) fn decimal(value: f64, decimals: usize) -> String {
-    if value.is_finite() { minus(unzero(format!("{value:.decimals$}"))) } else { NONE.to_owned() }
+    if value.is_finite() {
+        minus(unzero(format!("{value:.decimals$}")))
+    } else {
+        NONE.to_owned()
+    }
 }
 
 /// A p value: two significant digits, `< .0001` below that.
@@ -61,7 +65,11 @@ pub(crate) fn p_value(p: f64) -> String {
 /// A p value after its sign: `p = .017`, `p < .0001`.
 pub(crate) fn p_equals(p: f64) -> String {
     let text = p_value(p);
-    if text.starts_with('<') { format!("p {text}") } else { format!("p = {text}") }
+    if text.starts_with('<') {
+        format!("p {text}")
+    } else {
+        format!("p = {text}")
+    }
 }
 
 /// A count with thin spaces between thousands: `21 304`.
@@ -87,7 +95,11 @@ pub(crate) fn number(n: usize) -> String {
 
 /// A noun with its count: `1 problem`, `3 problems`.
 pub(crate) fn counted(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", number(n)) }
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{} {noun}s", number(n))
+    }
 }
 
 /// Names as a sentence lists them: `G, P and W`.
@@ -109,7 +121,9 @@ fn fixed(value: f64, decimals: usize, signed: bool) -> String {
     let text = unzero(format!("{value:.decimals$}"));
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (MINUS.to_string(), digits),
-        None if signed && text.bytes().any(|b| (b'1'..=b'9').contains(&b)) => ("+".to_owned(), text.as_str()),
+        None if signed && text.bytes().any(|b| (b'1'..=b'9').contains(&b)) => {
+            ("+".to_owned(), text.as_str())
+        }
         None => (String::new(), text.as_str()),
     };
     match digits.strip_prefix("0.") {
@@ -173,7 +187,9 @@ fn stand_in(c: char) -> Option<String> {
         | 0xfeff
         | 0xfff9..=0xfffb
         | 0xe0000..=0xe007f => Some(format!("⟨U+{code:04X}⟩")),
-        _ if code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code) => Some(format!("⟨U+{code:04X}⟩")),
+        _ if code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code) => {
+            Some(format!("⟨U+{code:04X}⟩"))
+        }
         _ => None,
     }
 }

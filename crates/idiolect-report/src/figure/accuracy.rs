@@ -27,10 +27,15 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     if arms.is_empty() {
         return None;
     }
-    let high = arms.iter().map(|(arm, a)| largest(arm, a)).fold(0.0, f64::max);
+    let high = arms
+        .iter()
+        .map(|(arm, a)| largest(arm, a))
+        .fold(0.0, f64::max);
     let scale = Scale::linear((0.0, svg::rounded_up(high, 5)), (LEFT, RIGHT));
     let bottom = TOP + ROW * arms.len() as f64;
-    let base = reading::arm(comparison, BASE).and_then(|arm| reading::accuracy(arm, decoding)).map(|a| a.value);
+    let base = reading::arm(comparison, BASE)
+        .and_then(|arm| reading::accuracy(arm, decoding))
+        .map(|a| a.value);
     let body = html! {
         (axis(scale, bottom, &reading::measure(comparison, decoding)))
         @if let Some(base) = base { (svg::line("reference", (scale.at(base), TOP - 8.0), (scale.at(base), bottom))) }
@@ -39,10 +44,19 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
             (row(arm, accuracy, decoding, scale, TOP + ROW * (i as f64 + 0.5)))
         }
     };
-    let title = format!("{} by arm", capital(&reading::measure(comparison, decoding)));
+    let title = format!(
+        "{} by arm",
+        capital(&reading::measure(comparison, decoding))
+    );
     Some(Figure {
         name: "figure-accuracy",
-        drawing: svg::drawing("figure-accuracy", bottom + 46.0, &title, &spoken(&arms), body),
+        drawing: svg::drawing(
+            "figure-accuracy",
+            bottom + 46.0,
+            &title,
+            &spoken(&arms),
+            body,
+        ),
         caption: caption(view, decoding, base),
     })
 }
@@ -51,26 +65,65 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
 pub(crate) fn rows(view: &RunView) -> String {
     let mut rows = Vec::new();
     for arm in reading::ordered(&view.comparison) {
-        let mut row = |decoding: &str, world: String, seed: String, value: f64, low: f64, high: f64| {
-            let numbers = [value, low, high].map(csv_number);
-            rows.push([vec![arm.arm.clone(), decoding.to_owned(), world, seed], numbers.to_vec()].concat());
-        };
+        let mut row =
+            |decoding: &str, world: String, seed: String, value: f64, low: f64, high: f64| {
+                let numbers = [value, low, high].map(csv_number);
+                rows.push(
+                    [
+                        vec![arm.arm.clone(), decoding.to_owned(), world, seed],
+                        numbers.to_vec(),
+                    ]
+                    .concat(),
+                );
+            };
         if let Some(a) = &arm.greedy {
-            row("greedy", String::new(), String::new(), a.mean, a.interval.low, a.interval.high);
+            row(
+                "greedy",
+                String::new(),
+                String::new(),
+                a.mean,
+                a.interval.low,
+                a.interval.high,
+            );
             for s in &a.per_seed {
-                row("greedy", s.world.to_string(), s.seed.to_string(), s.accuracy, s.wilson.low, s.wilson.high);
+                row(
+                    "greedy",
+                    s.world.to_string(),
+                    s.seed.to_string(),
+                    s.accuracy,
+                    s.wilson.low,
+                    s.wilson.high,
+                );
             }
         }
         if let Some(a) = &arm.sampled {
-            row(&format!("avg@{}", a.k), String::new(), String::new(), a.avg_at_k, a.interval.low, a.interval.high);
+            row(
+                &format!("avg@{}", a.k),
+                String::new(),
+                String::new(),
+                a.avg_at_k,
+                a.interval.low,
+                a.interval.high,
+            );
         }
     }
-    csv(&["arm", "decoding", "world", "seed", "accuracy", "low", "high"], rows)
+    csv(
+        &[
+            "arm", "decoding", "world", "seed", "accuracy", "low", "high",
+        ],
+        rows,
+    )
 }
 
 fn largest(arm: &ArmResult, accuracy: &Estimate) -> f64 {
-    let seeds = arm.greedy.iter().flat_map(|g| &g.per_seed).map(|s| s.accuracy);
-    seeds.chain([accuracy.value, accuracy.interval.high]).fold(0.0, f64::max)
+    let seeds = arm
+        .greedy
+        .iter()
+        .flat_map(|g| &g.per_seed)
+        .map(|s| s.accuracy);
+    seeds
+        .chain([accuracy.value, accuracy.interval.high])
+        .fold(0.0, f64::max)
 }
 
 fn axis(scale: Scale, bottom: f64, name: &str) -> Markup {
@@ -114,7 +167,10 @@ fn caption(view: &RunView, decoding: Decoding, base: Option<f64>) -> String {
         reading::coverage(comparison),
     );
     let many = decoding == Decoding::Greedy
-        && comparison.arms.iter().any(|arm| arm.greedy.as_ref().is_some_and(|g| g.per_seed.len() > 1));
+        && comparison
+            .arms
+            .iter()
+            .any(|arm| arm.greedy.as_ref().is_some_and(|g| g.per_seed.len() > 1));
     if many {
         out += " Open marks under a line are single seeds";
         if comparison.n_worlds > 1 {
@@ -133,7 +189,12 @@ fn caption(view: &RunView, decoding: Decoding, base: Option<f64>) -> String {
 
 fn spoken(arms: &[(&ArmResult, Estimate)]) -> String {
     let each = arms.iter().map(|(arm, a)| {
-        format!("{} {} {}", arm.arm, words::share(a.value), words::shares((a.interval.low, a.interval.high)))
+        format!(
+            "{} {} {}",
+            arm.arm,
+            words::share(a.value),
+            words::shares((a.interval.low, a.interval.high))
+        )
     });
     each.collect::<Vec<_>>().join("; ") + "."
 }
@@ -141,17 +202,26 @@ fn spoken(arms: &[(&ArmResult, Estimate)]) -> String {
 /// A name that fits the label column.
 pub(crate) fn shorten(name: &str) -> String {
     let shown = words::inline(name);
-    if shown.chars().count() <= 11 { shown } else { shown.chars().take(10).chain(['…']).collect() }
+    if shown.chars().count() <= 11 {
+        shown
+    } else {
+        shown.chars().take(10).chain(['…']).collect()
+    }
 }
 
 /// The first letter as a capital.
 pub(crate) fn capital(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 /// Whether a comparison has anything to draw here.
 pub(crate) fn missing(comparison: &Comparison) -> Option<&'static str> {
-    let any = comparison.arms.iter().any(|arm| arm.greedy.is_some() || arm.sampled.is_some());
+    let any = comparison
+        .arms
+        .iter()
+        .any(|arm| arm.greedy.is_some() || arm.sampled.is_some());
     (!any).then_some("No arm was evaluated in this run, so there is no accuracy to show.")
 }

@@ -33,7 +33,9 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         return None;
     }
     let (x, y) = scales(&points);
-    let base = reading::arm(comparison, BASE).and_then(|arm| reading::accuracy(arm, decoding)).map(|a| a.value);
+    let base = reading::arm(comparison, BASE)
+        .and_then(|arm| reading::accuracy(arm, decoding))
+        .map(|a| a.value);
     let body = html! {
         (axes(x, y, metric, &reading::measure(comparison, decoding)))
         @if let Some(base) = base {
@@ -47,10 +49,20 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         @for p in &points { (svg::mark("mean", 0, x.at(p.near.value), y.at(p.accuracy.value), 4.2)) }
         (labels(&points, x, y, base))
     };
-    let title = format!("{} against {}", capital(&reading::measure(comparison, decoding)), reading::metric_name(&metric.name));
+    let title = format!(
+        "{} against {}",
+        capital(&reading::measure(comparison, decoding)),
+        reading::metric_name(&metric.name)
+    );
     Some(Figure {
         name: "figure-closeness",
-        drawing: svg::drawing("figure-closeness", BOTTOM + 50.0, &title, &spoken(&points), body),
+        drawing: svg::drawing(
+            "figure-closeness",
+            BOTTOM + 50.0,
+            &title,
+            &spoken(&points),
+            body,
+        ),
         caption: caption(view, metric, decoding, points.len()),
     })
 }
@@ -62,39 +74,84 @@ pub(crate) fn rows(view: &RunView) -> String {
     let mut rows = Vec::new();
     for metric in &comparison.metrics {
         for p in points(view, metric, decoding) {
-            let numbers = [p.near, p.accuracy].map(|e| [e.value, e.interval.low, e.interval.high].map(csv_number));
-            rows.push([vec![metric.name.clone(), p.arm.to_owned()], numbers.concat()].concat());
+            let numbers = [p.near, p.accuracy]
+                .map(|e| [e.value, e.interval.low, e.interval.high].map(csv_number));
+            rows.push(
+                [
+                    vec![metric.name.clone(), p.arm.to_owned()],
+                    numbers.concat(),
+                ]
+                .concat(),
+            );
         }
     }
-    csv(&["metric", "arm", "value", "low", "high", "accuracy", "accuracy_low", "accuracy_high"], rows)
+    csv(
+        &[
+            "metric",
+            "arm",
+            "value",
+            "low",
+            "high",
+            "accuracy",
+            "accuracy_low",
+            "accuracy_high",
+        ],
+        rows,
+    )
 }
 
 fn points<'a>(view: &'a RunView, metric: &MetricFacts, decoding: Decoding) -> Vec<Point<'a>> {
-    let both = reading::ordered(&view.comparison).into_iter().filter_map(|arm| {
-        let near = *arm.closeness.get(&metric.name)?;
-        Some(Point { arm: &arm.arm, near, accuracy: reading::accuracy(arm, decoding)? })
-    });
+    let both = reading::ordered(&view.comparison)
+        .into_iter()
+        .filter_map(|arm| {
+            let near = *arm.closeness.get(&metric.name)?;
+            Some(Point {
+                arm: &arm.arm,
+                near,
+                accuracy: reading::accuracy(arm, decoding)?,
+            })
+        });
     both.filter(|p| p.near.value.is_finite()).collect()
 }
 
 /// Closeness runs on a logarithmic scale where it spans more than a factor of five.
 fn scales(points: &[Point<'_>]) -> (Scale, Scale) {
-    let fold = |f: fn(f64, f64) -> f64, start: f64, of: &dyn Fn(&Point<'_>) -> f64| points.iter().map(of).filter(|v| v.is_finite()).fold(start, f);
-    let low = fold(f64::min, f64::INFINITY, &|p| p.near.value.min(p.near.interval.low));
-    let high = fold(f64::max, f64::NEG_INFINITY, &|p| p.near.value.max(p.near.interval.high));
+    let fold = |f: fn(f64, f64) -> f64, start: f64, of: &dyn Fn(&Point<'_>) -> f64| {
+        points
+            .iter()
+            .map(of)
+            .filter(|v| v.is_finite())
+            .fold(start, f)
+    };
+    let low = fold(f64::min, f64::INFINITY, &|p| {
+        p.near.value.min(p.near.interval.low)
+    });
+    let high = fold(f64::max, f64::NEG_INFINITY, &|p| {
+        p.near.value.max(p.near.interval.high)
+    });
     let x = if low > 0.0 && high / low > 5.0 {
         Scale::log((low / 1.25, high * 1.25), (LEFT, RIGHT))
     } else {
         let margin = ((high - low) * 0.08).max(1e-3);
         Scale::linear((low - margin, high + margin), (LEFT, RIGHT))
     };
-    let top = fold(f64::max, 0.0, &|p| p.accuracy.value.max(p.accuracy.interval.high));
-    (x, Scale::linear((0.0, svg::rounded_up(top, 5)), (BOTTOM, TOP)))
+    let top = fold(f64::max, 0.0, &|p| {
+        p.accuracy.value.max(p.accuracy.interval.high)
+    });
+    (
+        x,
+        Scale::linear((0.0, svg::rounded_up(top, 5)), (BOTTOM, TOP)),
+    )
 }
 
 fn axes(x: Scale, y: Scale, metric: &MetricFacts, measure: &str) -> Markup {
     let (xs, ys) = (x.ticks(6), y.ticks(5));
-    let name = format!("{}, {} ({})", reading::metric_name(&metric.name), metric.unit, reading::direction(metric.direction));
+    let name = format!(
+        "{}, {} ({})",
+        reading::metric_name(&metric.name),
+        metric.unit,
+        reading::direction(metric.direction)
+    );
     let middle = (TOP + BOTTOM) / 2.0;
     html! {
         @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, true)) {
@@ -123,14 +180,29 @@ fn labels(points: &[Point<'_>], x: Scale, y: Scale, base: Option<f64>) -> Markup
         .flat_map(|p| {
             let (px, py) = (x.at(p.near.value), y.at(p.accuracy.value));
             [
-                Box { x: (px - 6.0, px + 6.0), y: (py - 6.0, py + 6.0) },
-                Box { x: (px - 3.0, px + 3.0), y: (y.at(p.accuracy.interval.high), y.at(p.accuracy.interval.low)) },
+                Box {
+                    x: (px - 6.0, px + 6.0),
+                    y: (py - 6.0, py + 6.0),
+                },
+                Box {
+                    x: (px - 3.0, px + 3.0),
+                    y: (
+                        y.at(p.accuracy.interval.high),
+                        y.at(p.accuracy.interval.low),
+                    ),
+                },
             ]
         })
         .collect();
     if let Some(base) = base {
-        taken.push(Box { x: (RIGHT - 36.0, RIGHT), y: (y.at(base) - 16.0, y.at(base)) });
-        taken.push(Box { x: (LEFT, RIGHT), y: (y.at(base) - 1.0, y.at(base) + 1.0) });
+        taken.push(Box {
+            x: (RIGHT - 36.0, RIGHT),
+            y: (y.at(base) - 16.0, y.at(base)),
+        });
+        taken.push(Box {
+            x: (LEFT, RIGHT),
+            y: (y.at(base) - 1.0, y.at(base) + 1.0),
+        });
     }
     let mut placed = Vec::new();
     for p in points {
@@ -164,7 +236,15 @@ fn place(name: &str, x: f64, y: f64, taken: &[Box]) -> (&'static str, f64, f64, 
             "end" => lx - width,
             _ => lx - width / 2.0,
         };
-        (anchor, lx, ly, Box { x: (left, left + width), y: (ly - 11.0, ly + 2.0) })
+        (
+            anchor,
+            lx,
+            ly,
+            Box {
+                x: (left, left + width),
+                y: (ly - 11.0, ly + 2.0),
+            },
+        )
     };
     let mut candidates = Vec::new();
     for far in [0.0, 10.0, 22.0] {
@@ -180,7 +260,10 @@ fn place(name: &str, x: f64, y: f64, taken: &[Box]) -> (&'static str, f64, f64, 
         ]);
     }
     let cost = |area: &Box| {
-        let inside = Box { x: (LEFT + 2.0, RIGHT + 14.0), y: (TOP - 6.0, BOTTOM - 2.0) };
+        let inside = Box {
+            x: (LEFT + 2.0, RIGHT + 14.0),
+            y: (TOP - 6.0, BOTTOM - 2.0),
+        };
         let whole = (area.x.1 - area.x.0) * (area.y.1 - area.y.0);
         taken.iter().map(|t| t.overlap(area)).sum::<f64>() + 4.0 * (whole - inside.overlap(area))
     };
@@ -209,15 +292,24 @@ fn caption(view: &RunView, metric: &MetricFacts, decoding: Decoding, n: usize) -
             words::p_equals(c.p_spearman),
             words::decimal(c.kendall, 2),
             words::p_equals(c.p_kendall),
-            if c.exact { "exact permutation tests" } else { "permutation tests by random draws" },
+            if c.exact {
+                "exact permutation tests"
+            } else {
+                "permutation tests by random draws"
+            },
         );
     }
     out
 }
 
 fn spoken(points: &[Point<'_>]) -> String {
-    let each = points
-        .iter()
-        .map(|p| format!("{}: closeness {}, accuracy {}", p.arm, words::quantity(p.near.value), words::share(p.accuracy.value)));
+    let each = points.iter().map(|p| {
+        format!(
+            "{}: closeness {}, accuracy {}",
+            p.arm,
+            words::quantity(p.near.value),
+            words::share(p.accuracy.value)
+        )
+    });
     each.collect::<Vec<_>>().join("; ") + "."
 }

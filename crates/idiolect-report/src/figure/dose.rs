@@ -22,12 +22,20 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     if points.len() < 2 {
         return None;
     }
-    let base = reading::arm(&view.comparison, BASE).and_then(|arm| arm.greedy.as_ref()).map(|a| a.mean);
-    let top = points.iter().map(|p| p.accuracy.interval.high.max(p.accuracy.value)).fold(base.unwrap_or(0.0), f64::max);
+    let base = reading::arm(&view.comparison, BASE)
+        .and_then(|arm| arm.greedy.as_ref())
+        .map(|a| a.mean);
+    let top = points
+        .iter()
+        .map(|p| p.accuracy.interval.high.max(p.accuracy.value))
+        .fold(base.unwrap_or(0.0), f64::max);
     let highest = points.iter().map(|p| p.dose).fold(0.0, f64::max);
     let x = Scale::linear((0.0, highest), (LEFT + 24.0, RIGHT - 24.0));
     let y = Scale::linear((0.0, svg::rounded_up(top, 4)), (BOTTOM, TOP));
-    let line: Vec<(f64, f64)> = points.iter().map(|p| (x.at(p.dose), y.at(p.accuracy.value))).collect();
+    let line: Vec<(f64, f64)> = points
+        .iter()
+        .map(|p| (x.at(p.dose), y.at(p.accuracy.value)))
+        .collect();
     let body = html! {
         (axes(points, x, y))
         @if let Some(base) = base {
@@ -43,7 +51,13 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     };
     Some(Figure {
         name: "figure-dose",
-        drawing: svg::drawing("figure-dose", height(points), "Greedy accuracy by dose of flaws", &spoken(points), body),
+        drawing: svg::drawing(
+            "figure-dose",
+            height(points),
+            "Greedy accuracy by dose of flaws",
+            &spoken(points),
+            body,
+        ),
         caption: caption(view),
     })
 }
@@ -52,25 +66,57 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
 pub(crate) fn rows(view: &RunView) -> String {
     let rows = view.comparison.dose_curve.iter().map(|p| {
         let a = &p.accuracy;
-        let numbers = [p.dose, a.value, a.interval.low, a.interval.high].map(csv_number).to_vec();
-        let rest = [p.nll_per_token, p.valid_steps].map(|v| v.map_or(String::new(), csv_number)).to_vec();
+        let numbers = [p.dose, a.value, a.interval.low, a.interval.high]
+            .map(csv_number)
+            .to_vec();
+        let rest = [p.nll_per_token, p.valid_steps]
+            .map(|v| v.map_or(String::new(), csv_number))
+            .to_vec();
         [vec![p.arm.clone()], numbers, rest].concat()
     });
-    csv(&["arm", "dose", "accuracy", "low", "high", "nll_per_token", "valid_steps"], rows)
+    csv(
+        &[
+            "arm",
+            "dose",
+            "accuracy",
+            "low",
+            "high",
+            "nll_per_token",
+            "valid_steps",
+        ],
+        rows,
+    )
 }
 
 /// Rows of facts under the axis: the arm, its valid steps, its distance.
 fn under(points: &[DosePoint]) -> Vec<(&'static str, Vec<String>)> {
     let mut rows = vec![
-        ("steps flawed", points.iter().map(|p| format!("{}\u{202f}%", words::decimal(p.dose * 100.0, 0))).collect()),
-        ("arm", points.iter().map(|p| shorten(&p.arm)).collect::<Vec<_>>()),
+        (
+            "steps flawed",
+            points
+                .iter()
+                .map(|p| format!("{}\u{202f}%", words::decimal(p.dose * 100.0, 0)))
+                .collect(),
+        ),
+        (
+            "arm",
+            points.iter().map(|p| shorten(&p.arm)).collect::<Vec<_>>(),
+        ),
     ];
-    let optional = |f: fn(&DosePoint) -> Option<String>| points.iter().map(|p| f(p).unwrap_or(words::NONE.to_owned())).collect();
+    let optional = |f: fn(&DosePoint) -> Option<String>| {
+        points
+            .iter()
+            .map(|p| f(p).unwrap_or(words::NONE.to_owned()))
+            .collect()
+    };
     if points.iter().any(|p| p.valid_steps.is_some()) {
         rows.push(("valid steps", optional(|p| p.valid_steps.map(words::share))));
     }
     if points.iter().any(|p| p.nll_per_token.is_some()) {
-        rows.push(("nats per token", optional(|p| p.nll_per_token.map(words::quantity))));
+        rows.push((
+            "nats per token",
+            optional(|p| p.nll_per_token.map(words::quantity)),
+        ));
     }
     rows
 }
@@ -110,7 +156,13 @@ fn caption(view: &RunView) -> String {
 fn spoken(points: &[DosePoint]) -> String {
     let each = points.iter().map(|p| {
         let interval = (p.accuracy.interval.low, p.accuracy.interval.high);
-        format!("{} ({} percent): {} {}", p.arm, words::decimal(p.dose * 100.0, 0), words::share(p.accuracy.value), words::shares(interval))
+        format!(
+            "{} ({} percent): {} {}",
+            p.arm,
+            words::decimal(p.dose * 100.0, 0),
+            words::share(p.accuracy.value),
+            words::shares(interval)
+        )
     });
     each.collect::<Vec<_>>().join("; ") + "."
 }

@@ -25,11 +25,15 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     }
     let ends = |f: fn(&GoldSurprisal) -> f64| arms.iter().map(move |(_, g)| f(g));
     let low = ends(|g| g.nll_per_token - g.seed_error.unwrap_or(0.0)).fold(f64::INFINITY, f64::min);
-    let high = ends(|g| g.nll_per_token + g.seed_error.unwrap_or(0.0)).fold(f64::NEG_INFINITY, f64::max);
+    let high =
+        ends(|g| g.nll_per_token + g.seed_error.unwrap_or(0.0)).fold(f64::NEG_INFINITY, f64::max);
     let margin = ((high - low) * 0.08).max(0.01);
     let scale = Scale::linear((low - margin, high + margin), (LEFT, RIGHT));
     let bottom = TOP + ROW * arms.len() as f64;
-    let base = arms.iter().find(|(arm, _)| arm.arm == BASE).map(|(_, g)| g.nll_per_token);
+    let base = arms
+        .iter()
+        .find(|(arm, _)| arm.arm == BASE)
+        .map(|(_, g)| g.nll_per_token);
     let body = html! {
         (axis(scale, bottom))
         @if let Some(base) = base { (svg::line("reference", (scale.at(base), TOP - 8.0), (scale.at(base), bottom))) }
@@ -37,7 +41,13 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     };
     Some(Figure {
         name: "figure-gold",
-        drawing: svg::drawing("figure-gold", bottom + 46.0, "Surprisal of held-out gold solutions by arm", &spoken(&arms), body),
+        drawing: svg::drawing(
+            "figure-gold",
+            bottom + 46.0,
+            "Surprisal of held-out gold solutions by arm",
+            &spoken(&arms),
+            body,
+        ),
         caption: format!(
             "Mean surprisal of the test problems' own solutions ({} tokens) after fine-tuning on each arm, {}; lower is better. \
              Lines are ± one standard error over fine-tuning seeds, where there are several. The dashed line is the student before fine-tuning (base). The axis does not start at 0.",
@@ -51,16 +61,39 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
 pub(crate) fn rows(view: &RunView) -> String {
     let rows = arms(view).into_iter().map(|(arm, g)| {
         let optional = |v: Option<f64>| v.map_or(String::new(), csv_number);
-        vec![arm.arm.clone(), csv_number(g.nll_per_token), optional(g.seed_error), optional(g.bits_per_byte), g.n_tokens.to_string()]
+        vec![
+            arm.arm.clone(),
+            csv_number(g.nll_per_token),
+            optional(g.seed_error),
+            optional(g.bits_per_byte),
+            g.n_tokens.to_string(),
+        ]
     });
-    csv(&["arm", "nll_per_token", "seed_error", "bits_per_byte", "n_tokens"], rows)
+    csv(
+        &[
+            "arm",
+            "nll_per_token",
+            "seed_error",
+            "bits_per_byte",
+            "n_tokens",
+        ],
+        rows,
+    )
 }
 
 /// Arms from the least to the most surprised; ties by name.
 pub(crate) fn arms(view: &RunView) -> Vec<(&ArmResult, &GoldSurprisal)> {
-    let mut arms: Vec<(&ArmResult, &GoldSurprisal)> =
-        view.comparison.arms.iter().filter_map(|arm| Some((arm, arm.gold.as_ref()?))).collect();
-    arms.sort_by(|a, b| a.1.nll_per_token.total_cmp(&b.1.nll_per_token).then_with(|| a.0.arm.cmp(&b.0.arm)));
+    let mut arms: Vec<(&ArmResult, &GoldSurprisal)> = view
+        .comparison
+        .arms
+        .iter()
+        .filter_map(|arm| Some((arm, arm.gold.as_ref()?)))
+        .collect();
+    arms.sort_by(|a, b| {
+        a.1.nll_per_token
+            .total_cmp(&b.1.nll_per_token)
+            .then_with(|| a.0.arm.cmp(&b.0.arm))
+    });
     arms
 }
 
@@ -78,7 +111,11 @@ fn axis(scale: Scale, bottom: f64) -> Markup {
 fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, y: f64) -> Markup {
     let value = gold.nll_per_token;
     let numbers = match gold.seed_error {
-        Some(error) => format!("{} ± {}", words::decimal(value, 3), words::decimal(error, 3)),
+        Some(error) => format!(
+            "{} ± {}",
+            words::decimal(value, 3),
+            words::decimal(error, 3)
+        ),
         None => words::decimal(value, 3),
     };
     html! {
@@ -90,5 +127,9 @@ fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, y: f64) -> Markup {
 }
 
 fn spoken(arms: &[(&ArmResult, &GoldSurprisal)]) -> String {
-    arms.iter().map(|(arm, g)| format!("{} {}", arm.arm, words::decimal(g.nll_per_token, 3))).collect::<Vec<_>>().join("; ") + "."
+    arms.iter()
+        .map(|(arm, g)| format!("{} {}", arm.arm, words::decimal(g.nll_per_token, 3)))
+        .collect::<Vec<_>>()
+        .join("; ")
+        + "."
 }

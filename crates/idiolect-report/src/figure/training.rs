@@ -21,9 +21,16 @@ const ROW: f64 = PANEL.1 + 44.0;
 /// The figure; `None` where no losses were given.
 pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     let arms = by_arm(view);
-    let points = || arms.iter().flat_map(|(_, curves)| curves).flat_map(|c| &c.points);
+    let points = || {
+        arms.iter()
+            .flat_map(|(_, curves)| curves)
+            .flat_map(|c| &c.points)
+    };
     let steps = points().map(|p| p.0).max()?;
-    let high = points().map(|p| p.1).filter(|v| v.is_finite()).fold(0.0, f64::max);
+    let high = points()
+        .map(|p| p.1)
+        .filter(|v| v.is_finite())
+        .fold(0.0, f64::max);
     let x = Scale::linear((0.0, steps as f64), (0.0, PANEL.0));
     let y = Scale::linear((0.0, svg::rounded_up(high, 3)), (PANEL.1, 0.0));
     let height = ROW * arms.len().div_ceil(COLUMNS) as f64 + 6.0;
@@ -35,7 +42,13 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     };
     Some(Figure {
         name: "figure-training",
-        drawing: svg::drawing("figure-training", height, "Training loss by arm", &spoken(&arms), body),
+        drawing: svg::drawing(
+            "figure-training",
+            height,
+            "Training loss by arm",
+            &spoken(&arms),
+            body,
+        ),
         caption: format!(
             "Training loss (nats per target token) by optimiser step, one panel an arm and one dark line a fine-tuning run; the other arms in the background. \
              The number is the mean of the last drawn points over runs. A low loss says that the arm was learnt, not that it taught the task. Runs in all: {}.",
@@ -47,7 +60,15 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
 /// One line per drawn point.
 pub(crate) fn rows(view: &RunView) -> String {
     let rows = view.curves.iter().flat_map(|c| {
-        c.points.iter().map(|(step, loss)| vec![c.arm.clone(), c.world.to_string(), c.seed.to_string(), step.to_string(), csv_number(*loss)])
+        c.points.iter().map(|(step, loss)| {
+            vec![
+                c.arm.clone(),
+                c.world.to_string(),
+                c.seed.to_string(),
+                step.to_string(),
+                csv_number(*loss),
+            ]
+        })
     });
     csv(&["arm", "world", "seed", "step", "loss_nats"], rows)
 }
@@ -60,25 +81,40 @@ fn by_arm(view: &RunView) -> Vec<(String, Vec<&Curve>)> {
     }
     let mut out = Vec::new();
     for arm in reading::ordered(&view.comparison) {
-        out.extend(curves.remove(arm.arm.as_str()).map(|c| (arm.arm.clone(), c)));
+        out.extend(
+            curves
+                .remove(arm.arm.as_str())
+                .map(|c| (arm.arm.clone(), c)),
+        );
     }
     out.extend(curves.into_iter().map(|(arm, c)| (arm.to_owned(), c)));
     out
 }
 
 fn trace(curve: &Curve, x: Scale, y: Scale) -> String {
-    let points: Vec<(f64, f64)> =
-        curve.points.iter().filter(|p| p.1.is_finite()).map(|(step, loss)| (x.at(*step as f64), y.at(*loss))).collect();
+    let points: Vec<(f64, f64)> = curve
+        .points
+        .iter()
+        .filter(|p| p.1.is_finite())
+        .map(|(step, loss)| (x.at(*step as f64), y.at(*loss)))
+        .collect();
     svg::path(&points)
 }
 
 fn last(curves: &[&Curve]) -> Option<f64> {
-    let ends: Vec<f64> = curves.iter().filter_map(|c| c.points.last()).map(|p| p.1).collect();
+    let ends: Vec<f64> = curves
+        .iter()
+        .filter_map(|c| c.points.last())
+        .map(|p| p.1)
+        .collect();
     (!ends.is_empty()).then(|| ends.iter().sum::<f64>() / ends.len() as f64)
 }
 
 fn panel(index: usize, arm: &str, curves: &[&Curve], steps: usize, x: Scale, y: Scale) -> Markup {
-    let (left, top) = (LEFT + (PANEL.0 + GAP) * (index % COLUMNS) as f64, 22.0 + ROW * (index / COLUMNS) as f64);
+    let (left, top) = (
+        LEFT + (PANEL.0 + GAP) * (index % COLUMNS) as f64,
+        22.0 + ROW * (index / COLUMNS) as f64,
+    );
     let ys = y.ticks(3);
     html! {
         g transform=(format!("translate({} {})", svg::at(left), svg::at(top))) {
@@ -98,6 +134,11 @@ fn panel(index: usize, arm: &str, curves: &[&Curve], steps: usize, x: Scale, y: 
 }
 
 fn spoken(arms: &[(String, Vec<&Curve>)]) -> String {
-    let each = arms.iter().map(|(arm, curves)| format!("{arm} ends at {}", last(curves).map_or(String::new(), words::quantity)));
+    let each = arms.iter().map(|(arm, curves)| {
+        format!(
+            "{arm} ends at {}",
+            last(curves).map_or(String::new(), words::quantity)
+        )
+    });
     each.collect::<Vec<_>>().join("; ") + "."
 }

@@ -18,7 +18,11 @@ pub(super) fn section(view: &RunView) -> Section {
     if !findings.is_empty() {
         blocks.push(Block::List(findings));
     }
-    Section { id: "answer", title: "The answer".to_owned(), blocks }
+    Section {
+        id: "answer",
+        title: "The answer".to_owned(),
+        blocks,
+    }
 }
 
 /// The comparison's own sentence, or one made from its means where it has none.
@@ -28,7 +32,9 @@ fn lead(view: &RunView) -> String {
         return comparison.answer.clone();
     }
     let decoding = reading::leading(comparison);
-    let first = reading::ordered(comparison).into_iter().find_map(|arm| Some((arm, reading::accuracy(arm, decoding)?)));
+    let first = reading::ordered(comparison)
+        .into_iter()
+        .find_map(|arm| Some((arm, reading::accuracy(arm, decoding)?)));
     match first {
         None => "This run holds no evaluation yet, so it answers nothing.".to_owned(),
         Some((arm, a)) => format!(
@@ -59,7 +65,9 @@ fn findings(view: &RunView) -> Vec<String> {
 }
 
 fn nothing_to_rank(comparison: &Comparison, decoding: Decoding) -> Option<String> {
-    let best = reading::ordered(comparison).into_iter().find_map(|arm| reading::accuracy(arm, decoding))?;
+    let best = reading::ordered(comparison)
+        .into_iter()
+        .find_map(|arm| reading::accuracy(arm, decoding))?;
     Some(format!(
         "No arm answers more than {} of the {}, so accuracy cannot rank the arms here; the differences below say how large an effect could have gone unseen.",
         share(best.value),
@@ -80,9 +88,17 @@ fn wrong_arms(view: &RunView, decoding: Decoding) -> Vec<String> {
             Relation::Below => "the student is less accurate after it",
             Relation::Unresolved => "the two are not told apart",
         };
-        Some(format!("Every answer in {} is wrong. Against the untrained student {end}: {}.", arm.arm, stated(d)))
+        Some(format!(
+            "Every answer in {} is wrong. Against the untrained student {end}: {}.",
+            arm.arm,
+            stated(d)
+        ))
     };
-    reading::ordered(&view.comparison).into_iter().filter(wrong_only).filter_map(sentence).collect()
+    reading::ordered(&view.comparison)
+        .into_iter()
+        .filter(wrong_only)
+        .filter_map(sentence)
+        .collect()
 }
 
 fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
@@ -96,7 +112,10 @@ fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
         return None;
     }
     let verb = if below.len() == 1 { "leaves" } else { "leave" };
-    Some(format!("Fine-tuning on {} {verb} the student less accurate than before.", words::listed(&below)))
+    Some(format!(
+        "Fine-tuning on {} {verb} the student less accurate than before.",
+        words::listed(&below)
+    ))
 }
 
 /// The clearest exception to "nearer arms teach more", or that there is none; then the correlation.
@@ -104,7 +123,10 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     let metric = reading::drawn_metric(comparison)?;
     let unit = &metric.unit;
     let near = |arm: &ArmResult| arm.closeness.get(&metric.name).map(|e| e.value);
-    let arms: Vec<(&ArmResult, f64)> = reading::ordered(comparison).into_iter().filter_map(|arm| Some((arm, near(arm)?))).collect();
+    let arms: Vec<(&ArmResult, f64)> = reading::ordered(comparison)
+        .into_iter()
+        .filter_map(|arm| Some((arm, near(arm)?)))
+        .collect();
     if arms.len() < 3 {
         return None;
     }
@@ -112,14 +134,26 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     let mut exception: Option<(f64, String)> = None;
     for (a, near_a) in &arms {
         for (b, near_b) in &arms {
-            let (Some(acc_a), Some(acc_b)) = (reading::accuracy(a, decoding), reading::accuracy(b, decoding)) else { continue };
+            let (Some(acc_a), Some(acc_b)) = (
+                reading::accuracy(a, decoding),
+                reading::accuracy(b, decoding),
+            ) else {
+                continue;
+            };
             let slack = AS_NEAR * distance(*near_b).abs();
             let gap = acc_b.value - acc_a.value;
             let apart = acc_a.interval.high < acc_b.interval.low;
-            if !apart || distance(*near_a) > distance(*near_b) + slack || exception.as_ref().is_some_and(|(g, _)| *g >= gap) {
+            if !apart
+                || distance(*near_a) > distance(*near_b) + slack
+                || exception.as_ref().is_some_and(|(g, _)| *g >= gap)
+            {
                 continue;
             }
-            let how = if distance(*near_a) < distance(*near_b) - slack { "nearer to the student than" } else { "as near to the student as" };
+            let how = if distance(*near_a) < distance(*near_b) - slack {
+                "nearer to the student than"
+            } else {
+                "as near to the student as"
+            };
             exception = Some((
                 gap,
                 format!(
@@ -152,8 +186,13 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
 }
 
 fn dose(comparison: &Comparison) -> Option<String> {
-    let [first, .., last] = comparison.dose_curve.as_slice() else { return None };
-    let falls = comparison.dose_curve.windows(2).all(|w| w[1].accuracy.value < w[0].accuracy.value);
+    let [first, .., last] = comparison.dose_curve.as_slice() else {
+        return None;
+    };
+    let falls = comparison
+        .dose_curve
+        .windows(2)
+        .all(|w| w[1].accuracy.value < w[0].accuracy.value);
     let apart = last.accuracy.interval.high < first.accuracy.interval.low;
     let ends = format!(
         "from {} ({}) to {} ({} % of steps flawed, {})",
@@ -165,19 +204,30 @@ fn dose(comparison: &Comparison) -> Option<String> {
     );
     Some(match (falls, apart) {
         (true, true) => format!("Accuracy falls with every dose of injected flaws, {ends}."),
-        (false, true) => format!("Accuracy falls with the dose of injected flaws {ends}, though not at every step."),
-        _ => format!("The dose of injected flaws shows no clear effect: {ends}, with overlapping intervals."),
+        (false, true) => format!(
+            "Accuracy falls with the dose of injected flaws {ends}, though not at every step."
+        ),
+        _ => format!(
+            "The dose of injected flaws shows no clear effect: {ends}, with overlapping intervals."
+        ),
     })
 }
 
 fn replication(comparison: &Comparison) -> String {
-    let one_world = "one student and one teacher initialisation; another pair may order close arms differently";
+    let one_world =
+        "one student and one teacher initialisation; another pair may order close arms differently";
     match (reading::seeds(comparison), comparison.n_worlds) {
         (Some((1, _)), 0 | 1) => format!(
             "This is one run: a single fine-tuning seed per arm and {one_world}. Intervals count the choice of problems only, not the luck of training."
         ),
-        (Some(_), 0 | 1) => format!("Behind every mean: {} of fine-tuning, {one_world}.", reading::replication(comparison)),
-        (Some(_), worlds) => format!("Behind every mean: {}; a world has its own student, teacher and split. None of the {worlds} is left out.", reading::replication(comparison)),
+        (Some(_), 0 | 1) => format!(
+            "Behind every mean: {} of fine-tuning, {one_world}.",
+            reading::replication(comparison)
+        ),
+        (Some(_), worlds) => format!(
+            "Behind every mean: {}; a world has its own student, teacher and split. None of the {worlds} is left out.",
+            reading::replication(comparison)
+        ),
         (None, _) => "No fine-tuned student was evaluated.".to_owned(),
     }
 }

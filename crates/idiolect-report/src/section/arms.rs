@@ -25,7 +25,11 @@ pub(super) fn section(view: &RunView) -> Section {
         blocks.push(Block::Table(contents(view)));
     }
     blocks.extend(by_world(view).map(Block::Table));
-    Section { id: "arms", title: "What each arm taught".to_owned(), blocks }
+    Section {
+        id: "arms",
+        title: "What each arm taught".to_owned(),
+        blocks,
+    }
 }
 
 /// The table of arms for a terminal.
@@ -34,7 +38,9 @@ pub(crate) fn terminal(comparison: &Comparison) -> String {
     let mut table = results(comparison);
     let baseline = comparison.baselines.first();
     if let Some(baseline) = baseline {
-        table.columns.extend([right(&format!("vs {baseline}")), right("p Holm")]);
+        table
+            .columns
+            .extend([right(&format!("vs {baseline}")), right("p Holm")]);
         for row in &mut table.rows {
             let d = reading::difference(comparison, &row[0], baseline, decoding);
             row.push(d.map_or(NONE.to_owned(), |d| gain(d.difference)));
@@ -56,8 +62,16 @@ fn results(comparison: &Comparison) -> Table {
     let metric = reading::drawn_metric(comparison);
     let k = reading::samples(comparison);
     let greedy = arms.iter().any(|arm| arm.greedy.is_some());
-    let seeds = arms.iter().any(|arm| arm.greedy.as_ref().is_some_and(|g| g.per_seed.len() > 1));
-    let passes = k.filter(|k| arms.iter().any(|arm| arm.sampled.as_ref().is_some_and(|s| s.pass_at.contains_key(k))));
+    let seeds = arms
+        .iter()
+        .any(|arm| arm.greedy.as_ref().is_some_and(|g| g.per_seed.len() > 1));
+    let passes = k.filter(|k| {
+        arms.iter().any(|arm| {
+            arm.sampled
+                .as_ref()
+                .is_some_and(|s| s.pass_at.contains_key(k))
+        })
+    });
     let interval = format!("[{}]", reading::coverage(comparison));
     let mut columns = vec![left("arm")];
     columns.extend(metric.map(|m| right(&reading::metric_name(&m.name))));
@@ -68,12 +82,20 @@ fn results(comparison: &Comparison) -> Table {
         columns.push(right("single seeds"));
     }
     if let Some(k) = k {
-        columns.extend([right(&format!("avg@{k}")), right(&interval), right(&format!("maj@{k}"))]);
+        columns.extend([
+            right(&format!("avg@{k}")),
+            right(&interval),
+            right(&format!("maj@{k}")),
+        ]);
     }
     columns.extend(passes.map(|k| right(&format!("pass@{k}"))));
     let row = |arm: &&ArmResult| {
         let mut cells = vec![arm.arm.clone()];
-        cells.extend(metric.map(|m| arm.closeness.get(&m.name).map_or(NONE.to_owned(), |e| quantity(e.value))));
+        cells.extend(metric.map(|m| {
+            arm.closeness
+                .get(&m.name)
+                .map_or(NONE.to_owned(), |e| quantity(e.value))
+        }));
         if greedy {
             cells.extend(estimate(arm, Decoding::Greedy));
         }
@@ -82,7 +104,11 @@ fn results(comparison: &Comparison) -> Table {
         }
         if k.is_some() {
             cells.extend(estimate(arm, Decoding::Sampled));
-            cells.push(arm.sampled.as_ref().map_or(NONE.to_owned(), |s| share(s.maj_at_k)));
+            cells.push(
+                arm.sampled
+                    .as_ref()
+                    .map_or(NONE.to_owned(), |s| share(s.maj_at_k)),
+            );
         }
         cells.extend(passes.map(|k| {
             let pass = arm.sampled.as_ref().and_then(|s| s.pass_at.get(&k));
@@ -98,7 +124,12 @@ fn results(comparison: &Comparison) -> Table {
             reading::coverage(comparison)
         ),
         rows: arms.iter().map(row).collect(),
-        quiet: arms.iter().enumerate().filter(|(_, arm)| arm.arm == BASE).map(|(i, _)| i).collect(),
+        quiet: arms
+            .iter()
+            .enumerate()
+            .filter(|(_, arm)| arm.arm == BASE)
+            .map(|(i, _)| i)
+            .collect(),
         columns,
     }
 }
@@ -111,10 +142,19 @@ fn estimate(arm: &ArmResult, decoding: Decoding) -> [String; 2] {
 }
 
 fn single_seeds(arm: &ArmResult) -> String {
-    let values: Vec<f64> = arm.greedy.iter().flat_map(|g| &g.per_seed).map(|s| s.accuracy).collect();
+    let values: Vec<f64> = arm
+        .greedy
+        .iter()
+        .flat_map(|g| &g.per_seed)
+        .map(|s| s.accuracy)
+        .collect();
     match values.as_slice() {
         [] => NONE.to_owned(),
-        values if values.len() <= LISTED => values.iter().map(|v| share(*v)).collect::<Vec<_>>().join("\u{2002}"),
+        values if values.len() <= LISTED => values
+            .iter()
+            .map(|v| share(*v))
+            .collect::<Vec<_>>()
+            .join("\u{2002}"),
         values => {
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
             let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -131,12 +171,23 @@ fn contents(view: &RunView) -> Table {
     let row = |arm: &&ArmResult| {
         let facts = reading::facts(view, &arm.arm);
         let about = facts.map_or("", |f| f.about.as_str());
-        let per_row = arm.tokens.zip(arm.rows).filter(|(_, rows)| *rows > 0).map(|(t, rows)| words::decimal(t as f64 / rows as f64, 1));
-        let correct = facts.and_then(|f| f.verdicts).filter(|v| v.total > 0).map(|v| share(v.correct as f64 / v.total as f64));
+        let per_row = arm
+            .tokens
+            .zip(arm.rows)
+            .filter(|(_, rows)| *rows > 0)
+            .map(|(t, rows)| words::decimal(t as f64 / rows as f64, 1));
+        let correct = facts
+            .and_then(|f| f.verdicts)
+            .filter(|v| v.total > 0)
+            .map(|v| share(v.correct as f64 / v.total as f64));
         let steps = arm.steps.and_then(|s| s.valid_share()).map(share);
         vec![
             arm.arm.clone(),
-            if about.is_empty() { NONE.to_owned() } else { about.to_owned() },
+            if about.is_empty() {
+                NONE.to_owned()
+            } else {
+                about.to_owned()
+            },
             number(facts.and_then(|f| f.problems)),
             number(arm.rows),
             arm.tokens.map_or(NONE.to_owned(), words::count),
@@ -171,16 +222,31 @@ fn by_world(view: &RunView) -> Option<Table> {
     let row = |arm: &&ArmResult| {
         let seeds = arm.greedy.iter().flat_map(|g| &g.per_seed);
         let cell = |world: usize| {
-            let values: Vec<f64> = seeds.clone().filter(|s| s.world == world).map(|s| s.accuracy).collect();
-            if values.is_empty() { NONE.to_owned() } else { share(values.iter().sum::<f64>() / values.len() as f64) }
+            let values: Vec<f64> = seeds
+                .clone()
+                .filter(|s| s.world == world)
+                .map(|s| s.accuracy)
+                .collect();
+            if values.is_empty() {
+                NONE.to_owned()
+            } else {
+                share(values.iter().sum::<f64>() / values.len() as f64)
+            }
         };
         let mut cells = vec![arm.arm.clone()];
         cells.extend((0..comparison.n_worlds).map(cell));
-        cells.push(arm.greedy.as_ref().and_then(|g| g.world_error).map_or(NONE.to_owned(), share));
+        cells.push(
+            arm.greedy
+                .as_ref()
+                .and_then(|g| g.world_error)
+                .map_or(NONE.to_owned(), share),
+        );
         cells
     };
     let mut columns = vec![left("arm")];
-    columns.extend((0..comparison.n_worlds).map(|w| right(&words::inline(&reading::world_name(view, w)))));
+    columns.extend(
+        (0..comparison.n_worlds).map(|w| right(&words::inline(&reading::world_name(view, w)))),
+    );
     columns.push(right("standard error"));
     Some(Table {
         caption: "Greedy accuracy in each world (mean over fine-tuning seeds), and the standard error of the overall mean from the spread over worlds.".to_owned(),

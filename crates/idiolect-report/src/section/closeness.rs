@@ -28,26 +28,52 @@ pub(super) fn section(view: &RunView) -> Section {
             ));
         }
     }
-    Section { id: "closeness", title: "Closeness and accuracy".to_owned(), blocks }
+    Section {
+        id: "closeness",
+        title: "Closeness and accuracy".to_owned(),
+        blocks,
+    }
 }
 
 /// Every metric of every arm that was scored.
 fn metrics(view: &RunView) -> Table {
     let comparison = &view.comparison;
-    let arms: Vec<&ArmResult> = reading::ordered(comparison).into_iter().filter(|arm| !arm.closeness.is_empty()).collect();
+    let arms: Vec<&ArmResult> = reading::ordered(comparison)
+        .into_iter()
+        .filter(|arm| !arm.closeness.is_empty())
+        .collect();
     let mut columns = vec![left("arm")];
-    columns.extend(comparison.metrics.iter().map(|m| right(&reading::metric_name(&m.name))));
+    columns.extend(
+        comparison
+            .metrics
+            .iter()
+            .map(|m| right(&reading::metric_name(&m.name))),
+    );
     let row = |arm: &&ArmResult| {
-        let values = comparison.metrics.iter().map(|m| arm.closeness.get(&m.name).map_or(NONE.to_owned(), |e| quantity(e.value)));
+        let values = comparison.metrics.iter().map(|m| {
+            arm.closeness
+                .get(&m.name)
+                .map_or(NONE.to_owned(), |e| quantity(e.value))
+        });
         [vec![arm.arm.clone()], values.collect()].concat()
     };
     let directions: Vec<String> = comparison
         .metrics
         .iter()
-        .map(|m| format!("{} ({}; {})", reading::metric_name(&m.name), m.unit, reading::direction(m.direction)))
+        .map(|m| {
+            format!(
+                "{} ({}; {})",
+                reading::metric_name(&m.name),
+                m.unit,
+                reading::direction(m.direction)
+            )
+        })
         .collect();
     Table {
-        caption: format!("Closeness of each arm's traces to the untrained student; the most accurate arm first. Units and directions: {}.", directions.join(", ")),
+        caption: format!(
+            "Closeness of each arm's traces to the untrained student; the most accurate arm first. Units and directions: {}.",
+            directions.join(", ")
+        ),
         rows: arms.iter().map(row).collect(),
         quiet: Vec::new(),
         columns,
@@ -73,7 +99,11 @@ fn correlations(view: &RunView) -> Option<Table> {
             share(c.regret),
         ]
     };
-    let exact = if comparison.correlations.iter().all(|c| c.exact) { "exact" } else { "partly random-draw" };
+    let exact = if comparison.correlations.iter().all(|c| c.exact) {
+        "exact"
+    } else {
+        "partly random-draw"
+    };
     Some(Table {
         caption: format!(
             "Does the nearer arm teach more? Rank correlation over arms of nearness and accuracy (positive: nearer arms taught more), with {exact} two-sided permutation p, not adjusted for the number of metrics. Loss: how much accuracy one gives up by training on the arm that the metric finds nearest instead of the best."

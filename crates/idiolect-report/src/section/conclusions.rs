@@ -21,7 +21,11 @@ pub(super) fn section(view: &RunView) -> Section {
     });
     blocks.push(Block::Heading("What cannot".to_owned()));
     blocks.push(Block::List(cannot(view, decoding)));
-    Section { id: "conclusions", title: "What this run can and cannot show".to_owned(), blocks }
+    Section {
+        id: "conclusions",
+        title: "What this run can and cannot show".to_owned(),
+        blocks,
+    }
 }
 
 fn can(comparison: &Comparison, decoding: Decoding) -> Vec<String> {
@@ -36,17 +40,32 @@ fn can(comparison: &Comparison, decoding: Decoding) -> Vec<String> {
             let arms = related(comparison, baseline, decoding, relation);
             if !arms.is_empty() {
                 let names: Vec<&str> = arms.iter().map(|d| d.arm.as_str()).collect();
-                let smallest = arms.iter().map(|d| d.difference.abs()).fold(f64::INFINITY, f64::min);
+                let smallest = arms
+                    .iter()
+                    .map(|d| d.difference.abs())
+                    .fold(f64::INFINITY, f64::min);
                 let largest = arms.iter().map(|d| d.difference.abs()).fold(0.0, f64::max);
-                let size = if arms.len() == 1 { share(largest) } else { format!("{} to {}", share(smallest), share(largest)) };
+                let size = if arms.len() == 1 {
+                    share(largest)
+                } else {
+                    format!("{} to {}", share(smallest), share(largest))
+                };
                 out.push(format!("{scope}, {} {} {word} accurate than {baseline} (by {size}, after Holm's adjustment).", listed(&names), is(&names)));
             }
         }
     }
-    if let Some(best) = comparison.best.as_ref().filter(|best| best.arm != BASE && !reading::near_zero(comparison)) {
+    if let Some(best) = comparison
+        .best
+        .as_ref()
+        .filter(|best| best.arm != BASE && !reading::near_zero(comparison))
+    {
         out.push(match best.not_told_apart_from.as_slice() {
             [] => format!("{} is told apart from every other arm.", best.arm),
-            others => format!("{} is the most accurate arm but is not told apart from {}.", best.arm, listed(others)),
+            others => format!(
+                "{} is the most accurate arm but is not told apart from {}.",
+                best.arm,
+                listed(others)
+            ),
         });
     }
     out
@@ -56,13 +75,23 @@ fn is(names: &[&str]) -> &'static str {
     if names.len() == 1 { "is" } else { "are" }
 }
 
-fn related<'a>(comparison: &'a Comparison, baseline: &str, decoding: Decoding, relation: Relation) -> Vec<&'a Difference> {
+fn related<'a>(
+    comparison: &'a Comparison,
+    baseline: &str,
+    decoding: Decoding,
+    relation: Relation,
+) -> Vec<&'a Difference> {
     let mut found: Vec<&Difference> = comparison
         .differences
         .iter()
         .filter(|d| d.baseline == baseline && d.decoding == decoding && d.relation == relation)
         .collect();
-    found.sort_by(|a, b| b.difference.abs().total_cmp(&a.difference.abs()).then_with(|| a.arm.cmp(&b.arm)));
+    found.sort_by(|a, b| {
+        b.difference
+            .abs()
+            .total_cmp(&a.difference.abs())
+            .then_with(|| a.arm.cmp(&b.arm))
+    });
     found
 }
 
@@ -78,7 +107,10 @@ fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
         let open = related(comparison, baseline, decoding, Relation::Unresolved);
         if !open.is_empty() {
             let names: Vec<&str> = open.iter().map(|d| d.arm.as_str()).collect();
-            let largest = open.iter().map(|d| d.smallest_detectable).fold(0.0, f64::max);
+            let largest = open
+                .iter()
+                .map(|d| d.smallest_detectable)
+                .fold(0.0, f64::max);
             out.push(format!(
                 "{} {} not told apart from {baseline}. That is no proof of equality: a true difference below about {} would mostly go unseen here.",
                 listed(&names),
@@ -87,7 +119,9 @@ fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
             ));
         }
     }
-    if let Some(c) = reading::drawn_metric(comparison).and_then(|m| reading::correlation(comparison, &m.name, decoding)) {
+    if let Some(c) = reading::drawn_metric(comparison)
+        .and_then(|m| reading::correlation(comparison, &m.name, decoding))
+    {
         out.push(format!(
             "The correlation of closeness and accuracy stands on {} arms{}. It is over arms of this run, not over data sets, and says nothing of cause.",
             c.n_arms,
@@ -109,5 +143,7 @@ fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
 
 /// The smallest two-sided permutation p over `n` arms, 2/n!, where it is large enough to matter.
 fn floor(n: usize) -> Option<String> {
-    (2..=6).contains(&n).then(|| words::p_value(2.0 / (1..=n).product::<usize>() as f64))
+    (2..=6)
+        .contains(&n)
+        .then(|| words::p_value(2.0 / (1..=n).product::<usize>() as f64))
 }

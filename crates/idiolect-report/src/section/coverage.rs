@@ -7,22 +7,42 @@ use crate::view::{RunView, Share};
 use crate::words::{self, NONE, share};
 
 pub(super) fn section(view: &RunView) -> Section {
-    let mut blocks: Vec<Block> = view.coverage_notes.iter().cloned().map(Block::Paragraph).collect();
+    let mut blocks: Vec<Block> = view
+        .coverage_notes
+        .iter()
+        .cloned()
+        .map(Block::Paragraph)
+        .collect();
     if !view.coverage.is_empty() {
         blocks.push(Block::Table(shares(&view.coverage)));
     }
     blocks.extend(verdicts(view).map(Block::Table));
     blocks.extend(steps(view).map(Block::Table));
     if blocks.is_empty() {
-        blocks.push(Block::Missing("This run did not record how much of the data each kind of trace covers.".to_owned()));
+        blocks.push(Block::Missing(
+            "This run did not record how much of the data each kind of trace covers.".to_owned(),
+        ));
     }
-    Section { id: "coverage", title: "Coverage".to_owned(), blocks }
+    Section {
+        id: "coverage",
+        title: "Coverage".to_owned(),
+        blocks,
+    }
 }
 
 fn shares(coverage: &[Share]) -> Table {
     let row = |s: &Share| {
-        let value = if s.of == 0 { NONE.to_owned() } else { share(s.n as f64 / s.of as f64) };
-        vec![s.label.clone(), words::number(s.n), words::number(s.of), value]
+        let value = if s.of == 0 {
+            NONE.to_owned()
+        } else {
+            share(s.n as f64 / s.of as f64)
+        };
+        vec![
+            s.label.clone(),
+            words::number(s.n),
+            words::number(s.of),
+            value,
+        ]
     };
     Table {
         caption: "What exists, of what could exist.".to_owned(),
@@ -38,7 +58,15 @@ fn verdicts(view: &RunView) -> Option<Table> {
         .iter()
         .filter_map(|arm| {
             let v = reading::facts(view, &arm.arm)?.verdicts?;
-            let counts = [v.total, v.correct, v.wrong, v.no_answer, v.ungraded, v.truncated].map(words::number);
+            let counts = [
+                v.total,
+                v.correct,
+                v.wrong,
+                v.no_answer,
+                v.ungraded,
+                v.truncated,
+            ]
+            .map(words::number);
             Some([vec![arm.arm.clone()], counts.to_vec()].concat())
         })
         .collect();
@@ -64,8 +92,17 @@ fn steps(view: &RunView) -> Option<Table> {
         .iter()
         .filter_map(|arm| {
             let s = arm.steps?;
-            let counts = [s.valid, s.invalid, s.unchecked].map(words::number).to_vec();
-            Some([vec![arm.arm.clone()], counts, vec![s.valid_share().map_or(NONE.to_owned(), share)]].concat())
+            let counts = [s.valid, s.invalid, s.unchecked]
+                .map(words::number)
+                .to_vec();
+            Some(
+                [
+                    vec![arm.arm.clone()],
+                    counts,
+                    vec![s.valid_share().map_or(NONE.to_owned(), share)],
+                ]
+                .concat(),
+            )
         })
         .collect();
     (!rows.is_empty()).then(|| Table {

@@ -17,32 +17,56 @@ pub(super) fn section(view: &RunView) -> Section {
     let mut blocks = Vec::new();
     for decoding in [Decoding::Greedy, Decoding::Sampled] {
         for baseline in &comparison.baselines {
-            let found: Vec<&Difference> =
-                comparison.differences.iter().filter(|d| &d.baseline == baseline && d.decoding == decoding).collect();
+            let found: Vec<&Difference> = comparison
+                .differences
+                .iter()
+                .filter(|d| &d.baseline == baseline && d.decoding == decoding)
+                .collect();
             if !found.is_empty() {
                 blocks.push(Block::Table(table(comparison, found, baseline, decoding)));
             }
         }
     }
     if blocks.is_empty() {
-        let why = "No arm was compared with a baseline in this run, so there are no paired differences.";
+        let why =
+            "No arm was compared with a baseline in this run, so there are no paired differences.";
         blocks.push(Block::Missing(why.to_owned()));
     } else {
         blocks.insert(0, Block::Paragraph(method(comparison)));
     }
     blocks.extend(by_world(view).map(Block::Table));
-    Section { id: "differences", title: "Differences, paired by problem".to_owned(), blocks }
+    Section {
+        id: "differences",
+        title: "Differences, paired by problem".to_owned(),
+        blocks,
+    }
 }
 
 /// What the columns mean.
 fn method(comparison: &Comparison) -> String {
-    let mut methods: Vec<&str> = comparison.differences.iter().map(|d| d.method.as_str()).filter(|m| !m.is_empty()).collect();
+    let mut methods: Vec<&str> = comparison
+        .differences
+        .iter()
+        .map(|d| d.method.as_str())
+        .filter(|m| !m.is_empty())
+        .collect();
     methods.sort_unstable();
     methods.dedup();
-    let mut tests: Vec<&str> = comparison.differences.iter().map(|d| d.p_method.as_str()).filter(|m| !m.is_empty()).collect();
+    let mut tests: Vec<&str> = comparison
+        .differences
+        .iter()
+        .map(|d| d.p_method.as_str())
+        .filter(|m| !m.is_empty())
+        .collect();
     tests.sort_unstable();
     tests.dedup();
-    let made = |what: &str, how: &[&str]| if how.is_empty() { String::new() } else { format!(" {what}: {}.", how.join("; ").trim_end_matches('.')) };
+    let made = |what: &str, how: &[&str]| {
+        if how.is_empty() {
+            String::new()
+        } else {
+            format!(" {what}: {}.", how.join("; ").trim_end_matches('.'))
+        }
+    };
     format!(
         "Each difference is the arm's accuracy minus the baseline's on the same problems.{}{} Holm's adjustment is over the arms of one table. \
          “Detectable” is the smallest true difference that such a comparison would find four times in five. \
@@ -52,8 +76,17 @@ fn method(comparison: &Comparison) -> String {
     )
 }
 
-fn table(comparison: &Comparison, mut found: Vec<&Difference>, baseline: &str, decoding: Decoding) -> Table {
-    found.sort_by(|a, b| b.difference.total_cmp(&a.difference).then_with(|| a.arm.cmp(&b.arm)));
+fn table(
+    comparison: &Comparison,
+    mut found: Vec<&Difference>,
+    baseline: &str,
+    decoding: Decoding,
+) -> Table {
+    found.sort_by(|a, b| {
+        b.difference
+            .total_cmp(&a.difference)
+            .then_with(|| a.arm.cmp(&b.arm))
+    });
     let greedy = found.iter().any(|d| !d.mcnemar.is_empty());
     let mut columns = vec![
         left("arm"),
@@ -90,11 +123,19 @@ fn table(comparison: &Comparison, mut found: Vec<&Difference>, baseline: &str, d
         caption: format!(
             "{} minus {baseline}, {}, {}.",
             crate::figure::accuracy::capital(&reading::measure(comparison, decoding)),
-            words::counted(found.iter().map(|d| d.n_problems).max().unwrap_or(0), "problem"),
+            words::counted(
+                found.iter().map(|d| d.n_problems).max().unwrap_or(0),
+                "problem"
+            ),
             reading::replication(comparison)
         ),
         rows: found.iter().map(row).collect(),
-        quiet: found.iter().enumerate().filter(|(_, d)| d.relation == Relation::Unresolved).map(|(i, _)| i).collect(),
+        quiet: found
+            .iter()
+            .enumerate()
+            .filter(|(_, d)| d.relation == Relation::Unresolved)
+            .map(|(i, _)| i)
+            .collect(),
         columns,
     }
 }
@@ -111,8 +152,16 @@ fn reads(relation: Relation) -> &'static str {
 fn mcnemar(tests: &[McNemar]) -> String {
     match tests {
         [] => NONE.to_owned(),
-        tests if tests.len() <= LISTED => tests.iter().map(|t| words::p_value(t.p)).collect::<Vec<_>>().join("\u{2002}"),
-        tests => format!("{} of {} below .05", tests.iter().filter(|t| t.p < 0.05).count(), tests.len()),
+        tests if tests.len() <= LISTED => tests
+            .iter()
+            .map(|t| words::p_value(t.p))
+            .collect::<Vec<_>>()
+            .join("\u{2002}"),
+        tests => format!(
+            "{} of {} below .05",
+            tests.iter().filter(|t| t.p < 0.05).count(),
+            tests.len()
+        ),
     }
 }
 
@@ -124,14 +173,32 @@ fn by_world(view: &RunView) -> Option<Table> {
         return None;
     }
     let decoding = reading::leading(comparison);
-    let mut found: Vec<&Difference> =
-        comparison.differences.iter().filter(|d| &d.baseline == baseline && d.decoding == decoding).collect();
-    found.sort_by(|a, b| b.difference.total_cmp(&a.difference).then_with(|| a.arm.cmp(&b.arm)));
+    let mut found: Vec<&Difference> = comparison
+        .differences
+        .iter()
+        .filter(|d| &d.baseline == baseline && d.decoding == decoding)
+        .collect();
+    found.sort_by(|a, b| {
+        b.difference
+            .total_cmp(&a.difference)
+            .then_with(|| a.arm.cmp(&b.arm))
+    });
     let mut columns = vec![left("arm")];
-    columns.extend((0..comparison.n_worlds).map(|w| right(&words::inline(&reading::world_name(view, w)))));
-    let row = |d: &&Difference| [vec![d.arm.clone()], d.per_world.iter().map(|v| gain(*v)).collect()].concat();
+    columns.extend(
+        (0..comparison.n_worlds).map(|w| right(&words::inline(&reading::world_name(view, w)))),
+    );
+    let row = |d: &&Difference| {
+        [
+            vec![d.arm.clone()],
+            d.per_world.iter().map(|v| gain(*v)).collect(),
+        ]
+        .concat()
+    };
     Some(Table {
-        caption: format!("{} minus {baseline} in each world.", crate::figure::accuracy::capital(&reading::measure(comparison, decoding))),
+        caption: format!(
+            "{} minus {baseline} in each world.",
+            crate::figure::accuracy::capital(&reading::measure(comparison, decoding))
+        ),
         rows: found.iter().map(row).collect(),
         quiet: Vec::new(),
         columns,

@@ -9,9 +9,16 @@ use crate::words::{self, NONE, quantity, share, shares};
 pub(super) fn section(view: &RunView) -> Section {
     let blocks = match dose::figure(view) {
         Some(figure) => vec![Block::Figure(figure), Block::Table(table(view))],
-        None => vec![Block::Missing("This run has no arms with injected flaws (F25, F50, …), so there is no dose curve.".to_owned())],
+        None => vec![Block::Missing(
+            "This run has no arms with injected flaws (F25, F50, …), so there is no dose curve."
+                .to_owned(),
+        )],
     };
-    Section { id: "dose", title: "The dose of flaws".to_owned(), blocks }
+    Section {
+        id: "dose",
+        title: "The dose of flaws".to_owned(),
+        blocks,
+    }
 }
 
 fn table(view: &RunView) -> Table {
@@ -27,7 +34,10 @@ fn table(view: &RunView) -> Table {
         ]
     });
     Table {
-        caption: format!("The dose curve in numbers, {}.", words::counted(comparison.n_problems, "problem")),
+        caption: format!(
+            "The dose curve in numbers, {}.",
+            words::counted(comparison.n_problems, "problem")
+        ),
         columns: vec![
             left("arm"),
             right("steps flawed"),

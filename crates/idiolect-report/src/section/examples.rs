@@ -21,7 +21,9 @@ const NAMED: usize = 5;
 pub(super) fn section(view: &RunView) -> Section {
     let mut blocks = Vec::new();
     if view.examples.is_empty() {
-        blocks.push(Block::Missing("No example traces were handed to this report.".to_owned()));
+        blocks.push(Block::Missing(
+            "No example traces were handed to this report.".to_owned(),
+        ));
     } else {
         blocks.push(Block::Paragraph(
             "Surprisal is −ln p of a token under the untrained student, in nats: 0 is what it would have written itself, 1 a factor of 2.7 less likely. \
@@ -31,7 +33,11 @@ pub(super) fn section(view: &RunView) -> Section {
         ));
         blocks.extend(view.examples.iter().cloned().map(Block::Example));
     }
-    Section { id: "examples", title: "Traces, token by token".to_owned(), blocks }
+    Section {
+        id: "examples",
+        title: "Traces, token by token".to_owned(),
+        blocks,
+    }
 }
 
 /// The scale of shades.
@@ -73,7 +79,11 @@ pub(crate) fn markdown(example: &Example) -> String {
         about.push(format!("verdict: {}", example.verdict.replace('_', " ")));
     }
     about.extend(summary(example));
-    let mut out = format!("### Arm {}\n\n{}\n\n", markdown_text(&example.arm), markdown_text(&about.join(" · ")));
+    let mut out = format!(
+        "### Arm {}\n\n{}\n\n",
+        markdown_text(&example.arm),
+        markdown_text(&about.join(" · "))
+    );
     if !example.prompt.is_empty() {
         out += &format!("{}\n\n", fenced(&example.prompt));
     }
@@ -81,20 +91,44 @@ pub(crate) fn markdown(example: &Example) -> String {
     let (steps, _) = pieces(example);
     let marked: Vec<String> = steps
         .iter()
-        .filter_map(|step| Some(format!("{} {}", mark(step.check?), markdown_text(step.text().trim()))))
+        .filter_map(|step| {
+            Some(format!(
+                "{} {}",
+                mark(step.check?),
+                markdown_text(step.text().trim())
+            ))
+        })
         .collect();
     if !marked.is_empty() {
         out += &format!("\nSteps: {}\n", marked.join(" ⁄ "));
     }
-    let mut tokens: Vec<&Piece> = steps.iter().flat_map(|s| &s.pieces).filter(|p| p.nats.is_some()).collect();
-    tokens.sort_by(|a, b| b.nats.unwrap_or(0.0).total_cmp(&a.nats.unwrap_or(0.0)).then(a.start.cmp(&b.start)));
+    let mut tokens: Vec<&Piece> = steps
+        .iter()
+        .flat_map(|s| &s.pieces)
+        .filter(|p| p.nats.is_some())
+        .collect();
+    tokens.sort_by(|a, b| {
+        b.nats
+            .unwrap_or(0.0)
+            .total_cmp(&a.nats.unwrap_or(0.0))
+            .then(a.start.cmp(&b.start))
+    });
     let named: Vec<String> = tokens
         .iter()
         .take(NAMED)
-        .map(|p| format!("“{}” {}", markdown_text(p.text.trim()), decimal(p.nats.unwrap_or(0.0), 1)))
+        .map(|p| {
+            format!(
+                "“{}” {}",
+                markdown_text(p.text.trim()),
+                decimal(p.nats.unwrap_or(0.0), 1)
+            )
+        })
         .collect();
     if !named.is_empty() {
-        out += &format!("\nMost surprising to the untrained student (nats): {}.\n", named.join(", "));
+        out += &format!(
+            "\nMost surprising to the untrained student (nats): {}.\n",
+            named.join(", ")
+        );
     }
     out
 }
@@ -109,10 +143,24 @@ pub(crate) fn fenced(text: &str) -> String {
 
 fn summary(example: &Example) -> Option<String> {
     let (steps, _) = pieces(example);
-    let scored: Vec<f64> = steps.iter().flat_map(|s| &s.pieces).filter_map(|p| p.nats).collect();
-    let n = example.tokens.iter().filter(|t| t.byte_start < example.text.len()).count();
+    let scored: Vec<f64> = steps
+        .iter()
+        .flat_map(|s| &s.pieces)
+        .filter_map(|p| p.nats)
+        .collect();
+    let n = example
+        .tokens
+        .iter()
+        .filter(|t| t.byte_start < example.text.len())
+        .count();
     let sum: f64 = scored.iter().sum();
-    (n > 0).then(|| format!("{n} tokens, {} nats, {} a token", decimal(sum, 1), decimal(sum / n as f64, 2)))
+    (n > 0).then(|| {
+        format!(
+            "{n} tokens, {} nats, {} a token",
+            decimal(sum, 1),
+            decimal(sum / n as f64, 2)
+        )
+    })
 }
 
 fn step_html(step: &StepPiece) -> Markup {
@@ -195,7 +243,13 @@ fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
         }
         let start = boundary(text, token.byte_start);
         match tokens.last_mut() {
-            Some(last) if start <= last.0 => *last = (last.0, last.1 + token.surprisal_nats, last.2.max(token.rank)),
+            Some(last) if start <= last.0 => {
+                *last = (
+                    last.0,
+                    last.1 + token.surprisal_nats,
+                    last.2.max(token.rank),
+                )
+            }
             _ => tokens.push((start, token.surprisal_nats, token.rank)),
         }
     }
@@ -206,7 +260,12 @@ fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
             steps.push((start, stop, step.check));
         }
     }
-    let mut cuts: Vec<usize> = tokens.iter().map(|t| t.0).chain(steps.iter().flat_map(|s| [s.0, s.1])).chain([0, text.len()]).collect();
+    let mut cuts: Vec<usize> = tokens
+        .iter()
+        .map(|t| t.0)
+        .chain(steps.iter().flat_map(|s| [s.0, s.1]))
+        .chain([0, text.len()])
+        .collect();
     cuts.sort_unstable();
     cuts.dedup();
     let mut out: Vec<StepPiece> = Vec::new();
@@ -223,7 +282,11 @@ fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
         };
         match out.last_mut() {
             Some(last) if last.step == step => last.pieces.push(piece),
-            _ => out.push(StepPiece { check: step.map(|s| steps[s].2), step, pieces: vec![piece] }),
+            _ => out.push(StepPiece {
+                check: step.map(|s| steps[s].2),
+                step,
+                pieces: vec![piece],
+            }),
         }
     }
     (out, end)
@@ -245,41 +308,76 @@ mod tests {
     use super::*;
     use crate::view::ExampleToken;
 
-    fn example(text: &str, starts: &[(usize, f64)], steps: &[(usize, usize, StepCheck)]) -> Example {
-        let token = |(byte_start, surprisal_nats): &(usize, f64)| ExampleToken { byte_start: *byte_start, surprisal_nats: *surprisal_nats, rank: 1 };
+    fn example(
+        text: &str,
+        starts: &[(usize, f64)],
+        steps: &[(usize, usize, StepCheck)],
+    ) -> Example {
+        let token = |(byte_start, surprisal_nats): &(usize, f64)| ExampleToken {
+            byte_start: *byte_start,
+            surprisal_nats: *surprisal_nats,
+            rank: 1,
+        };
         Example {
             text: text.to_owned(),
             tokens: starts.iter().map(token).collect(),
-            steps: steps.iter().map(|(start, end, check)| Step { start: *start, end: *end, check: *check }).collect(),
+            steps: steps
+                .iter()
+                .map(|(start, end, check)| Step {
+                    start: *start,
+                    end: *end,
+                    check: *check,
+                })
+                .collect(),
             ..Example::default()
         }
     }
 
     fn shown(example: &Example) -> String {
-        let show = |p: &Piece| p.nats.map_or(format!("{}|", p.text), |n| format!("{}={n}|", p.text));
+        let show = |p: &Piece| {
+            p.nats
+                .map_or(format!("{}|", p.text), |n| format!("{}={n}|", p.text))
+        };
         let step = |s: &StepPiece| {
             let body: String = s.pieces.iter().map(show).collect();
-            s.check.map_or(body.clone(), |check| format!("{}({body})", mark(check)))
+            s.check
+                .map_or(body.clone(), |check| format!("{}({body})", mark(check)))
         };
         pieces(example).0.iter().map(step).collect()
     }
 
     #[test]
     fn text_is_cut_at_tokens_and_steps_and_nothing_is_lost() {
-        let e = example("ab cd ef", &[(0, 1.0), (2, 2.0), (5, 3.0), (8, 0.5)], &[(3, 8, StepCheck::Valid)]);
+        let e = example(
+            "ab cd ef",
+            &[(0, 1.0), (2, 2.0), (5, 3.0), (8, 0.5)],
+            &[(3, 8, StepCheck::Valid)],
+        );
         assert_eq!(shown(&e), "ab=1| =2|✓(cd| ef=3|)");
         assert_eq!(pieces(&e).1, Some(0.5));
     }
 
     #[test]
     fn tokens_inside_a_character_are_added_up() {
-        let e = example("aé→b", &[(0, 1.0), (1, 1.0), (2, 1.0), (4, 2.0), (6, 4.0)], &[]);
+        let e = example(
+            "aé→b",
+            &[(0, 1.0), (1, 1.0), (2, 1.0), (4, 2.0), (6, 4.0)],
+            &[],
+        );
         assert_eq!(shown(&e), "a=1|é=2|→=2|b=4|");
     }
 
     #[test]
     fn broken_offsets_do_no_harm() {
-        let e = example("é", &[(1, 1.0), (99, 2.0)], &[(5, 2, StepCheck::Invalid), (0, 900, StepCheck::Invalid), (0, 1, StepCheck::Valid)]);
+        let e = example(
+            "é",
+            &[(1, 1.0), (99, 2.0)],
+            &[
+                (5, 2, StepCheck::Invalid),
+                (0, 900, StepCheck::Invalid),
+                (0, 1, StepCheck::Valid),
+            ],
+        );
         assert_eq!(shown(&e), "✗(é=1|)");
         assert_eq!(shown(&example("", &[(0, 1.0)], &[])), "");
     }

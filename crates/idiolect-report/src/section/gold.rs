@@ -18,7 +18,11 @@ pub(super) fn section(view: &RunView) -> Option<Section> {
         }
         None => return None,
     };
-    Some(Section { id: "gold", title: "How well held-out solutions are predicted".to_owned(), blocks })
+    Some(Section {
+        id: "gold",
+        title: "How well held-out solutions are predicted".to_owned(),
+        blocks,
+    })
 }
 
 /// The arm that predicts gold solutions best, against the untrained student.
@@ -33,7 +37,10 @@ pub(super) fn finding(view: &RunView) -> Option<String> {
                 decimal(best_gold.nll_per_token, 3)
             ));
         }
-        Some((_, base)) => format!(", against {} for the untrained student", decimal(base.nll_per_token, 3)),
+        Some((_, base)) => format!(
+            ", against {} for the untrained student",
+            decimal(base.nll_per_token, 3)
+        ),
         None => String::new(),
     };
     Some(format!(
@@ -52,7 +59,10 @@ fn with_error(gold: &GoldSurprisal) -> String {
 
 fn table(view: &RunView) -> Table {
     let arms = gold::arms(view);
-    let base = arms.iter().find(|(arm, _)| arm.arm == BASE).map(|(_, g)| g.nll_per_token);
+    let base = arms
+        .iter()
+        .find(|(arm, _)| arm.arm == BASE)
+        .map(|(_, g)| g.nll_per_token);
     let row = |(arm, g): &(&ArmResult, &GoldSurprisal)| {
         vec![
             arm.arm.clone(),
@@ -66,7 +76,10 @@ fn table(view: &RunView) -> Table {
     Table {
         caption: format!(
             "Surprisal of the {}' own solutions after training, {}; mean and standard error over fine-tuning seeds. Lower is better.",
-            words::counted(view.comparison.n_problems, "test problem").trim_end_matches('s').to_owned() + "s",
+            words::counted(view.comparison.n_problems, "test problem")
+                .trim_end_matches('s')
+                .to_owned()
+                + "s",
             reading::replication(&view.comparison)
         ),
         columns: vec![
@@ -78,6 +91,11 @@ fn table(view: &RunView) -> Table {
             right("tokens"),
         ],
         rows: arms.iter().map(row).collect(),
-        quiet: arms.iter().enumerate().filter(|(_, (arm, _))| arm.arm == BASE).map(|(i, _)| i).collect(),
+        quiet: arms
+            .iter()
+            .enumerate()
+            .filter(|(_, (arm, _))| arm.arm == BASE)
+            .map(|(i, _)| i)
+            .collect(),
     }
 }

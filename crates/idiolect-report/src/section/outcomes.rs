@@ -12,10 +12,23 @@ use crate::words;
 pub(super) fn section(view: &RunView) -> Section {
     let comparison = &view.comparison;
     let of = |f: &dyn Fn(&str) -> Option<Counts>| -> Vec<(String, Counts)> {
-        reading::ordered(comparison).into_iter().filter_map(|arm| Some((arm.arm.clone(), f(&arm.arm)?))).collect()
+        reading::ordered(comparison)
+            .into_iter()
+            .filter_map(|arm| Some((arm.arm.clone(), f(&arm.arm)?)))
+            .collect()
     };
-    let greedy = of(&|name| reading::arm(comparison, name)?.greedy.as_ref().map(|a| a.counts));
-    let sampled = of(&|name| reading::arm(comparison, name)?.sampled.as_ref().map(|a| a.counts));
+    let greedy = of(&|name| {
+        reading::arm(comparison, name)?
+            .greedy
+            .as_ref()
+            .map(|a| a.counts)
+    });
+    let sampled = of(&|name| {
+        reading::arm(comparison, name)?
+            .sampled
+            .as_ref()
+            .map(|a| a.counts)
+    });
     let mut blocks = Vec::new();
     if !greedy.is_empty() {
         blocks.push(Block::Table(table("Greedy answers", &greedy)));
@@ -24,23 +37,37 @@ pub(super) fn section(view: &RunView) -> Section {
         blocks.push(Block::Table(table("Sampled answers", &sampled)));
     }
     if blocks.is_empty() {
-        blocks.push(Block::Missing("No answers were counted in this run.".to_owned()));
+        blocks.push(Block::Missing(
+            "No answers were counted in this run.".to_owned(),
+        ));
     }
-    Section { id: "outcomes", title: "What the answers were".to_owned(), blocks }
+    Section {
+        id: "outcomes",
+        title: "What the answers were".to_owned(),
+        blocks,
+    }
 }
 
 fn table(what: &str, arms: &[(String, Counts)]) -> Table {
     let cell = |n: usize, of: usize| match of {
         0 => words::number(n),
-        of => format!("{}\u{2002}({})", words::number(n), words::share(n as f64 / of as f64)),
+        of => format!(
+            "{}\u{2002}({})",
+            words::number(n),
+            words::share(n as f64 / of as f64)
+        ),
     };
     let row = |(arm, c): &(String, Counts)| {
         let mut cells = vec![arm.clone(), words::number(c.total)];
-        cells.extend([c.correct, c.wrong, c.no_answer, c.ungraded, c.truncated].map(|n| cell(n, c.total)));
+        cells.extend(
+            [c.correct, c.wrong, c.no_answer, c.ungraded, c.truncated].map(|n| cell(n, c.total)),
+        );
         cells
     };
     Table {
-        caption: format!("{what}, summed over seeds and worlds: counts and shares. Cut off by the token limit is counted again, on top of the verdict."),
+        caption: format!(
+            "{what}, summed over seeds and worlds: counts and shares. Cut off by the token limit is counted again, on top of the verdict."
+        ),
         columns: vec![
             left("arm"),
             right("answers"),
@@ -51,6 +78,11 @@ fn table(what: &str, arms: &[(String, Counts)]) -> Table {
             right("cut off"),
         ],
         rows: arms.iter().map(row).collect(),
-        quiet: arms.iter().enumerate().filter(|(_, (arm, _))| arm == BASE).map(|(i, _)| i).collect(),
+        quiet: arms
+            .iter()
+            .enumerate()
+            .filter(|(_, (arm, _))| arm == BASE)
+            .map(|(i, _)| i)
+            .collect(),
     }
 }
