@@ -5,6 +5,8 @@
 //! the implementer's business. A sink gets each index exactly once, in any order, and may stop the
 //! work by returning [`ControlFlow::Break`].
 
+pub mod scripted;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 

@@ -1,0 +1,59 @@
+//! `idiolect generate`.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::options::{self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption};
+use super::show::Shown;
+use crate::stage::generate::{GenerateSettings, generate};
+
+/// Sample traces: K completions of a model for each problem
+///
+/// Rows stand in the order of problems and samples. Equal texts for one problem collapse to the
+/// first.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:
+  idiolect generate --model models/teacher --problems problems.jsonl --split train -n 8 \\
+    --temperature 0.8 --max-tokens 256 -o traces.jsonl")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Problems to ask
+    #[arg(long, value_name = "P")]
+    problems: PathBuf,
+    #[command(flatten)]
+    split: SplitOption,
+    /// Samples a problem
+    #[arg(short = 'n', long = "samples", value_name = "K", default_value_t = 1)]
+    k: usize,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    #[command(flatten)]
+    prompt: PromptOption,
+    #[command(flatten)]
+    seed: Seed,
+    /// File of traces to write
+    #[arg(short, long, value_name = "FILE", value_parser = options::output)]
+    output: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let settings = GenerateSettings {
+        problems: arguments.problems.clone(),
+        splits: arguments.split.splits(),
+        k: arguments.k,
+        sampling: arguments.sampling.resolve(1.0),
+        prompt: arguments.prompt.prompt.clone(),
+        seed: arguments.seed.seed,
+        output: arguments.output.clone(),
+    };
+    let mut model = arguments.model.open(&arguments.common)?;
+    let outcome =
+        arguments.common.with_control(|control| generate(&settings, model.as_mut(), control))?;
+    let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
+    let facts = [("collapsed", json!(collapsed))];
+    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+}

@@ -1,0 +1,95 @@
+//! The command line: one file a command, each turns its arguments into settings, calls its stage
+//! and says what came out.
+
+mod eval;
+mod generate;
+mod options;
+mod paraphrase;
+mod show;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::show::Shown;
+use crate::exit;
+use crate::stage::StageError;
+
+/// Which reasoning traces does this language model learn most from, and how sure is that?
+///
+/// Every command reads and writes plain files of rows, continues an unfinished output of the same
+/// settings, and prints its result on standard output (`--json` for programs).
+#[derive(Debug, Parser)]
+#[command(name = "idiolect", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but some rows were refused
+(OUTPUT.rejects.jsonl names them), 130 interrupted (the same command continues).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Generate(generate::Arguments),
+    Paraphrase(paraphrase::Arguments),
+    Verify(verify::Arguments),
+    Eval(eval::Arguments),
+}
+
+/// Reads the command line, runs the command, prints and gives the exit code.
+pub(crate) fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Paraphrase(arguments) => paraphrase::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+    };
+    ExitCode::from(match result {
+        Ok(shown) => show::print(&shown),
+        Err(error) => complain(&error),
+    })
+}
+
+fn complain(error: &StageError) -> u8 {
+    let mut words = if matches!(error, StageError::Interrupted) {
+        error.to_string()
+    } else {
+        format!("error: {error}")
+    };
+    if let Some(hint) = error.hint() {
+        words.push_str("\nhint: ");
+        words.push_str(&hint);
+    }
+    show::say(&words);
+    error.exit_code()
+}
+
+type Result = std::result::Result<Shown, StageError>;
+
+/// The code of a command that did its work.
+fn code(rejected: u64) -> u8 {
+    if rejected > 0 { exit::REFUSED } else { exit::DONE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_shows_an_example() {
+        for command in Arguments::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} says nothing");
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains(&format!("idiolect {name}")), "{name} shows no example");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use idiolect_core::model::{Sampling, Template};
+use idiolect_core::record::{Split, TaskName};
+
+use crate::interrupt::Stop;
+use crate::model::{self, Model};
+use crate::progress::Progress;
+use crate::stage::{Control, StageError};
+
+/// What every command that writes rows takes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Common {
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Start over instead of continuing an earlier output
+    #[arg(long)]
+    pub(super) fresh: bool,
+    /// Share of refused rows above which the command fails
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
+    pub(super) max_rejects: f64,
+    /// Threads to use, default all cores; never changes results
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl Common {
+    /// Threads to use.
+    pub(super) fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.map_or_else(cores, usize::from)
+    }
+
+    /// Calls a stage with its control.
+    pub(super) fn with_control<T>(
+        &self,
+        stage: impl FnOnce(Control<'_>) -> Result<T, StageError>,
+    ) -> Result<T, StageError> {
+        let progress = if self.quiet { Progress::quiet() } else { Progress::stderr() };
+        stage(Control {
+            progress: &progress,
+            stop: &Stop::default(),
+            fresh: self.fresh,
+            max_rejects: self.max_rejects,
+            threads: self.threads(),
+        })
+    }
+}
+
+/// The one seed of a command.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Seed {
+    /// Decides every draw; same seed, same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) seed: u64,
+}
+
+/// A model and how its prompts are rendered.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ModelOptions {
+    /// A model directory in Hugging Face layout, or scripted:FILE
+    #[arg(long, value_name = "M")]
+    pub(super) model: String,
+    /// How prompts are rendered; default chat where the model has a template, else raw
+    #[arg(long, value_name = "raw|chat")]
+    template: Option<TemplateName>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TemplateName {
+    Raw,
+    Chat,
+}
+
+impl ModelOptions {
+    /// Opens it.
+    pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
+        let template = self.template.map(|name| match name {
+            TemplateName::Raw => Template::Raw,
+            TemplateName::Chat => Template::Chat,
+        });
+        model::open(&self.model, template, common.threads())
+    }
+}
+
+/// Which prompt problems are asked with.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PromptOption {
+    /// A built-in prompt of the task, or a file with placeholders; default the task's first
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(super) prompt: Option<String>,
+}
+
+/// How tokens are chosen.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SamplingOptions {
+    /// 0 is greedy
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    temperature: Option<f32>,
+    /// Keep the smallest set of tokens whose probability reaches this
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = probability)]
+    top_p: f32,
+    /// Keep this many tokens; 0 keeps all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    top_k: usize,
+    /// Keep tokens at least this share as probable as the most probable
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
+    min_p: f32,
+    /// Tokens after which a completion is cut off
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    max_tokens: usize,
+    /// A text that ends a completion and is cut from it; may be given again
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+}
+
+impl SamplingOptions {
+    /// The settings; a temperature that was not given is `default`.
+    pub(super) fn resolve(&self, default: f32) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(default),
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+/// Which problems of a file.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SplitOption {
+    /// Only problems of these splits, for example test; default all
+    #[arg(long = "split", value_name = "NAME", value_delimiter = ',')]
+    names: Vec<SplitName>,
+}
+
+impl SplitOption {
+    /// The splits; none are all.
+    pub(super) fn splits(&self) -> Vec<Split> {
+        self.names.iter().map(|name| name.split()).collect()
+    }
+}
+
+/// A split by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum SplitName {
+    Train,
+    Dev,
+    Test,
+    Teacher,
+}
+
+impl SplitName {
+    /// The split.
+    pub(super) fn split(self) -> Split {
+        match self {
+            Self::Train => Split::Train,
+            Self::Dev => Split::Dev,
+            Self::Test => Split::Test,
+            Self::Teacher => Split::Teacher,
+        }
+    }
+}
+
+/// A task by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum TaskOption {
+    Gsm8k,
+    Math,
+    Countdown,
+    Mbpp,
+}
+
+impl TaskOption {
+    /// The task's name.
+    pub(super) fn name(self) -> TaskName {
+        match self {
+            Self::Gsm8k => TaskName::Gsm8k,
+            Self::Math => TaskName::Math,
+            Self::Countdown => TaskName::Countdown,
+            Self::Mbpp => TaskName::Mbpp,
+        }
+    }
+}
+
+/// Where rows are written. Standard output carries the command's result.
+pub(super) fn output(path: &str) -> Result<PathBuf, String> {
+    if path == "-" || path.is_empty() {
+        return Err("rows are written to a file, which can be continued; name one".to_owned());
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn number<T: std::str::FromStr + PartialOrd>(text: &str, low: T, high: T, words: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        // The comparison refuses what is not a number.
+        Ok(value) if value >= low && value <= high => Ok(value),
+        _ => Err(format!("expected {words}")),
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    number(text, 0.0, 100.0, "a number from 0 (greedy) to 100")
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    number(text, 0.0, 1.0, "a number from 0 to 1")
+}
+
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1.0, "a share from 0 to 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_wrong_use() {
+        assert_eq!(share("0.5"), Ok(0.5));
+        for text in ["-0.1", "1.1", "NaN", "inf", "x", ""] {
+            assert!(share(text).is_err(), "{text}");
+        }
+        assert!(temperature("inf").is_err() && temperature("0").is_ok());
+    }
+
+    #[test]
+    fn rows_go_to_a_file_that_can_be_continued() {
+        assert!(output("-").is_err());
+        assert_eq!(output("a.jsonl"), Ok(PathBuf::from("a.jsonl")));
+    }
+}

@@ -1,0 +1,75 @@
+//! `idiolect verify`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use idiolect_core::store::Rows;
+use serde_json::{Value, json};
+
+use super::options::{self, Common, TaskOption};
+use super::show::Shown;
+use crate::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
+use crate::stage::{Outcome, StageError};
+
+/// Judge traces against their problems' gold answers, or pairs of gold and answer
+///
+/// A verdict is correct, wrong, no_answer (nothing readable was answered) or ungraded (it could
+/// not be judged, through no fault of the answer). Each comes with its reason.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  idiolect verify --problems problems.jsonl --traces traces.jsonl -o verdicts.jsonl
+  idiolect verify --task gsm8k --pairs pairs.jsonl -o results.jsonl")]
+pub(super) struct Arguments {
+    /// The traces' problems
+    #[arg(long, value_name = "P", required_unless_present = "pairs", requires = "traces")]
+    problems: Option<PathBuf>,
+    /// Traces to judge
+    #[arg(long, value_name = "T", requires = "problems")]
+    traces: Option<PathBuf>,
+    /// Task that judges the pairs
+    #[arg(long, value_name = "TASK", requires = "pairs")]
+    task: Option<TaskOption>,
+    /// Rows of id, gold and answer, judged without problems
+    #[arg(long, value_name = "PAIRS", requires = "task", conflicts_with_all = ["problems", "traces"])]
+    pairs: Option<PathBuf>,
+    /// File of verdicts to write
+    #[arg(short, long, value_name = "FILE", value_parser = options::output)]
+    output: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let outcome = arguments.common.with_control(|control| {
+        let output = arguments.output.clone();
+        match (&arguments.problems, &arguments.traces, &arguments.task, &arguments.pairs) {
+            (Some(problems), Some(traces), None, None) => {
+                let (problems, traces) = (problems.clone(), traces.clone());
+                verify(&VerifySettings { problems, traces, output }, control)
+            }
+            (None, None, Some(task), Some(pairs)) => {
+                let (task, pairs) = (task.name(), pairs.clone());
+                verify_pairs(&PairSettings { task, pairs, output }, control)
+            }
+            _ => Err(StageError::usage(
+                "give --problems and --traces, or --task and --pairs",
+                "idiolect verify --help shows both",
+            )),
+        }
+    })?;
+    shown(&arguments.output, &outcome, arguments.common.json)
+}
+
+/// The verdicts by kind.
+fn shown(output: &Path, outcome: &Outcome, as_json: bool) -> super::Result {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for row in Rows::<Value>::open(output)? {
+        if let Ok(row) = row? {
+            let verdict = row.value.get("verdict").and_then(Value::as_str).unwrap_or_default();
+            *counts.entry(verdict.to_owned()).or_default() += 1;
+        }
+    }
+    let facts = ["correct", "wrong", "no_answer", "ungraded"]
+        .map(|verdict| (verdict, json!(counts.get(verdict).copied().unwrap_or(0))));
+    Ok(Shown::rows(output, outcome, &facts, as_json))
+}

@@ -1,0 +1,55 @@
+//! Model references: what `--model M` means.
+
+use std::fs;
+use std::path::Path;
+
+use idiolect_core::model::scripted::Scripted;
+use idiolect_core::model::{Generate, Score, Template, Train};
+
+use crate::stage::StageError;
+
+/// A model that can do everything; what it cannot it says when asked.
+pub(crate) trait Model: Generate + Score + Train {}
+
+impl<M: Generate + Score + Train> Model for M {}
+
+/// Opens the model of a reference: a directory in Hugging Face layout, or `scripted:FILE`.
+pub(crate) fn open(
+    reference: &str,
+    template: Option<Template>,
+    threads: usize,
+) -> Result<Box<dyn Model>, StageError> {
+    if let Some(file) = reference.strip_prefix("scripted:") {
+        return Ok(Box::new(scripted(Path::new(file), template)?));
+    }
+    if reference.starts_with("hf:") {
+        return Err(StageError::failed(
+            format!("`{reference}`: downloading from the hub is not in this version"),
+            "download the model with another tool and give its directory: --model DIR",
+        ));
+    }
+    if reference.starts_with("http://") || reference.starts_with("https://") {
+        return Err(StageError::failed(
+            format!("`{reference}`: endpoints are not in this version"),
+            "give a model directory (--model DIR), or import traces that were sampled elsewhere: idiolect import",
+        ));
+    }
+    local(Path::new(reference), template, threads)
+}
+
+fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageError> {
+    let text = fs::read_to_string(file).map_err(|error| {
+        StageError::failed(format!("cannot read the script `{}`: {error}", file.display()), "")
+    })?;
+    let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    Ok(Scripted::parse(&format!("scripted:{name}"), &text, template)?)
+}
+
+fn local(
+    directory: &Path,
+    _template: Option<Template>,
+    _threads: usize,
+) -> Result<Box<dyn Model>, StageError> {
+    let hint = "a model is a directory in Hugging Face layout, or scripted:FILE";
+    Err(StageError::failed(format!("cannot load `{}`", directory.display()), hint))
+}

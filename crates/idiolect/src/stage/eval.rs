@@ -1,0 +1,124 @@
+//! Evaluate: k answers a problem, each judged as it comes.
+
+use std::path::PathBuf;
+
+use idiolect_core::model::{Completion, Generate, GenerateRequest, ModelInfo, RowError, Sampling};
+use idiolect_core::record::{Decoding, EvalRow, Finish, Problem, Split, Verdict};
+use idiolect_core::store::{Meta, Opened, Output};
+
+use super::generate::{Asked, REQUESTS_AT_ONCE, samples_differ};
+use super::inputs::{Problems, PromptKind, Prompts, tell_model, tell_sampling};
+use super::ordered::generate_in_order;
+use super::{Control, Outcome, StageError};
+
+/// What to evaluate.
+#[derive(Clone, Debug)]
+pub(crate) struct EvalSettings {
+    /// `problems.jsonl`.
+    pub(crate) problems: PathBuf,
+    /// Only problems of these; none are all.
+    pub(crate) splits: Vec<Split>,
+    /// Samples a problem.
+    pub(crate) k: usize,
+    /// How to choose tokens; temperature 0 is greedy.
+    pub(crate) sampling: Sampling,
+    /// A built-in prompt or a file; `None` is the task's default.
+    pub(crate) prompt: Option<String>,
+    /// Keys every sample's own seed.
+    pub(crate) seed: u64,
+    /// `eval.jsonl`.
+    pub(crate) output: PathBuf,
+}
+
+/// Writes one judged row a problem and sample. An answer that the model refuses to give is a row
+/// with verdict `ungraded`: accuracy is over all problems.
+pub(crate) fn eval(
+    settings: &EvalSettings,
+    model: &mut dyn Generate,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
+    samples_differ(settings.k, &settings.sampling)?;
+    let problems = Problems::read(&settings.problems, &settings.splits)?;
+    let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
+    let meta = provenance(settings, &problems, &prompts, model.info());
+    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Unfinished(output) => output,
+    };
+    let asked = Asked::new(&problems, &prompts);
+    for bad in &asked.bad {
+        output.reject_once(bad)?;
+    }
+    let seen = (asked.rows.len() * settings.k + asked.bad.len()) as u64;
+    answer(settings, &problems, &asked, &mut output, model, control)?;
+    Outcome::of(&output.finish(seen)?, false, control)
+}
+
+fn provenance(settings: &EvalSettings, problems: &Problems, prompts: &Prompts, info: &ModelInfo) -> Meta {
+    let mut meta = Meta::of("eval");
+    problems.tell(&mut meta);
+    prompts.tell(&mut meta);
+    tell_model(&mut meta, info);
+    tell_sampling(&mut meta, &settings.sampling);
+    meta.setting("k", settings.k).setting("splits", &settings.splits).setting("seed", settings.seed);
+    meta
+}
+
+fn answer(
+    settings: &EvalSettings,
+    problems: &Problems,
+    asked: &Asked<'_>,
+    output: &mut Output,
+    model: &mut dyn Generate,
+    control: Control<'_>,
+) -> Result<(), StageError> {
+    let total = asked.rows.len() * settings.k;
+    let mut start = (output.rows() as usize).min(total);
+    let mut meter = control.progress.begin("eval", "answers", Some(total as u64), start as u64);
+    let mut unanswered = 0;
+    while start < total {
+        let end = (start + REQUESTS_AT_ONCE).min(total);
+        let requests: Vec<GenerateRequest> =
+            (start..end).map(|unit| asked.request("eval", settings.seed, unit, settings.k)).collect();
+        generate_in_order(model, &requests, &settings.sampling, control.stop, |index, result| {
+            let unit = start + index;
+            let problem = asked.rows[unit / settings.k].1;
+            unanswered += u64::from(result.is_err());
+            output.push(&judged(settings, problems, problem, unit % settings.k, result))?;
+            meter.advance(1);
+            Ok(())
+        })?;
+        start = end;
+    }
+    drop(meter);
+    if unanswered > 0 {
+        let text = format!("{unanswered} answers could not be made; they stand as `ungraded`");
+        control.progress.note("eval", &text);
+    }
+    Ok(())
+}
+
+fn judged(
+    settings: &EvalSettings,
+    problems: &Problems,
+    problem: &Problem,
+    sample: usize,
+    result: Result<Completion, RowError>,
+) -> EvalRow {
+    let decoding =
+        if settings.sampling.temperature > 0.0 { Decoding::Sampled } else { Decoding::Greedy };
+    let row = EvalRow {
+        problem_id: problem.id.clone(),
+        sample,
+        decoding,
+        text: String::new(),
+        finish: Finish::Unknown,
+        verdict: Verdict::Ungraded,
+        extracted: None,
+        n_tokens: 0,
+    };
+    let Ok(Completion { text, finish, n_tokens, .. }) = result else { return row };
+    let judgement = problems.task(problem).verify(problem, &text, finish);
+    let (verdict, extracted) = (judgement.verdict, judgement.extracted);
+    EvalRow { text, finish, verdict, extracted, n_tokens, ..row }
+}

@@ -1,0 +1,359 @@
+//! What several stages read: input files, problems, prompts, training rows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use idiolect_core::model::{Context, Example, Message, ModelInfo, Sampling};
+use idiolect_core::record::{Problem, Split, TaskName};
+use idiolect_core::store::{self, BadRow, Meta, Rows, StoreError, file_name};
+use idiolect_core::task::{PromptFile, Task, task};
+use serde_json::{Map, Value};
+
+use super::StageError;
+
+/// A file to read rows from, with its hash. Standard input is kept in a temporary file first: its
+/// hash must be known before work begins.
+pub(crate) struct Input {
+    path: PathBuf,
+    hash: String,
+    spooled: Option<PathBuf>,
+}
+
+impl Input {
+    /// The file at `path`; `-` is standard input.
+    pub(crate) fn open(path: &Path) -> Result<Self, StageError> {
+        if path != Path::new("-") {
+            return Ok(Self { path: path.to_owned(), hash: store::hash_file(path)?, spooled: None });
+        }
+        let folder = std::env::temp_dir().join(format!("idiolect-{}", std::process::id()));
+        // Rejects name the file that a row came from.
+        let path = folder.join("stdin");
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::File::create(&path))
+            .and_then(|mut file| io::copy(&mut io::stdin().lock(), &mut file))
+            .map_err(|error| {
+                StageError::failed(format!("cannot keep standard input in `{}`: {error}", folder.display()), "")
+            })?;
+        Ok(Self { hash: store::hash_file(&path)?, path, spooled: Some(folder) })
+    }
+
+    /// Its content hash.
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Its name, as rejects tell it.
+    pub(crate) fn name(&self) -> String {
+        file_name(&self.path)
+    }
+
+    /// Its rows.
+    pub(crate) fn rows<T: serde::de::DeserializeOwned>(&self) -> Result<Rows<T>, StoreError> {
+        Rows::open(&self.path)
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.spooled {
+            // A left-over temporary file harms nobody.
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// The problems of a file, in its order, each id once.
+pub(crate) struct Problems {
+    /// Those of the wanted splits, with their lines.
+    pub(crate) rows: Vec<(u64, Problem)>,
+    /// Index into `rows` by id.
+    by_id: BTreeMap<String, usize>,
+    /// Rows that are none, or that repeat an id.
+    pub(crate) bad: Vec<BadRow>,
+    /// Content hash of the file.
+    pub(crate) hash: String,
+    /// Its name.
+    pub(crate) file: String,
+    tasks: BTreeMap<TaskName, &'static dyn Task>,
+}
+
+impl Problems {
+    /// Reads a problems file; no `splits` are all splits.
+    pub(crate) fn read(path: &Path, splits: &[Split]) -> Result<Self, StageError> {
+        let input = Input::open(path)?;
+        let mut problems = Self {
+            rows: Vec::new(),
+            by_id: BTreeMap::new(),
+            bad: Vec::new(),
+            hash: input.hash().to_owned(),
+            file: input.name(),
+            tasks: BTreeMap::new(),
+        };
+        let mut lines = BTreeMap::new();
+        for row in input.rows::<Problem>()? {
+            match row? {
+                Err(bad) => problems.bad.push(bad),
+                Ok(row) => problems.add(row.line, row.value, splits, &mut lines)?,
+            }
+        }
+        Ok(problems)
+    }
+
+    fn add(
+        &mut self,
+        line: u64,
+        problem: Problem,
+        splits: &[Split],
+        lines: &mut BTreeMap<String, u64>,
+    ) -> Result<(), StageError> {
+        if let Some(first) = lines.get(&problem.id) {
+            let reason = format!("the id `{}` is already that of line {first}", problem.id);
+            self.bad.push(BadRow::new(&self.file, line, reason, &problem.question));
+            return Ok(());
+        }
+        lines.insert(problem.id.clone(), line);
+        if !splits.is_empty() && !splits.contains(&problem.split) {
+            return Ok(());
+        }
+        if let std::collections::btree_map::Entry::Vacant(entry) = self.tasks.entry(problem.task) {
+            entry.insert(the_task(problem.task)?);
+        }
+        self.by_id.insert(problem.id.clone(), self.rows.len());
+        self.rows.push((line, problem));
+        Ok(())
+    }
+
+    /// The problem of an id.
+    pub(crate) fn get(&self, id: &str) -> Option<&Problem> {
+        self.by_id.get(id).map(|index| &self.rows[*index].1)
+    }
+
+    /// Where the problem of an id stands in `rows`.
+    pub(crate) fn index(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The task of a problem.
+    pub(crate) fn task(&self, problem: &Problem) -> &'static dyn Task {
+        self.tasks[&problem.task]
+    }
+
+    /// Adds the file's hash and the tasks' versions to an output's provenance.
+    pub(crate) fn tell(&self, meta: &mut Meta) {
+        meta.input("problems", &self.hash);
+        let verifiers: Vec<String> = self.tasks.values().map(|task| task.verifier()).collect();
+        meta.version("task", verifiers.join(" "));
+    }
+}
+
+/// The task of a name, or the words that it is not in this version.
+pub(crate) fn the_task(name: TaskName) -> Result<&'static dyn Task, StageError> {
+    task(name).map_err(|error| StageError::failed(error.to_string(), ""))
+}
+
+/// Which kind of prompt a stage renders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PromptKind {
+    /// Asks for a solution.
+    Solve,
+    /// Asks for a rewriting of `{solution}`.
+    Paraphrase,
+}
+
+/// The prompt file of each task among the problems.
+pub(crate) struct Prompts {
+    files: BTreeMap<TaskName, PromptFile>,
+}
+
+impl Prompts {
+    /// The prompts that `--prompt NAME|FILE` means; `None` is each task's default.
+    pub(crate) fn resolve(
+        problems: &Problems,
+        choice: Option<&str>,
+        kind: PromptKind,
+    ) -> Result<Self, StageError> {
+        let mut files = BTreeMap::new();
+        for (name, task) in &problems.tasks {
+            let file = match choice {
+                Some(choice) => prompt_file(*task, choice)?,
+                None if kind == PromptKind::Paraphrase => task.default_paraphrase_prompt(),
+                None => task.default_prompt(),
+            };
+            files.insert(*name, file);
+        }
+        Ok(Self { files })
+    }
+
+    /// The prompt that a problem is asked with.
+    pub(crate) fn of(&self, problem: &Problem) -> &PromptFile {
+        &self.files[&problem.task]
+    }
+
+    /// Adds names and hashes to an output's provenance.
+    pub(crate) fn tell(&self, meta: &mut Meta) {
+        let named: Vec<String> =
+            self.files.iter().map(|(task, file)| format!("{task}:{}@{}", file.name, file.hash)).collect();
+        meta.version("prompt", named.join(" "));
+    }
+}
+
+/// A built-in prompt of the task, else a file.
+fn prompt_file(task: &dyn Task, choice: &str) -> Result<PromptFile, StageError> {
+    if let Some(file) = task.prompt_file(choice) {
+        return Ok(file);
+    }
+    let stem = Path::new(choice).file_stem().map_or(choice.into(), |stem| stem.to_string_lossy());
+    fs::read_to_string(choice).map(|text| PromptFile::new(&stem, &text)).map_err(|error| {
+        let names: Vec<&str> = task.prompt_files().iter().map(|(name, _)| *name).collect();
+        let message = if error.kind() == io::ErrorKind::NotFound {
+            format!("no prompt and no file is named `{choice}`")
+        } else {
+            format!("cannot read the prompt `{choice}`: {error}")
+        };
+        StageError::usage(message, &format!("built-in prompts of {}: {}", task.name(), names.join(", ")))
+    })
+}
+
+/// Adds a model's facts to an output's provenance.
+pub(crate) fn tell_model(meta: &mut Meta, info: &ModelInfo) {
+    meta.version("model", &info.hash);
+    meta.version("tokenizer", &info.tokenizer_hash);
+    meta.setting("template", info.template);
+}
+
+/// Adds sampling settings to an output's provenance, one a name.
+pub(crate) fn tell_sampling(meta: &mut Meta, sampling: &Sampling) {
+    if let Value::Object(settings) = sampling_value(sampling) {
+        for (name, value) in settings {
+            meta.setting(&name, value);
+        }
+    }
+}
+
+/// Sampling settings as JSON. By way of text: an f32 turned directly into a JSON value would show
+/// its rounding (0.8 as 0.800000011920929).
+pub(crate) fn sampling_value(sampling: &Sampling) -> Value {
+    let text = serde_json::to_string(sampling).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// A row of ARM.jsonl or ROWS.jsonl: `prompt` and `completion` (texts or message lists) or
+/// `messages` whose last is the assistant's.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DataRow {
+    pub(crate) trace_id: Option<String>,
+    pub(crate) problem_id: Option<String>,
+    pub(crate) example: Example,
+}
+
+impl DataRow {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// In words, naming the field.
+    pub(crate) fn parse(row: &Value) -> Result<Self, String> {
+        let row = row.as_object().ok_or("not an object")?;
+        let (context, completion) = match (row.get("messages"), row.get("prompt"), row.get("completion")) {
+            (_, Some(prompt), Some(completion)) => prompt_and_completion(prompt, completion)?,
+            (Some(messages), None, None) => last_turn(message_list("messages", messages)?)?,
+            _ => return Err("expected `prompt` and `completion`, or `messages`".to_owned()),
+        };
+        let weight = match row.get("weight") {
+            None | Some(Value::Null) => 1.0,
+            Some(weight) => weight
+                .as_f64()
+                .filter(|weight| *weight >= 0.0 && weight.is_finite())
+                .ok_or("`weight` must be a number of at least 0")?,
+        };
+        Ok(Self {
+            trace_id: id_of(row, "trace_id")?,
+            problem_id: id_of(row, "problem_id")?,
+            example: Example { context, completion, weight: weight as f32 },
+        })
+    }
+}
+
+fn prompt_and_completion(prompt: &Value, completion: &Value) -> Result<(Context, String), String> {
+    match (prompt, completion) {
+        (Value::String(prompt), Value::String(completion)) => {
+            Ok((Context::Prompt(prompt.clone()), completion.clone()))
+        }
+        (Value::Array(_), Value::Array(_)) => {
+            let mut messages = message_list("prompt", prompt)?;
+            messages.extend(message_list("completion", completion)?);
+            last_turn(messages)
+        }
+        _ => Err("`prompt` and `completion` must both be texts or both be message lists".to_owned()),
+    }
+}
+
+fn last_turn(mut messages: Vec<Message>) -> Result<(Context, String), String> {
+    match messages.pop() {
+        Some(last) if last.role == "assistant" => Ok((Context::Messages(messages), last.content)),
+        Some(last) => Err(format!("the last message is of `{}`, expected `assistant`", last.role)),
+        None => Err("no messages".to_owned()),
+    }
+}
+
+fn message_list(field: &str, value: &Value) -> Result<Vec<Message>, String> {
+    value
+        .as_array()
+        .ok_or_else(|| format!("`{field}` must be a list"))?
+        .iter()
+        .map(|message| {
+            let text = |name: &str| {
+                message.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
+                    format!("a message of `{field}` lacks the text `{name}`")
+                })
+            };
+            Ok(Message { role: text("role")?, content: text("content")? })
+        })
+        .collect()
+}
+
+/// An id as text; other tools write integers.
+fn id_of(row: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match row.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) => Ok(Some(id.clone())),
+        Some(Value::Number(id)) => Ok(Some(id.to_string())),
+        Some(_) => Err(format!("`{name}` must be a text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rows_of_all_three_shapes_are_examples() {
+        let plain = DataRow::parse(&json!({"prompt": "p", "completion": "c", "trace_id": 7})).unwrap();
+        assert_eq!(plain.example.context, Context::Prompt("p".into()));
+        assert_eq!((plain.example.completion.as_str(), plain.trace_id.as_deref()), ("c", Some("7")));
+        let turns = json!([{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]);
+        let chat = DataRow::parse(&json!({"messages": turns})).unwrap();
+        let lists = DataRow::parse(&json!({"prompt": [turns[0]], "completion": [turns[1]]})).unwrap();
+        assert_eq!(chat.example, lists.example);
+        assert_eq!(chat.example.completion, "a");
+    }
+
+    #[test]
+    fn a_row_that_is_no_example_says_why() {
+        let why = |row| DataRow::parse(&row).unwrap_err();
+        assert!(why(json!([1])).contains("object"));
+        assert!(why(json!({"text": "t"})).contains("`prompt` and `completion`, or `messages`"));
+        assert!(why(json!({"prompt": "p", "completion": 3})).contains("both"));
+        assert!(why(json!({"messages": [{"role": "user", "content": "u"}]})).contains("expected `assistant`"));
+        assert!(why(json!({"messages": []})).contains("no messages"));
+        assert!(why(json!({"prompt": "p", "completion": "c", "weight": -1})).contains("weight"));
+    }
+
+    #[test]
+    fn sampling_settings_show_what_was_asked_for() {
+        let sampling = Sampling { temperature: 0.8, ..Sampling::default() };
+        assert_eq!(sampling_value(&sampling)["temperature"].to_string(), "0.8");
+    }
+}

@@ -1,0 +1,152 @@
+//! The stages as plain functions over files: settings and a model in, rows or a folder out.
+//!
+//! A single command calls one of them, `idiolect run` calls them all. Each continues an unfinished
+//! output of the same settings, skips a finished one, and refuses one of other settings. A stage
+//! prints nothing; it tells its progress and returns an [`Outcome`] or a [`StageError`].
+
+pub(crate) mod eval;
+pub(crate) mod generate;
+pub(crate) mod inputs;
+mod ordered;
+pub(crate) mod paraphrase;
+pub(crate) mod verify;
+
+use idiolect_core::model::ModelError;
+use idiolect_core::store::{Meta, StoreError};
+
+use crate::exit;
+use crate::interrupt::Stop;
+use crate::progress::Progress;
+
+/// What every stage is told beside its settings; none of it changes results.
+#[derive(Clone, Copy)]
+pub(crate) struct Control<'a> {
+    /// Where progress goes.
+    pub(crate) progress: &'a Progress,
+    /// Looked at between rows and steps.
+    pub(crate) stop: &'a Stop,
+    /// Start over instead of continuing.
+    pub(crate) fresh: bool,
+    /// Share of refused rows above which the stage fails.
+    pub(crate) max_rejects: f64,
+    /// Threads for work of the program's own.
+    pub(crate) threads: usize,
+}
+
+/// What a stage did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Rows of the output.
+    pub(crate) rows: u64,
+    /// Rows refused.
+    pub(crate) rejected: u64,
+    /// Rows looked at.
+    pub(crate) seen: u64,
+    /// Whether it was complete before and nothing was done.
+    pub(crate) was_complete: bool,
+    /// Content hash of the output (of a folder: as its stage defines it).
+    pub(crate) hash: String,
+}
+
+impl Outcome {
+    /// The outcome that a finished output's provenance tells, judged by the allowed share of
+    /// refused rows. That share is no setting of the output: it can be raised afterwards.
+    pub(crate) fn of(meta: &Meta, was_complete: bool, control: Control<'_>) -> Result<Self, StageError> {
+        let Meta { rows, rejected, seen, .. } = *meta;
+        if rejected as f64 > control.max_rejects * seen as f64 {
+            return Err(StageError::TooManyRefused { rejected, seen, share: control.max_rejects });
+        }
+        Ok(Self { rows, rejected, seen, was_complete, hash: meta.hash.clone() })
+    }
+}
+
+/// Why a stage did not finish.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StageError {
+    /// A file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Too many bad rows: a data set that shrinks silently is a wrong result.
+    #[error("{rejected} of {seen} rows were refused, more than the allowed share of {share}")]
+    TooManyRefused {
+        /// Rows refused.
+        rejected: u64,
+        /// Rows looked at.
+        seen: u64,
+        /// The share allowed.
+        share: f64,
+    },
+    /// Ctrl-C.
+    #[error("interrupted; the same command continues")]
+    Interrupted,
+    /// What was asked for makes no sense.
+    #[error("{message}")]
+    Usage {
+        /// In words.
+        message: String,
+        /// What to do, where known.
+        hint: Option<String>,
+    },
+    /// Anything else that ends the stage.
+    #[error("{message}")]
+    Failed {
+        /// In words.
+        message: String,
+        /// What to do, where known.
+        hint: Option<String>,
+    },
+}
+
+impl StageError {
+    /// Wrong use, with what to do.
+    pub(crate) fn usage(message: impl Into<String>, hint: &str) -> Self {
+        Self::Usage { message: message.into(), hint: some(hint) }
+    }
+
+    /// A failure, with what to do.
+    pub(crate) fn failed(message: impl Into<String>, hint: &str) -> Self {
+        Self::Failed { message: message.into(), hint: some(hint) }
+    }
+
+    /// The program's exit code for it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupted => exit::INTERRUPTED,
+            Self::Usage { .. } => exit::USAGE,
+            _ => exit::FAILED,
+        }
+    }
+
+    /// What to do about it, where known.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Usage { hint, .. } | Self::Failed { hint, .. } => return hint.clone(),
+            Self::Store(StoreError::Changed { .. }) => {
+                "use the settings it was made with, another output, or --fresh to start over"
+            }
+            Self::Store(StoreError::Edited { .. }) => {
+                "give another output, or --fresh to write this one anew"
+            }
+            Self::Store(StoreError::Locked { .. }) => {
+                "wait for the other process or give another output"
+            }
+            Self::Store(StoreError::Io { source, .. }) | Self::Model(ModelError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                "free some space; the rows before it stand and the same command continues"
+            }
+            Self::TooManyRefused { .. } => {
+                "OUTPUT.rejects.jsonl names each with its line and reason; --max-rejects allows more"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn some(hint: &str) -> Option<String> {
+    (!hint.is_empty()).then(|| hint.to_owned())
+}

@@ -1,0 +1,198 @@
+//! Verify: a verdict on every trace, or on pairs of gold and answer.
+
+use std::path::PathBuf;
+
+use idiolect_core::record::{TaskName, Trace, Verdict, VerdictRow};
+use idiolect_core::store::{BadRow, Meta, Opened, Output, Row};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::inputs::{Input, Problems, the_task};
+use super::{Control, Outcome, StageError};
+
+/// What to verify.
+#[derive(Clone, Debug)]
+pub(crate) struct VerifySettings {
+    /// `problems.jsonl`.
+    pub(crate) problems: PathBuf,
+    /// `traces.jsonl`.
+    pub(crate) traces: PathBuf,
+    /// `verdicts.jsonl`.
+    pub(crate) output: PathBuf,
+}
+
+/// Which pairs to verify.
+#[derive(Clone, Debug)]
+pub(crate) struct PairSettings {
+    /// The task that judges.
+    pub(crate) task: TaskName,
+    /// Rows of `id`, `gold` and `answer`.
+    pub(crate) pairs: PathBuf,
+    /// Rows of `id`, `verdict`, `extracted` and `reason`.
+    pub(crate) output: PathBuf,
+}
+
+/// Rows between looks at whether to stop.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Writes one verdict a trace, in the order of the traces.
+pub(crate) fn verify(settings: &VerifySettings, control: Control<'_>) -> Result<Outcome, StageError> {
+    let problems = Problems::read(&settings.problems, &[])?;
+    let input = Input::open(&settings.traces)?;
+    let mut meta = Meta::of("verify");
+    problems.tell(&mut meta);
+    meta.input("traces", input.hash());
+    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Unfinished(output) => output,
+    };
+    for bad in &problems.bad {
+        output.reject_once(bad)?;
+    }
+    let judge = |row: &Row<Trace>| verdict(&problems, &row.value);
+    let seen = judge_rows(&input, &mut output, control, judge)?;
+    Outcome::of(&output.finish(seen + problems.bad.len() as u64)?, false, control)
+}
+
+fn verdict(problems: &Problems, trace: &Trace) -> Result<VerdictRow, String> {
+    let problem = problems
+        .get(&trace.problem_id)
+        .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
+    let task = problems.task(problem);
+    Ok(task.verify(problem, &trace.text, trace.finish).into_row(trace, task))
+}
+
+/// The verdict on a pair: a row of `results.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct PairRow {
+    id: Value,
+    verdict: Verdict,
+    extracted: Option<String>,
+    reason: String,
+}
+
+/// Writes one verdict a well-formed pair, in the order of the pairs.
+pub(crate) fn verify_pairs(settings: &PairSettings, control: Control<'_>) -> Result<Outcome, StageError> {
+    let task = the_task(settings.task)?;
+    let input = Input::open(&settings.pairs)?;
+    let mut meta = Meta::of("verify --pairs");
+    meta.input("pairs", input.hash()).version("task", task.verifier());
+    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Unfinished(output) => output,
+    };
+    let judge = |row: &Row<Value>| pair(task, &row.value);
+    let seen = judge_rows(&input, &mut output, control, judge)?;
+    Outcome::of(&output.finish(seen)?, false, control)
+}
+
+fn pair(task: &dyn idiolect_core::task::Task, row: &Value) -> Result<PairRow, String> {
+    let field = |name: &str| row.get(name).ok_or_else(|| format!("lacks the field `{name}`"));
+    let (id, gold, answer) = (field("id")?.clone(), field("gold")?, field("answer")?);
+    let answer = match answer {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let judgement = task.verify_pair(gold, &answer);
+    Ok(PairRow {
+        id,
+        verdict: judgement.verdict,
+        extracted: judgement.extracted,
+        reason: judgement.reason,
+    })
+}
+
+/// Judges every row that an earlier process did not: a result or a reject each, in order. Threads
+/// share a block of rows and change nothing else.
+fn judge_rows<T, R>(
+    input: &Input,
+    output: &mut Output,
+    control: Control<'_>,
+    judge: impl Fn(&Row<T>) -> Result<R, String> + Sync,
+) -> Result<u64, StageError>
+where
+    T: serde::de::DeserializeOwned + Send + Sync,
+    R: Serialize + Send,
+{
+    let file = input.name();
+    let mut meter = control.progress.begin("verify", "rows", None, output.done());
+    let (mut seen, mut block) = (0, Vec::new());
+    for row in input.rows::<T>()? {
+        seen += 1;
+        let row = row?;
+        let line = row.as_ref().map_or_else(|bad| bad.line, |row| row.line);
+        if output.already(&file, line, None)? {
+            continue;
+        }
+        block.push(row);
+        if block.len() == ROWS_AT_ONCE {
+            judge_block(&mut block, &file, output, control, &judge)?;
+            meter.at(seen);
+        }
+    }
+    judge_block(&mut block, &file, output, control, &judge)?;
+    meter.at(seen);
+    Ok(seen)
+}
+
+fn judge_block<T, R>(
+    block: &mut Vec<Result<Row<T>, BadRow>>,
+    file: &str,
+    output: &mut Output,
+    control: Control<'_>,
+    judge: &(impl Fn(&Row<T>) -> Result<R, String> + Sync),
+) -> Result<(), StageError>
+where
+    T: Send + Sync,
+    R: Serialize + Send,
+{
+    let judged = |row: &Result<Row<T>, BadRow>| match row {
+        Err(bad) => Err(bad.clone()),
+        Ok(row) => judge(row).map_err(|reason| BadRow::new(file, row.line, reason, "")),
+    };
+    for result in in_parallel(block, control.threads, judged) {
+        match result {
+            Ok(row) => output.push(&row)?,
+            Err(bad) => output.reject(&bad)?,
+        }
+    }
+    block.clear();
+    if control.stop.requested() { Err(StageError::Interrupted) } else { Ok(()) }
+}
+
+/// `work` on each item, results in the items' order, on up to `threads` threads.
+fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    // Below this, starting threads costs more than it gains.
+    const WORTH_A_THREAD: usize = 32;
+    let threads = threads.clamp(1, items.len().div_ceil(WORTH_A_THREAD).max(1));
+    if threads == 1 {
+        return items.iter().map(work).collect();
+    }
+    let share = items.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let work = &work;
+        let workers: Vec<_> = items
+            .chunks(share)
+            .map(|items| scope.spawn(move || items.iter().map(work).collect::<Vec<R>>()))
+            .collect();
+        let finished = workers.into_iter().map(|worker| match worker.join() {
+            Ok(results) => results,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        finished.flatten().collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_change_nothing() {
+        let items: Vec<u32> = (0..1000).collect();
+        let double = |item: &u32| item * 2;
+        assert_eq!(in_parallel(&items, 1, double), in_parallel(&items, 7, double));
+        assert!(in_parallel(&[] as &[u32], 4, double).is_empty());
+    }
+}
