@@ -19,7 +19,10 @@ impl Stop {
     }
 
     /// Asks everything that watches this one to stop.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`run` stops its other jobs when one fails"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "`run` stops its other jobs when one fails")
+    )]
     pub(crate) fn request(&self) {
         self.own.store(true, Ordering::Relaxed);
     }

@@ -39,10 +39,19 @@ pub(crate) fn open(
 
 fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageError> {
     let text = fs::read_to_string(file).map_err(|error| {
-        StageError::failed(format!("cannot read the script `{}`: {error}", file.display()), "")
+        StageError::failed(
+            format!("cannot read the script `{}`: {error}", file.display()),
+            "",
+        )
     })?;
-    let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    Ok(Scripted::parse(&format!("scripted:{name}"), &text, template)?)
+    let name = file
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    Ok(Scripted::parse(
+        &format!("scripted:{name}"),
+        &text,
+        template,
+    )?)
 }
 
 fn local(
@@ -51,5 +60,8 @@ fn local(
     _threads: usize,
 ) -> Result<Box<dyn Model>, StageError> {
     let hint = "a model is a directory in Hugging Face layout, or scripted:FILE";
-    Err(StageError::failed(format!("cannot load `{}`", directory.display()), hint))
+    Err(StageError::failed(
+        format!("cannot load `{}`", directory.display()),
+        hint,
+    ))
 }

@@ -14,7 +14,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Event<'a> {
     /// It begins: how much there is, if known, how much an earlier process did, in which unit.
-    Begin { total: Option<u64>, done: u64, unit: &'static str },
+    Begin {
+        total: Option<u64>,
+        done: u64,
+        unit: &'static str,
+    },
     /// So much is done in all.
     At(u64),
     /// Something a person should know.
@@ -33,7 +37,9 @@ pub(crate) struct Progress {
 impl Progress {
     /// Events go to `sink`, with the job's name.
     pub(crate) fn to(sink: impl Fn(&str, Event<'_>) + Send + Sync + 'static) -> Self {
-        Self { sink: Box::new(sink) }
+        Self {
+            sink: Box::new(sink),
+        }
     }
 
     /// Only notes are shown.
@@ -43,13 +49,27 @@ impl Progress {
 
     /// Bars on a terminal, plain lines elsewhere.
     pub(crate) fn stderr() -> Self {
-        if std::io::stderr().is_terminal() { bars() } else { lines() }
+        if std::io::stderr().is_terminal() {
+            bars()
+        } else {
+            lines()
+        }
     }
 
     /// Begins a job of `total` units of which `done` are done.
-    pub(crate) fn begin(&self, job: &str, unit: &'static str, total: Option<u64>, done: u64) -> Meter<'_> {
+    pub(crate) fn begin(
+        &self,
+        job: &str,
+        unit: &'static str,
+        total: Option<u64>,
+        done: u64,
+    ) -> Meter<'_> {
         (self.sink)(job, Event::Begin { total, done, unit });
-        Meter { progress: self, job: job.to_owned(), done }
+        Meter {
+            progress: self,
+            job: job.to_owned(),
+            done,
+        }
     }
 
     /// Says something a person should know.
@@ -99,7 +119,10 @@ fn bars() -> Progress {
                         .with_style(style("{prefix:>12} {spinner} {human_pos} {msg} {per_sec}")),
                 });
                 // Rate and time left are of this process alone.
-                let bar = bar.with_position(done).with_prefix(job.to_owned()).with_message(unit);
+                let bar = bar
+                    .with_position(done)
+                    .with_prefix(job.to_owned())
+                    .with_message(unit);
                 bar.reset_eta();
                 bar.enable_steady_tick(Duration::from_millis(250));
                 bars.insert(job.to_owned(), bar);
@@ -133,7 +156,12 @@ fn lines() -> Progress {
         let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let said = match event {
             Event::Begin { total, done, unit } => {
-                let plain = Plain { total, done, unit, said: done };
+                let plain = Plain {
+                    total,
+                    done,
+                    unit,
+                    said: done,
+                };
                 let said = plain.begin();
                 jobs.insert(job.to_owned(), plain);
                 said
@@ -192,8 +220,15 @@ mod tests {
 
     #[test]
     fn plain_lines_are_few() {
-        let mut plain = Plain { total: Some(1_000_000), done: 0, unit: "rows", said: 0 };
-        let said = (1..=1_000_000).filter(|done| plain.at(*done).is_some()).count();
+        let mut plain = Plain {
+            total: Some(1_000_000),
+            done: 0,
+            unit: "rows",
+            said: 0,
+        };
+        let said = (1..=1_000_000)
+            .filter(|done| plain.at(*done).is_some())
+            .count();
         assert_eq!(said, 10);
     }
 

@@ -59,7 +59,11 @@ impl Scripted {
     /// The first line that is no entry, with the reason.
     pub fn parse(name: &str, text: &str, template: Option<Template>) -> Result<Self, ModelError> {
         let mut entries = Vec::new();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (index, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
             let invalid = |reason: String| {
                 ModelError::Invalid(format!("script `{name}`, line {}: {reason}", index + 1))
             };
@@ -79,18 +83,31 @@ impl Scripted {
         Ok(Self { info, entries })
     }
 
-    fn answer(&self, request: &GenerateRequest, sampling: &Sampling) -> Result<Completion, RowError> {
+    fn answer(
+        &self,
+        request: &GenerateRequest,
+        sampling: &Sampling,
+    ) -> Result<Completion, RowError> {
         let text = context_text(&request.context);
         let exact = |entry: &&Entry| entry.prompt.as_ref() == Some(&text);
         let partly = |entry: &&Entry| {
-            entry.prompt.is_none() && entry.contains.as_ref().is_some_and(|part| text.contains(part))
+            entry.prompt.is_none()
+                && entry
+                    .contains
+                    .as_ref()
+                    .is_some_and(|part| text.contains(part))
         };
         let any = |entry: &&Entry| entry.prompt.is_none() && entry.contains.is_none();
         let entries = || self.entries.iter();
         let entry = entries().find(exact).or_else(|| entries().find(partly));
-        let entry = entry.or_else(|| entries().find(any)).ok_or_else(|| RowError {
-            reason: format!("the script has no answer to `{}`", text.chars().take(80).collect::<String>()),
-        })?;
+        let entry = entry
+            .or_else(|| entries().find(any))
+            .ok_or_else(|| RowError {
+                reason: format!(
+                    "the script has no answer to `{}`",
+                    text.chars().take(80).collect::<String>()
+                ),
+            })?;
         if entry.delay_ms > 0 {
             std::thread::sleep(Duration::from_millis(entry.delay_ms));
         }
@@ -120,16 +137,23 @@ impl Answer {
             (end, finish) = (starts[sampling.max_tokens], Finish::Length);
             starts.truncate(sampling.max_tokens);
         }
-        Completion { text: text[..end].to_owned(), finish, logprobs: Vec::new(), n_tokens: starts.len() }
+        Completion {
+            text: text[..end].to_owned(),
+            finish,
+            logprobs: Vec::new(),
+            n_tokens: starts.len(),
+        }
     }
 }
 
 fn context_text(context: &Context) -> String {
     match context {
         Context::Prompt(prompt) => prompt.clone(),
-        Context::Messages(messages) => {
-            messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")
-        }
+        Context::Messages(messages) => messages
+            .iter()
+            .map(|m| m.content.as_str())
+            .collect::<Vec<_>>()
+            .join("\n"),
     }
 }
 
@@ -160,7 +184,8 @@ fn token(so_far: &str, piece: &str, byte_start: usize, is_end: bool) -> TokenSco
         logprob: p.ln(),
         rank: if other > p { 1 + OTHERS as u32 } else { 1 },
         entropy,
-        varentropy: (p * p.ln().powi(2) + (1.0 - p) * other.ln().powi(2) - entropy * entropy).max(0.0),
+        varentropy: (p * p.ln().powi(2) + (1.0 - p) * other.ln().powi(2) - entropy * entropy)
+            .max(0.0),
         sum_p2: p * p + OTHERS * other * other,
         byte_start: byte_start as u32,
         is_end,
@@ -205,8 +230,19 @@ impl Score for Scripted {
                     token(&so_far, &text[*start..end], *start, false)
                 })
                 .collect();
-            tokens.push(token(&format!("{context}\u{0}{text}"), "", text.len(), true));
-            if let ControlFlow::Break(()) = sink(index, Ok(Scored { tokens, straddled: false })) {
+            tokens.push(token(
+                &format!("{context}\u{0}{text}"),
+                "",
+                text.len(),
+                true,
+            ));
+            if let ControlFlow::Break(()) = sink(
+                index,
+                Ok(Scored {
+                    tokens,
+                    straddled: false,
+                }),
+            ) {
                 break;
             }
         }
@@ -245,7 +281,10 @@ mod tests {
 
     fn ask(text: &str, seed: u64, sampling: &Sampling) -> Result<Completion, RowError> {
         let mut model = Scripted::parse("s", SCRIPT, None).unwrap();
-        let request = GenerateRequest { context: Context::Prompt(text.into()), seed };
+        let request = GenerateRequest {
+            context: Context::Prompt(text.into()),
+            seed,
+        };
         let mut answer = None;
         model
             .generate(&[request], sampling, &mut |_, result| {
@@ -258,36 +297,63 @@ mod tests {
 
     #[test]
     fn entries_match_exactly_then_partly_then_not() {
-        let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+        let greedy = Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        };
         assert_eq!(ask("exact", 0, &greedy).unwrap().text, "one");
         assert_eq!(ask("what is 2 + 2?", 0, &greedy).unwrap().text, "It is 4 .");
         assert_eq!(ask("cut", 0, &greedy).unwrap().finish, Finish::Length);
-        assert!(ask("unknown", 0, &greedy).unwrap_err().reason.contains("no answer to `unknown`"));
+        assert!(
+            ask("unknown", 0, &greedy)
+                .unwrap_err()
+                .reason
+                .contains("no answer to `unknown`")
+        );
     }
 
     #[test]
     fn the_seed_draws_the_answer() {
         let sampling = Sampling::default();
-        let texts: Vec<String> =
-            (0..40).map(|seed| ask("2 + 2", seed, &sampling).unwrap().text).collect();
-        assert!(["It is 4 .", "5", "6"].iter().all(|t| texts.iter().any(|text| text == t)));
+        let texts: Vec<String> = (0..40)
+            .map(|seed| ask("2 + 2", seed, &sampling).unwrap().text)
+            .collect();
+        assert!(
+            ["It is 4 .", "5", "6"]
+                .iter()
+                .all(|t| texts.iter().any(|text| text == t))
+        );
         assert_eq!(ask("2 + 2", 7, &sampling).unwrap().text, texts[7]);
     }
 
     #[test]
     fn stops_and_limits_cut_an_answer() {
-        let stop = Sampling { temperature: 0.0, stop: vec![" 4".into()], ..Sampling::default() };
+        let stop = Sampling {
+            temperature: 0.0,
+            stop: vec![" 4".into()],
+            ..Sampling::default()
+        };
         assert_eq!(ask("2 + 2", 0, &stop).unwrap().text, "It is");
-        let limit = Sampling { temperature: 0.0, max_tokens: 2, ..Sampling::default() };
+        let limit = Sampling {
+            temperature: 0.0,
+            max_tokens: 2,
+            ..Sampling::default()
+        };
         let answer = ask("2 + 2", 0, &limit).unwrap();
-        assert_eq!((answer.text.as_str(), answer.finish, answer.n_tokens), ("It is", Finish::Length, 2));
+        assert_eq!(
+            (answer.text.as_str(), answer.finish, answer.n_tokens),
+            ("It is", Finish::Length, 2)
+        );
     }
 
     #[test]
     fn scores_agree_with_one_distribution() {
         let mut model = Scripted::parse("s", "", None).unwrap();
-        let example =
-            Example { context: Context::Prompt("p".into()), completion: "é  b c".into(), weight: 1.0 };
+        let example = Example {
+            context: Context::Prompt("p".into()),
+            completion: "é  b c".into(),
+            weight: 1.0,
+        };
         let mut scored = None;
         model
             .score(&[example], &mut |_, result| {

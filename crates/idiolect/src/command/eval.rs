@@ -6,7 +6,9 @@ use idiolect_core::record::{EvalRow, Verdict};
 use idiolect_core::store::Rows;
 use serde_json::json;
 
-use super::options::{self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption};
+use super::options::{
+    self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
+};
 use super::show::Shown;
 use crate::stage::eval::{EvalSettings, eval};
 
@@ -46,13 +48,17 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         problems: arguments.problems.clone(),
         splits: arguments.split.splits(),
         k: arguments.k,
-        sampling: arguments.sampling.resolve(if arguments.k > 1 { 1.0 } else { 0.0 }),
+        sampling: arguments
+            .sampling
+            .resolve(if arguments.k > 1 { 1.0 } else { 0.0 }),
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
         output: arguments.output.clone(),
     };
     let mut model = arguments.model.open(&arguments.common)?;
-    let outcome = arguments.common.with_control(|control| eval(&settings, model.as_mut(), control))?;
+    let outcome = arguments
+        .common
+        .with_control(|control| eval(&settings, model.as_mut(), control))?;
     let mut counts = [0u64; 4];
     for row in Rows::<EvalRow>::open(&settings.output)? {
         if let Ok(row) = row? {
@@ -66,5 +72,10 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ("no_answer", count(Verdict::NoAnswer)),
         ("ungraded", count(Verdict::Ungraded)),
     ];
-    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::options::{self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption};
+use super::options::{
+    self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
+};
 use super::show::Shown;
 use crate::stage::generate::{GenerateSettings, generate};
 
@@ -51,9 +53,15 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         output: arguments.output.clone(),
     };
     let mut model = arguments.model.open(&arguments.common)?;
-    let outcome =
-        arguments.common.with_control(|control| generate(&settings, model.as_mut(), control))?;
+    let outcome = arguments
+        .common
+        .with_control(|control| generate(&settings, model.as_mut(), control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let facts = [("collapsed", json!(collapsed))];
-    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
 }

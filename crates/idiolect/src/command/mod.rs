@@ -27,7 +27,8 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but some rows were refused
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but some rows were refused
 (OUTPUT.rejects.jsonl names them), 130 interrupted (the same command continues).";
 
 #[derive(Debug, Subcommand)]
@@ -70,7 +71,11 @@ type Result = std::result::Result<Shown, StageError>;
 
 /// The code of a command that did its work.
 fn code(rejected: u64) -> u8 {
-    if rejected > 0 { exit::REFUSED } else { exit::DONE }
+    if rejected > 0 {
+        exit::REFUSED
+    } else {
+        exit::DONE
+    }
 }
 
 #[cfg(test)]
@@ -88,8 +93,14 @@ mod tests {
         for command in Arguments::command().get_subcommands() {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name} says nothing");
-            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(after.contains(&format!("idiolect {name}")), "{name} shows no example");
+            let after = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                after.contains(&format!("idiolect {name}")),
+                "{name} shows no example"
+            );
         }
     }
 }

@@ -43,7 +43,11 @@ impl Common {
         &self,
         stage: impl FnOnce(Control<'_>) -> Result<T, StageError>,
     ) -> Result<T, StageError> {
-        let progress = if self.quiet { Progress::quiet() } else { Progress::stderr() };
+        let progress = if self.quiet {
+            Progress::quiet()
+        } else {
+            Progress::stderr()
+        };
         stage(Control {
             progress: &progress,
             stop: &Stop::default(),
@@ -200,7 +204,12 @@ pub(super) fn output(path: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(path))
 }
 
-fn number<T: std::str::FromStr + PartialOrd>(text: &str, low: T, high: T, words: &str) -> Result<T, String> {
+fn number<T: std::str::FromStr + PartialOrd>(
+    text: &str,
+    low: T,
+    high: T,
+    words: &str,
+) -> Result<T, String> {
     match text.parse::<T>() {
         // The comparison refuses what is not a number.
         Ok(value) if value >= low && value <= high => Ok(value),

@@ -47,9 +47,15 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         output: arguments.output.clone(),
     };
     let mut model = arguments.model.open(&arguments.common)?;
-    let outcome =
-        arguments.common.with_control(|control| paraphrase(&settings, model.as_mut(), control))?;
+    let outcome = arguments
+        .common
+        .with_control(|control| paraphrase(&settings, model.as_mut(), control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let facts = [("collapsed", json!(collapsed))];
-    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
 }

@@ -23,7 +23,12 @@ pub(super) struct Shown {
 
 impl Shown {
     /// The result of a stage that wrote rows: a line on what lies where, then `facts` one a line.
-    pub(super) fn rows(output: &Path, outcome: &Outcome, facts: &[(&str, Value)], as_json: bool) -> Self {
+    pub(super) fn rows(
+        output: &Path,
+        outcome: &Outcome,
+        facts: &[(&str, Value)],
+        as_json: bool,
+    ) -> Self {
         let mut text = format!("{}: {} rows", output.display(), outcome.rows);
         if outcome.was_complete {
             text.push_str(" (complete before; nothing to do)");
@@ -38,7 +43,11 @@ impl Shown {
         document.insert("refused".into(), json!(outcome.rejected));
         document.insert("seen".into(), json!(outcome.seen));
         document.insert("was_complete".into(), json!(outcome.was_complete));
-        document.extend(facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        document.extend(
+            facts
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
         if outcome.rejected > 0 {
             let rejects = Rejects::path_of(output);
             say(&format!(
@@ -48,7 +57,12 @@ impl Shown {
                 rejects.display()
             ));
         }
-        Self { text, json: Value::Object(document), as_json, code: super::code(outcome.rejected) }
+        Self {
+            text,
+            json: Value::Object(document),
+            as_json,
+            code: super::code(outcome.rejected),
+        }
     }
 }
 
@@ -85,13 +99,25 @@ pub(super) fn say(text: &str) {
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, width))| {
+                if column == 0 {
+                    format!("{cell:<width$}")
+                } else {
+                    format!("{cell:>width$}")
+                }
+            });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -104,8 +130,10 @@ mod tests {
     #[test]
     fn a_table_lines_its_columns_up() {
         let rows = [["arm", "greedy"], ["W", "0.141"], ["base", "1"]];
-        let rows: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| (*cell).to_owned()).collect())
+            .collect();
         assert_eq!(table(&rows), "arm   greedy\nW      0.141\nbase       1");
     }
 }

@@ -21,7 +21,12 @@ use crate::stage::{Outcome, StageError};
   idiolect verify --task gsm8k --pairs pairs.jsonl -o results.jsonl")]
 pub(super) struct Arguments {
     /// The traces' problems
-    #[arg(long, value_name = "P", required_unless_present = "pairs", requires = "traces")]
+    #[arg(
+        long,
+        value_name = "P",
+        required_unless_present = "pairs",
+        requires = "traces"
+    )]
     problems: Option<PathBuf>,
     /// Traces to judge
     #[arg(long, value_name = "T", requires = "problems")]
@@ -42,14 +47,33 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     let outcome = arguments.common.with_control(|control| {
         let output = arguments.output.clone();
-        match (&arguments.problems, &arguments.traces, &arguments.task, &arguments.pairs) {
+        match (
+            &arguments.problems,
+            &arguments.traces,
+            &arguments.task,
+            &arguments.pairs,
+        ) {
             (Some(problems), Some(traces), None, None) => {
                 let (problems, traces) = (problems.clone(), traces.clone());
-                verify(&VerifySettings { problems, traces, output }, control)
+                verify(
+                    &VerifySettings {
+                        problems,
+                        traces,
+                        output,
+                    },
+                    control,
+                )
             }
             (None, None, Some(task), Some(pairs)) => {
                 let (task, pairs) = (task.name(), pairs.clone());
-                verify_pairs(&PairSettings { task, pairs, output }, control)
+                verify_pairs(
+                    &PairSettings {
+                        task,
+                        pairs,
+                        output,
+                    },
+                    control,
+                )
             }
             _ => Err(StageError::usage(
                 "give --problems and --traces, or --task and --pairs",
@@ -65,7 +89,11 @@ fn shown(output: &Path, outcome: &Outcome, as_json: bool) -> super::Result {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for row in Rows::<Value>::open(output)? {
         if let Ok(row) = row? {
-            let verdict = row.value.get("verdict").and_then(Value::as_str).unwrap_or_default();
+            let verdict = row
+                .value
+                .get("verdict")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             *counts.entry(verdict.to_owned()).or_default() += 1;
         }
     }

@@ -54,13 +54,20 @@ pub(crate) fn eval(
     Outcome::of(&output.finish(seen)?, false, control)
 }
 
-fn provenance(settings: &EvalSettings, problems: &Problems, prompts: &Prompts, info: &ModelInfo) -> Meta {
+fn provenance(
+    settings: &EvalSettings,
+    problems: &Problems,
+    prompts: &Prompts,
+    info: &ModelInfo,
+) -> Meta {
     let mut meta = Meta::of("eval");
     problems.tell(&mut meta);
     prompts.tell(&mut meta);
     tell_model(&mut meta, info);
     tell_sampling(&mut meta, &settings.sampling);
-    meta.setting("k", settings.k).setting("splits", &settings.splits).setting("seed", settings.seed);
+    meta.setting("k", settings.k)
+        .setting("splits", &settings.splits)
+        .setting("seed", settings.seed);
     meta
 }
 
@@ -74,20 +81,35 @@ fn answer(
 ) -> Result<(), StageError> {
     let total = asked.rows.len() * settings.k;
     let mut start = (output.rows() as usize).min(total);
-    let mut meter = control.progress.begin("eval", "answers", Some(total as u64), start as u64);
+    let mut meter = control
+        .progress
+        .begin("eval", "answers", Some(total as u64), start as u64);
     let mut unanswered = 0;
     while start < total {
         let end = (start + REQUESTS_AT_ONCE).min(total);
-        let requests: Vec<GenerateRequest> =
-            (start..end).map(|unit| asked.request("eval", settings.seed, unit, settings.k)).collect();
-        generate_in_order(model, &requests, &settings.sampling, control.stop, |index, result| {
-            let unit = start + index;
-            let problem = asked.rows[unit / settings.k].1;
-            unanswered += u64::from(result.is_err());
-            output.push(&judged(settings, problems, problem, unit % settings.k, result))?;
-            meter.advance(1);
-            Ok(())
-        })?;
+        let requests: Vec<GenerateRequest> = (start..end)
+            .map(|unit| asked.request("eval", settings.seed, unit, settings.k))
+            .collect();
+        generate_in_order(
+            model,
+            &requests,
+            &settings.sampling,
+            control.stop,
+            |index, result| {
+                let unit = start + index;
+                let problem = asked.rows[unit / settings.k].1;
+                unanswered += u64::from(result.is_err());
+                output.push(&judged(
+                    settings,
+                    problems,
+                    problem,
+                    unit % settings.k,
+                    result,
+                ))?;
+                meter.advance(1);
+                Ok(())
+            },
+        )?;
         start = end;
     }
     drop(meter);
@@ -105,8 +127,11 @@ fn judged(
     sample: usize,
     result: Result<Completion, RowError>,
 ) -> EvalRow {
-    let decoding =
-        if settings.sampling.temperature > 0.0 { Decoding::Sampled } else { Decoding::Greedy };
+    let decoding = if settings.sampling.temperature > 0.0 {
+        Decoding::Sampled
+    } else {
+        Decoding::Greedy
+    };
     let row = EvalRow {
         problem_id: problem.id.clone(),
         sample,
@@ -117,8 +142,23 @@ fn judged(
         extracted: None,
         n_tokens: 0,
     };
-    let Ok(Completion { text, finish, n_tokens, .. }) = result else { return row };
+    let Ok(Completion {
+        text,
+        finish,
+        n_tokens,
+        ..
+    }) = result
+    else {
+        return row;
+    };
     let judgement = problems.task(problem).verify(problem, &text, finish);
     let (verdict, extracted) = (judgement.verdict, judgement.extracted);
-    EvalRow { text, finish, verdict, extracted, n_tokens, ..row }
+    EvalRow {
+        text,
+        finish,
+        verdict,
+        extracted,
+        n_tokens,
+        ..row
+    }
 }

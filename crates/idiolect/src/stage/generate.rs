@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use idiolect_core::model::{Completion, Context, Generate, GenerateRequest, ModelInfo, RowError, Sampling};
+use idiolect_core::model::{
+    Completion, Context, Generate, GenerateRequest, ModelInfo, RowError, Sampling,
+};
 use idiolect_core::record::{Origin, OriginKind, Problem, Split, Trace};
 use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
@@ -56,7 +58,10 @@ pub(crate) fn generate(
         info: model.info().clone(),
         sampling: sampling_value(&settings.sampling),
         ids: place.ids_of_last,
-        problem: place.done.checked_sub(1).map_or(0, |unit| unit / settings.k),
+        problem: place
+            .done
+            .checked_sub(1)
+            .map_or(0, |unit| unit / settings.k),
         output: &mut output,
         settings,
     };
@@ -79,13 +84,20 @@ pub(super) fn samples_differ(k: usize, sampling: &Sampling) -> Result<(), StageE
     Ok(())
 }
 
-fn provenance(settings: &GenerateSettings, problems: &Problems, prompts: &Prompts, info: &ModelInfo) -> Meta {
+fn provenance(
+    settings: &GenerateSettings,
+    problems: &Problems,
+    prompts: &Prompts,
+    info: &ModelInfo,
+) -> Meta {
     let mut meta = Meta::of("generate");
     problems.tell(&mut meta);
     prompts.tell(&mut meta);
     tell_model(&mut meta, info);
     tell_sampling(&mut meta, &settings.sampling);
-    meta.setting("k", settings.k).setting("splits", &settings.splits).setting("seed", settings.seed);
+    meta.setting("k", settings.k)
+        .setting("splits", &settings.splits)
+        .setting("seed", settings.seed);
     meta
 }
 
@@ -99,13 +111,22 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub(super) fn new(problems: &'a Problems, prompts: &Prompts) -> Self {
-        let mut asked =
-            Self { rows: Vec::new(), bad: problems.bad.clone(), file: &problems.file, problems };
+        let mut asked = Self {
+            rows: Vec::new(),
+            bad: problems.bad.clone(),
+            file: &problems.file,
+            problems,
+        };
         for (line, problem) in &problems.rows {
             match problems.task(problem).prompt(problem, prompts.of(problem)) {
                 Ok(prompt) => asked.rows.push((*line, problem, prompt)),
                 Err(reason) => {
-                    asked.bad.push(BadRow::new(&problems.file, *line, reason, &problem.question));
+                    asked.bad.push(BadRow::new(
+                        &problems.file,
+                        *line,
+                        reason,
+                        &problem.question,
+                    ));
                 }
             }
         }
@@ -147,7 +168,10 @@ impl Place {
             let line = asked.problems.rows[all].0;
             asked.rows.binary_search_by_key(&line, |row| row.0).ok()
         };
-        let mut place = Self { done: 0, ids_of_last: BTreeSet::new() };
+        let mut place = Self {
+            done: 0,
+            ids_of_last: BTreeSet::new(),
+        };
         let mut last = String::new();
         for row in Rows::<Trace>::open(output.journal_path())? {
             let Ok(row) = row? else { continue };
@@ -157,20 +181,29 @@ impl Place {
                 last.clone_from(&trace.problem_id);
             }
             let sampling = trace.origin.sampling.as_ref();
-            let sample = sampling.and_then(|s| s.get("sample")).and_then(Value::as_u64);
-            let (Some(problem), Some(sample)) = (index(&trace.problem_id), sample) else { continue };
+            let sample = sampling
+                .and_then(|s| s.get("sample"))
+                .and_then(Value::as_u64);
+            let (Some(problem), Some(sample)) = (index(&trace.problem_id), sample) else {
+                continue;
+            };
             place.done = problem * k + sample as usize + 1;
             place.ids_of_last.insert(trace.id);
         }
         // First the rows that cannot be asked at all, then what the model refused, in order.
         let old = output.rejects()?;
         let unit = |bad: &BadRow| {
-            let problem = asked.rows.binary_search_by_key(&bad.line, |row| row.0).ok()?;
+            let problem = asked
+                .rows
+                .binary_search_by_key(&bad.line, |row| row.0)
+                .ok()?;
             Some(problem * k + bad.sample?)
         };
         let unasked = asked.bad.len().min(old.len());
         let later = old[unasked..].iter();
-        let refused = later.take_while(|bad| unit(bad).is_some_and(|unit| unit < place.done)).count();
+        let refused = later
+            .take_while(|bad| unit(bad).is_some_and(|unit| unit < place.done))
+            .count();
         output.keep_rejects((unasked + refused) as u64)?;
         for bad in &asked.bad[unasked..] {
             output.reject(bad)?;
@@ -224,7 +257,11 @@ impl Writer<'_> {
 
 /// A model as origins name it.
 pub(super) fn model_name(info: &ModelInfo) -> String {
-    if info.name.is_empty() { info.hash.clone() } else { format!("{}@{}", info.name, info.hash) }
+    if info.name.is_empty() {
+        info.hash.clone()
+    } else {
+        format!("{}@{}", info.name, info.hash)
+    }
 }
 
 fn sample(
@@ -236,18 +273,26 @@ fn sample(
 ) -> Result<(), StageError> {
     let settings = writer.settings;
     let total = asked.rows.len() * settings.k;
-    let mut meter = control.progress.begin("generate", "samples", Some(total as u64), done as u64);
+    let mut meter = control
+        .progress
+        .begin("generate", "samples", Some(total as u64), done as u64);
     let mut start = done;
     while start < total {
         let end = (start + REQUESTS_AT_ONCE).min(total);
         let requests: Vec<GenerateRequest> = (start..end)
             .map(|unit| asked.request("generate", settings.seed, unit, settings.k))
             .collect();
-        generate_in_order(model, &requests, &settings.sampling, control.stop, |index, result| {
-            writer.write(asked, start + index, requests[index].seed, result)?;
-            meter.advance(1);
-            Ok(())
-        })?;
+        generate_in_order(
+            model,
+            &requests,
+            &settings.sampling,
+            control.stop,
+            |index, result| {
+                writer.write(asked, start + index, requests[index].seed, result)?;
+                meter.advance(1);
+                Ok(())
+            },
+        )?;
         start = end;
     }
     Ok(())

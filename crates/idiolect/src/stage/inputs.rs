@@ -25,7 +25,11 @@ impl Input {
     /// The file at `path`; `-` is standard input.
     pub(crate) fn open(path: &Path) -> Result<Self, StageError> {
         if path != Path::new("-") {
-            return Ok(Self { path: path.to_owned(), hash: store::hash_file(path)?, spooled: None });
+            return Ok(Self {
+                path: path.to_owned(),
+                hash: store::hash_file(path)?,
+                spooled: None,
+            });
         }
         let folder = std::env::temp_dir().join(format!("idiolect-{}", std::process::id()));
         // Rejects name the file that a row came from.
@@ -34,9 +38,19 @@ impl Input {
             .and_then(|()| fs::File::create(&path))
             .and_then(|mut file| io::copy(&mut io::stdin().lock(), &mut file))
             .map_err(|error| {
-                StageError::failed(format!("cannot keep standard input in `{}`: {error}", folder.display()), "")
+                StageError::failed(
+                    format!(
+                        "cannot keep standard input in `{}`: {error}",
+                        folder.display()
+                    ),
+                    "",
+                )
             })?;
-        Ok(Self { hash: store::hash_file(&path)?, path, spooled: Some(folder) })
+        Ok(Self {
+            hash: store::hash_file(&path)?,
+            path,
+            spooled: Some(folder),
+        })
     }
 
     /// Its content hash.
@@ -110,7 +124,8 @@ impl Problems {
     ) -> Result<(), StageError> {
         if let Some(first) = lines.get(&problem.id) {
             let reason = format!("the id `{}` is already that of line {first}", problem.id);
-            self.bad.push(BadRow::new(&self.file, line, reason, &problem.question));
+            self.bad
+                .push(BadRow::new(&self.file, line, reason, &problem.question));
             return Ok(());
         }
         lines.insert(problem.id.clone(), line);
@@ -193,8 +208,11 @@ impl Prompts {
 
     /// Adds names and hashes to an output's provenance.
     pub(crate) fn tell(&self, meta: &mut Meta) {
-        let named: Vec<String> =
-            self.files.iter().map(|(task, file)| format!("{task}:{}@{}", file.name, file.hash)).collect();
+        let named: Vec<String> = self
+            .files
+            .iter()
+            .map(|(task, file)| format!("{task}:{}@{}", file.name, file.hash))
+            .collect();
         meta.version("prompt", named.join(" "));
     }
 }
@@ -204,16 +222,23 @@ fn prompt_file(task: &dyn Task, choice: &str) -> Result<PromptFile, StageError> 
     if let Some(file) = task.prompt_file(choice) {
         return Ok(file);
     }
-    let stem = Path::new(choice).file_stem().map_or(choice.into(), |stem| stem.to_string_lossy());
-    fs::read_to_string(choice).map(|text| PromptFile::new(&stem, &text)).map_err(|error| {
-        let names: Vec<&str> = task.prompt_files().iter().map(|(name, _)| *name).collect();
-        let message = if error.kind() == io::ErrorKind::NotFound {
-            format!("no prompt and no file is named `{choice}`")
-        } else {
-            format!("cannot read the prompt `{choice}`: {error}")
-        };
-        StageError::usage(message, &format!("built-in prompts of {}: {}", task.name(), names.join(", ")))
-    })
+    let stem = Path::new(choice)
+        .file_stem()
+        .map_or(choice.into(), |stem| stem.to_string_lossy());
+    fs::read_to_string(choice)
+        .map(|text| PromptFile::new(&stem, &text))
+        .map_err(|error| {
+            let names: Vec<&str> = task.prompt_files().iter().map(|(name, _)| *name).collect();
+            let message = if error.kind() == io::ErrorKind::NotFound {
+                format!("no prompt and no file is named `{choice}`")
+            } else {
+                format!("cannot read the prompt `{choice}`: {error}")
+            };
+            StageError::usage(
+                message,
+                &format!("built-in prompts of {}: {}", task.name(), names.join(", ")),
+            )
+        })
 }
 
 /// Adds a model's facts to an output's provenance.
@@ -255,7 +280,11 @@ impl DataRow {
     /// In words, naming the field.
     pub(crate) fn parse(row: &Value) -> Result<Self, String> {
         let row = row.as_object().ok_or("not an object")?;
-        let (context, completion) = match (row.get("messages"), row.get("prompt"), row.get("completion")) {
+        let (context, completion) = match (
+            row.get("messages"),
+            row.get("prompt"),
+            row.get("completion"),
+        ) {
             (_, Some(prompt), Some(completion)) => prompt_and_completion(prompt, completion)?,
             (Some(messages), None, None) => last_turn(message_list("messages", messages)?)?,
             _ => return Err("expected `prompt` and `completion`, or `messages`".to_owned()),
@@ -270,7 +299,11 @@ impl DataRow {
         Ok(Self {
             trace_id: id_of(row, "trace_id")?,
             problem_id: id_of(row, "problem_id")?,
-            example: Example { context, completion, weight: weight as f32 },
+            example: Example {
+                context,
+                completion,
+                weight: weight as f32,
+            },
         })
     }
 }
@@ -285,14 +318,19 @@ fn prompt_and_completion(prompt: &Value, completion: &Value) -> Result<(Context,
             messages.extend(message_list("completion", completion)?);
             last_turn(messages)
         }
-        _ => Err("`prompt` and `completion` must both be texts or both be message lists".to_owned()),
+        _ => {
+            Err("`prompt` and `completion` must both be texts or both be message lists".to_owned())
+        }
     }
 }
 
 fn last_turn(mut messages: Vec<Message>) -> Result<(Context, String), String> {
     match messages.pop() {
         Some(last) if last.role == "assistant" => Ok((Context::Messages(messages), last.content)),
-        Some(last) => Err(format!("the last message is of `{}`, expected `assistant`", last.role)),
+        Some(last) => Err(format!(
+            "the last message is of `{}`, expected `assistant`",
+            last.role
+        )),
         None => Err("no messages".to_owned()),
     }
 }
@@ -304,11 +342,16 @@ fn message_list(field: &str, value: &Value) -> Result<Vec<Message>, String> {
         .iter()
         .map(|message| {
             let text = |name: &str| {
-                message.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
-                    format!("a message of `{field}` lacks the text `{name}`")
-                })
+                message
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+                    .ok_or_else(|| format!("a message of `{field}` lacks the text `{name}`"))
             };
-            Ok(Message { role: text("role")?, content: text("content")? })
+            Ok(Message {
+                role: text("role")?,
+                content: text("content")?,
+            })
         })
         .collect()
 }
@@ -330,12 +373,18 @@ mod tests {
 
     #[test]
     fn rows_of_all_three_shapes_are_examples() {
-        let plain = DataRow::parse(&json!({"prompt": "p", "completion": "c", "trace_id": 7})).unwrap();
+        let plain =
+            DataRow::parse(&json!({"prompt": "p", "completion": "c", "trace_id": 7})).unwrap();
         assert_eq!(plain.example.context, Context::Prompt("p".into()));
-        assert_eq!((plain.example.completion.as_str(), plain.trace_id.as_deref()), ("c", Some("7")));
-        let turns = json!([{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]);
+        assert_eq!(
+            (plain.example.completion.as_str(), plain.trace_id.as_deref()),
+            ("c", Some("7"))
+        );
+        let turns =
+            json!([{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]);
         let chat = DataRow::parse(&json!({"messages": turns})).unwrap();
-        let lists = DataRow::parse(&json!({"prompt": [turns[0]], "completion": [turns[1]]})).unwrap();
+        let lists =
+            DataRow::parse(&json!({"prompt": [turns[0]], "completion": [turns[1]]})).unwrap();
         assert_eq!(chat.example, lists.example);
         assert_eq!(chat.example.completion, "a");
     }
@@ -346,14 +395,20 @@ mod tests {
         assert!(why(json!([1])).contains("object"));
         assert!(why(json!({"text": "t"})).contains("`prompt` and `completion`, or `messages`"));
         assert!(why(json!({"prompt": "p", "completion": 3})).contains("both"));
-        assert!(why(json!({"messages": [{"role": "user", "content": "u"}]})).contains("expected `assistant`"));
+        assert!(
+            why(json!({"messages": [{"role": "user", "content": "u"}]}))
+                .contains("expected `assistant`")
+        );
         assert!(why(json!({"messages": []})).contains("no messages"));
         assert!(why(json!({"prompt": "p", "completion": "c", "weight": -1})).contains("weight"));
     }
 
     #[test]
     fn sampling_settings_show_what_was_asked_for() {
-        let sampling = Sampling { temperature: 0.8, ..Sampling::default() };
+        let sampling = Sampling {
+            temperature: 0.8,
+            ..Sampling::default()
+        };
         assert_eq!(sampling_value(&sampling)["temperature"].to_string(), "0.8");
     }
 }

@@ -51,12 +51,31 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// The outcome that a finished output's provenance tells, judged by the allowed share of
     /// refused rows. That share is no setting of the output: it can be raised afterwards.
-    pub(crate) fn of(meta: &Meta, was_complete: bool, control: Control<'_>) -> Result<Self, StageError> {
-        let Meta { rows, rejected, seen, .. } = *meta;
+    pub(crate) fn of(
+        meta: &Meta,
+        was_complete: bool,
+        control: Control<'_>,
+    ) -> Result<Self, StageError> {
+        let Meta {
+            rows,
+            rejected,
+            seen,
+            ..
+        } = *meta;
         if rejected as f64 > control.max_rejects * seen as f64 {
-            return Err(StageError::TooManyRefused { rejected, seen, share: control.max_rejects });
+            return Err(StageError::TooManyRefused {
+                rejected,
+                seen,
+                share: control.max_rejects,
+            });
         }
-        Ok(Self { rows, rejected, seen, was_complete, hash: meta.hash.clone() })
+        Ok(Self {
+            rows,
+            rejected,
+            seen,
+            was_complete,
+            hash: meta.hash.clone(),
+        })
     }
 }
 
@@ -103,12 +122,18 @@ pub(crate) enum StageError {
 impl StageError {
     /// Wrong use, with what to do.
     pub(crate) fn usage(message: impl Into<String>, hint: &str) -> Self {
-        Self::Usage { message: message.into(), hint: some(hint) }
+        Self::Usage {
+            message: message.into(),
+            hint: some(hint),
+        }
     }
 
     /// A failure, with what to do.
     pub(crate) fn failed(message: impl Into<String>, hint: &str) -> Self {
-        Self::Failed { message: message.into(), hint: some(hint) }
+        Self::Failed {
+            message: message.into(),
+            hint: some(hint),
+        }
     }
 
     /// The program's exit code for it.
@@ -133,7 +158,8 @@ impl StageError {
             Self::Store(StoreError::Locked { .. }) => {
                 "wait for the other process or give another output"
             }
-            Self::Store(StoreError::Io { source, .. }) | Self::Model(ModelError::Io { source, .. })
+            Self::Store(StoreError::Io { source, .. })
+            | Self::Model(ModelError::Io { source, .. })
                 if source.kind() == std::io::ErrorKind::StorageFull =>
             {
                 "free some space; the rows before it stand and the same command continues"

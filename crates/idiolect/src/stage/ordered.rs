@@ -17,15 +17,15 @@ pub(super) fn generate_in_order(
     mut each: impl FnMut(usize, Result<Completion, RowError>) -> Result<(), StageError>,
 ) -> Result<(), StageError> {
     let (mut order, mut failed) = (InOrder::new(), None);
-    model.generate(requests, sampling, &mut |index, result| {
-        match order.put(index, result, &mut each) {
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-            Ok(()) if stop.requested() => ControlFlow::Break(()),
-            Ok(()) => ControlFlow::Continue(()),
+    model.generate(requests, sampling, &mut |index, result| match order
+        .put(index, result, &mut each)
+    {
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
         }
+        Ok(()) if stop.requested() => ControlFlow::Break(()),
+        Ok(()) => ControlFlow::Continue(()),
     })?;
     finished(failed, order.passed(), requests.len(), stop)
 }
@@ -57,7 +57,10 @@ pub(super) struct InOrder<T> {
 impl<T> InOrder<T> {
     /// Expects indices from 0.
     pub(super) fn new() -> Self {
-        Self { next: 0, waiting: BTreeMap::new() }
+        Self {
+            next: 0,
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// Takes the result of `index` and passes on every result whose turn has come.

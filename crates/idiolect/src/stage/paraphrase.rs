@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use idiolect_core::model::{Completion, Context, Generate, GenerateRequest, ModelInfo, RowError, Sampling};
+use idiolect_core::model::{
+    Completion, Context, Generate, GenerateRequest, ModelInfo, RowError, Sampling,
+};
 use idiolect_core::record::{Origin, OriginKind, Trace};
 use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
 use serde_json::Value;
 
 use super::generate::{REQUESTS_AT_ONCE, model_name};
-use super::inputs::{Input, Problems, PromptKind, Prompts, sampling_value, tell_model, tell_sampling};
+use super::inputs::{
+    Input, Problems, PromptKind, Prompts, sampling_value, tell_model, tell_sampling,
+};
 use super::ordered::generate_in_order;
 use super::{Control, Outcome, StageError};
 
@@ -39,7 +43,11 @@ pub(crate) fn paraphrase(
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
-    let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Paraphrase)?;
+    let prompts = Prompts::resolve(
+        &problems,
+        settings.prompt.as_deref(),
+        PromptKind::Paraphrase,
+    )?;
     let input = Input::open(&settings.traces)?;
     let meta = provenance(settings, &problems, &prompts, &input, model.info());
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
@@ -86,7 +94,12 @@ struct Unit {
 
 impl Plan {
     /// A trace that stands twice (from two origins) would be rewritten to the same text twice.
-    fn read(problems: &Problems, prompts: &Prompts, input: &Input, seed: u64) -> Result<Self, StageError> {
+    fn read(
+        problems: &Problems,
+        prompts: &Prompts,
+        input: &Input,
+        seed: u64,
+    ) -> Result<Self, StageError> {
         let mut plan = Self {
             units: Vec::new(),
             bad: problems.bad.clone(),
@@ -117,7 +130,10 @@ impl Plan {
                     problem_id: trace.problem_id,
                     parent: trace.id,
                 }),
-                Err(reason) => plan.bad.push(BadRow::new(&plan.file, row.line, reason, &trace.text)),
+                Err(reason) => {
+                    plan.bad
+                        .push(BadRow::new(&plan.file, row.line, reason, &trace.text))
+                }
             }
         }
         Ok(plan)
@@ -128,7 +144,9 @@ fn prompt_of(problems: &Problems, prompts: &Prompts, trace: &Trace) -> Result<St
     let problem = problems
         .get(&trace.problem_id)
         .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
-    problems.task(problem).paraphrase_prompt(problem, &trace.text, prompts.of(problem))
+    problems
+        .task(problem)
+        .paraphrase_prompt(problem, &trace.text, prompts.of(problem))
 }
 
 /// Units that an earlier process came past, and the ids it wrote; see `generate` for the reasons.
@@ -137,7 +155,10 @@ fn place(output: &mut Output, plan: &Plan) -> Result<(usize, BTreeSet<String>), 
     for row in Rows::<Trace>::open(output.journal_path())? {
         let Ok(row) = row? else { continue };
         let parent = row.value.origin.parent.unwrap_or_default();
-        if let Some(ahead) = plan.units[done..].iter().position(|unit| unit.parent == parent) {
+        if let Some(ahead) = plan.units[done..]
+            .iter()
+            .position(|unit| unit.parent == parent)
+        {
             done += ahead + 1;
         }
         ids.insert(row.value.id);
@@ -145,7 +166,10 @@ fn place(output: &mut Output, plan: &Plan) -> Result<(usize, BTreeSet<String>), 
     let old = output.rejects()?;
     let unasked = plan.bad.len().min(old.len());
     let line = done.checked_sub(1).map_or(0, |last| plan.units[last].line);
-    let refused = old[unasked..].iter().take_while(|bad| bad.line < line).count();
+    let refused = old[unasked..]
+        .iter()
+        .take_while(|bad| bad.line < line)
+        .count();
     output.keep_rejects((unasked + refused) as u64)?;
     for bad in &plan.bad[unasked..] {
         output.reject(bad)?;
@@ -163,31 +187,45 @@ fn rewrite(
     control: Control<'_>,
 ) -> Result<(), StageError> {
     let total = plan.units.len() as u64;
-    let mut meter = control.progress.begin("paraphrase", "traces", Some(total), done as u64);
+    let mut meter = control
+        .progress
+        .begin("paraphrase", "traces", Some(total), done as u64);
     let info = model.info().clone();
     for units in plan.units[done..].chunks(REQUESTS_AT_ONCE) {
-        let requests: Vec<GenerateRequest> = units.iter().map(|unit| unit.request.clone()).collect();
-        generate_in_order(model, &requests, &settings.sampling, control.stop, |index, result| {
-            let unit = &units[index];
-            match result {
-                Err(RowError { reason }) => {
-                    output.reject(&BadRow::new(&plan.file, unit.line, reason, ""))?;
-                }
-                Ok(completion) => {
-                    let trace = rewritten(settings, unit, &info, completion);
-                    if ids.insert(trace.id.clone()) {
-                        output.push(&trace)?;
+        let requests: Vec<GenerateRequest> =
+            units.iter().map(|unit| unit.request.clone()).collect();
+        generate_in_order(
+            model,
+            &requests,
+            &settings.sampling,
+            control.stop,
+            |index, result| {
+                let unit = &units[index];
+                match result {
+                    Err(RowError { reason }) => {
+                        output.reject(&BadRow::new(&plan.file, unit.line, reason, ""))?;
+                    }
+                    Ok(completion) => {
+                        let trace = rewritten(settings, unit, &info, completion);
+                        if ids.insert(trace.id.clone()) {
+                            output.push(&trace)?;
+                        }
                     }
                 }
-            }
-            meter.advance(1);
-            Ok(())
-        })?;
+                meter.advance(1);
+                Ok(())
+            },
+        )?;
     }
     Ok(())
 }
 
-fn rewritten(settings: &ParaphraseSettings, unit: &Unit, info: &ModelInfo, completion: Completion) -> Trace {
+fn rewritten(
+    settings: &ParaphraseSettings,
+    unit: &Unit,
+    info: &ModelInfo,
+    completion: Completion,
+) -> Trace {
     let mut sampling = sampling_value(&settings.sampling);
     sampling["seed"] = Value::from(unit.request.seed);
     let mut origin = Origin::of(OriginKind::Paraphrased);
@@ -195,5 +233,10 @@ fn rewritten(settings: &ParaphraseSettings, unit: &Unit, info: &ModelInfo, compl
     origin.sampling = Some(sampling);
     origin.parent = Some(unit.parent.clone());
     // Models write the rewriting after a line end; it is no part of the trace.
-    Trace::new(&unit.problem_id, completion.text.trim(), completion.finish, origin)
+    Trace::new(
+        &unit.problem_id,
+        completion.text.trim(),
+        completion.finish,
+        origin,
+    )
 }

@@ -36,7 +36,10 @@ pub(crate) struct PairSettings {
 const ROWS_AT_ONCE: usize = 256;
 
 /// Writes one verdict a trace, in the order of the traces.
-pub(crate) fn verify(settings: &VerifySettings, control: Control<'_>) -> Result<Outcome, StageError> {
+pub(crate) fn verify(
+    settings: &VerifySettings,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
     let input = Input::open(&settings.traces)?;
     let mut meta = Meta::of("verify");
@@ -51,7 +54,11 @@ pub(crate) fn verify(settings: &VerifySettings, control: Control<'_>) -> Result<
     }
     let judge = |row: &Row<Trace>| verdict(&problems, &row.value);
     let seen = judge_rows(&input, &mut output, control, judge)?;
-    Outcome::of(&output.finish(seen + problems.bad.len() as u64)?, false, control)
+    Outcome::of(
+        &output.finish(seen + problems.bad.len() as u64)?,
+        false,
+        control,
+    )
 }
 
 fn verdict(problems: &Problems, trace: &Trace) -> Result<VerdictRow, String> {
@@ -59,7 +66,9 @@ fn verdict(problems: &Problems, trace: &Trace) -> Result<VerdictRow, String> {
         .get(&trace.problem_id)
         .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
     let task = problems.task(problem);
-    Ok(task.verify(problem, &trace.text, trace.finish).into_row(trace, task))
+    Ok(task
+        .verify(problem, &trace.text, trace.finish)
+        .into_row(trace, task))
 }
 
 /// The verdict on a pair: a row of `results.jsonl`.
@@ -72,11 +81,15 @@ pub(crate) struct PairRow {
 }
 
 /// Writes one verdict a well-formed pair, in the order of the pairs.
-pub(crate) fn verify_pairs(settings: &PairSettings, control: Control<'_>) -> Result<Outcome, StageError> {
+pub(crate) fn verify_pairs(
+    settings: &PairSettings,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
     let task = the_task(settings.task)?;
     let input = Input::open(&settings.pairs)?;
     let mut meta = Meta::of("verify --pairs");
-    meta.input("pairs", input.hash()).version("task", task.verifier());
+    meta.input("pairs", input.hash())
+        .version("task", task.verifier());
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
         Opened::Complete(meta) => return Outcome::of(&meta, true, control),
         Opened::Unfinished(output) => output,
@@ -87,7 +100,10 @@ pub(crate) fn verify_pairs(settings: &PairSettings, control: Control<'_>) -> Res
 }
 
 fn pair(task: &dyn idiolect_core::task::Task, row: &Value) -> Result<PairRow, String> {
-    let field = |name: &str| row.get(name).ok_or_else(|| format!("lacks the field `{name}`"));
+    let field = |name: &str| {
+        row.get(name)
+            .ok_or_else(|| format!("lacks the field `{name}`"))
+    };
     let (id, gold, answer) = (field("id")?.clone(), field("gold")?, field("answer")?);
     let answer = match answer {
         Value::String(text) => text.clone(),
@@ -116,7 +132,9 @@ where
     R: Serialize + Send,
 {
     let file = input.name();
-    let mut meter = control.progress.begin("verify", "rows", None, output.done());
+    let mut meter = control
+        .progress
+        .begin("verify", "rows", None, output.done());
     let (mut seen, mut block) = (0, Vec::new());
     for row in input.rows::<T>()? {
         seen += 1;
@@ -158,11 +176,19 @@ where
         }
     }
     block.clear();
-    if control.stop.requested() { Err(StageError::Interrupted) } else { Ok(()) }
+    if control.stop.requested() {
+        Err(StageError::Interrupted)
+    } else {
+        Ok(())
+    }
 }
 
 /// `work` on each item, results in the items' order, on up to `threads` threads.
-fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     // Below this, starting threads costs more than it gains.
     const WORTH_A_THREAD: usize = 32;
     let threads = threads.clamp(1, items.len().div_ceil(WORTH_A_THREAD).max(1));
@@ -192,7 +218,10 @@ mod tests {
     fn threads_change_nothing() {
         let items: Vec<u32> = (0..1000).collect();
         let double = |item: &u32| item * 2;
-        assert_eq!(in_parallel(&items, 1, double), in_parallel(&items, 7, double));
+        assert_eq!(
+            in_parallel(&items, 1, double),
+            in_parallel(&items, 7, double)
+        );
         assert!(in_parallel(&[] as &[u32], 4, double).is_empty());
     }
 }
