@@ -1,0 +1,184 @@
+//! GSM8K: grade-school word problems with a numeric answer.
+//!
+//! A raw row (of the published files and of the hub's parquet alike):
+//! ```json
+//! {"question": "Natalia sold clips to 48 of her friends in April, and then …",
+//!  "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n… <<48+24=72>>72 clips …\n#### 72"}
+//! ```
+//! Answers are numbers and are compared as exact rationals: `18`, `$18.00` and `18 dollars` are one
+//! answer, `0.33` is not `1/3`. A percent sign counts as a unit. The benchmark's own string match is
+//! in [`super::compat`].
+
+mod answer;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value, json};
+
+use super::import::{Fields, Parts, kind_of};
+use super::{ImportRow, Imported, Judgement, Task, steps};
+use crate::record::{Finish, Problem, Step, StepCheck, TaskName, Verdict};
+
+pub use answer::{Found, extract, read_number};
+
+/// The task.
+pub(super) struct Gsm8k;
+
+/// What recomputation finds for each calculator annotation `<<a=b>>` of a solution, in order.
+pub fn check_annotations(solution: &str) -> Vec<StepCheck> {
+    steps::annotations(solution)
+        .map(steps::check_annotation)
+        .collect()
+}
+
+/// Judges what was found in a response.
+fn judge(gold: &Found, found: Option<Found>, finish: Finish) -> Judgement {
+    let Some(found) = found else {
+        let reason = match finish {
+            Finish::Length => "cut off before a complete answer",
+            _ => "no number in the response",
+        };
+        return Judgement {
+            verdict: Verdict::NoAnswer,
+            extracted: None,
+            reason: reason.to_owned(),
+            steps: Vec::new(),
+        };
+    };
+    let equal = found.equals(gold);
+    let (extracted, gold) = (found.to_string(), gold.to_string());
+    let reason = match equal {
+        true if found.written.trim() == gold => format!("{extracted} ({})", found.form),
+        true => format!("{} = {gold} exactly ({})", found.written, found.form),
+        false => format!("{extracted} is not {gold} ({})", found.form),
+    };
+    Judgement {
+        verdict: if equal {
+            Verdict::Correct
+        } else {
+            Verdict::Wrong
+        },
+        extracted: Some(extracted),
+        reason,
+        steps: Vec::new(),
+    }
+}
+
+fn ungraded(reason: String) -> Judgement {
+    Judgement {
+        verdict: Verdict::Ungraded,
+        extracted: None,
+        reason,
+        steps: Vec::new(),
+    }
+}
+
+/// The gold number of `{"answer":"18"}`, of a bare answer or of a whole solution.
+fn gold_of(gold: &Value) -> Result<Found, String> {
+    let text = match gold {
+        Value::Object(object) => match object.get("answer") {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(other) => {
+                return Err(format!(
+                    "the gold's `answer` is {}, not text",
+                    kind_of(other)
+                ));
+            }
+            None => return Err("the gold has no `answer`".to_owned()),
+        },
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        other => return Err(format!("the gold is {}, not text", kind_of(other))),
+    };
+    answer_of(&text).ok_or_else(|| {
+        let shown: String = text.chars().take(60).collect();
+        format!("the gold `{shown}` holds no number")
+    })
+}
+
+/// The number of a bare answer or of a whole response.
+fn answer_of(text: &str) -> Option<Found> {
+    read_number(text).or_else(|| extract(text, Finish::Unknown))
+}
+
+impl Task for Gsm8k {
+    fn name(&self) -> TaskName {
+        TaskName::Gsm8k
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    /// `answer` is the whole solution with its `####` line, or a bare answer; `gold` may stand in for
+    /// it.
+    fn import(&self, raw: &Map<String, Value>, at: &ImportRow) -> Result<Imported, String> {
+        let mut fields = Fields::of(raw);
+        let question = fields
+            .take_text(&["question", "problem"])?
+            .ok_or("no field `question`")?;
+        if question.trim().is_empty() {
+            return Err("`question` is empty".to_owned());
+        }
+        let solution = fields.take_text(&["human", "solution"])?;
+        let answer = match fields.take(&["answer", "gold"]) {
+            Some(value) => value,
+            None => Value::String(solution.clone().ok_or("no field `answer`")?),
+        };
+        let gold = gold_of(&answer)?;
+        let human = solution.or_else(|| match answer {
+            Value::String(text) if text.contains("####") => Some(text),
+            _ => None,
+        });
+        let parts = Parts {
+            task: TaskName::Gsm8k,
+            question,
+            gold: json!({"answer": gold.to_string()}),
+            human,
+        };
+        fields.finish(at, parts)
+    }
+
+    fn prompt_files(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            (
+                "zero-shot",
+                include_str!("../../../prompts/gsm8k/zero-shot.txt"),
+            ),
+            ("plain", include_str!("../../../prompts/gsm8k/plain.txt")),
+            (
+                "paraphrase",
+                include_str!("../../../prompts/gsm8k/paraphrase.txt"),
+            ),
+        ]
+    }
+
+    /// `{question}`.
+    fn placeholders(&self, problem: &Problem) -> Result<Vec<(&'static str, String)>, String> {
+        Ok(vec![("question", problem.question.clone())])
+    }
+
+    fn verify(&self, problem: &Problem, text: &str, finish: Finish) -> Judgement {
+        let judged = match gold_of(&problem.gold) {
+            Err(reason) => ungraded(reason),
+            Ok(gold) => judge(&gold, extract(text, finish), finish),
+        };
+        Judgement {
+            steps: self.steps(problem, text),
+            ..judged
+        }
+    }
+
+    fn verify_pair(&self, gold: &Value, answer: &str) -> Judgement {
+        match gold_of(gold) {
+            Err(reason) => ungraded(reason),
+            Ok(gold) => judge(&gold, answer_of(answer), Finish::Unknown),
+        }
+    }
+
+    fn steps(&self, _problem: &Problem, text: &str) -> Vec<Step> {
+        steps::check_steps(text, answer::is_answer)
+    }
+}
