@@ -1,0 +1,315 @@
+//! Alignment folds: from the scores of a trace's tokens to sums and counts, and from those of
+//! several traces to the sums of their set.
+//!
+//! The end token enters [`Alignment::end_nll_nats`] alone. Sums are f64 in token order, so that
+//! equal scores give equal bits. What is derived from the sums lies in [`crate::metric`].
+
+use crate::model::{Template, TokenScore};
+use crate::record::Alignment;
+
+/// Ranks beyond this count as this much in `rank_clip100_sum`.
+pub const RANK_CLIP: u32 = 100;
+
+/// What an alignment row is about, beside its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// The trace scored, or the line number of a row without one.
+    pub trace_id: &'a str,
+    /// Its problem, where known.
+    pub problem_id: Option<&'a str>,
+    /// Hash of the student that scored.
+    pub model: &'a str,
+    /// How the prompt was rendered.
+    pub template: Template,
+    /// UTF-8 bytes of the completion.
+    pub completion_bytes: usize,
+}
+
+/// Why alignments cannot be summed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// Surprisal under two students, or two renderings, has no common sum.
+    #[error(
+        "alignments of different students or templates cannot be summed: trace `{left}` has {left_model}, trace `{right}` has {right_model}; score all traces with one student and one template"
+    )]
+    Mixed {
+        /// A trace.
+        left: String,
+        /// Its model and template.
+        left_model: String,
+        /// Another trace.
+        right: String,
+        /// Its model and template.
+        right_model: String,
+    },
+}
+
+/// Sums the scores of one trace. `tokens` are the completion's, in text order, then the end token
+/// (where there is none, `end_nll_nats` is 0). `n_bytes` counts the bytes of completion tokens:
+/// those of a first token that straddles the border of prompt and completion are the prompt's.
+pub fn fold(tokens: &[TokenScore], identity: Identity<'_>) -> Alignment {
+    let mut sums = empty(identity);
+    let mut first_byte = None;
+    for token in tokens {
+        let surprisal = -f64::from(token.logprob);
+        if token.is_end {
+            sums.end_nll_nats += surprisal;
+            continue;
+        }
+        first_byte.get_or_insert(u64::from(token.byte_start));
+        add_token(&mut sums, token, surprisal);
+    }
+    sums.n_bytes = first_byte.map_or(0, |start| {
+        (identity.completion_bytes as u64).saturating_sub(start)
+    });
+    sums
+}
+
+fn add_token(sums: &mut Alignment, token: &TokenScore, surprisal: f64) {
+    let entropy = f64::from(token.entropy);
+    sums.n_tokens += 1;
+    sums.nll_nats += surprisal;
+    sums.entropy_nats += entropy;
+    sums.varentropy_nats2 += f64::from(token.varentropy);
+    sums.abs_excess_nats += (surprisal - entropy).abs();
+    sums.rank_sum += f64::from(token.rank);
+    sums.rank_clip100_sum += f64::from(token.rank.min(RANK_CLIP));
+    sums.log_rank_sum += f64::from(token.rank.max(1)).ln();
+    sums.top1 += u64::from(token.rank <= 1);
+    sums.top5 += u64::from(token.rank <= 5);
+    sums.top10 += u64::from(token.rank <= 10);
+    sums.top50 += u64::from(token.rank <= 50);
+    // ‖p − onehot‖² by its expansion.
+    sums.brier_sum += 1.0 - 2.0 * f64::from(token.logprob).exp() + f64::from(token.sum_p2);
+}
+
+/// The sums of a set of traces, in their order; `None` of no trace. The result is about no single
+/// trace: its `trace_id` is empty and its `problem_id` stays only where all share it.
+///
+/// # Errors
+/// When the traces were scored by different students or under different templates.
+pub fn merge<'a>(
+    alignments: impl IntoIterator<Item = &'a Alignment>,
+) -> Result<Option<Alignment>, MergeError> {
+    let mut alignments = alignments.into_iter();
+    let Some(first) = alignments.next() else {
+        return Ok(None);
+    };
+    let mut sums = Alignment {
+        trace_id: String::new(),
+        ..first.clone()
+    };
+    for alignment in alignments {
+        if alignment.model != first.model || alignment.template != first.template {
+            return Err(mixed(first, alignment));
+        }
+        if sums.problem_id != alignment.problem_id {
+            sums.problem_id = None;
+        }
+        add(&mut sums, alignment);
+    }
+    Ok(Some(sums))
+}
+
+fn add(sums: &mut Alignment, other: &Alignment) {
+    sums.n_tokens += other.n_tokens;
+    sums.n_bytes += other.n_bytes;
+    sums.nll_nats += other.nll_nats;
+    sums.entropy_nats += other.entropy_nats;
+    sums.varentropy_nats2 += other.varentropy_nats2;
+    sums.abs_excess_nats += other.abs_excess_nats;
+    sums.rank_sum += other.rank_sum;
+    sums.rank_clip100_sum += other.rank_clip100_sum;
+    sums.log_rank_sum += other.log_rank_sum;
+    sums.top1 += other.top1;
+    sums.top5 += other.top5;
+    sums.top10 += other.top10;
+    sums.top50 += other.top50;
+    sums.brier_sum += other.brier_sum;
+    sums.end_nll_nats += other.end_nll_nats;
+}
+
+fn mixed(left: &Alignment, right: &Alignment) -> MergeError {
+    let describe =
+        |a: &Alignment| format!("model `{}`, template {:?}", a.model, a.template).to_lowercase();
+    MergeError::Mixed {
+        left: left.trace_id.clone(),
+        left_model: describe(left),
+        right: right.trace_id.clone(),
+        right_model: describe(right),
+    }
+}
+
+/// An alignment of no token.
+pub(crate) fn empty(identity: Identity<'_>) -> Alignment {
+    Alignment {
+        trace_id: identity.trace_id.to_owned(),
+        problem_id: identity.problem_id.map(str::to_owned),
+        model: identity.model.to_owned(),
+        template: identity.template,
+        n_tokens: 0,
+        n_bytes: 0,
+        nll_nats: 0.0,
+        entropy_nats: 0.0,
+        varentropy_nats2: 0.0,
+        abs_excess_nats: 0.0,
+        rank_sum: 0.0,
+        rank_clip100_sum: 0.0,
+        log_rank_sum: 0.0,
+        top1: 0,
+        top5: 0,
+        top10: 0,
+        top50: 0,
+        brier_sum: 0.0,
+        end_nll_nats: 0.0,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The golden trace of four tokens over five: logit rows and targets.
+    pub(crate) const LOGITS: [[f64; 5]; 4] = [
+        [2.0, 1.0, 0.0, -1.0, -2.0],
+        [0.5, 0.5, 0.0, 0.0, 3.0],
+        [1.0, 2.0, 3.0, 0.0, -1.0],
+        [0.0; 5],
+    ];
+    pub(crate) const TARGETS: [usize; 4] = [0, 0, 1, 4];
+
+    /// Surprisal, rank, entropy, varentropy and Σp² of a target, in f64.
+    pub(crate) fn direct(logits: &[f64], target: usize) -> (f64, u32, f64, f64, f64) {
+        let log_z = logits.iter().map(|z| z.exp()).sum::<f64>().ln();
+        let log_p: Vec<f64> = logits.iter().map(|z| z - log_z).collect();
+        let entropy = -log_p.iter().map(|l| l.exp() * l).sum::<f64>();
+        let varentropy = log_p.iter().map(|l| l.exp() * l * l).sum::<f64>() - entropy * entropy;
+        let sum_p2 = log_p.iter().map(|l| (2.0 * l).exp()).sum();
+        let rank = 1 + logits.iter().filter(|z| **z > logits[target]).count() as u32;
+        (-log_p[target], rank, entropy, varentropy, sum_p2)
+    }
+
+    pub(crate) fn identity() -> Identity<'static> {
+        Identity {
+            trace_id: "t",
+            problem_id: Some("p"),
+            model: "m",
+            template: Template::Raw,
+            completion_bytes: 9,
+        }
+    }
+
+    fn golden_tokens() -> Vec<TokenScore> {
+        let mut tokens: Vec<TokenScore> = LOGITS
+            .iter()
+            .zip(TARGETS)
+            .enumerate()
+            .map(|(at, (logits, target))| {
+                let (s, rank, entropy, varentropy, sum_p2) = direct(logits, target);
+                TokenScore {
+                    token_id: target as u32,
+                    logprob: -s as f32,
+                    rank,
+                    entropy: entropy as f32,
+                    varentropy: varentropy as f32,
+                    sum_p2: sum_p2 as f32,
+                    byte_start: 2 * at as u32,
+                    is_end: false,
+                }
+            })
+            .collect();
+        tokens.push(TokenScore {
+            token_id: 9,
+            logprob: -7.5,
+            rank: 99,
+            entropy: 3.0,
+            varentropy: 3.0,
+            sum_p2: 0.9,
+            byte_start: 9,
+            is_end: true,
+        });
+        tokens
+    }
+
+    fn near(a: f64, b: f64, tolerance: f64) {
+        assert!((a - b).abs() <= tolerance, "{a} is not {b}");
+    }
+
+    #[test]
+    fn the_golden_trace_folds_to_its_sums() {
+        let sums = fold(&golden_tokens(), identity());
+        // Scores are f32: half a unit in the last place of each, four tokens.
+        let f32_sum = 1e-6;
+        assert_eq!((sums.n_tokens, sums.n_bytes), (4, 9));
+        near(sums.nll_nats, 6.247345554, f32_sum);
+        near(
+            sums.entropy_nats,
+            0.999972828 * 2.0 + 0.795226778 + 1.609437912,
+            f32_sum,
+        );
+        near(
+            sums.varentropy_nats2,
+            0.749931772 * 2.0 + 1.206172259,
+            f32_sum,
+        );
+        near(sums.abs_excess_nats, 4.0 * 0.734713018, f32_sum);
+        near(sums.log_rank_sum, 4.0 * 0.346573590, f32_sum);
+        near(sums.brier_sum, 3.503502388, f32_sum);
+        assert_eq!((sums.rank_sum, sums.rank_clip100_sum), (6.0, 6.0));
+        assert_eq!((sums.top1, sums.top5, sums.top10, sums.top50), (2, 4, 4, 4));
+    }
+
+    #[test]
+    fn the_end_token_enters_its_own_surprisal_alone() {
+        let mut tokens = golden_tokens();
+        let with = fold(&tokens, identity());
+        near(with.end_nll_nats, 7.5, 0.0);
+        tokens.pop();
+        let without = fold(&tokens, identity());
+        assert_eq!(
+            with,
+            Alignment {
+                end_nll_nats: 7.5,
+                ..without
+            }
+        );
+    }
+
+    #[test]
+    fn bytes_of_a_straddling_token_are_the_prompts() {
+        let tokens = golden_tokens();
+        assert_eq!(fold(&tokens[1..], identity()).n_bytes, 7);
+        assert_eq!(fold(&tokens[4..], identity()).n_bytes, 0);
+    }
+
+    #[test]
+    fn merging_parts_gives_the_whole() {
+        let tokens = golden_tokens();
+        let parts = [
+            fold(&tokens[..1], identity()),
+            fold(&tokens[1..], identity()),
+        ];
+        let whole = fold(&tokens, identity());
+        let merged = merge(&parts).unwrap().unwrap();
+        assert_eq!(merged.n_tokens, whole.n_tokens);
+        near(merged.nll_nats, whole.nll_nats, 1e-12);
+        near(merged.brier_sum, whole.brier_sum, 1e-12);
+        near(merged.end_nll_nats, 7.5, 0.0);
+        assert_eq!(merge([]), Ok(None));
+    }
+
+    #[test]
+    fn alignments_of_two_students_do_not_merge() {
+        let a = fold(&golden_tokens(), identity());
+        let b = Alignment {
+            model: "other".into(),
+            trace_id: "u".into(),
+            ..a.clone()
+        };
+        let error = merge([&a, &b]).unwrap_err().to_string();
+        assert!(
+            error.contains("`t` has model `m`") && error.contains("`u` has model `other`"),
+            "{error}"
+        );
+    }
+}

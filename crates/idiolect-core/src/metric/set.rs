@@ -1,0 +1,236 @@
+//! Metrics of sets of traces: sums that combine, and bootstrap intervals over problems.
+//!
+//! Traces of one problem are dependent, so intervals resample problems. Every set metric is a
+//! function of sums over traces; a resample costs one dot product a sum.
+
+use std::collections::BTreeMap;
+
+use super::{METRICS, Metric, entropy, likelihood, rank};
+use crate::alignment::{Identity, MergeError, empty, merge};
+use crate::comparison::Estimate;
+use crate::model::Template;
+use crate::record::Alignment;
+use crate::rng::Rng;
+use crate::statistics::bootstrap::{Replicates, resampled_sums};
+
+/// Sums over the traces of a set, from which its metrics are computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetSums {
+    /// Sums over tokens.
+    pub tokens: Alignment,
+    /// Traces with at least one token.
+    pub traces: f64,
+    /// Σ over traces of Σs / T.
+    pub nll_per_token_sum: f64,
+    /// Σ over traces of Σ min(r, 100) / T.
+    pub rank_clip100_per_token_sum: f64,
+    /// Σ over traces of Z, where it is defined.
+    pub z_sum: f64,
+    /// Traces with a Z.
+    pub z_traces: f64,
+}
+
+const N_SUMS: usize = 20;
+
+impl SetSums {
+    /// The sums of a set; `None` of no trace.
+    ///
+    /// # Errors
+    /// When the traces were scored by different students or under different templates.
+    pub fn of(alignments: &[Alignment]) -> Result<Option<Self>, MergeError> {
+        let Some(tokens) = merge(alignments)? else {
+            return Ok(None);
+        };
+        let mut sums = [0.0; N_SUMS];
+        for alignment in alignments {
+            add(&mut sums, &terms(alignment));
+        }
+        let mut set = Self::scratch();
+        set.assign(&sums);
+        Ok(Some(Self { tokens, ..set }))
+    }
+
+    fn scratch() -> Self {
+        let identity = Identity {
+            trace_id: "",
+            problem_id: None,
+            model: "",
+            template: Template::Raw,
+            completion_bytes: 0,
+        };
+        Self {
+            tokens: empty(identity),
+            traces: 0.0,
+            nll_per_token_sum: 0.0,
+            rank_clip100_per_token_sum: 0.0,
+            z_sum: 0.0,
+            z_traces: 0.0,
+        }
+    }
+
+    /// Takes the numbers of `sums`, in the order of [`terms`]. Counts are whole numbers in f64.
+    fn assign(&mut self, sums: &[f64; N_SUMS]) {
+        let [
+            n_tokens,
+            n_bytes,
+            nll,
+            entropy,
+            varentropy,
+            abs_excess,
+            rank,
+            rank_clip,
+            log_rank,
+            top1,
+            top5,
+            top10,
+            top50,
+            brier,
+            end_nll,
+            traces,
+            nll_mean,
+            rank_mean,
+            z,
+            z_traces,
+        ] = *sums;
+        let tokens = &mut self.tokens;
+        tokens.n_tokens = n_tokens as u64;
+        tokens.n_bytes = n_bytes as u64;
+        tokens.nll_nats = nll;
+        tokens.entropy_nats = entropy;
+        tokens.varentropy_nats2 = varentropy;
+        tokens.abs_excess_nats = abs_excess;
+        tokens.rank_sum = rank;
+        tokens.rank_clip100_sum = rank_clip;
+        tokens.log_rank_sum = log_rank;
+        tokens.top1 = top1 as u64;
+        tokens.top5 = top5 as u64;
+        tokens.top10 = top10 as u64;
+        tokens.top50 = top50 as u64;
+        tokens.brier_sum = brier;
+        tokens.end_nll_nats = end_nll;
+        self.traces = traces;
+        self.nll_per_token_sum = nll_mean;
+        self.rank_clip100_per_token_sum = rank_mean;
+        self.z_sum = z;
+        self.z_traces = z_traces;
+    }
+}
+
+/// What one trace adds to each sum.
+fn terms(a: &Alignment) -> [f64; N_SUMS] {
+    let z = entropy::z_score(a);
+    [
+        a.n_tokens as f64,
+        a.n_bytes as f64,
+        a.nll_nats,
+        a.entropy_nats,
+        a.varentropy_nats2,
+        a.abs_excess_nats,
+        a.rank_sum,
+        a.rank_clip100_sum,
+        a.log_rank_sum,
+        a.top1 as f64,
+        a.top5 as f64,
+        a.top10 as f64,
+        a.top50 as f64,
+        a.brier_sum,
+        a.end_nll_nats,
+        f64::from(u8::from(a.n_tokens > 0)),
+        likelihood::nll_per_token(a).unwrap_or(0.0),
+        rank::mean_rank_clip100(a).unwrap_or(0.0),
+        z.unwrap_or(0.0),
+        f64::from(u8::from(z.is_some())),
+    ]
+}
+
+fn add(sums: &mut [f64; N_SUMS], terms: &[f64; N_SUMS]) {
+    sums.iter_mut()
+        .zip(terms)
+        .for_each(|(sum, term)| *sum += term);
+}
+
+/// Every metric of a set with its bootstrap over problems, in the order of [`METRICS`]; metrics that
+/// are not defined for the set are left out. A trace of unknown problem is a problem of its own.
+/// Row order changes nothing.
+///
+/// # Errors
+/// When the traces were scored by different students or under different templates.
+pub fn replicates(
+    alignments: &[Alignment],
+    draws: usize,
+    rng: &mut Rng,
+) -> Result<Vec<(&'static Metric, Replicates)>, MergeError> {
+    merge(alignments)?;
+    let problems = sums_by_problem(alignments);
+    let n = problems.len();
+    let series: Vec<Vec<f64>> = (0..N_SUMS)
+        .map(|at| problems.iter().map(|sums| sums[at]).collect())
+        .collect();
+    let slices: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
+    let resampled = resampled_sums(&slices, n, if n == 0 { 0 } else { draws }, rng);
+    let mut whole = SetSums::scratch();
+    whole.assign(&std::array::from_fn(|at| series[at].iter().sum()));
+    let mut found: Vec<(&'static Metric, Replicates)> = METRICS
+        .iter()
+        .filter_map(|metric| {
+            let estimate = (metric.of_set)(&whole)?;
+            Some((
+                metric,
+                Replicates {
+                    estimate,
+                    draws: Vec::with_capacity(draws),
+                },
+            ))
+        })
+        .collect();
+    let mut set = SetSums::scratch();
+    for draw in 0..if n == 0 { 0 } else { draws } {
+        set.assign(&std::array::from_fn(|at| resampled.of(at)[draw]));
+        for (metric, replicates) in &mut found {
+            // A resample without a defined value (no trace with a Z) says nothing new.
+            replicates
+                .draws
+                .push((metric.of_set)(&set).unwrap_or(replicates.estimate));
+        }
+    }
+    Ok(found)
+}
+
+/// One entry a problem, in order of id; rows of one problem are summed in order of trace id.
+fn sums_by_problem(alignments: &[Alignment]) -> Vec<[f64; N_SUMS]> {
+    let mut rows: Vec<&Alignment> = alignments.iter().collect();
+    rows.sort_by(|a, b| (&a.problem_id, &a.trace_id).cmp(&(&b.problem_id, &b.trace_id)));
+    let mut problems: BTreeMap<(Option<&str>, usize), [f64; N_SUMS]> = BTreeMap::new();
+    for (at, row) in rows.into_iter().enumerate() {
+        let key = (
+            row.problem_id.as_deref(),
+            if row.problem_id.is_some() { 0 } else { at },
+        );
+        add(problems.entry(key).or_insert([0.0; N_SUMS]), &terms(row));
+    }
+    problems.into_values().collect()
+}
+
+/// Every metric of a set with a percentile interval over problems, by name.
+///
+/// # Errors
+/// When the traces were scored by different students or under different templates.
+pub fn closeness(
+    alignments: &[Alignment],
+    draws: usize,
+    confidence: f64,
+    rng: &mut Rng,
+) -> Result<BTreeMap<String, Estimate>, MergeError> {
+    Ok(replicates(alignments, draws, rng)?
+        .into_iter()
+        .map(|(metric, r)| {
+            (
+                metric.name.to_owned(),
+                Estimate {
+                    value: r.estimate,
+                    interval: r.percentile(confidence),
+                },
+            )
+        })
+        .collect())
+}

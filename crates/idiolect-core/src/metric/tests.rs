@@ -1,0 +1,250 @@
+use proptest::prelude::*;
+
+use super::set::replicates;
+use super::*;
+use crate::alignment::tests::{LOGITS, TARGETS, direct, identity};
+use crate::alignment::{empty, fold};
+use crate::model::TokenScore;
+use crate::rng::Rng;
+
+/// The golden trace, summed in f64 without passing through f32 scores.
+fn golden() -> Alignment {
+    let mut a = empty(identity());
+    a.n_bytes = 9;
+    for (logits, target) in LOGITS.iter().zip(TARGETS) {
+        let (s, r, h, v, q) = direct(logits, target);
+        a.n_tokens += 1;
+        a.nll_nats += s;
+        a.entropy_nats += h;
+        a.varentropy_nats2 += v;
+        a.abs_excess_nats += (s - h).abs();
+        a.rank_sum += f64::from(r);
+        a.rank_clip100_sum += f64::from(r.min(100));
+        a.log_rank_sum += f64::from(r).ln();
+        a.top1 += u64::from(r <= 1);
+        a.top5 += u64::from(r <= 5);
+        a.top10 += u64::from(r <= 10);
+        a.top50 += u64::from(r <= 50);
+        a.brier_sum += 1.0 - 2.0 * (-s).exp() + q;
+    }
+    a
+}
+
+fn value(name: &str, a: &Alignment) -> f64 {
+    (named(name).unwrap().of)(a).unwrap()
+}
+
+fn set_value(name: &str, set: &[Alignment]) -> f64 {
+    (named(name).unwrap().of_set)(&SetSums::of(set).unwrap().unwrap()).unwrap()
+}
+
+fn near(a: f64, b: f64) {
+    assert!((a - b).abs() < 1e-9, "{a} is not {b}");
+}
+
+#[test]
+fn the_golden_tokens_have_the_published_scores() {
+    let expected = [
+        (0.451914396, 1, 0.999972828, 0.749931772, 0.468386844),
+        (2.734078850, 2, 0.795226778, 1.206172259, 0.637696932),
+        (1.451914396, 2, 0.999972828, 0.749931772, 0.468386844),
+        (1.609437912, 1, 1.609437912, 0.0, 0.2),
+    ];
+    for ((logits, target), (s, r, h, v, q)) in LOGITS.iter().zip(TARGETS).zip(expected) {
+        let got = direct(logits, target);
+        assert_eq!(got.1, r);
+        [(got.0, s), (got.2, h), (got.3, v), (got.4, q)]
+            .into_iter()
+            .for_each(|(a, b)| near(a, b));
+    }
+}
+
+#[test]
+fn the_golden_trace_has_the_published_folds() {
+    let a = golden();
+    near(a.nll_nats, 6.247345554);
+    near(a.brier_sum, 3.503502388);
+    for (name, expected) in [
+        ("nll_per_token", 1.561836388),
+        ("ppl_tok", 4.767568319),
+        ("bits_per_byte", 1.001446050),
+        ("mean_log_rank", 0.346573590),
+        ("mean_rank", 1.5),
+        ("mean_rank_clip100", 1.5),
+        ("rsr", 0.960407896),
+        ("top1_share", 0.5),
+        ("top5_share", 1.0),
+        ("excess_surprisal", 0.460683802),
+        ("surprise_ratio", 1.418365090),
+        ("z_score", 1.120201537),
+        ("typicality_deviation", 0.734713018),
+        ("brier_mean", 0.875875597),
+    ] {
+        near(value(name, &a), expected);
+    }
+    // Energy a nat, the ρ of LARK.
+    near(
+        value("brier_mean", &a) / value("nll_per_token", &a),
+        0.560798560,
+    );
+}
+
+#[test]
+fn rsr_clipped_at_1_is_tokens_over_surprisal() {
+    let a = golden();
+    let clipped = Alignment {
+        rank_clip100_sum: a.n_tokens as f64,
+        ..a.clone()
+    };
+    near(value("rsr", &clipped), 0.640271931);
+    near(value("rsr", &clipped), a.n_tokens as f64 / a.nll_nats);
+}
+
+#[test]
+fn the_golden_set_has_the_published_aggregates() {
+    let of = |id: &str, nll_nats: f64, n_tokens: u64, n_bytes: u64, mean_rank: f64| Alignment {
+        trace_id: id.into(),
+        nll_nats,
+        n_tokens,
+        n_bytes,
+        rank_clip100_sum: mean_rank * n_tokens as f64,
+        ..empty(identity())
+    };
+    let set = [of("a", 2.0, 4, 10, 2.0), of("b", 9.0, 3, 12, 5.0)];
+    near(set_value("ppl_tok", &set), 4.813519741);
+    near(set_value("ppl_seq", &set), 5.754602676);
+    near(set_value("bits_per_byte", &set), 0.721347520);
+    near(set_value("rsr", &set), 2.0);
+}
+
+#[test]
+fn a_metric_without_tokens_is_not_defined() {
+    let nothing = empty(identity());
+    assert!(METRICS.iter().all(|metric| (metric.of)(&nothing).is_none()));
+    assert!(
+        replicates(&[], 100, &mut Rng::keyed(0, &[]))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn uniform_logits_give_entropy_as_surprisal_and_no_z() {
+    let (s, _, h, v, q) = direct(&[0.0; 5], 3);
+    near(s, 5f64.ln());
+    near(h, 5f64.ln());
+    let score = TokenScore {
+        token_id: 3,
+        logprob: -s as f32,
+        rank: 1,
+        entropy: h as f32,
+        varentropy: v as f32,
+        sum_p2: q as f32,
+        byte_start: 0,
+        is_end: false,
+    };
+    let a = fold(&[score; 3], identity());
+    assert_eq!((named("z_score").unwrap().of)(&a), None);
+    near(value("excess_surprisal", &a), 0.0);
+}
+
+#[test]
+fn names_are_unique_and_every_row_says_what_it_is() {
+    let names: std::collections::BTreeSet<&str> = METRICS.iter().map(|m| m.name).collect();
+    assert_eq!(names.len(), METRICS.len());
+    assert!(
+        METRICS.iter().all(|m| !m.source.is_empty()
+            && !m.definition.is_empty()
+            && !m.set_definition.is_empty())
+    );
+}
+
+#[test]
+fn nearness_grows_towards_the_student() {
+    assert!(Direction::Lower.nearness(0.3) > Direction::Lower.nearness(5.0));
+    assert!(Direction::Higher.nearness(0.9) > Direction::Higher.nearness(0.2));
+    assert!(Direction::NearZero.nearness(-0.1) > Direction::NearZero.nearness(0.5));
+    assert!(Direction::NearOne.nearness(0.9) > Direction::NearOne.nearness(1.5));
+}
+
+fn logits() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(-6.0f64..6.0, 2..8)
+}
+
+fn random_set(seed: u64, traces: usize) -> Vec<Alignment> {
+    let mut rng = Rng::keyed(seed, &["set"]);
+    (0..traces)
+        .map(|at| {
+            let mut a = golden();
+            a.trace_id = format!("t{at}");
+            a.problem_id = Some(format!("p{}", at / 2));
+            let factor = 0.5 + rng.uniform();
+            a.nll_nats *= factor;
+            a.rank_sum += rng.below(9) as f64;
+            a.rank_clip100_sum = a.rank_sum;
+            a
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn surprisal_minus_entropy_is_0_on_average(logits in logits()) {
+        let mean: f64 = (0..logits.len())
+            .map(|y| { let (s, _, h, _, _) = direct(&logits, y); (-s).exp() * (s - h) })
+            .sum();
+        prop_assert!(mean.abs() < 1e-9, "{mean}");
+    }
+
+    #[test]
+    fn brier_is_the_squared_gradient_of_the_logits(logits in logits(), pick in 0usize..8) {
+        let y = pick % logits.len();
+        let (s, _, _, _, q) = direct(&logits, y);
+        let step = 1e-5;
+        let gradient: f64 = (0..logits.len())
+            .map(|v| {
+                let shifted = |by: f64| { let mut z = logits.clone(); z[v] += by; direct(&z, y).0 };
+                ((shifted(step) - shifted(-step)) / (2.0 * step)).powi(2)
+            })
+            .sum();
+        prop_assert!((1.0 - 2.0 * (-s).exp() + q - gradient).abs() < 1e-7);
+    }
+
+    #[test]
+    fn shares_grow_with_k(ranks in prop::collection::vec(1u32..200, 1..30)) {
+        let tokens: Vec<TokenScore> = ranks
+            .iter()
+            .map(|&rank| TokenScore {
+                token_id: 0, logprob: -1.0, rank, entropy: 1.0, varentropy: 1.0, sum_p2: 0.5, byte_start: 0, is_end: false,
+            })
+            .collect();
+        let a = fold(&tokens, identity());
+        let shares: Vec<f64> =
+            ["top1_share", "top5_share", "top10_share", "top50_share"].iter().map(|n| value(n, &a)).collect();
+        prop_assert!(shares.windows(2).all(|w| w[0] <= w[1]) && shares[3] <= 1.0);
+    }
+
+    #[test]
+    fn duplicating_every_trace_leaves_set_metrics_unchanged(seed in 0u64..1000) {
+        let set = random_set(seed, 7);
+        let twice: Vec<Alignment> = set.iter().chain(&set).cloned().collect();
+        for metric in METRICS {
+            let (a, b) = (set_value(metric.name, &set), set_value(metric.name, &twice));
+            prop_assert!((a - b).abs() < 1e-9 * a.abs().max(1.0), "{}: {a} {b}", metric.name);
+        }
+    }
+
+    #[test]
+    fn row_order_changes_no_bit_and_intervals_hold_the_value(seed in 0u64..1000) {
+        let set = random_set(seed, 9);
+        let mut shuffled = set.clone();
+        Rng::keyed(seed, &["shuffle"]).shuffle(&mut shuffled);
+        let of = |set: &[Alignment]| closeness(set, 200, 0.95, &mut Rng::keyed(1, &[])).unwrap();
+        let result = of(&set);
+        prop_assert_eq!(&result, &of(&shuffled));
+        prop_assert_eq!(result.len(), METRICS.len());
+        prop_assert!(result.values().all(|e| e.interval.contains(e.value)));
+    }
+}
