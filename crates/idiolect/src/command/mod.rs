@@ -1,11 +1,15 @@
 //! The command line: one file a command, each turns its arguments into settings, calls its stage
 //! and says what came out.
 
+mod corrupt;
 mod eval;
 mod generate;
+mod import;
 mod options;
 mod paraphrase;
+mod score;
 mod show;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -33,18 +37,26 @@ const EXIT_CODES: &str =
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Import(import::Arguments),
     Generate(generate::Arguments),
     Paraphrase(paraphrase::Arguments),
+    Corrupt(corrupt::Arguments),
     Verify(verify::Arguments),
+    Score(score::Arguments),
+    Train(train::Arguments),
     Eval(eval::Arguments),
 }
 
 /// Reads the command line, runs the command, prints and gives the exit code.
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Import(arguments) => import::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Paraphrase(arguments) => paraphrase::run(&arguments),
+        Command::Corrupt(arguments) => corrupt::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Score(arguments) => score::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
     };
     ExitCode::from(match result {

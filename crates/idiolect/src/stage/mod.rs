@@ -4,11 +4,15 @@
 //! output of the same settings, skips a finished one, and refuses one of other settings. A stage
 //! prints nothing; it tells its progress and returns an [`Outcome`] or a [`StageError`].
 
+pub(crate) mod corrupt;
 pub(crate) mod eval;
 pub(crate) mod generate;
+pub(crate) mod import;
 pub(crate) mod inputs;
 mod ordered;
 pub(crate) mod paraphrase;
+pub(crate) mod score;
+pub(crate) mod train;
 pub(crate) mod verify;
 
 use idiolect_core::model::ModelError;

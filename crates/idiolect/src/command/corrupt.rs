@@ -1,0 +1,83 @@
+//! `idiolect corrupt`.
+
+use std::path::{Path, PathBuf};
+
+use idiolect_core::flaw::{FlawOp, FlawSettings};
+use idiolect_core::record::Trace;
+use idiolect_core::store::Rows;
+use serde_json::json;
+
+use super::options::{self, Common, Seed};
+use super::show::Shown;
+use crate::stage::StageError;
+use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
+
+/// Make flawed copies of traces, or content controls of them
+///
+/// With --dose each step is made wrong with that probability; a step that one dose makes wrong is
+/// wrong in the same way at every higher dose. With --control the dialect stays and the problem's
+/// content goes.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  idiolect corrupt --problems problems.jsonl --traces correct.jsonl --dose 0.25 -o flawed25.jsonl
+  idiolect corrupt --problems problems.jsonl --traces correct.jsonl --control -o control.jsonl")]
+pub(super) struct Arguments {
+    /// The traces' problems
+    #[arg(long, value_name = "P")]
+    problems: PathBuf,
+    /// Traces to corrupt
+    #[arg(long, value_name = "T")]
+    traces: PathBuf,
+    /// Probability that a step is made wrong, 0 to 1
+    #[arg(long, value_name = "SHARE", required_unless_present = "control", value_parser = options::share)]
+    dose: Option<f64>,
+    /// Operators to draw from: wrong_operator, operator_swap, number_slip; default those that
+    /// apply to the text
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "dose")]
+    ops: Vec<String>,
+    /// Write content controls instead
+    #[arg(long, conflicts_with = "dose")]
+    control: bool,
+    #[command(flatten)]
+    seed: Seed,
+    /// File of traces to write
+    #[arg(short, long, value_name = "FILE", value_parser = options::output)]
+    output: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let seed = arguments.seed.seed;
+    let corruption = match arguments.dose {
+        None => Corruption::ContentControl { seed },
+        Some(dose) => Corruption::Flaws(FlawSettings { dose, ops: ops(&arguments.ops)?, seed }),
+    };
+    let settings = CorruptSettings {
+        problems: arguments.problems.clone(),
+        traces: arguments.traces.clone(),
+        corruption,
+        output: arguments.output.clone(),
+    };
+    let outcome = arguments.common.with_control(|control| corrupt(&settings, control))?;
+    let facts = [("unchanged", json!(unchanged(&settings.output)?))];
+    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+}
+
+fn ops(names: &[String]) -> Result<Vec<FlawOp>, StageError> {
+    let parse = |name: &String| {
+        name.parse::<FlawOp>().map_err(|error| StageError::usage(error.to_string(), ""))
+    };
+    names.iter().map(parse).collect()
+}
+
+/// Copies that came out as their parents.
+fn unchanged(output: &Path) -> Result<u64, StageError> {
+    let mut count = 0;
+    for row in Rows::<Trace>::open(output)? {
+        if let Ok(row) = row? {
+            count += u64::from(row.value.origin.parent.as_ref() == Some(&row.value.id));
+        }
+    }
+    Ok(count)
+}

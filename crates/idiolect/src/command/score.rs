@@ -1,0 +1,93 @@
+//! `idiolect score`.
+
+use std::path::{Path, PathBuf};
+
+use idiolect_core::record::Alignment;
+use idiolect_core::store::Rows;
+use serde_json::{Value, json};
+
+use super::options::{self, Common, ModelOptions, PromptOption};
+use super::show::Shown;
+use crate::stage::StageError;
+use crate::stage::score::{ScoreInput, ScoreSettings, score};
+
+/// Score traces under a student: how near is each to the student's own distribution?
+///
+/// Writes sums and counts of surprisal, rank and entropy a trace, and with --tokens every token's.
+/// Rows stand in input order, one an input row.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  idiolect score --model models/student --problems problems.jsonl --traces traces.jsonl \\
+    -o alignment.jsonl --tokens tokens.parquet
+  idiolect score --model models/student --data rows.jsonl -o alignment.jsonl")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// The traces' problems
+    #[arg(long, value_name = "P", required_unless_present = "data", requires = "traces")]
+    problems: Option<PathBuf>,
+    /// Traces to score
+    #[arg(long, value_name = "T", requires = "problems")]
+    traces: Option<PathBuf>,
+    /// Rows of prompt and completion, or of messages
+    #[arg(long, value_name = "ROWS", conflicts_with_all = ["problems", "traces", "prompt"])]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    prompt: PromptOption,
+    /// File of alignments to write
+    #[arg(short, long, value_name = "FILE", value_parser = options::output)]
+    output: PathBuf,
+    /// File of token scores to write
+    #[arg(long, value_name = "FILE", value_parser = options::output)]
+    tokens: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let input = match (&arguments.problems, &arguments.traces, &arguments.data) {
+        (Some(problems), Some(traces), None) => ScoreInput::Traces {
+            problems: problems.clone(),
+            traces: traces.clone(),
+            prompt: arguments.prompt.prompt.clone(),
+        },
+        (None, None, Some(data)) => ScoreInput::Data(data.clone()),
+        _ => {
+            return Err(StageError::usage(
+                "give --problems and --traces, or --data",
+                "idiolect score --help shows both",
+            ));
+        }
+    };
+    let (output, tokens) = (arguments.output.clone(), arguments.tokens.clone());
+    let settings = ScoreSettings { input, output, tokens };
+    let mut model = arguments.model.open(&arguments.common)?;
+    let outcome =
+        arguments.common.with_control(|control| score(&settings, model.as_mut(), control))?;
+    Ok(Shown::rows(&settings.output, &outcome, &totals(&settings.output)?, arguments.common.json))
+}
+
+/// Sums over all rows, and the means that people look for.
+fn totals(output: &Path) -> Result<Vec<(&'static str, Value)>, StageError> {
+    let (mut n_tokens, mut n_bytes, mut nll, mut ranks) = (0u64, 0u64, 0f64, 0f64);
+    for row in Rows::<Alignment>::open(output)? {
+        if let Ok(row) = row? {
+            n_tokens += row.value.n_tokens;
+            n_bytes += row.value.n_bytes;
+            nll += row.value.nll_nats;
+            ranks += row.value.rank_sum;
+        }
+    }
+    let per = |sum: f64, n: u64| if n == 0 { Value::Null } else { json!(round(sum / n as f64)) };
+    Ok(vec![
+        ("n_tokens", json!(n_tokens)),
+        ("n_bytes", json!(n_bytes)),
+        ("nll_nats_per_token", per(nll, n_tokens)),
+        ("bits_per_byte", per(nll / std::f64::consts::LN_2, n_bytes)),
+        ("mean_rank", per(ranks, n_tokens)),
+    ])
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
