@@ -51,7 +51,11 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let seed = arguments.seed.seed;
     let corruption = match arguments.dose {
         None => Corruption::ContentControl { seed },
-        Some(dose) => Corruption::Flaws(FlawSettings { dose, ops: ops(&arguments.ops)?, seed }),
+        Some(dose) => Corruption::Flaws(FlawSettings {
+            dose,
+            ops: ops(&arguments.ops)?,
+            seed,
+        }),
     };
     let settings = CorruptSettings {
         problems: arguments.problems.clone(),
@@ -59,14 +63,22 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         corruption,
         output: arguments.output.clone(),
     };
-    let outcome = arguments.common.with_control(|control| corrupt(&settings, control))?;
+    let outcome = arguments
+        .common
+        .with_control(|control| corrupt(&settings, control))?;
     let facts = [("unchanged", json!(unchanged(&settings.output)?))];
-    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
 }
 
 fn ops(names: &[String]) -> Result<Vec<FlawOp>, StageError> {
     let parse = |name: &String| {
-        name.parse::<FlawOp>().map_err(|error| StageError::usage(error.to_string(), ""))
+        name.parse::<FlawOp>()
+            .map_err(|error| StageError::usage(error.to_string(), ""))
     };
     names.iter().map(parse).collect()
 }

@@ -61,11 +61,18 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         output: arguments.output.clone(),
         traces: arguments.traces.clone(),
     };
-    let outcome = arguments.common.with_control(|control| import(&settings, control))?;
+    let outcome = arguments
+        .common
+        .with_control(|control| import(&settings, control))?;
     let mut facts = Vec::new();
     if let Some(traces) = &settings.traces {
         let rows = Meta::read(traces)?.map_or(0, |meta| meta.rows);
         facts.push(("traces", json!(rows)));
     }
-    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
 }

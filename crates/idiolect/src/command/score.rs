@@ -24,7 +24,12 @@ pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     /// The traces' problems
-    #[arg(long, value_name = "P", required_unless_present = "data", requires = "traces")]
+    #[arg(
+        long,
+        value_name = "P",
+        required_unless_present = "data",
+        requires = "traces"
+    )]
     problems: Option<PathBuf>,
     /// Traces to score
     #[arg(long, value_name = "T", requires = "problems")]
@@ -60,11 +65,21 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         }
     };
     let (output, tokens) = (arguments.output.clone(), arguments.tokens.clone());
-    let settings = ScoreSettings { input, output, tokens };
+    let settings = ScoreSettings {
+        input,
+        output,
+        tokens,
+    };
     let mut model = arguments.model.open(&arguments.common)?;
-    let outcome =
-        arguments.common.with_control(|control| score(&settings, model.as_mut(), control))?;
-    Ok(Shown::rows(&settings.output, &outcome, &totals(&settings.output)?, arguments.common.json))
+    let outcome = arguments
+        .common
+        .with_control(|control| score(&settings, model.as_mut(), control))?;
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &totals(&settings.output)?,
+        arguments.common.json,
+    ))
 }
 
 /// Sums over all rows, and the means that people look for.
@@ -78,7 +93,13 @@ fn totals(output: &Path) -> Result<Vec<(&'static str, Value)>, StageError> {
             ranks += row.value.rank_sum;
         }
     }
-    let per = |sum: f64, n: u64| if n == 0 { Value::Null } else { json!(round(sum / n as f64)) };
+    let per = |sum: f64, n: u64| {
+        if n == 0 {
+            Value::Null
+        } else {
+            json!(round(sum / n as f64))
+        }
+    };
     Ok(vec![
         ("n_tokens", json!(n_tokens)),
         ("n_bytes", json!(n_bytes)),

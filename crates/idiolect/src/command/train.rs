@@ -86,14 +86,21 @@ enum ScheduleName {
 
 impl TrainingOptions {
     /// The settings.
-    pub(super) fn resolve(&self, default: TrainSettings, seed: u64) -> Result<TrainSettings, StageError> {
+    pub(super) fn resolve(
+        &self,
+        default: TrainSettings,
+        seed: u64,
+    ) -> Result<TrainSettings, StageError> {
         let step_size = match (self.rows_per_step, self.tokens_per_step) {
             (Some(rows), _) => StepSize::Rows(rows),
             (None, Some(tokens)) => StepSize::Tokens(tokens),
             (None, None) => default.step_size,
         };
         if self.epochs == 0 || matches!(step_size, StepSize::Rows(0) | StepSize::Tokens(0)) {
-            return Err(StageError::usage("nothing to train: epochs and step sizes begin at 1", ""));
+            return Err(StageError::usage(
+                "nothing to train: epochs and step sizes begin at 1",
+                "",
+            ));
         }
         Ok(TrainSettings {
             epochs: self.epochs,
@@ -139,12 +146,20 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = TrainStageSettings {
         data: arguments.data.clone(),
         dev: arguments.dev.clone(),
-        train: arguments.schedule.resolve(TrainSettings::default(), arguments.seed.seed)?,
+        train: arguments
+            .schedule
+            .resolve(TrainSettings::default(), arguments.seed.seed)?,
         output: arguments.output.clone(),
     };
     let mut model = arguments.model.open(&arguments.common)?;
-    let outcome =
-        arguments.common.with_control(|control| train(&settings, model.as_mut(), control))?;
+    let outcome = arguments
+        .common
+        .with_control(|control| train(&settings, model.as_mut(), control))?;
     let facts = [("model_hash", json!(outcome.hash))];
-    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
 }

@@ -38,7 +38,10 @@ pub(crate) struct CorruptSettings {
 
 /// Writes one flawed or control trace a trace, in the order of the traces; equal ones collapse to
 /// the first. Corrupting is quick, so an unfinished output starts over.
-pub(crate) fn corrupt(settings: &CorruptSettings, control: Control<'_>) -> Result<Outcome, StageError> {
+pub(crate) fn corrupt(
+    settings: &CorruptSettings,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
     let input = Input::open(&settings.traces)?;
     let mut meta = Meta::of("corrupt");

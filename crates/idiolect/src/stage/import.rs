@@ -32,12 +32,23 @@ pub(crate) struct ImportSettings {
 
 /// Writes each problem once (rows of one problem may repeat it beside different responses) and,
 /// where asked for, each distinct trace. Importing is quick, so an unfinished output starts over.
-pub(crate) fn import(settings: &ImportSettings, control: Control<'_>) -> Result<Outcome, StageError> {
+pub(crate) fn import(
+    settings: &ImportSettings,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
     let task = the_task(settings.task)?;
-    let inputs = settings.files.iter().map(|file| Input::open(file)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = settings
+        .files
+        .iter()
+        .map(|file| Input::open(file))
+        .collect::<Result<Vec<_>, _>>()?;
     let meta = provenance(settings, task, &inputs);
     let problems = Output::open(&settings.output, &meta, control.fresh)?;
-    let traces = settings.traces.as_ref().map(|path| Output::open(path, &meta, control.fresh)).transpose()?;
+    let traces = settings
+        .traces
+        .as_ref()
+        .map(|path| Output::open(path, &meta, control.fresh))
+        .transpose()?;
     let (mut problems, mut traces) = match (problems, traces) {
         (Opened::Complete(meta), None | Some(Opened::Complete(_))) => {
             return Outcome::of(&meta, true, control);
@@ -54,7 +65,11 @@ pub(crate) fn import(settings: &ImportSettings, control: Control<'_>) -> Result<
     let mut seen = 0;
     let mut known = Known::default();
     for (input, path) in inputs.iter().zip(&settings.files) {
-        let at = |index| ImportRow { index, split: split_of(settings, path), set: set_of(settings) };
+        let at = |index| ImportRow {
+            index,
+            split: split_of(settings, path),
+            set: set_of(settings),
+        };
         for (index, row) in input.rows::<Map<String, Value>>()?.enumerate() {
             seen += 1;
             meter.advance(1);
@@ -104,17 +119,24 @@ fn started_over(opened: Opened, path: &Path, meta: &Meta) -> Result<Output, Stag
             output.restart()?;
             Ok(output)
         }
-        Opened::Complete(_) => {
-            Err(StageError::failed(format!("`{}` cannot be started over", path.display()), ""))
-        }
+        Opened::Complete(_) => Err(StageError::failed(
+            format!("`{}` cannot be started over", path.display()),
+            "",
+        )),
     }
 }
 
 fn split_of(settings: &ImportSettings, path: &Path) -> Split {
     let parts = |path: &Path| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
         name.into_iter()
-            .flat_map(|name| name.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>())
+            .flat_map(|name| {
+                name.split(|c: char| !c.is_alphanumeric())
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
             .collect::<Vec<_>>()
     };
     let named = || parts(path).iter().find_map(|part| split_named(part));
@@ -122,7 +144,10 @@ fn split_of(settings: &ImportSettings, path: &Path) -> Split {
 }
 
 fn set_of(settings: &ImportSettings) -> String {
-    settings.set.clone().unwrap_or_else(|| settings.task.to_string())
+    settings
+        .set
+        .clone()
+        .unwrap_or_else(|| settings.task.to_string())
 }
 
 fn read_row(
@@ -131,7 +156,11 @@ fn read_row(
     settings: &ImportSettings,
     at: &ImportRow,
 ) -> Result<Imported, String> {
-    let raw = if settings.columns.is_empty() { raw } else { map_columns(raw, &settings.columns)? };
+    let raw = if settings.columns.is_empty() {
+        raw
+    } else {
+        map_columns(raw, &settings.columns)?
+    };
     task.import(&raw, at)
 }
 
@@ -148,20 +177,30 @@ impl Known {
     /// # Errors
     /// When its problem's id stands for another problem already.
     fn admit(&mut self, mut row: Imported, line: u64) -> Result<New, String> {
-        let mut new = New { problem: None, traces: Vec::new() };
+        let mut new = New {
+            problem: None,
+            traces: Vec::new(),
+        };
         match self.problems.get(&row.problem.id) {
             Some((first, known)) if !same(known, &row.problem) => {
-                return Err(format!("the id `{}` is already that of another problem, line {first}", known.id));
+                return Err(format!(
+                    "the id `{}` is already that of another problem, line {first}",
+                    known.id
+                ));
             }
             Some(_) => {}
             None => {
-                self.problems.insert(row.problem.id.clone(), (line, row.problem.clone()));
+                self.problems
+                    .insert(row.problem.id.clone(), (line, row.problem.clone()));
                 new.problem = Some(row.problem);
             }
         }
         for trace in row.traces.drain(..) {
             // Equal texts of one origin kind collapse.
-            if self.traces.insert(format!("{:?} {}", trace.origin.kind, trace.id)) {
+            if self
+                .traces
+                .insert(format!("{:?} {}", trace.origin.kind, trace.id))
+            {
                 new.traces.push(trace);
             }
         }
@@ -179,7 +218,11 @@ struct New {
     traces: Vec<idiolect_core::record::Trace>,
 }
 
-fn write_new(new: &New, problems: &mut Output, traces: Option<&mut Output>) -> Result<(), StageError> {
+fn write_new(
+    new: &New,
+    problems: &mut Output,
+    traces: Option<&mut Output>,
+) -> Result<(), StageError> {
     if let Some(problem) = &new.problem {
         problems.push(problem)?;
     }
@@ -210,7 +253,10 @@ mod tests {
         assert_eq!(split("train/test.jsonl.gz"), Split::Test);
         assert_eq!(split("val_200.jsonl"), Split::Dev);
         assert_eq!(split("problems.jsonl"), Split::Train);
-        let told = ImportSettings { split: Some(Split::Teacher), ..settings };
+        let told = ImportSettings {
+            split: Some(Split::Teacher),
+            ..settings
+        };
         assert_eq!(split_of(&told, Path::new("test.jsonl")), Split::Teacher);
     }
 }

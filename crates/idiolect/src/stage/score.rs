@@ -69,7 +69,11 @@ pub(crate) fn score(
     let Opened::Unfinished(mut output) = output else {
         return Err(StageError::failed("the output cannot be started over", ""));
     };
-    let tokens = settings.tokens.as_deref().map(|path| part(path, &mut output)).transpose()?;
+    let tokens = settings
+        .tokens
+        .as_deref()
+        .map(|path| part(path, &mut output))
+        .transpose()?;
     for bad in source.bad_problems() {
         output.reject_once(bad)?;
     }
@@ -125,11 +129,21 @@ struct Item {
 impl Source {
     fn open(input: &ScoreInput) -> Result<Self, StageError> {
         match input {
-            ScoreInput::Data(path) => Ok(Self { input: Input::open(path)?, traces: None }),
-            ScoreInput::Traces { problems, traces, prompt } => {
+            ScoreInput::Data(path) => Ok(Self {
+                input: Input::open(path)?,
+                traces: None,
+            }),
+            ScoreInput::Traces {
+                problems,
+                traces,
+                prompt,
+            } => {
                 let problems = Problems::read(problems, &[])?;
                 let prompts = Prompts::resolve(&problems, prompt.as_deref(), PromptKind::Solve)?;
-                Ok(Self { input: Input::open(traces)?, traces: Some((problems, prompts)) })
+                Ok(Self {
+                    input: Input::open(traces)?,
+                    traces: Some((problems, prompts)),
+                })
             }
         }
     }
@@ -146,7 +160,9 @@ impl Source {
     }
 
     fn bad_problems(&self) -> &[BadRow] {
-        self.traces.as_ref().map_or(&[], |(problems, _)| &problems.bad)
+        self.traces
+            .as_ref()
+            .map_or(&[], |(problems, _)| &problems.bad)
     }
 
     /// The item of a raw row.
@@ -154,15 +170,31 @@ impl Source {
         let Some((problems, prompts)) = &self.traces else {
             let row = DataRow::parse(&row)?;
             let trace_id = row.trace_id.unwrap_or_else(|| line.to_string());
-            return Ok(Item { line, trace_id, problem_id: row.problem_id, example: row.example });
+            return Ok(Item {
+                line,
+                trace_id,
+                problem_id: row.problem_id,
+                example: row.example,
+            });
         };
         let trace: Trace = serde_json::from_value(row).map_err(|error| error.to_string())?;
         let problem = problems
             .get(&trace.problem_id)
             .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
-        let prompt = problems.task(problem).prompt(problem, prompts.of(problem))?;
-        let example = Example { context: Context::Prompt(prompt), completion: trace.text, weight: 1.0 };
-        Ok(Item { line, trace_id: trace.id, problem_id: Some(trace.problem_id), example })
+        let prompt = problems
+            .task(problem)
+            .prompt(problem, prompts.of(problem))?;
+        let example = Example {
+            context: Context::Prompt(prompt),
+            completion: trace.text,
+            weight: 1.0,
+        };
+        Ok(Item {
+            line,
+            trace_id: trace.id,
+            problem_id: Some(trace.problem_id),
+            example,
+        })
     }
 }
 
@@ -175,7 +207,9 @@ struct Window {
 
 impl Window {
     fn push(&mut self, row: Result<Item, BadRow>) {
-        self.bytes += row.as_ref().map_or(0, |item| item.example.completion.len() + 256);
+        self.bytes += row
+            .as_ref()
+            .map_or(0, |item| item.example.completion.len() + 256);
         self.rows.push(row);
     }
 
@@ -190,7 +224,9 @@ impl Window {
         for (index, item) in self.rows.iter().enumerate() {
             let Ok(item) = item else { continue };
             let next = members.len();
-            let group = *groups.entry(format!("{:?}", item.example.context)).or_insert(next);
+            let group = *groups
+                .entry(format!("{:?}", item.example.context))
+                .or_insert(next);
             if group == next {
                 members.push(Vec::new());
             }
@@ -217,7 +253,9 @@ impl Scoring<'_> {
         control: Control<'_>,
     ) -> Result<u64, StageError> {
         let mut seen = source.bad_problems().len() as u64;
-        let mut meter = control.progress.begin("score", "rows", None, self.output.done());
+        let mut meter = control
+            .progress
+            .begin("score", "rows", None, self.output.done());
         let mut window = Window::default();
         for row in source.input.rows::<Value>()? {
             seen += 1;
@@ -229,10 +267,14 @@ impl Scoring<'_> {
             window.push(row.and_then(|row| {
                 let text = || row.value.to_string().chars().take(200).collect::<String>();
                 let shown = text();
-                source.item(line, row.value).map_err(|reason| BadRow::new(&self.file, line, reason, &shown))
+                source
+                    .item(line, row.value)
+                    .map_err(|reason| BadRow::new(&self.file, line, reason, &shown))
             }));
             if window.is_full() {
-                self.window(std::mem::take(&mut window), model, control, &mut |n| meter.at(n))?;
+                self.window(std::mem::take(&mut window), model, control, &mut |n| {
+                    meter.at(n)
+                })?;
             }
         }
         self.window(window, model, control, &mut |n| meter.at(n))?;
@@ -258,17 +300,24 @@ impl Scoring<'_> {
                 in_order.put(index, None, &mut *write)?;
             }
         }
-        let example = |index: &usize| window.rows[*index].as_ref().ok().map(|item| item.example.clone());
+        let example = |index: &usize| {
+            window.rows[*index]
+                .as_ref()
+                .ok()
+                .map(|item| item.example.clone())
+        };
         let examples: Vec<Example> = order.iter().filter_map(example).collect();
-        model.score(&examples, &mut |index, result| {
-            match in_order.put(order[index], Some(result), &mut *write) {
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-                Ok(()) if control.stop.requested() => ControlFlow::Break(()),
-                Ok(()) => ControlFlow::Continue(()),
+        model.score(&examples, &mut |index, result| match in_order.put(
+            order[index],
+            Some(result),
+            &mut *write,
+        ) {
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
             }
+            Ok(()) if control.stop.requested() => ControlFlow::Break(()),
+            Ok(()) => ControlFlow::Continue(()),
         })?;
         finished(failed, in_order.passed(), window.rows.len(), control.stop)
     }
@@ -288,7 +337,12 @@ impl Scoring<'_> {
             Some(Ok(scored)) => scored,
             Some(Err(error)) => {
                 let text = &item.example.completion;
-                return Ok(self.output.reject(&BadRow::new(&self.file, item.line, error.reason, text))?);
+                return Ok(self.output.reject(&BadRow::new(
+                    &self.file,
+                    item.line,
+                    error.reason,
+                    text,
+                ))?);
             }
             None => return Ok(()),
         };
@@ -304,7 +358,10 @@ impl Scoring<'_> {
             },
         );
         if let Some(tokens) = &mut self.tokens {
-            tokens.push(&TokenRow { trace_id: item.trace_id.clone(), tokens: scored.tokens })?;
+            tokens.push(&TokenRow {
+                trace_id: item.trace_id.clone(),
+                tokens: scored.tokens,
+            })?;
         }
         Ok(self.output.push(&alignment)?)
     }

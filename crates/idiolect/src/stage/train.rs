@@ -46,7 +46,10 @@ pub(crate) fn train(
         OpenedFolder::Unfinished(folder) => folder,
     };
     let examples = Examples::read(&data, &mut folder)?;
-    let dev = dev.map(|dev| Examples::read(&dev, &mut folder)).transpose()?.unwrap_or_default();
+    let dev = dev
+        .map(|dev| Examples::read(&dev, &mut folder))
+        .transpose()?
+        .unwrap_or_default();
     if examples.rows.is_empty() {
         return Err(StageError::failed(
             format!("`{}` holds no row to train on", data.name()),
@@ -63,7 +66,10 @@ pub(crate) fn train(
 /// changes no result.
 pub(super) fn tell_training(meta: &mut Meta, train: &TrainSettings) {
     if let Ok(Value::Object(settings)) = serde_json::to_value(train) {
-        for (name, value) in settings.into_iter().filter(|(name, _)| name != "checkpoint_every") {
+        for (name, value) in settings
+            .into_iter()
+            .filter(|(name, _)| name != "checkpoint_every")
+        {
             meta.setting(&name, value);
         }
     }
@@ -80,13 +86,18 @@ struct Examples {
 
 impl Examples {
     fn read(input: &Input, folder: &mut Folder) -> Result<Self, StageError> {
-        let mut examples = Self { file: input.name(), ..Self::default() };
+        let mut examples = Self {
+            file: input.name(),
+            ..Self::default()
+        };
         for row in input.rows::<Value>()? {
             examples.seen += 1;
             match row? {
                 Err(bad) => folder.reject(&bad)?,
                 Ok(row) => match DataRow::parse(&row.value) {
-                    Err(reason) => folder.reject(&BadRow::new(&examples.file, row.line, reason, ""))?,
+                    Err(reason) => {
+                        folder.reject(&BadRow::new(&examples.file, row.line, reason, ""))?
+                    }
                     Ok(data) => {
                         examples.rows.push(data.example);
                         examples.lines.push(row.line);
@@ -111,13 +122,22 @@ fn learn(
     let out = folder.path().to_owned();
     let mut hear = |event: TrainEvent| -> Result<(), StageError> {
         match &event {
-            TrainEvent::Started { steps, done, refused } => {
+            TrainEvent::Started {
+                steps,
+                done,
+                refused,
+            } => {
                 log.keep(*done)?;
                 for (index, reason) in refused {
                     let line = examples.lines.get(*index).copied().unwrap_or_default();
                     folder.reject(&BadRow::new(&examples.file, line, reason, ""))?;
                 }
-                meter = Some(control.progress.begin("train", "steps", Some(*steps as u64), *done as u64));
+                meter = Some(control.progress.begin(
+                    "train",
+                    "steps",
+                    Some(*steps as u64),
+                    *done as u64,
+                ));
             }
             TrainEvent::Step { step, .. } => {
                 log.add(&event)?;
@@ -134,16 +154,20 @@ fn learn(
         }
         Ok(())
     };
-    let summary = model.train(&examples.rows, &dev.rows, &settings.train, &out, &mut |event| {
-        match hear(event) {
+    let summary = model.train(
+        &examples.rows,
+        &dev.rows,
+        &settings.train,
+        &out,
+        &mut |event| match hear(event) {
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())
             }
             Ok(()) if control.stop.requested() => ControlFlow::Break(()),
             Ok(()) => ControlFlow::Continue(()),
-        }
-    })?;
+        },
+    )?;
     match failed {
         Some(error) => Err(error),
         None if summary.stopped => Err(StageError::Interrupted),
@@ -179,7 +203,12 @@ struct LogPlace {
 impl Log {
     fn open(folder: &Path) -> Result<Self, StageError> {
         let path = folder.join("log.jsonl");
-        Ok(Self { journal: Journal::open(&path)?, path, begun: Instant::now(), before_s: 0.0 })
+        Ok(Self {
+            journal: Journal::open(&path)?,
+            path,
+            begun: Instant::now(),
+            before_s: 0.0,
+        })
     }
 
     /// Keeps the rows of the first `steps` steps: those after the state that training continues
@@ -193,6 +222,9 @@ impl Log {
 
     fn add(&mut self, event: &TrainEvent) -> Result<(), StageError> {
         let wall_s = self.before_s + self.begun.elapsed().as_secs_f64();
-        Ok(self.journal.push(&LogRow { event, wall_s: (wall_s * 1e3).round() / 1e3 })?)
+        Ok(self.journal.push(&LogRow {
+            event,
+            wall_s: (wall_s * 1e3).round() / 1e3,
+        })?)
     }
 }
