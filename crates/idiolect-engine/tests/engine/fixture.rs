@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The families with a fixture.
@@ -57,6 +58,12 @@ impl Expected {
         assert!(!names.is_empty(), "no tensor is named `{prefix}…`");
         names
     }
+}
+
+/// The rows of a JSON-lines file in `fixtures/parity/stories260K`.
+pub(crate) fn stories(file: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(path("parity/stories260K").join(file)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! Model directories as transformers saves them are read to the facts they state, and text to the
+//! tokens and offsets of the reference.
+
+use idiolect_core::model::{Context, Example};
+use idiolect_engine::config::Config;
+use idiolect_engine::encode::{Limits, encode_example};
+use idiolect_engine::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope};
+use idiolect_engine::parameters::Parameters;
+use idiolect_engine::tokenizer::Tokenizer;
+use idiolect_engine::weights::WeightFiles;
+use serde_json::Value;
+
+use crate::fixture::{FAMILIES, path};
+
+/// The facts and parameters of a model directory below `fixtures/`.
+pub(crate) fn model(name: &str) -> (Facts, Parameters) {
+    let facts = Config::read(&config(name)).unwrap().facts;
+    let (parameters, _) = WeightFiles::open(&path(name)).unwrap().read(&facts).unwrap();
+    (facts, parameters)
+}
+
+fn config(name: &str) -> Value {
+    let text = std::fs::read_to_string(path(name).join("config.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The facts as `make.py` states them, family by family.
+fn stated(family: &str) -> Facts {
+    let scaling = Llama3Scaling {
+        factor: 4.0,
+        low_frequency_factor: 1.0,
+        high_frequency_factor: 4.0,
+        original_positions: 32.0,
+    };
+    let llama = Facts {
+        family: Family::Llama,
+        vocab: 61,
+        hidden: 24,
+        layers: 3,
+        heads: 6,
+        kv_heads: 2,
+        head_width: 8,
+        intermediate: 52,
+        norm_eps: 0.03,
+        rope: Rope { theta: 50.0, scaling: Some(scaling) },
+        qkv_bias: false,
+        gain_plus_one: false,
+        norms: Norms::Before,
+        activation: Activation::Silu,
+        embedding_scale: 1.0,
+        attention_scale: 8f32.sqrt().recip(),
+        attention_softcap: None,
+        final_softcap: None,
+        windows: vec![None; 3],
+        tied: false,
+    };
+    match family {
+        "llama" => llama,
+        "qwen2" => Facts {
+            family: Family::Qwen2,
+            vocab: 53,
+            kv_heads: 3,
+            head_width: 6,
+            intermediate: 50,
+            norm_eps: 0.02,
+            rope: Rope { theta: 30.0, scaling: None },
+            qkv_bias: true,
+            attention_scale: 6f32.sqrt().recip(),
+            windows: vec![None, Some(5), Some(5)],
+            tied: true,
+            ..llama
+        },
+        _ => Facts {
+            family: Family::Gemma2,
+            vocab: 59,
+            hidden: 28,
+            heads: 4,
+            head_width: 10,
+            intermediate: 46,
+            norm_eps: 0.04,
+            rope: Rope { theta: 20.0, scaling: None },
+            gain_plus_one: true,
+            norms: Norms::BeforeAndAfter,
+            activation: Activation::GeluTanh,
+            embedding_scale: 28f32.sqrt(),
+            attention_scale: 7f32.sqrt().recip(),
+            attention_softcap: Some(1.5),
+            final_softcap: Some(2.5),
+            windows: vec![Some(6), None, Some(6)],
+            tied: true,
+            ..llama
+        },
+    }
+}
+
+#[test]
+fn saved_configurations_are_read_to_their_facts() {
+    for family in FAMILIES {
+        let mut facts = model(&format!("parity/{family}")).0;
+        let stated = stated(family);
+        let scale = facts.attention_scale;
+        assert!((scale - stated.attention_scale).abs() < 1e-6 * scale, "{family}: {scale}");
+        facts.attention_scale = stated.attention_scale;
+        assert_eq!(facts, stated, "{family}");
+    }
+}
+
+#[test]
+fn text_becomes_the_reference_tokens_and_offsets() {
+    let config = config("stories260K");
+    let facts = Config::read(&config).unwrap();
+    let limits = Limits { positions: facts.positions, vocabulary: facts.facts.vocab };
+    let tokenizer = Tokenizer::load(&path("stories260K"), &config).unwrap();
+    let rows = crate::fixture::stories("scored.jsonl");
+    for row in &rows {
+        let (prompt, completion) = (row["prompt"].as_str().unwrap(), row["completion"].as_str().unwrap());
+        let example = Example {
+            context: Context::Prompt(prompt.to_owned()),
+            completion: completion.to_owned(),
+            weight: 1.0,
+        };
+        let encoded = encode_example(&tokenizer, limits, &example).unwrap();
+        assert_eq!(serde_json::json!(encoded.ids), row["ids"], "{prompt}");
+        assert_eq!(serde_json::json!(encoded.first_target), row["first_target"], "{prompt}");
+        assert_eq!(serde_json::json!(encoded.byte_starts), row["byte_start"], "{prompt}");
+    }
+    assert_eq!(rows.len(), 4);
+}
