@@ -25,11 +25,16 @@ pub(crate) fn number(name: &str, got: f64, want: f64) -> Result<(), String> {
 
 fn within(name: &str, got: &[f32], want: &[f32], limit: f64) -> Result<(), String> {
     if got.len() != want.len() {
-        return Err(format!("`{name}` has {} entries, expected {}", got.len(), want.len()));
+        return Err(format!(
+            "`{name}` has {} entries, expected {}",
+            got.len(),
+            want.len()
+        ));
     }
     let difference = |i: usize| (f64::from(got[i]) - f64::from(want[i])).abs();
     // A NaN is larger than any number in the total order, so it is found here.
-    let Some(worst) = (0..got.len()).max_by(|&i, &j| difference(i).total_cmp(&difference(j))) else {
+    let Some(worst) = (0..got.len()).max_by(|&i, &j| difference(i).total_cmp(&difference(j)))
+    else {
         return Err(format!("`{name}` is empty"));
     };
     if difference(worst) <= limit {
@@ -46,7 +51,10 @@ fn a_difference_names_the_tensor_and_the_worst_entry() {
     let want = [1.0, -2.0, 0.5];
     assert_eq!(relatively("x", &[1.0001, -2.0, 0.5], &want), Ok(()));
     let message = relatively("x", &[1.0001, -2.0, 0.6], &want).unwrap_err();
-    assert!(message.starts_with("`x` differs most at entry 2: 0.6 and not 0.5"), "{message}");
+    assert!(
+        message.starts_with("`x` differs most at entry 2: 0.6 and not 0.5"),
+        "{message}"
+    );
     assert!(absolutely("x", &[1.0, -2.0, 0.50011], &want).is_err());
 }
 

@@ -11,7 +11,9 @@ pub(crate) const FAMILIES: [&str; 3] = ["llama", "qwen2", "gemma2"];
 
 /// A path below `fixtures/`.
 pub(crate) fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures")
+        .join(name)
 }
 
 /// The expected tensors of one family.
@@ -22,18 +24,31 @@ pub(crate) struct Expected {
 impl Expected {
     pub(crate) fn of(family: &str) -> Self {
         let file = path("parity").join(family).join("expected.safetensors");
-        Self { bytes: std::fs::read(file).unwrap() }
+        Self {
+            bytes: std::fs::read(file).unwrap(),
+        }
     }
 
     fn tensors(&self) -> SafeTensors<'_> {
         SafeTensors::deserialize(&self.bytes).unwrap()
     }
 
-    fn read<const W: usize, T>(&self, name: &str, dtype: Dtype, from: impl Fn([u8; W]) -> T) -> Vec<T> {
+    fn read<const W: usize, T>(
+        &self,
+        name: &str,
+        dtype: Dtype,
+        from: impl Fn([u8; W]) -> T,
+    ) -> Vec<T> {
         let tensors = self.tensors();
-        let tensor = tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let tensor = tensors
+            .tensor(name)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(tensor.dtype(), dtype, "{name}");
-        tensor.data().chunks_exact(W).map(|c| from(c.try_into().unwrap())).collect()
+        tensor
+            .data()
+            .chunks_exact(W)
+            .map(|c| from(c.try_into().unwrap()))
+            .collect()
     }
 
     pub(crate) fn f32(&self, name: &str) -> Vec<f32> {
@@ -46,14 +61,20 @@ impl Expected {
 
     /// Indices and counts; none is negative.
     pub(crate) fn usize(&self, name: &str) -> Vec<usize> {
-        self.read(name, Dtype::I32, |b| usize::try_from(i32::from_le_bytes(b)).unwrap())
+        self.read(name, Dtype::I32, |b| {
+            usize::try_from(i32::from_le_bytes(b)).unwrap()
+        })
     }
 
     /// What stands behind `prefix` in the names that begin with it, in order.
     pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         let tensors = self.tensors();
-        let mut names: Vec<String> =
-            tensors.names().iter().filter_map(|n| n.strip_prefix(prefix)).map(str::to_owned).collect();
+        let mut names: Vec<String> = tensors
+            .names()
+            .iter()
+            .filter_map(|n| n.strip_prefix(prefix))
+            .map(str::to_owned)
+            .collect();
         names.sort();
         assert!(!names.is_empty(), "no tensor is named `{prefix}…`");
         names
@@ -63,18 +84,29 @@ impl Expected {
 /// The rows of a JSON-lines file in `fixtures/parity/stories260K`.
 pub(crate) fn stories(file: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(path("parity/stories260K").join(file)).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
 fn the_fixtures_are_those_that_the_generator_wrote() {
     let directory = path("parity");
     let sums = std::fs::read_to_string(directory.join("SHA256SUMS")).unwrap();
-    assert!(sums.lines().count() >= 15, "the list of sums is short:\n{sums}");
+    assert!(
+        sums.lines().count() >= 15,
+        "the list of sums is short:\n{sums}"
+    );
     for line in sums.lines() {
         let (sum, name) = line.split_once("  ").unwrap();
         let bytes = std::fs::read(directory.join(name)).unwrap();
-        let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(found, sum, "`{name}` is not the file that make.py wrote: run make.py again, or restore it");
+        let found: String = Sha256::digest(&bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(
+            found, sum,
+            "`{name}` is not the file that make.py wrote: run make.py again, or restore it"
+        );
     }
 }

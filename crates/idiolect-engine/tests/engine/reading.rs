@@ -15,7 +15,10 @@ use crate::fixture::{FAMILIES, path};
 /// The facts and parameters of a model directory below `fixtures/`.
 pub(crate) fn model(name: &str) -> (Facts, Parameters) {
     let facts = Config::read(&config(name)).unwrap().facts;
-    let (parameters, _) = WeightFiles::open(&path(name)).unwrap().read(&facts).unwrap();
+    let (parameters, _) = WeightFiles::open(&path(name))
+        .unwrap()
+        .read(&facts)
+        .unwrap();
     (facts, parameters)
 }
 
@@ -42,7 +45,10 @@ fn stated(family: &str) -> Facts {
         head_width: 8,
         intermediate: 52,
         norm_eps: 0.03,
-        rope: Rope { theta: 50.0, scaling: Some(scaling) },
+        rope: Rope {
+            theta: 50.0,
+            scaling: Some(scaling),
+        },
         qkv_bias: false,
         gain_plus_one: false,
         norms: Norms::Before,
@@ -63,7 +69,10 @@ fn stated(family: &str) -> Facts {
             head_width: 6,
             intermediate: 50,
             norm_eps: 0.02,
-            rope: Rope { theta: 30.0, scaling: None },
+            rope: Rope {
+                theta: 30.0,
+                scaling: None,
+            },
             qkv_bias: true,
             attention_scale: 6f32.sqrt().recip(),
             windows: vec![None, Some(5), Some(5)],
@@ -78,7 +87,10 @@ fn stated(family: &str) -> Facts {
             head_width: 10,
             intermediate: 46,
             norm_eps: 0.04,
-            rope: Rope { theta: 20.0, scaling: None },
+            rope: Rope {
+                theta: 20.0,
+                scaling: None,
+            },
             gain_plus_one: true,
             norms: Norms::BeforeAndAfter,
             activation: Activation::GeluTanh,
@@ -99,7 +111,10 @@ fn saved_configurations_are_read_to_their_facts() {
         let mut facts = model(&format!("parity/{family}")).0;
         let stated = stated(family);
         let scale = facts.attention_scale;
-        assert!((scale - stated.attention_scale).abs() < 1e-6 * scale, "{family}: {scale}");
+        assert!(
+            (scale - stated.attention_scale).abs() < 1e-6 * scale,
+            "{family}: {scale}"
+        );
         facts.attention_scale = stated.attention_scale;
         assert_eq!(facts, stated, "{family}");
     }
@@ -109,11 +124,17 @@ fn saved_configurations_are_read_to_their_facts() {
 fn text_becomes_the_reference_tokens_and_offsets() {
     let config = config("stories260K");
     let facts = Config::read(&config).unwrap();
-    let limits = Limits { positions: facts.positions, vocabulary: facts.facts.vocab };
+    let limits = Limits {
+        positions: facts.positions,
+        vocabulary: facts.facts.vocab,
+    };
     let tokenizer = Tokenizer::load(&path("stories260K"), &config).unwrap();
     let rows = crate::fixture::stories("scored.jsonl");
     for row in &rows {
-        let (prompt, completion) = (row["prompt"].as_str().unwrap(), row["completion"].as_str().unwrap());
+        let (prompt, completion) = (
+            row["prompt"].as_str().unwrap(),
+            row["completion"].as_str().unwrap(),
+        );
         let example = Example {
             context: Context::Prompt(prompt.to_owned()),
             completion: completion.to_owned(),
@@ -121,8 +142,16 @@ fn text_becomes_the_reference_tokens_and_offsets() {
         };
         let encoded = encode_example(&tokenizer, limits, &example).unwrap();
         assert_eq!(serde_json::json!(encoded.ids), row["ids"], "{prompt}");
-        assert_eq!(serde_json::json!(encoded.first_target), row["first_target"], "{prompt}");
-        assert_eq!(serde_json::json!(encoded.byte_starts), row["byte_start"], "{prompt}");
+        assert_eq!(
+            serde_json::json!(encoded.first_target),
+            row["first_target"],
+            "{prompt}"
+        );
+        assert_eq!(
+            serde_json::json!(encoded.byte_starts),
+            row["byte_start"],
+            "{prompt}"
+        );
     }
     assert_eq!(rows.len(), 4);
 }
