@@ -4,6 +4,7 @@
 //! Everything here is a total function on parsed values; only [`store`] touches files.
 
 pub mod alignment;
+pub mod arms;
 pub mod comparison;
 pub mod control;
 pub mod flaw;

@@ -1,0 +1,577 @@
+use proptest::prelude::*;
+use serde_json::{Map, json};
+
+use super::*;
+use crate::record::{TaskName, Verdict};
+use crate::rng::Rng;
+
+struct World {
+    problems: Vec<Problem>,
+    traces: Vec<Trace>,
+    verdicts: Vec<VerdictRow>,
+    prompts: BTreeMap<String, String>,
+}
+
+impl World {
+    fn input(&self) -> ArmsInput<'_> {
+        ArmsInput {
+            problems: &self.problems,
+            traces: &self.traces,
+            verdicts: &self.verdicts,
+            alignments: &[],
+            prompts: &self.prompts,
+        }
+    }
+
+    fn add(
+        &mut self,
+        problem: &str,
+        text: &str,
+        finish: Finish,
+        origin: Origin,
+        verdict: Option<Verdict>,
+    ) -> String {
+        let trace = Trace::new(problem, text, finish, origin);
+        if let Some(verdict) = verdict {
+            self.verdicts.push(VerdictRow {
+                trace_id: trace.id.clone(),
+                problem_id: problem.to_owned(),
+                verdict,
+                extracted: (verdict != Verdict::NoAnswer).then(|| "1".to_owned()),
+                reason: String::new(),
+                verifier: "countdown@1".into(),
+                steps: Vec::new(),
+            });
+        }
+        let id = trace.id.clone();
+        self.traces.push(trace);
+        id
+    }
+}
+
+fn problem(id: &str, split: Split) -> Problem {
+    Problem {
+        id: id.to_owned(),
+        task: TaskName::Countdown,
+        question: format!("what is {id}?"),
+        gold: json!({"numbers": [1, 2], "target": 3}),
+        human: Some(format!("human {id}")),
+        split,
+        extra: Map::new(),
+    }
+}
+
+fn flawed(parent: &str, dose: f64) -> Origin {
+    Origin {
+        parent: Some(parent.to_owned()),
+        ops: vec![json!({"dose": dose, "steps": 2, "flawed": [0]})],
+        ..Origin::of(OriginKind::Flawed)
+    }
+}
+
+/// Forty training problems with everything, and ten test problems with traces too.
+fn world() -> World {
+    let mut world = World {
+        problems: Vec::new(),
+        traces: Vec::new(),
+        verdicts: Vec::new(),
+        prompts: BTreeMap::new(),
+    };
+    for at in 0..50 {
+        let split = if at < 40 { Split::Train } else { Split::Test };
+        let id = format!("p{at:02}");
+        world.prompts.insert(id.clone(), format!("prompt {id}"));
+        let sampled = || Origin::of(OriginKind::Sampled);
+        for k in 0..3 {
+            let parent = world.add(
+                &id,
+                &format!("right {id} {k}"),
+                Finish::Stop,
+                sampled(),
+                Some(Verdict::Correct),
+            );
+            for dose in [0.25, 1.0] {
+                world.add(
+                    &id,
+                    &format!("flawed {id} {k} {dose}"),
+                    Finish::Stop,
+                    flawed(&parent, dose),
+                    None,
+                );
+            }
+            world.add(
+                &id,
+                &format!("wrong {id} {k}"),
+                Finish::Stop,
+                sampled(),
+                Some(Verdict::Wrong),
+            );
+        }
+        world.add(
+            &id,
+            &format!("cut {id}"),
+            Finish::Length,
+            sampled(),
+            Some(Verdict::Wrong),
+        );
+        world.add(
+            &id,
+            &format!("unknown {id}"),
+            Finish::Unknown,
+            sampled(),
+            Some(Verdict::Wrong),
+        );
+        world.add(
+            &id,
+            &format!("mute {id}"),
+            Finish::Stop,
+            sampled(),
+            Some(Verdict::NoAnswer),
+        );
+        let paraphrased = || Origin::of(OriginKind::Paraphrased);
+        world.add(
+            &id,
+            &format!("said anew {id}"),
+            Finish::Stop,
+            paraphrased(),
+            Some(Verdict::Correct),
+        );
+        world.add(
+            &id,
+            &format!("said wrong {id}"),
+            Finish::Stop,
+            paraphrased(),
+            Some(Verdict::Wrong),
+        );
+        world.add(
+            &id,
+            &format!("control {id}"),
+            Finish::Stop,
+            Origin::of(OriginKind::Control),
+            Some(Verdict::Wrong),
+        );
+        world.problems.push(problem(&id, split));
+    }
+    world
+}
+
+fn options(arms: &[&str]) -> ArmsOptions {
+    ArmsOptions {
+        arms: arms.iter().map(|a| a.parse().unwrap()).collect(),
+        ..ArmsOptions::default()
+    }
+}
+
+fn rows<'a>(built: &'a BuiltArms, name: &str) -> &'a [ArmRow] {
+    &built
+        .arms
+        .iter()
+        .find(|arm| arm.spec.name == name)
+        .unwrap()
+        .rows
+}
+
+#[test]
+fn every_arm_that_the_traces_support_is_built_on_the_same_problems() {
+    let world = world();
+    let built = build(world.input(), &ArmsOptions::default()).unwrap();
+    let names: Vec<&str> = built
+        .arms
+        .iter()
+        .map(|arm| arm.spec.name.as_str())
+        .collect();
+    assert_eq!(names, ["H", "G", "W", "P", "F25", "F100", "R"]);
+    let ids = |name| {
+        rows(&built, name)
+            .iter()
+            .map(|row| row.problem_id.clone())
+            .collect::<Vec<_>>()
+    };
+    for name in names {
+        assert_eq!(ids(name), ids("H"));
+        assert_eq!(ids(name).len(), 40);
+    }
+    assert_eq!(rows(&built, "H")[3].completion, "human p03");
+    assert_eq!(rows(&built, "H")[3].prompt, "prompt p03");
+    assert_eq!(
+        rows(&built, "H")[3].trace_id,
+        crate::record::trace_id("p03", "human p03")
+    );
+}
+
+#[test]
+fn no_held_out_problem_is_in_any_arm() {
+    let world = world();
+    let built = build(world.input(), &ArmsOptions::default()).unwrap();
+    for arm in &built.arms {
+        assert!(
+            arm.rows.iter().all(|row| row.problem_id < "p40".to_owned()),
+            "{}",
+            arm.spec.name
+        );
+        assert_eq!(refuse_held_out(&arm.rows, &world.problems), Ok(()));
+    }
+    assert_eq!(built.summary.coverage.held_out_traces, 10 * 18);
+    let mut leaky = rows(&built, "H").to_vec();
+    leaky[0].problem_id = "p45".into();
+    let error = refuse_held_out(&leaky, &world.problems)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("1 training rows") && error.contains("`p45`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_training_problem_that_a_test_problem_repeats_is_left_out() {
+    let mut world = world();
+    world.problems[45].question = "what  is p07?".into();
+    let built = build(world.input(), &ArmsOptions::default()).unwrap();
+    assert_eq!(built.summary.coverage.same_question_as_held_out, 1);
+    assert!(rows(&built, "G").iter().all(|row| row.problem_id != "p07"));
+    assert!(
+        built
+            .summary
+            .warnings
+            .iter()
+            .any(|w| w.contains("same question"))
+    );
+}
+
+#[test]
+fn w_holds_finished_readable_wrong_traces_alone() {
+    let world = world();
+    let built = build(world.input(), &options(&["W"])).unwrap();
+    assert!(
+        rows(&built, "W")
+            .iter()
+            .all(|row| row.completion.starts_with("wrong "))
+    );
+    let excluded = &built.summary.coverage.arms["W"].excluded;
+    let expected = [
+        ("correct", 120),
+        ("cut off by the token limit", 40),
+        ("no readable answer", 40),
+        ("not known to be finished", 40),
+    ];
+    assert_eq!(
+        excluded
+            .iter()
+            .map(|(k, v)| (k.as_str(), *v))
+            .collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(
+        built.summary.arms["W"].verdicts,
+        BTreeMap::from([("wrong".to_owned(), 40)])
+    );
+
+    let lenient = ArmsOptions {
+        unknown_finish_is_stop: true,
+        ..options(&["W"])
+    };
+    let built = build(world.input(), &lenient).unwrap();
+    assert!(
+        !built.summary.coverage.arms["W"]
+            .excluded
+            .contains_key("not known to be finished")
+    );
+}
+
+#[test]
+fn flawed_traces_are_copies_of_the_trace_that_g_holds() {
+    let world = world();
+    let built = build(
+        world.input(),
+        &ArmsOptions {
+            seed: 4,
+            ..ArmsOptions::default()
+        },
+    )
+    .unwrap();
+    for (g, (low, high)) in rows(&built, "G")
+        .iter()
+        .zip(rows(&built, "F25").iter().zip(rows(&built, "F100")))
+    {
+        let copied = g.completion.strip_prefix("right ").unwrap();
+        assert_eq!(low.completion, format!("flawed {copied} 0.25"));
+        assert_eq!(high.completion, format!("flawed {copied} 1"));
+    }
+    let picks = correct_picks(&world.problems, &world.traces, &world.verdicts, 4).unwrap();
+    assert!(
+        rows(&built, "G")
+            .iter()
+            .all(|row| picks[row.problem_id.as_str()].id == row.trace_id)
+    );
+}
+
+#[test]
+fn g_follows_the_traces_that_were_corrupted() {
+    let mut world = world();
+    // Only the second correct trace of each problem has flawed copies.
+    world
+        .traces
+        .retain(|t| t.origin.kind != OriginKind::Flawed || t.text.contains(" 1 "));
+    let built = build(world.input(), &ArmsOptions::default()).unwrap();
+    assert_eq!(built.summary.coverage.arms["F25"].problems, 40);
+    assert!(
+        rows(&built, "G")
+            .iter()
+            .all(|row| row.completion.ends_with(" 1"))
+    );
+    let plain = build(world.input(), &options(&["G"])).unwrap();
+    assert!(
+        rows(&plain, "G")
+            .iter()
+            .any(|row| !row.completion.ends_with(" 1"))
+    );
+}
+
+#[test]
+fn an_unchanged_flawed_copy_stays_in_its_arm() {
+    let mut world = world();
+    world.traces.retain(|t| t.origin.kind != OriginKind::Flawed);
+    let parents: Vec<Trace> = world
+        .traces
+        .iter()
+        .filter(|t| t.text.starts_with("right"))
+        .cloned()
+        .collect();
+    for parent in parents {
+        for dose in [0.25, 0.5] {
+            world.add(
+                &parent.problem_id,
+                &parent.text,
+                Finish::Stop,
+                flawed(&parent.id, dose),
+                None,
+            );
+        }
+    }
+    let built = build(world.input(), &options(&["G", "F25", "F50"])).unwrap();
+    assert_eq!(rows(&built, "F25"), rows(&built, "G"));
+    let same = built
+        .summary
+        .warnings
+        .iter()
+        .filter(|w| w.contains("hold the same rows"))
+        .count();
+    assert_eq!(same, 3, "{:?}", built.summary.warnings);
+}
+
+#[test]
+fn p_holds_paraphrases_that_keep_the_answer() {
+    let built = build(world().input(), &options(&["P"])).unwrap();
+    assert!(
+        rows(&built, "P")
+            .iter()
+            .all(|row| row.completion.starts_with("said anew"))
+    );
+    assert_eq!(
+        built.summary.coverage.arms["P"].excluded["the answer was not preserved"],
+        40
+    );
+}
+
+#[test]
+fn other_human_dialects_are_arms_of_their_own() {
+    let mut world = world();
+    for at in 0..40 {
+        let digits = Origin {
+            ops: vec![json!({"op": "digits"})],
+            ..Origin::of(OriginKind::Human)
+        };
+        let second = Origin {
+            model: Some("second".into()),
+            ops: vec![json!("terse")],
+            ..Origin::of(OriginKind::Human)
+        };
+        world.add(
+            &format!("p{at:02}"),
+            &format!("digits {at}"),
+            Finish::Stop,
+            digits,
+            None,
+        );
+        world.add(
+            &format!("p{at:02}"),
+            &format!("terse {at}"),
+            Finish::Stop,
+            second,
+            None,
+        );
+    }
+    let built = build(world.input(), &ArmsOptions::default()).unwrap();
+    assert!(
+        rows(&built, "HD")
+            .iter()
+            .all(|row| row.completion.starts_with("digits"))
+    );
+    assert!(
+        rows(&built, "H@terse")
+            .iter()
+            .all(|row| row.completion.starts_with("terse"))
+    );
+    assert!(
+        rows(&built, "H")
+            .iter()
+            .all(|row| row.completion.starts_with("human"))
+    );
+    let by_model = build(world.input(), &options(&["X=H@second"])).unwrap();
+    assert!(
+        rows(&by_model, "X")
+            .iter()
+            .all(|row| row.completion.starts_with("terse"))
+    );
+}
+
+#[test]
+fn mixtures_take_exact_shares_of_the_plain_arms_traces() {
+    let world = world();
+    let built = build(world.input(), &options(&["G", "W", "m=W:0.3+G:0.7"])).unwrap();
+    let wrong = rows(&built, "m")
+        .iter()
+        .filter(|row| row.completion.starts_with("wrong"))
+        .count();
+    assert_eq!((wrong, rows(&built, "m").len()), (12, 40));
+    for ((m, g), w) in rows(&built, "m")
+        .iter()
+        .zip(rows(&built, "G"))
+        .zip(rows(&built, "W"))
+    {
+        assert!(m == g || m == w);
+    }
+    assert_eq!(built.summary.arms["m"].spec, "W:0.3+G:0.7");
+}
+
+#[test]
+fn equal_texts_of_one_making_collapse_and_are_counted() {
+    let mut world = world();
+    let copy = world
+        .traces
+        .iter()
+        .find(|t| t.text == "wrong p00 1")
+        .unwrap()
+        .clone();
+    world.traces.push(copy.clone());
+    world.traces.push(Trace {
+        finish: Finish::Length,
+        ..copy
+    });
+    let before = build(self::world().input(), &options(&["W"])).unwrap();
+    let after = build(world.input(), &options(&["W"])).unwrap();
+    assert_eq!(after.summary.coverage.duplicates, 2);
+    assert_eq!(before.arms, after.arms);
+}
+
+#[test]
+fn arms_that_cannot_be_are_errors_with_reasons() {
+    let mut world = world();
+    let error = |world: &World, options: &ArmsOptions| {
+        build(world.input(), options).unwrap_err().to_string()
+    };
+    assert!(error(&world, &options(&["F50"])).contains("arm `F50` covers no training problem"));
+    assert!(error(&world, &options(&["W", "W=G"])).contains("two arms are called `W`"));
+    world.prompts.remove("p05");
+    assert!(error(&world, &options(&["W"])).contains("problem `p05` has no rendered prompt"));
+    world.verdicts.push(VerdictRow {
+        verdict: Verdict::Wrong,
+        verifier: "paper".into(),
+        ..world.verdicts[0].clone()
+    });
+    assert!(error(&world, &options(&["W"])).contains("by `countdown@1` and `paper`"));
+    world.verdicts.clear();
+    let unjudged = error(&world, &options(&["W"]));
+    assert!(unjudged.contains("(360 no verdict)"), "{unjudged}");
+    world.problems.retain(|p| p.split != Split::Train);
+    assert!(error(&world, &ArmsOptions::default()).contains("support no arm"));
+}
+
+#[test]
+fn arms_without_a_common_problem_are_refused_with_their_coverage() {
+    let mut world = world();
+    world.traces.retain(|t| match t.origin.kind {
+        OriginKind::Paraphrased => t.problem_id.as_str() < "p10",
+        OriginKind::Control => t.problem_id.as_str() >= "p10",
+        _ => true,
+    });
+    let error = build(world.input(), &options(&["P", "R"]))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("P 10, R 30"), "{error}");
+}
+
+#[test]
+fn coverage_tells_difficulty_length_and_tiny_arms() {
+    let mut world = world();
+    // Ten problems are easy: all their samples are right.
+    world.traces.retain(|t| {
+        t.problem_id.as_str() >= "p10" || t.text.starts_with("right") || t.text.starts_with("said")
+    });
+    let built = build(
+        world.input(),
+        &ArmsOptions {
+            rows: Some(5),
+            ..options(&["G", "W"])
+        },
+    )
+    .unwrap();
+    let coverage = &built.summary.coverage;
+    assert_eq!(
+        (coverage.arms["G"].problems, coverage.arms["W"].problems),
+        (40, 30)
+    );
+    let easy = coverage.arms["G"].difficulty.unwrap();
+    let hard = coverage.arms["W"].difficulty.unwrap();
+    assert!(
+        (hard - 6.0 / 9.0).abs() < 1e-12 && (easy - 0.75 * 6.0 / 9.0).abs() < 1e-12,
+        "{easy} {hard}"
+    );
+    assert!((coverage.arms["W"].mean_bytes.unwrap() - 11.0).abs() < 1e-12);
+    assert_eq!((coverage.matched_problems, coverage.used_problems), (30, 5));
+    assert!(
+        built
+            .summary
+            .warnings
+            .iter()
+            .any(|w| w.contains("`W` has 5 rows"))
+    );
+    assert_eq!(built.summary.arms["W"].tokens, None);
+}
+
+#[test]
+fn the_hash_is_that_of_the_written_lines() {
+    let built = build(world().input(), &options(&["W"])).unwrap();
+    let lines: String = rows(&built, "W")
+        .iter()
+        .map(|r| serde_json::to_string(r).unwrap() + "\n")
+        .collect();
+    assert_eq!(built.summary.arms["W"].hash, content_hash(lines.as_bytes()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn picks_are_seeded_subsets_of_exact_size_whatever_the_order(seed in 0u64..1000, limit in 1usize..60) {
+        let world = world();
+        let options = ArmsOptions { seed, rows: Some(limit), ..ArmsOptions::default() };
+        let built = build(world.input(), &options).unwrap();
+        let mut shuffled = self::world();
+        let mut rng = Rng::keyed(seed, &["shuffle"]);
+        rng.shuffle(&mut shuffled.traces);
+        rng.shuffle(&mut shuffled.problems);
+        rng.shuffle(&mut shuffled.verdicts);
+        prop_assert_eq!(&built, &build(shuffled.input(), &options).unwrap());
+        let known: BTreeSet<&str> = world.traces.iter().map(|t| t.id.as_str()).collect();
+        for arm in &built.arms {
+            prop_assert_eq!(arm.rows.len(), limit.min(40));
+            prop_assert!(arm.spec.name == "H" || arm.rows.iter().all(|row| known.contains(row.trace_id.as_str())));
+        }
+        let wider = build(world.input(), &ArmsOptions { rows: Some(limit + 7), ..options }).unwrap();
+        for (narrow, wide) in built.arms.iter().zip(&wider.arms) {
+            prop_assert!(narrow.rows.iter().all(|row| wide.rows.contains(row)));
+        }
+    }
+}
