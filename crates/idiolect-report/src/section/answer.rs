@@ -102,12 +102,10 @@ fn wrong_arms(view: &RunView, decoding: Decoding) -> Vec<String> {
 }
 
 fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
-    let below: Vec<&str> = comparison
-        .differences
-        .iter()
-        .filter(|d| d.baseline == BASE && d.decoding == decoding && d.relation == Relation::Below)
-        .map(|d| d.arm.as_str())
-        .collect();
+    let is_below = |arm: &&ArmResult| {
+        reading::difference(comparison, &arm.arm, BASE, decoding).is_some_and(|d| d.relation == Relation::Below)
+    };
+    let below: Vec<&str> = reading::ordered(comparison).into_iter().filter(is_below).map(|arm| arm.arm.as_str()).collect();
     if below.is_empty() {
         return None;
     }

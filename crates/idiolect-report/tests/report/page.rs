@@ -1,0 +1,239 @@
+//! What stands on the page and in `report.md`.
+
+use idiolect_core::comparison::Comparison;
+use idiolect_report::RunView;
+use idiolect_report::view::{ArmFacts, Example, ExampleToken, FactGroup, Share, thin};
+
+use crate::sample;
+
+const HOSTILE: &str = "<script>alert(1)</script>\"'&]]>--><img src=x onerror=alert(2)>\0\u{1b}[31m\u{202e}txt\u{200b}|`*_";
+
+/// The page without its style, so that a search sees only what is shown.
+fn shown(view: &RunView) -> String {
+    let html = idiolect_report::html(view);
+    let (head, rest) = html.split_once("<style>").unwrap();
+    head.to_owned() + rest.split_once("</style>").unwrap().1
+}
+
+/// Fails with the first place where two texts differ, not with both texts.
+fn same(a: &str, b: &str) {
+    let at = a.bytes().zip(b.bytes()).position(|(x, y)| x != y).unwrap_or(a.len().min(b.len()));
+    let near = |text: &str| String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(80)..(at + 80).min(text.len())]).into_owned();
+    assert!(a == b, "differ at byte {at}:\n{}\n{}", near(a), near(b));
+}
+
+#[test]
+fn equal_views_give_equal_bytes() {
+    let first = sample::miniature(2, 3);
+    let copy: RunView = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
+    assert_eq!(copy, first);
+    same(&idiolect_report::html(&copy), &idiolect_report::html(&first));
+    same(&idiolect_report::markdown(&copy), &idiolect_report::markdown(&first));
+    assert_eq!(idiolect_report::csv(&copy), idiolect_report::csv(&first));
+}
+
+#[test]
+fn the_order_of_arms_in_the_input_does_not_show() {
+    let first = sample::miniature(1, 3);
+    let mut turned = first.clone();
+    turned.comparison.arms.reverse();
+    turned.arms.reverse();
+    turned.comparison.differences.reverse();
+    turned.curves.reverse();
+    same(&idiolect_report::html(&first), &idiolect_report::html(&turned));
+    same(&idiolect_report::markdown(&first), &idiolect_report::markdown(&turned));
+}
+
+#[test]
+fn every_number_stands_on_page_and_in_markdown() {
+    let view = sample::miniature(1, 3);
+    let (page, text) = (shown(&view), idiolect_report::markdown(&view));
+    for expected in [".171", "+.078", "600 test problems", "3 seeds", "F100", ".307", "5.27", "10\u{202f}000", "9f2c4e11a07d5b3396c1d0e5f7a8b2c4", "14\u{202f}400", "countdown@1"] {
+        assert!(page.contains(expected), "no `{expected}` on the page");
+        assert!(text.contains(expected), "no `{expected}` in report.md");
+    }
+}
+
+#[test]
+fn the_counterexample_to_closeness_is_said() {
+    let page = shown(&sample::miniature(1, 3));
+    let sentence = "Closeness alone does not rank the arms: R is as near to the student as G (0.33 against 0.32 nats/token), yet reaches .059 where G reaches .171.";
+    assert!(page.contains(sentence), "{page}");
+    assert!(page.contains("W holds wrong answers only, yet the student ends more accurate than it began: +.078"), "{page}");
+    assert!(page.contains("Accuracy falls with every dose of injected flaws, from .171 (G) to .008"), "{page}");
+}
+
+#[test]
+fn one_seed_says_one_run() {
+    let page = shown(&sample::miniature(1, 1));
+    assert!(page.contains("This is one run: a single fine-tuning seed per arm"));
+    assert!(page.contains("read “this checkpoint”, not “this arm”"));
+    assert!(!shown(&sample::miniature(1, 3)).contains("one run"));
+}
+
+#[test]
+fn worlds_are_shown_apart() {
+    let page = shown(&sample::miniature(3, 3));
+    assert!(page.contains("3 worlds × 3 seeds"));
+    assert!(page.contains("Greedy accuracy in each world"));
+    assert!(page.contains("triangle world 3"));
+    assert!(!shown(&sample::miniature(1, 3)).contains("in each world"));
+}
+
+#[test]
+fn accuracies_near_zero_put_gold_solutions_first_and_say_what_cannot_be_concluded() {
+    let page = shown(&sample::near_zero());
+    assert!(page.contains("No arm answers more than .002 of the 600 problems"));
+    assert!(page.contains("best after H (3.020 nats per token, against 3.910 for the untrained student)"), "{page}");
+    assert!(page.contains("Nothing about which arm teaches more"));
+    assert!(page.contains("no dose curve"));
+    let place = |id: &str| page.find(&format!("<section id=\"{id}\"")).unwrap();
+    assert!(place("gold") < place("closeness"));
+}
+
+#[test]
+fn missing_pieces_leave_a_line_that_says_so() {
+    let mut empty = sample::comparison(1, 3);
+    empty.arms.clear();
+    empty.differences.clear();
+    empty.metrics.clear();
+    empty.correlations.clear();
+    empty.dose_curve.clear();
+    empty.baselines.clear();
+    empty.best = None;
+    let view = RunView::new("", empty);
+    let page = shown(&view);
+    for line in ["it answers nothing", "no accuracy to show", "not scored under the untrained student", "no dose curve", "no paired differences", "No training losses", "No example traces"] {
+        assert!(page.contains(line), "no line with `{line}`");
+        assert!(idiolect_report::markdown(&view).contains(line), "no line with `{line}` in report.md");
+    }
+    assert!(!page.contains("<svg") && !page.contains("NaN") && !page.contains("inf"));
+    for (name, text) in idiolect_report::csv(&view) {
+        assert_eq!(text.lines().count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn values_that_are_not_numbers_are_not_shown_as_numbers() {
+    let mut view = sample::miniature(1, 3);
+    let arm = &mut view.comparison.arms[3];
+    arm.greedy.as_mut().unwrap().mean = f64::NAN;
+    arm.closeness.get_mut("nll_per_token").unwrap().value = f64::INFINITY;
+    view.comparison.correlations[0].p_spearman = f64::NAN;
+    view.curves[0].points[3].1 = f64::NAN;
+    let page = shown(&view);
+    assert!(!page.contains("NaN") && !page.contains(">inf"));
+}
+
+pub(crate) fn hostile() -> RunView {
+    let h = || HOSTILE.to_owned();
+    let mut view = sample::miniature(2, 3);
+    view.title = h();
+    view.setting = h();
+    view.comparison.answer = h();
+    rename(&mut view.comparison, "W", HOSTILE);
+    view.comparison.baselines.push(h());
+    view.comparison.metrics[0].definition = h();
+    view.comparison.metrics[1].unit = h();
+    view.comparison.metrics[2].source = h();
+    view.comparison.warnings.push(h());
+    view.comparison.differences[0].method = h();
+    view.worlds = vec![h(), h()];
+    view.arms.push(ArmFacts { name: h(), about: h(), ..ArmFacts::default() });
+    view.curves[0].arm = h();
+    view.dev[0].arm = h();
+    view.coverage.push(Share { label: h(), n: 1, of: 0 });
+    view.coverage_notes.push(h());
+    view.limits.push(h());
+    view.commands.push(h());
+    view.provenance.push(FactGroup { title: h(), facts: vec![(h(), h())] });
+    let token = |byte_start| ExampleToken { byte_start, surprisal_nats: 3.0, rank: 2 };
+    view.examples.push(Example {
+        arm: h(),
+        problem_id: h(),
+        prompt: h(),
+        verdict: h(),
+        reason: h(),
+        text: h() + "\n```\n# heading",
+        tokens: (0..HOSTILE.len() + 9).map(token).collect(),
+        steps: Vec::new(),
+    });
+    view
+}
+
+fn rename(comparison: &mut Comparison, from: &str, to: &str) {
+    comparison.arms.iter_mut().filter(|arm| arm.arm == from).for_each(|arm| arm.arm = to.to_owned());
+    comparison.differences.iter_mut().filter(|d| d.arm == from).for_each(|d| d.arm = to.to_owned());
+    comparison.correlations[0].nearest = to.to_owned();
+    comparison.dose_curve[1].arm = to.to_owned();
+    comparison.best.as_mut().unwrap().not_told_apart_from.push(to.to_owned());
+}
+
+#[test]
+fn foreign_text_cannot_become_markup_or_hide() {
+    let page = shown(&hostile());
+    assert!(page.contains("&lt;script&gt;") && page.contains("␀") && page.contains("⟨U+202E⟩"));
+    let text = idiolect_report::markdown(&hostile());
+    for bad in ["<script", "<img", "\0", "\u{1b}", "\u{202e}", "\u{200b}"] {
+        assert!(!page.contains(bad), "{bad:?} on the page");
+        assert!(!outside_fences(&text).contains(bad), "{bad:?} in report.md");
+    }
+    assert!(!idiolect_report::arms_table(&hostile().comparison).contains('\u{1b}'));
+}
+
+/// Markdown outside fenced blocks, where HTML would be taken as such.
+fn outside_fences(text: &str) -> String {
+    let mut fence: Option<String> = None;
+    let mut out = String::new();
+    for line in text.lines() {
+        let ticks: String = line.chars().take_while(|c| *c == '`').collect();
+        match &fence {
+            None if ticks.len() >= 3 => fence = Some(ticks),
+            None => out += &format!("{line}\n"),
+            Some(open) if ticks.len() >= open.len() && line.trim_end() == ticks => fence = None,
+            Some(_) => {}
+        }
+    }
+    assert!(fence.is_none(), "a fence stays open");
+    out
+}
+
+#[test]
+fn the_page_asks_for_nothing_outside_itself() {
+    let page = idiolect_report::html(&sample::miniature(1, 3));
+    for outside in ["<script", "<link", "@import", "url(", "src=", "http-equiv=\"refresh\""] {
+        assert!(!page.contains(outside), "`{outside}` on the page");
+    }
+    let addresses: Vec<&str> = page.match_indices("http").map(|(i, _)| &page[i..(i + 30).min(page.len())]).collect();
+    assert!(addresses.iter().all(|a| a.starts_with("http-equiv") || a.starts_with("http://www.w3.org/2000/svg")), "{addresses:?}");
+}
+
+#[test]
+fn the_terminal_table_is_aligned() {
+    let table = idiolect_report::arms_table(&sample::comparison(1, 3));
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("arm   NLL per token  greedy"), "{table}");
+    assert!(lines[1].starts_with("G"), "{table}");
+    assert!(lines.iter().any(|line| line.starts_with("W ") && line.contains("+.078")), "{table}");
+    assert!(table.ends_with("600 test problems, 3 seeds, 95\u{202f}% intervals\n"), "{table}");
+}
+
+#[test]
+fn the_csv_of_the_dose_curve_is_exact() {
+    let files = idiolect_report::csv(&sample::miniature(1, 3));
+    let dose = &files.iter().find(|(name, _)| *name == "dose.csv").unwrap().1;
+    let lines: Vec<&str> = dose.lines().collect();
+    assert_eq!(lines[0], "arm,dose,accuracy,low,high,nll_per_token,valid_steps");
+    assert!(lines[1].starts_with("G,0,0.171,0.14") && lines[1].ends_with(",0.32,0.97"), "{}", lines[1]);
+    assert_eq!(lines.len(), 6);
+}
+
+#[test]
+fn thinned_curves_keep_their_end_and_their_mean() {
+    let points: Vec<(usize, f64)> = (1..=1000).map(|s| (s, s as f64)).collect();
+    let thinned = thin(&points, 10);
+    assert_eq!(thinned.len(), 10);
+    assert_eq!(thinned[9].0, 1000);
+    assert!((thinned[0].1 - 50.5).abs() < 1e-12);
+    assert_eq!(thin(&points[..3], 10), points[..3]);
+}
