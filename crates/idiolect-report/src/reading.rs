@@ -114,37 +114,40 @@ pub(crate) fn difference<'a>(
         .find(|d| d.arm == arm && d.baseline == baseline && d.decoding == decoding)
 }
 
-/// How far from the student a value of a metric is; smaller is nearer.
-pub(crate) fn distance(direction: Direction, value: f64) -> f64 {
-    match direction {
-        Direction::Lower => value,
-        Direction::Higher => -value,
-        Direction::NearZero => value.abs(),
-        Direction::NearOne => (value - 1.0).abs(),
-    }
-}
-
 /// The direction in words, for a table head or an axis.
 pub(crate) fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Lower => "lower is nearer",
         Direction::Higher => "higher is nearer",
-        Direction::NearZero => "nearest to 0",
-        Direction::NearOne => "nearest to 1",
+        Direction::NearZero => "0 is nearest",
+        Direction::NearOne => "1 is nearest",
     }
 }
 
 /// A metric's name for people: `nll_per_token` becomes `NLL per token`.
 pub(crate) fn metric_name(name: &str) -> String {
-    let words: Vec<&str> = name.split('_').collect();
-    let spoken = words.iter().map(|word| match *word {
+    let spoken = name.split('_').map(|word| match word {
         "nll" => "NLL",
         "rsr" => "RSR",
         "ppl" => "perplexity",
+        "tok" => "by token",
+        "seq" => "by trace",
         "clip100" => "(clipped at 100)",
+        "top1" => "top-1",
+        "top5" => "top-5",
+        "top10" => "top-10",
+        "top50" => "top-50",
+        "z" => "Z",
+        "brier" => "Brier",
         word => word,
     });
     spoken.collect::<Vec<_>>().join(" ")
+}
+
+/// A metric's unit and direction: `nats/token; lower is nearer`.
+pub(crate) fn unit_and_direction(metric: &MetricFacts) -> String {
+    let direction = direction(metric.direction);
+    if metric.unit.is_empty() { direction.to_owned() } else { format!("{}; {direction}", metric.unit) }
 }
 
 /// The interval's coverage: `95 %`.

@@ -51,11 +51,11 @@ pub(crate) fn decimal(value: f64, decimals: usize) -> String {
     }
 }
 
-/// A p value: two significant digits, `< .0001` below that.
+/// A p value: two or three decimals, `< .0001` where even four would show none.
 pub(crate) fn p_value(p: f64) -> String {
     match p {
         p if !p.is_finite() => NONE.to_owned(),
-        p if p < 0.0001 => "< .0001".to_owned(),
+        p if p < 0.0001 => "<\u{202f}.0001".to_owned(),
         p if p < 0.001 => fixed(p, 4, false),
         p if p < 0.1 => fixed(p, 3, false),
         p => fixed(p, 2, false),
@@ -65,11 +65,12 @@ pub(crate) fn p_value(p: f64) -> String {
 /// A p value after its sign: `p = .017`, `p < .0001`.
 pub(crate) fn p_equals(p: f64) -> String {
     let text = p_value(p);
-    if text.starts_with('<') {
-        format!("p {text}")
-    } else {
-        format!("p = {text}")
-    }
+    if text.starts_with('<') { format!("p\u{a0}{text}") } else { format!("p\u{a0}=\u{a0}{text}") }
+}
+
+/// A share in percent: `25 %`.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{}\u{202f}%", decimal(share * 100.0, 0))
 }
 
 /// A count with thin spaces between thousands: `21 304`.
@@ -213,8 +214,8 @@ mod tests {
     fn p_values_never_print_as_zero() {
         assert_eq!(p_value(0.03857), ".039");
         assert_eq!(p_value(0.00012), ".0001");
-        assert_eq!(p_equals(1e-9), "p < .0001");
-        assert_eq!(p_equals(1.0), "p = 1.00");
+        assert_eq!(p_equals(1e-9), "p\u{a0}<\u{202f}.0001");
+        assert_eq!(p_equals(1.0), "p\u{a0}=\u{a0}1.00");
     }
 
     #[test]

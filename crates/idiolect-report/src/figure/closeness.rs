@@ -146,12 +146,7 @@ fn scales(points: &[Point<'_>]) -> (Scale, Scale) {
 
 fn axes(x: Scale, y: Scale, metric: &MetricFacts, measure: &str) -> Markup {
     let (xs, ys) = (x.ticks(6), y.ticks(5));
-    let name = format!(
-        "{}, {} ({})",
-        reading::metric_name(&metric.name),
-        metric.unit,
-        reading::direction(metric.direction)
-    );
+    let name = format!("{} ({})", reading::metric_name(&metric.name), reading::unit_and_direction(metric));
     let middle = (TOP + BOTTOM) / 2.0;
     html! {
         @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, true)) {
@@ -287,7 +282,7 @@ fn caption(view: &RunView, metric: &MetricFacts, decoding: Decoding, n: usize) -
     );
     if let Some(c) = reading::correlation(comparison, &metric.name, decoding) {
         out += &format!(
-            " Rank correlation of nearness and accuracy: Spearman ρ = {}, {}; Kendall τ = {}, {} ({}).",
+            " Rank correlation of nearness and accuracy: Spearman ρ\u{a0}=\u{a0}{}, {}; Kendall τ\u{a0}=\u{a0}{}, {} ({}).",
             words::decimal(c.spearman, 2),
             words::p_equals(c.p_spearman),
             words::decimal(c.kendall, 2),

@@ -95,7 +95,7 @@ fn under(points: &[DosePoint]) -> Vec<(&'static str, Vec<String>)> {
             "steps flawed",
             points
                 .iter()
-                .map(|p| format!("{}\u{202f}%", words::decimal(p.dose * 100.0, 0)))
+                .map(|p| words::percent(p.dose))
                 .collect(),
         ),
         (

@@ -16,7 +16,7 @@ const COLUMNS: usize = 4;
 const LEFT: f64 = 40.0;
 const GAP: f64 = 14.0;
 const PANEL: (f64, f64) = (138.0, 96.0);
-const ROW: f64 = PANEL.1 + 44.0;
+const ROW: f64 = PANEL.1 + 52.0;
 
 /// The figure; `None` where no losses were given.
 pub(crate) fn figure(view: &RunView) -> Option<Figure> {
@@ -32,7 +32,7 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         .filter(|v| v.is_finite())
         .fold(0.0, f64::max);
     let x = Scale::linear((0.0, steps as f64), (0.0, PANEL.0));
-    let y = Scale::linear((0.0, svg::rounded_up(high, 3)), (PANEL.1, 0.0));
+    let y = Scale::linear((0.0, svg::rounded_up(high, 5)), (PANEL.1, 0.0));
     let height = ROW * arms.len().div_ceil(COLUMNS) as f64 + 6.0;
     let body = html! {
         defs { g #all-curves {

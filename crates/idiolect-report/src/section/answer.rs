@@ -76,29 +76,30 @@ fn nothing_to_rank(comparison: &Comparison, decoding: Decoding) -> Option<String
 }
 
 /// Arms without a single correct trace, against the untrained student.
-fn wrong_arms(view: &RunView, decoding: Decoding) -> Vec<String> {
+fn wrong_arms(view: &RunView, decoding: Decoding) -> Option<String> {
     let wrong_only = |arm: &&ArmResult| {
         let counts = reading::facts(view, &arm.arm).and_then(|f| f.verdicts);
         counts.is_some_and(|c| c.correct == 0 && c.wrong > 0 && c.wrong == c.total)
     };
-    let sentence = |arm: &ArmResult| {
-        let d = reading::difference(&view.comparison, &arm.arm, BASE, decoding)?;
-        let end = match d.relation {
-            Relation::Above => "the student is more accurate after it",
-            Relation::Below => "the student is less accurate after it",
-            Relation::Unresolved => "the two are not told apart",
-        };
-        Some(format!(
-            "Every answer in {} is wrong. Against the untrained student {end}: {}.",
-            arm.arm,
-            stated(d)
-        ))
-    };
-    reading::ordered(&view.comparison)
+    let found: Vec<&Difference> = reading::ordered(&view.comparison)
         .into_iter()
         .filter(wrong_only)
-        .filter_map(sentence)
-        .collect()
+        .filter_map(|arm| reading::difference(&view.comparison, &arm.arm, BASE, decoding))
+        .collect();
+    let phrase = |d: &&Difference| {
+        let change = match d.relation {
+            Relation::Above => "gains",
+            Relation::Below => "loses",
+            Relation::Unresolved => "shows no clear change",
+        };
+        format!("after {} it {change} ({})", d.arm, stated(d))
+    };
+    let names: Vec<&str> = found.iter().map(|d| d.arm.as_str()).collect();
+    let verb = if names.len() == 1 { "holds" } else { "hold" };
+    let phrases: Vec<String> = found.iter().map(phrase).collect();
+    (!found.is_empty()).then(|| {
+        format!("{} {verb} wrong answers only. Against the student before fine-tuning, {}.", words::listed(&names), phrases.join("; "))
+    })
 }
 
 fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
@@ -119,7 +120,7 @@ fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
 /// The clearest exception to "nearer arms teach more", or that there is none; then the correlation.
 fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     let metric = reading::drawn_metric(comparison)?;
-    let unit = &metric.unit;
+    let unit = if metric.unit.is_empty() { reading::metric_name(&metric.name) } else { metric.unit.clone() };
     let near = |arm: &ArmResult| arm.closeness.get(&metric.name).map(|e| e.value);
     let arms: Vec<(&ArmResult, f64)> = reading::ordered(comparison)
         .into_iter()
@@ -128,7 +129,7 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     if arms.len() < 3 {
         return None;
     }
-    let distance = |value: f64| reading::distance(metric.direction, value);
+let distance = |value: f64| -metric.direction.nearness(value);
     let mut exception: Option<(f64, String)> = None;
     for (a, near_a) in &arms {
         for (b, near_b) in &arms {
@@ -173,7 +174,7 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     );
     let correlation = reading::correlation(comparison, &metric.name, decoding).map(|c| {
         format!(
-            " Over {} arms the rank correlation of nearness ({}) and accuracy is ρ = {} ({}).",
+            " Over {} arms the rank correlation of nearness ({}) and accuracy is ρ\u{a0}=\u{a0}{} ({}).",
             c.n_arms,
             reading::metric_name(&metric.name),
             words::decimal(c.spearman, 2),
@@ -193,12 +194,12 @@ fn dose(comparison: &Comparison) -> Option<String> {
         .all(|w| w[1].accuracy.value < w[0].accuracy.value);
     let apart = last.accuracy.interval.high < first.accuracy.interval.low;
     let ends = format!(
-        "from {} ({}) to {} ({} % of steps flawed, {})",
+        "from {} ({}) to {} ({}, {} of steps flawed)",
         share(first.accuracy.value),
         first.arm,
         share(last.accuracy.value),
-        words::decimal(last.dose * 100.0, 0),
-        last.arm
+        last.arm,
+        words::percent(last.dose)
     );
     Some(match (falls, apart) {
         (true, true) => format!("Accuracy falls with every dose of injected flaws, {ends}."),

@@ -1,6 +1,7 @@
 //! Closeness of each arm to the untrained student, and whether it goes with accuracy.
 
-use idiolect_core::comparison::{ArmResult, Correlation};
+use idiolect_core::comparison::{ArmResult, Correlation, MetricFacts};
+use idiolect_core::record::Decoding;
 
 use super::{Block, Section};
 use crate::figure::closeness;
@@ -22,10 +23,12 @@ pub(super) fn section(view: &RunView) -> Section {
         (Some(_), Some(figure)) => {
             blocks.push(Block::Figure(figure));
             blocks.push(Block::Table(metrics(view)));
-            blocks.push(correlations(view).map_or_else(
-                || Block::Missing("Too few arms for a rank correlation.".to_owned()),
-                Block::Table,
-            ));
+let tables: Vec<Table> =
+                [Decoding::Greedy, Decoding::Sampled].into_iter().filter_map(|d| correlations(view, d)).collect();
+            if tables.is_empty() {
+                blocks.push(Block::Missing("No rank correlation over arms was computed.".to_owned()));
+            }
+            blocks.extend(tables.into_iter().map(Block::Table));
         }
     }
     Section {
@@ -35,61 +38,38 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-/// Every metric of every arm that was scored.
+/// Every metric of every arm that was scored, an arm a column.
 fn metrics(view: &RunView) -> Table {
     let comparison = &view.comparison;
-    let arms: Vec<&ArmResult> = reading::ordered(comparison)
-        .into_iter()
-        .filter(|arm| !arm.closeness.is_empty())
-        .collect();
-    let mut columns = vec![left("arm")];
-    columns.extend(
-        comparison
-            .metrics
-            .iter()
-            .map(|m| right(&reading::metric_name(&m.name))),
-    );
-    let row = |arm: &&ArmResult| {
-        let values = comparison.metrics.iter().map(|m| {
-            arm.closeness
-                .get(&m.name)
-                .map_or(NONE.to_owned(), |e| quantity(e.value))
-        });
-        [vec![arm.arm.clone()], values.collect()].concat()
+    let arms: Vec<&ArmResult> = reading::ordered(comparison).into_iter().filter(|arm| !arm.closeness.is_empty()).collect();
+    let mut columns = vec![left("metric")];
+    columns.extend(arms.iter().map(|arm| right(&arm.arm)));
+    columns.push(left("unit; direction"));
+    let row = |m: &MetricFacts| {
+        let values = arms.iter().map(|arm| arm.closeness.get(&m.name).map_or(NONE.to_owned(), |e| quantity(e.value)));
+        let mut cells = vec![reading::metric_name(&m.name)];
+        cells.extend(values);
+        cells.push(reading::unit_and_direction(m));
+        cells
     };
-    let directions: Vec<String> = comparison
-        .metrics
-        .iter()
-        .map(|m| {
-            format!(
-                "{} ({}; {})",
-                reading::metric_name(&m.name),
-                m.unit,
-                reading::direction(m.direction)
-            )
-        })
-        .collect();
     Table {
-        caption: format!(
-            "Closeness of each arm's traces to the untrained student; the most accurate arm first. Units and directions: {}.",
-            directions.join(", ")
-        ),
-        rows: arms.iter().map(row).collect(),
+        caption: "Closeness of each arm's traces to the untrained student by every metric, the most accurate arm first. Intervals stand in comparison.json.".to_owned(),
+        rows: comparison.metrics.iter().map(row).collect(),
         quiet: Vec::new(),
         columns,
     }
 }
 
-/// Rank correlations of nearness and accuracy; `None` where none were computed.
-fn correlations(view: &RunView) -> Option<Table> {
+/// Rank correlations of nearness and accuracy under one decoding; `None` where none were computed.
+fn correlations(view: &RunView, decoding: Decoding) -> Option<Table> {
     let comparison = &view.comparison;
-    if comparison.correlations.is_empty() {
+    let found: Vec<&Correlation> = comparison.correlations.iter().filter(|c| c.decoding == decoding).collect();
+    if found.is_empty() {
         return None;
     }
-    let row = |c: &Correlation| {
+    let row = |c: &&Correlation| {
         vec![
             reading::metric_name(&c.metric),
-            reading::measure(comparison, c.decoding),
             c.n_arms.to_string(),
             decimal(c.spearman, 2),
             words::p_value(c.p_spearman),
@@ -99,27 +79,29 @@ fn correlations(view: &RunView) -> Option<Table> {
             share(c.regret),
         ]
     };
-    let exact = if comparison.correlations.iter().all(|c| c.exact) {
-        "exact"
-    } else {
-        "partly random-draw"
+    let tests = match (found.iter().all(|c| c.exact), found.iter().any(|c| c.exact)) {
+        (true, _) => "exact",
+        (false, true) => "exact or random-draw",
+        (false, false) => "random-draw",
     };
     Some(Table {
         caption: format!(
-            "Does the nearer arm teach more? Rank correlation over arms of nearness and accuracy (positive: nearer arms taught more), with {exact} two-sided permutation p, not adjusted for the number of metrics. Loss: how much accuracy one gives up by training on the arm that the metric finds nearest instead of the best."
+            "Does the nearer arm teach more? Rank correlation over arms of nearness and {} (positive: nearer arms taught more), with two-sided {tests} permutation p, not adjusted for the {}. \
+             Regret: the accuracy given up by training on the arm that the metric finds nearest instead of the best.",
+            reading::measure(comparison, decoding),
+            words::counted(found.len(), "metric"),
         ),
         columns: vec![
             left("metric"),
-            left("accuracy"),
             right("arms"),
-            right("ρ"),
+            right("Spearman ρ"),
             right("p"),
-            right("τ"),
+            right("Kendall τ"),
             right("p"),
             left("nearest"),
-            right("loss"),
+            right("regret"),
         ],
-        rows: comparison.correlations.iter().map(row).collect(),
+        rows: found.iter().map(row).collect(),
         quiet: Vec::new(),
     })
 }

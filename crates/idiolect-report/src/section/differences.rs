@@ -9,9 +9,6 @@ use crate::table::{Table, left, right};
 use crate::view::RunView;
 use crate::words::{self, NONE, gain, gains, share};
 
-/// More McNemar tests than this are counted, not listed.
-const LISTED: usize = 3;
-
 pub(super) fn section(view: &RunView) -> Section {
     let comparison = &view.comparison;
     let mut blocks = Vec::new();
@@ -70,7 +67,8 @@ fn method(comparison: &Comparison) -> String {
     format!(
         "Each difference is the arm's accuracy minus the baseline's on the same problems.{}{} Holm's adjustment is over the arms of one table. \
          “Detectable” is the smallest true difference that such a comparison would find four times in five. \
-         Gained and lost are shares of problems that only the arm, or only the baseline, gets right.",
+         Gained and lost are shares of problems that only the arm, or only the baseline, gets right. \
+         McNemar: the exact test of single greedy checkpoints, its p with one, else how many of them pass .05 unadjusted.",
         made("Intervals", &methods),
         made("Tests", &tests)
     )
@@ -100,7 +98,7 @@ fn table(
         right("lost"),
     ];
     if greedy {
-        columns.push(right("McNemar p by seed"));
+        columns.push(right("McNemar"));
     }
     let row = |d: &&Difference| {
         let mut cells = vec![
@@ -145,20 +143,17 @@ fn reads(relation: Relation) -> &'static str {
     match relation {
         Relation::Above => "▲ above",
         Relation::Below => "▼ below",
-        Relation::Unresolved => "· not told apart",
+        Relation::Unresolved => "· unresolved",
     }
 }
 
+/// The p of a single checkpoint, or how many of several checkpoints differ at p < .05.
 fn mcnemar(tests: &[McNemar]) -> String {
     match tests {
         [] => NONE.to_owned(),
-        tests if tests.len() <= LISTED => tests
-            .iter()
-            .map(|t| words::p_value(t.p))
-            .collect::<Vec<_>>()
-            .join("\u{2002}"),
+        [one] => words::p_value(one.p),
         tests => format!(
-            "{} of {} below .05",
+            "{} of {}",
             tests.iter().filter(|t| t.p < 0.05).count(),
             tests.len()
         ),

@@ -26,7 +26,7 @@ fn table(view: &RunView) -> Table {
     let rows = comparison.dose_curve.iter().map(|p| {
         vec![
             p.arm.clone(),
-            format!("{} %", words::decimal(p.dose * 100.0, 0)),
+            words::percent(p.dose),
             share(p.accuracy.value),
             shares((p.accuracy.interval.low, p.accuracy.interval.high)),
             p.valid_steps.map_or(NONE.to_owned(), share),

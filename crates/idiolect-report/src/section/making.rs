@@ -49,11 +49,7 @@ pub(super) fn section(view: &RunView) -> Section {
             let definition = m.definition.trim_end_matches('.');
             (
                 reading::metric_name(&m.name),
-                format!(
-                    "{definition} ({}; {}).{source}",
-                    m.unit,
-                    reading::direction(m.direction)
-                ),
+                format!("{definition} ({}).{source}", reading::unit_and_direction(m)),
             )
         });
         blocks.push(Block::Facts(facts.collect()));

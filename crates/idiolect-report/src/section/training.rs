@@ -23,44 +23,33 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-/// Loss and dev accuracy of every fine-tuning; `None` where neither is known.
+/// Losses and dev accuracies of one arm in one world, by seed.
+#[derive(Default)]
+struct Runs {
+    first: Vec<f64>,
+    last: Vec<f64>,
+    dev: Vec<(f64, usize)>,
+}
+
+/// Loss and dev accuracy by arm and world; `None` where neither is known.
 fn table(view: &RunView) -> Option<Table> {
-    let mut runs: BTreeMap<(usize, usize, u64), [String; 4]> = BTreeMap::new();
-    let order: Vec<String> = reading::ordered(&view.comparison)
-        .iter()
-        .map(|arm| arm.arm.clone())
-        .collect();
-    let place = |arm: &str| {
-        order
-            .iter()
-            .position(|name| name == arm)
-            .unwrap_or(order.len())
-    };
-    let blank = |arm: &str| {
-        [
-            arm.to_owned(),
-            NONE.to_owned(),
-            NONE.to_owned(),
-            NONE.to_owned(),
-        ]
-    };
-    for c in view.curves.iter().filter(|c| !c.points.is_empty()) {
-        let cells = runs
-            .entry((place(&c.arm), c.world, c.seed))
-            .or_insert_with(|| blank(&c.arm));
-        cells[1] = c.points.first().map_or(NONE.to_owned(), |p| quantity(p.1));
-        cells[2] = c.points.last().map_or(NONE.to_owned(), |p| quantity(p.1));
+    let order: Vec<&str> = reading::ordered(&view.comparison).iter().map(|arm| arm.arm.as_str()).collect();
+    let place = |arm: &str| order.iter().position(|name| *name == arm).unwrap_or(order.len());
+    let mut curves: Vec<_> = view.curves.iter().collect();
+    curves.sort_by_key(|c| c.seed);
+    let mut dev: Vec<_> = view.dev.iter().filter(|d| d.problems > 0).collect();
+    dev.sort_by_key(|d| d.seed);
+    let mut runs: BTreeMap<(usize, &str, usize), Runs> = BTreeMap::new();
+    for c in curves {
+        if let (Some(first), Some(last)) = (c.points.first(), c.points.last()) {
+            let run = runs.entry((place(&c.arm), &c.arm, c.world)).or_default();
+            run.first.push(first.1);
+            run.last.push(last.1);
+        }
     }
-    for d in view.dev.iter().filter(|d| d.problems > 0) {
-        let cells = runs
-            .entry((place(&d.arm), d.world, d.seed))
-            .or_insert_with(|| blank(&d.arm));
-        cells[3] = format!(
-            "{}\u{2002}({} of {})",
-            share(d.correct as f64 / d.problems as f64),
-            d.correct,
-            d.problems
-        );
+    for d in dev {
+        let run = runs.entry((place(&d.arm), &d.arm, d.world)).or_default();
+        run.dev.push((d.correct as f64 / d.problems as f64, d.problems));
     }
     if runs.is_empty() {
         return None;
@@ -70,26 +59,32 @@ fn table(view: &RunView) -> Option<Table> {
     if worlds {
         columns.push(left("world"));
     }
-    columns.extend([
-        right("seed"),
-        right("first loss"),
-        right("last loss"),
-        right("dev accuracy"),
-    ]);
-    let rows = runs
-        .into_iter()
-        .map(|((_, world, seed), [arm, first, last, dev])| {
-            let mut cells = vec![arm];
-            if worlds {
-                cells.push(reading::world_name(view, world));
-            }
-            cells.extend([words::count(seed), first, last, dev]);
-            cells
-        });
+    columns.extend(["first loss", "last loss", "dev accuracy", "single seeds", "dev problems"].map(right));
+    let rows = runs.into_iter().map(|((_, arm, world), run)| {
+        let mut cells = vec![arm.to_owned()];
+        if worlds {
+            cells.push(reading::world_name(view, world));
+        }
+        cells.extend(row(&run));
+        cells
+    });
     Some(Table {
-        caption: "Every fine-tuning: the first and last drawn loss in nats per target token, and greedy accuracy on the dev problems, which are in no arm.".to_owned(),
+        caption: "Training by arm: mean loss over seeds at the first and last drawn point, nats per target token, and greedy accuracy on the dev problems, which are in no arm and not in the test.".to_owned(),
         rows: rows.collect(),
         quiet: Vec::new(),
         columns,
     })
+}
+
+fn row(run: &Runs) -> [String; 5] {
+    let mean = |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+    let accuracies: Vec<f64> = run.dev.iter().map(|d| d.0).collect();
+    let seeds: Vec<String> = accuracies.iter().map(|a| share(*a)).collect();
+    [
+        mean(&run.first).map_or(NONE.to_owned(), quantity),
+        mean(&run.last).map_or(NONE.to_owned(), quantity),
+        mean(&accuracies).map_or(NONE.to_owned(), share),
+        if seeds.is_empty() { NONE.to_owned() } else { seeds.join("\u{2002}") },
+        run.dev.iter().map(|d| d.1).max().map_or(NONE.to_owned(), words::number),
+    ]
 }

@@ -59,8 +59,8 @@ fn the_counterexample_to_closeness_is_said() {
     let page = shown(&sample::miniature(1, 3));
     let sentence = "Closeness alone does not rank the arms: R is as near to the student as G (0.33 against 0.32 nats/token), yet reaches .059 where G reaches .171.";
     assert!(page.contains(sentence), "{page}");
-    assert!(page.contains("W holds wrong answers only, yet the student ends more accurate than it began: +.078"), "{page}");
-    assert!(page.contains("Accuracy falls with every dose of injected flaws, from .171 (G) to .008"), "{page}");
+    assert!(page.contains("W, R and F100 hold wrong answers only. Against the student before fine-tuning, after W it gains (+.078 [+.051, +.105]"));
+    assert!(page.contains("Accuracy falls with every dose of injected flaws, from .171 (G) to .008 (F100, 100\u{202f}% of steps flawed)."));
 }
 
 #[test]

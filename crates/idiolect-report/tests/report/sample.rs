@@ -7,7 +7,7 @@ use idiolect_core::comparison::{
     Accuracy, ArmResult, Best, Comparison, Correlation, Counts, Difference, DosePoint, Estimate, GoldSurprisal, McNemar,
     MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
 };
-use idiolect_core::metric::Direction;
+use idiolect_core::metric::{Direction, METRICS};
 use idiolect_core::record::{Decoding, Step, StepCheck};
 use idiolect_core::rng::Rng;
 use idiolect_core::statistics::Interval;
@@ -89,12 +89,16 @@ fn arm_result(row: &Row, worlds: usize, seeds: u64) -> ArmResult {
             counts: counts(4 * N * worlds * seeds as usize, avg),
         }),
         closeness: if trained {
-            BTreeMap::from([
-                closeness("nll_per_token", nll),
-                closeness("bits_per_byte", nll * 0.52),
-                closeness("mean_rank_clip100", 1.0 + 3.9 * nll),
-                closeness("excess_surprisal", nll - 0.31),
-            ])
+            METRICS
+                .iter()
+                .map(|m| match m.direction {
+                    Direction::Higher => closeness(m.name, (-nll).exp()),
+                    Direction::NearOne => closeness(m.name, nll / 0.31),
+                    Direction::NearZero => closeness(m.name, nll - 0.31),
+                    Direction::Lower if m.name == "nll_per_token" => closeness(m.name, nll),
+                    Direction::Lower => closeness(m.name, 1.0 + 3.9 * nll),
+                })
+                .collect()
         } else {
             BTreeMap::new()
         },
@@ -139,10 +143,6 @@ fn difference(arm: &Row, baseline: &Row, decoding: Decoding, worlds: usize, seed
     }
 }
 
-fn metric(name: &str, unit: &str, direction: Direction, definition: &str) -> MetricFacts {
-    MetricFacts { name: name.to_owned(), direction, unit: unit.to_owned(), source: "standard".to_owned(), definition: definition.to_owned() }
-}
-
 /// The miniature's comparison with this many worlds and seeds.
 pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
     let mut differences = Vec::new();
@@ -175,18 +175,17 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
         arms: ARMS.iter().map(|row| arm_result(row, worlds, seeds)).collect(),
         differences,
         best: Some(Best { arm: "G".to_owned(), not_told_apart_from: vec!["P".to_owned()] }),
-        metrics: vec![
-            metric("nll_per_token", "nats/token", Direction::Lower, "Σ surprisal / Σ tokens"),
-            metric("bits_per_byte", "bits/byte", Direction::Lower, "Σ surprisal / (ln 2 · bytes)"),
-            metric("mean_rank_clip100", "ranks", Direction::Lower, "mean of min(rank, 100)"),
-            metric("excess_surprisal", "nats/token", Direction::NearZero, "mean of surprisal − entropy"),
-        ],
-        correlations: vec![
-            correlation("nll_per_token", 0.71),
-            correlation("bits_per_byte", 0.71),
-            correlation("mean_rank_clip100", 0.69),
-            correlation("excess_surprisal", 0.62),
-        ],
+        metrics: METRICS
+            .iter()
+            .map(|m| MetricFacts {
+                name: m.name.to_owned(),
+                direction: m.direction,
+                unit: m.unit.to_owned(),
+                source: m.source.to_owned(),
+                definition: m.set_definition.to_owned(),
+            })
+            .collect(),
+        correlations: METRICS.iter().map(|m| correlation(m.name, if m.name == "nll_per_token" { 0.71 } else { 0.62 })).collect(),
         dose_curve: dose
             .iter()
             .filter_map(|(name, dose)| {
