@@ -147,7 +147,11 @@ pub(crate) fn metric_name(name: &str) -> String {
 /// A metric's unit and direction: `nats/token; lower is nearer`.
 pub(crate) fn unit_and_direction(metric: &MetricFacts) -> String {
     let direction = direction(metric.direction);
-    if metric.unit.is_empty() { direction.to_owned() } else { format!("{}; {direction}", metric.unit) }
+    if metric.unit.is_empty() {
+        direction.to_owned()
+    } else {
+        format!("{}; {direction}", metric.unit)
+    }
 }
 
 /// The interval's coverage: `95 %`.

@@ -65,7 +65,11 @@ pub(crate) fn p_value(p: f64) -> String {
 /// A p value after its sign: `p = .017`, `p < .0001`.
 pub(crate) fn p_equals(p: f64) -> String {
     let text = p_value(p);
-    if text.starts_with('<') { format!("p\u{a0}{text}") } else { format!("p\u{a0}=\u{a0}{text}") }
+    if text.starts_with('<') {
+        format!("p\u{a0}{text}")
+    } else {
+        format!("p\u{a0}=\u{a0}{text}")
+    }
 }
 
 /// A share in percent: `25 %`.

@@ -146,7 +146,11 @@ fn scales(points: &[Point<'_>]) -> (Scale, Scale) {
 
 fn axes(x: Scale, y: Scale, metric: &MetricFacts, measure: &str) -> Markup {
     let (xs, ys) = (x.ticks(6), y.ticks(5));
-    let name = format!("{} ({})", reading::metric_name(&metric.name), reading::unit_and_direction(metric));
+    let name = format!(
+        "{} ({})",
+        reading::metric_name(&metric.name),
+        reading::unit_and_direction(metric)
+    );
     let middle = (TOP + BOTTOM) / 2.0;
     html! {
         @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, true)) {

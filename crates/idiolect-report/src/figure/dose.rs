@@ -93,10 +93,7 @@ fn under(points: &[DosePoint]) -> Vec<(&'static str, Vec<String>)> {
     let mut rows = vec![
         (
             "steps flawed",
-            points
-                .iter()
-                .map(|p| words::percent(p.dose))
-                .collect(),
+            points.iter().map(|p| words::percent(p.dose)).collect(),
         ),
         (
             "arm",

@@ -79,7 +79,9 @@ fn by_arm(view: &RunView) -> Vec<(String, Vec<&Curve>)> {
     for curve in view.curves.iter().filter(|c| !c.points.is_empty()) {
         curves.entry(&curve.arm).or_default().push(curve);
     }
-    curves.values_mut().for_each(|c| c.sort_by_key(|c| (c.world, c.seed)));
+    curves
+        .values_mut()
+        .for_each(|c| c.sort_by_key(|c| (c.world, c.seed)));
     let mut out = Vec::new();
     for arm in reading::ordered(&view.comparison) {
         out.extend(

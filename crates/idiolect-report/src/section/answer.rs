@@ -98,15 +98,24 @@ fn wrong_arms(view: &RunView, decoding: Decoding) -> Option<String> {
     let verb = if names.len() == 1 { "holds" } else { "hold" };
     let phrases: Vec<String> = found.iter().map(phrase).collect();
     (!found.is_empty()).then(|| {
-        format!("{} {verb} wrong answers only. Against the student before fine-tuning, {}.", words::listed(&names), phrases.join("; "))
+        format!(
+            "{} {verb} wrong answers only. Against the student before fine-tuning, {}.",
+            words::listed(&names),
+            phrases.join("; ")
+        )
     })
 }
 
 fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     let is_below = |arm: &&ArmResult| {
-        reading::difference(comparison, &arm.arm, BASE, decoding).is_some_and(|d| d.relation == Relation::Below)
+        reading::difference(comparison, &arm.arm, BASE, decoding)
+            .is_some_and(|d| d.relation == Relation::Below)
     };
-    let below: Vec<&str> = reading::ordered(comparison).into_iter().filter(is_below).map(|arm| arm.arm.as_str()).collect();
+    let below: Vec<&str> = reading::ordered(comparison)
+        .into_iter()
+        .filter(is_below)
+        .map(|arm| arm.arm.as_str())
+        .collect();
     if below.is_empty() {
         return None;
     }
@@ -120,7 +129,11 @@ fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
 /// The clearest exception to "nearer arms teach more", or that there is none; then the correlation.
 fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     let metric = reading::drawn_metric(comparison)?;
-    let unit = if metric.unit.is_empty() { reading::metric_name(&metric.name) } else { metric.unit.clone() };
+    let unit = if metric.unit.is_empty() {
+        reading::metric_name(&metric.name)
+    } else {
+        metric.unit.clone()
+    };
     let near = |arm: &ArmResult| arm.closeness.get(&metric.name).map(|e| e.value);
     let arms: Vec<(&ArmResult, f64)> = reading::ordered(comparison)
         .into_iter()
@@ -129,7 +142,7 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     if arms.len() < 3 {
         return None;
     }
-let distance = |value: f64| -metric.direction.nearness(value);
+    let distance = |value: f64| -metric.direction.nearness(value);
     let mut exception: Option<(f64, String)> = None;
     for (a, near_a) in &arms {
         for (b, near_b) in &arms {

@@ -41,12 +41,19 @@ let tables: Vec<Table> =
 /// Every metric of every arm that was scored, an arm a column.
 fn metrics(view: &RunView) -> Table {
     let comparison = &view.comparison;
-    let arms: Vec<&ArmResult> = reading::ordered(comparison).into_iter().filter(|arm| !arm.closeness.is_empty()).collect();
+    let arms: Vec<&ArmResult> = reading::ordered(comparison)
+        .into_iter()
+        .filter(|arm| !arm.closeness.is_empty())
+        .collect();
     let mut columns = vec![left("metric")];
     columns.extend(arms.iter().map(|arm| right(&arm.arm)));
     columns.push(left("unit; direction"));
     let row = |m: &MetricFacts| {
-        let values = arms.iter().map(|arm| arm.closeness.get(&m.name).map_or(NONE.to_owned(), |e| quantity(e.value)));
+        let values = arms.iter().map(|arm| {
+            arm.closeness
+                .get(&m.name)
+                .map_or(NONE.to_owned(), |e| quantity(e.value))
+        });
         let mut cells = vec![reading::metric_name(&m.name)];
         cells.extend(values);
         cells.push(reading::unit_and_direction(m));
@@ -63,7 +70,11 @@ fn metrics(view: &RunView) -> Table {
 /// Rank correlations of nearness and accuracy under one decoding; `None` where none were computed.
 fn correlations(view: &RunView, decoding: Decoding) -> Option<Table> {
     let comparison = &view.comparison;
-    let found: Vec<&Correlation> = comparison.correlations.iter().filter(|c| c.decoding == decoding).collect();
+    let found: Vec<&Correlation> = comparison
+        .correlations
+        .iter()
+        .filter(|c| c.decoding == decoding)
+        .collect();
     if found.is_empty() {
         return None;
     }

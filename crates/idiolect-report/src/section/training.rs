@@ -33,8 +33,16 @@ struct Runs {
 
 /// Loss and dev accuracy by arm and world; `None` where neither is known.
 fn table(view: &RunView) -> Option<Table> {
-    let order: Vec<&str> = reading::ordered(&view.comparison).iter().map(|arm| arm.arm.as_str()).collect();
-    let place = |arm: &str| order.iter().position(|name| *name == arm).unwrap_or(order.len());
+    let order: Vec<&str> = reading::ordered(&view.comparison)
+        .iter()
+        .map(|arm| arm.arm.as_str())
+        .collect();
+    let place = |arm: &str| {
+        order
+            .iter()
+            .position(|name| *name == arm)
+            .unwrap_or(order.len())
+    };
     let mut curves: Vec<_> = view.curves.iter().collect();
     curves.sort_by_key(|c| c.seed);
     let mut dev: Vec<_> = view.dev.iter().filter(|d| d.problems > 0).collect();
@@ -49,7 +57,8 @@ fn table(view: &RunView) -> Option<Table> {
     }
     for d in dev {
         let run = runs.entry((place(&d.arm), &d.arm, d.world)).or_default();
-        run.dev.push((d.correct as f64 / d.problems as f64, d.problems));
+        run.dev
+            .push((d.correct as f64 / d.problems as f64, d.problems));
     }
     if runs.is_empty() {
         return None;
@@ -59,7 +68,16 @@ fn table(view: &RunView) -> Option<Table> {
     if worlds {
         columns.push(left("world"));
     }
-    columns.extend(["first loss", "last loss", "dev accuracy", "single seeds", "dev problems"].map(right));
+    columns.extend(
+        [
+            "first loss",
+            "last loss",
+            "dev accuracy",
+            "single seeds",
+            "dev problems",
+        ]
+        .map(right),
+    );
     let rows = runs.into_iter().map(|((_, arm, world), run)| {
         let mut cells = vec![arm.to_owned()];
         if worlds {
@@ -77,14 +95,24 @@ fn table(view: &RunView) -> Option<Table> {
 }
 
 fn row(run: &Runs) -> [String; 5] {
-    let mean = |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+    let mean = |values: &[f64]| {
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
     let accuracies: Vec<f64> = run.dev.iter().map(|d| d.0).collect();
     let seeds: Vec<String> = accuracies.iter().map(|a| share(*a)).collect();
     [
         mean(&run.first).map_or(NONE.to_owned(), quantity),
         mean(&run.last).map_or(NONE.to_owned(), quantity),
         mean(&accuracies).map_or(NONE.to_owned(), share),
-        if seeds.is_empty() { NONE.to_owned() } else { seeds.join("\u{2002}") },
-        run.dev.iter().map(|d| d.1).max().map_or(NONE.to_owned(), words::number),
+        if seeds.is_empty() {
+            NONE.to_owned()
+        } else {
+            seeds.join("\u{2002}")
+        },
+        run.dev
+            .iter()
+            .map(|d| d.1)
+            .max()
+            .map_or(NONE.to_owned(), words::number),
     ]
 }

@@ -33,16 +33,26 @@ fn browser() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("IDIOLECT_BROWSER") {
         return Some(PathBuf::from(named));
     }
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+    let names = [
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ];
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).flat_map(|dir| names.map(|name| dir.join(name))).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .flat_map(|dir| names.map(|name| dir.join(name)))
+        .find(|file| file.is_file())
 }
 
 /// The browser, or `None` after saying so.
 fn browser_or_say(test: &str) -> Option<PathBuf> {
     let found = browser();
     if found.is_none() {
-        assert!(std::env::var_os("IDIOLECT_REQUIRE_BROWSER").is_none_or(|v| v != "1"), "IDIOLECT_REQUIRE_BROWSER=1, but no chromium is on the PATH");
+        assert!(
+            std::env::var_os("IDIOLECT_REQUIRE_BROWSER").is_none_or(|v| v != "1"),
+            "IDIOLECT_REQUIRE_BROWSER=1, but no chromium is on the PATH"
+        );
         println!("SKIPPED {test}: no chromium on the PATH; install it or set IDIOLECT_BROWSER");
     }
     found
@@ -51,43 +61,101 @@ fn browser_or_say(test: &str) -> Option<PathBuf> {
 fn open(browser: &Path, dir: &Path, page: &Path, width: usize, more: &[&str]) -> Output {
     let profile = dir.join("profile");
     let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--hide-scrollbars",
+        ])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!("--window-size={width},1200"))
         .args(more)
         .arg(format!("file://{}", page.display()))
         .output()
         .expect("the browser that was found starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }
 
 /// Writes a page beside a probed copy and gives the document after loading it.
-fn document(browser: &Path, view: &RunView, width: usize, more: &[&str]) -> (String, serde_json::Value) {
+fn document(
+    browser: &Path,
+    view: &RunView,
+    width: usize,
+    more: &[&str],
+) -> (String, serde_json::Value) {
     let dir = tempfile::tempdir().unwrap();
     let page = dir.path().join("report.html");
-    let html = idiolect_report::html(view).replacen("style-src 'unsafe-inline'", "style-src 'unsafe-inline'; script-src 'unsafe-inline'", 1);
-    std::fs::write(&page, html.replacen("</head>", &format!("{PROBE}</head>"), 1)).unwrap();
-    let output = open(browser, dir.path(), &page, width, &[&["--dump-dom"], more].concat());
+    let html = idiolect_report::html(view).replacen(
+        "style-src 'unsafe-inline'",
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+        1,
+    );
+    std::fs::write(
+        &page,
+        html.replacen("</head>", &format!("{PROBE}</head>"), 1),
+    )
+    .unwrap();
+    let output = open(
+        browser,
+        dir.path(),
+        &page,
+        width,
+        &[&["--dump-dom"], more].concat(),
+    );
     let dom = String::from_utf8(output.stdout).unwrap();
-    let probe = dom.split_once("data-probe=\"").expect("the probe ran").1.split_once('"').unwrap().0;
-    let probe = serde_json::from_str(&probe.replace("&quot;", "\"").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")).unwrap();
+    let probe = dom
+        .split_once("data-probe=\"")
+        .expect("the probe ran")
+        .1
+        .split_once('"')
+        .unwrap()
+        .0;
+    let probe = serde_json::from_str(
+        &probe
+            .replace("&quot;", "\"")
+            .replace("&amp;", "&")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">"),
+    )
+    .unwrap();
     (dom, probe)
 }
 
 #[test]
 fn a_browser_shows_the_whole_page_without_overflow_or_errors() {
-    let Some(browser) = browser_or_say("a_browser_shows_the_whole_page_without_overflow_or_errors") else { return };
-    for (view, figures) in [(sample::miniature(1, 3), 4), (sample::miniature(3, 3), 4), (sample::near_zero(), 3)] {
+    let Some(browser) = browser_or_say("a_browser_shows_the_whole_page_without_overflow_or_errors")
+    else {
+        return;
+    };
+    for (view, figures) in [
+        (sample::miniature(1, 3), 4),
+        (sample::miniature(3, 3), 4),
+        (sample::near_zero(), 3),
+    ] {
         for width in [1200, 800, 500] {
             let (dom, probe) = document(&browser, &view, width, &[]);
             assert_eq!(probe["width"], width, "{probe}");
             assert_eq!(probe["overflow"], 0, "at {width}: {probe}");
             for empty in ["wide", "out", "errors"] {
-                assert_eq!(probe[empty], serde_json::json!([]), "`{empty}` at {width}: {probe}");
+                assert_eq!(
+                    probe[empty],
+                    serde_json::json!([]),
+                    "`{empty}` at {width}: {probe}"
+                );
             }
             assert_eq!(probe["figures"], figures);
-            assert!(dom.contains("</footer>") && dom.contains("What cannot"), "the page is cut short");
+            assert!(
+                dom.contains("</footer>") && dom.contains("What cannot"),
+                "the page is cut short"
+            );
         }
     }
     let (dom, _) = document(&browser, &sample::miniature(1, 3), 1200, &[]);
@@ -98,15 +166,23 @@ fn a_browser_shows_the_whole_page_without_overflow_or_errors() {
 
 #[test]
 fn a_browser_follows_the_colour_scheme() {
-    let Some(browser) = browser_or_say("a_browser_follows_the_colour_scheme") else { return };
-    let background = |more: &[&str]| document(&browser, &sample::near_zero(), 800, more).1["background"].clone();
+    let Some(browser) = browser_or_say("a_browser_follows_the_colour_scheme") else {
+        return;
+    };
+    let background =
+        |more: &[&str]| document(&browser, &sample::near_zero(), 800, more).1["background"].clone();
     assert_eq!(background(&[]), "rgb(255, 255, 255)");
-    assert_eq!(background(&["--blink-settings=preferredColorScheme=0"]), "rgb(21, 23, 26)");
+    assert_eq!(
+        background(&["--blink-settings=preferredColorScheme=0"]),
+        "rgb(21, 23, 26)"
+    );
 }
 
 #[test]
 fn a_browser_runs_nothing_that_foreign_text_brings() {
-    let Some(browser) = browser_or_say("a_browser_runs_nothing_that_foreign_text_brings") else { return };
+    let Some(browser) = browser_or_say("a_browser_runs_nothing_that_foreign_text_brings") else {
+        return;
+    };
     let (_, probe) = document(&browser, &crate::page::hostile(), 800, &[]);
     assert_eq!(probe["scripts"], 1, "only the probe itself: {probe}");
     assert_eq!(probe["images"], 0, "{probe}");
@@ -117,9 +193,22 @@ fn a_browser_runs_nothing_that_foreign_text_brings() {
 #[test]
 fn sample_pages_are_written_for_looking_at() {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    for (name, view) in [("miniature", sample::miniature(1, 3)), ("worlds", sample::miniature(3, 3)), ("near-zero", sample::near_zero()), ("hostile", crate::page::hostile())] {
-        std::fs::write(dir.join(format!("{name}.html")), idiolect_report::html(&view)).unwrap();
-        std::fs::write(dir.join(format!("{name}.md")), idiolect_report::markdown(&view)).unwrap();
+    for (name, view) in [
+        ("miniature", sample::miniature(1, 3)),
+        ("worlds", sample::miniature(3, 3)),
+        ("near-zero", sample::near_zero()),
+        ("hostile", crate::page::hostile()),
+    ] {
+        std::fs::write(
+            dir.join(format!("{name}.html")),
+            idiolect_report::html(&view),
+        )
+        .unwrap();
+        std::fs::write(
+            dir.join(format!("{name}.md")),
+            idiolect_report::markdown(&view),
+        )
+        .unwrap();
         assert!(dir.join(format!("{name}.html")).metadata().unwrap().len() > 10_000);
     }
 }

@@ -17,8 +17,15 @@ fn shown(view: &RunView) -> String {
 
 /// Fails with the first place where two texts differ, not with both texts.
 fn same(a: &str, b: &str) {
-    let at = a.bytes().zip(b.bytes()).position(|(x, y)| x != y).unwrap_or(a.len().min(b.len()));
-    let near = |text: &str| String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(80)..(at + 80).min(text.len())]).into_owned();
+    let at = a
+        .bytes()
+        .zip(b.bytes())
+        .position(|(x, y)| x != y)
+        .unwrap_or(a.len().min(b.len()));
+    let near = |text: &str| {
+        String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(80)..(at + 80).min(text.len())])
+            .into_owned()
+    };
     assert!(a == b, "differ at byte {at}:\n{}\n{}", near(a), near(b));
 }
 
@@ -27,8 +34,14 @@ fn equal_views_give_equal_bytes() {
     let first = sample::miniature(2, 3);
     let copy: RunView = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
     assert_eq!(copy, first);
-    same(&idiolect_report::html(&copy), &idiolect_report::html(&first));
-    same(&idiolect_report::markdown(&copy), &idiolect_report::markdown(&first));
+    same(
+        &idiolect_report::html(&copy),
+        &idiolect_report::html(&first),
+    );
+    same(
+        &idiolect_report::markdown(&copy),
+        &idiolect_report::markdown(&first),
+    );
     assert_eq!(idiolect_report::csv(&copy), idiolect_report::csv(&first));
 }
 
@@ -40,15 +53,33 @@ fn the_order_of_arms_in_the_input_does_not_show() {
     turned.arms.reverse();
     turned.comparison.differences.reverse();
     turned.curves.reverse();
-    same(&idiolect_report::html(&first), &idiolect_report::html(&turned));
-    same(&idiolect_report::markdown(&first), &idiolect_report::markdown(&turned));
+    same(
+        &idiolect_report::html(&first),
+        &idiolect_report::html(&turned),
+    );
+    same(
+        &idiolect_report::markdown(&first),
+        &idiolect_report::markdown(&turned),
+    );
 }
 
 #[test]
 fn every_number_stands_on_page_and_in_markdown() {
     let view = sample::miniature(1, 3);
     let (page, text) = (shown(&view), idiolect_report::markdown(&view));
-    for expected in [".171", "+.078", "600 test problems", "3 seeds", "F100", ".307", "5.27", "10\u{202f}000", "9f2c4e11a07d5b3396c1d0e5f7a8b2c4", "14\u{202f}400", "countdown@1"] {
+    for expected in [
+        ".171",
+        "+.078",
+        "600 test problems",
+        "3 seeds",
+        "F100",
+        ".307",
+        "5.27",
+        "10\u{202f}000",
+        "9f2c4e11a07d5b3396c1d0e5f7a8b2c4",
+        "14\u{202f}400",
+        "countdown@1",
+    ] {
         assert!(page.contains(expected), "no `{expected}` on the page");
         assert!(text.contains(expected), "no `{expected}` in report.md");
     }
@@ -84,7 +115,12 @@ fn worlds_are_shown_apart() {
 fn accuracies_near_zero_put_gold_solutions_first_and_say_what_cannot_be_concluded() {
     let page = shown(&sample::near_zero());
     assert!(page.contains("No arm answers more than .002 of the 600 problems"));
-    assert!(page.contains("best after H (3.020 nats per token, against 3.910 for the untrained student)"), "{page}");
+    assert!(
+        page.contains(
+            "best after H (3.020 nats per token, against 3.910 for the untrained student)"
+        ),
+        "{page}"
+    );
     assert!(page.contains("Nothing about which arm teaches more"));
     assert!(page.contains("no dose curve"));
     let place = |id: &str| page.find(&format!("<section id=\"{id}\"")).unwrap();
@@ -103,9 +139,20 @@ fn missing_pieces_leave_a_line_that_says_so() {
     empty.best = None;
     let view = RunView::new("", empty);
     let page = shown(&view);
-    for line in ["it answers nothing", "no accuracy to show", "not scored under the untrained student", "no dose curve", "no paired differences", "No training losses", "No example traces"] {
+    for line in [
+        "it answers nothing",
+        "no accuracy to show",
+        "not scored under the untrained student",
+        "no dose curve",
+        "no paired differences",
+        "No training losses",
+        "No example traces",
+    ] {
         assert!(page.contains(line), "no line with `{line}`");
-        assert!(idiolect_report::markdown(&view).contains(line), "no line with `{line}` in report.md");
+        assert!(
+            idiolect_report::markdown(&view).contains(line),
+            "no line with `{line}` in report.md"
+        );
     }
     assert!(!page.contains("<svg") && !page.contains("NaN") && !page.contains("inf"));
     for (name, text) in idiolect_report::csv(&view) {
@@ -139,15 +186,30 @@ pub(crate) fn hostile() -> RunView {
     view.comparison.warnings.push(h());
     view.comparison.differences[0].method = h();
     view.worlds = vec![h(), h()];
-    view.arms.push(ArmFacts { name: h(), about: h(), ..ArmFacts::default() });
+    view.arms.push(ArmFacts {
+        name: h(),
+        about: h(),
+        ..ArmFacts::default()
+    });
     view.curves[0].arm = h();
     view.dev[0].arm = h();
-    view.coverage.push(Share { label: h(), n: 1, of: 0 });
+    view.coverage.push(Share {
+        label: h(),
+        n: 1,
+        of: 0,
+    });
     view.coverage_notes.push(h());
     view.limits.push(h());
     view.commands.push(h());
-    view.provenance.push(FactGroup { title: h(), facts: vec![(h(), h())] });
-    let token = |byte_start| ExampleToken { byte_start, surprisal_nats: 3.0, rank: 2 };
+    view.provenance.push(FactGroup {
+        title: h(),
+        facts: vec![(h(), h())],
+    });
+    let token = |byte_start| ExampleToken {
+        byte_start,
+        surprisal_nats: 3.0,
+        rank: 2,
+    };
     view.examples.push(Example {
         arm: h(),
         problem_id: h(),
@@ -162,11 +224,24 @@ pub(crate) fn hostile() -> RunView {
 }
 
 fn rename(comparison: &mut Comparison, from: &str, to: &str) {
-    comparison.arms.iter_mut().filter(|arm| arm.arm == from).for_each(|arm| arm.arm = to.to_owned());
-    comparison.differences.iter_mut().filter(|d| d.arm == from).for_each(|d| d.arm = to.to_owned());
+    comparison
+        .arms
+        .iter_mut()
+        .filter(|arm| arm.arm == from)
+        .for_each(|arm| arm.arm = to.to_owned());
+    comparison
+        .differences
+        .iter_mut()
+        .filter(|d| d.arm == from)
+        .for_each(|d| d.arm = to.to_owned());
     comparison.correlations[0].nearest = to.to_owned();
     comparison.dose_curve[1].arm = to.to_owned();
-    comparison.best.as_mut().unwrap().not_told_apart_from.push(to.to_owned());
+    comparison
+        .best
+        .as_mut()
+        .unwrap()
+        .not_told_apart_from
+        .push(to.to_owned());
 }
 
 #[test]
@@ -201,30 +276,67 @@ fn outside_fences(text: &str) -> String {
 #[test]
 fn the_page_asks_for_nothing_outside_itself() {
     let page = idiolect_report::html(&sample::miniature(1, 3));
-    for outside in ["<script", "<link", "@import", "url(", "src=", "http-equiv=\"refresh\""] {
+    for outside in [
+        "<script",
+        "<link",
+        "@import",
+        "url(",
+        "src=",
+        "http-equiv=\"refresh\"",
+    ] {
         assert!(!page.contains(outside), "`{outside}` on the page");
     }
-    let addresses: Vec<&str> = page.match_indices("http").map(|(i, _)| &page[i..(i + 30).min(page.len())]).collect();
-    assert!(addresses.iter().all(|a| a.starts_with("http-equiv") || a.starts_with("http://www.w3.org/2000/svg")), "{addresses:?}");
+    let addresses: Vec<&str> = page
+        .match_indices("http")
+        .map(|(i, _)| &page[i..(i + 30).min(page.len())])
+        .collect();
+    assert!(
+        addresses
+            .iter()
+            .all(|a| a.starts_with("http-equiv") || a.starts_with("http://www.w3.org/2000/svg")),
+        "{addresses:?}"
+    );
 }
 
 #[test]
 fn the_terminal_table_is_aligned() {
     let table = idiolect_report::arms_table(&sample::comparison(1, 3));
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("arm   NLL per token  greedy"), "{table}");
+    assert!(
+        lines[0].starts_with("arm   NLL per token  greedy"),
+        "{table}"
+    );
     assert!(lines[1].starts_with("G"), "{table}");
-    assert!(lines.iter().any(|line| line.starts_with("W ") && line.contains("+.078")), "{table}");
-    assert!(table.ends_with("600 test problems, 3 seeds, 95\u{202f}% intervals\n"), "{table}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("W ") && line.contains("+.078")),
+        "{table}"
+    );
+    assert!(
+        table.ends_with("600 test problems, 3 seeds, 95\u{202f}% intervals\n"),
+        "{table}"
+    );
 }
 
 #[test]
 fn the_csv_of_the_dose_curve_is_exact() {
     let files = idiolect_report::csv(&sample::miniature(1, 3));
-    let dose = &files.iter().find(|(name, _)| *name == "dose.csv").unwrap().1;
+    let dose = &files
+        .iter()
+        .find(|(name, _)| *name == "dose.csv")
+        .unwrap()
+        .1;
     let lines: Vec<&str> = dose.lines().collect();
-    assert_eq!(lines[0], "arm,dose,accuracy,low,high,nll_per_token,valid_steps");
-    assert!(lines[1].starts_with("G,0,0.171,0.14") && lines[1].ends_with(",0.32,0.97"), "{}", lines[1]);
+    assert_eq!(
+        lines[0],
+        "arm,dose,accuracy,low,high,nll_per_token,valid_steps"
+    );
+    assert!(
+        lines[1].starts_with("G,0,0.171,0.14") && lines[1].ends_with(",0.32,0.97"),
+        "{}",
+        lines[1]
+    );
     assert_eq!(lines.len(), 6);
 }
 

@@ -4,37 +4,162 @@
 use std::collections::BTreeMap;
 
 use idiolect_core::comparison::{
-    Accuracy, ArmResult, Best, Comparison, Correlation, Counts, Difference, DosePoint, Estimate, GoldSurprisal, McNemar,
-    MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
+    Accuracy, ArmResult, Best, Comparison, Correlation, Counts, Difference, DosePoint, Estimate,
+    GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
 };
 use idiolect_core::metric::{Direction, METRICS};
 use idiolect_core::record::{Decoding, Step, StepCheck};
 use idiolect_core::rng::Rng;
 use idiolect_core::statistics::Interval;
 use idiolect_report::RunView;
-use idiolect_report::view::{ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Share, thin};
+use idiolect_report::view::{
+    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Share, thin,
+};
 
 const N: usize = 600;
 
 /// arm, what it holds, NLL per token, greedy, avg@4, pass@4, tokens per row, valid steps, correct traces
-type Row = (&'static str, &'static str, f64, f64, f64, f64, f64, f64, f64);
+type Row = (
+    &'static str,
+    &'static str,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+);
 
 const ARMS: [Row; 11] = [
-    ("base", "the student before fine-tuning", 0.0, 0.063, 0.041, 0.132, 0.0, 0.0, 0.0),
-    ("H", "human-style prose, number words", 5.27, 0.021, 0.012, 0.039, 35.0, 1.0, 1.0),
-    ("HD", "human-style prose, digits", 9.0, 0.053, 0.037, 0.127, 35.0, 1.0, 1.0),
-    ("G", "teacher samples with a correct answer", 0.32, 0.171, 0.131, 0.307, 21.0, 0.97, 1.0),
-    ("W", "teacher samples with a wrong answer", 0.61, 0.141, 0.090, 0.247, 21.0, 0.66, 0.0),
-    ("P", "the teacher's rewriting of H", 0.32, 0.166, 0.132, 0.302, 21.0, 0.91, 0.99),
-    ("R", "content control: valid chains that miss the target", 0.33, 0.059, 0.047, 0.151, 21.0, 1.0, 0.0),
-    ("F25", "G with 25 % of steps flawed", 1.07, 0.117, 0.060, 0.190, 21.0, 0.73, 0.55),
-    ("F50", "G with 50 % of steps flawed", 1.65, 0.074, 0.037, 0.127, 21.0, 0.49, 0.24),
-    ("F75", "G with 75 % of steps flawed", 2.1, 0.034, 0.023, 0.086, 21.0, 0.25, 0.06),
-    ("F100", "G with every step flawed", 2.5, 0.008, 0.016, 0.059, 21.0, 0.0, 0.0),
+    (
+        "base",
+        "the student before fine-tuning",
+        0.0,
+        0.063,
+        0.041,
+        0.132,
+        0.0,
+        0.0,
+        0.0,
+    ),
+    (
+        "H",
+        "human-style prose, number words",
+        5.27,
+        0.021,
+        0.012,
+        0.039,
+        35.0,
+        1.0,
+        1.0,
+    ),
+    (
+        "HD",
+        "human-style prose, digits",
+        9.0,
+        0.053,
+        0.037,
+        0.127,
+        35.0,
+        1.0,
+        1.0,
+    ),
+    (
+        "G",
+        "teacher samples with a correct answer",
+        0.32,
+        0.171,
+        0.131,
+        0.307,
+        21.0,
+        0.97,
+        1.0,
+    ),
+    (
+        "W",
+        "teacher samples with a wrong answer",
+        0.61,
+        0.141,
+        0.090,
+        0.247,
+        21.0,
+        0.66,
+        0.0,
+    ),
+    (
+        "P",
+        "the teacher's rewriting of H",
+        0.32,
+        0.166,
+        0.132,
+        0.302,
+        21.0,
+        0.91,
+        0.99,
+    ),
+    (
+        "R",
+        "content control: valid chains that miss the target",
+        0.33,
+        0.059,
+        0.047,
+        0.151,
+        21.0,
+        1.0,
+        0.0,
+    ),
+    (
+        "F25",
+        "G with 25 % of steps flawed",
+        1.07,
+        0.117,
+        0.060,
+        0.190,
+        21.0,
+        0.73,
+        0.55,
+    ),
+    (
+        "F50",
+        "G with 50 % of steps flawed",
+        1.65,
+        0.074,
+        0.037,
+        0.127,
+        21.0,
+        0.49,
+        0.24,
+    ),
+    (
+        "F75",
+        "G with 75 % of steps flawed",
+        2.1,
+        0.034,
+        0.023,
+        0.086,
+        21.0,
+        0.25,
+        0.06,
+    ),
+    (
+        "F100",
+        "G with every step flawed",
+        2.5,
+        0.008,
+        0.016,
+        0.059,
+        21.0,
+        0.0,
+        0.0,
+    ),
 ];
 
 fn around(value: f64, half: f64) -> Interval {
-    Interval { low: value - half, high: value + half }
+    Interval {
+        low: value - half,
+        high: value + half,
+    }
 }
 
 fn error(p: f64) -> f64 {
@@ -44,7 +169,14 @@ fn error(p: f64) -> f64 {
 fn counts(total: usize, correct: f64) -> Counts {
     let correct = (total as f64 * correct).round() as usize;
     let no_answer = total / 50;
-    Counts { total, correct, wrong: total - correct - no_answer, no_answer, ungraded: 0, truncated: total / 75 }
+    Counts {
+        total,
+        correct,
+        wrong: total - correct - no_answer,
+        no_answer,
+        ungraded: 0,
+        truncated: total / 75,
+    }
 }
 
 fn greedy(arm: &str, mean: f64, worlds: usize, seeds: u64) -> Accuracy {
@@ -52,16 +184,29 @@ fn greedy(arm: &str, mean: f64, worlds: usize, seeds: u64) -> Accuracy {
     for world in 0..worlds {
         for seed in 0..if arm == "base" { 1 } else { seeds } {
             let mut rng = Rng::keyed(1, &[arm, &world.to_string(), &seed.to_string()]);
-            let accuracy = ((mean + 0.006 * rng.normal() + 0.01 * world as f64 * f64::from(worlds > 1)) * N as f64).round() / N as f64;
+            let accuracy =
+                ((mean + 0.006 * rng.normal() + 0.01 * world as f64 * f64::from(worlds > 1))
+                    * N as f64)
+                    .round()
+                    / N as f64;
             let accuracy = accuracy.max(0.0);
-            per_seed.push(SeedAccuracy { world, seed, accuracy, wilson: around(accuracy, 1.96 * error(accuracy)), counts: counts(N, accuracy) });
+            per_seed.push(SeedAccuracy {
+                world,
+                seed,
+                accuracy,
+                wilson: around(accuracy, 1.96 * error(accuracy)),
+                counts: counts(N, accuracy),
+            });
         }
     }
     let total = per_seed.len() * N;
     Accuracy {
         mean,
         wilson: around(mean, 1.96 * error(mean)),
-        interval: Interval { low: (mean - 1.7 * error(mean)).max(0.0), high: mean + 1.8 * error(mean) },
+        interval: Interval {
+            low: (mean - 1.7 * error(mean)).max(0.0),
+            high: mean + 1.8 * error(mean),
+        },
         seed_error: (seeds > 1).then_some(0.004),
         world_error: (worlds > 1).then_some(0.009),
         counts: counts(total, mean),
@@ -72,7 +217,15 @@ fn greedy(arm: &str, mean: f64, worlds: usize, seeds: u64) -> Accuracy {
 fn arm_result(row: &Row, worlds: usize, seeds: u64) -> ArmResult {
     let (arm, _, nll, accuracy, avg, pass, tokens, valid, _) = *row;
     let trained = arm != "base";
-    let closeness = |name: &str, value: f64| (name.to_owned(), Estimate { value, interval: around(value, value.abs() * 0.02) });
+    let closeness = |name: &str, value: f64| {
+        (
+            name.to_owned(),
+            Estimate {
+                value,
+                interval: around(value, value.abs() * 0.02),
+            },
+        )
+    };
     let steps = (2000.0 * valid) as usize;
     ArmResult {
         arm: arm.to_owned(),
@@ -102,13 +255,29 @@ fn arm_result(row: &Row, worlds: usize, seeds: u64) -> ArmResult {
         } else {
             BTreeMap::new()
         },
-        steps: trained.then_some(StepCounts { valid: steps, invalid: 2000 - steps, unchecked: 12 }),
+        steps: trained.then_some(StepCounts {
+            valid: steps,
+            invalid: 2000 - steps,
+            unchecked: 12,
+        }),
         gold: None,
     }
 }
 
-fn difference(arm: &Row, baseline: &Row, decoding: Decoding, worlds: usize, seeds: u64) -> Difference {
-    let of = |row: &Row| if decoding == Decoding::Greedy { row.3 } else { row.4 };
+fn difference(
+    arm: &Row,
+    baseline: &Row,
+    decoding: Decoding,
+    worlds: usize,
+    seeds: u64,
+) -> Difference {
+    let of = |row: &Row| {
+        if decoding == Decoding::Greedy {
+            row.3
+        } else {
+            row.4
+        }
+    };
     let d = of(arm) - of(baseline);
     let se = 0.75 * (error(of(arm)).powi(2) + error(of(baseline)).powi(2)).sqrt() + 0.001;
     let z = d.abs() / se;
@@ -119,7 +288,13 @@ fn difference(arm: &Row, baseline: &Row, decoding: Decoding, worlds: usize, seed
         (true, false) => Relation::Below,
         _ => Relation::Unresolved,
     };
-    let mcnemar = |seed| McNemar { world: 0, seed, only_arm: 60, only_baseline: 20, p: (p * (1.0 + seed as f64)).min(1.0) };
+    let mcnemar = |seed| McNemar {
+        world: 0,
+        seed,
+        only_arm: 60,
+        only_baseline: 20,
+        p: (p * (1.0 + seed as f64)).min(1.0),
+    };
     Difference {
         arm: arm.0.to_owned(),
         baseline: baseline.0.to_owned(),
@@ -130,7 +305,11 @@ fn difference(arm: &Row, baseline: &Row, decoding: Decoding, worlds: usize, seed
         p,
         p_holm,
         p_method: "two-sided from the same bootstrap".to_owned(),
-        mcnemar: if decoding == Decoding::Greedy { (0..seeds).map(mcnemar).collect() } else { Vec::new() },
+        mcnemar: if decoding == Decoding::Greedy {
+            (0..seeds).map(mcnemar).collect()
+        } else {
+            Vec::new()
+        },
         p_sign_flip: p,
         gained: 0.03 + d.max(0.0),
         lost: 0.03 - d.min(0.0),
@@ -148,7 +327,11 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
     let mut differences = Vec::new();
     for decoding in [Decoding::Greedy, Decoding::Sampled] {
         for baseline in &ARMS[..2] {
-            differences.extend(ARMS.iter().filter(|a| a.0 != baseline.0).map(|a| difference(a, baseline, decoding, worlds, seeds)));
+            differences.extend(
+                ARMS.iter()
+                    .filter(|a| a.0 != baseline.0)
+                    .map(|a| difference(a, baseline, decoding, worlds, seeds)),
+            );
         }
     }
     let correlation = |metric: &str, spearman: f64| Correlation {
@@ -163,7 +346,13 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
         nearest: "G".to_owned(),
         regret: 0.0,
     };
-    let dose = [("G", 0.0), ("F25", 0.25), ("F50", 0.5), ("F75", 0.75), ("F100", 1.0)];
+    let dose = [
+        ("G", 0.0),
+        ("F25", 0.25),
+        ("F50", 0.5),
+        ("F75", 0.75),
+        ("F100", 1.0),
+    ];
     Comparison {
         answer: String::new(),
         confidence: 0.95,
@@ -172,9 +361,15 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
         n_problems: N,
         n_worlds: worlds,
         baselines: vec!["base".to_owned(), "H".to_owned()],
-        arms: ARMS.iter().map(|row| arm_result(row, worlds, seeds)).collect(),
+        arms: ARMS
+            .iter()
+            .map(|row| arm_result(row, worlds, seeds))
+            .collect(),
         differences,
-        best: Some(Best { arm: "G".to_owned(), not_told_apart_from: vec!["P".to_owned()] }),
+        best: Some(Best {
+            arm: "G".to_owned(),
+            not_told_apart_from: vec!["P".to_owned()],
+        }),
         metrics: METRICS
             .iter()
             .map(|m| MetricFacts {
@@ -185,16 +380,39 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
                 definition: m.set_definition.to_owned(),
             })
             .collect(),
-        correlations: METRICS.iter().map(|m| correlation(m.name, if m.name == "nll_per_token" { 0.71 } else { 0.62 })).collect(),
+        correlations: METRICS
+            .iter()
+            .map(|m| {
+                correlation(
+                    m.name,
+                    if m.name == "nll_per_token" {
+                        0.71
+                    } else {
+                        0.62
+                    },
+                )
+            })
+            .collect(),
         dose_curve: dose
             .iter()
             .filter_map(|(name, dose)| {
                 let row = ARMS.iter().find(|row| row.0 == *name)?;
-                let accuracy = Estimate { value: row.3, interval: around(row.3, 1.8 * error(row.3)) };
-                Some(DosePoint { dose: *dose, arm: (*name).to_owned(), accuracy, nll_per_token: Some(row.2), valid_steps: Some(row.7) })
+                let accuracy = Estimate {
+                    value: row.3,
+                    interval: around(row.3, 1.8 * error(row.3)),
+                };
+                Some(DosePoint {
+                    dose: *dose,
+                    arm: (*name).to_owned(),
+                    accuracy,
+                    nll_per_token: Some(row.2),
+                    valid_steps: Some(row.7),
+                })
             })
             .collect(),
-        warnings: vec!["Every number comes from one task of three-number arithmetic puzzles.".to_owned()],
+        warnings: vec![
+            "Every number comes from one task of three-number arithmetic puzzles.".to_owned(),
+        ],
     }
 }
 
@@ -202,7 +420,11 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
 pub(crate) fn miniature(worlds: usize, seeds: u64) -> RunView {
     let mut view = RunView::new("Countdown in miniature", comparison(worlds, seeds));
     view.setting = "A 164k-parameter student and a 592k-parameter teacher, both trained from random weights inside this run on Countdown with three numbers; each arm fine-tunes the same student for ten epochs.".to_owned();
-    view.worlds = if worlds > 1 { (0..worlds).map(|w| format!("world {}", w + 1)).collect() } else { Vec::new() };
+    view.worlds = if worlds > 1 {
+        (0..worlds).map(|w| format!("world {}", w + 1)).collect()
+    } else {
+        Vec::new()
+    };
     view.arms = ARMS
         .iter()
         .map(|row| ArmFacts {
@@ -211,26 +433,52 @@ pub(crate) fn miniature(worlds: usize, seeds: u64) -> RunView {
             problems: (row.0 != "base").then_some(1000),
             verdicts: (row.0 != "base").then(|| {
                 let correct = (row.8 * 1000.0) as usize;
-                Counts { total: 1000, correct, wrong: 1000 - correct, ..Counts::default() }
+                Counts {
+                    total: 1000,
+                    correct,
+                    wrong: 1000 - correct,
+                    ..Counts::default()
+                }
             }),
         })
         .collect();
     view.coverage = vec![
-        Share { label: "teacher samples that are correct".to_owned(), n: 3888, of: 14_400 },
-        Share { label: "problems with a correct and a wrong trace and a kept paraphrase".to_owned(), n: 1291, of: 1650 },
-        Share { label: "paraphrases kept (answer preserved)".to_owned(), n: 1636, of: 1650 },
+        Share {
+            label: "teacher samples that are correct".to_owned(),
+            n: 3888,
+            of: 14_400,
+        },
+        Share {
+            label: "problems with a correct and a wrong trace and a kept paraphrase".to_owned(),
+            n: 1291,
+            of: 1650,
+        },
+        Share {
+            label: "paraphrases kept (answer preserved)".to_owned(),
+            n: 1636,
+            of: 1650,
+        },
     ];
     view.coverage_notes = vec!["W exists only where the teacher errs, G only where it succeeds; all arms take the same 1000 problems that have both.".to_owned()];
     for world in 0..worlds {
         for row in &ARMS[1..] {
             for seed in 0..seeds {
                 view.curves.push(curve(row, world, seed));
-                view.dev.push(DevScore { world, arm: row.0.to_owned(), seed, correct: (150.0 * row.3) as usize + seed as usize, problems: 150 });
+                view.dev.push(DevScore {
+                    world,
+                    arm: row.0.to_owned(),
+                    seed,
+                    correct: (150.0 * row.3) as usize + seed as usize,
+                    problems: 150,
+                });
             }
         }
     }
     view.examples = examples();
-    view.limits = vec!["“Wrong traces help because most of their steps are valid” was not isolated here.".to_owned()];
+    view.limits = vec![
+        "“Wrong traces help because most of their steps are valid” was not isolated here."
+            .to_owned(),
+    ];
     view.provenance = provenance();
     view.commands = vec!["cargo run --release -- run --out runs/default".to_owned()];
     view
@@ -240,22 +488,51 @@ fn curve(row: &Row, world: usize, seed: u64) -> Curve {
     let mut rng = Rng::keyed(seed, &["curve", row.0, &world.to_string()]);
     let floor = 0.25 + 0.1 * row.2.min(3.0);
     let points: Vec<(usize, f64)> = (1..=320usize)
-        .map(|step| (step, floor + row.2.min(4.0) * (-(step as f64) / 40.0).exp() + 0.02 * rng.normal()))
+        .map(|step| {
+            (
+                step,
+                floor + row.2.min(4.0) * (-(step as f64) / 40.0).exp() + 0.02 * rng.normal(),
+            )
+        })
         .collect();
-    Curve { world, arm: row.0.to_owned(), seed, points: thin(&points, 80) }
+    Curve {
+        world,
+        arm: row.0.to_owned(),
+        seed,
+        points: thin(&points, 80),
+    }
 }
 
 /// An example whose tokens are its words, each with the space before it.
-fn example(arm: &str, verdict: &str, reason: &str, text: &str, nats: &[f64], steps: &[(&str, StepCheck)]) -> Example {
+fn example(
+    arm: &str,
+    verdict: &str,
+    reason: &str,
+    text: &str,
+    nats: &[f64],
+    steps: &[(&str, StepCheck)],
+) -> Example {
     let starts = std::iter::once(0).chain(text.match_indices(' ').map(|(i, _)| i));
     let mut tokens: Vec<ExampleToken> = starts
         .enumerate()
-        .map(|(i, byte_start)| ExampleToken { byte_start, surprisal_nats: nats[i % nats.len()], rank: 1 + nats[i % nats.len()] as u32 * 3 })
+        .map(|(i, byte_start)| ExampleToken {
+            byte_start,
+            surprisal_nats: nats[i % nats.len()],
+            rank: 1 + nats[i % nats.len()] as u32 * 3,
+        })
         .collect();
-    tokens.push(ExampleToken { byte_start: text.len(), surprisal_nats: 0.03, rank: 1 });
+    tokens.push(ExampleToken {
+        byte_start: text.len(),
+        surprisal_nats: 0.03,
+        rank: 1,
+    });
     let spans = steps.iter().filter_map(|(piece, check)| {
         let start = text.find(piece)?;
-        Some(Step { start, end: start + piece.len(), check: *check })
+        Some(Step {
+            start,
+            end: start + piece.len(),
+            check: *check,
+        })
     });
     Example {
         arm: arm.to_owned(),
@@ -296,7 +573,13 @@ fn examples() -> Vec<Example> {
             "",
             "first we take three times seven which gives twenty one and then we subtract two from it so that nineteen is left | ans ( 3 * 7 ) - 2",
             &hard,
-            &[("three times seven which gives twenty one", Valid), ("then we subtract two from it so that nineteen is left", Unchecked)],
+            &[
+                ("three times seven which gives twenty one", Valid),
+                (
+                    "then we subtract two from it so that nineteen is left",
+                    Unchecked,
+                ),
+            ],
         ),
     ]
 }
@@ -304,23 +587,50 @@ fn examples() -> Vec<Example> {
 fn provenance() -> Vec<FactGroup> {
     let group = |title: &str, facts: &[(&str, &str)]| FactGroup {
         title: title.to_owned(),
-        facts: facts.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        facts: facts
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
     };
     vec![
-        group("Recipe", &[("recipe", "miniature"), ("recipe hash", "9f2c4e11a07d5b3396c1d0e5f7a8b2c4"), ("task", "countdown@1"), ("prompt", "mini (b1946ac92492d2347c6235b4d2611184)")]),
+        group(
+            "Recipe",
+            &[
+                ("recipe", "miniature"),
+                ("recipe hash", "9f2c4e11a07d5b3396c1d0e5f7a8b2c4"),
+                ("task", "countdown@1"),
+                ("prompt", "mini (b1946ac92492d2347c6235b4d2611184)"),
+            ],
+        ),
         group("Seeds", &[("run", "0"), ("fine-tuning", "0, 1, 2")]),
-        group("Training", &[("student", "164k parameters; C 64, 3 layers, 4 heads"), ("fine-tuning", "10 epochs, 32 rows a step, learning rate 1e-3, linear decay"), ("evaluation", "greedy; 4 samples at T = 0.7")]),
+        group(
+            "Training",
+            &[
+                ("student", "164k parameters; C 64, 3 layers, 4 heads"),
+                (
+                    "fine-tuning",
+                    "10 epochs, 32 rows a step, learning rate 1e-3, linear decay",
+                ),
+                ("evaluation", "greedy; 4 samples at T = 0.7"),
+            ],
+        ),
     ]
 }
 
 /// A real-text run: accuracies near zero, gold solutions scored, no flaws, no closeness of one arm.
 pub(crate) fn near_zero() -> RunView {
     let mut comparison = comparison(1, 1);
-    comparison.arms.retain(|arm| ["base", "H", "G", "W"].contains(&arm.arm.as_str()));
+    comparison
+        .arms
+        .retain(|arm| ["base", "H", "G", "W"].contains(&arm.arm.as_str()));
     comparison.dose_curve.clear();
     comparison.correlations.clear();
     comparison.best = None;
-    comparison.differences.retain(|d| d.baseline == "base" && ["H", "G", "W"].contains(&d.arm.as_str()) && d.decoding == Decoding::Greedy);
+    comparison.differences.retain(|d| {
+        d.baseline == "base"
+            && ["H", "G", "W"].contains(&d.arm.as_str())
+            && d.decoding == Decoding::Greedy
+    });
     for d in &mut comparison.differences {
         *d = Difference {
             difference: 0.0,
@@ -332,7 +642,13 @@ pub(crate) fn near_zero() -> RunView {
             gained: 0.002,
             lost: 0.002,
             n_seeds: 1,
-            mcnemar: vec![McNemar { world: 0, seed: 0, only_arm: 0, only_baseline: 1, p: 1.0 }],
+            mcnemar: vec![McNemar {
+                world: 0,
+                seed: 0,
+                only_arm: 0,
+                only_baseline: 1,
+                p: 1.0,
+            }],
             ..d.clone()
         };
     }
@@ -341,7 +657,12 @@ pub(crate) fn near_zero() -> RunView {
         arm.greedy = Some(greedy("base", mean, 1, 1));
         arm.sampled = None;
         let nll = [3.91, 3.02, 3.55, 3.6][i];
-        arm.gold = Some(GoldSurprisal { nll_per_token: nll, bits_per_byte: Some(nll * 0.4), seed_error: None, n_tokens: 21_304 });
+        arm.gold = Some(GoldSurprisal {
+            nll_per_token: nll,
+            bits_per_byte: Some(nll * 0.4),
+            seed_error: None,
+            n_tokens: 21_304,
+        });
     }
     RunView::new("GSM8K, real text", comparison)
 }
