@@ -149,6 +149,8 @@ pub fn borrowed(trace: &Trace, donors: &[Trace]) -> Result<Trace, ControlError> 
 mod tests {
     use super::*;
     use crate::miniature::{World, WorldSettings};
+    use crate::record::{StepCheck, Verdict};
+    use crate::task::task;
 
     fn trace(problem_id: &str, text: &str) -> Trace {
         Trace::new(
@@ -174,6 +176,22 @@ mod tests {
             used.sort_unstable();
             assert_eq!(used, given);
             assert_eq!(trace, random_chain(&problem, "", 0).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_verifier_finds_control_chains_wrong_in_their_answer_alone() {
+        let countdown = task(TaskName::Countdown).unwrap();
+        for problem in World::new(WorldSettings::tiny()).unwrap().problems() {
+            let trace = random_chain(&problem, "", 0).unwrap();
+            let judged = countdown.verify(&problem, &trace.text, trace.finish);
+            assert_eq!(judged.verdict, Verdict::Wrong, "{}", trace.text);
+            assert!(
+                judged
+                    .steps
+                    .iter()
+                    .all(|step| step.check == StepCheck::Valid)
+            );
         }
     }
 

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::record::{StepCheck, Verdict};
+use crate::task::task;
 
 fn world(seed: u64) -> World {
     World::new(WorldSettings {
@@ -198,4 +200,54 @@ fn impossible_worlds_are_refused() {
         })
         .contains("`student` has width 36")
     );
+}
+
+#[test]
+fn every_text_that_solves_a_problem_verifies_correct() {
+    let countdown = task(TaskName::Countdown).unwrap();
+    let world = World::new(WorldSettings::default()).unwrap();
+    let verify = |problem: &Problem, text: &str| countdown.verify(problem, text, Finish::Stop);
+    let digits: BTreeMap<String, Trace> = [Split::Test, Split::Dev, Split::Train, Split::Teacher]
+        .iter()
+        .flat_map(|split| world.human_traces(*split, Numerals::Digits))
+        .map(|trace| (trace.problem_id.clone(), trace))
+        .collect();
+    for (problem, key) in world.problems().iter().zip(world.splits.keys()) {
+        let human = problem.human.as_ref().unwrap();
+        assert_eq!(verify(problem, human).verdict, Verdict::Correct, "{human}");
+        let digits = verify(problem, &digits[&problem.id].text);
+        assert_eq!(digits.verdict, Verdict::Correct);
+        for chain in world.solutions(*key).into_iter().take(3) {
+            let judged = verify(problem, &format!(" {}", chain.text().unwrap()));
+            assert_eq!(
+                judged.verdict,
+                Verdict::Correct,
+                "{chain}: {}",
+                judged.reason
+            );
+            let bare = |text: Option<String>| text.map(|t| t.replace(' ', ""));
+            assert_eq!(bare(judged.extracted), bare(chain.expression()), "{chain}");
+            let valid: Vec<StepCheck> = judged.steps.iter().map(|step| step.check).collect();
+            assert_eq!(valid, [StepCheck::Valid; 2], "{chain}");
+        }
+    }
+}
+
+#[test]
+fn prompts_and_completions_join_at_a_space() {
+    let countdown = task(TaskName::Countdown).unwrap();
+    let known: BTreeSet<String> = vocabulary().into_iter().collect();
+    for problem in world(0).problems() {
+        let human = problem.human.as_ref().unwrap();
+        let mini = countdown
+            .prompt(&problem, &countdown.prompt_file("mini").unwrap())
+            .unwrap();
+        let rewrite = countdown.prompt_file("mini-paraphrase").unwrap();
+        let rewrite = countdown
+            .paraphrase_prompt(&problem, human, &rewrite)
+            .unwrap();
+        for text in [format!("{mini}{human}"), rewrite] {
+            assert!(text.split(' ').all(|word| known.contains(word)), "{text}");
+        }
+    }
 }
