@@ -11,3 +11,6 @@ mod files;
 pub mod parameters;
 pub mod tokenizer;
 pub mod weights;
+pub mod threads;
+
+mod ops;

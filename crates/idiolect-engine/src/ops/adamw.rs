@@ -1,0 +1,123 @@
+//! AdamW with decoupled decay, and the gradient's norm for clipping.
+
+use pulp::Arch;
+
+use crate::threads::Threads;
+
+/// Floats of one chunk; fixed, because the norm's partial sums depend on it.
+const CHUNK: usize = 1 << 14;
+
+/// ‖gradient‖₂: squares summed in f64 in chunks of fixed size.
+pub(crate) fn gradient_norm(gradient: &[f32]) -> f64 {
+    let square = |chunk: &[f32]| {
+        Arch::new().dispatch(|| {
+            let mut sums = [0.0f64; super::LINE];
+            let mut blocks = chunk.chunks_exact(super::LINE);
+            for block in &mut blocks {
+                for (sum, g) in sums.iter_mut().zip(block) {
+                    *sum += f64::from(*g) * f64::from(*g);
+                }
+            }
+            let rest: f64 = blocks.remainder().iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
+            sums.iter().sum::<f64>() + rest
+        })
+    };
+    gradient.chunks(CHUNK).map(square).sum::<f64>().sqrt()
+}
+
+/// What PyTorch's `clip_grad_norm_` multiplies the gradient by; 1 when `clip` is 0.
+pub(crate) fn clip_coefficient(norm: f64, clip: f64) -> f64 {
+    if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 }
+}
+
+/// One step's settings; `t` counts from 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdamW {
+    pub(crate) lr: f64,
+    pub(crate) betas: (f64, f64),
+    pub(crate) epsilon: f64,
+    pub(crate) weight_decay: f64,
+    pub(crate) t: usize,
+}
+
+/// AdamW, in the order of operations of PyTorch's.
+///
+/// - `parameters`, `first`, `second`: overwritten
+/// - `gradient`: multiplied by `coefficient` (the clipping) as it is read
+///
+/// p −= lr·decay·p;  m += (1 − β₁)(g − m);  v = β₂ v + (1 − β₂) g²;
+/// p −= lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
+pub(crate) fn adamw(
+    threads: &Threads,
+    scratch: &mut [Vec<f32>],
+    settings: AdamW,
+    coefficient: f64,
+    [parameters, first, second]: [&mut [f32]; 3],
+    gradient: &[f32],
+) {
+    let AdamW { lr, betas: (beta1, beta2), epsilon, weight_decay, t } = settings;
+    let power = |beta: f64| 1.0 - beta.powi(t.min(i32::MAX as usize) as i32);
+    let keep = (1.0 - lr * weight_decay) as f32;
+    let (blend, beta2_f, fresh) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
+    let (step, root, epsilon) = ((lr / power(beta1)) as f32, power(beta2).sqrt() as f32, epsilon as f32);
+    let coefficient = coefficient as f32;
+    let chunks = parameters.len().div_ceil(CHUNK);
+    let parts = [(parameters, CHUNK), (first, CHUNK), (second, CHUNK)];
+    threads.for_chunks(chunks, parts, scratch, |chunk, [p, m, v], _| {
+        let g = &gradient[chunk * CHUNK..][..p.len()];
+        Arch::new().dispatch(|| {
+            for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                let g = g * coefficient;
+                *m += blend * (g - *m);
+                *v = beta2_f * *v + fresh * g * g;
+                *p = *p * keep - step * (*m / (v.sqrt() / root + epsilon));
+            }
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{close, normal};
+    use std::num::NonZeroUsize;
+
+    #[test]
+    fn steps_follow_the_formula_in_double_precision() {
+        let n = 40_001;
+        let settings = |t| AdamW { lr: 0.01, betas: (0.9, 0.95), epsilon: 1e-8, weight_decay: 0.1, t };
+        let start = normal("p", n, 1.0);
+        let mut results = Vec::new();
+        for threads in 1..4 {
+            let pool = Threads::new(NonZeroUsize::new(threads).unwrap());
+            let (mut p, mut m, mut v) = (start.clone(), vec![0.0; n], vec![0.0; n]);
+            for t in 1..6 {
+                let g = normal(&format!("g{t}"), n, 1.0);
+                adamw(&pool, &mut vec![Vec::new(); threads], settings(t), 0.5, [&mut p, &mut m, &mut v], &g);
+            }
+            results.push(p);
+        }
+        assert!(results.iter().all(|r| r == &results[0]));
+        let mut exact: Vec<[f64; 3]> = start.iter().map(|p| [f64::from(*p), 0.0, 0.0]).collect();
+        for t in 1..6 {
+            for ([p, m, v], g) in exact.iter_mut().zip(normal(&format!("g{t}"), n, 1.0)) {
+                let g = f64::from(g) * 0.5;
+                *p *= 1.0 - 0.01 * 0.1;
+                *m = 0.9 * *m + 0.1 * g;
+                *v = 0.95 * *v + 0.05 * g * g;
+                *p -= 0.01 / (1.0 - 0.9f64.powi(t)) * *m / ((*v / (1.0 - 0.95f64.powi(t))).sqrt() + 1e-8);
+            }
+        }
+        let want: Vec<f32> = exact.iter().map(|e| e[0] as f32).collect();
+        close("parameters", &results[0], &want, 1e-6);
+    }
+
+    #[test]
+    fn clipping_is_pytorchs() {
+        let gradient = normal("c", 20_000, 2.0);
+        let exact = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        assert!((gradient_norm(&gradient) - exact).abs() < 1e-9 * exact);
+        assert!((clip_coefficient(exact, 1.0) - 1.0 / (exact + 1e-6)).abs() < 1e-15);
+        assert!(clip_coefficient(0.5, 1.0) >= 1.0 && clip_coefficient(1e9, 0.0) >= 1.0);
+    }
+}

@@ -1,0 +1,121 @@
+//! Rotary position embedding, half-rotation form, in place on lanes.
+
+use pulp::Arch;
+
+use crate::facts::Rope;
+use crate::threads::Threads;
+
+/// Cosines and sines of a batch: each (D/2, N) lanes, for the positions of its tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Angles {
+    cos: super::Buffer,
+    sin: super::Buffer,
+    len: usize,
+}
+
+impl Angles {
+    /// Fills the tables; angles in f64, as positions times frequencies lose digits in f32.
+    pub(crate) fn fill(&mut self, frequencies: &[f64], positions: &[u32], stride: usize) {
+        self.len = frequencies.len() * stride;
+        self.cos.reserve(self.len);
+        self.sin.reserve(self.len);
+        let (cos, sin) = (self.cos.get_mut(self.len), self.sin.get_mut(self.len));
+        // Positions run up by one inside a sequence, so the few different ones are computed once.
+        let most = positions.iter().max().map_or(0, |p| *p as usize + 1);
+        let mut table = vec![(0.0f32, 0.0f32); most];
+        for (i, f) in frequencies.iter().enumerate() {
+            for (p, entry) in table.iter_mut().enumerate() {
+                let (s, c) = (p as f64 * f).sin_cos();
+                *entry = (c as f32, s as f32);
+            }
+            let row = i * stride..(i + 1) * stride;
+            let (cos, sin) = (&mut cos[row.clone()], &mut sin[row]);
+            cos.fill(1.0);
+            sin.fill(0.0);
+            for (n, p) in positions.iter().enumerate() {
+                (cos[n], sin[n]) = table[*p as usize];
+            }
+        }
+    }
+
+    fn tables(&self) -> (&[f32], &[f32]) {
+        (self.cos.get(self.len), self.sin.get(self.len))
+    }
+}
+
+/// Which way to turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// As in the forward.
+    Forward,
+    /// By minus the angle: the backward.
+    Back,
+}
+
+/// Rotary position embedding.
+///
+/// - `heads`: rows of whole heads, (heads·D, N) lanes at `stride`, rotated in place
+/// - `angles`: of the same batch
+/// - `scale`: multiplies the result; the attention scale is folded into q here, both ways
+///
+/// (a, b) at dimensions i and i + D/2 become scale·(a cos − b sin, b cos + a sin).
+pub(crate) fn rotate(
+    threads: &Threads,
+    scratch: &mut [Vec<f32>],
+    heads: &mut [f32],
+    stride: usize,
+    angles: &Angles,
+    turn: Turn,
+    scale: f32,
+) {
+    let (cos, sin) = angles.tables();
+    let half = cos.len();
+    let sign = if turn == Turn::Forward { scale } else { -scale };
+    let chunks = heads.len() / (2 * half);
+    threads.for_chunks(chunks, [(heads, 2 * half)], scratch, |_, [head], _| {
+        debug_assert_eq!(head.len() % stride, 0);
+        Arch::new().dispatch(|| {
+            let (first, second) = head.split_at_mut(half);
+            for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                let (x, y) = (*a, *b);
+                let (c, s) = (c * scale, s * sign);
+                *a = x * c - y * s;
+                *b = y * c + x * s;
+            }
+        });
+    });
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{close, lanes_of};
+
+    #[test]
+    fn rotation_is_the_formula_and_turning_back_undoes_it() {
+        let (d, heads, n, stride) = (6, 3, 20, 48);
+        let rope = Rope { theta: 50.0, scaling: None };
+        let positions: Vec<u32> = (0..13).chain(0..7).collect();
+        let mut angles = Angles::default();
+        angles.fill(&rope.frequencies(d), &positions, stride);
+        let before = lanes_of("r", heads * d, n, stride);
+        let mut after = before.clone();
+        rotate(&Threads::single(), &mut [Vec::new()], &mut after, stride, &angles, Turn::Forward, 0.5);
+        let mut expected = vec![0.0; before.len()];
+        for h in 0..heads {
+            for i in 0..d / 2 {
+                for t in 0..n {
+                    let angle = f64::from(positions[t]) * 50f64.powf(-2.0 * i as f64 / d as f64);
+                    let (a, b) = ((h * d + i) * stride + t, (h * d + i + d / 2) * stride + t);
+                    let (x, y) = (f64::from(before[a]), f64::from(before[b]));
+                    expected[a] = (0.5 * (x * angle.cos() - y * angle.sin())) as f32;
+                    expected[b] = (0.5 * (y * angle.cos() + x * angle.sin())) as f32;
+                }
+            }
+        }
+        close("rotated", &after, &expected, 1e-6);
+        rotate(&Threads::single(), &mut [Vec::new()], &mut after, stride, &angles, Turn::Back, 2.0);
+        close("turned back", &after, &before, 1e-6);
+    }
+}
