@@ -109,6 +109,18 @@ impl Layout {
         self.by_name.get(name).map(|&i| &self.tensors[i])
     }
 
+    /// Runs of neighbours that weight decay treats alike.
+    pub(crate) fn decay_runs(&self) -> Vec<(Range<usize>, bool)> {
+        let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
+        for t in &self.tensors {
+            match runs.last_mut() {
+                Some((range, decays)) if *decays == t.decays => range.end = t.range.end,
+                _ => runs.push((t.range.clone(), t.decays)),
+            }
+        }
+        runs
+    }
+
     /// Floats in all.
     pub fn len(&self) -> usize {
         self.len
@@ -252,6 +264,11 @@ impl Parameters {
     /// Where every tensor lies.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Whether they are laid out for these facts.
+    pub fn fits(&self, facts: &Facts) -> bool {
+        self.values.len() as u128 == facts.n_parameters() && self.layout == Layout::new(facts)
     }
 
     /// All values in their order of place.

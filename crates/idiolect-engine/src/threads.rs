@@ -3,7 +3,10 @@
 //! Work is split by what is written, never by what is summed: each chunk writes its own part of
 //! the outputs and computes every value in it alone, so it does not matter who takes which chunk.
 //! With one thread there is no pool, no lock and no atomic, only a loop.
-#![expect(unsafe_code, reason = "hands disjoint parts of a slice, and a borrowed task, to other threads")]
+#![expect(
+    unsafe_code,
+    reason = "hands disjoint parts of a slice, and a borrowed task, to other threads"
+)]
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -69,7 +72,10 @@ impl Shared {
         loop {
             let mut state = self.lock();
             while state.round == seen && !state.closing {
-                state = self.begin.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self
+                    .begin
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if state.closing {
                 return;
@@ -112,7 +118,10 @@ impl Threads {
     /// `n` threads in all, the caller's own among them.
     pub fn new(n: NonZeroUsize) -> Self {
         if n.get() == 1 {
-            return Self { shared: None, workers: Vec::new() };
+            return Self {
+                shared: None,
+                workers: Vec::new(),
+            };
         }
         let shared = Arc::new(Shared::default());
         let workers = (1..n.get())
@@ -123,7 +132,10 @@ impl Threads {
                 builder.spawn(move || shared.serve(worker)).ok()
             })
             .collect();
-        Self { shared: Some(shared), workers }
+        Self {
+            shared: Some(shared),
+            workers,
+        }
     }
 
     /// The caller's thread and nothing else.
@@ -138,14 +150,21 @@ impl Threads {
 
     /// Calls `task(worker, chunk)` once for each chunk below `chunks`, on any thread.
     pub(crate) fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let Some(shared) = self.shared.as_ref().filter(|_| chunks > 1 && !self.workers.is_empty()) else {
+        let Some(shared) = self
+            .shared
+            .as_ref()
+            .filter(|_| chunks > 1 && !self.workers.is_empty())
+        else {
             return (0..chunks).for_each(|chunk| task(0, chunk));
         };
         let _turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the lifetime is only hidden. This function does not return, not even by a
         // panic, before `busy` is 0, and after that no worker touches the task.
         let erased = Task(unsafe {
-            std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync), *const (dyn Fn(usize, usize) + Sync)>(task)
+            std::mem::transmute::<
+                *const (dyn Fn(usize, usize) + Sync),
+                *const (dyn Fn(usize, usize) + Sync),
+            >(task)
         });
         {
             let mut state = shared.lock();
@@ -159,7 +178,10 @@ impl Threads {
         let own = catch_unwind(AssertUnwindSafe(|| shared.work(0, chunks, erased)));
         let mut state = shared.lock();
         while state.busy > 0 {
-            state = shared.end.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = shared
+                .end
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         state.task = None;
         let panic = state.panic.take();
@@ -228,11 +250,20 @@ mod tests {
             for round in 0..50 {
                 let (mut a, mut b) = (vec![0.0; 103], vec![0.0; 11]);
                 let mut scratch = vec![Vec::new(); n];
-                pool.for_chunks(11, [(&mut a, 10), (&mut b, 1)], &mut scratch, |i, [a, b], _| {
-                    a.iter_mut().for_each(|v| *v += (i + round) as f32);
-                    b[0] += 1.0;
-                });
-                assert!(a.iter().enumerate().all(|(i, v)| *v == (i / 10 + round) as f32));
+                pool.for_chunks(
+                    11,
+                    [(&mut a, 10), (&mut b, 1)],
+                    &mut scratch,
+                    |i, [a, b], _| {
+                        a.iter_mut().for_each(|v| *v += (i + round) as f32);
+                        b[0] += 1.0;
+                    },
+                );
+                assert!(
+                    a.iter()
+                        .enumerate()
+                        .all(|(i, v)| *v == (i / 10 + round) as f32)
+                );
                 assert!(b.iter().all(|v| *v == 1.0));
             }
         }

@@ -18,7 +18,11 @@ pub(crate) fn gradient_norm(gradient: &[f32]) -> f64 {
                     *sum += f64::from(*g) * f64::from(*g);
                 }
             }
-            let rest: f64 = blocks.remainder().iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
+            let rest: f64 = blocks
+                .remainder()
+                .iter()
+                .map(|g| f64::from(*g) * f64::from(*g))
+                .sum();
             sums.iter().sum::<f64>() + rest
         })
     };
@@ -27,7 +31,11 @@ pub(crate) fn gradient_norm(gradient: &[f32]) -> f64 {
 
 /// What PyTorch's `clip_grad_norm_` multiplies the gradient by; 1 when `clip` is 0.
 pub(crate) fn clip_coefficient(norm: f64, clip: f64) -> f64 {
-    if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 }
+    if clip > 0.0 {
+        (clip / (norm + 1e-6)).min(1.0)
+    } else {
+        1.0
+    }
 }
 
 /// One step's settings; `t` counts from 1.
@@ -55,11 +63,21 @@ pub(crate) fn adamw(
     [parameters, first, second]: [&mut [f32]; 3],
     gradient: &[f32],
 ) {
-    let AdamW { lr, betas: (beta1, beta2), epsilon, weight_decay, t } = settings;
+    let AdamW {
+        lr,
+        betas: (beta1, beta2),
+        epsilon,
+        weight_decay,
+        t,
+    } = settings;
     let power = |beta: f64| 1.0 - beta.powi(t.min(i32::MAX as usize) as i32);
     let keep = (1.0 - lr * weight_decay) as f32;
     let (blend, beta2_f, fresh) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
-    let (step, root, epsilon) = ((lr / power(beta1)) as f32, power(beta2).sqrt() as f32, epsilon as f32);
+    let (step, root, epsilon) = (
+        (lr / power(beta1)) as f32,
+        power(beta2).sqrt() as f32,
+        epsilon as f32,
+    );
     let coefficient = coefficient as f32;
     let chunks = parameters.len().div_ceil(CHUNK);
     let parts = [(parameters, CHUNK), (first, CHUNK), (second, CHUNK)];
@@ -85,7 +103,13 @@ mod tests {
     #[test]
     fn steps_follow_the_formula_in_double_precision() {
         let n = 40_001;
-        let settings = |t| AdamW { lr: 0.01, betas: (0.9, 0.95), epsilon: 1e-8, weight_decay: 0.1, t };
+        let settings = |t| AdamW {
+            lr: 0.01,
+            betas: (0.9, 0.95),
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            t,
+        };
         let start = normal("p", n, 1.0);
         let mut results = Vec::new();
         for threads in 1..4 {
@@ -93,7 +117,14 @@ mod tests {
             let (mut p, mut m, mut v) = (start.clone(), vec![0.0; n], vec![0.0; n]);
             for t in 1..6 {
                 let g = normal(&format!("g{t}"), n, 1.0);
-                adamw(&pool, &mut vec![Vec::new(); threads], settings(t), 0.5, [&mut p, &mut m, &mut v], &g);
+                adamw(
+                    &pool,
+                    &mut vec![Vec::new(); threads],
+                    settings(t),
+                    0.5,
+                    [&mut p, &mut m, &mut v],
+                    &g,
+                );
             }
             results.push(p);
         }
@@ -105,7 +136,8 @@ mod tests {
                 *p *= 1.0 - 0.01 * 0.1;
                 *m = 0.9 * *m + 0.1 * g;
                 *v = 0.95 * *v + 0.05 * g * g;
-                *p -= 0.01 / (1.0 - 0.9f64.powi(t)) * *m / ((*v / (1.0 - 0.95f64.powi(t))).sqrt() + 1e-8);
+                *p -= 0.01 / (1.0 - 0.9f64.powi(t)) * *m
+                    / ((*v / (1.0 - 0.95f64.powi(t))).sqrt() + 1e-8);
             }
         }
         let want: Vec<f32> = exact.iter().map(|e| e[0] as f32).collect();
@@ -115,7 +147,11 @@ mod tests {
     #[test]
     fn clipping_is_pytorchs() {
         let gradient = normal("c", 20_000, 2.0);
-        let exact = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        let exact = gradient
+            .iter()
+            .map(|g| f64::from(*g).powi(2))
+            .sum::<f64>()
+            .sqrt();
         assert!((gradient_norm(&gradient) - exact).abs() < 1e-9 * exact);
         assert!((clip_coefficient(exact, 1.0) - 1.0 / (exact + 1e-6)).abs() < 1e-15);
         assert!(clip_coefficient(0.5, 1.0) >= 1.0 && clip_coefficient(1e9, 0.0) >= 1.0);

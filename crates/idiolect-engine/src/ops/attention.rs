@@ -57,7 +57,12 @@ impl Tile {
         let nq = BLOCK.min(len - q0);
         let at = past + q0;
         let window = heads.window.unwrap_or(usize::MAX);
-        Self { q: (q0, nq), keys: ((at + 1).saturating_sub(window), at + nq), at, window }
+        Self {
+            q: (q0, nq),
+            keys: ((at + 1).saturating_sub(window), at + nq),
+            at,
+            window,
+        }
     }
 
     fn n_keys(&self) -> usize {
@@ -83,7 +88,14 @@ impl Tile {
 
     /// `score` where the query at `positions` sees `key`, else `other`.
     #[inline(always)]
-    fn masked<S: Simd>(&self, simd: S, key: usize, positions: S::f32s, score: S::f32s, other: S::f32s) -> S::f32s {
+    fn masked<S: Simd>(
+        &self,
+        simd: S,
+        key: usize,
+        positions: S::f32s,
+        score: S::f32s,
+        other: S::f32s,
+    ) -> S::f32s {
         let seen = simd.less_than_or_equal_f32s(simd.splat_f32s(key as f32), positions);
         let end = simd.splat_f32s(self.window.saturating_add(key) as f32);
         let near = simd.less_than_f32s(positions, end);
@@ -135,7 +147,14 @@ impl WithSimd for HeadForward<'_> {
                 out: (scores, BLOCK),
                 onto: Onto::Nothing,
             });
-            softmax(simd, &tile, self.heads.softcap, &mut scores[..nk * BLOCK], largest, sums);
+            softmax(
+                simd,
+                &tile,
+                self.heads.softcap,
+                &mut scores[..nk * BLOCK],
+                largest,
+                sums,
+            );
             simd.vectorize(Product {
                 size: (d, width, nk),
                 left: self.values.skip_columns(tile.keys.0),
@@ -143,7 +162,11 @@ impl WithSimd for HeadForward<'_> {
                 out: (o_tile, BLOCK),
                 onto: Onto::Nothing,
             });
-            for (row, tile) in self.out.chunks_mut(self.stride).zip(o_tile.chunks_exact(BLOCK)) {
+            for (row, tile) in self
+                .out
+                .chunks_mut(self.stride)
+                .zip(o_tile.chunks_exact(BLOCK))
+            {
                 for ((o, t), s) in row[q0..q0 + nq].iter_mut().zip(tile).zip(&*sums) {
                     *o = t / s;
                 }
@@ -223,23 +246,28 @@ pub(crate) fn attention(
     let (part, group) = (heads.width * stride, heads.n / heads.kv);
     let (q, kv) = qkv.split_at(heads.n * part);
     let (k, v) = kv.split_at(heads.kv * part);
-    threads.for_chunks(heads.n, [(out, part), (lse, stride)], scratch, |h, [out, lse], scratch| {
-        let kv_head = h / group * part;
-        for s in segments {
-            Arch::new().dispatch(HeadForward {
-                heads,
-                q: &q[h * part + s.start..(h + 1) * part],
-                stride,
-                len: s.len,
-                past: 0,
-                keys: Left::columns(&k[kv_head + s.start..kv_head + part], stride),
-                values: Left::rows(&v[kv_head + s.start..kv_head + part], stride),
-                out: &mut out[s.start..],
-                lse: &mut lse[s.start..s.start + s.len],
-                scratch,
-            });
-        }
-    });
+    threads.for_chunks(
+        heads.n,
+        [(out, part), (lse, stride)],
+        scratch,
+        |h, [out, lse], scratch| {
+            let kv_head = h / group * part;
+            for s in segments {
+                Arch::new().dispatch(HeadForward {
+                    heads,
+                    q: &q[h * part + s.start..(h + 1) * part],
+                    stride,
+                    len: s.len,
+                    past: 0,
+                    keys: Left::columns(&k[kv_head + s.start..kv_head + part], stride),
+                    values: Left::rows(&v[kv_head + s.start..kv_head + part], stride),
+                    out: &mut out[s.start..],
+                    lse: &mut lse[s.start..s.start + s.len],
+                    scratch,
+                });
+            }
+        },
+    );
 }
 
 /// One key and value head of one sequence, with all query heads that use it. Slices start at the
@@ -265,10 +293,19 @@ impl WithSimd for GroupBackward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { heads, len, stride, scratch, .. } = self;
+        let Self {
+            heads,
+            len,
+            stride,
+            scratch,
+            ..
+        } = self;
         let d = heads.width;
         let wide = lanes(d);
-        let mut rest = aligned(scratch, (3 * d + 2 * wide + 2 * len + 2) * BLOCK + 2 * len * wide);
+        let mut rest = aligned(
+            scratch,
+            (3 * d + 2 * wide + 2 * len + 2) * BLOCK + 2 * len * wide,
+        );
         let q = take(&mut rest, d * BLOCK);
         let d_o = take(&mut rest, d * BLOCK);
         let d_q = take(&mut rest, d * BLOCK);
@@ -302,7 +339,11 @@ impl WithSimd for GroupBackward<'_> {
                     });
                 };
                 scores(Left::columns(self.k, stride).skip_rows(tile.keys.0), q, p);
-                scores(Left::columns(self.v, stride).skip_rows(tile.keys.0), d_o, d_s);
+                scores(
+                    Left::columns(self.v, stride).skip_rows(tile.keys.0),
+                    d_o,
+                    d_s,
+                );
                 let parts = (&mut p[..nk * BLOCK], &mut d_s[..nk * BLOCK]);
                 score_gradients(simd, &tile, heads.softcap, parts, lse, delta);
                 simd.vectorize(Product {
@@ -312,12 +353,18 @@ impl WithSimd for GroupBackward<'_> {
                     out: (d_q, BLOCK),
                     onto: Onto::Nothing,
                 });
-                for (row, tile) in self.d_q[head..].chunks_mut(stride).zip(d_q.chunks_exact(BLOCK)) {
+                for (row, tile) in self.d_q[head..]
+                    .chunks_mut(stride)
+                    .zip(d_q.chunks_exact(BLOCK))
+                {
                     row[q0..q0 + nq].copy_from_slice(&tile[..nq]);
                 }
                 transpose((d, nq), (q, BLOCK), (q_tokens, wide));
                 transpose((d, nq), (d_o, BLOCK), (d_o_tokens, wide));
-                for (out, left, right) in [(&mut *d_k, &*d_s, &*q_tokens), (&mut *d_v, &*p, &*d_o_tokens)] {
+                for (out, left, right) in [
+                    (&mut *d_k, &*d_s, &*q_tokens),
+                    (&mut *d_v, &*p, &*d_o_tokens),
+                ] {
                     simd.vectorize(Product {
                         size: (nk, wide, nq),
                         left: Left::rows(left, BLOCK),
@@ -369,7 +416,10 @@ fn score_gradients<S: Simd>(
             if let Some(c) = softcap {
                 let t = tanh(simd, simd.mul_f32s(*p, simd.splat_f32s(1.0 / c)));
                 *p = simd.mul_f32s(t, simd.splat_f32s(c));
-                slope = simd.mul_f32s(slope, simd.sub_f32s(simd.splat_f32s(1.0), simd.mul_f32s(t, t)));
+                slope = simd.mul_f32s(
+                    slope,
+                    simd.sub_f32s(simd.splat_f32s(1.0), simd.mul_f32s(t, t)),
+                );
             }
             *p = exp(simd, simd.sub_f32s(*p, lse));
             if tile.cuts(key) {
@@ -402,7 +452,16 @@ pub(crate) struct Backward<'a> {
 impl Backward<'_> {
     /// Computes all three gradients.
     pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
-        let Self { heads, segments, stride, d_qkv, d_out, out, lse, qkv } = self;
+        let Self {
+            heads,
+            segments,
+            stride,
+            d_qkv,
+            d_out,
+            out,
+            lse,
+            qkv,
+        } = self;
         let (part, group) = (heads.width * stride, heads.n / heads.kv);
         let (q, kv) = qkv.split_at(heads.n * part);
         let (k, v) = kv.split_at(heads.kv * part);
@@ -438,8 +497,11 @@ mod tests {
     use crate::ops::testing::{close, lanes_of};
     use std::num::NonZeroUsize;
 
-    const SEGMENTS: [Segment; 3] =
-        [Segment { start: 0, len: 37 }, Segment { start: 37, len: 1 }, Segment { start: 38, len: 70 }];
+    const SEGMENTS: [Segment; 3] = [
+        Segment { start: 0, len: 37 },
+        Segment { start: 37, len: 1 },
+        Segment { start: 38, len: 70 },
+    ];
     const N: usize = 108;
     const STRIDE: usize = 112;
 
@@ -452,15 +514,25 @@ mod tests {
             let v_row = k_row + heads.kv * d;
             for s in SEGMENTS {
                 for q in s.start..s.start + s.len {
-                    let first = heads.window.map_or(s.start, |w| s.start.max((q + 1).saturating_sub(w)));
+                    let first = heads
+                        .window
+                        .map_or(s.start, |w| s.start.max((q + 1).saturating_sub(w)));
                     let score = |k: usize| {
-                        let dot: f64 = (0..d).map(|i| qkv[(h * d + i) * STRIDE + q] * qkv[(k_row + i) * STRIDE + k]).sum();
-                        heads.softcap.map_or(dot, |c| f64::from(c) * (dot / f64::from(c)).tanh())
+                        let dot: f64 = (0..d)
+                            .map(|i| qkv[(h * d + i) * STRIDE + q] * qkv[(k_row + i) * STRIDE + k])
+                            .sum();
+                        heads
+                            .softcap
+                            .map_or(dot, |c| f64::from(c) * (dot / f64::from(c)).tanh())
                     };
                     let e: Vec<f64> = (first..=q).map(|k| score(k).exp()).collect();
                     let sum: f64 = e.iter().sum();
                     for i in 0..d {
-                        let o = e.iter().zip(first..).map(|(e, k)| e / sum * qkv[(v_row + i) * STRIDE + k]).sum::<f64>();
+                        let o = e
+                            .iter()
+                            .zip(first..)
+                            .map(|(e, k)| e / sum * qkv[(v_row + i) * STRIDE + k])
+                            .sum::<f64>();
                         out[(h * d + i) * STRIDE + q] = o as f32;
                         total += o * f64::from(weights[(h * d + i) * STRIDE + q]);
                     }
@@ -475,7 +547,16 @@ mod tests {
         let mut scratch = vec![Vec::new(); n_threads];
         let mut out = vec![0.0; heads.n * heads.width * STRIDE];
         let mut lse = vec![0.0; heads.n * STRIDE];
-        attention(&threads, &mut scratch, heads, &SEGMENTS, &mut out, &mut lse, qkv, STRIDE);
+        attention(
+            &threads,
+            &mut scratch,
+            heads,
+            &SEGMENTS,
+            &mut out,
+            &mut lse,
+            qkv,
+            STRIDE,
+        );
         let mut d_qkv = vec![0.0; qkv.len()];
         Backward {
             heads,
@@ -493,8 +574,19 @@ mod tests {
 
     #[test]
     fn output_is_the_formula_and_gradients_agree_with_central_differences() {
-        for (window, softcap) in [(None, None), (Some(5), None), (Some(40), Some(1.5)), (None, Some(2.0))] {
-            let heads = Heads { n: 4, kv: 2, width: 6, window, softcap };
+        for (window, softcap) in [
+            (None, None),
+            (Some(5), None),
+            (Some(40), Some(1.5)),
+            (None, Some(2.0)),
+        ] {
+            let heads = Heads {
+                n: 4,
+                kv: 2,
+                width: 6,
+                window,
+                softcap,
+            };
             let rows = (heads.n + 2 * heads.kv) * heads.width;
             let qkv = lanes_of("qkv", rows, N, STRIDE);
             let d_out = lanes_of("d", heads.n * heads.width, N, STRIDE);
@@ -520,7 +612,12 @@ mod tests {
                 })
                 .collect();
             let analytic: Vec<f32> = places.iter().map(|&i| d_qkv[i]).collect();
-            close(&format!("d_qkv {window:?} {softcap:?}"), &analytic, &numeric, 2e-5);
+            close(
+                &format!("d_qkv {window:?} {softcap:?}"),
+                &analytic,
+                &numeric,
+                2e-5,
+            );
         }
     }
 }

@@ -12,19 +12,32 @@ use crate::threads::Threads;
 ///
 /// # Panics
 /// When an id is not below V; a programmer mistake.
-pub(crate) fn embed(threads: &Threads, scratch: &mut [Vec<f32>], out: &mut [f32], stride: usize, table: &[f32], ids: &[u32], scale: f32) {
+pub(crate) fn embed(
+    threads: &Threads,
+    scratch: &mut [Vec<f32>],
+    out: &mut [f32],
+    stride: usize,
+    table: &[f32],
+    ids: &[u32],
+    scale: f32,
+) {
     let width = out.len() / stride;
     const ROWS: usize = 64;
-    threads.for_chunks(width.div_ceil(ROWS), [(out, ROWS * stride)], scratch, |chunk, [out], _| {
-        let channels = chunk * ROWS..(chunk * ROWS + ROWS).min(width);
-        for (n, &id) in ids.iter().enumerate() {
-            let row = &table[id as usize * width..][channels.clone()];
-            for (c, value) in row.iter().enumerate() {
-                out[c * stride + n] = scale * value;
+    threads.for_chunks(
+        width.div_ceil(ROWS),
+        [(out, ROWS * stride)],
+        scratch,
+        |chunk, [out], _| {
+            let channels = chunk * ROWS..(chunk * ROWS + ROWS).min(width);
+            for (n, &id) in ids.iter().enumerate() {
+                let row = &table[id as usize * width..][channels.clone()];
+                for (c, value) in row.iter().enumerate() {
+                    out[c * stride + n] = scale * value;
+                }
             }
-        }
-        super::clear_beyond(out, ids.len(), stride);
-    });
+            super::clear_beyond(out, ids.len(), stride);
+        },
+    );
 }
 
 /// Embedding, backward.
@@ -34,7 +47,13 @@ pub(crate) fn embed(threads: &Threads, scratch: &mut [Vec<f32>], out: &mut [f32]
 /// - `ids`, `scale`: as given to [`embed`]
 ///
 /// Tokens are added in their order, so that equal ids always sum alike.
-pub(crate) fn embed_backward(d_table: &mut [f32], d_out: &[f32], stride: usize, ids: &[u32], scale: f32) {
+pub(crate) fn embed_backward(
+    d_table: &mut [f32],
+    d_out: &[f32],
+    stride: usize,
+    ids: &[u32],
+    scale: f32,
+) {
     let width = d_out.len() / stride;
     for (n, &id) in ids.iter().enumerate() {
         let row = &mut d_table[id as usize * width..][..width];
@@ -54,12 +73,22 @@ mod tests {
         let (width, stride, ids) = (70, 16, [3u32, 0, 3]);
         let table = normal("e", 5 * width, 1.0);
         let mut out = vec![7.0; width * stride];
-        embed(&Threads::single(), &mut [Vec::new()], &mut out, stride, &table, &ids, 2.0);
+        embed(
+            &Threads::single(),
+            &mut [Vec::new()],
+            &mut out,
+            stride,
+            &table,
+            &ids,
+            2.0,
+        );
         let mut d_table = vec![1.0; 5 * width];
         embed_backward(&mut d_table, &out, stride, &ids, 0.5);
         for c in 0..width {
             for n in 0..stride {
-                let expected = ids.get(n).map_or(0.0, |&id| 2.0 * table[id as usize * width + c]);
+                let expected = ids
+                    .get(n)
+                    .map_or(0.0, |&id| 2.0 * table[id as usize * width + c]);
                 assert_eq!(out[c * stride + n], expected);
             }
             assert_eq!(d_table[width + c], 1.0);

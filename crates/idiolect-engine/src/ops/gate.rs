@@ -27,10 +27,14 @@ fn with_slope<S: Simd>(simd: S, activation: Activation, x: S::f32s) -> (S::f32s,
         Activation::GeluTanh => {
             let (root, cubic) = (splat(GELU.0), splat(GELU.1));
             let square = simd.mul_f32s(x, x);
-            let inner = simd.mul_f32s(simd.mul_f32s(root, x), simd.mul_add_f32s(cubic, square, one));
+            let inner = simd.mul_f32s(
+                simd.mul_f32s(root, x),
+                simd.mul_add_f32s(cubic, square, one),
+            );
             let t = tanh(simd, inner);
             let half = simd.mul_f32s(splat(0.5), simd.add_f32s(one, t));
-            let inner_slope = simd.mul_f32s(root, simd.mul_add_f32s(splat(3.0 * GELU.1), square, one));
+            let inner_slope =
+                simd.mul_f32s(root, simd.mul_add_f32s(splat(3.0 * GELU.1), square, one));
             let bell = simd.mul_f32s(splat(0.5), simd.sub_f32s(one, simd.mul_f32s(t, t)));
             let slope = simd.mul_add_f32s(simd.mul_f32s(x, bell), inner_slope, half);
             (simd.mul_f32s(x, half), slope)
@@ -51,7 +55,10 @@ impl WithSimd for Forward<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let out = S::as_mut_simd_f32s(self.out).0;
-        let inputs = S::as_simd_f32s(self.gate).0.iter().zip(S::as_simd_f32s(self.up).0);
+        let inputs = S::as_simd_f32s(self.gate)
+            .0
+            .iter()
+            .zip(S::as_simd_f32s(self.up).0);
         // One loop a form: a branch inside would cost more than the form.
         match self.activation {
             Activation::Silu => out.iter_mut().zip(inputs).for_each(|(o, (a, b))| {
@@ -80,10 +87,20 @@ pub(crate) fn gate(
 ) {
     let (gate, up) = gate_up.split_at(out.len());
     let part = ROWS * stride;
-    threads.for_chunks(out.len().div_ceil(part), [(out, part)], scratch, |chunk, [out], _| {
-        let rows = chunk * part..chunk * part + out.len();
-        Arch::new().dispatch(Forward { activation, out, gate: &gate[rows.clone()], up: &up[rows] });
-    });
+    threads.for_chunks(
+        out.len().div_ceil(part),
+        [(out, part)],
+        scratch,
+        |chunk, [out], _| {
+            let rows = chunk * part..chunk * part + out.len();
+            Arch::new().dispatch(Forward {
+                activation,
+                out,
+                gate: &gate[rows.clone()],
+                up: &up[rows],
+            });
+        },
+    );
 }
 
 struct Backward<'a> {
@@ -139,9 +156,19 @@ pub(crate) fn gate_backward(
     let (gate, up) = gate_up.split_at_mut(d_out.len());
     let part = ROWS * stride;
     let parts = [(gate, part), (up, part), (d_out, part)];
-    threads.for_chunks(parts[2].0.len().div_ceil(part), parts, scratch, |_, [gate, up, d_out], _| {
-        Arch::new().dispatch(Backward { activation, gate, up, d_out });
-    });
+    threads.for_chunks(
+        parts[2].0.len().div_ceil(part),
+        parts,
+        scratch,
+        |_, [gate, up, d_out], _| {
+            Arch::new().dispatch(Backward {
+                activation,
+                gate,
+                up,
+                d_out,
+            });
+        },
+    );
 }
 
 #[cfg(test)]
@@ -153,7 +180,9 @@ mod tests {
         match activation {
             Activation::Silu => x / (1.0 + (-x).exp()),
             Activation::GeluTanh => {
-                0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+                0.5 * x
+                    * (1.0
+                        + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
             }
         }
     }
@@ -166,16 +195,37 @@ mod tests {
             let d = lanes_of("d", f, n, stride);
             let threads = Threads::single();
             let mut out = vec![5.0; f * stride];
-            gate(&threads, &mut [Vec::new()], activation, &mut out, &gate_up, stride);
+            gate(
+                &threads,
+                &mut [Vec::new()],
+                activation,
+                &mut out,
+                &gate_up,
+                stride,
+            );
             let (mut d_gate_up, mut again) = (gate_up.clone(), d.clone());
-            gate_backward(&threads, &mut [Vec::new()], activation, &mut d_gate_up, &mut again, stride);
+            gate_backward(
+                &threads,
+                &mut [Vec::new()],
+                activation,
+                &mut d_gate_up,
+                &mut again,
+                stride,
+            );
             assert_eq!(out, again, "the forward's output is restored");
             let (mut y, mut d_a, mut d_b) = (Vec::new(), Vec::new(), Vec::new());
             for i in 0..f * stride {
-                let (a, b, d) = (f64::from(gate_up[i]), f64::from(gate_up[i + f * stride]), f64::from(d[i]));
+                let (a, b, d) = (
+                    f64::from(gate_up[i]),
+                    f64::from(gate_up[i + f * stride]),
+                    f64::from(d[i]),
+                );
                 let h = 1e-5;
                 y.push((exact(activation, a) * b) as f32);
-                d_a.push((d * b * (exact(activation, a + h) - exact(activation, a - h)) / (2.0 * h)) as f32);
+                d_a.push(
+                    (d * b * (exact(activation, a + h) - exact(activation, a - h)) / (2.0 * h))
+                        as f32,
+                );
                 d_b.push((d * exact(activation, a)) as f32);
             }
             close("out", &out, &y, 1e-6);

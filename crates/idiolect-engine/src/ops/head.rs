@@ -65,7 +65,14 @@ impl Head<'_> {
     }
 
     /// Gathers the targets' hidden states into lanes (C, chunk), zeros beyond.
-    fn gather(&self, to: &mut [f32], chunk: usize, hidden: &[f32], stride: usize, targets: &[Target]) {
+    fn gather(
+        &self,
+        to: &mut [f32],
+        chunk: usize,
+        hidden: &[f32],
+        stride: usize,
+        targets: &[Target],
+    ) {
         for (to, row) in to.chunks_exact_mut(chunk).zip(hidden.chunks_exact(stride)) {
             for (value, t) in to.iter_mut().zip(targets) {
                 *value = row[t.lane];
@@ -132,7 +139,14 @@ impl WithSimd for Loss<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { softcap, logits, chunk, targets, logprobs, mut scratch } = self;
+        let Self {
+            softcap,
+            logits,
+            chunk,
+            targets,
+            logprobs,
+            mut scratch,
+        } = self;
         let n = lanes(targets.len());
         let most = take(&mut scratch, n);
         let factors = take(&mut scratch, n);
@@ -147,7 +161,10 @@ impl WithSimd for Loss<'_> {
         factors[targets.len()..].fill(0.0);
         for row in logits.chunks_exact_mut(chunk) {
             let row = S::as_mut_simd_f32s(&mut row[..n]).0;
-            let scales = S::as_simd_f32s(most).0.iter().zip(S::as_simd_f32s(factors).0);
+            let scales = S::as_simd_f32s(most)
+                .0
+                .iter()
+                .zip(S::as_simd_f32s(factors).0);
             for (z, (m, f)) in row.iter_mut().zip(scales) {
                 let p = simd.mul_f32s(exp(simd, simd.sub_f32s(*z, *m)), *f);
                 *z = match softcap {
@@ -171,7 +188,12 @@ fn cap_slope<S: Simd>(simd: S, capped: S::f32s, c: f32) -> S::f32s {
 fn sums<S: Simd>(simd: S, logits: &[f32], chunk: usize, most: &[f32], sums: &mut [f32]) {
     sums.fill(0.0);
     for block in logits.chunks(SUM_ROWS * chunk) {
-        for (v, (m, total)) in S::as_simd_f32s(most).0.iter().zip(S::as_mut_simd_f32s(sums).0).enumerate() {
+        for (v, (m, total)) in S::as_simd_f32s(most)
+            .0
+            .iter()
+            .zip(S::as_mut_simd_f32s(sums).0)
+            .enumerate()
+        {
             let at = v * S::F32_LANES;
             let mut sum = simd.splat_f32s(0.0);
             for row in block.chunks_exact(chunk) {
@@ -206,7 +228,16 @@ pub(crate) struct LossAndGradients<'a> {
 impl LossAndGradients<'_> {
     /// Computes all of it, as many chunks side by side as there are threads.
     pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) -> f64 {
-        let Self { head, hidden, stride, targets, d_hidden, d_weight, logprobs, buffer } = self;
+        let Self {
+            head,
+            hidden,
+            stride,
+            targets,
+            d_hidden,
+            d_weight,
+            logprobs,
+            buffer,
+        } = self;
         let (vocab, width, chunk) = (head.vocab(), head.width, chunk_lanes(head.vocab()));
         let tokens = super::stride(width);
         let wave = threads.n().min(targets.len().div_ceil(chunk)).max(1);
@@ -226,32 +257,64 @@ impl LossAndGradients<'_> {
                 (&mut *states, sizes[2]),
                 (&mut *logprobs, chunk),
             ];
-            threads.for_chunks(chunks, parts, scratch, |i, [logits, d_part, states, logprobs], scratch| {
-                let targets = &targets[i * chunk..targets.len().min((i + 1) * chunk)];
-                one_chunk(head, hidden, stride, targets, [logits, d_part, states, logprobs], scratch);
-            });
+            threads.for_chunks(
+                chunks,
+                parts,
+                scratch,
+                |i, [logits, d_part, states, logprobs], scratch| {
+                    let targets = &targets[i * chunk..targets.len().min((i + 1) * chunk)];
+                    one_chunk(
+                        head,
+                        hidden,
+                        stride,
+                        targets,
+                        [logits, d_part, states, logprobs],
+                        scratch,
+                    );
+                },
+            );
             for (i, t) in targets.iter().enumerate() {
                 let part = &d_part[i / chunk * sizes[1]..][..sizes[1]];
-                for (d, row) in d_hidden.chunks_exact_mut(stride).zip(part.chunks_exact(chunk)) {
+                for (d, row) in d_hidden
+                    .chunks_exact_mut(stride)
+                    .zip(part.chunks_exact(chunk))
+                {
                     d[t.lane] = row[i % chunk];
                 }
             }
-            let rows = if threads.n() == 1 { vocab } else { vocab.div_ceil(4 * threads.n()).next_multiple_of(8) };
+            let rows = if threads.n() == 1 {
+                vocab
+            } else {
+                vocab.div_ceil(4 * threads.n()).next_multiple_of(8)
+            };
             let (d_logits, states) = (&*d_logits, &*states);
-            threads.for_chunks(vocab.div_ceil(rows), [(&mut *d_weight, rows * width)], scratch, |r, [d_weight], _| {
-                for i in 0..chunks {
-                    multiply(Product {
-                        size: (d_weight.len() / width, width, chunk.min(targets.len() - i * chunk)),
-                        left: Left::rows(&d_logits[i * sizes[0] + r * rows * chunk..], chunk),
-                        right: (&states[i * sizes[2]..][..sizes[2]], tokens),
-                        out: (d_weight, width),
-                        onto: Onto::Itself,
-                    });
-                }
-            });
+            threads.for_chunks(
+                vocab.div_ceil(rows),
+                [(&mut *d_weight, rows * width)],
+                scratch,
+                |r, [d_weight], _| {
+                    for i in 0..chunks {
+                        multiply(Product {
+                            size: (
+                                d_weight.len() / width,
+                                width,
+                                chunk.min(targets.len() - i * chunk),
+                            ),
+                            left: Left::rows(&d_logits[i * sizes[0] + r * rows * chunk..], chunk),
+                            right: (&states[i * sizes[2]..][..sizes[2]], tokens),
+                            out: (d_weight, width),
+                            onto: Onto::Itself,
+                        });
+                    }
+                },
+            );
             done += targets.len();
         }
-        -targets.iter().zip(logprobs).map(|(t, l)| f64::from(t.weight) * f64::from(*l)).sum::<f64>()
+        -targets
+            .iter()
+            .zip(logprobs)
+            .map(|(t, l)| f64::from(t.weight) * f64::from(*l))
+            .sum::<f64>()
     }
 }
 
@@ -269,7 +332,14 @@ fn one_chunk(
     let gathered = take(&mut rest, width * chunk);
     head.gather(gathered, chunk, hidden, stride, targets);
     head.logits(logits, chunk, gathered, targets.len());
-    Arch::new().dispatch(Loss { softcap: head.softcap, logits, chunk, targets, logprobs, scratch: rest });
+    Arch::new().dispatch(Loss {
+        softcap: head.softcap,
+        logits,
+        chunk,
+        targets,
+        logprobs,
+        scratch: rest,
+    });
     for (i, t) in targets.iter().enumerate() {
         let at = t.token as usize * chunk + i;
         // The cap's slope at the target is already inside p's share; take 1 − p's whole value.
@@ -292,7 +362,11 @@ impl Head<'_> {
     fn target_slope(&self, gathered: &[f32], chunk: usize, target: &Target, i: usize) -> f32 {
         let Some(c) = self.softcap else { return 1.0 };
         let row = &self.weight[target.token as usize * self.width..][..self.width];
-        let z: f32 = row.iter().zip(gathered.chunks_exact(chunk)).map(|(w, h)| w * h[i]).sum();
+        let z: f32 = row
+            .iter()
+            .zip(gathered.chunks_exact(chunk))
+            .map(|(w, h)| w * h[i])
+            .sum();
         let t = (z / c).tanh();
         1.0 - t * t
     }
@@ -318,7 +392,13 @@ pub(crate) fn score(
         let logits = take(&mut rest, vocab * chunk);
         head.gather(gathered, chunk, hidden, stride, targets);
         head.logits(logits, chunk, gathered, targets.len());
-        Arch::new().dispatch(Score { logits, chunk, targets, scores, scratch: rest });
+        Arch::new().dispatch(Score {
+            logits,
+            chunk,
+            targets,
+            scores,
+            scratch: rest,
+        });
     }
 }
 
@@ -339,7 +419,13 @@ impl WithSimd for Score<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { logits, chunk, targets, scores, mut scratch } = self;
+        let Self {
+            logits,
+            chunk,
+            targets,
+            scores,
+            mut scratch,
+        } = self;
         let n = lanes(targets.len());
         let most = take(&mut scratch, n);
         let target = take(&mut scratch, n);
@@ -403,11 +489,22 @@ fn score_sums<S: Simd>(
 }
 
 /// Logits of the first `n` lanes, (n, V) row by row, for sampling.
-pub(crate) fn all_logits(head: Head<'_>, hidden: &[f32], stride: usize, columns: &[usize], out: &mut Vec<f32>, scratch: &mut Vec<f32>) {
+pub(crate) fn all_logits(
+    head: Head<'_>,
+    hidden: &[f32],
+    stride: usize,
+    columns: &[usize],
+    out: &mut Vec<f32>,
+    scratch: &mut Vec<f32>,
+) {
     let (vocab, width, chunk) = (head.vocab(), head.width, chunk_lanes(head.vocab()));
     out.clear();
     out.resize(columns.len() * vocab, 0.0);
-    let at = |lane: &usize| Target { lane: *lane, token: 0, weight: 0.0 };
+    let at = |lane: &usize| Target {
+        lane: *lane,
+        token: 0,
+        weight: 0.0,
+    };
     for (columns, out) in columns.chunks(chunk).zip(out.chunks_mut(chunk * vocab)) {
         let targets: Vec<Target> = columns.iter().map(at).collect();
         let mut rest = aligned(scratch, (width + vocab) * chunk);
@@ -435,14 +532,22 @@ mod tests {
         let hidden = lanes_of("h", WIDTH, N, 336);
         let targets = (0..N)
             .filter(|n| n % 5 != 2)
-            .map(|lane| Target { lane, token: (lane * 31 % VOCAB) as u32, weight: 0.1 + (lane % 3) as f32 })
+            .map(|lane| Target {
+                lane,
+                token: (lane * 31 % VOCAB) as u32,
+                weight: 0.1 + (lane % 3) as f32,
+            })
             .collect();
         (weight, hidden, targets)
     }
 
     fn exact_logits(weight: &[f64], hidden: &[f64], lane: usize, softcap: Option<f32>) -> Vec<f64> {
         (0..VOCAB)
-            .map(|v| (0..WIDTH).map(|c| weight[v * WIDTH + c] * hidden[c * 336 + lane]).sum::<f64>())
+            .map(|v| {
+                (0..WIDTH)
+                    .map(|c| weight[v * WIDTH + c] * hidden[c * 336 + lane])
+                    .sum::<f64>()
+            })
             .map(|z: f64| softcap.map_or(z, |c| f64::from(c) * (z / f64::from(c)).tanh()))
             .collect()
     }
@@ -469,7 +574,11 @@ mod tests {
                 let mut d_weight = vec![1.0; weight.len()];
                 let mut logprobs = vec![0.0; targets.len()];
                 let loss = LossAndGradients {
-                    head: Head { weight: &weight, width: WIDTH, softcap },
+                    head: Head {
+                        weight: &weight,
+                        width: WIDTH,
+                        softcap,
+                    },
                     hidden: &hidden,
                     stride: 336,
                     targets: &targets,
@@ -503,7 +612,9 @@ mod tests {
                 .collect();
             let analytic: Vec<f32> = places.iter().map(|&i| d_weight[i]).collect();
             close("d_weight", &analytic, &numeric, 2e-5);
-            let places: Vec<usize> = (0..WIDTH).flat_map(|c| [0, 1, 2, 159, 328, 329].map(|n| c * 336 + n)).collect();
+            let places: Vec<usize> = (0..WIDTH)
+                .flat_map(|c| [0, 1, 2, 159, 328, 329].map(|n| c * 336 + n))
+                .collect();
             let numeric: Vec<f32> = places
                 .iter()
                 .map(|&i| {
@@ -522,7 +633,11 @@ mod tests {
         let w: Vec<f64> = weight.iter().map(|v| f64::from(*v)).collect();
         let h: Vec<f64> = hidden.iter().map(|v| f64::from(*v)).collect();
         for softcap in [None, Some(1.5)] {
-            let head = Head { weight: &weight, width: WIDTH, softcap };
+            let head = Head {
+                weight: &weight,
+                width: WIDTH,
+                softcap,
+            };
             let mut scores = Vec::new();
             score(head, &hidden, 336, &targets, &mut scores, &mut Vec::new());
             assert_eq!(scores.len(), targets.len());
@@ -531,33 +646,70 @@ mod tests {
                 let sum: f64 = z.iter().map(|z| z.exp()).sum();
                 let p: Vec<f64> = z.iter().map(|z| z.exp() / sum).collect();
                 let entropy: f64 = -p.iter().map(|p| p * p.ln()).sum::<f64>();
-                let varentropy = p.iter().map(|p| p * p.ln().powi(2)).sum::<f64>() - entropy * entropy;
+                let varentropy =
+                    p.iter().map(|p| p * p.ln().powi(2)).sum::<f64>() - entropy * entropy;
                 let near = |a: f32, b: f64| (f64::from(a) - b).abs() < 2e-5 * (1.0 + b.abs());
                 assert!(near(s.logprob, p[t.token as usize].ln()), "{s:?}");
-                assert!(near(s.entropy, entropy) && near(s.varentropy, varentropy), "{s:?} {entropy} {varentropy}");
+                assert!(
+                    near(s.entropy, entropy) && near(s.varentropy, varentropy),
+                    "{s:?} {entropy} {varentropy}"
+                );
                 assert!(near(s.sum_p2, p.iter().map(|p| p * p).sum()));
                 let target = z[t.token as usize];
-                assert_eq!(s.rank as usize, 1 + z.iter().filter(|z| **z > target + 1e-6).count());
+                assert_eq!(
+                    s.rank as usize,
+                    1 + z.iter().filter(|z| **z > target + 1e-6).count()
+                );
             }
         }
     }
 
     #[test]
     fn equal_logits_share_the_best_rank() {
-        let head = Head { weight: &[0.0; 5], width: 1, softcap: None };
+        let head = Head {
+            weight: &[0.0; 5],
+            width: 1,
+            softcap: None,
+        };
         let mut scores = Vec::new();
-        let target = Target { lane: 0, token: 4, weight: 1.0 };
-        score(head, &[1.0; 16], 16, &[target], &mut scores, &mut Vec::new());
+        let target = Target {
+            lane: 0,
+            token: 4,
+            weight: 1.0,
+        };
+        score(
+            head,
+            &[1.0; 16],
+            16,
+            &[target],
+            &mut scores,
+            &mut Vec::new(),
+        );
         assert_eq!(scores[0].rank, 1);
         assert!((scores[0].entropy - 5f32.ln()).abs() < 1e-6 && scores[0].varentropy < 1e-6);
     }
 
     #[test]
     fn a_diverged_state_shows_in_the_score() {
-        let head = Head { weight: &[1.0, 2.0], width: 1, softcap: None };
+        let head = Head {
+            weight: &[1.0, 2.0],
+            width: 1,
+            softcap: None,
+        };
         let mut scores = Vec::new();
-        let target = Target { lane: 0, token: 0, weight: 1.0 };
-        score(head, &[f32::NAN; 16], 16, &[target], &mut scores, &mut Vec::new());
+        let target = Target {
+            lane: 0,
+            token: 0,
+            weight: 1.0,
+        };
+        score(
+            head,
+            &[f32::NAN; 16],
+            16,
+            &[target],
+            &mut scores,
+            &mut Vec::new(),
+        );
         assert!(scores[0].logprob.is_nan());
     }
 }

@@ -11,7 +11,11 @@ use crate::threads::Threads;
 /// The number of rows that one chunk of work writes: everything for one thread, else enough
 /// chunks to share evenly, each of whole tiles. Does not change results.
 fn chunk_rows(threads: &Threads, rows: usize) -> usize {
-    if threads.n() == 1 { rows.max(1) } else { rows.div_ceil(4 * threads.n()).next_multiple_of(8) }
+    if threads.n() == 1 {
+        rows.max(1)
+    } else {
+        rows.div_ceil(4 * threads.n()).next_multiple_of(8)
+    }
 }
 
 /// Linear map.
@@ -33,28 +37,33 @@ pub(crate) fn linear(
 ) {
     let (o, i) = (out.len() / stride, input.len() / stride);
     let rows = chunk_rows(threads, o);
-    threads.for_chunks(o.div_ceil(rows), [(out, rows * stride)], scratch, |chunk, [out], _| {
-        let first = chunk * rows;
-        let m = out.len() / stride;
-        if !bias.is_empty() {
-            for (row, b) in out.chunks_exact_mut(stride).zip(&bias[first..]) {
-                row[..n].fill(*b);
-                row[n..].fill(0.0);
+    threads.for_chunks(
+        o.div_ceil(rows),
+        [(out, rows * stride)],
+        scratch,
+        |chunk, [out], _| {
+            let first = chunk * rows;
+            let m = out.len() / stride;
+            if !bias.is_empty() {
+                for (row, b) in out.chunks_exact_mut(stride).zip(&bias[first..]) {
+                    row[..n].fill(*b);
+                    row[n..].fill(0.0);
+                }
             }
-        }
-        let onto = match base {
-            Some(base) => Onto::Other(&base[first * stride..]),
-            None if bias.is_empty() => Onto::Nothing,
-            None => Onto::Itself,
-        };
-        multiply(Product {
-            size: (m, lanes(n), i),
-            left: Left::rows(&weight[first * i..], i),
-            right: (input, stride),
-            out: (out, stride),
-            onto,
-        });
-    });
+            let onto = match base {
+                Some(base) => Onto::Other(&base[first * stride..]),
+                None if bias.is_empty() => Onto::Nothing,
+                None => Onto::Itself,
+            };
+            multiply(Product {
+                size: (m, lanes(n), i),
+                left: Left::rows(&weight[first * i..], i),
+                right: (input, stride),
+                out: (out, stride),
+                onto,
+            });
+        },
+    );
 }
 
 /// Gradient of a linear map's input.
@@ -74,15 +83,20 @@ pub(crate) fn linear_d_input(
 ) {
     let (o, i) = (d_out.len() / stride, d_input.len() / stride);
     let rows = chunk_rows(threads, i);
-    threads.for_chunks(i.div_ceil(rows), [(d_input, rows * stride)], scratch, |chunk, [d_input], _| {
-        multiply(Product {
-            size: (d_input.len() / stride, lanes(n), o),
-            left: Left::columns(&weight[chunk * rows..], i),
-            right: (d_out, stride),
-            out: (d_input, stride),
-            onto: Onto::Nothing,
-        });
-    });
+    threads.for_chunks(
+        i.div_ceil(rows),
+        [(d_input, rows * stride)],
+        scratch,
+        |chunk, [d_input], _| {
+            multiply(Product {
+                size: (d_input.len() / stride, lanes(n), o),
+                left: Left::columns(&weight[chunk * rows..], i),
+                right: (d_out, stride),
+                out: (d_input, stride),
+                onto: Onto::Nothing,
+            });
+        },
+    );
 }
 
 /// Gradient of a linear map's weight and bias.
@@ -113,15 +127,20 @@ pub(crate) fn linear_d_weight(
     }
     let tokens = &*tokens;
     let rows = chunk_rows(threads, o);
-    threads.for_chunks(o.div_ceil(rows), [(d_weight, rows * i)], scratch, |chunk, [d_weight], _| {
-        multiply(Product {
-            size: (d_weight.len() / i, i, n),
-            left: Left::rows(&d_out[chunk * rows * stride..], stride),
-            right: (tokens, width),
-            out: (d_weight, i),
-            onto: Onto::Itself,
-        });
-    });
+    threads.for_chunks(
+        o.div_ceil(rows),
+        [(d_weight, rows * i)],
+        scratch,
+        |chunk, [d_weight], _| {
+            multiply(Product {
+                size: (d_weight.len() / i, i, n),
+                left: Left::rows(&d_out[chunk * rows * stride..], stride),
+                right: (tokens, width),
+                out: (d_weight, i),
+                onto: Onto::Itself,
+            });
+        },
+    );
 }
 
 #[cfg(test)]
@@ -143,14 +162,38 @@ mod tests {
             let mut scratch = vec![Vec::new(); t];
             let shape = (n, stride);
             let mut y = vec![0.0; o * stride];
-            linear(&threads, &mut scratch, &mut y, (&weight, &bias), &x, None, shape);
+            linear(
+                &threads,
+                &mut scratch,
+                &mut y,
+                (&weight, &bias),
+                &x,
+                None,
+                shape,
+            );
             let mut z = vec![0.0; o * stride];
-            linear(&threads, &mut scratch, &mut z, (&weight, &[]), &x, Some(&base), shape);
+            linear(
+                &threads,
+                &mut scratch,
+                &mut z,
+                (&weight, &[]),
+                &x,
+                Some(&base),
+                shape,
+            );
             let mut dx = vec![0.0; i * stride];
             linear_d_input(&threads, &mut scratch, &mut dx, &weight, &d, shape);
             let (mut dw, mut db) = (vec![1.0; o * i], vec![1.0; o]);
             let mut tokens = vec![f32::NAN; n * crate::ops::stride(i)];
-            linear_d_weight(&threads, &mut scratch, (&mut dw, &mut db), &d, &x, shape, &mut tokens);
+            linear_d_weight(
+                &threads,
+                &mut scratch,
+                (&mut dw, &mut db),
+                &d,
+                &x,
+                shape,
+                &mut tokens,
+            );
             bits.push([y, z, dx, dw, db].concat());
         }
         assert!(bits.iter().all(|b| b == &bits[0]));
@@ -158,13 +201,28 @@ mod tests {
         let mut want = Vec::new();
         let product = |r: usize, t: usize| (0..i).map(|c| w(r, c) * at(&x, c, t)).sum::<f64>();
         let lane = |f: &dyn Fn(usize, usize) -> f64, rows: usize| -> Vec<f32> {
-            (0..rows * stride).map(|e| if e % stride < n { f(e / stride, e % stride) as f32 } else { 0.0 }).collect()
+            (0..rows * stride)
+                .map(|e| {
+                    if e % stride < n {
+                        f(e / stride, e % stride) as f32
+                    } else {
+                        0.0
+                    }
+                })
+                .collect()
         };
         want.extend(lane(&|r, t| product(r, t) + f64::from(bias[r]), o));
         want.extend(lane(&|r, t| product(r, t) + at(&base, r, t), o));
-        want.extend(lane(&|c, t| (0..o).map(|r| w(r, c) * at(&d, r, t)).sum(), i));
+        want.extend(lane(
+            &|c, t| (0..o).map(|r| w(r, c) * at(&d, r, t)).sum(),
+            i,
+        ));
         for r in 0..o {
-            want.extend((0..i).map(|c| (1.0 + (0..n).map(|t| at(&d, r, t) * at(&x, c, t)).sum::<f64>()) as f32));
+            want.extend(
+                (0..i).map(|c| {
+                    (1.0 + (0..n).map(|t| at(&d, r, t) * at(&x, c, t)).sum::<f64>()) as f32
+                }),
+            );
         }
         want.extend((0..o).map(|r| (1.0 + (0..n).map(|t| at(&d, r, t)).sum::<f64>()) as f32));
         close("all", &bits[0], &want, 1e-5);

@@ -21,7 +21,13 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let f = simd.mul_add_f32s(n, splat(-0.693_359_4), x);
     let f = simd.mul_add_f32s(n, splat(2.121_944_4e-4), f);
     let mut p = splat(1.987_569_1e-4);
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    for c in [
+        1.398_2e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ] {
         p = simd.mul_add_f32s(p, f, splat(c));
     }
     let p = simd.mul_add_f32s(simd.mul_f32s(p, f), f, simd.add_f32s(f, splat(1.0)));
@@ -32,7 +38,11 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     );
     let y = simd.mul_f32s(p, simd.transmute_f32s_u32s(power));
     let y = simd.select_f32s(simd.less_than_f32s(x, splat(LOWEST)), splat(0.0), y);
-    simd.select_f32s(simd.greater_than_f32s(x, splat(HIGHEST)), splat(f32::INFINITY), y)
+    simd.select_f32s(
+        simd.greater_than_f32s(x, splat(HIGHEST)),
+        splat(f32::INFINITY),
+        y,
+    )
 }
 
 /// 1 / (1 + e^−x).
@@ -53,28 +63,20 @@ pub(crate) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Near 0 the difference above would lose digits.
     let z = simd.mul_f32s(x, x);
     let mut p = splat(-5.704_988_7e-3);
-    for c in [2.063_908_9e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1] {
+    for c in [
+        2.063_908_9e-2,
+        -5.373_971_5e-2,
+        1.333_144_2e-1,
+        -3.333_328e-1,
+    ] {
         p = simd.mul_add_f32s(p, z, splat(c));
     }
     let near = simd.mul_add_f32s(simd.mul_f32s(p, z), x, x);
-    simd.select_f32s(simd.less_than_f32s(simd.abs_f32s(x), splat(0.625)), near, far)
-}
-
-/// [`tanh`] over a slice, in place.
-pub(crate) struct Tanh<'a>(pub(crate) &'a mut [f32]);
-
-impl pulp::WithSimd for Tanh<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (vectors, rest) = S::as_mut_simd_f32s(self.0);
-        for v in vectors {
-            *v = tanh(simd, *v);
-        }
-        let v = tanh(simd, simd.partial_load_f32s(rest));
-        simd.partial_store_f32s(rest, v);
-    }
+    simd.select_f32s(
+        simd.less_than_f32s(simd.abs_f32s(x), splat(0.625)),
+        near,
+        far,
+    )
 }
 
 #[cfg(test)]
@@ -101,7 +103,9 @@ mod tests {
 
     #[test]
     fn functions_agree_with_double_precision() {
-        let grid: Vec<f32> = (0..160_000).map(|i| (i as f32 - 80_000.0) * 1.08e-3).collect();
+        let grid: Vec<f32> = (0..160_000)
+            .map(|i| (i as f32 - 80_000.0) * 1.08e-3)
+            .collect();
         let exact: [fn(f64) -> f64; 3] = [f64::exp, |x| 1.0 / (1.0 + (-x).exp()), f64::tanh];
         for (which, exact) in exact.into_iter().enumerate() {
             let mut fast = grid.clone();
@@ -110,7 +114,10 @@ mod tests {
             Each(which, &mut scalar).with_simd(Scalar);
             for ((x, y), s) in grid.iter().zip(&fast).zip(&scalar) {
                 let e = exact(f64::from(*x));
-                assert!((f64::from(*y) - e).abs() <= 4e-7 * e.abs() + 1e-37, "{which}({x}) = {y}, {e}");
+                assert!(
+                    (f64::from(*y) - e).abs() <= 4e-7 * e.abs() + 1e-37,
+                    "{which}({x}) = {y}, {e}"
+                );
                 assert_eq!(y.to_bits(), s.to_bits(), "{which}({x})");
             }
         }
@@ -118,7 +125,16 @@ mod tests {
 
     #[test]
     fn extremes_are_what_they_should_be() {
-        let mut v = [f32::NEG_INFINITY, -1e30, -104.0, 200.0, f32::INFINITY, f32::NAN, 0.0, -0.0];
+        let mut v = [
+            f32::NEG_INFINITY,
+            -1e30,
+            -104.0,
+            200.0,
+            f32::INFINITY,
+            f32::NAN,
+            0.0,
+            -0.0,
+        ];
         let mut long = [0.0; 16];
         long[..8].copy_from_slice(&v);
         Arch::new().dispatch(Each(0, &mut long));

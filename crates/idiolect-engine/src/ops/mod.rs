@@ -119,7 +119,8 @@ pub(crate) mod testing {
     pub(crate) fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
         assert_eq!(a.len(), b.len(), "{what}: lengths");
         let largest = b.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-        let worst = (0..a.len()).max_by(|&i, &j| (a[i] - b[i]).abs().total_cmp(&(a[j] - b[j]).abs()));
+        let worst =
+            (0..a.len()).max_by(|&i, &j| (a[i] - b[i]).abs().total_cmp(&(a[j] - b[j]).abs()));
         let Some(i) = worst else { return };
         assert!(
             (a[i] - b[i]).abs() <= tolerance * largest,

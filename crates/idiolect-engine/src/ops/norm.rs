@@ -39,7 +39,11 @@ pub(crate) struct Gain<'a> {
 
 impl Gain<'_> {
     fn at(self, c: usize) -> f32 {
-        if self.plus_one { 1.0 + self.weight[c] } else { self.weight[c] }
+        if self.plus_one {
+            1.0 + self.weight[c]
+        } else {
+            self.weight[c]
+        }
     }
 }
 
@@ -62,21 +66,28 @@ pub(crate) fn scale(
 ) {
     let stride = inv_rms.len();
     let chunks = (out.len() / stride).div_ceil(ROWS);
-    threads.for_chunks(chunks, [(out, ROWS * stride)], scratch, |chunk, [out], _| {
-        Arch::new().dispatch(|| {
-            for (i, out) in out.chunks_exact_mut(stride).enumerate() {
-                let c = chunk * ROWS + i;
-                let g = gain.at(c);
-                let row = c * stride..(c + 1) * stride;
-                let values = out.iter_mut().zip(&input[row.clone()]).zip(inv_rms);
-                if residual.is_empty() {
-                    values.for_each(|((o, x), r)| *o = x * r * g);
-                } else {
-                    values.zip(&residual[row]).for_each(|(((o, x), r), add)| *o = x * r * g + add);
+    threads.for_chunks(
+        chunks,
+        [(out, ROWS * stride)],
+        scratch,
+        |chunk, [out], _| {
+            Arch::new().dispatch(|| {
+                for (i, out) in out.chunks_exact_mut(stride).enumerate() {
+                    let c = chunk * ROWS + i;
+                    let g = gain.at(c);
+                    let row = c * stride..(c + 1) * stride;
+                    let values = out.iter_mut().zip(&input[row.clone()]).zip(inv_rms);
+                    if residual.is_empty() {
+                        values.for_each(|((o, x), r)| *o = x * r * g);
+                    } else {
+                        values
+                            .zip(&residual[row])
+                            .for_each(|(((o, x), r), add)| *o = x * r * g + add);
+                    }
                 }
-            }
-        });
-    });
+            });
+        },
+    );
 }
 
 /// Root-mean-square norm, backward.
@@ -103,13 +114,26 @@ pub(crate) struct Backward<'a> {
 impl Backward<'_> {
     /// Computes both gradients.
     pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
-        let Self { d_input, add, d_gain, d_output, input, inv_rms, gain, means } = self;
+        let Self {
+            d_input,
+            add,
+            d_gain,
+            d_output,
+            input,
+            inv_rms,
+            gain,
+            means,
+        } = self;
         let stride = inv_rms.len();
         let width = input.len() / stride;
         let means = &mut means[..stride];
         Arch::new().dispatch(|| {
             means.fill(0.0);
-            for (c, (d, x)) in d_output.chunks_exact(stride).zip(input.chunks_exact(stride)).enumerate() {
+            for (c, (d, x)) in d_output
+                .chunks_exact(stride)
+                .zip(input.chunks_exact(stride))
+                .enumerate()
+            {
                 let g = gain.at(c);
                 for ((m, d), x) in means.iter_mut().zip(d).zip(x) {
                     *m += g * d * x;
@@ -121,28 +145,55 @@ impl Backward<'_> {
         });
         let means = &*means;
         let parts = [(d_input, ROWS * stride), (d_gain, ROWS)];
-        threads.for_chunks(width.div_ceil(ROWS), parts, scratch, |chunk, [d_input, d_gain], _| {
-            Arch::new().dispatch(|| {
-                for (i, (d_input, d_gain)) in d_input.chunks_exact_mut(stride).zip(d_gain).enumerate() {
-                    let c = chunk * ROWS + i;
-                    let row = c * stride..(c + 1) * stride;
-                    *d_gain += backward_row(d_input, add, &d_output[row.clone()], &input[row], inv_rms, means, gain.at(c));
-                }
-            });
-        });
+        threads.for_chunks(
+            width.div_ceil(ROWS),
+            parts,
+            scratch,
+            |chunk, [d_input, d_gain], _| {
+                Arch::new().dispatch(|| {
+                    for (i, (d_input, d_gain)) in
+                        d_input.chunks_exact_mut(stride).zip(d_gain).enumerate()
+                    {
+                        let c = chunk * ROWS + i;
+                        let row = c * stride..(c + 1) * stride;
+                        *d_gain += backward_row(
+                            d_input,
+                            add,
+                            &d_output[row.clone()],
+                            &input[row],
+                            inv_rms,
+                            means,
+                            gain.at(c),
+                        );
+                    }
+                });
+            },
+        );
     }
 }
 
 /// One channel; returns its gain's gradient.
 #[inline(always)]
-fn backward_row(d_input: &mut [f32], add: bool, d_output: &[f32], input: &[f32], inv_rms: &[f32], means: &[f32], g: f32) -> f32 {
+fn backward_row(
+    d_input: &mut [f32],
+    add: bool,
+    d_output: &[f32],
+    input: &[f32],
+    inv_rms: &[f32],
+    means: &[f32],
+    g: f32,
+) -> f32 {
     // Partial sums in lanes, so that the sum is vectorised in an order that is written here.
     let mut sums = [0.0f32; super::LINE];
     let blocks = d_input
         .chunks_exact_mut(super::LINE)
         .zip(d_output.chunks_exact(super::LINE))
         .zip(input.chunks_exact(super::LINE))
-        .zip(inv_rms.chunks_exact(super::LINE).zip(means.chunks_exact(super::LINE)));
+        .zip(
+            inv_rms
+                .chunks_exact(super::LINE)
+                .zip(means.chunks_exact(super::LINE)),
+        );
     for (((di, d), x), (r, m)) in blocks {
         for l in 0..super::LINE {
             let dr = d[l] * r[l];
@@ -162,10 +213,20 @@ mod tests {
     const EPS: f64 = 0.3;
 
     /// Σ weights ⊙ norm(input) in f64, with the gain 1 + w or w.
-    fn objective(input: &[f64], gain: &[f64], weights: &[f32], width: usize, n: usize, stride: usize) -> f64 {
+    fn objective(
+        input: &[f64],
+        gain: &[f64],
+        weights: &[f32],
+        width: usize,
+        n: usize,
+        stride: usize,
+    ) -> f64 {
         let mut total = 0.0;
         for t in 0..n {
-            let square = (0..width).map(|c| input[c * stride + t].powi(2)).sum::<f64>() / width as f64;
+            let square = (0..width)
+                .map(|c| input[c * stride + t].powi(2))
+                .sum::<f64>()
+                / width as f64;
             let r = 1.0 / (square + EPS).sqrt();
             total += (0..width)
                 .map(|c| f64::from(weights[c * stride + t]) * input[c * stride + t] * r * gain[c])
@@ -181,18 +242,36 @@ mod tests {
         let weights = lanes_of("w", width, n, stride);
         let weight = normal("g", width, 1.0);
         for plus_one in [false, true] {
-            let gain = Gain { weight: &weight, plus_one };
+            let gain = Gain {
+                weight: &weight,
+                plus_one,
+            };
             let threads = Threads::single();
             let mut scratch = [Vec::new()];
             let mut inv_rms = vec![0.0; stride];
             inverse_rms(&mut inv_rms, &input, stride, EPS as f32);
             let mut out = vec![0.0; input.len()];
-            scale(&threads, &mut scratch, &mut out, &input, &inv_rms, gain, &[]);
+            scale(
+                &threads,
+                &mut scratch,
+                &mut out,
+                &input,
+                &inv_rms,
+                gain,
+                &[],
+            );
             let exact_gain: Vec<f64> = (0..width).map(|c| f64::from(gain.at(c))).collect();
             let exact: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
-            let got: f64 = out.iter().zip(&weights).map(|(o, w)| f64::from(o * w)).sum();
+            let got: f64 = out
+                .iter()
+                .zip(&weights)
+                .map(|(o, w)| f64::from(o * w))
+                .sum();
             let want = objective(&exact, &exact_gain, &weights, width, n, stride);
-            assert!((got - want).abs() < 1e-4 * want.abs().max(1.0), "{got} {want}");
+            assert!(
+                (got - want).abs() < 1e-4 * want.abs().max(1.0),
+                "{got} {want}"
+            );
 
             let mut d_input = vec![1.0; input.len()];
             let mut d_gain = vec![2.0; width];
@@ -211,18 +290,32 @@ mod tests {
             let difference = |exact: &[f64], gain: &[f64], i: usize, of_gain: bool| {
                 let value = |delta: f64| {
                     let (mut x, mut g) = (exact.to_vec(), gain.to_vec());
-                    if of_gain { g[i] += delta } else { x[i] += delta }
+                    if of_gain {
+                        g[i] += delta
+                    } else {
+                        x[i] += delta
+                    }
                     objective(&x, &g, &weights, width, n, stride)
                 };
                 ((value(h) - value(-h)) / (2.0 * h)) as f32
             };
-            let places: Vec<usize> = (0..width).flat_map(|c| [c * stride, c * stride + n - 1]).collect();
-            let numeric: Vec<f32> = places.iter().map(|&i| 1.0 + difference(&exact, &exact_gain, i, false)).collect();
+            let places: Vec<usize> = (0..width)
+                .flat_map(|c| [c * stride, c * stride + n - 1])
+                .collect();
+            let numeric: Vec<f32> = places
+                .iter()
+                .map(|&i| 1.0 + difference(&exact, &exact_gain, i, false))
+                .collect();
             let analytic: Vec<f32> = places.iter().map(|&i| d_input[i]).collect();
             close("d_input", &analytic, &numeric, 1e-5);
-            let numeric: Vec<f32> = (0..width).map(|i| 2.0 + difference(&exact, &exact_gain, i, true)).collect();
+            let numeric: Vec<f32> = (0..width)
+                .map(|i| 2.0 + difference(&exact, &exact_gain, i, true))
+                .collect();
             close("d_gain", &d_gain, &numeric, 1e-5);
-            assert!(d_input[n..stride].iter().all(|d| *d == 1.0), "nothing flows beyond N");
+            assert!(
+                d_input[n..stride].iter().all(|d| *d == 1.0),
+                "nothing flows beyond N"
+            );
         }
     }
 }

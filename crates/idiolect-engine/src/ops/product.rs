@@ -9,7 +9,10 @@
 //! Every entry of C is the sum over k in ascending order, by fused multiply-add, in blocks of
 //! [`depth`] that are then added: its bits depend on k and the machine's vector unit only, not
 //! on m, n, tile or thread.
-#![expect(unsafe_code, reason = "loads and stores of tiles inside slices that were checked as a whole")]
+#![expect(
+    unsafe_code,
+    reason = "loads and stores of tiles inside slices that were checked as a whole"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -25,24 +28,46 @@ pub(crate) struct Left<'a> {
 impl<'a> Left<'a> {
     /// Entry (m, k) at m·stride + k.
     pub(crate) fn rows(values: &'a [f32], stride: usize) -> Self {
-        Self { values, stride, by_columns: false }
+        Self {
+            values,
+            stride,
+            by_columns: false,
+        }
     }
 
     /// Entry (m, k) at k·stride + m.
     pub(crate) fn columns(values: &'a [f32], stride: usize) -> Self {
-        Self { values, stride, by_columns: true }
+        Self {
+            values,
+            stride,
+            by_columns: true,
+        }
     }
 
     /// Without the first rows.
     pub(crate) fn skip_rows(self, rows: usize) -> Self {
-        let offset = if self.by_columns { rows } else { rows * self.stride };
-        Self { values: &self.values[offset..], ..self }
+        let offset = if self.by_columns {
+            rows
+        } else {
+            rows * self.stride
+        };
+        Self {
+            values: &self.values[offset..],
+            ..self
+        }
     }
 
     /// Without the first columns.
     pub(crate) fn skip_columns(self, columns: usize) -> Self {
-        let offset = if self.by_columns { columns * self.stride } else { columns };
-        Self { values: &self.values[offset..], ..self }
+        let offset = if self.by_columns {
+            columns * self.stride
+        } else {
+            columns
+        };
+        Self {
+            values: &self.values[offset..],
+            ..self
+        }
     }
 }
 
@@ -80,7 +105,11 @@ const BLOCK_ROWS: usize = 512;
 /// The size of the blocks that a sum of k terms is cut into: even, and at most a third above
 /// [`DEPTH`] so that no small rest is left.
 fn depth(k: usize) -> usize {
-    if k <= DEPTH * 4 / 3 { k } else { k.div_ceil(k.div_ceil(DEPTH)) }
+    if k <= DEPTH * 4 / 3 {
+        k
+    } else {
+        k.div_ceil(k.div_ceil(DEPTH))
+    }
 }
 
 /// Computes a product with the machine's vector unit.
@@ -103,15 +132,27 @@ impl WithSimd for Product<'_> {
 /// When a slice is shorter than its shape; a programmer mistake.
 #[inline(always)]
 pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
-    let Product { size: (m, n, k), left, right, out, onto } = product;
+    let Product {
+        size: (m, n, k),
+        left,
+        right,
+        out,
+        onto,
+    } = product;
     if m == 0 || n == 0 {
         return;
     }
     let wide = n.next_multiple_of(S::F32_LANES);
     let end = |rows: usize, stride: usize, width: usize| rows.saturating_sub(1) * stride + width;
     let (a_rows, a_width) = if left.by_columns { (k, m) } else { (m, k) };
-    assert!(k == 0 || left.values.len() >= end(a_rows, left.stride, a_width), "left factor too short");
-    assert!(k == 0 || right.0.len() >= end(k, right.1, wide), "right factor too short");
+    assert!(
+        k == 0 || left.values.len() >= end(a_rows, left.stride, a_width),
+        "left factor too short"
+    );
+    assert!(
+        k == 0 || right.0.len() >= end(k, right.1, wide),
+        "right factor too short"
+    );
     assert!(out.0.len() >= end(m, out.1, n), "output too short");
     let mut base = match onto {
         Onto::Nothing => std::ptr::null(),
@@ -129,8 +170,11 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
         let mut m0 = 0;
         while m0 < m {
             let mb = BLOCK_ROWS.min(m - m0);
-            let a_offset =
-                if left.by_columns { k0 * left.stride + m0 } else { m0 * left.stride + k0 };
+            let a_offset = if left.by_columns {
+                k0 * left.stride + m0
+            } else {
+                m0 * left.stride + k0
+            };
             // SAFETY: the asserts above bound every row and column that the block touches; a null
             // base is never read.
             unsafe {
@@ -142,11 +186,19 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
                     a_stride: left.stride,
                     b: right.0.as_ptr().wrapping_add(k0 * right.1),
                     b_stride: right.1,
-                    base: if base.is_null() { base } else { base.add(m0 * out.1) },
+                    base: if base.is_null() {
+                        base
+                    } else {
+                        base.add(m0 * out.1)
+                    },
                     c: c.add(m0 * out.1),
                     c_stride: out.1,
                 };
-                if left.by_columns { block.run::<S, true>(simd) } else { block.run::<S, false>(simd) }
+                if left.by_columns {
+                    block.run::<S, true>(simd)
+                } else {
+                    block.run::<S, false>(simd)
+                }
             }
             m0 += mb;
         }
@@ -252,7 +304,8 @@ impl Block {
                     *vector = b.add(j * lanes).cast::<S::f32s>().read_unaligned();
                 }
                 for (r, sums) in sum.iter_mut().enumerate() {
-                    let factor = simd.splat_f32s(*a.add(if COLUMNS { r } else { r * self.a_stride }));
+                    let factor =
+                        simd.splat_f32s(*a.add(if COLUMNS { r } else { r * self.a_stride }));
                     for (s, vector) in sums.iter_mut().zip(right) {
                         *s = simd.mul_add_f32s(factor, vector, *s);
                     }
@@ -291,7 +344,8 @@ impl Block {
                 if self.base.is_null() {
                     simd.partial_store_f32s(c, sum);
                 } else {
-                    let old = simd.partial_load_f32s(std::slice::from_raw_parts(self.base.add(at), left));
+                    let old =
+                        simd.partial_load_f32s(std::slice::from_raw_parts(self.base.add(at), left));
                     simd.partial_store_f32s(c, simd.add_f32s(old, sum));
                 }
             }
@@ -304,11 +358,22 @@ mod tests {
     use super::*;
     use crate::ops::testing::{close, normal};
 
-    fn naive(m: usize, n: usize, k: usize, a: &dyn Fn(usize, usize) -> f32, b: &[f32], b_stride: usize) -> Vec<f32> {
+    fn naive(
+        m: usize,
+        n: usize,
+        k: usize,
+        a: &dyn Fn(usize, usize) -> f32,
+        b: &[f32],
+        b_stride: usize,
+    ) -> Vec<f32> {
         let mut c = Vec::new();
         for i in 0..m {
             for j in 0..n {
-                c.push((0..k).map(|l| f64::from(a(i, l)) * f64::from(b[l * b_stride + j])).sum::<f64>() as f32);
+                c.push(
+                    (0..k)
+                        .map(|l| f64::from(a(i, l)) * f64::from(b[l * b_stride + j]))
+                        .sum::<f64>() as f32,
+                );
             }
         }
         c
@@ -316,17 +381,39 @@ mod tests {
 
     #[test]
     fn every_tile_agrees_with_the_naive_product() {
-        for (m, n, k) in [(1, 1usize, 1usize), (7, 17, 5), (13, 50, 33), (8, 48, 64), (23, 65, 300), (5, 100, 0), (3, 31, 1000)] {
+        for (m, n, k) in [
+            (1, 1usize, 1usize),
+            (7, 17, 5),
+            (13, 50, 33),
+            (8, 48, 64),
+            (23, 65, 300),
+            (5, 100, 0),
+            (3, 31, 1000),
+        ] {
             let (a_stride, b_stride, c_stride) = (m.max(k) + 3, n.next_multiple_of(16) + 16, n + 5);
             let a = normal("a", a_stride * m.max(k), 1.0);
             let b = normal("b", b_stride * k.max(1), 1.0);
             let old = normal("c", c_stride * m, 1.0);
             for by_columns in [false, true] {
-                let left = Left { values: &a, stride: a_stride, by_columns };
-                let entry = |i: usize, l: usize| if by_columns { a[l * a_stride + i] } else { a[i * a_stride + l] };
+                let left = Left {
+                    values: &a,
+                    stride: a_stride,
+                    by_columns,
+                };
+                let entry = |i: usize, l: usize| {
+                    if by_columns {
+                        a[l * a_stride + i]
+                    } else {
+                        a[i * a_stride + l]
+                    }
+                };
                 let expected = naive(m, n, k, &entry, &b, b_stride);
                 for onto in 0..3 {
-                    let mut c = if onto == 1 { old.clone() } else { vec![9.0; old.len()] };
+                    let mut c = if onto == 1 {
+                        old.clone()
+                    } else {
+                        vec![9.0; old.len()]
+                    };
                     let mode = [Onto::Nothing, Onto::Itself, Onto::Other(&old)][onto];
                     multiply(Product {
                         size: (m, n, k),
@@ -335,13 +422,31 @@ mod tests {
                         out: (&mut c, c_stride),
                         onto: mode,
                     });
-                    let got: Vec<f32> = (0..m).flat_map(|i| c[i * c_stride..i * c_stride + n].to_vec()).collect();
-                    let want: Vec<f32> = (0..m * n)
-                        .map(|e| expected[e] + if onto == 0 { 0.0 } else { old[e / n * c_stride + e % n] })
+                    let got: Vec<f32> = (0..m)
+                        .flat_map(|i| c[i * c_stride..i * c_stride + n].to_vec())
                         .collect();
-                    close(&format!("({m}, {n}, {k}) {by_columns} {onto}"), &got, &want, 1e-5);
+                    let want: Vec<f32> = (0..m * n)
+                        .map(|e| {
+                            expected[e]
+                                + if onto == 0 {
+                                    0.0
+                                } else {
+                                    old[e / n * c_stride + e % n]
+                                }
+                        })
+                        .collect();
+                    close(
+                        &format!("({m}, {n}, {k}) {by_columns} {onto}"),
+                        &got,
+                        &want,
+                        1e-5,
+                    );
                     if onto != 1 {
-                        let outside = (0..m - 1).all(|i| c[i * c_stride + n..(i + 1) * c_stride].iter().all(|v| *v == 9.0));
+                        let outside = (0..m - 1).all(|i| {
+                            c[i * c_stride + n..(i + 1) * c_stride]
+                                .iter()
+                                .all(|v| *v == 9.0)
+                        });
                         assert!(outside, "nothing beside C is written");
                     }
                 }
@@ -370,7 +475,10 @@ mod tests {
             let part = column(n, start, rows);
             for i in 0..rows {
                 for j in 0..n {
-                    assert_eq!(part[i * 128 + j].to_bits(), whole[i * 128 + start + j].to_bits());
+                    assert_eq!(
+                        part[i * 128 + j].to_bits(),
+                        whole[i * 128 + start + j].to_bits()
+                    );
                 }
             }
         }

@@ -2,7 +2,6 @@
 
 use pulp::Arch;
 
-use crate::facts::Rope;
 use crate::threads::Threads;
 
 /// Cosines and sines of a batch: each (D/2, N) lanes, for the positions of its tokens.
@@ -86,22 +85,33 @@ pub(crate) fn rotate(
     });
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Rope;
     use crate::ops::testing::{close, lanes_of};
 
     #[test]
     fn rotation_is_the_formula_and_turning_back_undoes_it() {
         let (d, heads, n, stride) = (6, 3, 20, 48);
-        let rope = Rope { theta: 50.0, scaling: None };
+        let rope = Rope {
+            theta: 50.0,
+            scaling: None,
+        };
         let positions: Vec<u32> = (0..13).chain(0..7).collect();
         let mut angles = Angles::default();
         angles.fill(&rope.frequencies(d), &positions, stride);
         let before = lanes_of("r", heads * d, n, stride);
         let mut after = before.clone();
-        rotate(&Threads::single(), &mut [Vec::new()], &mut after, stride, &angles, Turn::Forward, 0.5);
+        rotate(
+            &Threads::single(),
+            &mut [Vec::new()],
+            &mut after,
+            stride,
+            &angles,
+            Turn::Forward,
+            0.5,
+        );
         let mut expected = vec![0.0; before.len()];
         for h in 0..heads {
             for i in 0..d / 2 {
@@ -115,7 +125,15 @@ mod tests {
             }
         }
         close("rotated", &after, &expected, 1e-6);
-        rotate(&Threads::single(), &mut [Vec::new()], &mut after, stride, &angles, Turn::Back, 2.0);
+        rotate(
+            &Threads::single(),
+            &mut [Vec::new()],
+            &mut after,
+            stride,
+            &angles,
+            Turn::Back,
+            2.0,
+        );
         close("turned back", &after, &before, 1e-6);
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! The weight's gradient sums over tokens, so one factor of it must have its channels in the
 //! lanes. Blocks of 16 × 16 go through registers on AVX-512; elsewhere they go through the cache.
-#![expect(unsafe_code, reason = "unaligned vector loads and stores inside checked slices")]
+#![expect(
+    unsafe_code,
+    reason = "unaligned vector loads and stores inside checked slices"
+)]
 
 use pulp::Arch;
 
@@ -18,13 +21,32 @@ pub(crate) fn transpose(
     if rows == 0 || columns == 0 {
         return;
     }
-    assert!(from.len() >= (rows - 1) * from_stride + columns, "input too short");
-    assert!(to.len() >= (columns - 1) * to_stride + rows, "output too short");
+    assert!(
+        from.len() >= (rows - 1) * from_stride + columns,
+        "input too short"
+    );
+    assert!(
+        to.len() >= (columns - 1) * to_stride + rows,
+        "output too short"
+    );
     #[cfg(target_arch = "x86_64")]
     if let Arch::V4(simd) = Arch::new() {
-        return simd.vectorize(Registers { simd, rows, columns, from, from_stride, to, to_stride });
+        return simd.vectorize(Registers {
+            simd,
+            rows,
+            columns,
+            from,
+            from_stride,
+            to,
+            to_stride,
+        });
     }
-    cached((0, rows), (0, columns), (from, from_stride), (to, to_stride));
+    cached(
+        (0, rows),
+        (0, columns),
+        (from, from_stride),
+        (to, to_stride),
+    );
 }
 
 /// The given ranges, in blocks that stay in the first cache.
@@ -64,7 +86,15 @@ impl pulp::NullaryFnOnce for Registers<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self { simd, rows, columns, from, from_stride, to, to_stride } = self;
+        let Self {
+            simd,
+            rows,
+            columns,
+            from,
+            from_stride,
+            to,
+            to_stride,
+        } = self;
         let (whole_rows, whole_columns) = (rows / 16 * 16, columns / 16 * 16);
         for i in (0..whole_rows).step_by(16) {
             for j in (0..whole_columns).step_by(16) {
@@ -77,8 +107,18 @@ impl pulp::NullaryFnOnce for Registers<'_> {
                 }
             }
         }
-        cached((whole_rows, rows), (0, columns), (from, from_stride), (to, to_stride));
-        cached((0, whole_rows), (whole_columns, columns), (from, from_stride), (to, to_stride));
+        cached(
+            (whole_rows, rows),
+            (0, columns),
+            (from, from_stride),
+            (to, to_stride),
+        );
+        cached(
+            (0, whole_rows),
+            (whole_columns, columns),
+            (from, from_stride),
+            (to, to_stride),
+        );
     }
 }
 
@@ -91,7 +131,8 @@ impl pulp::NullaryFnOnce for Registers<'_> {
 unsafe fn block(simd: V4, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     let f = simd.avx512f;
     // SAFETY: the caller's promise.
-    let r: [_; 16] = std::array::from_fn(|i| unsafe { f._mm512_loadu_ps(from.add(i * from_stride)) });
+    let r: [_; 16] =
+        std::array::from_fn(|i| unsafe { f._mm512_loadu_ps(from.add(i * from_stride)) });
     // Pairs of rows, then quadruples, inside each 128-bit part ...
     let mut t = r;
     for i in (0..16).step_by(2) {
@@ -131,15 +172,31 @@ mod tests {
 
     #[test]
     fn every_entry_finds_its_place_and_nothing_else_is_written() {
-        for (rows, columns) in [(1, 1), (16, 16), (17, 40), (64, 33), (5, 100), (31, 16), (0, 3)] {
+        for (rows, columns) in [
+            (1, 1),
+            (16, 16),
+            (17, 40),
+            (64, 33),
+            (5, 100),
+            (31, 16),
+            (0, 3),
+        ] {
             let (from_stride, to_stride) = (columns + 3, rows + 2);
             let from = normal("t", rows * from_stride + 1, 1.0);
             let mut to = vec![9.0; columns * to_stride];
             transpose((rows, columns), (&from, from_stride), (&mut to, to_stride));
             for j in 0..columns {
                 for i in 0..to_stride {
-                    let expected = if i < rows { from[i * from_stride + j] } else { 9.0 };
-                    assert_eq!(to[j * to_stride + i], expected, "({rows}, {columns}) at {i}, {j}");
+                    let expected = if i < rows {
+                        from[i * from_stride + j]
+                    } else {
+                        9.0
+                    };
+                    assert_eq!(
+                        to[j * to_stride + i],
+                        expected,
+                        "({rows}, {columns}) at {i}, {j}"
+                    );
                 }
             }
         }

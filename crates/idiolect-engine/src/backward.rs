@@ -1,0 +1,373 @@
+//! The decoder's loss and the gradients of all its parameters.
+
+use crate::batch::TokenRow;
+use crate::decoder::{Decoder, Keep, Kept, Layer, Workspace, fit};
+use crate::facts::Facts;
+use crate::ops::head::LossAndGradients;
+use crate::ops::linear::{linear_d_input, linear_d_weight};
+use crate::ops::norm::{self, Gain, scale};
+use crate::ops::rope::{Turn, rotate};
+use crate::ops::{Buffer, attention, embed, gate};
+use crate::parameters::Parameters;
+use crate::threads::Threads;
+
+/// Gradients of activations, planned with the batch.
+#[derive(Debug, Default)]
+pub(crate) struct Gradients {
+    shape: (usize, usize),
+    /// Of the residual stream: (C, N).
+    stream: Buffer,
+    /// Of a normed stream, and of an output normed after: (C, N).
+    normed: Buffer,
+    output: Buffer,
+    qkv: Buffer,
+    attention: Buffer,
+    gated: Buffer,
+    means: Buffer,
+    /// Activations as rows of tokens.
+    tokens: Buffer,
+}
+
+impl Gradients {
+    /// Makes the next batch plan anew.
+    pub(crate) fn forget(&mut self) {
+        self.shape = (0, 0);
+    }
+
+    fn plan(&mut self, facts: &Facts, shape: (usize, usize)) {
+        if self.shape == shape {
+            return;
+        }
+        self.shape = shape;
+        fit(&mut self.stream, facts.hidden, shape);
+        fit(&mut self.normed, facts.hidden, shape);
+        fit(&mut self.output, facts.hidden, shape);
+        fit(&mut self.qkv, facts.qkv_rows(), shape);
+        fit(&mut self.attention, facts.attention_rows(), shape);
+        fit(&mut self.gated, facts.intermediate, shape);
+        fit(&mut self.means, 1, shape);
+        let widest = facts
+            .hidden
+            .max(facts.attention_rows())
+            .max(facts.intermediate);
+        self.tokens.reserve(shape.0 * crate::ops::stride(widest));
+    }
+}
+
+impl Workspace {
+    /// Adds the gradients of some rows' loss to `gradients`, and returns the loss: the sum of
+    /// the targets' surprisals in nats, each times its row's weight and `share`. With `share`
+    /// one over the total weight of a step, steps cut anyhow into calls give the same sums.
+    ///
+    /// # Panics
+    /// When a row does not pass [`TokenRow::check`], or `gradients` has another layout; a
+    /// programmer mistake.
+    pub fn accumulate(
+        &mut self,
+        decoder: &Decoder,
+        rows: &[&TokenRow],
+        share: f64,
+        gradients: &mut Parameters,
+        threads: &Threads,
+    ) -> f64 {
+        assert!(
+            gradients.fits(decoder.facts()),
+            "gradients laid out for other facts"
+        );
+        self.batch.clear();
+        rows.iter().for_each(|row| self.batch.push_row(row, share));
+        self.plan(decoder.facts(), Keep::All, threads);
+        self.forward(decoder, threads);
+        self.backward(decoder, gradients, threads)
+    }
+
+    fn backward(
+        &mut self,
+        decoder: &Decoder,
+        gradients: &mut Parameters,
+        threads: &Threads,
+    ) -> f64 {
+        let (facts, stride) = (decoder.facts(), self.stride);
+        let width = facts.hidden * stride;
+        let mut grads = std::mem::take(&mut self.gradients);
+        grads.plan(facts, (self.n, stride));
+        let layout = decoder.parameters().layout();
+        self.logprobs.resize(self.batch.targets.len(), 0.0);
+        let loss = LossAndGradients {
+            head: decoder.head(),
+            hidden: self.normed.get(width),
+            stride,
+            targets: &self.batch.targets,
+            d_hidden: grads.normed.get_mut(width),
+            d_weight: &mut gradients.values_mut()[layout.head.clone()],
+            logprobs: &mut self.logprobs,
+            buffer: &mut self.logits,
+        }
+        .run(threads, &mut self.scratch);
+        norm::Backward {
+            d_input: grads.stream.get_mut(width),
+            add: false,
+            d_gain: &mut gradients.values_mut()[layout.final_norm.clone()],
+            d_output: grads.normed.get(width),
+            input: self.streams[facts.layers].get(width),
+            inv_rms: self.final_inv_rms.get(stride),
+            gain: decoder.final_gain(),
+            means: grads.means.get_mut(stride),
+        }
+        .run(threads, &mut self.scratch);
+        for index in (0..facts.layers).rev() {
+            let layer = decoder.layer(index);
+            let mut kept = std::mem::take(&mut self.kept[index]);
+            self.mlp_backward(
+                &layer,
+                &mut kept,
+                &mut grads,
+                gradients.values_mut(),
+                threads,
+            );
+            self.attention_backward(
+                &layer,
+                index,
+                &kept,
+                &mut grads,
+                gradients.values_mut(),
+                threads,
+            );
+            self.kept[index] = kept;
+        }
+        let table = &mut gradients.values_mut()[layout.embedding.clone()];
+        embed::embed_backward(
+            table,
+            grads.stream.get(width),
+            stride,
+            &self.batch.ids,
+            facts.embedding_scale,
+        );
+        self.gradients = grads;
+        loss
+    }
+
+    /// From the gradient of a layer's output to that of its middle, in `grads.stream`.
+    fn mlp_backward(
+        &mut self,
+        layer: &Layer<'_>,
+        kept: &mut Kept,
+        grads: &mut Gradients,
+        d_values: &mut [f32],
+        threads: &Threads,
+    ) {
+        let (facts, ranges, stride) = (layer.facts, layer.ranges, self.stride);
+        let (width, shape) = (facts.hidden * stride, (self.n, stride));
+        let scratch = &mut self.scratch;
+        let d_out = if layer.norms_after() {
+            norm::Backward {
+                d_input: grads.output.get_mut(width),
+                add: false,
+                d_gain: &mut d_values[ranges.after_mlp_norm.clone()],
+                d_output: grads.stream.get(width),
+                input: kept.outputs[1].get(width),
+                inv_rms: kept.inv_rms[3].get(stride),
+                gain: layer.gain(&ranges.after_mlp_norm),
+                means: grads.means.get_mut(stride),
+            }
+            .run(threads, scratch);
+            grads.output.get(width)
+        } else {
+            grads.stream.get(width)
+        };
+        let gated = grads.gated.get_mut(facts.intermediate * stride);
+        let gate_up = kept.gate_up.get_mut(2 * facts.intermediate * stride);
+        linear_d_input(
+            threads,
+            scratch,
+            gated,
+            layer.weight(&ranges.down),
+            d_out,
+            shape,
+        );
+        gate::gate_backward(threads, scratch, facts.activation, gate_up, gated, stride);
+        let tokens = grads
+            .tokens
+            .get_mut(self.n * crate::ops::stride(facts.intermediate));
+        let d_down = (&mut d_values[ranges.down.clone()], &mut [][..]);
+        linear_d_weight(threads, scratch, d_down, d_out, gated, shape, tokens);
+        let d_normed = grads.normed.get_mut(width);
+        linear_d_input(
+            threads,
+            scratch,
+            d_normed,
+            layer.weight(&ranges.gate_up),
+            gate_up,
+            shape,
+        );
+        let (middle, inv_rms) = (kept.middle.get(width), kept.inv_rms[1].get(stride));
+        let gain = layer.gain(&ranges.mlp_norm);
+        let normed = self.normed.get_mut(width);
+        scale(threads, scratch, normed, middle, inv_rms, gain, &[]);
+        let tokens = grads
+            .tokens
+            .get_mut(self.n * crate::ops::stride(facts.hidden));
+        let d_gate_up = (&mut d_values[ranges.gate_up.clone()], &mut [][..]);
+        linear_d_weight(threads, scratch, d_gate_up, gate_up, normed, shape, tokens);
+        let d_gain = &mut d_values[ranges.mlp_norm.clone()];
+        onto_stream(grads, d_gain, middle, inv_rms, gain, threads, scratch);
+    }
+
+    /// From the gradient of a layer's middle to that of its input, in `grads.stream`.
+    fn attention_backward(
+        &mut self,
+        layer: &Layer<'_>,
+        index: usize,
+        kept: &Kept,
+        grads: &mut Gradients,
+        d_values: &mut [f32],
+        threads: &Threads,
+    ) {
+        let (facts, ranges, stride) = (layer.facts, layer.ranges, self.stride);
+        let (width, shape) = (facts.hidden * stride, (self.n, stride));
+        let scratch = &mut self.scratch;
+        let d_out = if layer.norms_after() {
+            norm::Backward {
+                d_input: grads.output.get_mut(width),
+                add: false,
+                d_gain: &mut d_values[ranges.after_attention_norm.clone()],
+                d_output: grads.stream.get(width),
+                input: kept.outputs[0].get(width),
+                inv_rms: kept.inv_rms[2].get(stride),
+                gain: layer.gain(&ranges.after_attention_norm),
+                means: grads.means.get_mut(stride),
+            }
+            .run(threads, scratch);
+            grads.output.get(width)
+        } else {
+            grads.stream.get(width)
+        };
+        let rows = facts.attention_rows() * stride;
+        let d_attention = grads.attention.get_mut(rows);
+        linear_d_input(
+            threads,
+            scratch,
+            d_attention,
+            layer.weight(&ranges.output),
+            d_out,
+            shape,
+        );
+        let tokens = grads
+            .tokens
+            .get_mut(self.n * crate::ops::stride(facts.attention_rows()));
+        let d_output = (&mut d_values[ranges.output.clone()], &mut [][..]);
+        linear_d_weight(
+            threads,
+            scratch,
+            d_output,
+            d_out,
+            kept.attention.get(rows),
+            shape,
+            tokens,
+        );
+
+        let d_qkv = grads.qkv.get_mut(facts.qkv_rows() * stride);
+        attention::Backward {
+            heads: &layer.heads,
+            segments: &self.batch.segments,
+            stride,
+            d_qkv,
+            d_out: d_attention,
+            out: kept.attention.get(rows),
+            lse: kept.lse.get(facts.heads * stride),
+            qkv: kept.qkv.get(facts.qkv_rows() * stride),
+        }
+        .run(threads, scratch);
+        let (d_q, d_kv) = d_qkv.split_at_mut(rows);
+        let d_k = &mut d_kv[..facts.kv_heads * facts.head_width * stride];
+        rotate(
+            threads,
+            scratch,
+            d_q,
+            stride,
+            &self.angles,
+            Turn::Back,
+            facts.attention_scale,
+        );
+        rotate(threads, scratch, d_k, stride, &self.angles, Turn::Back, 1.0);
+
+        let d_qkv = grads.qkv.get(facts.qkv_rows() * stride);
+        linear_d_input(
+            threads,
+            scratch,
+            grads.normed.get_mut(width),
+            layer.weight(&ranges.qkv),
+            d_qkv,
+            shape,
+        );
+        let (input, inv_rms) = (self.streams[index].get(width), kept.inv_rms[0].get(stride));
+        let gain = layer.gain(&ranges.input_norm);
+        let normed = self.normed.get_mut(width);
+        scale(threads, scratch, normed, input, inv_rms, gain, &[]);
+        let tokens = grads
+            .tokens
+            .get_mut(self.n * crate::ops::stride(facts.hidden));
+        // The biases lie right behind the weights.
+        let (d_weight, d_bias) =
+            d_values[ranges.qkv.start..ranges.qkv_bias.end].split_at_mut(ranges.qkv.len());
+        linear_d_weight(
+            threads,
+            scratch,
+            (d_weight, d_bias),
+            d_qkv,
+            normed,
+            shape,
+            tokens,
+        );
+        let d_gain = &mut d_values[ranges.input_norm.clone()];
+        onto_stream(grads, d_gain, input, inv_rms, gain, threads, scratch);
+    }
+}
+
+/// Adds the gradient of a normed stream, in `grads.normed`, to that of the stream.
+fn onto_stream(
+    grads: &mut Gradients,
+    d_gain: &mut [f32],
+    input: &[f32],
+    inv_rms: &[f32],
+    gain: Gain<'_>,
+    threads: &Threads,
+    scratch: &mut [Vec<f32>],
+) {
+    norm::Backward {
+        d_input: grads.stream.get_mut(input.len()),
+        add: true,
+        d_gain,
+        d_output: grads.normed.get(input.len()),
+        input,
+        inv_rms,
+        gain,
+        means: grads.means.get_mut(inv_rms.len()),
+    }
+    .run(threads, scratch);
+}
+
+/// Weighted mean surprisal of the rows' targets in nats, and its gradients.
+///
+/// # Panics
+/// When a row does not pass [`TokenRow::check`]; a programmer mistake.
+pub fn loss_and_gradients(
+    decoder: &Decoder,
+    rows: &[TokenRow],
+    threads: &Threads,
+) -> (f64, Parameters) {
+    let mut gradients = Parameters::zeros(decoder.facts());
+    let rows: Vec<&TokenRow> = rows.iter().collect();
+    let share = 1.0 / total_weight(&rows);
+    let loss = Workspace::new().accumulate(decoder, &rows, share, &mut gradients, threads);
+    (loss, gradients)
+}
+
+/// Σ over rows of weight times targets; 1 when that is 0, so that it can be divided by.
+pub(crate) fn total_weight(rows: &[&TokenRow]) -> f64 {
+    let total: f64 = rows
+        .iter()
+        .map(|r| f64::from(r.weight) * r.n_targets() as f64)
+        .sum();
+    if total > 0.0 { total } else { 1.0 }
+}

@@ -1,0 +1,560 @@
+//! The decoder: facts and parameters, and the buffers and steps of its forward pass.
+//!
+//! One pass serves training (every layer's activations stay), scoring (two sets take turns) and
+//! cached generation (attention looks into the caches instead). The backward is in
+//! [`backward`](crate::backward). Shapes are (rows, N) lanes, see [`ops`](crate::ops).
+
+use crate::batch::Batch;
+use crate::facts::{Facts, FactsError, Norms};
+use crate::ops::attention::{Heads, attention};
+use crate::ops::embed::embed;
+use crate::ops::gate::gate;
+use crate::ops::head::Head;
+use crate::ops::linear::linear;
+use crate::ops::norm::{Gain, inverse_rms, scale};
+use crate::ops::rope::{Angles, Turn, rotate};
+use crate::ops::{Buffer, clear_beyond, stride};
+use crate::parameters::{LayerRanges, Parameters};
+use crate::threads::Threads;
+
+/// A model: what it is and what it has learnt.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    facts: Facts,
+    parameters: Parameters,
+}
+
+impl Decoder {
+    /// A decoder of given parameters.
+    ///
+    /// # Errors
+    /// When the facts do not fit each other.
+    ///
+    /// # Panics
+    /// When the parameters were laid out for other facts; a programmer mistake.
+    pub fn new(facts: Facts, parameters: Parameters) -> Result<Self, FactsError> {
+        facts.check()?;
+        assert!(
+            parameters.fits(&facts),
+            "parameters laid out for other facts"
+        );
+        Ok(Self { facts, parameters })
+    }
+
+    /// A decoder of fresh parameters, see [`Parameters::random`].
+    ///
+    /// # Errors
+    /// When the facts do not fit each other.
+    pub fn random(facts: Facts, seed: u64) -> Result<Self, FactsError> {
+        facts.check()?;
+        let parameters = Parameters::random(&facts, seed);
+        Ok(Self { facts, parameters })
+    }
+
+    /// What it is.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What it has learnt.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// What it has learnt, to be changed in place.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    pub(crate) fn layer(&self, index: usize) -> Layer<'_> {
+        let f = &self.facts;
+        Layer {
+            facts: f,
+            ranges: &self.parameters.layout().layers[index],
+            values: self.parameters.values(),
+            heads: Heads {
+                n: f.heads,
+                kv: f.kv_heads,
+                width: f.head_width,
+                window: f.windows[index],
+                softcap: f.attention_softcap,
+            },
+        }
+    }
+
+    pub(crate) fn head(&self) -> Head<'_> {
+        Head {
+            weight: &self.parameters.values()[self.parameters.layout().head.clone()],
+            width: self.facts.hidden,
+            softcap: self.facts.final_softcap,
+        }
+    }
+
+    pub(crate) fn final_gain(&self) -> Gain<'_> {
+        Gain {
+            weight: &self.parameters.values()[self.parameters.layout().final_norm.clone()],
+            plus_one: self.facts.gain_plus_one,
+        }
+    }
+}
+
+/// One layer's facts and weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Layer<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) ranges: &'a LayerRanges,
+    pub(crate) values: &'a [f32],
+    pub(crate) heads: Heads,
+}
+
+impl<'a> Layer<'a> {
+    pub(crate) fn gain(&self, range: &std::ops::Range<usize>) -> Gain<'a> {
+        Gain {
+            weight: &self.values[range.clone()],
+            plus_one: self.facts.gain_plus_one,
+        }
+    }
+
+    pub(crate) fn weight(&self, range: &std::ops::Range<usize>) -> &'a [f32] {
+        &self.values[range.clone()]
+    }
+
+    pub(crate) fn norms_after(&self) -> bool {
+        self.facts.norms == Norms::BeforeAndAfter
+    }
+}
+
+/// What one layer leaves for the backward.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Inverse rms of the layer's input, of the middle, and of the two outputs normed after.
+    pub(crate) inv_rms: [Buffer; 4],
+    /// Rotated, q scaled: ((H + 2K)·D, N).
+    pub(crate) qkv: Buffer,
+    pub(crate) attention: Buffer,
+    /// (H, N).
+    pub(crate) lse: Buffer,
+    /// The residual stream between attention and MLP: (C, N).
+    pub(crate) middle: Buffer,
+    /// (2F, N).
+    pub(crate) gate_up: Buffer,
+    /// What attention and MLP gave before the norm after them: (C, N); unused without one.
+    pub(crate) outputs: [Buffer; 2],
+}
+
+/// The buffers of a pass over one batch, planned for its size and reused.
+///
+/// One for each thread of work that goes on side by side; nothing in it is shared.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pub(crate) batch: Batch,
+    planned: Option<Plan>,
+    pub(crate) n: usize,
+    pub(crate) stride: usize,
+    pub(crate) angles: Angles,
+    /// The residual stream before each layer, and after the last: (C, N).
+    pub(crate) streams: Vec<Buffer>,
+    pub(crate) kept: Vec<Kept>,
+    /// A normed stream: (C, N).
+    pub(crate) normed: Buffer,
+    /// (F, N).
+    pub(crate) gated: Buffer,
+    pub(crate) final_inv_rms: Buffer,
+    pub(crate) gradients: crate::backward::Gradients,
+    pub(crate) logits: Buffer,
+    pub(crate) logprobs: Vec<f32>,
+    /// One a thread.
+    pub(crate) scratch: Vec<Vec<f32>>,
+}
+
+/// What decides the size of every buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    n: usize,
+    sets: usize,
+    sizes: [usize; 5],
+    after: bool,
+}
+
+/// Whether the activations of all layers stay for a backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All of them.
+    All,
+    /// Two sets, taking turns.
+    Last,
+}
+
+impl Workspace {
+    /// Empty; buffers grow with the first batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes room for the batch. Lanes beyond N are cleared here, and every operation leaves
+    /// zeros there.
+    pub(crate) fn plan(&mut self, facts: &Facts, keep: Keep, threads: &Threads) {
+        let n = self.batch.ids.len();
+        let sets = if keep == Keep::All {
+            facts.layers
+        } else {
+            facts.layers.min(2)
+        };
+        self.scratch
+            .resize_with(threads.n().max(self.scratch.len()), Vec::new);
+        self.angles.fill(
+            &facts.rope.frequencies(facts.head_width),
+            &self.batch.positions,
+            stride(n),
+        );
+        let after = facts.norms == Norms::BeforeAndAfter;
+        let sizes = [
+            facts.hidden,
+            facts.qkv_rows(),
+            facts.attention_rows(),
+            facts.heads,
+            facts.intermediate,
+        ];
+        let plan = Plan {
+            n,
+            sets,
+            sizes,
+            after,
+        };
+        if self.planned.replace(plan) == Some(plan) {
+            return;
+        }
+        (self.n, self.stride) = (n, stride(n));
+        self.streams.resize_with(sets + 1, Buffer::default);
+        self.kept.resize_with(sets, Kept::default);
+        let shape = (n, self.stride);
+        self.gradients.forget();
+        for stream in &mut self.streams {
+            fit(stream, facts.hidden, shape);
+        }
+        for kept in &mut self.kept {
+            for (i, buffer) in kept.inv_rms.iter_mut().enumerate() {
+                fit(buffer, usize::from(after || i < 2), shape);
+            }
+            fit(&mut kept.qkv, facts.qkv_rows(), shape);
+            fit(&mut kept.attention, facts.attention_rows(), shape);
+            fit(&mut kept.lse, facts.heads, shape);
+            fit(&mut kept.middle, facts.hidden, shape);
+            fit(&mut kept.gate_up, 2 * facts.intermediate, shape);
+            for buffer in &mut kept.outputs {
+                fit(buffer, if after { facts.hidden } else { 0 }, shape);
+            }
+        }
+        fit(&mut self.normed, facts.hidden, shape);
+        fit(&mut self.gated, facts.intermediate, shape);
+        fit(&mut self.final_inv_rms, 1, shape);
+    }
+
+    /// Which set of kept activations, and which stream, layer `index` uses.
+    pub(crate) fn slot(&self, index: usize) -> usize {
+        index % self.kept.len()
+    }
+
+    /// The stream that layer `index` writes.
+    pub(crate) fn next_stream(&self, index: usize, layers: usize) -> usize {
+        if index + 1 == layers {
+            self.kept.len()
+        } else {
+            self.slot(index + 1)
+        }
+    }
+
+    /// The batch from embedding to the normed last stream, which is left in `normed`.
+    pub(crate) fn forward(&mut self, decoder: &Decoder, threads: &Threads) {
+        self.forward_with(
+            decoder,
+            threads,
+            |layer, _, kept, segments, stride, scratch| {
+                let (qkv, rows) = (
+                    layer.facts.qkv_rows() * stride,
+                    layer.facts.attention_rows() * stride,
+                );
+                attention(
+                    threads,
+                    scratch,
+                    &layer.heads,
+                    segments,
+                    kept.attention.get_mut(rows),
+                    kept.lse.get_mut(layer.heads.n * stride),
+                    kept.qkv.get(qkv),
+                    stride,
+                );
+            },
+        );
+    }
+
+    /// [`forward`](Self::forward) with attention left to the caller: from `kept.qkv` to
+    /// `kept.attention`.
+    pub(crate) fn forward_with(
+        &mut self,
+        decoder: &Decoder,
+        threads: &Threads,
+        mut attend: impl FnMut(
+            &Layer<'_>,
+            usize,
+            &mut Kept,
+            &[crate::ops::attention::Segment],
+            usize,
+            &mut [Vec<f32>],
+        ),
+    ) {
+        let facts = decoder.facts();
+        let (stride, width) = (self.stride, facts.hidden * self.stride);
+        let embedding =
+            &decoder.parameters().values()[decoder.parameters().layout().embedding.clone()];
+        let first = self.streams[0].get_mut(width);
+        embed(
+            threads,
+            &mut self.scratch,
+            first,
+            stride,
+            embedding,
+            &self.batch.ids,
+            facts.embedding_scale,
+        );
+        for index in 0..facts.layers {
+            let layer = decoder.layer(index);
+            let (slot, next) = (self.slot(index), self.next_stream(index, facts.layers));
+            let input = std::mem::take(&mut self.streams[slot]);
+            let mut output = std::mem::take(&mut self.streams[next]);
+            let mut kept = std::mem::take(&mut self.kept[slot]);
+            self.to_qkv(&layer, input.get(width), &mut kept, threads);
+            attend(
+                &layer,
+                index,
+                &mut kept,
+                &self.batch.segments,
+                stride,
+                &mut self.scratch,
+            );
+            self.to_middle(&layer, input.get(width), &mut kept, threads);
+            self.to_output(&layer, &mut kept, output.get_mut(width), threads);
+            self.kept[slot] = kept;
+            self.streams[next] = output;
+            self.streams[slot] = input;
+        }
+        let last = self.streams[self.kept.len()].get(width);
+        let inv_rms = self.final_inv_rms.get_mut(stride);
+        inverse_rms(inv_rms, last, stride, facts.norm_eps);
+        let normed = self.normed.get_mut(width);
+        scale(
+            threads,
+            &mut self.scratch,
+            normed,
+            last,
+            inv_rms,
+            decoder.final_gain(),
+            &[],
+        );
+    }
+
+    /// Norm, projection to q, k, v, rotation.
+    fn to_qkv(&mut self, layer: &Layer<'_>, input: &[f32], kept: &mut Kept, threads: &Threads) {
+        let (facts, stride) = (layer.facts, self.stride);
+        let inv_rms = kept.inv_rms[0].get_mut(stride);
+        inverse_rms(inv_rms, input, stride, facts.norm_eps);
+        let normed = self.normed.get_mut(input.len());
+        scale(
+            threads,
+            &mut self.scratch,
+            normed,
+            input,
+            inv_rms,
+            layer.gain(&layer.ranges.input_norm),
+            &[],
+        );
+        let qkv = kept.qkv.get_mut(facts.qkv_rows() * stride);
+        let weights = (
+            layer.weight(&layer.ranges.qkv),
+            layer.weight(&layer.ranges.qkv_bias),
+        );
+        linear(
+            threads,
+            &mut self.scratch,
+            qkv,
+            weights,
+            normed,
+            None,
+            (self.n, stride),
+        );
+        let (q, kv) = qkv.split_at_mut(facts.attention_rows() * stride);
+        let k = &mut kv[..facts.kv_heads * facts.head_width * stride];
+        rotate(
+            threads,
+            &mut self.scratch,
+            q,
+            stride,
+            &self.angles,
+            Turn::Forward,
+            facts.attention_scale,
+        );
+        rotate(
+            threads,
+            &mut self.scratch,
+            k,
+            stride,
+            &self.angles,
+            Turn::Forward,
+            1.0,
+        );
+    }
+
+    /// Projection of attention's output onto the residual stream.
+    fn to_middle(&mut self, layer: &Layer<'_>, input: &[f32], kept: &mut Kept, threads: &Threads) {
+        let stride = self.stride;
+        let weights = (layer.weight(&layer.ranges.output), &[][..]);
+        let attention = kept.attention.get(layer.facts.attention_rows() * stride);
+        let middle = kept.middle.get_mut(input.len());
+        let shape = (self.n, stride);
+        if !layer.norms_after() {
+            return linear(
+                threads,
+                &mut self.scratch,
+                middle,
+                weights,
+                attention,
+                Some(input),
+                shape,
+            );
+        }
+        let output = kept.outputs[0].get_mut(input.len());
+        linear(
+            threads,
+            &mut self.scratch,
+            output,
+            weights,
+            attention,
+            None,
+            shape,
+        );
+        let inv_rms = kept.inv_rms[2].get_mut(stride);
+        inverse_rms(inv_rms, output, stride, layer.facts.norm_eps);
+        let gain = layer.gain(&layer.ranges.after_attention_norm);
+        scale(
+            threads,
+            &mut self.scratch,
+            middle,
+            output,
+            inv_rms,
+            gain,
+            input,
+        );
+    }
+
+    /// The gated unit, onto the residual stream.
+    fn to_output(
+        &mut self,
+        layer: &Layer<'_>,
+        kept: &mut Kept,
+        out: &mut [f32],
+        threads: &Threads,
+    ) {
+        let (facts, stride) = (layer.facts, self.stride);
+        let shape = (self.n, stride);
+        let middle = kept.middle.get(out.len());
+        let inv_rms = kept.inv_rms[1].get_mut(stride);
+        inverse_rms(inv_rms, middle, stride, facts.norm_eps);
+        let normed = self.normed.get_mut(out.len());
+        scale(
+            threads,
+            &mut self.scratch,
+            normed,
+            middle,
+            inv_rms,
+            layer.gain(&layer.ranges.mlp_norm),
+            &[],
+        );
+        let gate_up = kept.gate_up.get_mut(2 * facts.intermediate * stride);
+        let weights = (layer.weight(&layer.ranges.gate_up), &[][..]);
+        linear(
+            threads,
+            &mut self.scratch,
+            gate_up,
+            weights,
+            normed,
+            None,
+            shape,
+        );
+        let gated = self.gated.get_mut(facts.intermediate * stride);
+        gate(
+            threads,
+            &mut self.scratch,
+            facts.activation,
+            gated,
+            gate_up,
+            stride,
+        );
+        let weights = (layer.weight(&layer.ranges.down), &[][..]);
+        if !layer.norms_after() {
+            return linear(
+                threads,
+                &mut self.scratch,
+                out,
+                weights,
+                gated,
+                Some(middle),
+                shape,
+            );
+        }
+        let output = kept.outputs[1].get_mut(out.len());
+        linear(
+            threads,
+            &mut self.scratch,
+            output,
+            weights,
+            gated,
+            None,
+            shape,
+        );
+        let inv_rms = kept.inv_rms[3].get_mut(stride);
+        inverse_rms(inv_rms, output, stride, facts.norm_eps);
+        let gain = layer.gain(&layer.ranges.after_mlp_norm);
+        scale(
+            threads,
+            &mut self.scratch,
+            out,
+            output,
+            inv_rms,
+            gain,
+            middle,
+        );
+    }
+}
+
+/// Room for `rows` rows of the batch, with zeros beyond its lanes.
+pub(crate) fn fit(buffer: &mut Buffer, rows: usize, (n, stride): (usize, usize)) {
+    buffer.reserve(rows * stride);
+    clear_beyond(buffer.get_mut(rows * stride), n, stride);
+}
+
+/// Logits after each token of one sequence, (T, V) row by row: for tests and comparisons, not
+/// for long sequences or large vocabularies.
+///
+/// # Panics
+/// When a token is not below the vocabulary; a programmer mistake.
+pub fn logits(decoder: &Decoder, ids: &[u32], threads: &Threads) -> Vec<f32> {
+    let mut workspace = Workspace::new();
+    workspace.batch.push_tokens(ids, 0);
+    workspace.plan(decoder.facts(), Keep::Last, threads);
+    workspace.forward(decoder, threads);
+    let mut out = Vec::new();
+    let columns: Vec<usize> = (0..ids.len()).collect();
+    let hidden = workspace
+        .normed
+        .get(decoder.facts().hidden * workspace.stride);
+    let scratch = &mut workspace.scratch[0];
+    crate::ops::head::all_logits(
+        decoder.head(),
+        hidden,
+        workspace.stride,
+        &columns,
+        &mut out,
+        scratch,
+    );
+    out
+}

@@ -1,0 +1,342 @@
+//! Training on token rows: order, steps, learning rate, resumption.
+//!
+//! The conventions are those of PyTorch and transformers, which users compare with: AdamW and
+//! clipping are PyTorch's, the decay after the warm-up is that of transformers' linear and cosine
+//! schedules (the first full-rate step is the one after the warm-up, and the rate of the last
+//! step is not yet the final one). One thing differs on purpose: the warm-up starts at lr/warmup,
+//! where transformers spends its first step at a rate of 0.
+
+use std::ops::{ControlFlow, Range};
+
+use idiolect_core::model::{
+    ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings, content_hash,
+};
+use sha2::{Digest, Sha256};
+
+use crate::backward::total_weight;
+use crate::batch::{TokenRow, runs};
+use crate::checkpoint::{self, Place, State};
+use crate::decoder::{Decoder, Workspace};
+use crate::ops::adamw::{AdamW, adamw, clip_coefficient, gradient_norm};
+use crate::parameters::Parameters;
+use crate::score::score_rows;
+use crate::threads::Threads;
+
+/// Tokens computed at a time: enough for full products, few enough that the activations of a
+/// small model stay near the core. Steps of more tokens accumulate.
+const TOKENS: usize = 512;
+
+/// What to train on, and how.
+#[derive(Clone, Copy)]
+pub struct Training<'a> {
+    /// The rows; indices in events and errors are theirs.
+    pub rows: &'a [TokenRow],
+    /// Rows that the caller could not make, with the reason; passed on, and not trained on.
+    pub refused: &'a [(usize, String)],
+    /// Scored at the end of each epoch.
+    pub dev: &'a [TokenRow],
+    /// How.
+    pub settings: &'a TrainSettings,
+    /// Where resumable states lie; without one nothing is resumed or written.
+    pub place: Option<Place<'a>>,
+}
+
+/// How a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Optimiser steps done in all.
+    pub steps: usize,
+    /// Whether the sink stopped it, after a state was written where there is a place.
+    pub stopped: bool,
+}
+
+/// The rate of a step, from 1, of `steps` in all.
+pub fn learning_rate(settings: &TrainSettings, step: usize, steps: usize) -> f64 {
+    let warmup = settings.warmup_steps;
+    if step <= warmup {
+        return settings.lr * step as f64 / warmup as f64;
+    }
+    let progress = (step - 1 - warmup) as f64 / (steps.saturating_sub(warmup)).max(1) as f64;
+    let share = match settings.schedule {
+        Schedule::Constant => return settings.lr,
+        Schedule::Linear => 1.0 - progress,
+        Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+    };
+    settings.lr * (settings.final_lr_share + (1.0 - settings.final_lr_share) * share)
+}
+
+/// The rows of each step of an epoch, in a seeded order of its own.
+fn epoch_order(
+    rows: &[TokenRow],
+    usable: &[usize],
+    settings: &TrainSettings,
+    epoch: usize,
+) -> (Vec<usize>, Vec<Range<usize>>) {
+    let mut order = usable.to_vec();
+    Rng::keyed(settings.seed, &["train", "epoch", &epoch.to_string()]).shuffle(&mut order);
+    let steps = match settings.step_size {
+        StepSize::Rows(n) => (0..order.len())
+            .step_by(n.max(1))
+            .map(|start| start..(start + n.max(1)).min(order.len()))
+            .collect(),
+        StepSize::Tokens(tokens) => runs(order.iter().map(|&i| rows[i].n_inputs()), tokens),
+    };
+    (order, steps)
+}
+
+/// Everything that decides the outcome, hashed.
+fn fingerprint(
+    decoder: &Decoder,
+    training: &Training<'_>,
+    usable: &[usize],
+) -> Result<String, ModelError> {
+    let settings = TrainSettings {
+        checkpoint_every: 0,
+        ..training.settings.clone()
+    };
+    let invalid = |e: serde_json::Error| ModelError::Invalid(e.to_string());
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_string(&settings).map_err(invalid)?);
+    hash.update(serde_json::to_string(decoder.facts()).map_err(invalid)?);
+    let mut put_row = |row: &TokenRow| {
+        hash.update((row.ids.len() as u64).to_le_bytes());
+        hash.update((row.first_target as u64).to_le_bytes());
+        hash.update(row.weight.to_le_bytes());
+        row.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+    };
+    usable.iter().for_each(|&i| put_row(&training.rows[i]));
+    put_row(&TokenRow {
+        ids: Vec::new(),
+        first_target: 0,
+        weight: 0.0,
+    });
+    training.dev.iter().for_each(put_row);
+    for chunk in decoder.parameters().values().chunks(1 << 14) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
+        hash.update(bytes);
+    }
+    Ok(content_hash(&hash.finalize()))
+}
+
+/// Trains the decoder in place. The same rows, settings and start give the same bits, whatever
+/// the number of threads and however often it was interrupted and resumed.
+///
+/// # Errors
+/// When no row can be used, the loss or gradient is not finite, a state cannot be written, or
+/// the newest state in the place belongs to another training.
+pub fn train_rows(
+    decoder: &mut Decoder,
+    training: Training<'_>,
+    threads: &Threads,
+    sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+) -> Result<Outcome, ModelError> {
+    let (usable, refused) = usable_rows(decoder, &training)?;
+    let settings = training.settings;
+    let mark = fingerprint(decoder, &training, &usable)?;
+    let resumed = match training.place {
+        Some(place) => checkpoint::resume(place.folder, &mark, decoder)?,
+        None => None,
+    };
+    let n = decoder.parameters().values().len();
+    let mut run = Run {
+        state: resumed.unwrap_or_else(|| State {
+            step: 0,
+            first: vec![0.0; n],
+            second: vec![0.0; n],
+        }),
+        gradients: Parameters::zeros(decoder.facts()),
+        workspace: Workspace::new(),
+        steps: (0..settings.epochs)
+            .map(|e| epoch_order(training.rows, &usable, settings, e).1.len())
+            .sum(),
+        training,
+        threads,
+        mark,
+    };
+    let started = TrainEvent::Started {
+        steps: run.steps,
+        done: run.state.step,
+        refused,
+    };
+    if sink(started).is_break() {
+        return run.stop(decoder);
+    }
+    let mut first = 0;
+    for epoch in 0..settings.epochs {
+        let (order, steps) = epoch_order(training.rows, &usable, settings, epoch);
+        let last = first + steps.len();
+        for (step, rows) in (first + 1..)
+            .zip(steps)
+            .skip(run.state.step.saturating_sub(first))
+        {
+            let mut stop = sink(run.step(decoder, step, &order[rows])?).is_break();
+            if step == last && !training.dev.is_empty() {
+                stop |= sink(TrainEvent::Dev {
+                    step,
+                    loss: dev_loss(decoder, training.dev, threads),
+                })
+                .is_break();
+            }
+            if stop {
+                return run.stop(decoder);
+            }
+            if settings.checkpoint_every > 0
+                && step % settings.checkpoint_every == 0
+                && run.save(decoder)?
+            {
+                let event = TrainEvent::Checkpoint { step };
+                if sink(event).is_break() {
+                    return Ok(Outcome {
+                        steps: step,
+                        stopped: true,
+                    });
+                }
+            }
+        }
+        first = last;
+    }
+    Ok(Outcome {
+        steps: run.steps,
+        stopped: false,
+    })
+}
+
+/// Indices of rows to train on, and all others with their reasons.
+fn usable_rows(
+    decoder: &Decoder,
+    training: &Training<'_>,
+) -> Result<(Vec<usize>, Vec<(usize, String)>), ModelError> {
+    let mut refused = training.refused.to_vec();
+    let mut usable = Vec::new();
+    for (i, row) in training.rows.iter().enumerate() {
+        if training.refused.iter().any(|(r, _)| *r == i) {
+            continue;
+        }
+        match row.check(decoder.facts()) {
+            Ok(()) => usable.push(i),
+            Err(fault) => refused.push((i, fault.to_string())),
+        }
+    }
+    refused.sort();
+    if usable.is_empty() {
+        let first = refused
+            .first()
+            .map(|(i, why)| format!("; row {i}: {why}"))
+            .unwrap_or_default();
+        return Err(ModelError::Invalid(format!(
+            "no row can be trained on{first}"
+        )));
+    }
+    Ok((usable, refused))
+}
+
+/// Mean surprisal of the rows' targets, nats; rows that cannot be scored are left out.
+fn dev_loss(decoder: &Decoder, rows: &[TokenRow], threads: &Threads) -> f64 {
+    let (mut sum, mut count) = (0.0, 0usize);
+    score_rows(decoder, rows, threads, &mut |_, scores| {
+        for score in scores.unwrap_or_default() {
+            sum -= f64::from(score.logprob);
+            count += 1;
+        }
+        ControlFlow::Continue(())
+    });
+    sum / count.max(1) as f64
+}
+
+struct Run<'a> {
+    training: Training<'a>,
+    threads: &'a Threads,
+    state: State,
+    gradients: Parameters,
+    workspace: Workspace,
+    steps: usize,
+    mark: String,
+}
+
+impl Run<'_> {
+    /// One optimiser step over the given rows.
+    fn step(
+        &mut self,
+        decoder: &mut Decoder,
+        step: usize,
+        indices: &[usize],
+    ) -> Result<TrainEvent, ModelError> {
+        let settings = self.training.settings;
+        let rows: Vec<&TokenRow> = indices.iter().map(|&i| &self.training.rows[i]).collect();
+        let share = 1.0 / total_weight(&rows);
+        self.gradients.values_mut().fill(0.0);
+        let mut loss = 0.0;
+        for run in runs(rows.iter().map(|r| r.n_inputs()), TOKENS) {
+            loss += self.workspace.accumulate(
+                decoder,
+                &rows[run],
+                share,
+                &mut self.gradients,
+                self.threads,
+            );
+        }
+        let norm = gradient_norm(self.gradients.values());
+        if !(loss.is_finite() && norm.is_finite()) {
+            let names: Vec<String> = indices.iter().map(ToString::to_string).collect();
+            return Err(ModelError::NonFinite {
+                step,
+                rows: names.join(", "),
+            });
+        }
+        let lr = learning_rate(settings, step, self.steps);
+        self.update(decoder, step, lr, clip_coefficient(norm, settings.clip));
+        self.state.step = step;
+        Ok(TrainEvent::Step {
+            step,
+            loss,
+            lr,
+            gradient_norm: norm,
+            target_tokens: rows.iter().map(|r| r.n_targets()).sum(),
+            tokens: rows.iter().map(|r| r.n_inputs()).sum(),
+        })
+    }
+
+    fn update(&mut self, decoder: &mut Decoder, step: usize, lr: f64, coefficient: f64) {
+        let settings = self.training.settings;
+        let scratch = &mut self.workspace.scratch;
+        for (range, decays) in decoder.parameters().layout().decay_runs() {
+            let step = AdamW {
+                lr,
+                betas: settings.betas,
+                epsilon: settings.epsilon,
+                weight_decay: if decays { settings.weight_decay } else { 0.0 },
+                t: step,
+            };
+            let parts = [
+                &mut decoder.parameters_mut().values_mut()[range.clone()],
+                &mut self.state.first[range.clone()],
+                &mut self.state.second[range.clone()],
+            ];
+            adamw(
+                self.threads,
+                scratch,
+                step,
+                coefficient,
+                parts,
+                &self.gradients.values()[range],
+            );
+        }
+    }
+
+    /// Writes a state where there is a place for it.
+    fn save(&self, decoder: &Decoder) -> Result<bool, ModelError> {
+        let Some(place) = self.training.place else {
+            return Ok(false);
+        };
+        checkpoint::write(place, &self.mark, decoder, &self.state)?;
+        Ok(true)
+    }
+
+    fn stop(&self, decoder: &Decoder) -> Result<Outcome, ModelError> {
+        self.save(decoder)?;
+        Ok(Outcome {
+            steps: self.state.step,
+            stopped: true,
+        })
+    }
+}
