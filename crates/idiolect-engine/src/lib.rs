@@ -3,21 +3,21 @@
 //! Knows nothing of tasks, arms, runs or networks; of `idiolect-core` it imports
 //! [`idiolect_core::model`] and nothing else (a test checks it).
 
-pub mod bpe;
-pub mod config;
-pub mod encode;
 pub mod backward;
 pub mod batch;
+pub mod bpe;
 pub mod cached;
 pub mod checkpoint;
+pub mod config;
 pub mod decoder;
+pub mod encode;
 pub mod facts;
 mod files;
 pub mod parameters;
-pub mod tokenizer;
-pub mod weights;
 pub mod score;
 pub mod threads;
+pub mod tokenizer;
 pub mod train;
+pub mod weights;
 
 mod ops;
