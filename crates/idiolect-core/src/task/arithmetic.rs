@@ -147,14 +147,14 @@ impl Parser<'_> {
                     self.at += 1;
                     kind
                 }
-                Some(Kind::Open) => {
+                Some(Kind::Open) if !self.reading.units || self.touches_last() => {
                     self.forbid("a product without an operator");
                     Kind::Times
                 }
                 _ => return Some(value),
             };
             self.operations += 1;
-            let Some(right) = self.signed() else {
+            let Some(right) = self.tight_fraction().or_else(|| self.signed()) else {
                 self.back_to(&mark);
                 return Some(value);
             };
@@ -163,10 +163,37 @@ impl Parser<'_> {
                 Kind::Divide => both(value, right, |a, b| a.over(b).ok_or("a division by zero")),
                 _ => {
                     self.forbid("`//`");
-                    Err("`//`")
+                    both(value, right, |a, b| {
+                        a.over(b).map(|q| q.floor()).ok_or("a division by zero")
+                    })
                 }
             };
         }
+    }
+
+    /// Whether the next lexeme touches the one before it.
+    fn touches_last(&self) -> bool {
+        self.at > 0 && self.lexemes[self.at - 1].end == self.lexemes[self.at].start
+    }
+
+    /// In prose, `1/2` after a spaced operator is one operand: `3 / 1/2` is 6.
+    fn tight_fraction(&mut self) -> Option<Value> {
+        let [a, slash, b] = self.lexemes.get(self.at..self.at + 3)? else {
+            return None;
+        };
+        let (Kind::Number { value: n, .. }, Kind::Divide, Kind::Number { value: d, .. }) =
+            (&a.kind, &slash.kind, &b.kind)
+        else {
+            return None;
+        };
+        let tight = a.end == slash.start && slash.end == b.start;
+        if !self.reading.units || !tight || self.touches_last() {
+            return None;
+        }
+        let value = n.over(d)?;
+        self.at += 3;
+        self.operations += 1;
+        self.suffix(Ok(value))
     }
 
     fn signed(&mut self) -> Option<Value> {

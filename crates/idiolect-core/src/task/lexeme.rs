@@ -86,7 +86,11 @@ fn number(text: &str, thousands: bool) -> (Option<Kind>, usize) {
     };
     let after = &text[read.length..];
     let mut tail = after.chars();
+    // In prose 0730 is a time, not a number.
+    let clock =
+        thousands && text.starts_with('0') && !text[..read.length].contains('.') && read.length > 1;
     let kind = match (tail.next(), tail.next()) {
+        _ if clock => None,
         // 7:30 and 1.2.3 are no numbers.
         (Some(':' | '.'), Some('0'..='9')) => None,
         // 1st, 5m, 2pi, 3y: ordinals and what may be a variable. 12cm is a number with a unit.
@@ -177,7 +181,7 @@ fn separator_of_thousands(text: &str) -> Option<usize> {
         .iter()
         .find(|s| text.starts_with(**s))?
         .len();
-    let after = text[length..].as_bytes();
+    let after = &text.as_bytes()[length..];
     let three = after.len() >= 3 && after[..3].iter().all(u8::is_ascii_digit);
     (three && !after.get(3).is_some_and(u8::is_ascii_digit)).then_some(length)
 }

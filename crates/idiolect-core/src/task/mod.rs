@@ -16,6 +16,7 @@ mod import;
 mod lexeme;
 mod prompt;
 mod rational;
+mod segment;
 mod steps;
 
 use serde_json::{Map, Value};

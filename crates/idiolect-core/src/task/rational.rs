@@ -131,6 +131,14 @@ impl Rational {
         })
     }
 
+    /// The largest integer not above it.
+    pub fn floor(&self) -> Self {
+        match &self.0 {
+            Form::Small(n, d) => Self(Form::Small(n.div_euclid(*d), 1)),
+            Form::Big(big) => Self::from_big(big.floor()),
+        }
+    }
+
     /// Binary digits of numerator and denominator together: its size.
     pub fn bits(&self) -> u64 {
         match &self.0 {

@@ -1,7 +1,6 @@
 //! Steps of a trace and their arithmetic.
 //!
-//! A step is a line, a sentence, or a part between the `;` and `|` of the miniature's dialect. Every
-//! `expression = value` in it is recomputed exactly: one false equation makes the step invalid, else
+//! A step is a part of the text as [`super::segment`] cuts it. Every `expression = value` in it is recomputed exactly: one false equation makes the step invalid, else
 //! one true equation makes it valid, else it is unchecked. Where the text does not say plainly what
 //! is computed (a variable, "half of 10 + 2", cents that become dollars) nothing is checked: a
 //! checker that cries wolf is worse than none. A value shown with decimals may be rounded or cut at
@@ -10,6 +9,7 @@
 use super::arithmetic::{Parsed, Reading, parse};
 use super::lexeme::{Kind, Lexeme, lex};
 use super::rational::Rational;
+use super::segment::{list_marker, parts};
 use crate::record::{Step, StepCheck};
 
 /// An expression longer than this many lexemes is not read.
@@ -136,27 +136,70 @@ fn same(computed: &Rational, shown: &Rational, decimals: u32) -> bool {
 /// The equation at the `=` of index `equals`, whose left side begins at index `from`.
 fn check_equation(text: &str, lexemes: &[Lexeme], from: usize, equals: usize) -> StepCheck {
     let after = &lexemes[equals + 1..];
-    let right = &after[..after
-        .iter()
-        .position(|l| l.kind == Kind::Equals)
-        .unwrap_or(after.len())];
-    let Some((left, left_lexemes)) = expression_before(text, &lexemes[from..equals]) else {
+    let next_equals = after.iter().position(|l| l.kind == Kind::Equals);
+    let right_side = &after[..next_equals.unwrap_or(after.len())];
+    let Some((left, left_side)) = expression_before(text, &lexemes[from..equals]) else {
         return StepCheck::Unchecked;
     };
-    let Some(right_readings) = expression_after(text, right) else {
+    let Some(right) = expression_after(text, right_side) else {
         return StepCheck::Unchecked;
     };
-    if left[0].operations + right_readings[0].operations == 0 {
+    // `Week 1 = 30 + 5` names something; `21 = 3 * 7` computes.
+    let names = left[0].operations == 0 && left_side.len() < equals - from;
+    if names || left[0].operations + right[0].operations == 0 {
         return StepCheck::Unchecked;
     }
-    match equal(&left, &right_readings) {
+    match equal(&left, &right) {
         None => StepCheck::Unchecked,
         Some(true) => StepCheck::Valid,
-        Some(false) if converts(text, left_lexemes, &left[0], right, &right_readings[0]) => {
-            StepCheck::Unchecked
+        Some(false) => {
+            let excused = converts(text, left_side, &left[0], right_side, &right[0])
+                || (next_equals.is_some() && runs_on(&left, right_side))
+                || nearly(&left[0], &right[0], left_side, right_side)
+                || (left[0].operations == 0 && right[0].value != right[1].value)
+                || rounds(text);
+            if excused {
+                StepCheck::Unchecked
+            } else {
+                StepCheck::Invalid
+            }
         }
-        Some(false) => StepCheck::Invalid,
     }
+}
+
+/// `7 * 60 = 420 + 23 = 443`: the right side goes on computing from the value of the left. Sloppy,
+/// but no wrong arithmetic.
+fn runs_on(left: &Readings, right_side: &[Lexeme]) -> bool {
+    let first = right_side.iter().find_map(|l| match &l.kind {
+        Kind::Number { value, .. } => Some(value),
+        _ => None,
+    });
+    first.is_some() && left[0].value.as_ref().ok() == first
+}
+
+/// Sides that differ by at most a thousandth may have been rounded on the way, where one of them
+/// computes with decimals.
+fn nearly(left: &Parsed, right: &Parsed, left_side: &[Lexeme], right_side: &[Lexeme]) -> bool {
+    let decimals = |parsed: &Parsed, side: &[Lexeme]| {
+        parsed.operations > 0
+            && side
+                .iter()
+                .any(|l| matches!(l.kind, Kind::Number { decimals, .. } if decimals > 0))
+    };
+    let (Ok(a), Ok(b)) = (&left.value, &right.value) else {
+        return false;
+    };
+    let thousandth = Rational::ratio(1, 1000).map(|t| b.magnitude().times(&t));
+    (decimals(left, left_side) || decimals(right, right_side))
+        && thousandth.is_some_and(|t| a.minus(b).magnitude() <= t)
+}
+
+/// Whether a step speaks of rounding or of a remainder.
+fn rounds(text: &str) -> bool {
+    let text = text.to_lowercase();
+    ["remain", "left over", "leftover", "round", "approx"]
+        .iter()
+        .any(|w| text.contains(w))
 }
 
 /// The expression that ends where the left side ends, and the lexemes it was read from.
@@ -175,8 +218,11 @@ fn expression_before<'a>(text: &str, side: &'a [Lexeme]) -> Option<(Readings, &'
         if let Some(hundredth) = parse(&side[start..], reading(true))
             && hundredth.length == side.len() - start
         {
-            let before = start.checked_sub(1).map(|i| &side[i]);
-            if !before.is_none_or(|l| begins_apart(text, l)) {
+            if !begins_apart(text, &side[..start]) {
+                return None;
+            }
+            let mut units = hundredth.units.iter().map(|i| &side[start + i]);
+            if !units.all(|l| ends_apart(text, std::slice::from_ref(l))) {
                 return None;
             }
             let unit = parse(&side[start..], reading(false))?;
@@ -191,20 +237,20 @@ fn expression_after(text: &str, side: &[Lexeme]) -> Option<Readings> {
     let window = &side[..side.len().min(MAX_SIDE)];
     let hundredth = parse(window, reading(true))?;
     let unit = parse(window, reading(false))?;
-    let next = side.get(hundredth.length);
-    // The words that were read as units are prose where they end the text; look at the first.
-    let first_unit = hundredth.units.iter().map(|i| &side[*i]);
-    let clean = next
-        .into_iter()
-        .chain(first_unit)
-        .all(|l| ends_apart(text, l));
+    // Words that were read as units may compute as well.
+    let units = hundredth.units.iter().map(|i| &side[*i]);
+    let clean = ends_apart(text, &side[hundredth.length..])
+        && units
+            .into_iter()
+            .all(|l| ends_apart(text, std::slice::from_ref(l)));
     clean.then_some([hundredth, unit])
 }
 
 /// Whether what stands before an expression leaves it whole: punctuation and plain words do;
-/// operators, variables and words that compute ("half of", "times") do not.
-fn begins_apart(text: &str, before: &Lexeme) -> bool {
-    const COMPUTING: [&str; 22] = [
+/// operators, variables, words that compute ("half of", "times") and words that number ("day 1") do
+/// not.
+fn begins_apart(text: &str, before: &[Lexeme]) -> bool {
+    const BINDING: [&str; 34] = [
         "of",
         "times",
         "plus",
@@ -227,13 +273,37 @@ fn begins_apart(text: &str, before: &Lexeme) -> bool {
         "from",
         "to",
         "per",
+        "day",
+        "days",
+        "week",
+        "weeks",
+        "month",
+        "year",
+        "step",
+        "set",
+        "case",
+        "part",
+        "round",
+        "grade",
     ];
-    stands_apart(text, before, &COMPUTING)
+    match before {
+        [] => true,
+        // `1 and 1/4`
+        [.., number, and] if is_number(number) && word(text, and).eq_ignore_ascii_case("and") => {
+            false
+        }
+        [.., last] => match last.kind {
+            Kind::Mark | Kind::Equals | Kind::Open | Kind::Currency => true,
+            Kind::Word => !is_one_of(word(text, last), &BINDING),
+            _ => false,
+        },
+    }
 }
 
-/// Whether what stands after a value leaves it whole; "million" and "times" do not.
-fn ends_apart(text: &str, after: &Lexeme) -> bool {
-    const COMPUTING: [&str; 18] = [
+/// Whether what stands after a value leaves it whole; "million" and "and 1/4" do not.
+fn ends_apart(text: &str, after: &[Lexeme]) -> bool {
+    const BINDING: [&str; 19] = [
+        "of",
         "times",
         "plus",
         "minus",
@@ -242,6 +312,7 @@ fn ends_apart(text: &str, after: &Lexeme) -> bool {
         "multiplied",
         "percent",
         "dozen",
+        "dozens",
         "hundred",
         "thousand",
         "million",
@@ -250,132 +321,68 @@ fn ends_apart(text: &str, after: &Lexeme) -> bool {
         "mod",
         "squared",
         "cubed",
-        "dozens",
         "less",
     ];
-    stands_apart(text, after, &COMPUTING)
-}
-
-fn stands_apart(text: &str, neighbour: &Lexeme, computing: &[&str]) -> bool {
-    let word = &text[neighbour.start..neighbour.end];
-    match neighbour.kind {
-        Kind::Mark | Kind::Equals | Kind::Open | Kind::Close | Kind::Currency => true,
-        Kind::Word => !computing.iter().any(|w| word.eq_ignore_ascii_case(w)),
-        _ => false,
+    match after {
+        [] => true,
+        [and, next, ..]
+            if word(text, and).eq_ignore_ascii_case("and")
+                && (is_number(next) || matches!(next.kind, Kind::Open | Kind::Fraction)) =>
+        {
+            false
+        }
+        [first, ..] => match first.kind {
+            Kind::Mark | Kind::Equals | Kind::Open | Kind::Close | Kind::Currency => true,
+            Kind::Word => !is_one_of(word(text, first), &BINDING),
+            _ => false,
+        },
     }
 }
 
-/// Whether a mismatch may be a change of unit: the left side has units of its own, and the right
-/// side's is none of them; or cents on the left.
+fn is_number(lexeme: &Lexeme) -> bool {
+    matches!(lexeme.kind, Kind::Number { .. })
+}
+
+fn is_one_of(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|w| word.eq_ignore_ascii_case(w))
+}
+
+/// The word that a lexeme is, also inside `\text{…}`.
+fn word<'a>(text: &'a str, lexeme: &Lexeme) -> &'a str {
+    let whole = &text[lexeme.start..lexeme.end];
+    match whole.split_once('{') {
+        Some((_, inside)) => inside.trim_end_matches('}').trim(),
+        None => whole,
+    }
+}
+
+/// Whether a mismatch may be a change of unit: dollars that become cents; units on the left, and
+/// another or none on the right, or several on the left.
 fn converts(
     text: &str,
-    left_lexemes: &[Lexeme],
+    left_side: &[Lexeme],
     left: &Parsed,
-    right_lexemes: &[Lexeme],
+    right_side: &[Lexeme],
     right: &Parsed,
 ) -> bool {
     let unit = |l: &Lexeme| {
-        text[l.start..l.end]
-            .trim_end_matches('}')
+        word(text, l)
             .to_lowercase()
             .trim_end_matches('s')
             .to_owned()
     };
-    let left_units: Vec<String> = left.units.iter().map(|i| unit(&left_lexemes[*i])).collect();
-    if left_units.is_empty() {
-        return false;
-    }
-    match right
+    let mut left_units: Vec<String> = left.units.iter().map(|i| unit(&left_side[*i])).collect();
+    left_units.sort_unstable();
+    left_units.dedup();
+    let first_right = right
         .units
         .first()
         .or(Some(&right.length))
-        .and_then(|i| right_lexemes.get(*i))
-    {
-        Some(l) if l.kind == Kind::Word => !left_units.contains(&unit(l)),
+        .and_then(|i| right_side.get(*i));
+    let right_unit = first_right.filter(|l| l.kind == Kind::Word).map(unit);
+    match (left_units.as_slice(), right_unit) {
+        ([], unit) => unit.as_deref() == Some("cent"),
+        ([only], Some(unit)) => *only != unit,
         _ => true,
-    }
-}
-
-/// The parts of a text: byte span, trimmed, and whether a `|` stands before it. A line that begins
-/// with `=` continues the part before it.
-fn parts(text: &str) -> Vec<(usize, usize, bool)> {
-    let mut found: Vec<(usize, usize, bool)> = Vec::new();
-    let bytes = text.as_bytes();
-    let mut start = 0;
-    let mut after_bar = false;
-    let mut push = |start: usize, end: usize, after_bar: bool| {
-        let part = &text[start..end];
-        let trimmed = part.trim_start();
-        let (from, to) = (end - trimmed.len(), start + part.trim_end().len());
-        if from >= to {
-            return;
-        }
-        let continues = trimmed
-            .trim_start_matches(['*', '`', '&', ' ', '>'])
-            .starts_with('=');
-        match found.last_mut() {
-            // A step ends somewhere, also in a text of nothing but `=` lines.
-            Some(last) if continues && to - last.0 < 1000 => last.1 = to,
-            _ => found.push((from, to, after_bar)),
-        }
-    };
-    for (i, b) in bytes.iter().enumerate() {
-        let ends = match b {
-            b'\n' | b';' => true,
-            b'|' => spaced(bytes, i),
-            b'.' | b'!' | b'?' => ends_sentence(text, start, i),
-            _ => false,
-        };
-        if ends {
-            let keeps = matches!(b, b'.' | b'!' | b'?');
-            push(start, if keeps { i + 1 } else { i }, after_bar);
-            start = i + 1;
-            after_bar = *b == b'|';
-        }
-    }
-    push(start, text.len(), after_bar);
-    found
-}
-
-/// White space or nothing on both sides of a byte.
-fn spaced(bytes: &[u8], at: usize) -> bool {
-    let space = |b: Option<&u8>| b.is_none_or(u8::is_ascii_whitespace);
-    space(at.checked_sub(1).and_then(|i| bytes.get(i))) && space(bytes.get(at + 1))
-}
-
-/// A stop before white space, unless it closes a list number or an abbreviation such as `Mr.`.
-fn ends_sentence(text: &str, part: usize, at: usize) -> bool {
-    if !text[at + 1..].starts_with(|c: char| c.is_whitespace()) {
-        return false;
-    }
-    let sentence = text[part..at].trim_start();
-    let word = sentence
-        .rsplit(char::is_whitespace)
-        .next()
-        .unwrap_or_default();
-    let list_number = word.len() == sentence.len() && word.bytes().all(|b| b.is_ascii_digit());
-    !(list_number
-        || matches!(
-            word,
-            "Mr" | "Mrs" | "Ms" | "Dr" | "St" | "vs" | "No" | "approx"
-        ))
-}
-
-/// Length of `1. `, `2) `, `- `, `* ` at the start of a part.
-fn list_marker(part: &str) -> usize {
-    let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-    let after = &part[digits..];
-    let marker = if (1..=3).contains(&digits) && after.starts_with(['.', ')']) {
-        digits + 1
-    } else {
-        match part.chars().next() {
-            Some(c @ ('-' | '*' | '•' | '+' | '#')) if digits == 0 => c.len_utf8(),
-            _ => return 0,
-        }
-    };
-    if part[marker..].starts_with(' ') {
-        marker + 1
-    } else {
-        0
     }
 }

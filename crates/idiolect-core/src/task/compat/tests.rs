@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "scores are four constants")]
+
 use super::*;
 
 #[test]

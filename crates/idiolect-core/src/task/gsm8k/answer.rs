@@ -52,24 +52,26 @@ pub fn read_number(text: &str) -> Option<Found> {
     let lexemes = lex(text, true);
     let mut numbers = numbers(text, &lexemes);
     let first = numbers.next()?;
-    let rest = &lexemes[first.end..];
-    let alone = lexemes[..first.start]
-        .iter()
-        .all(|l| matches!(l.kind, Kind::Currency | Kind::Open))
-        && rest.iter().all(|l| {
-            matches!(
-                l.kind,
-                Kind::Word | Kind::Currency | Kind::Percent | Kind::Close | Kind::Mark
-            )
-        });
-    alone.then(|| first.found(text, "the answer itself"))
+    let negative = first.value.is_negative();
+    let before = lexemes[..first.start].iter().all(|l| match l.kind {
+        Kind::Currency | Kind::Open => true,
+        Kind::Minus => negative,
+        _ => false,
+    });
+    let after = lexemes[first.end..].iter().all(|l| {
+        matches!(
+            l.kind,
+            Kind::Word | Kind::Currency | Kind::Percent | Kind::Close | Kind::Mark
+        )
+    });
+    (before && after).then(|| first.found(text, "the answer itself"))
 }
 
 /// The final number of a response.
 pub fn extract(text: &str, finish: Finish) -> Option<Found> {
     let cut = finish == Finish::Length;
-    if let Some(at) = text.rfind("####") {
-        return first_number(text, at + 4, line_end(text, at), cut, "after ####");
+    if let Some(found) = after_hashes(text, cut) {
+        return Some(found);
     }
     let stated = [stated(text, cut), boxed(text), tagged(text)];
     if let Some((_, found)) = stated.into_iter().flatten().max_by_key(|(end, _)| *end) {
@@ -90,6 +92,24 @@ pub fn extract(text: &str, finish: Finish) -> Option<Found> {
 /// Whether a part of a text is the answer rather than a step.
 pub(super) fn is_answer(part: &str, _after_bar: bool) -> bool {
     part.starts_with("####") || part.starts_with("A:") || part.starts_with("<answer>")
+}
+
+/// The number right after the last `####` that one follows. `#### Step 3` is a heading, and so is a
+/// number that more than a unit follows.
+fn after_hashes(text: &str, cut: bool) -> Option<Found> {
+    // Answers close a text; a few headings after one are enough to look past.
+    text.rmatch_indices("####")
+        .take(8)
+        .find_map(|(at, hashes)| {
+            let from = at + hashes.len();
+            let to = line_end(text, from);
+            let line = text[from..to].trim();
+            let found = first_number(text, from, to, cut, "after ####")?;
+            let first = line.find(|c: char| c.is_alphanumeric())?;
+            let words = line.split_whitespace().count();
+            (line[first..].starts_with(|c: char| c.is_ascii_digit() || c == '.') && words <= 4)
+                .then_some(found)
+        })
 }
 
 fn line_end(text: &str, at: usize) -> usize {
@@ -123,18 +143,31 @@ fn stated(text: &str, cut: bool) -> Option<(usize, Found)> {
         let at = rfind_ignoring_case(&text[..end], "answer")?;
         end = at;
         let after = &text[at + "answer".len()..];
-        let lead = after.trim_start_matches(['*', ' ', '_']);
-        let is = lead.starts_with("is") || lead.starts_with(':') || lead.starts_with("=");
-        if !is {
+        let Some(from) = statement(after).map(|i| text.len() - after.len() + i) else {
             continue;
-        }
-        let from = text.len() - lead.len();
+        };
         let to = sentence_end(text, from);
         if let Some(found) = first_number(text, from, to, cut, "after \"answer is\"") {
             return Some((to, found));
         }
     }
     None
+}
+
+/// Where a statement that begins after the word "answer" names its value: after "is", ":" or "=",
+/// with a few words such as "to this question" between.
+fn statement(after: &str) -> Option<usize> {
+    let lead = after.trim_start_matches(['*', ' ', '_']);
+    let at = after.len() - lead.len();
+    if lead.starts_with("is") || lead.starts_with([':', '=']) {
+        return Some(at);
+    }
+    let window = lead
+        .char_indices()
+        .nth(40)
+        .map_or(lead, |(i, _)| &lead[..i]);
+    let is = window.find(" is ")?;
+    (!window[..is].contains(['.', '\n', '?', '!'])).then_some(at + is)
 }
 
 /// The end of a sentence or line. The line after counts where this one ends in a colon.
@@ -238,7 +271,9 @@ fn numbers<'a>(text: &'a str, lexemes: &'a [Lexeme]) -> impl Iterator<Item = Num
     let mut at = 0;
     std::iter::from_fn(move || {
         while at < lexemes.len() {
-            if let Some((value, end)) = quantity(lexemes, at) {
+            let quantity =
+                quantity(lexemes, at).or_else(|| Some((full_hour(text, &lexemes[at])?, at + 1)));
+            if let Some((value, end)) = quantity {
                 let number = with_neighbours(text, lexemes, at, end, value);
                 at = number.end;
                 return Some(number);
@@ -247,6 +282,12 @@ fn numbers<'a>(text: &'a str, lexemes: &'a [Lexeme]) -> impl Iterator<Item = Num
         }
         None
     })
+}
+
+/// `3:00` counts as 3, since gold answers to "at what time" do.
+fn full_hour(text: &str, lexeme: &Lexeme) -> Option<Rational> {
+    let hour = text[lexeme.start..lexeme.end].strip_suffix(":00")?;
+    (hour.len() <= 2).then(|| hour.parse().ok().map(Rational::integer))?
 }
 
 /// A number without sign: a literal, `1/2`, `\frac{1}{2}`, `5 1/2`, `5\frac{1}{2}`, `1.5 × 10^3`.

@@ -1,1 +1,351 @@
+use proptest::prelude::*;
+use serde_json::json;
 
+use super::*;
+use crate::record::Split;
+use crate::task::Rational;
+
+fn problem(answer: &str) -> Problem {
+    Problem {
+        id: "gsm8k/test/0".to_owned(),
+        task: TaskName::Gsm8k,
+        question: "How many?".to_owned(),
+        gold: json!({"answer": answer}),
+        human: None,
+        split: Split::Test,
+        extra: Map::new(),
+    }
+}
+
+#[test]
+fn bare_answers_are_read_in_every_notation() {
+    for (text, expected) in [
+        ("18", "18"),
+        ("$1,234.50", "1234.5"),
+        ("-$5", "-5"),
+        ("$-5", "-5"),
+        ("−7", "-7"),
+        ("18.", "18"),
+        ("18.00", "18"),
+        ("25%", "25"),
+        ("25\\%", "25"),
+        ("1/2", "0.5"),
+        ("5 1/2", "5.5"),
+        ("\\frac{1}{3}", "1/3"),
+        ("5\\frac{1}{2}", "5.5"),
+        ("1.5e3", "1500"),
+        ("1.5 × 10^3", "1500"),
+        ("2 \\times 10^{-2}", "0.02"),
+        ("18 dollars", "18"),
+        ("18 dollars and 50 cents", "18.5"),
+        ("€ 20", "20"),
+        ("12cm", "12"),
+        ("5 million", "5000000"),
+        ("\\boxed{24}", "24"),
+        ("2:00 pm", "2"),
+        ("１８", "18"),
+        ("10{,}000", "10000"),
+    ] {
+        let found = read_number(text);
+        assert_eq!(
+            found.map(|f| f.to_string()).as_deref(),
+            Some(expected),
+            "{text}"
+        );
+    }
+    for text in [
+        "",
+        "none",
+        "x = ?",
+        "7:30",
+        "3 4",
+        "3 + 4",
+        &"9".repeat(300),
+    ] {
+        assert_eq!(read_number(text), None, "{text}");
+    }
+}
+
+#[test]
+fn the_final_answer_is_found_by_priority() {
+    for (text, expected, form) in [
+        ("It is 5.\n#### 18\n", "18", "after ####"),
+        (
+            "#### Step 1\n2 + 3 = 5\nThe answer is 5.",
+            "5",
+            "after \"answer is\"",
+        ),
+        (
+            "#### 2. Add the three numbers up\nso \\boxed{6}",
+            "6",
+            "in \\boxed",
+        ),
+        (
+            "The answer is 4. No: the final answer is $7$. I hope it is correct.",
+            "7",
+            "after \"answer is\"",
+        ),
+        (
+            "The answer is 4. So \\boxed{3 + 5 = 8} eggs.",
+            "8",
+            "in \\boxed",
+        ),
+        ("**Final Answer:**\n\n$1,200", "1200", "after \"answer is\""),
+        ("Answer: 3 * 4 = 12 eggs", "12", "after \"answer is\""),
+        (
+            "So the answer to this question is it takes 9 minutes for 459 blinks.",
+            "9",
+            "after \"answer is\"",
+        ),
+        ("<answer>\n\\boxed{3} </answer>", "3", "in <answer>"),
+        ("2 + 3 = <<2+3=5>>5 eggs\nA: 5", "5", "after A:"),
+        ("A: 5\nA: 6.0 eggs", "6", "after A:"),
+        ("He pays 3 * 4 = $12.50 in all.", "12.5", "the last number"),
+        ("from 10-3", "3", "the last number"),
+        ("so it is -3", "-3", "the last number"),
+        ("\\boxed{1 + {2}} is open: \\boxed{7", "1", "in \\boxed"),
+    ] {
+        let found = extract(text, Finish::Stop).unwrap();
+        assert_eq!(
+            (found.to_string().as_str(), found.form),
+            (expected, form),
+            "{text}"
+        );
+    }
+    assert_eq!(extract("no numbers here", Finish::Stop), None);
+}
+
+#[test]
+fn a_cut_response_counts_only_what_was_complete() {
+    let cut = |text| extract(text, Finish::Length).map(|f| f.to_string());
+    assert_eq!(cut("#### 18"), None);
+    assert_eq!(cut("#### 18\n"), Some("18".to_owned()));
+    assert_eq!(cut("The answer is 18"), None);
+    assert_eq!(cut("The answer is 18 eggs"), Some("18".to_owned()));
+    assert_eq!(cut("so \\boxed{18} and"), Some("18".to_owned()));
+    assert_eq!(cut("so \\boxed{18"), None);
+    assert_eq!(cut("3 + 4 = 7 and then"), None);
+    assert_eq!(cut("A: 25"), None);
+}
+
+#[test]
+fn answers_are_equal_exactly_or_not() {
+    let verdict = |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer).verdict;
+    for (gold, answer) in [
+        ("18", "$18.00"),
+        ("1,000", "1000"),
+        ("1/3", "\\frac{2}{6}"),
+        ("0.5", "1/2"),
+        ("5000000", "5 million"),
+        ("5", "5 million"),
+        ("… #### 72", "72 clips"),
+    ] {
+        assert_eq!(verdict(gold, answer), Verdict::Correct, "{gold} {answer}");
+        assert_eq!(verdict(answer, gold), Verdict::Correct, "{answer} {gold}");
+    }
+    assert_eq!(verdict("1/3", "0.33"), Verdict::Wrong);
+    assert_eq!(verdict("70", "0.7"), Verdict::Wrong);
+    assert_eq!(verdict("18", "180"), Verdict::Wrong);
+    assert_eq!(verdict("18", ""), Verdict::NoAnswer);
+    assert_eq!(verdict("18", "I do not know"), Verdict::NoAnswer);
+    assert_eq!(verdict("unknown", "18"), Verdict::Ungraded);
+    assert_eq!(
+        Gsm8k.verify_pair(&json!({"answer": 18}), "18").verdict,
+        Verdict::Correct
+    );
+    assert_eq!(
+        Gsm8k.verify_pair(&json!({"target": 18}), "18").verdict,
+        Verdict::Ungraded
+    );
+    assert_eq!(
+        Gsm8k.verify_pair(&json!(null), "18").verdict,
+        Verdict::Ungraded
+    );
+}
+
+#[test]
+fn reasons_say_what_was_compared() {
+    let reason = |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer).reason;
+    assert_eq!(reason("0.5", "#### 1/2"), "1/2 = 0.5 exactly (after ####)");
+    assert_eq!(reason("18", "#### 17"), "17 is not 18 (after ####)");
+    assert_eq!(reason("18", "18"), "18 (the answer itself)");
+}
+
+fn checks(text: &str) -> Vec<(StepCheck, String)> {
+    let steps = Gsm8k.steps(&problem("1"), text);
+    steps
+        .iter()
+        .map(|s| (s.check, text[s.start..s.end].to_owned()))
+        .collect()
+}
+
+#[test]
+fn steps_are_lines_and_sentences_with_their_arithmetic_checked() {
+    use StepCheck::{Invalid, Unchecked, Valid};
+    let text = "Natalia sold 48/2 = <<48/2=24>>24 clips in May. She is happy.\nIn all 48 + 24 = $71.\n#### 72";
+    assert_eq!(
+        checks(text),
+        [
+            (
+                Valid,
+                "Natalia sold 48/2 = <<48/2=24>>24 clips in May.".to_owned()
+            ),
+            (Unchecked, "She is happy.".to_owned()),
+            (Invalid, "In all 48 + 24 = $71.".to_owned()),
+        ]
+    );
+    for (step, expected) in [
+        ("5 apples + 3 oranges = 8 fruits", Valid),
+        ("5 apples + 3 apples = 9 apples", Invalid),
+        ("2 hours * 60 = 120 minutes", Valid),
+        ("$2.50 - $2.24 = 26 cents", Unchecked),
+        ("4 pounds - 6 ounces = 58 ounces", Unchecked),
+        ("25\\% \\text{ of } 4 = 0.25 \\times 4 = 1", Valid),
+        ("\\[ \\frac{x}{2} + 2 = 5 \\]", Unchecked),
+        ("\\[ \\frac{12}{2} + 2 = 9 \\text{ eggs} \\]", Invalid),
+        ("20% of 50 is 50 * 20/100 = 10", Valid),
+        ("50 * 20% = 10", Valid),
+        ("100 / 3 = 33.33", Valid),
+        ("100 / 3 = 33.34", Invalid),
+        ("100 / 3 = 33 friends with 1 remaining", Unchecked),
+        ("50 / 1/2 = 100", Valid),
+        ("Week 1 + Week 2 = 35 + 35 = 70", Valid),
+        ("After Day 1 = 17 + 102 = 119 people", Valid),
+        ("7 x 60 = 420 + 23 = 443 seconds", Valid),
+        ("x = 5, 3y = 15 and 2x + 1 = 12", Unchecked),
+        ("She sold 3 million + 2 = 5", Unchecked),
+        ("He leaves at 7:30 + 2 = 9:30", Unchecked),
+        ("560//10 = 56", Valid),
+        ("<<5+5=11>>", Invalid),
+    ] {
+        assert_eq!(checks(step), [(expected, step.to_owned())], "{step}");
+    }
+}
+
+#[test]
+fn rows_import_with_gold_and_human_solution() {
+    let at = ImportRow {
+        index: 17,
+        split: Split::Train,
+        set: "gsm8k".to_owned(),
+    };
+    let import = |row: Value| Gsm8k.import(row.as_object().unwrap(), &at);
+    let row = json!({"question": "How many?", "answer": "2 * 540 = <<2*540=1080>>1080\n#### 1,080", "level": 3});
+    let Imported { problem, traces } = import(row).unwrap();
+    assert_eq!(
+        (problem.id.as_str(), &problem.gold),
+        ("gsm8k/train/17", &json!({"answer": "1080"}))
+    );
+    assert_eq!(problem.extra["level"], 3);
+    assert_eq!(
+        (traces.len(), Some(&traces[0].text)),
+        (1, problem.human.as_ref())
+    );
+    let again = import(serde_json::to_value(&problem).unwrap()).unwrap();
+    assert_eq!(again.problem, problem);
+    let sampled = import(json!({"problem_id": "gsm8k/test/1", "split": "test", "problem": "Q", "gold": "3", "model": "m", "response": "A: 3", "kind": "cot"})).unwrap();
+    assert_eq!(
+        (sampled.problem.id.as_str(), sampled.problem.split),
+        ("gsm8k/test/1", Split::Test)
+    );
+    assert_eq!(sampled.traces[0].origin.model.as_deref(), Some("m"));
+    assert_eq!(sampled.traces[0].extra["kind"], "cot");
+    for (bad, why) in [
+        (json!({"answer": "#### 3"}), "question"),
+        (json!({"question": "Q"}), "answer"),
+        (
+            json!({"question": "Q", "answer": "none"}),
+            "holds no number",
+        ),
+        (json!({"question": ["Q"], "answer": "3"}), "a list"),
+        (json!({"question": " ", "answer": "3"}), "empty"),
+    ] {
+        let error = import(bad).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn prompts_name_the_question_and_reject_what_they_cannot_fill() {
+    let p = problem("1");
+    let asked = Gsm8k.prompt(&p, &Gsm8k.default_prompt()).unwrap();
+    assert!(
+        asked.contains("How many?") && asked.ends_with("Solution:"),
+        "{asked}"
+    );
+    let rewritten = Gsm8k
+        .paraphrase_prompt(&p, "It is 1.", &Gsm8k.default_paraphrase_prompt())
+        .unwrap();
+    assert!(rewritten.contains("It is 1.") && rewritten.contains("How many?"));
+}
+
+proptest! {
+    #[test]
+    fn equality_is_reflexive_symmetric_and_canonical_forms_stay(n in -100_000i64..100_000, d in 1i64..200, m in -100_000i64..100_000) {
+        let value = Rational::ratio(n, d).unwrap().to_string();
+        let other = Rational::ratio(m, d).unwrap().to_string();
+        let verdict = |a: &str, b: &str| Gsm8k.verify_pair(&json!(a), b);
+        let own = verdict(&value, &value);
+        prop_assert_eq!(own.verdict, Verdict::Correct);
+        prop_assert_eq!(own.extracted, Some(value.clone()));
+        prop_assert_eq!(verdict(&value, &other).verdict, verdict(&other, &value).verdict);
+        prop_assert_eq!(verdict(&value, &other).verdict == Verdict::Correct, n == m);
+    }
+
+    #[test]
+    fn any_text_is_judged_without_panic(text in any::<String>(), gold in any::<String>()) {
+        for finish in [Finish::Stop, Finish::Length] {
+            for s in Gsm8k.verify(&problem("7"), &text, finish).steps {
+                prop_assert!(s.start < s.end && text.get(s.start..s.end).is_some());
+            }
+        }
+        Gsm8k.verify_pair(&json!(gold), &text);
+    }
+
+    #[test]
+    fn any_answer_soup_is_judged_without_panic(text in "([0-9.,/%$−\\\\é\u{202e} ]|#### |A: |answer is |\\\\boxed\\{|\\\\frac\\{|\\}|<<|>>|=|\\+|dollars and |cents|million|\n){0,30}") {
+        for finish in [Finish::Stop, Finish::Length] {
+            Gsm8k.verify(&problem("7"), &text, finish);
+        }
+        if let Some(found) = read_number(&text) {
+            let again = read_number(&found.to_string()).map(|f| f.to_string());
+            prop_assert_eq!(again, Some(found.to_string()), "normalising twice changes nothing");
+        }
+    }
+}
+
+#[test]
+fn hostile_text_is_judged_in_bounded_time() {
+    let started = std::time::Instant::now();
+    for piece in [
+        "(",
+        "{",
+        "=",
+        "<<",
+        "1=",
+        "9^",
+        "9*",
+        "####",
+        "#### 1\n",
+        "answer",
+        "answer is ",
+        "\\boxed{",
+        "\\frac{",
+        "\nA:",
+        "1.",
+        "1:",
+        "1,000",
+        "\u{202e}",
+        "\0",
+        "é",
+        "3 ",
+        "5 dollars and ",
+    ] {
+        let text = piece.repeat(1_000_000 / piece.len());
+        Gsm8k.verify(&problem("7"), &text, Finish::Stop);
+        Gsm8k.verify(&problem("7"), &text, Finish::Length);
+        Gsm8k.verify_pair(&json!(text), &text);
+    }
+    // A few seconds alone; the bound tells linear from quadratic, also on a busy machine.
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
