@@ -124,6 +124,16 @@ pub(crate) fn direction(direction: Direction) -> &'static str {
     }
 }
 
+/// The direction in a word, for a table cell.
+pub(crate) fn nearer(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Lower => "lower",
+        Direction::Higher => "higher",
+        Direction::NearZero => "to 0",
+        Direction::NearOne => "to 1",
+    }
+}
+
 /// A metric's name for people: `nll_per_token` becomes `NLL per token`.
 pub(crate) fn metric_name(name: &str) -> String {
     let spoken = name.split('_').map(|word| match word {
@@ -132,7 +142,7 @@ pub(crate) fn metric_name(name: &str) -> String {
         "ppl" => "perplexity",
         "tok" => "by token",
         "seq" => "by trace",
-        "clip100" => "(clipped at 100)",
+        "clip100" => "(to 100)",
         "top1" => "top-1",
         "top5" => "top-5",
         "top10" => "top-10",

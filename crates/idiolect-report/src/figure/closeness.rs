@@ -278,10 +278,10 @@ fn place(name: &str, x: f64, y: f64, taken: &[Box]) -> (&'static str, f64, f64, 
 fn caption(view: &RunView, metric: &MetricFacts, decoding: Decoding, n: usize) -> String {
     let comparison = &view.comparison;
     let mut out = format!(
-        "{} against closeness to the untrained student, {n} arms. Closeness is {}: {}. Lines are {} intervals.",
+        "{} against closeness to the untrained student: {} of each arm's traces ({}). {n} arms; lines are {} intervals.",
         capital(&reading::measure(comparison, decoding)),
         reading::metric_name(&metric.name),
-        metric.definition.trim_end_matches('.'),
+        reading::unit_and_direction(metric),
         reading::coverage(comparison),
     );
     if let Some(c) = reading::correlation(comparison, &metric.name, decoding) {

@@ -1,6 +1,6 @@
 //! Closeness of each arm to the untrained student, and whether it goes with accuracy.
 
-use idiolect_core::comparison::{ArmResult, Correlation, MetricFacts};
+use idiolect_core::comparison::{ArmResult, MetricFacts};
 use idiolect_core::record::Decoding;
 
 use super::{Block, Section};
@@ -23,12 +23,10 @@ pub(super) fn section(view: &RunView) -> Section {
         (Some(_), Some(figure)) => {
             blocks.push(Block::Figure(figure));
             blocks.push(Block::Table(metrics(view)));
-let tables: Vec<Table> =
-                [Decoding::Greedy, Decoding::Sampled].into_iter().filter_map(|d| correlations(view, d)).collect();
-            if tables.is_empty() {
-                blocks.push(Block::Missing("No rank correlation over arms was computed.".to_owned()));
-            }
-            blocks.extend(tables.into_iter().map(Block::Table));
+blocks.push(correlations(view).map_or_else(
+                || Block::Missing("No rank correlation over arms was computed.".to_owned()),
+                Block::Table,
+            ));
         }
     }
     Section {
@@ -47,7 +45,8 @@ fn metrics(view: &RunView) -> Table {
         .collect();
     let mut columns = vec![left("metric")];
     columns.extend(arms.iter().map(|arm| right(&arm.arm)));
-    columns.push(left("unit; direction"));
+    columns.push(left("unit"));
+    columns.push(left("nearer"));
     let row = |m: &MetricFacts| {
         let values = arms.iter().map(|arm| {
             arm.closeness
@@ -56,7 +55,8 @@ fn metrics(view: &RunView) -> Table {
         });
         let mut cells = vec![reading::metric_name(&m.name)];
         cells.extend(values);
-        cells.push(reading::unit_and_direction(m));
+        cells.push(if m.unit.is_empty() { NONE.to_owned() } else { m.unit.clone() });
+        cells.push(reading::nearer(m.direction).to_owned());
         cells
     };
     Table {
@@ -67,52 +67,52 @@ fn metrics(view: &RunView) -> Table {
     }
 }
 
-/// Rank correlations of nearness and accuracy under one decoding; `None` where none were computed.
-fn correlations(view: &RunView, decoding: Decoding) -> Option<Table> {
+/// Rank correlations of nearness and accuracy, a metric a row; `None` where none were computed.
+fn correlations(view: &RunView) -> Option<Table> {
     let comparison = &view.comparison;
-    let found: Vec<&Correlation> = comparison
-        .correlations
-        .iter()
-        .filter(|c| c.decoding == decoding)
-        .collect();
-    if found.is_empty() {
-        return None;
+    let found = |decoding: Decoding| comparison.correlations.iter().any(|c| c.decoding == decoding);
+    let decodings: Vec<Decoding> = [Decoding::Greedy, Decoding::Sampled].into_iter().filter(|d| found(*d)).collect();
+    let mut columns = vec![left("metric"), left("nearest")];
+    for decoding in &decodings {
+        let name = match decoding {
+            Decoding::Greedy => "greedy".to_owned(),
+            Decoding::Sampled => reading::measure(comparison, Decoding::Sampled),
+        };
+        columns.extend([right(&format!("{name} ρ")), right("p"), right("τ"), right("p"), right("regret")]);
     }
-    let row = |c: &&Correlation| {
-        vec![
-            reading::metric_name(&c.metric),
-            c.n_arms.to_string(),
+    let cells = |metric: &MetricFacts, decoding: &Decoding| match reading::correlation(comparison, &metric.name, *decoding) {
+        None => vec![NONE.to_owned(); 5],
+        Some(c) => vec![
             decimal(c.spearman, 2),
             words::p_value(c.p_spearman),
             decimal(c.kendall, 2),
             words::p_value(c.p_kendall),
-            c.nearest.clone(),
+            
             share(c.regret),
-        ]
+        ],
     };
-    let tests = match (found.iter().all(|c| c.exact), found.iter().any(|c| c.exact)) {
+    let row = |m: &MetricFacts| {
+        let nearest = comparison.correlations.iter().find(|c| c.metric == m.name);
+        let mut out = vec![reading::metric_name(&m.name), nearest.map_or(NONE.to_owned(), |c| c.nearest.clone())];
+        decodings.iter().for_each(|d| out.extend(cells(m, d)));
+        out
+    };
+    let tests = match (comparison.correlations.iter().all(|c| c.exact), comparison.correlations.iter().any(|c| c.exact)) {
         (true, _) => "exact",
         (false, true) => "exact or random-draw",
         (false, false) => "random-draw",
     };
-    Some(Table {
+    let arms = comparison.correlations.iter().map(|c| c.n_arms).max().unwrap_or(0);
+    (!decodings.is_empty()).then(|| Table {
         caption: format!(
-            "Does the nearer arm teach more? Rank correlation over arms of nearness and {} (positive: nearer arms taught more), with two-sided {tests} permutation p, not adjusted for the {}. \
+            "Does the nearer arm teach more? Rank correlation (Spearman ρ, Kendall τ) of nearness and accuracy over {}; positive: nearer arms taught more. \
+             Two-sided {tests} permutation p, not adjusted for the {}. \
              Regret: the accuracy given up by training on the arm that the metric finds nearest instead of the best.",
-            reading::measure(comparison, decoding),
-            words::counted(found.len(), "metric"),
+            words::counted(arms, "arm"),
+            words::counted(comparison.metrics.len(), "metric"),
         ),
-        columns: vec![
-            left("metric"),
-            right("arms"),
-            right("Spearman ρ"),
-            right("p"),
-            right("Kendall τ"),
-            right("p"),
-            left("nearest"),
-            right("regret"),
-        ],
-        rows: found.iter().map(row).collect(),
+        rows: comparison.metrics.iter().map(row).collect(),
         quiet: Vec::new(),
+        columns,
     })
 }

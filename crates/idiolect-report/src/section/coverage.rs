@@ -16,8 +16,7 @@ pub(super) fn section(view: &RunView) -> Section {
     if !view.coverage.is_empty() {
         blocks.push(Block::Table(shares(&view.coverage)));
     }
-    blocks.extend(verdicts(view).map(Block::Table));
-    blocks.extend(steps(view).map(Block::Table));
+    blocks.extend(traces(view).map(Block::Table));
     if blocks.is_empty() {
         blocks.push(Block::Missing(
             "This run did not record how much of the data each kind of trace covers.".to_owned(),
@@ -52,26 +51,26 @@ fn shares(coverage: &[Share]) -> Table {
     }
 }
 
-/// Verdicts of the traces of every arm; `None` where none are known.
-fn verdicts(view: &RunView) -> Option<Table> {
+/// Verdicts and steps of the traces of every arm; `None` where neither is known.
+fn traces(view: &RunView) -> Option<Table> {
     let rows: Vec<Vec<String>> = reading::ordered(&view.comparison)
         .iter()
         .filter_map(|arm| {
-            let v = reading::facts(view, &arm.arm)?.verdicts?;
-            let counts = [
-                v.total,
-                v.correct,
-                v.wrong,
-                v.no_answer,
-                v.ungraded,
-                v.truncated,
-            ]
-            .map(words::number);
-            Some([vec![arm.arm.clone()], counts.to_vec()].concat())
+            let verdicts = reading::facts(view, &arm.arm).and_then(|f| f.verdicts);
+            if verdicts.is_none() && arm.steps.is_none() {
+                return None;
+            }
+            let counts = verdicts.map_or(vec![NONE.to_owned(); 6], |v| {
+                [v.total, v.correct, v.wrong, v.no_answer, v.ungraded, v.truncated].map(words::number).to_vec()
+            });
+            let steps = arm.steps.map_or(vec![NONE.to_owned(); 3], |s| {
+                [s.valid, s.invalid, s.unchecked].map(words::number).to_vec()
+            });
+            Some([vec![arm.arm.clone()], counts, steps].concat())
         })
         .collect();
     (!rows.is_empty()).then(|| Table {
-        caption: "Verdicts of the traces that each arm holds.".to_owned(),
+        caption: "Verdicts of the traces that each arm holds, and their steps: recomputed and right, recomputed and false, nothing to recompute.".to_owned(),
         columns: vec![
             left("arm"),
             right("traces"),
@@ -80,34 +79,10 @@ fn verdicts(view: &RunView) -> Option<Table> {
             right("no answer"),
             right("ungraded"),
             right("cut off"),
+            right("valid steps"),
+            right("invalid"),
+            right("unchecked"),
         ],
-        rows,
-        quiet: Vec::new(),
-    })
-}
-
-/// What a checker found of the steps of every arm; `None` where none were checked.
-fn steps(view: &RunView) -> Option<Table> {
-    let rows: Vec<Vec<String>> = reading::ordered(&view.comparison)
-        .iter()
-        .filter_map(|arm| {
-            let s = arm.steps?;
-            let counts = [s.valid, s.invalid, s.unchecked]
-                .map(words::number)
-                .to_vec();
-            Some(
-                [
-                    vec![arm.arm.clone()],
-                    counts,
-                    vec![s.valid_share().map_or(NONE.to_owned(), share)],
-                ]
-                .concat(),
-            )
-        })
-        .collect();
-    (!rows.is_empty()).then(|| Table {
-        caption: "Steps of the traces that each arm holds: recomputed and right, recomputed and false, nothing to recompute.".to_owned(),
-        columns: vec![left("arm"), right("valid"), right("invalid"), right("unchecked"), right("valid of checked")],
         rows,
         quiet: Vec::new(),
     })

@@ -382,15 +382,10 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
             .collect(),
         correlations: METRICS
             .iter()
-            .map(|m| {
-                correlation(
-                    m.name,
-                    if m.name == "nll_per_token" {
-                        0.71
-                    } else {
-                        0.62
-                    },
-                )
+            .flat_map(|m| {
+                let greedy = correlation(m.name, if m.name == "nll_per_token" { 0.71 } else { 0.62 });
+                let sampled = Correlation { decoding: Decoding::Sampled, ..greedy.clone() };
+                [greedy, sampled]
             })
             .collect(),
         dose_curve: dose
