@@ -111,10 +111,17 @@ fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
         let d = reading::difference(comparison, &arm.arm, BASE, decoding);
         d.is_some_and(|d| d.relation == Relation::Below)
     };
-    let below: Vec<&str> =
-        reading::ordered(comparison).into_iter().filter(is_below).map(|arm| arm.arm.as_str()).collect();
-    (!below.is_empty())
-        .then(|| format!("Fine-tuning on {} leaves the student less accurate than before.", words::listed(&below)))
+    let below: Vec<&str> = reading::ordered(comparison)
+        .into_iter()
+        .filter(is_below)
+        .map(|arm| arm.arm.as_str())
+        .collect();
+    (!below.is_empty()).then(|| {
+        format!(
+            "Fine-tuning on {} leaves the student less accurate than before.",
+            words::listed(&below)
+        )
+    })
 }
 
 /// The clearest exception to "nearer arms teach more", or that there is none; then the correlation.

@@ -55,7 +55,11 @@ fn metrics(view: &RunView) -> Table {
         });
         let mut cells = vec![reading::metric_name(&m.name)];
         cells.extend(values);
-        cells.push(if m.unit.is_empty() { NONE.to_owned() } else { m.unit.clone() });
+        cells.push(if m.unit.is_empty() {
+            NONE.to_owned()
+        } else {
+            m.unit.clone()
+        });
         cells.push(reading::nearer(m.direction).to_owned());
         cells
     };
@@ -70,39 +74,67 @@ fn metrics(view: &RunView) -> Table {
 /// Rank correlations of nearness and accuracy, a metric a row; `None` where none were computed.
 fn correlations(view: &RunView) -> Option<Table> {
     let comparison = &view.comparison;
-    let found = |decoding: Decoding| comparison.correlations.iter().any(|c| c.decoding == decoding);
-    let decodings: Vec<Decoding> = [Decoding::Greedy, Decoding::Sampled].into_iter().filter(|d| found(*d)).collect();
+    let found = |decoding: Decoding| {
+        comparison
+            .correlations
+            .iter()
+            .any(|c| c.decoding == decoding)
+    };
+    let decodings: Vec<Decoding> = [Decoding::Greedy, Decoding::Sampled]
+        .into_iter()
+        .filter(|d| found(*d))
+        .collect();
     let mut columns = vec![left("metric"), left("nearest")];
     for decoding in &decodings {
         let name = match decoding {
             Decoding::Greedy => "greedy".to_owned(),
             Decoding::Sampled => reading::measure(comparison, Decoding::Sampled),
         };
-        columns.extend([right(&format!("{name} ρ")), right("p"), right("τ"), right("p"), right("regret")]);
+        columns.extend([
+            right(&format!("{name} ρ")),
+            right("p"),
+            right("τ"),
+            right("p"),
+            right("regret"),
+        ]);
     }
-    let cells = |metric: &MetricFacts, decoding: &Decoding| match reading::correlation(comparison, &metric.name, *decoding) {
+    let cells = |metric: &MetricFacts, decoding: &Decoding| match reading::correlation(
+        comparison,
+        &metric.name,
+        *decoding,
+    ) {
         None => vec![NONE.to_owned(); 5],
         Some(c) => vec![
             decimal(c.spearman, 2),
             words::p_value(c.p_spearman),
             decimal(c.kendall, 2),
             words::p_value(c.p_kendall),
-            
             share(c.regret),
         ],
     };
     let row = |m: &MetricFacts| {
         let nearest = comparison.correlations.iter().find(|c| c.metric == m.name);
-        let mut out = vec![reading::metric_name(&m.name), nearest.map_or(NONE.to_owned(), |c| c.nearest.clone())];
+        let mut out = vec![
+            reading::metric_name(&m.name),
+            nearest.map_or(NONE.to_owned(), |c| c.nearest.clone()),
+        ];
         decodings.iter().for_each(|d| out.extend(cells(m, d)));
         out
     };
-    let tests = match (comparison.correlations.iter().all(|c| c.exact), comparison.correlations.iter().any(|c| c.exact)) {
+    let tests = match (
+        comparison.correlations.iter().all(|c| c.exact),
+        comparison.correlations.iter().any(|c| c.exact),
+    ) {
         (true, _) => "exact",
         (false, true) => "exact or random-draw",
         (false, false) => "random-draw",
     };
-    let arms = comparison.correlations.iter().map(|c| c.n_arms).max().unwrap_or(0);
+    let arms = comparison
+        .correlations
+        .iter()
+        .map(|c| c.n_arms)
+        .max()
+        .unwrap_or(0);
     (!decodings.is_empty()).then(|| Table {
         caption: format!(
             "Does the nearer arm teach more? Rank correlation (Spearman ρ, Kendall τ) of nearness and accuracy over {}; positive: nearer arms taught more. \

@@ -61,10 +61,21 @@ fn traces(view: &RunView) -> Option<Table> {
                 return None;
             }
             let counts = verdicts.map_or(vec![NONE.to_owned(); 6], |v| {
-                [v.total, v.correct, v.wrong, v.no_answer, v.ungraded, v.truncated].map(words::number).to_vec()
+                [
+                    v.total,
+                    v.correct,
+                    v.wrong,
+                    v.no_answer,
+                    v.ungraded,
+                    v.truncated,
+                ]
+                .map(words::number)
+                .to_vec()
             });
             let steps = arm.steps.map_or(vec![NONE.to_owned(); 3], |s| {
-                [s.valid, s.invalid, s.unchecked].map(words::number).to_vec()
+                [s.valid, s.invalid, s.unchecked]
+                    .map(words::number)
+                    .to_vec()
             });
             Some([vec![arm.arm.clone()], counts, steps].concat())
         })

@@ -383,8 +383,18 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
         correlations: METRICS
             .iter()
             .flat_map(|m| {
-                let greedy = correlation(m.name, if m.name == "nll_per_token" { 0.71 } else { 0.62 });
-                let sampled = Correlation { decoding: Decoding::Sampled, ..greedy.clone() };
+                let greedy = correlation(
+                    m.name,
+                    if m.name == "nll_per_token" {
+                        0.71
+                    } else {
+                        0.62
+                    },
+                );
+                let sampled = Correlation {
+                    decoding: Decoding::Sampled,
+                    ..greedy.clone()
+                };
                 [greedy, sampled]
             })
             .collect(),
