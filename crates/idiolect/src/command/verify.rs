@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{self, Common, TaskOption};
 use super::show::Shown;
+use crate::stage::compat::Compat;
 use crate::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
 use crate::stage::{Outcome, StageError};
 
@@ -37,6 +39,9 @@ pub(super) struct Arguments {
     /// Rows of id, gold and answer, judged without problems
     #[arg(long, value_name = "PAIRS", requires = "task", conflicts_with_all = ["problems", "traces"])]
     pairs: Option<PathBuf>,
+    /// Write a public scorer's verdict beside ours, labelled as such
+    #[arg(long, value_name = "SCORER")]
+    compat: Option<CompatName>,
     /// File of verdicts to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
     output: PathBuf,
@@ -44,7 +49,29 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+/// A public scorer.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompatName {
+    /// The paper's Countdown scorer
+    Paper,
+    /// The math-verify library
+    MathVerify,
+    /// GSM8K's exact match
+    Gsm8kEm,
+}
+
 pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let compat = match arguments.compat {
+        None => None,
+        Some(CompatName::Paper) => Some(Compat::Paper),
+        Some(CompatName::Gsm8kEm) => Some(Compat::Gsm8kEm),
+        Some(CompatName::MathVerify) => {
+            return Err(StageError::failed(
+                "--compat math-verify is not in this version",
+                "there are paper (countdown) and gsm8k-em",
+            ));
+        }
+    };
     let outcome = arguments.common.with_control(|control| {
         let output = arguments.output.clone();
         match (
@@ -59,6 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                     &VerifySettings {
                         problems,
                         traces,
+                        compat,
                         output,
                     },
                     control,
@@ -70,6 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                     &PairSettings {
                         task,
                         pairs,
+                        compat,
                         output,
                     },
                     control,

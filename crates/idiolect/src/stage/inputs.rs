@@ -155,6 +155,11 @@ impl Problems {
         self.tasks[&problem.task]
     }
 
+    /// The tasks among them.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskName> + '_ {
+        self.tasks.keys().copied()
+    }
+
     /// Adds the file's hash and the tasks' versions to an output's provenance.
     pub(crate) fn tell(&self, meta: &mut Meta) {
         meta.input("problems", &self.hash);

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use idiolect_core::record::{TaskName, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Row};
+use idiolect_core::task::{Judgement, Task};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::compat::{Compat, CompatVerdict};
 use super::inputs::{Input, Problems, the_task};
 use super::{Control, Outcome, StageError};
 
@@ -17,6 +19,8 @@ pub(crate) struct VerifySettings {
     pub(crate) problems: PathBuf,
     /// `traces.jsonl`.
     pub(crate) traces: PathBuf,
+    /// A public scorer whose verdict stands beside ours.
+    pub(crate) compat: Option<Compat>,
     /// `verdicts.jsonl`.
     pub(crate) output: PathBuf,
 }
@@ -28,6 +32,8 @@ pub(crate) struct PairSettings {
     pub(crate) task: TaskName,
     /// Rows of `id`, `gold` and `answer`.
     pub(crate) pairs: PathBuf,
+    /// A public scorer whose verdict stands beside ours.
+    pub(crate) compat: Option<Compat>,
     /// Rows of `id`, `verdict`, `extracted` and `reason`.
     pub(crate) output: PathBuf,
 }
@@ -44,7 +50,11 @@ pub(crate) fn verify(
     let input = Input::open(&settings.traces)?;
     let mut meta = Meta::of("verify");
     problems.tell(&mut meta);
-    meta.input("traces", input.hash());
+    meta.input("traces", input.hash())
+        .setting("compat", settings.compat);
+    if let Some(compat) = settings.compat {
+        compat.judges_all(problems.tasks())?;
+    }
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
         Opened::Complete(meta) => return Outcome::of(&meta, true, control),
         Opened::Unfinished(output) => output,
@@ -52,7 +62,7 @@ pub(crate) fn verify(
     for bad in &problems.bad {
         output.reject_once(bad)?;
     }
-    let judge = |row: &Row<Trace>| verdict(&problems, &row.value);
+    let judge = |row: &Row<Trace>| verdict(&problems, &row.value, settings.compat);
     let seen = judge_rows(&input, &mut output, control, judge)?;
     Outcome::of(
         &output.finish(seen + problems.bad.len() as u64)?,
@@ -61,14 +71,29 @@ pub(crate) fn verify(
     )
 }
 
-fn verdict(problems: &Problems, trace: &Trace) -> Result<VerdictRow, String> {
+/// A row with the second verdict, where one is asked for.
+#[derive(Serialize)]
+struct Labelled<R> {
+    #[serde(flatten)]
+    row: R,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compat: Option<CompatVerdict>,
+}
+
+fn verdict(
+    problems: &Problems,
+    trace: &Trace,
+    compat: Option<Compat>,
+) -> Result<Labelled<VerdictRow>, String> {
     let problem = problems
         .get(&trace.problem_id)
         .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
     let task = problems.task(problem);
-    Ok(task
-        .verify(problem, &trace.text, trace.finish)
-        .into_row(trace, task))
+    let judgement = task.verify(problem, &trace.text, trace.finish);
+    Ok(Labelled {
+        row: judgement.into_row(trace, task),
+        compat: compat.map(|compat| compat.judge(&problem.gold, &trace.text)),
+    })
 }
 
 /// The verdict on a pair: a row of `results.jsonl`.
@@ -94,12 +119,12 @@ pub(crate) fn verify_pairs(
         Opened::Complete(meta) => return Outcome::of(&meta, true, control),
         Opened::Unfinished(output) => output,
     };
-    let judge = |row: &Row<Value>| pair(task, &row.value);
+    let judge = |row: &Row<Value>| pair(task, &row.value, settings.compat);
     let seen = judge_rows(&input, &mut output, control, judge)?;
     Outcome::of(&output.finish(seen)?, false, control)
 }
 
-fn pair(task: &dyn idiolect_core::task::Task, row: &Value) -> Result<PairRow, String> {
+fn pair(task: &dyn Task, row: &Value, compat: Option<Compat>) -> Result<Labelled<PairRow>, String> {
     let field = |name: &str| {
         row.get(name)
             .ok_or_else(|| format!("lacks the field `{name}`"))
@@ -111,11 +136,20 @@ fn pair(task: &dyn idiolect_core::task::Task, row: &Value) -> Result<PairRow, St
         other => other.to_string(),
     };
     let judgement = task.verify_pair(gold, &answer);
-    Ok(PairRow {
-        id,
-        verdict: judgement.verdict,
-        extracted: judgement.extracted,
-        reason: judgement.reason,
+    let Judgement {
+        verdict,
+        extracted,
+        reason,
+        ..
+    } = judgement;
+    Ok(Labelled {
+        row: PairRow {
+            id,
+            verdict,
+            extracted,
+            reason,
+        },
+        compat: compat.map(|compat| compat.judge(gold, &answer)),
     })
 }
 

@@ -1,0 +1,144 @@
+//! What a public scorer says of an answer, as a second, labelled verdict. It decides no arm.
+
+use idiolect_core::record::{TaskName, Verdict};
+use idiolect_core::task::compat::{countdown_paper, gsm8k_em};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::StageError;
+
+/// A public scorer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Compat {
+    /// The paper's Countdown scorer.
+    Paper,
+    /// GSM8K's exact match.
+    Gsm8kEm,
+}
+
+/// Its verdict.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct CompatVerdict {
+    scorer: Compat,
+    verdict: Verdict,
+    /// The number it gives, where it gives one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
+}
+
+impl Compat {
+    /// Says so when it cannot judge one of the tasks.
+    pub(crate) fn judges_all(
+        self,
+        tasks: impl IntoIterator<Item = TaskName>,
+    ) -> Result<(), StageError> {
+        let (name, own) = match self {
+            Self::Paper => ("paper", TaskName::Countdown),
+            Self::Gsm8kEm => ("gsm8k-em", TaskName::Gsm8k),
+        };
+        match tasks.into_iter().find(|task| *task != own) {
+            None => Ok(()),
+            Some(other) => Err(StageError::usage(
+                format!("--compat {name} judges {own}, and there is a problem of {other}"),
+                "leave --compat out, or give problems of that task alone",
+            )),
+        }
+    }
+
+    /// What it says of an answer; `ungraded` where it cannot use the gold.
+    pub(crate) fn judge(self, gold: &Value, answer: &str) -> CompatVerdict {
+        let (verdict, score) = match self {
+            Self::Paper => paper(gold, answer),
+            Self::Gsm8kEm => (exact_match(gold, answer), None),
+        };
+        CompatVerdict {
+            scorer: self,
+            verdict,
+            score,
+        }
+    }
+}
+
+fn paper(gold: &Value, answer: &str) -> (Verdict, Option<f64>) {
+    let numbers = gold.get("numbers").and_then(Value::as_array);
+    let numbers: Option<Vec<i64>> =
+        numbers.and_then(|list| list.iter().map(Value::as_i64).collect());
+    let (Some(numbers), Some(target)) = (numbers, gold.get("target")) else {
+        return (Verdict::Ungraded, None);
+    };
+    let score = countdown_paper(answer, &numbers, target);
+    let verdict = if score >= 1.0 {
+        Verdict::Correct
+    } else if score > 0.0 {
+        Verdict::Wrong
+    } else {
+        Verdict::NoAnswer
+    };
+    (verdict, Some(score))
+}
+
+fn exact_match(gold: &Value, answer: &str) -> Verdict {
+    let gold = match gold.get("answer").unwrap_or(gold) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    // Our gold object holds the bare number; the scorer reads what follows the mark.
+    let gold = if gold.contains("#### ") {
+        gold
+    } else {
+        format!("#### {gold}")
+    };
+    match gsm8k_em(&gold, answer) {
+        None => Verdict::Ungraded,
+        Some(true) => Verdict::Correct,
+        // An answer that equals itself has one that the scorer can read.
+        Some(false) if gsm8k_em(answer, answer).is_some() => Verdict::Wrong,
+        Some(false) => Verdict::NoAnswer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_papers_scores_are_verdicts() {
+        let gold = json!({"numbers": [1, 2, 3], "target": 1});
+        let says = |answer| Compat::Paper.judge(&gold, answer);
+        assert_eq!(
+            says("<answer> (1 + 2) / 3 </answer>").verdict,
+            Verdict::Correct
+        );
+        let wrong = says("<answer> 1 + 2 + 3 </answer>");
+        assert_eq!((wrong.verdict, wrong.score), (Verdict::Wrong, Some(0.5)));
+        assert_eq!(says("none").verdict, Verdict::NoAnswer);
+        assert_eq!(
+            Compat::Paper.judge(&json!("x"), "1").verdict,
+            Verdict::Ungraded
+        );
+    }
+
+    #[test]
+    fn exact_match_needs_the_mark() {
+        let says = |answer| {
+            Compat::Gsm8kEm
+                .judge(&json!({"answer": "18"}), answer)
+                .verdict
+        };
+        assert_eq!(says("so #### 18"), Verdict::Correct);
+        assert_eq!(says("so #### 18.0"), Verdict::Wrong);
+        assert_eq!(says("the answer is 18"), Verdict::NoAnswer);
+    }
+
+    #[test]
+    fn a_scorer_of_another_task_is_wrong_use() {
+        assert!(Compat::Paper.judges_all([TaskName::Countdown]).is_ok());
+        let words = Compat::Paper
+            .judges_all([TaskName::Gsm8k])
+            .unwrap_err()
+            .to_string();
+        assert!(words.contains("paper judges countdown"), "{words}");
+    }
+}
