@@ -1,6 +1,7 @@
 //! The command line: one file a command, each turns its arguments into settings, calls its stage
 //! and says what came out.
 
+mod arms;
 mod corrupt;
 mod eval;
 mod generate;
@@ -43,6 +44,7 @@ enum Command {
     Corrupt(corrupt::Arguments),
     Verify(verify::Arguments),
     Score(score::Arguments),
+    Arms(arms::Arguments),
     Train(train::Arguments),
     Eval(eval::Arguments),
 }
@@ -56,6 +58,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Corrupt(arguments) => corrupt::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
+        Command::Arms(arguments) => arms::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
     };

@@ -139,7 +139,8 @@ impl<'a> Asked<'a> {
         let sample = (unit % k).to_string();
         GenerateRequest {
             context: Context::Prompt(prompt.clone()),
-            seed: Rng::keyed(seed, &[stage, &problem.id, &sample]).next_u64(),
+            // 53 bits: other programs read JSON numbers as floats.
+            seed: Rng::keyed(seed, &[stage, &problem.id, &sample]).next_u64() >> 11,
         }
     }
 

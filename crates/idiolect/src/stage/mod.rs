@@ -4,6 +4,7 @@
 //! output of the same settings, skips a finished one, and refuses one of other settings. A stage
 //! prints nothing; it tells its progress and returns an [`Outcome`] or a [`StageError`].
 
+pub(crate) mod arms;
 pub(crate) mod compat;
 pub(crate) mod corrupt;
 pub(crate) mod eval;

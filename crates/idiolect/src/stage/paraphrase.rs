@@ -125,7 +125,7 @@ impl Plan {
                     line: row.line,
                     request: GenerateRequest {
                         context: Context::Prompt(prompt),
-                        seed: Rng::keyed(seed, &["paraphrase", &trace.id]).next_u64(),
+                        seed: Rng::keyed(seed, &["paraphrase", &trace.id]).next_u64() >> 11,
                     },
                     problem_id: trace.problem_id,
                     parent: trace.id,

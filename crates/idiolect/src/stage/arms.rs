@@ -1,0 +1,190 @@
+//! Arms: matched training sets from verified traces.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use idiolect_core::arms::{ArmSpec, ArmsInput, ArmsOptions, ArmsSummary, BuiltArms, build};
+use idiolect_core::record::{Alignment, Problem, Split, Trace, VerdictRow, content_hash};
+use idiolect_core::store::{BadRow, Folder, Meta, OpenedFolder, write_atomic};
+use serde::de::DeserializeOwned;
+
+use super::inputs::{Input, Problems, PromptKind, Prompts};
+use super::{Control, Outcome, StageError};
+
+/// What to build arms from.
+#[derive(Clone, Debug)]
+pub(crate) struct ArmsSettings {
+    /// `problems.jsonl`, held-out problems included: they guard against leaks.
+    pub(crate) problems: PathBuf,
+    /// `traces.jsonl`.
+    pub(crate) traces: PathBuf,
+    /// `verdicts.jsonl`.
+    pub(crate) verdicts: PathBuf,
+    /// `alignment.jsonl`, for token counts.
+    pub(crate) alignment: Option<PathBuf>,
+    /// Pairs of name and spec; none are every plain arm that the traces support.
+    pub(crate) arms: Vec<(String, String)>,
+    /// Matched problems to keep; all where unset.
+    pub(crate) rows: Option<usize>,
+    /// Lets W hold traces whose source does not say how they ended.
+    pub(crate) unknown_finish_is_stop: bool,
+    /// A built-in prompt or a file; `None` is the task's default.
+    pub(crate) prompt: Option<String>,
+    /// Keys every draw.
+    pub(crate) seed: u64,
+    /// The folder of arms.
+    pub(crate) output: PathBuf,
+}
+
+/// Writes one file an arm and `arms.json`. All arms hold the same training problems.
+pub(crate) fn arms(settings: &ArmsSettings, control: Control<'_>) -> Result<Outcome, StageError> {
+    let specs = specs(&settings.arms)?;
+    let problems = Problems::read(&settings.problems, &[])?;
+    let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
+    let files = Files::open(settings)?;
+    let meta = provenance(settings, &specs, &problems, &prompts, &files);
+    let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
+        OpenedFolder::Complete(meta) => return Outcome::of(&meta, true, control),
+        OpenedFolder::Unfinished(folder) => folder,
+    };
+    let meter = control.progress.begin("arms", "arms", None, 0);
+    let mut bad = problems.bad.clone();
+    let (asked, prompts) = rendered(&problems, &prompts, &mut bad);
+    let mut seen = (problems.rows.len() + problems.bad.len()) as u64;
+    let traces: Vec<Trace> = all(&files.traces, &mut bad, &mut seen)?;
+    let verdicts: Vec<VerdictRow> = all(&files.verdicts, &mut bad, &mut seen)?;
+    let alignments: Vec<Alignment> = match &files.alignment {
+        Some(input) => all(input, &mut bad, &mut seen)?,
+        None => Vec::new(),
+    };
+    for row in &bad {
+        folder.reject(row)?;
+    }
+    let input = ArmsInput {
+        problems: &asked,
+        traces: &traces,
+        verdicts: &verdicts,
+        alignments: &alignments,
+        prompts: &prompts,
+    };
+    let options = ArmsOptions {
+        arms: specs,
+        rows: settings.rows,
+        seed: settings.seed,
+        unknown_finish_is_stop: settings.unknown_finish_is_stop,
+    };
+    let built = build(input, &options).map_err(|error| StageError::failed(error.to_string(), ""))?;
+    drop(meter);
+    let hash = write(folder.path(), &built)?;
+    for warning in &built.summary.warnings {
+        control.progress.note("arms", warning);
+    }
+    let rows: usize = built.arms.iter().map(|arm| arm.rows.len()).sum();
+    Outcome::of(&folder.finish(rows as u64, seen, &hash)?, false, control)
+}
+
+/// What `arms.json` of a folder of arms holds.
+pub(crate) fn summary(folder: &Path) -> Result<ArmsSummary, StageError> {
+    let path = folder.join("arms.json");
+    let failed = |why: String| StageError::failed(format!("cannot read `{}`: {why}", path.display()), "");
+    let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
+}
+
+fn specs(arms: &[(String, String)]) -> Result<Vec<ArmSpec>, StageError> {
+    let parse = |(name, spec): &(String, String)| {
+        format!("{name}={spec}").parse::<ArmSpec>().map_err(|error| StageError::usage(error.to_string(), ""))
+    };
+    arms.iter().map(parse).collect()
+}
+
+/// The inputs beside the problems.
+struct Files {
+    traces: Input,
+    verdicts: Input,
+    alignment: Option<Input>,
+}
+
+impl Files {
+    fn open(settings: &ArmsSettings) -> Result<Self, StageError> {
+        Ok(Self {
+            traces: Input::open(&settings.traces)?,
+            verdicts: Input::open(&settings.verdicts)?,
+            alignment: settings.alignment.as_deref().map(Input::open).transpose()?,
+        })
+    }
+}
+
+fn provenance(
+    settings: &ArmsSettings,
+    specs: &[ArmSpec],
+    problems: &Problems,
+    prompts: &Prompts,
+    files: &Files,
+) -> Meta {
+    let mut meta = Meta::of("arms");
+    problems.tell(&mut meta);
+    prompts.tell(&mut meta);
+    meta.input("traces", files.traces.hash()).input("verdicts", files.verdicts.hash());
+    if let Some(alignment) = &files.alignment {
+        meta.input("alignment", alignment.hash());
+    }
+    let named: Vec<String> = specs.iter().map(|arm| format!("{}={}", arm.name, arm.spec())).collect();
+    meta.setting("arms", named)
+        .setting("rows", settings.rows)
+        .setting("unknown_finish_is_stop", settings.unknown_finish_is_stop)
+        .setting("seed", settings.seed);
+    meta
+}
+
+/// The problems, and the prompts of those that may enter an arm. A training problem that cannot
+/// be asked is refused.
+fn rendered(
+    problems: &Problems,
+    prompts: &Prompts,
+    bad: &mut Vec<BadRow>,
+) -> (Vec<Problem>, BTreeMap<String, String>) {
+    let (mut asked, mut rendered) = (Vec::new(), BTreeMap::new());
+    for (line, problem) in &problems.rows {
+        if problem.split == Split::Train {
+            match problems.task(problem).prompt(problem, prompts.of(problem)) {
+                Ok(prompt) => drop(rendered.insert(problem.id.clone(), prompt)),
+                Err(reason) => {
+                    bad.push(BadRow::new(&problems.file, *line, reason, &problem.question));
+                    continue;
+                }
+            }
+        }
+        asked.push(problem.clone());
+    }
+    (asked, rendered)
+}
+
+fn all<T: DeserializeOwned>(
+    input: &Input,
+    bad: &mut Vec<BadRow>,
+    seen: &mut u64,
+) -> Result<Vec<T>, StageError> {
+    let before = bad.len();
+    let rows = input.rows::<T>()?.collect_good(|row| bad.push(row))?;
+    *seen += (rows.len() + bad.len() - before) as u64;
+    Ok(rows.into_iter().map(|row| row.value).collect())
+}
+
+/// Writes the arms and their summary; gives the summary's hash, which covers the arms' own.
+fn write(folder: &Path, built: &BuiltArms) -> Result<String, StageError> {
+    for arm in &built.arms {
+        let mut text = Vec::new();
+        for row in &arm.rows {
+            serde_json::to_writer(&mut text, row)
+                .map_err(|error| StageError::failed(error.to_string(), ""))?;
+            text.push(b'\n');
+        }
+        write_atomic(&folder.join(format!("{}.jsonl", arm.spec.name)), &text)?;
+    }
+    let mut text = serde_json::to_vec_pretty(&built.summary)
+        .map_err(|error| StageError::failed(error.to_string(), ""))?;
+    text.push(b'\n');
+    write_atomic(&folder.join("arms.json"), &text)?;
+    Ok(content_hash(&text))
+}
