@@ -72,11 +72,19 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         seed: arguments.seed.seed,
         output: arguments.output.clone(),
     };
-    let outcome = arguments.common.with_control(|control| arms(&settings, control))?;
+    let outcome = arguments
+        .common
+        .with_control(|control| arms(&settings, control))?;
     let summary = summary(&settings.output)?;
-    let mut rows = vec![["arm", "rows", "problems", "tokens", "bytes", "spec"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["arm", "rows", "problems", "tokens", "bytes", "spec"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for (name, arm) in &summary.arms {
-        let tokens = arm.tokens.map_or_else(|| "-".to_owned(), |tokens| tokens.to_string());
+        let tokens = arm
+            .tokens
+            .map_or_else(|| "-".to_owned(), |tokens| tokens.to_string());
         rows.push(vec![
             name.clone(),
             arm.rows.to_string(),

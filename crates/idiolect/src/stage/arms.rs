@@ -73,7 +73,8 @@ pub(crate) fn arms(settings: &ArmsSettings, control: Control<'_>) -> Result<Outc
         seed: settings.seed,
         unknown_finish_is_stop: settings.unknown_finish_is_stop,
     };
-    let built = build(input, &options).map_err(|error| StageError::failed(error.to_string(), ""))?;
+    let built =
+        build(input, &options).map_err(|error| StageError::failed(error.to_string(), ""))?;
     drop(meter);
     let hash = write(folder.path(), &built)?;
     for warning in &built.summary.warnings {
@@ -86,14 +87,17 @@ pub(crate) fn arms(settings: &ArmsSettings, control: Control<'_>) -> Result<Outc
 /// What `arms.json` of a folder of arms holds.
 pub(crate) fn summary(folder: &Path) -> Result<ArmsSummary, StageError> {
     let path = folder.join("arms.json");
-    let failed = |why: String| StageError::failed(format!("cannot read `{}`: {why}", path.display()), "");
+    let failed =
+        |why: String| StageError::failed(format!("cannot read `{}`: {why}", path.display()), "");
     let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
 }
 
 fn specs(arms: &[(String, String)]) -> Result<Vec<ArmSpec>, StageError> {
     let parse = |(name, spec): &(String, String)| {
-        format!("{name}={spec}").parse::<ArmSpec>().map_err(|error| StageError::usage(error.to_string(), ""))
+        format!("{name}={spec}")
+            .parse::<ArmSpec>()
+            .map_err(|error| StageError::usage(error.to_string(), ""))
     };
     arms.iter().map(parse).collect()
 }
@@ -125,11 +129,15 @@ fn provenance(
     let mut meta = Meta::of("arms");
     problems.tell(&mut meta);
     prompts.tell(&mut meta);
-    meta.input("traces", files.traces.hash()).input("verdicts", files.verdicts.hash());
+    meta.input("traces", files.traces.hash())
+        .input("verdicts", files.verdicts.hash());
     if let Some(alignment) = &files.alignment {
         meta.input("alignment", alignment.hash());
     }
-    let named: Vec<String> = specs.iter().map(|arm| format!("{}={}", arm.name, arm.spec())).collect();
+    let named: Vec<String> = specs
+        .iter()
+        .map(|arm| format!("{}={}", arm.name, arm.spec()))
+        .collect();
     meta.setting("arms", named)
         .setting("rows", settings.rows)
         .setting("unknown_finish_is_stop", settings.unknown_finish_is_stop)
@@ -150,7 +158,12 @@ fn rendered(
             match problems.task(problem).prompt(problem, prompts.of(problem)) {
                 Ok(prompt) => drop(rendered.insert(problem.id.clone(), prompt)),
                 Err(reason) => {
-                    bad.push(BadRow::new(&problems.file, *line, reason, &problem.question));
+                    bad.push(BadRow::new(
+                        &problems.file,
+                        *line,
+                        reason,
+                        &problem.question,
+                    ));
                     continue;
                 }
             }
