@@ -8,13 +8,22 @@
 //! The unit is the problem. Differences are paired by problem; fine-tuning seeds are a second
 //! level, worlds (other students, other splits) a third.
 
+mod answers;
+mod difference;
+mod measure;
+pub mod settings;
+mod words;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metric::Direction;
-use crate::record::{Alignment, Decoding, EvalRow};
+use crate::alignment::MergeError;
+use crate::metric::{Direction, METRICS, Metric};
+use crate::record::{Alignment, ArmRow, Decoding, EvalRow, Step, StepCheck, VerdictRow};
 use crate::statistics::Interval;
+
+use answers::Answers;
 
 /// One checkpoint's answers to the evaluation problems.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +60,8 @@ pub struct ArmData {
 /// How to compare.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompareOptions {
-    /// Arms that every other arm is compared with, in order; the first is the main one.
+    /// Arms that every other arm is compared with, in order; the first is the main one. Empty: those
+    /// of `base` and `H` that are there, else the first arm.
     pub baselines: Vec<String>,
     /// Bootstrap and permutation draws.
     pub draws: usize,
@@ -64,7 +74,7 @@ pub struct CompareOptions {
 impl Default for CompareOptions {
     fn default() -> Self {
         Self {
-            baselines: vec!["base".into(), "H".into()],
+            baselines: Vec::new(),
             draws: 10_000,
             seed: 0,
             confidence: 0.95,
@@ -255,9 +265,10 @@ pub struct Difference {
     pub mcnemar: Vec<McNemar>,
     /// Two-sided sign-flip p over problems (seeds averaged: training noise not counted).
     pub p_sign_flip: f64,
-    /// Share of problems that the arm gets right and the baseline does not, mean over seeds.
+    /// Share of problems that the arm gets right and the baseline does not, mean over all pairs of
+    /// their seeds (of their samples, where sampled); `gained` − `lost` is the difference.
     pub gained: f64,
-    /// Share of problems that the arm gets wrong and the baseline does not, mean over seeds.
+    /// The other way round.
     pub lost: f64,
     /// Smallest true difference that this comparison would find with 80 % power at p < 0.05, a share.
     pub smallest_detectable: f64,
@@ -371,4 +382,207 @@ impl StepCounts {
         let checked = self.valid + self.invalid;
         (checked > 0).then(|| self.valid as f64 / checked as f64)
     }
+
+    /// What was found of the steps of some rows' traces; `None` where none of them was looked at.
+    pub fn of(rows: &[ArmRow], verdicts: &[VerdictRow]) -> Option<Self> {
+        let by_trace: BTreeMap<&str, &[Step]> = verdicts
+            .iter()
+            .map(|row| (row.trace_id.as_str(), row.steps.as_slice()))
+            .collect();
+        let mut counts = Self::default();
+        for step in rows
+            .iter()
+            .filter_map(|row| by_trace.get(row.trace_id.as_str()))
+            .copied()
+            .flatten()
+        {
+            match step.check {
+                StepCheck::Valid => counts.valid += 1,
+                StepCheck::Invalid => counts.invalid += 1,
+                StepCheck::Unchecked => counts.unchecked += 1,
+            }
+        }
+        (counts != Self::default()).then_some(counts)
+    }
 }
+
+impl std::ops::AddAssign for StepCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.valid += other.valid;
+        self.invalid += other.invalid;
+        self.unchecked += other.unchecked;
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.total += other.total;
+        self.correct += other.correct;
+        self.wrong += other.wrong;
+        self.no_answer += other.no_answer;
+        self.ungraded += other.ungraded;
+        self.truncated += other.truncated;
+    }
+}
+
+/// Why evaluations cannot be compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompareError {
+    /// Nothing to compare.
+    #[error("there is no evaluation with a row; evaluate at least one checkpoint")]
+    Nothing,
+    /// A declared baseline that is no arm.
+    #[error("the baseline `{name}` is not among the arms {arms}")]
+    UnknownBaseline {
+        /// As declared.
+        name: String,
+        /// What there is.
+        arms: String,
+    },
+    /// One checkpoint twice.
+    #[error(
+        "arm `{arm}` has two evaluations of world {world}, seed {seed}; give each checkpoint once"
+    )]
+    TwiceEvaluated {
+        /// The arm.
+        arm: String,
+        /// The world.
+        world: usize,
+        /// The fine-tuning seed.
+        seed: u64,
+    },
+    /// One answer twice.
+    #[error(
+        "arm `{arm}`, seed {seed}: problem `{problem}` has two rows of sample {sample}; remove one"
+    )]
+    TwiceAnswered {
+        /// The arm.
+        arm: String,
+        /// The fine-tuning seed.
+        seed: u64,
+        /// The problem.
+        problem: String,
+        /// The sample.
+        sample: usize,
+    },
+    /// Checkpoints that answered different problems.
+    #[error(
+        "arm `{arm}`, seed {seed} does not answer the problems that arm `{other}` answers: {missing} missing, {surplus} too many, such as `{example}`; evaluate all checkpoints of a world on the same problems"
+    )]
+    OtherProblems {
+        /// The arm.
+        arm: String,
+        /// The fine-tuning seed.
+        seed: u64,
+        /// The arm that it is held against.
+        other: String,
+        /// Problems that only the other answers.
+        missing: usize,
+        /// Problems that only this one answers.
+        surplus: usize,
+        /// One of them.
+        example: String,
+    },
+    /// Alignments that have no common sum.
+    #[error("arm `{arm}`: {source}")]
+    Closeness {
+        /// The arm.
+        arm: String,
+        /// Why.
+        source: MergeError,
+    },
+}
+
+/// Compares arms. Equal inputs give equal bits; the order of rows and of evaluations changes no
+/// number (the order of arms is that of their first evaluation).
+///
+/// The main interval and p of a difference come from the nested bootstrap over worlds, seeds and
+/// problems. Where there is one world and one seed on both sides that would count no training noise
+/// at all: then they are BCa over problems and exact McNemar (sign-flip for samples), and the verdict
+/// says "one training run".
+///
+/// # Errors
+/// See [`CompareError`].
+pub fn compare(
+    evaluations: &[Evaluation],
+    arms: &[ArmData],
+    options: &CompareOptions,
+) -> Result<Comparison, CompareError> {
+    let answers = Answers::new(evaluations, options)?;
+    let baselines = baselines(&answers.arms, options)?;
+    let results: Vec<ArmResult> = answers
+        .arms
+        .iter()
+        .map(|arm| measure::arm(arm, &answers, evaluations, arms, options))
+        .collect::<Result<_, _>>()?;
+    let differences = difference::against(&baselines, &answers, options);
+    let best = difference::best(&results, &answers, options);
+    let correlations = measure::correlations(&results, options);
+    let answer = words::answer(
+        &results,
+        &differences,
+        best.as_ref(),
+        &baselines,
+        &correlations,
+        &answers,
+    );
+    let warnings = words::warnings(&results, &answers, arms);
+    Ok(Comparison {
+        answer,
+        confidence: options.confidence,
+        draws: options.draws,
+        seed: options.seed,
+        n_problems: answers.problems.len(),
+        n_worlds: answers.worlds().len(),
+        baselines,
+        dose_curve: measure::dose_curve(&results),
+        arms: results,
+        differences,
+        best,
+        metrics: METRICS.iter().map(MetricFacts::of).collect(),
+        correlations,
+        warnings,
+    })
+}
+
+fn baselines(arms: &[String], options: &CompareOptions) -> Result<Vec<String>, CompareError> {
+    if let Some(unknown) = options.baselines.iter().find(|name| !arms.contains(name)) {
+        let arms = arms
+            .iter()
+            .map(|arm| format!("`{arm}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(CompareError::UnknownBaseline {
+            name: unknown.clone(),
+            arms,
+        });
+    }
+    if !options.baselines.is_empty() {
+        return Ok(options.baselines.clone());
+    }
+    let usual: Vec<String> = arms
+        .iter()
+        .filter(|arm| ["base", "H"].contains(&arm.as_str()))
+        .cloned()
+        .collect();
+    Ok(if usual.is_empty() {
+        arms.iter().take(1).cloned().collect()
+    } else {
+        usual
+    })
+}
+
+impl MetricFacts {
+    fn of(metric: &Metric) -> Self {
+        Self {
+            name: metric.name.to_owned(),
+            direction: metric.direction,
+            unit: metric.unit.to_owned(),
+            source: metric.source.to_owned(),
+            definition: format!("{}; of a set: {}", metric.definition, metric.set_definition),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //! Both statistics are integers in disguise: doubled mid-ranks and signs of pairs. They are counted
 //! as such, so that "at least as far from 0" has no rounding in it.
 
+use std::collections::BTreeMap;
+
 use super::permutation::PermutationP;
 use crate::rng::Rng;
 
@@ -22,51 +24,103 @@ pub struct RankCorrelation {
     pub p_kendall: PermutationP,
 }
 
-/// Rank correlation of `x` with `y`, pair by pair. Exact p up to nine pairs; above, `draws` random
-/// permutations, the observed one counted among them. `None` where there are fewer than three pairs,
-/// lengths differ, a value is not a number, or all values of a side are equal.
-pub fn rank_correlation(
-    x: &[f64],
-    y: &[f64],
-    draws: usize,
-    rng: &mut Rng,
-) -> Option<RankCorrelation> {
-    let n = x.len();
-    if n < 3 || n != y.len() || x.iter().chain(y).any(|v| v.is_nan()) {
-        return None;
-    }
-    let (rank_x, rank_y) = (centred_ranks(x), centred_ranks(y));
-    let (sign_x, sign_y) = (signs(&rank_x), signs(&rank_y));
-    let observed = Sums {
-        spearman: rank_x.iter().zip(&rank_y).map(|(a, b)| a * b).sum(),
-        kendall: (0..n)
-            .map(|i| pair_sum(&sign_x, &sign_y, i, n, |j| j))
-            .sum(),
-    };
-    let square = |values: &[i64]| values.iter().map(|v| (v * v) as f64).sum::<f64>();
-    let pairs = |signs: &[i64]| signs.iter().map(|s| s * s).sum::<i64>() as f64 / 2.0;
-    let spearman_scale = (square(&rank_x) * square(&rank_y)).sqrt();
-    let kendall_scale = (pairs(&sign_x) * pairs(&sign_y)).sqrt();
-    if spearman_scale <= 0.0 || kendall_scale <= 0.0 {
-        return None;
-    }
-    let (p_spearman, p_kendall) = if n <= ENUMERATED {
-        enumerated(&rank_x, &rank_y, &sign_x, &sign_y, observed)
-    } else {
-        drawn(&rank_x, &rank_y, &sign_x, &sign_y, observed, draws, rng)
-    };
-    Some(RankCorrelation {
-        spearman: observed.spearman as f64 / spearman_scale,
-        kendall: observed.kendall as f64 / kendall_scale,
-        p_spearman,
-        p_kendall,
-    })
+/// Rank correlation of `x` with `y`, pair by pair; see [`NullDistributions::correlate`].
+pub fn rank_correlation(x: &[f64], y: &[f64], draws: usize, seed: u64) -> Option<RankCorrelation> {
+    NullDistributions::new(draws, seed).correlate(x, y)
 }
 
-#[derive(Clone, Copy)]
-struct Sums {
-    spearman: i64,
-    kendall: i64,
+/// Permutation distributions, kept: they depend on the number of pairs and on ties alone, so that
+/// twenty metrics over the same arms need one.
+#[derive(Clone, Debug)]
+pub struct NullDistributions {
+    draws: usize,
+    seed: u64,
+    known: BTreeMap<[Vec<i64>; 2], Distribution>,
+}
+
+impl NullDistributions {
+    /// Distributions of `draws` random permutations where there are too many to enumerate.
+    pub fn new(draws: usize, seed: u64) -> Self {
+        Self {
+            draws,
+            seed,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Rank correlation of `x` with `y`, pair by pair. Exact p up to nine pairs; above, from random
+    /// permutations, the observed one counted among them. `None` where there are fewer than three
+    /// pairs, lengths differ, a value is not a number, or all values of a side are equal.
+    pub fn correlate(&mut self, x: &[f64], y: &[f64]) -> Option<RankCorrelation> {
+        let n = x.len();
+        if n < 3 || n != y.len() || x.iter().chain(y).any(|v| v.is_nan()) {
+            return None;
+        }
+        let (rank_x, rank_y) = (centred_ranks(x), centred_ranks(y));
+        let (sign_x, sign_y) = (signs(&rank_x), signs(&rank_y));
+        let spearman: i64 = rank_x.iter().zip(&rank_y).map(|(a, b)| a * b).sum();
+        let kendall: i64 = (0..n)
+            .map(|i| pair_sum(&sign_x, &sign_y, i, n, |j| j))
+            .sum();
+        let square = |values: &[i64]| values.iter().map(|v| (v * v) as f64).sum::<f64>();
+        let pairs = |signs: &[i64]| signs.iter().map(|s| s * s).sum::<i64>() as f64 / 2.0;
+        let spearman_scale = (square(&rank_x) * square(&rank_y)).sqrt();
+        let kendall_scale = (pairs(&sign_x) * pairs(&sign_y)).sqrt();
+        if spearman_scale <= 0.0 || kendall_scale <= 0.0 {
+            return None;
+        }
+        let sorted = |mut ranks: Vec<i64>| {
+            ranks.sort_unstable();
+            ranks
+        };
+        let key = [sorted(rank_x), sorted(rank_y)];
+        let (draws, seed) = (self.draws, self.seed);
+        let null = self
+            .known
+            .entry(key)
+            .or_insert_with_key(|key| Distribution::of(key, draws, seed));
+        Some(RankCorrelation {
+            spearman: spearman as f64 / spearman_scale,
+            kendall: kendall as f64 / kendall_scale,
+            p_spearman: null.p(&null.spearman, spearman),
+            p_kendall: null.p(&null.kendall, kendall),
+        })
+    }
+}
+
+/// How often each distance from 0 comes up over permutations.
+#[derive(Clone, Debug, Default)]
+struct Distribution {
+    spearman: BTreeMap<i64, u64>,
+    kendall: BTreeMap<i64, u64>,
+    seen: u64,
+    exact: bool,
+}
+
+impl Distribution {
+    fn of(ranks: &[Vec<i64>; 2], draws: usize, seed: u64) -> Self {
+        let signs = [signs(&ranks[0]), signs(&ranks[1])];
+        if ranks[0].len() <= ENUMERATED {
+            enumerated(ranks, &signs)
+        } else {
+            drawn(ranks, &signs, draws, seed)
+        }
+    }
+
+    fn count(&mut self, spearman: i64, kendall: i64) {
+        *self.spearman.entry(spearman.abs()).or_default() += 1;
+        *self.kendall.entry(kendall.abs()).or_default() += 1;
+        self.seen += 1;
+    }
+
+    fn p(&self, counts: &BTreeMap<i64, u64>, observed: i64) -> PermutationP {
+        let as_far: u64 = counts.range(observed.abs()..).map(|(_, count)| count).sum();
+        let itself = u64::from(!self.exact);
+        PermutationP {
+            p: (as_far + itself) as f64 / (self.seen + itself) as f64,
+            exact: self.exact,
+        }
+    }
 }
 
 /// 2·(mid-rank) − (n + 1): integers with sum 0.
@@ -104,14 +158,12 @@ fn pair_sum(
         .sum()
 }
 
+/// A permutation being built, with what its first elements add up to.
 struct Enumeration<'a> {
-    ranks: [&'a [i64]; 2],
-    signs: [&'a [i64]; 2],
-    observed: Sums,
+    ranks: &'a [Vec<i64>; 2],
+    signs: &'a [Vec<i64>; 2],
     placed: Vec<usize>,
-    used: u32,
-    seen: u64,
-    as_far: [u64; 2],
+    found: Distribution,
 }
 
 impl Enumeration<'_> {
@@ -119,79 +171,54 @@ impl Enumeration<'_> {
     fn descend(&mut self, spearman: i64, kendall: i64) {
         let (i, n) = (self.placed.len(), self.ranks[0].len());
         if i == n {
-            self.seen += 1;
-            self.as_far[0] += u64::from(spearman.abs() >= self.observed.spearman.abs());
-            self.as_far[1] += u64::from(kendall.abs() >= self.observed.kendall.abs());
+            self.found.count(spearman, kendall);
             return;
         }
         for element in 0..n {
-            if self.used >> element & 1 == 1 {
+            if self.placed.contains(&element) {
                 continue;
             }
-            self.used |= 1 << element;
             self.placed.push(element);
             let placed = &self.placed;
-            let pairs = pair_sum(self.signs[0], self.signs[1], i, n, |j| placed[j]);
+            let pairs = pair_sum(&self.signs[0], &self.signs[1], i, n, |j| placed[j]);
             self.descend(
                 spearman + self.ranks[0][i] * self.ranks[1][element],
                 kendall + pairs,
             );
             self.placed.pop();
-            self.used &= !(1 << element);
         }
     }
 }
 
-fn enumerated(
-    rank_x: &[i64],
-    rank_y: &[i64],
-    sign_x: &[i64],
-    sign_y: &[i64],
-    observed: Sums,
-) -> (PermutationP, PermutationP) {
+fn enumerated(ranks: &[Vec<i64>; 2], signs: &[Vec<i64>; 2]) -> Distribution {
+    let found = Distribution {
+        exact: true,
+        ..Distribution::default()
+    };
     let mut all = Enumeration {
-        ranks: [rank_x, rank_y],
-        signs: [sign_x, sign_y],
-        observed,
-        placed: Vec::with_capacity(rank_x.len()),
-        used: 0,
-        seen: 0,
-        as_far: [0; 2],
+        ranks,
+        signs,
+        placed: Vec::with_capacity(ranks[0].len()),
+        found,
     };
     all.descend(0, 0);
-    let p = |which: usize| PermutationP {
-        p: all.as_far[which] as f64 / all.seen as f64,
-        exact: true,
-    };
-    (p(0), p(1))
+    all.found
 }
 
-fn drawn(
-    rank_x: &[i64],
-    rank_y: &[i64],
-    sign_x: &[i64],
-    sign_y: &[i64],
-    observed: Sums,
-    draws: usize,
-    rng: &mut Rng,
-) -> (PermutationP, PermutationP) {
-    let n = rank_x.len();
+fn drawn(ranks: &[Vec<i64>; 2], signs: &[Vec<i64>; 2], draws: usize, seed: u64) -> Distribution {
+    let n = ranks[0].len();
+    let mut rng = Rng::keyed(seed, &["rank correlation"]);
     let mut order: Vec<usize> = (0..n).collect();
-    let mut as_far = [1usize; 2];
+    let mut found = Distribution::default();
     for _ in 0..draws {
         rng.shuffle(&mut order);
-        let spearman: i64 = (0..n).map(|i| rank_x[i] * rank_y[order[i]]).sum();
-        let kendall: i64 = (0..n)
-            .map(|i| pair_sum(sign_x, sign_y, i, n, |j| order[j]))
+        let spearman = (0..n).map(|i| ranks[0][i] * ranks[1][order[i]]).sum();
+        let kendall = (0..n)
+            .map(|i| pair_sum(&signs[0], &signs[1], i, n, |j| order[j]))
             .sum();
-        as_far[0] += usize::from(spearman.abs() >= observed.spearman.abs());
-        as_far[1] += usize::from(kendall.abs() >= observed.kendall.abs());
+        found.count(spearman, kendall);
     }
-    let p = |count: usize| PermutationP {
-        p: count as f64 / (draws + 1) as f64,
-        exact: false,
-    };
-    (p(as_far[0]), p(as_far[1]))
+    found
 }
 
 #[cfg(test)]
@@ -202,7 +229,7 @@ mod tests {
     use crate::rng::Rng;
 
     fn correlate(x: &[f64], y: &[f64]) -> RankCorrelation {
-        rank_correlation(x, y, 20_000, &mut Rng::keyed(0, &["correlation"])).unwrap()
+        rank_correlation(x, y, 20_000, 0).unwrap()
     }
 
     fn near(a: f64, b: f64, tolerance: f64) {
@@ -238,53 +265,43 @@ mod tests {
 
     #[test]
     fn drawn_p_agrees_with_enumerated_p() {
-        let x: Vec<f64> = (0..9).map(f64::from).collect();
-        let y = [2.0, 0.0, 3.0, 1.0, 6.0, 4.0, 5.0, 8.0, 7.0];
-        let y_wild = [2.0, 7.0, 3.0, 8.0, 6.0, 4.0, 5.0, 0.0, 1.0];
-        for y in [y, y_wild] {
-            let exact = correlate(&x, &y);
-            let (rank_x, rank_y) = (centred_ranks(&x), centred_ranks(&y));
-            let (sign_x, sign_y) = (signs(&rank_x), signs(&rank_y));
-            let observed = Sums {
-                spearman: rank_x.iter().zip(&rank_y).map(|(a, b)| a * b).sum(),
-                kendall: (0..9)
-                    .map(|i| pair_sum(&sign_x, &sign_y, i, 9, |j| j))
-                    .sum(),
-            };
-            let draws = 200_000;
-            let (s, k) = drawn(
-                &rank_x,
-                &rank_y,
-                &sign_x,
-                &sign_y,
-                observed,
-                draws,
-                &mut Rng::keyed(1, &[]),
-            );
+        let ranks = [
+            centred_ranks(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+            centred_ranks(&[0.0, 0.0, 2.0, 3.0, 4.0, 5.0, 5.0]),
+        ];
+        let signs = [signs(&ranks[0]), signs(&ranks[1])];
+        let draws = 100_000;
+        let (exact, random) = (enumerated(&ranks, &signs), drawn(&ranks, &signs, draws, 1));
+        assert_eq!((exact.seen, exact.exact, random.exact), (5040, true, false));
+        for (counts, others, observed) in [
+            (&exact.spearman, &random.spearman, 60),
+            (&exact.spearman, &random.spearman, 90),
+            (&exact.kendall, &random.kendall, 9),
+        ] {
+            let (a, b) = (exact.p(counts, observed).p, random.p(others, observed).p);
+            assert!(a > 0.0 && a < 0.9);
             // Five binomial standard errors.
-            for (a, b) in [(exact.p_spearman.p, s.p), (exact.p_kendall.p, k.p)] {
-                near(
-                    a,
-                    b,
-                    5.0 * (a * (1.0 - a) / draws as f64).sqrt() + 1.0 / draws as f64,
-                );
-            }
+            near(a, b, 5.0 * (a * (1.0 - a) / draws as f64).sqrt());
         }
     }
 
     #[test]
+    fn ten_pairs_in_perfect_order_have_the_smallest_drawn_p() {
+        let x: Vec<f64> = (0..10).map(f64::from).collect();
+        let result = correlate(&x, &x);
+        assert!(!result.p_spearman.exact);
+        near(result.p_spearman.p, 1.0 / 20_001.0, 1e-12);
+    }
+
+    #[test]
     fn too_few_or_equal_values_have_no_correlation() {
-        let mut rng = Rng::keyed(0, &[]);
+        assert_eq!(rank_correlation(&[1.0, 2.0], &[1.0, 2.0], 10, 0), None);
         assert_eq!(
-            rank_correlation(&[1.0, 2.0], &[1.0, 2.0], 10, &mut rng),
+            rank_correlation(&[1.0; 4], &[1.0, 2.0, 3.0, 4.0], 10, 0),
             None
         );
         assert_eq!(
-            rank_correlation(&[1.0; 4], &[1.0, 2.0, 3.0, 4.0], 10, &mut rng),
-            None
-        );
-        assert_eq!(
-            rank_correlation(&[1.0, f64::NAN, 2.0], &[1.0, 2.0, 3.0], 10, &mut rng),
+            rank_correlation(&[1.0, f64::NAN, 2.0], &[1.0, 2.0, 3.0], 10, 0),
             None
         );
     }
@@ -299,8 +316,7 @@ mod tests {
             let mut shuffled = pairs;
             Rng::keyed(seed, &[]).shuffle(&mut shuffled);
             let (x2, y2) = split(&shuffled);
-            let mut rng = Rng::keyed(0, &[]);
-            let (a, b) = (rank_correlation(&x, &y, 0, &mut rng), rank_correlation(&x2, &y2, 0, &mut rng));
+            let (a, b) = (rank_correlation(&x, &y, 0, 0), rank_correlation(&x2, &y2, 0, 0));
             prop_assert_eq!(a, b);
             if let Some(a) = a {
                 prop_assert!(a.spearman.abs() <= 1.0 + 1e-12 && a.kendall.abs() <= 1.0 + 1e-12);

@@ -1,0 +1,360 @@
+//! What is measured of each arm alone, and how closeness goes with accuracy over arms.
+
+use std::collections::BTreeMap;
+
+use super::answers::{Answers, Checkpoint};
+use super::{
+    Accuracy, ArmData, ArmResult, CompareError, CompareOptions, Correlation, Counts, DosePoint,
+    Estimate, Evaluation, GoldSurprisal, SampledAccuracy, SeedAccuracy, StepCounts,
+};
+use crate::metric::{METRICS, SetSums, named, set};
+use crate::record::Decoding;
+use crate::rng::Rng;
+use crate::statistics::bootstrap::{Replicates, WorldReplicates, nested};
+use crate::statistics::correlation::NullDistributions;
+use crate::statistics::proportion::wilson;
+use crate::statistics::{mean, standard_error};
+
+/// Draws behind the interval of a closeness value: its ends are then uncertain by a twentieth of its
+/// half-width, and nothing is decided by them.
+const CLOSENESS_DRAWS: usize = 2_000;
+
+/// Everything about one arm.
+pub(super) fn arm(
+    name: &str,
+    answers: &Answers,
+    evaluations: &[Evaluation],
+    arms: &[ArmData],
+    options: &CompareOptions,
+) -> Result<ArmResult, CompareError> {
+    let mut data: Vec<&ArmData> = arms.iter().filter(|data| data.arm == name).collect();
+    data.sort_by_key(|data| data.world);
+    let closeness = closeness(name, &data, options)?;
+    let mut steps: Option<StepCounts> = None;
+    for counts in data.iter().filter_map(|data| data.steps) {
+        *steps.get_or_insert_default() += counts;
+    }
+    let scored = !data.is_empty() && data.iter().all(|d| d.alignments.len() >= d.rows);
+    let tokens = data
+        .iter()
+        .flat_map(|data| &data.alignments)
+        .map(|a| a.n_tokens)
+        .sum();
+    Ok(ArmResult {
+        arm: name.to_owned(),
+        rows: (!data.is_empty()).then(|| data.iter().map(|data| data.rows).sum()),
+        tokens: scored.then_some(tokens),
+        greedy: greedy(name, answers, options),
+        sampled: sampled(name, answers, options),
+        closeness,
+        steps,
+        gold: gold(name, evaluations)?,
+    })
+}
+
+fn greedy(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Accuracy> {
+    let worlds = answers.of(arm, Decoding::Greedy);
+    let replicates = replicates(arm, &worlds, Decoding::Greedy, options)?;
+    let checkpoints: Vec<&Checkpoint> = worlds.values().flatten().copied().collect();
+    let per_seed = checkpoints
+        .iter()
+        .map(|c| seed_accuracy(c, options))
+        .collect();
+    // Worlds share problems, or not; the union counts each once.
+    let n = (0..answers.problems.len())
+        .filter(|at| checkpoints.iter().any(|c| c.has(*at)))
+        .count();
+    Some(Accuracy {
+        mean: replicates.estimate,
+        wilson: wilson(replicates.estimate, n, options.confidence),
+        interval: replicates.percentile(options.confidence),
+        seed_error: seed_error(&worlds),
+        world_error: standard_error(
+            &worlds
+                .values()
+                .map(|seeds| mean_accuracy(seeds))
+                .collect::<Vec<_>>(),
+        ),
+        counts: counts(&checkpoints),
+        per_seed,
+    })
+}
+
+fn seed_accuracy(checkpoint: &Checkpoint, options: &CompareOptions) -> SeedAccuracy {
+    SeedAccuracy {
+        world: checkpoint.world,
+        seed: checkpoint.seed,
+        accuracy: checkpoint.accuracy.estimate,
+        wilson: wilson(
+            checkpoint.accuracy.estimate,
+            checkpoint.n_problems(),
+            options.confidence,
+        ),
+        counts: checkpoint.counts,
+    }
+}
+
+fn sampled(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<SampledAccuracy> {
+    let worlds = answers.of(arm, Decoding::Sampled);
+    let replicates = replicates(arm, &worlds, Decoding::Sampled, options)?;
+    let checkpoints: Vec<&Checkpoint> = worlds.values().flatten().copied().collect();
+    let k = checkpoints.iter().map(|c| c.samples.k).min().unwrap_or(0);
+    let over_worlds = |value: &dyn Fn(&Checkpoint) -> f64| {
+        mean(
+            &worlds
+                .values()
+                .map(|seeds| mean(&seeds.iter().map(|c| value(c)).collect::<Vec<_>>()))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let mut ks: Vec<usize> = std::iter::successors(Some(1), |k| Some(2 * k))
+        .take_while(|j| *j < k)
+        .collect();
+    ks.push(k);
+    Some(SampledAccuracy {
+        k,
+        avg_at_k: replicates.estimate,
+        interval: replicates.percentile(options.confidence),
+        pass_at: ks
+            .into_iter()
+            .map(|j| (j, over_worlds(&|c| c.samples.pass_at(j))))
+            .collect(),
+        maj_at_k: over_worlds(&|c| c.samples.majority),
+        seed_error: seed_error(&worlds),
+        counts: counts(&checkpoints),
+    })
+}
+
+fn replicates(
+    arm: &str,
+    worlds: &BTreeMap<usize, Vec<&Checkpoint>>,
+    decoding: Decoding,
+    options: &CompareOptions,
+) -> Option<Replicates> {
+    if worlds.is_empty() {
+        return None;
+    }
+    let worlds: Vec<WorldReplicates<'_>> = worlds
+        .values()
+        .map(|seeds| WorldReplicates {
+            arm: seeds.iter().map(|c| &c.accuracy).collect(),
+            baseline: Vec::new(),
+        })
+        .collect();
+    let decoding = format!("{decoding:?}");
+    Some(nested(
+        &worlds,
+        &mut Rng::keyed(options.seed, &["compare", "accuracy", arm, &decoding]),
+    ))
+}
+
+fn mean_accuracy(seeds: &[&Checkpoint]) -> f64 {
+    mean(
+        &seeds
+            .iter()
+            .map(|c| c.accuracy.estimate)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Standard error of the mean over worlds of means over seeds, from the spread over seeds alone.
+fn seed_error(worlds: &BTreeMap<usize, Vec<&Checkpoint>>) -> Option<f64> {
+    let squares: Option<Vec<f64>> = worlds
+        .values()
+        .map(|seeds| {
+            let accuracies: Vec<f64> = seeds.iter().map(|c| c.accuracy.estimate).collect();
+            standard_error(&accuracies).map(|error| error * error)
+        })
+        .collect();
+    Some(squares?.iter().sum::<f64>().sqrt() / worlds.len() as f64)
+}
+
+fn counts(checkpoints: &[&Checkpoint]) -> Counts {
+    let mut sum = Counts::default();
+    checkpoints.iter().for_each(|c| sum += c.counts);
+    sum
+}
+
+fn closeness(
+    arm: &str,
+    data: &[&ArmData],
+    options: &CompareOptions,
+) -> Result<BTreeMap<String, Estimate>, CompareError> {
+    let draws = options.draws.min(CLOSENESS_DRAWS);
+    let mut by_metric: BTreeMap<&str, Vec<Replicates>> = BTreeMap::new();
+    let worlds: Vec<&&ArmData> = data
+        .iter()
+        .filter(|data| !data.alignments.is_empty())
+        .collect();
+    for data in &worlds {
+        let mut rng = Rng::keyed(
+            options.seed,
+            &["compare", "closeness", arm, &data.world.to_string()],
+        );
+        let found = set::replicates(&data.alignments, draws, &mut rng).map_err(|source| {
+            CompareError::Closeness {
+                arm: arm.to_owned(),
+                source,
+            }
+        })?;
+        for (metric, replicates) in found {
+            by_metric.entry(metric.name).or_default().push(replicates);
+        }
+    }
+    // A metric that one world lacks would be a mean over other worlds than its neighbours.
+    by_metric.retain(|_, replicates| replicates.len() == worlds.len());
+    let estimate = |replicates: Vec<Replicates>| {
+        let pooled = mean_of(&replicates);
+        Estimate {
+            value: pooled.estimate,
+            interval: pooled.percentile(options.confidence),
+        }
+    };
+    Ok(by_metric
+        .into_iter()
+        .map(|(name, replicates)| (name.to_owned(), estimate(replicates)))
+        .collect())
+}
+
+fn mean_of(worlds: &[Replicates]) -> Replicates {
+    let n = worlds.len() as f64;
+    let draws = worlds.first().map_or(0, |world| world.draws.len());
+    Replicates {
+        estimate: worlds.iter().map(|w| w.estimate).sum::<f64>() / n,
+        draws: (0..draws)
+            .map(|at| worlds.iter().map(|w| w.draws[at]).sum::<f64>() / n)
+            .collect(),
+    }
+}
+
+fn gold(arm: &str, evaluations: &[Evaluation]) -> Result<Option<GoldSurprisal>, CompareError> {
+    let mut worlds: BTreeMap<usize, Vec<(u64, SetSums)>> = BTreeMap::new();
+    for evaluation in evaluations.iter().filter(|e| e.arm == arm) {
+        let mut rows = evaluation.gold.clone();
+        rows.sort_by(|a, b| (&a.problem_id, &a.trace_id).cmp(&(&b.problem_id, &b.trace_id)));
+        let sums = SetSums::of(&rows).map_err(|source| CompareError::Closeness {
+            arm: arm.to_owned(),
+            source,
+        })?;
+        if let Some(sums) = sums.filter(|sums| sums.tokens.n_tokens > 0) {
+            worlds
+                .entry(evaluation.world)
+                .or_default()
+                .push((evaluation.seed, sums));
+        }
+    }
+    worlds
+        .values_mut()
+        .for_each(|seeds| seeds.sort_by_key(|(seed, _)| *seed));
+    let Some((_, first)) = worlds.values().flatten().next() else {
+        return Ok(None);
+    };
+    let n_tokens = first.tokens.n_tokens;
+    let values = |metric: &str| -> Option<Vec<Vec<f64>>> {
+        let metric = named(metric)?;
+        let value = |(_, sums): &(u64, SetSums)| (metric.of_set)(sums);
+        worlds
+            .values()
+            .map(|seeds| seeds.iter().map(value).collect())
+            .collect()
+    };
+    let over_worlds =
+        |worlds: &[Vec<f64>]| mean(&worlds.iter().map(|seeds| mean(seeds)).collect::<Vec<_>>());
+    let Some(nll) = values("nll_per_token") else {
+        return Ok(None);
+    };
+    let errors: Option<Vec<f64>> = nll
+        .iter()
+        .map(|seeds| standard_error(seeds).map(|e| e * e))
+        .collect();
+    Ok(Some(GoldSurprisal {
+        nll_per_token: over_worlds(&nll),
+        bits_per_byte: values("bits_per_byte").map(|values| over_worlds(&values)),
+        seed_error: errors.map(|squares| squares.iter().sum::<f64>().sqrt() / nll.len() as f64),
+        n_tokens,
+    }))
+}
+
+/// One entry a metric and decoding, over the arms that have both; where there are three or more.
+pub(super) fn correlations(results: &[ArmResult], options: &CompareOptions) -> Vec<Correlation> {
+    let mut nulls = NullDistributions::new(options.draws, options.seed);
+    let mut found = Vec::new();
+    for decoding in [Decoding::Greedy, Decoding::Sampled] {
+        for metric in METRICS {
+            let arms: Vec<(&ArmResult, f64, f64)> = results
+                .iter()
+                .filter_map(|result| {
+                    let closeness = metric
+                        .direction
+                        .nearness(result.closeness.get(metric.name)?.value);
+                    Some((result, closeness, accuracy(result, decoding)?))
+                })
+                .collect();
+            let (nearness, accuracies): (Vec<f64>, Vec<f64>) =
+                arms.iter().map(|(_, x, y)| (*x, *y)).unzip();
+            let Some(correlation) = nulls.correlate(&nearness, &accuracies) else {
+                continue;
+            };
+            // The first of equals: the arms stand in a fixed order.
+            let Some(nearest) = arms.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)) else {
+                continue;
+            };
+            let best = accuracies.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            found.push(Correlation {
+                metric: metric.name.to_owned(),
+                decoding,
+                n_arms: arms.len(),
+                spearman: correlation.spearman,
+                p_spearman: correlation.p_spearman.p,
+                kendall: correlation.kendall,
+                p_kendall: correlation.p_kendall.p,
+                exact: correlation.p_spearman.exact,
+                nearest: nearest.0.arm.clone(),
+                regret: best - nearest.2,
+            });
+        }
+    }
+    found
+}
+
+/// Accuracy under a decoding.
+pub(super) fn accuracy(result: &ArmResult, decoding: Decoding) -> Option<f64> {
+    match decoding {
+        Decoding::Greedy => result.greedy.as_ref().map(|a| a.mean),
+        Decoding::Sampled => result.sampled.as_ref().map(|a| a.avg_at_k),
+    }
+}
+
+/// G, then F arms by dose.
+pub(super) fn dose_curve(results: &[ArmResult]) -> Vec<DosePoint> {
+    let percent = |arm: &str| match arm {
+        "G" => Some(0),
+        _ => arm
+            .strip_prefix('F')
+            .and_then(|digits| digits.parse::<u8>().ok())
+            .filter(|p| *p <= 100),
+    };
+    let mut points: Vec<DosePoint> = results
+        .iter()
+        .filter_map(|result| {
+            let greedy = result.greedy.as_ref()?;
+            Some(DosePoint {
+                dose: f64::from(percent(&result.arm)?) / 100.0,
+                arm: result.arm.clone(),
+                accuracy: Estimate {
+                    value: greedy.mean,
+                    interval: greedy.interval,
+                },
+                nll_per_token: result.closeness.get("nll_per_token").map(|e| e.value),
+                valid_steps: result.steps.and_then(|steps| steps.valid_share()),
+            })
+        })
+        .collect();
+    points.sort_by(|a, b| a.dose.total_cmp(&b.dose).then_with(|| a.arm.cmp(&b.arm)));
+    // G alone is no curve.
+    if points.iter().all(|point| point.arm == "G") {
+        Vec::new()
+    } else {
+        points
+    }
+}
