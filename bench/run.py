@@ -82,23 +82,34 @@ class Side:
             sys.exit(f"error: a side ended early (exit code {self.process.wait()})")
         return json.loads(line)
 
-    def ask(self, job):
+    def send(self, job):
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
+
+    def ask(self, job):
+        self.send(job)
         return self.read()
+
+    def peak_mib(self):
+        """Largest memory that the process ever held; None where the system does not tell."""
+        try:
+            status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return None
+        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def flops(work, batches):
-    """Matrix-product operations of one pass over `batches`: the head at targets only, attention's causal half.
+    """Matrix-product operations of one pass over `batches`: the head at targets only, attention's causal half, no last token.
 
     Training counts three times the forward; what is recomputed does not count.
     """
     c, f = SHAPE["hidden"], SHAPE["intermediate"]
     body = 2 * SHAPE["layers"] * (4 * c * c + 3 * c * f)
     rows = [row for batch in batches for row in batch]
-    tokens = sum(len(r["ids"]) for r in rows)
+    tokens = sum(len(r["ids"]) - 1 for r in rows)
     targets = sum(len(r["ids"]) - r["first_target"] for r in rows)
-    attention = sum(2 * c * len(r["ids"]) ** 2 for r in rows) * SHAPE["layers"]
+    attention = sum(2 * c * (len(r["ids"]) - 1) ** 2 for r in rows) * SHAPE["layers"]
     forward = body * tokens + 2 * c * SHAPE["vocab"] * targets + attention
     return forward * (3 if WORK[work]["job"] == "train" else 1)
 
@@ -136,9 +147,11 @@ def check_same_work(ours, torch_side, variants):
     return found
 
 
-def variants_of(cores):
-    threads = sorted({1, min(2, cores)})
-    return [{"implementation": i, "threads": t} for i in ("plain", "transformers") for t in threads], [{"threads": t} for t in threads]
+def ask_all(sides, job):
+    """The same job on several processes at once; the seconds until the last is done."""
+    for side in sides:
+        side.send(job)
+    return max(side.read()["wall_s"] for side in sides)
 
 
 def best_variant(side, work, variants):
@@ -147,23 +160,31 @@ def best_variant(side, work, variants):
     return variants[times.index(min(times))], times
 
 
-def measure(ours, torch_side, data, rounds, cores):
-    torch_variants, our_variants = variants_of(cores)
+def measure(ours, theirs, data, rounds, cores):
+    """Per kind of work: PyTorch's trial times, and per setting of ours the times of every round.
+
+    Settings: one thread, all cores, and one single-threaded job per core side by side, which is how `idiolect run` works
+    through arms and seeds.
+    """
+    threads = sorted({1, min(2, cores)})
+    variants = [{"implementation": i, "threads": t} for i in ("plain", "transformers") for t in threads]
     results = {}
     for work in WORK:
-        best, trial = best_variant(torch_side, work, torch_variants)
-        turns = []
+        best, trial = best_variant(theirs[0], work, variants)
+        single = min((t, i) for i, t in enumerate(trial) if variants[i]["threads"] == 1)[1]
+        settings = [(f"{t} thread{'s' * (t > 1)}", 1, {"threads": t}, best) for t in threads]
+        settings += [(f"{cores} jobs side by side", cores, {"threads": 1}, variants[single])]
+        rows = [{"name": n, "jobs": j, "cores": max(j, m["threads"]), "best": v, "ours": [], "torch": []} for n, j, m, v in settings]
         for _ in range(rounds):
-            theirs = torch_side.ask(WORK[work] | best)["wall_s"]
-            turns.append({"torch": theirs, "ours": [ours.ask(WORK[work] | v)["wall_s"] for v in our_variants]})
+            for row, (_, jobs, mine, variant) in zip(rows, settings):
+                row["torch"].append(ask_all(theirs[:jobs], WORK[work] | variant))
+                row["ours"].append(ask_all(ours[:jobs], WORK[work] | mine))
         batches = timed_batches(work, data)
         results[work] = {
             "tokens": sum(len(r["ids"]) for b in batches for r in b),
             "flops": flops(work, batches),
-            "best": best,
-            "trial": {f"{v['implementation']}, {v['threads']}": t for v, t in zip(torch_variants, trial)},
-            "turns": turns,
-            "threads": [v["threads"] for v in our_variants],
+            "trial": {f"{v['implementation']}, {v['threads']}": t for v, t in zip(variants, trial)},
+            "rows": rows,
         }
         print(work, json.dumps(results[work]["trial"]), file=sys.stderr)
     return results
@@ -191,7 +212,7 @@ def cpu_name():
     return f"{facts.get('model name', platform.machine())}, {vector}"
 
 
-def report(results, checks, peak, versions, cores, rounds, command):
+def report(results, checks, peak, memory, versions, cores, rounds, command):
     one = max(v for k, v in peak.items() if "one core" in k or "one thread" in k)
     # Every thread beyond the first cannot do better than another core's own product beside it.
     peak_of = {1: one, cores: max(one, *(v for k, v in peak.items() if "one core" not in k and "one thread" not in k))}
@@ -202,18 +223,20 @@ def report(results, checks, peak, versions, cores, rounds, command):
     out += ["Tokens per second, median of the rounds (all tokens of the rows count, padding does not). The ratio is ours over",
             "PyTorch's within a round: median, smallest and largest. Share of peak: matrix-product operations per second over",
             "the measured peak of as many cores.", ""]
-    out += ["| work | ours | PyTorch at its fastest | ratio | our share of peak |", "|---|---|---|---|---|"]
+    out += ["| work | ours | tokens/s | PyTorch at its fastest | ratio | our share of peak |", "|---|---|---|---|---|---|"]
     for work, r in results.items():
-        theirs = statistics.median(r["tokens"] / t["torch"] for t in r["turns"])
-        for i, threads in enumerate(r["threads"]):
-            rates = [r["tokens"] / t["ours"][i] for t in r["turns"]]
-            ratios = [t["torch"] / t["ours"][i] for t in r["turns"]]
-            share = statistics.median(rates) / r["tokens"] * r["flops"] / 1e9 / peak_of[threads]
+        for row in r["rows"]:
+            tokens, best = r["tokens"] * row["jobs"], row["best"]
+            rate, theirs = (tokens / statistics.median(row[side]) for side in ("ours", "torch"))
+            ratios = [t / o for t, o in zip(row["torch"], row["ours"])]
+            share = rate / r["tokens"] * r["flops"] / 1e9 / peak_of[row["cores"]]
             out.append(
-                f"| {WORDS[work]} | {statistics.median(rates):,.0f} ({threads} thread{'s' * (threads > 1)}) "
-                f"| {theirs:,.0f} ({r['best']['implementation']}, {r['best']['threads']} thread{'s' * (r['best']['threads'] > 1)}) "
+                f"| {WORDS[work]} | {row['name']} | {rate:,.0f} "
+                f"| {theirs:,.0f} ({best['implementation']}, {best['threads']} thread{'s' * (best['threads'] > 1)}) "
                 f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {share:.0%} |"
             )
+    if None not in memory:
+        out += ["", f"Largest memory of one process over all of this: ours {memory[0]:,.0f} MiB, PyTorch's {memory[1]:,.0f} MiB."]
     out += ["", "PyTorch's ways, tokens per second in a trial before the rounds:", ""]
     names = list(next(iter(results.values()))["trial"])
     out += ["| work | " + " | ".join(f"{n} thread{'s' * (not n.endswith(' 1'))}" for n in names) + " |", "|---" * (len(names) + 1) + "|"]
@@ -254,15 +277,16 @@ def main():
         (folder / "rows.json").write_text(json.dumps(data))
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         both = [folder / "model", folder / "rows.json"]
-        ours = Side([target / "release" / "examples" / "bench", *both])
-        torch_side = Side([python, ROOT / "bench" / "torch_side.py", *both])
-        checks = check_same_work(ours, torch_side, ("plain", "transformers"))
-        peak = peaks(ours, torch_side, cores)
-        results = measure(ours, torch_side, data, arguments.rounds, cores)
+        ours = [Side([target / "release" / "examples" / "bench", *both]) for _ in range(cores)]
+        theirs = [Side([python, ROOT / "bench" / "torch_side.py", *both]) for _ in range(cores)]
+        checks = check_same_work(ours[0], theirs[0], ("plain", "transformers"))
+        peak = peaks(ours[0], theirs[0], cores)
+        results = measure(ours, theirs, data, arguments.rounds, cores)
         rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()[1]
-        versions = f"Rust {rust}, Python {platform.python_version()}, " + ", ".join(f"{k} {v}" for k, v in torch_side.about.items())
+        versions = f"Rust {rust}, Python {platform.python_version()}, " + ", ".join(f"{k} {v}" for k, v in theirs[0].about.items())
         command = "python bench/run.py" + (f" --rounds {arguments.rounds}" if arguments.rounds != 7 else "")
-        text = report(results, checks, peak, versions, cores, arguments.rounds, command)
+        memory = [side.peak_mib() for side in (ours[0], theirs[0])]
+        text = report(results, checks, peak, memory, versions, cores, arguments.rounds, command)
     arguments.out.write_text(text)
     print(text)
 

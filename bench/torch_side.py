@@ -103,7 +103,7 @@ def batch_of(rows):
     length = torch.tensor([[len(row["ids"])] for row in rows])
     where = (at >= first - 1) & (at < length - 1)
     targets = torch.tensor([t for row in rows for t in row["ids"][row["first_target"] :]])
-    return ids, where, targets
+    return ids[:, :-1], where[:, :-1], targets  # nothing is predicted from a last token
 
 
 def optimizer_of(model, s):
@@ -165,6 +165,7 @@ def peak(job, _data):
 
 
 def main():
+    transformers.utils.logging.disable_progress_bar()
     directory, rows = sys.argv[1:]
     with open(rows, encoding="utf-8") as file:
         data = json.load(file) | {"model": directory}

@@ -2,4 +2,8 @@
 
 mod agree;
 mod fixture;
+mod mutation;
+mod parity;
 mod reading;
+mod stories;
+mod subject;

@@ -22,7 +22,7 @@ pub(crate) fn model(name: &str) -> (Facts, Parameters) {
     (facts, parameters)
 }
 
-fn config(name: &str) -> Value {
+pub(crate) fn config(name: &str) -> Value {
     let text = std::fs::read_to_string(path(name).join("config.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }

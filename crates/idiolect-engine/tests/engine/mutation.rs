@@ -1,0 +1,94 @@
+//! The fixtures catch what they are there to catch: with any one fact flipped, parity fails.
+//! Each flip below is a bug that a decoder could have; `fixtures/parity/README.md` lists them.
+
+use idiolect_core::model::TrainSettings;
+use idiolect_engine::facts::{Activation, Facts, Llama3Scaling, Norms};
+
+use crate::fixture::FAMILIES;
+use crate::parity::{Case, adamw_settings, same_ten_steps};
+
+/// A name, the families whose fixture must notice, and the flip.
+type Flip = (&'static str, &'static [&'static str], fn(&mut Facts));
+
+const ALL: &[&str] = &FAMILIES;
+
+const FLIPS: [Flip; 22] = [
+    // Same matrices, cut into other heads.
+    ("heads of half the width", &["llama"], |f| {
+        (f.heads, f.kv_heads, f.head_width) = (f.heads * 2, f.kv_heads * 2, f.head_width / 2);
+    }),
+    ("norm_eps", ALL, |f| f.norm_eps = 1e-6),
+    ("rope.theta", ALL, |f| f.rope.theta *= 1.5),
+    ("rope.scaling", &["llama"], |f| f.rope.scaling = None),
+    ("rope.scaling.factor", &["llama"], |f| scaling(f).factor = 8.0),
+    ("rope.scaling.low_frequency_factor", &["llama"], |f| scaling(f).low_frequency_factor = 1.5),
+    ("rope.scaling.high_frequency_factor", &["llama"], |f| scaling(f).high_frequency_factor = 3.0),
+    ("rope.scaling.original_positions", &["llama"], |f| scaling(f).original_positions = 64.0),
+    ("qkv_bias", &["qwen2"], |f| f.qkv_bias = false),
+    ("gain_plus_one", ALL, |f| f.gain_plus_one = !f.gain_plus_one),
+    ("norms", &["gemma2"], |f| f.norms = Norms::Before),
+    ("activation", ALL, |f| {
+        f.activation = match f.activation {
+            Activation::Silu => Activation::GeluTanh,
+            Activation::GeluTanh => Activation::Silu,
+        }
+    }),
+    ("embedding_scale", &["gemma2"], |f| f.embedding_scale = 1.0),
+    ("embedding_scale of a llama", &["llama", "qwen2"], |f| f.embedding_scale = (f.hidden as f32).sqrt()),
+    ("attention_scale", &["gemma2"], |f| f.attention_scale = (f.head_width as f32).sqrt().recip()),
+    ("attention_scale of a llama", &["llama", "qwen2"], |f| {
+        f.attention_scale = ((f.hidden / f.heads) as f32).sqrt().recip();
+    }),
+    ("attention_softcap", &["gemma2"], |f| f.attention_softcap = None),
+    ("final_softcap", &["gemma2"], |f| f.final_softcap = None),
+    ("windows, none", &["qwen2", "gemma2"], |f| f.windows.fill(None)),
+    ("windows, one too wide", &["qwen2", "gemma2"], |f| {
+        f.windows.iter_mut().flatten().for_each(|w| *w += 1);
+    }),
+    ("windows, other layers", &["qwen2", "gemma2"], |f| f.windows.rotate_right(1)),
+    ("tied", ALL, |f| f.tied = !f.tied),
+];
+
+fn scaling(facts: &mut Facts) -> &mut Llama3Scaling {
+    facts.rope.scaling.as_mut().unwrap()
+}
+
+#[test]
+fn any_flipped_fact_is_noticed() {
+    for (name, families, flip) in FLIPS {
+        for family in families {
+            match Case::of(family).with_facts(flip).check() {
+                Ok(()) => panic!("{family}: nothing noticed a flipped `{name}`"),
+                Err(found) => println!("{name}, {family}: {found}"),
+            }
+        }
+    }
+}
+
+/// A head with its own copy of the embedding computes the same logits: only the gradient tells.
+#[test]
+fn an_untied_copy_of_the_head_is_noticed_by_the_gradient() {
+    let found = Case::of("qwen2").with_facts(|f| f.tied = false).check().unwrap_err();
+    assert!(found.contains("gradient/model.embed_tokens.weight"), "{found}");
+}
+
+#[test]
+fn any_flipped_setting_of_the_optimiser_is_noticed() {
+    let flips: [(&str, fn(&mut TrainSettings)); 6] = [
+        ("lr", |s| s.lr *= 1.01),
+        ("beta1", |s| s.betas.0 = 0.89),
+        ("beta2", |s| s.betas.1 = 0.96),
+        ("epsilon", |s| s.epsilon = 1e-8),
+        ("weight_decay", |s| s.weight_decay = 0.0),
+        ("clip", |s| s.clip = 0.0),
+    ];
+    for family in FAMILIES {
+        let case = Case::of(family);
+        for (name, flip) in flips {
+            let mut settings = adamw_settings(&case);
+            flip(&mut settings);
+            let found = same_ten_steps(&case, &settings);
+            assert!(found.is_err(), "{family}: nothing noticed a flipped `{name}`");
+        }
+    }
+}

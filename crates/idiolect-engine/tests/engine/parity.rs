@@ -1,0 +1,203 @@
+//! Everything the engine computes of a model, against the expected tensors of its fixture.
+//!
+//! One function per quantity, each of a [`Case`] whose facts the mutation test can flip.
+
+use idiolect_core::model::TrainSettings;
+use idiolect_engine::backward::loss_and_gradients;
+use idiolect_engine::batch::TokenRow;
+use idiolect_engine::decoder::{Decoder, logits};
+use idiolect_engine::facts::Facts;
+use idiolect_engine::parameters::Parameters;
+use idiolect_engine::score::TargetScore;
+use idiolect_engine::threads::Threads;
+
+use crate::agree::{absolutely, number, relatively};
+use crate::fixture::{Expected, FAMILIES};
+use crate::reading::model;
+use crate::subject;
+
+/// A model and what is expected of it.
+pub(crate) struct Case {
+    pub(crate) decoder: Decoder,
+    expected: Expected,
+    /// Of weight 1.
+    rows: Vec<TokenRow>,
+}
+
+impl Case {
+    pub(crate) fn of(family: &str) -> Self {
+        let (facts, parameters) = model(&format!("parity/{family}"));
+        let expected = Expected::of(family);
+        let ids = expected.usize("input_ids");
+        let rows = expected
+            .usize("boundaries")
+            .windows(2)
+            .zip(expected.usize("first_target"))
+            .map(|(b, first_target)| TokenRow {
+                ids: ids[b[0]..b[1]].iter().map(|&id| id as u32).collect(),
+                first_target,
+                weight: 1.0,
+            })
+            .collect();
+        Self { decoder: Decoder::new(facts, parameters).unwrap(), expected, rows }
+    }
+
+    /// The same with other facts: every tensor of the same name is carried over, and a head of its
+    /// own copies the embedding.
+    pub(crate) fn with_facts(self, change: impl Fn(&mut Facts)) -> Self {
+        let mut facts = self.decoder.facts().clone();
+        change(&mut facts);
+        let old = self.decoder.parameters();
+        let mut parameters = Parameters::zeros(&facts);
+        let names: Vec<String> = parameters.iter().map(|(t, _)| t.name.clone()).collect();
+        for name in names {
+            let source = old.get(&name).or_else(|| old.get("model.embed_tokens.weight"));
+            parameters.get_mut(&name).unwrap().copy_from_slice(source.unwrap());
+        }
+        Self { decoder: Decoder::new(facts, parameters).unwrap(), ..self }
+    }
+
+    /// The first quantity that differs, in the order of the computation.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        same_logits(self)?;
+        same_scores(self)?;
+        same_gradients(self)?;
+        same_weighted_gradients(self)?;
+        same_ten_steps(self, &adamw_settings(self))
+    }
+
+    /// Every expected tensor behind `prefix`, by name.
+    fn same_tensors(&self, prefix: &str, got: &Parameters) -> Result<(), String> {
+        for name in self.expected.names(prefix) {
+            let values = got.get(&name).ok_or_else(|| format!("there is no `{name}`"))?;
+            let full = format!("{prefix}{name}");
+            relatively(&full, values, &self.expected.f32(&full))?;
+        }
+        Ok(())
+    }
+}
+
+fn same_logits(case: &Case) -> Result<(), String> {
+    let threads = Threads::single();
+    let got: Vec<f32> = case.rows.iter().flat_map(|row| logits(&case.decoder, &row.ids, &threads)).collect();
+    relatively("logits", &got, &case.expected.f32("logits"))
+}
+
+fn same_scores(case: &Case) -> Result<(), String> {
+    let got = subject::scores(&case.decoder, &case.rows);
+    let fields: [(&str, fn(&TargetScore) -> f32); 4] = [
+        ("score/logprob", |s| s.logprob),
+        ("score/entropy", |s| s.entropy),
+        ("score/varentropy", |s| s.varentropy),
+        ("score/sum_p2", |s| s.sum_p2),
+    ];
+    for (name, field) in fields {
+        let values: Vec<f32> = got.iter().map(field).collect();
+        absolutely(name, &values, &case.expected.f32(name))?;
+    }
+    let ranks: Vec<usize> = got.iter().map(|s| s.rank as usize).collect();
+    let wanted = case.expected.usize("score/rank");
+    if ranks == wanted { Ok(()) } else { Err(format!("`score/rank` is {ranks:?} and not {wanted:?}")) }
+}
+
+fn same_gradients(case: &Case) -> Result<(), String> {
+    let (loss, gradients) = loss_and_gradients(&case.decoder, &case.rows, &Threads::single());
+    number("loss", loss, case.expected.f64("loss")[0])?;
+    case.same_tensors("gradient/", &gradients)
+}
+
+fn same_weighted_gradients(case: &Case) -> Result<(), String> {
+    let weights = case.expected.f32("row_weight");
+    let weighted = |(row, weight): (&TokenRow, f32)| TokenRow { weight, ..row.clone() };
+    let rows: Vec<TokenRow> = case.rows.iter().zip(weights).map(weighted).collect();
+    let (loss, gradients) = loss_and_gradients(&case.decoder, &rows, &Threads::single());
+    number("weighted_loss", loss, case.expected.f64("weighted_loss")[0])?;
+    case.same_tensors("weighted_gradient/", &gradients)
+}
+
+/// The fixture's AdamW, three rows a step.
+pub(crate) fn adamw_settings(case: &Case) -> TrainSettings {
+    let s = case.expected.f64("adamw/settings");
+    TrainSettings {
+        lr: s[0],
+        betas: (s[1], s[2]),
+        epsilon: s[3],
+        weight_decay: s[4],
+        clip: s[5],
+        ..subject::settings(3)
+    }
+}
+
+pub(crate) fn same_ten_steps(case: &Case, settings: &TrainSettings) -> Result<(), String> {
+    let rows = case.expected.usize("adamw/rows");
+    let step = |rows: &[usize]| rows.iter().map(|&r| case.rows[r].clone()).collect();
+    let steps: Vec<Vec<TokenRow>> = rows.chunks(3).map(step).collect();
+    let losses = case.expected.f64("adamw/loss");
+    let norms = case.expected.f64("adamw/gradient_norm");
+    let mut decoder = case.decoder.clone();
+    let told = subject::train(&mut decoder, &steps, settings);
+    assert_eq!((told.len(), losses.len()), (10, 10));
+    for (i, (loss, norm)) in told.into_iter().enumerate() {
+        number(&format!("adamw/loss of step {}", i + 1), loss, losses[i])?;
+        number(&format!("adamw/gradient_norm of step {}", i + 1), norm, norms[i])?;
+    }
+    case.same_tensors("adamw/final/", decoder.parameters())
+}
+
+fn each(check: fn(&Case) -> Result<(), String>) {
+    for family in FAMILIES {
+        check(&Case::of(family)).unwrap_or_else(|e| panic!("{family}: {e}"));
+    }
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    each(same_logits);
+}
+
+#[test]
+fn token_scores_are_those_of_transformers() {
+    each(same_scores);
+}
+
+#[test]
+fn loss_and_every_gradient_are_those_of_pytorch() {
+    each(same_gradients);
+}
+
+#[test]
+fn weighted_rows_have_pytorchs_loss_and_gradients() {
+    each(same_weighted_gradients);
+}
+
+#[test]
+fn every_parameter_has_an_expected_gradient() {
+    for family in FAMILIES {
+        let case = Case::of(family);
+        let mut ours: Vec<&str> = case.decoder.parameters().iter().map(|(t, _)| t.name.as_str()).collect();
+        ours.sort_unstable();
+        assert_eq!(case.expected.names("gradient/"), ours, "{family}");
+        assert_eq!(case.expected.names("adamw/final/"), ours, "{family}");
+    }
+}
+
+#[test]
+fn ten_adamw_steps_are_those_of_pytorch() {
+    each(|case| same_ten_steps(case, &adamw_settings(case)));
+}
+
+#[test]
+fn greedy_continuations_are_those_of_transformers() {
+    for family in FAMILIES {
+        let case = Case::of(family);
+        let wanted = case.expected.usize("greedy/ids");
+        let prompts = case.expected.usize("greedy/prompt");
+        assert_eq!((prompts.len(), wanted.len()), (6, 60));
+        for (prompt, wanted) in prompts.chunks(2).zip(wanted.chunks(20)) {
+            let ids = &case.rows[prompt[0]].ids[..prompt[1]];
+            let got = subject::greedy(&case.decoder, ids, wanted.len());
+            let got: Vec<usize> = got.into_iter().map(|id| id as usize).collect();
+            assert_eq!(got, wanted, "{family}, after {} tokens of row {}", prompt[1], prompt[0]);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The engine as the parity tests use it.
+
+use std::ops::ControlFlow;
+
+use idiolect_core::model::{Rng, Schedule, StepSize, TrainEvent, TrainSettings};
+use idiolect_engine::batch::TokenRow;
+use idiolect_engine::cached::{KvCache, forward_cached};
+use idiolect_engine::decoder::{Decoder, Workspace};
+use idiolect_engine::score::{TargetScore, score_rows};
+use idiolect_engine::threads::Threads;
+use idiolect_engine::train::{Training, train_rows};
+
+/// The scores of all targets, row after row.
+pub(crate) fn scores(decoder: &Decoder, rows: &[TokenRow]) -> Vec<TargetScore> {
+    let mut out = Vec::new();
+    score_rows(decoder, rows, &Threads::single(), &mut |_, row| {
+        out.extend_from_slice(row.unwrap());
+        ControlFlow::Continue(())
+    });
+    out
+}
+
+/// Settings at a constant rate, with every step of `rows` rows.
+pub(crate) fn settings(rows: usize) -> TrainSettings {
+    TrainSettings { schedule: Schedule::Constant, step_size: StepSize::Rows(rows), ..TrainSettings::default() }
+}
+
+/// Trains in place on steps of given rows, and tells each step's loss and gradient norm.
+///
+/// An epoch's order is a shuffle keyed by the seed, so the rows are laid down where that shuffle
+/// picks them up again.
+pub(crate) fn train(decoder: &mut Decoder, steps: &[Vec<TokenRow>], settings: &TrainSettings) -> Vec<(f64, f64)> {
+    let wanted = steps.concat();
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    Rng::keyed(settings.seed, &["train", "epoch", "0"]).shuffle(&mut order);
+    let mut rows = wanted.clone();
+    order.iter().zip(wanted).for_each(|(&at, row)| rows[at] = row);
+    let training = Training { rows: &rows, refused: &[], dev: &[], settings, place: None };
+    let mut told = Vec::new();
+    train_rows(decoder, training, &Threads::single(), &mut |event| {
+        if let TrainEvent::Step { loss, gradient_norm, .. } = event {
+            told.push((loss, gradient_norm));
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    told
+}
+
+/// The most probable continuation, through the caches.
+pub(crate) fn greedy(decoder: &Decoder, prompt: &[u32], n_tokens: usize) -> Vec<u32> {
+    let mut caches = [KvCache::new(decoder.facts())];
+    let (mut workspace, mut logits) = (Workspace::new(), Vec::new());
+    let mut ids = prompt.to_vec();
+    let mut computed = 0;
+    for _ in 0..n_tokens {
+        forward_cached(decoder, &mut workspace, &mut caches, &[&ids[computed..]], &Threads::single(), &mut logits);
+        computed = ids.len();
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        ids.push(best as u32);
+    }
+    ids.split_off(prompt.len())
+}
