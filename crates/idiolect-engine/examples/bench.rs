@@ -2,7 +2,10 @@
 //! JSON line. `bench/torch_side.py` does the same jobs with PyTorch.
 //!
 //!     bench MODEL_DIR ROWS.json
-#![expect(clippy::print_stdout, reason = "the answer to a job goes to standard output")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the answer to a job goes to standard output"
+)]
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -51,9 +54,21 @@ struct Data {
 #[derive(Deserialize)]
 #[serde(tag = "job", rename_all = "lowercase")]
 enum Job {
-    Train { batches: String, steps: usize, warmup: usize, threads: usize },
-    Score { batches: String, passes: usize, with_scores: bool, threads: usize },
-    Peak { threads: usize },
+    Train {
+        batches: String,
+        steps: usize,
+        warmup: usize,
+        threads: usize,
+    },
+    Score {
+        batches: String,
+        passes: usize,
+        with_scores: bool,
+        threads: usize,
+    },
+    Peak {
+        threads: usize,
+    },
 }
 
 fn main() -> Fallible<()> {
@@ -80,24 +95,53 @@ fn load(directory: &Path) -> Fallible<Decoder> {
 }
 
 fn answer(data: &Data, decoder: &Decoder, job: Job) -> Fallible<Value> {
-    let batches = |name: &str| data.batches.get(name).ok_or_else(|| format!("no batches `{name}`"));
+    let batches = |name: &str| {
+        data.batches
+            .get(name)
+            .ok_or_else(|| format!("no batches `{name}`"))
+    };
     match job {
-        Job::Train { batches: name, steps, warmup, threads } => {
-            train(decoder.clone(), batches(&name)?, &data.settings, steps, warmup, &pool(threads)?)
-        }
-        Job::Score { batches: name, passes, with_scores, threads } => {
-            score(decoder, batches(&name)?, passes, with_scores, &pool(threads)?)
-        }
+        Job::Train {
+            batches: name,
+            steps,
+            warmup,
+            threads,
+        } => train(
+            decoder.clone(),
+            batches(&name)?,
+            &data.settings,
+            steps,
+            warmup,
+            &pool(threads)?,
+        ),
+        Job::Score {
+            batches: name,
+            passes,
+            with_scores,
+            threads,
+        } => score(
+            decoder,
+            batches(&name)?,
+            passes,
+            with_scores,
+            &pool(threads)?,
+        ),
         Job::Peak { threads } => Ok(json!({"gflops": peak(threads)})),
     }
 }
 
 fn pool(threads: usize) -> Fallible<Threads> {
-    Ok(Threads::new(NonZeroUsize::new(threads).ok_or("no threads")?))
+    Ok(Threads::new(
+        NonZeroUsize::new(threads).ok_or("no threads")?,
+    ))
 }
 
 fn token_rows(batch: &[Row]) -> impl Iterator<Item = TokenRow> {
-    batch.iter().map(|row| TokenRow { ids: row.ids.clone(), first_target: row.first_target, weight: 1.0 })
+    batch.iter().map(|row| TokenRow {
+        ids: row.ids.clone(),
+        first_target: row.first_target,
+        weight: 1.0,
+    })
 }
 
 /// Steps over the batches in turn; the first `warmup` are not timed.
@@ -112,12 +156,16 @@ fn train(
     warmup: usize,
     threads: &Threads,
 ) -> Fallible<Value> {
-    let wanted: Vec<TokenRow> =
-        (0..warmup + steps).flat_map(|step| token_rows(&batches[step % batches.len()])).collect();
+    let wanted: Vec<TokenRow> = (0..warmup + steps)
+        .flat_map(|step| token_rows(&batches[step % batches.len()]))
+        .collect();
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     Rng::keyed(0, &["train", "epoch", "0"]).shuffle(&mut order);
     let mut rows = wanted.clone();
-    order.iter().zip(wanted).for_each(|(&at, row)| rows[at] = row);
+    order
+        .iter()
+        .zip(wanted)
+        .for_each(|(&at, row)| rows[at] = row);
     let settings = TrainSettings {
         lr: s.lr,
         schedule: Schedule::Constant,
@@ -128,7 +176,13 @@ fn train(
         step_size: StepSize::Rows(batches[0].len()),
         ..TrainSettings::default()
     };
-    let training = Training { rows: &rows, refused: &[], dev: &[], settings: &settings, place: None };
+    let training = Training {
+        rows: &rows,
+        refused: &[],
+        dev: &[],
+        settings: &settings,
+        place: None,
+    };
     let (mut losses, mut started) = (Vec::new(), Instant::now());
     train_rows(&mut decoder, training, threads, &mut |event| {
         if let TrainEvent::Step { loss, .. } = event {
@@ -159,7 +213,11 @@ fn score(
         scores.clear();
         score_rows(decoder, &rows, threads, &mut |_, row| {
             // A row that cannot be scored gives none, which the comparison with the other side finds.
-            scores.extend(row.unwrap_or_default().iter().map(|s| (s.logprob, s.rank, s.entropy)));
+            scores.extend(
+                row.unwrap_or_default()
+                    .iter()
+                    .map(|s| (s.logprob, s.rank, s.entropy)),
+            );
             ControlFlow::Continue(())
         });
     }
@@ -177,7 +235,11 @@ fn peak(threads: usize) -> f64 {
     const ROUNDS: usize = 20;
     let barrier = std::sync::Barrier::new(threads);
     let work = || {
-        let (a, b, mut c) = (vec![0.5f32; SIZE * SIZE], vec![0.25f32; SIZE * SIZE], vec![0f32; SIZE * SIZE]);
+        let (a, b, mut c) = (
+            vec![0.5f32; SIZE * SIZE],
+            vec![0.25f32; SIZE * SIZE],
+            vec![0f32; SIZE * SIZE],
+        );
         let mut seconds = Vec::new();
         for _ in 0..ROUNDS {
             barrier.wait();
@@ -189,7 +251,10 @@ fn peak(threads: usize) -> f64 {
     };
     let seconds: Vec<Vec<f64>> = std::thread::scope(|scope| {
         let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
+        handles
+            .into_iter()
+            .filter_map(|handle| handle.join().ok())
+            .collect()
     });
     let operations = 2.0 * (SIZE as f64).powi(3) / 1e9;
     // All threads start a round together, so their rates add up.

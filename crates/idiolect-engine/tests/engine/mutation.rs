@@ -20,10 +20,18 @@ const FLIPS: [Flip; 22] = [
     ("norm_eps", ALL, |f| f.norm_eps = 1e-6),
     ("rope.theta", ALL, |f| f.rope.theta *= 1.5),
     ("rope.scaling", &["llama"], |f| f.rope.scaling = None),
-    ("rope.scaling.factor", &["llama"], |f| scaling(f).factor = 8.0),
-    ("rope.scaling.low_frequency_factor", &["llama"], |f| scaling(f).low_frequency_factor = 1.5),
-    ("rope.scaling.high_frequency_factor", &["llama"], |f| scaling(f).high_frequency_factor = 3.0),
-    ("rope.scaling.original_positions", &["llama"], |f| scaling(f).original_positions = 64.0),
+    ("rope.scaling.factor", &["llama"], |f| {
+        scaling(f).factor = 8.0
+    }),
+    ("rope.scaling.low_frequency_factor", &["llama"], |f| {
+        scaling(f).low_frequency_factor = 1.5
+    }),
+    ("rope.scaling.high_frequency_factor", &["llama"], |f| {
+        scaling(f).high_frequency_factor = 3.0
+    }),
+    ("rope.scaling.original_positions", &["llama"], |f| {
+        scaling(f).original_positions = 64.0
+    }),
     ("qkv_bias", &["qwen2"], |f| f.qkv_bias = false),
     ("gain_plus_one", ALL, |f| f.gain_plus_one = !f.gain_plus_one),
     ("norms", &["gemma2"], |f| f.norms = Norms::Before),
@@ -34,18 +42,28 @@ const FLIPS: [Flip; 22] = [
         }
     }),
     ("embedding_scale", &["gemma2"], |f| f.embedding_scale = 1.0),
-    ("embedding_scale of a llama", &["llama", "qwen2"], |f| f.embedding_scale = (f.hidden as f32).sqrt()),
-    ("attention_scale", &["gemma2"], |f| f.attention_scale = (f.head_width as f32).sqrt().recip()),
+    ("embedding_scale of a llama", &["llama", "qwen2"], |f| {
+        f.embedding_scale = (f.hidden as f32).sqrt()
+    }),
+    ("attention_scale", &["gemma2"], |f| {
+        f.attention_scale = (f.head_width as f32).sqrt().recip()
+    }),
     ("attention_scale of a llama", &["llama", "qwen2"], |f| {
         f.attention_scale = ((f.hidden / f.heads) as f32).sqrt().recip();
     }),
-    ("attention_softcap", &["gemma2"], |f| f.attention_softcap = None),
+    ("attention_softcap", &["gemma2"], |f| {
+        f.attention_softcap = None
+    }),
     ("final_softcap", &["gemma2"], |f| f.final_softcap = None),
-    ("windows, none", &["qwen2", "gemma2"], |f| f.windows.fill(None)),
+    ("windows, none", &["qwen2", "gemma2"], |f| {
+        f.windows.fill(None)
+    }),
     ("windows, one too wide", &["qwen2", "gemma2"], |f| {
         f.windows.iter_mut().flatten().for_each(|w| *w += 1);
     }),
-    ("windows, other layers", &["qwen2", "gemma2"], |f| f.windows.rotate_right(1)),
+    ("windows, other layers", &["qwen2", "gemma2"], |f| {
+        f.windows.rotate_right(1)
+    }),
     ("tied", ALL, |f| f.tied = !f.tied),
 ];
 
@@ -68,8 +86,14 @@ fn any_flipped_fact_is_noticed() {
 /// A head with its own copy of the embedding computes the same logits: only the gradient tells.
 #[test]
 fn an_untied_copy_of_the_head_is_noticed_by_the_gradient() {
-    let found = Case::of("qwen2").with_facts(|f| f.tied = false).check().unwrap_err();
-    assert!(found.contains("gradient/model.embed_tokens.weight"), "{found}");
+    let found = Case::of("qwen2")
+        .with_facts(|f| f.tied = false)
+        .check()
+        .unwrap_err();
+    assert!(
+        found.contains("gradient/model.embed_tokens.weight"),
+        "{found}"
+    );
 }
 
 #[test]
@@ -88,7 +112,10 @@ fn any_flipped_setting_of_the_optimiser_is_noticed() {
             let mut settings = adamw_settings(&case);
             flip(&mut settings);
             let found = same_ten_steps(&case, &settings);
-            assert!(found.is_err(), "{family}: nothing noticed a flipped `{name}`");
+            assert!(
+                found.is_err(),
+                "{family}: nothing noticed a flipped `{name}`"
+            );
         }
     }
 }

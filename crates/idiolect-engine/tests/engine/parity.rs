@@ -39,7 +39,11 @@ impl Case {
                 weight: 1.0,
             })
             .collect();
-        Self { decoder: Decoder::new(facts, parameters).unwrap(), expected, rows }
+        Self {
+            decoder: Decoder::new(facts, parameters).unwrap(),
+            expected,
+            rows,
+        }
     }
 
     /// The same with other facts: every tensor of the same name is carried over, and a head of its
@@ -51,10 +55,18 @@ impl Case {
         let mut parameters = Parameters::zeros(&facts);
         let names: Vec<String> = parameters.iter().map(|(t, _)| t.name.clone()).collect();
         for name in names {
-            let source = old.get(&name).or_else(|| old.get("model.embed_tokens.weight"));
-            parameters.get_mut(&name).unwrap().copy_from_slice(source.unwrap());
+            let source = old
+                .get(&name)
+                .or_else(|| old.get("model.embed_tokens.weight"));
+            parameters
+                .get_mut(&name)
+                .unwrap()
+                .copy_from_slice(source.unwrap());
         }
-        Self { decoder: Decoder::new(facts, parameters).unwrap(), ..self }
+        Self {
+            decoder: Decoder::new(facts, parameters).unwrap(),
+            ..self
+        }
     }
 
     /// The first quantity that differs, in the order of the computation.
@@ -69,7 +81,9 @@ impl Case {
     /// Every expected tensor behind `prefix`, by name.
     fn same_tensors(&self, prefix: &str, got: &Parameters) -> Result<(), String> {
         for name in self.expected.names(prefix) {
-            let values = got.get(&name).ok_or_else(|| format!("there is no `{name}`"))?;
+            let values = got
+                .get(&name)
+                .ok_or_else(|| format!("there is no `{name}`"))?;
             let full = format!("{prefix}{name}");
             relatively(&full, values, &self.expected.f32(&full))?;
         }
@@ -79,7 +93,11 @@ impl Case {
 
 fn same_logits(case: &Case) -> Result<(), String> {
     let threads = Threads::single();
-    let got: Vec<f32> = case.rows.iter().flat_map(|row| logits(&case.decoder, &row.ids, &threads)).collect();
+    let got: Vec<f32> = case
+        .rows
+        .iter()
+        .flat_map(|row| logits(&case.decoder, &row.ids, &threads))
+        .collect();
     relatively("logits", &got, &case.expected.f32("logits"))
 }
 
@@ -97,7 +115,11 @@ fn same_scores(case: &Case) -> Result<(), String> {
     }
     let ranks: Vec<usize> = got.iter().map(|s| s.rank as usize).collect();
     let wanted = case.expected.usize("score/rank");
-    if ranks == wanted { Ok(()) } else { Err(format!("`score/rank` is {ranks:?} and not {wanted:?}")) }
+    if ranks == wanted {
+        Ok(())
+    } else {
+        Err(format!("`score/rank` is {ranks:?} and not {wanted:?}"))
+    }
 }
 
 fn same_gradients(case: &Case) -> Result<(), String> {
@@ -108,7 +130,10 @@ fn same_gradients(case: &Case) -> Result<(), String> {
 
 fn same_weighted_gradients(case: &Case) -> Result<(), String> {
     let weights = case.expected.f32("row_weight");
-    let weighted = |(row, weight): (&TokenRow, f32)| TokenRow { weight, ..row.clone() };
+    let weighted = |(row, weight): (&TokenRow, f32)| TokenRow {
+        weight,
+        ..row.clone()
+    };
     let rows: Vec<TokenRow> = case.rows.iter().zip(weights).map(weighted).collect();
     let (loss, gradients) = loss_and_gradients(&case.decoder, &rows, &Threads::single());
     number("weighted_loss", loss, case.expected.f64("weighted_loss")[0])?;
@@ -139,7 +164,11 @@ pub(crate) fn same_ten_steps(case: &Case, settings: &TrainSettings) -> Result<()
     assert_eq!((told.len(), losses.len()), (10, 10));
     for (i, (loss, norm)) in told.into_iter().enumerate() {
         number(&format!("adamw/loss of step {}", i + 1), loss, losses[i])?;
-        number(&format!("adamw/gradient_norm of step {}", i + 1), norm, norms[i])?;
+        number(
+            &format!("adamw/gradient_norm of step {}", i + 1),
+            norm,
+            norms[i],
+        )?;
     }
     case.same_tensors("adamw/final/", decoder.parameters())
 }
@@ -174,7 +203,12 @@ fn weighted_rows_have_pytorchs_loss_and_gradients() {
 fn every_parameter_has_an_expected_gradient() {
     for family in FAMILIES {
         let case = Case::of(family);
-        let mut ours: Vec<&str> = case.decoder.parameters().iter().map(|(t, _)| t.name.as_str()).collect();
+        let mut ours: Vec<&str> = case
+            .decoder
+            .parameters()
+            .iter()
+            .map(|(t, _)| t.name.as_str())
+            .collect();
         ours.sort_unstable();
         assert_eq!(case.expected.names("gradient/"), ours, "{family}");
         assert_eq!(case.expected.names("adamw/final/"), ours, "{family}");
@@ -197,7 +231,11 @@ fn greedy_continuations_are_those_of_transformers() {
             let ids = &case.rows[prompt[0]].ids[..prompt[1]];
             let got = subject::greedy(&case.decoder, ids, wanted.len());
             let got: Vec<usize> = got.into_iter().map(|id| id as usize).collect();
-            assert_eq!(got, wanted, "{family}, after {} tokens of row {}", prompt[1], prompt[0]);
+            assert_eq!(
+                got, wanted,
+                "{family}, after {} tokens of row {}",
+                prompt[1], prompt[0]
+            );
         }
     }
 }

@@ -18,7 +18,12 @@ fn decoder() -> Decoder {
 }
 
 fn numbers(row: &Value, field: &str) -> Vec<f32> {
-    row[field].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+    row[field]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap() as f32)
+        .collect()
 }
 
 fn ids(row: &Value) -> Vec<u32> {
@@ -26,7 +31,11 @@ fn ids(row: &Value) -> Vec<u32> {
 }
 
 fn token_row(row: &Value) -> TokenRow {
-    TokenRow { ids: ids(row), first_target: row["first_target"].as_u64().unwrap() as usize, weight: 1.0 }
+    TokenRow {
+        ids: ids(row),
+        first_target: row["first_target"].as_u64().unwrap() as usize,
+        weight: 1.0,
+    }
 }
 
 #[test]
@@ -42,12 +51,17 @@ fn scores_of_a_trained_model_are_those_of_transformers() {
         let got = subject::scores(&decoder, &[token_row(&row)]);
         for (name, field) in fields {
             let values: Vec<f32> = got.iter().map(field).collect();
-            absolutely(name, &values, &numbers(&row, name)).unwrap_or_else(|e| panic!("{}: {e}", row["prompt"]));
+            absolutely(name, &values, &numbers(&row, name))
+                .unwrap_or_else(|e| panic!("{}: {e}", row["prompt"]));
         }
         let (low, high) = (numbers(&row, "rank_low"), numbers(&row, "rank_high"));
         for (i, score) in got.iter().enumerate() {
             let rank = score.rank as f32;
-            assert!(low[i] <= rank && rank <= high[i], "{}, token {i}: rank {rank}", row["prompt"]);
+            assert!(
+                low[i] <= rank && rank <= high[i],
+                "{}, token {i}: rank {rank}",
+                row["prompt"]
+            );
         }
     }
 }
@@ -57,11 +71,17 @@ fn greedy_texts_of_a_trained_model_are_those_of_transformers() {
     let decoder = decoder();
     let tokenizer = Tokenizer::load(&path("stories260K"), &config("stories260K")).unwrap();
     for row in stories("greedy.jsonl") {
-        let prompt = tokenizer.encode(row["prompt"].as_str().unwrap()).unwrap().ids;
+        let prompt = tokenizer
+            .encode(row["prompt"].as_str().unwrap())
+            .unwrap()
+            .ids;
         let wanted = ids(&row);
         let got = subject::greedy(&decoder, &prompt, wanted.len());
         assert_eq!(got, wanted, "{}", row["prompt"]);
-        assert_eq!(tokenizer.decode_after(&prompt, &got), row["text"].as_str().unwrap());
+        assert_eq!(
+            tokenizer.decode_after(&prompt, &got),
+            row["text"].as_str().unwrap()
+        );
     }
 }
 
@@ -85,7 +105,17 @@ fn fine_tuning_a_trained_model_loses_what_pytorch_loses() {
     let told = subject::train(&mut decoder(), &steps, &settings);
     assert_eq!(told.len(), 5);
     for (step, (loss, norm)) in told.into_iter().enumerate() {
-        number(&format!("loss of step {}", step + 1), loss, losses[step].as_f64().unwrap()).unwrap();
-        number(&format!("norm of step {}", step + 1), norm, norms[step].as_f64().unwrap()).unwrap();
+        number(
+            &format!("loss of step {}", step + 1),
+            loss,
+            losses[step].as_f64().unwrap(),
+        )
+        .unwrap();
+        number(
+            &format!("norm of step {}", step + 1),
+            norm,
+            norms[step].as_f64().unwrap(),
+        )
+        .unwrap();
     }
 }

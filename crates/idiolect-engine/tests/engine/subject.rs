@@ -22,23 +22,45 @@ pub(crate) fn scores(decoder: &Decoder, rows: &[TokenRow]) -> Vec<TargetScore> {
 
 /// Settings at a constant rate, with every step of `rows` rows.
 pub(crate) fn settings(rows: usize) -> TrainSettings {
-    TrainSettings { schedule: Schedule::Constant, step_size: StepSize::Rows(rows), ..TrainSettings::default() }
+    TrainSettings {
+        schedule: Schedule::Constant,
+        step_size: StepSize::Rows(rows),
+        ..TrainSettings::default()
+    }
 }
 
 /// Trains in place on steps of given rows, and tells each step's loss and gradient norm.
 ///
 /// An epoch's order is a shuffle keyed by the seed, so the rows are laid down where that shuffle
 /// picks them up again.
-pub(crate) fn train(decoder: &mut Decoder, steps: &[Vec<TokenRow>], settings: &TrainSettings) -> Vec<(f64, f64)> {
+pub(crate) fn train(
+    decoder: &mut Decoder,
+    steps: &[Vec<TokenRow>],
+    settings: &TrainSettings,
+) -> Vec<(f64, f64)> {
     let wanted = steps.concat();
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     Rng::keyed(settings.seed, &["train", "epoch", "0"]).shuffle(&mut order);
     let mut rows = wanted.clone();
-    order.iter().zip(wanted).for_each(|(&at, row)| rows[at] = row);
-    let training = Training { rows: &rows, refused: &[], dev: &[], settings, place: None };
+    order
+        .iter()
+        .zip(wanted)
+        .for_each(|(&at, row)| rows[at] = row);
+    let training = Training {
+        rows: &rows,
+        refused: &[],
+        dev: &[],
+        settings,
+        place: None,
+    };
     let mut told = Vec::new();
     train_rows(decoder, training, &Threads::single(), &mut |event| {
-        if let TrainEvent::Step { loss, gradient_norm, .. } = event {
+        if let TrainEvent::Step {
+            loss,
+            gradient_norm,
+            ..
+        } = event
+        {
             told.push((loss, gradient_norm));
         }
         ControlFlow::Continue(())
@@ -54,9 +76,18 @@ pub(crate) fn greedy(decoder: &Decoder, prompt: &[u32], n_tokens: usize) -> Vec<
     let mut ids = prompt.to_vec();
     let mut computed = 0;
     for _ in 0..n_tokens {
-        forward_cached(decoder, &mut workspace, &mut caches, &[&ids[computed..]], &Threads::single(), &mut logits);
+        forward_cached(
+            decoder,
+            &mut workspace,
+            &mut caches,
+            &[&ids[computed..]],
+            &Threads::single(),
+            &mut logits,
+        );
         computed = ids.len();
-        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        let best = (0..logits.len())
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+            .unwrap();
         ids.push(best as u32);
     }
     ids.split_off(prompt.len())
