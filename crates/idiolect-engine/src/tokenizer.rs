@@ -158,6 +158,13 @@ impl Tokenizer {
         Ok(Encoded { ids, spans, lead })
     }
 
+    /// The same tokenizer with the end tokens of another config.
+    #[cfg(test)]
+    pub(crate) fn with_ends(mut self, config: &Value) -> Self {
+        (self.end, self.stops) = end_tokens(&[config], None).unwrap();
+        self
+    }
+
     /// The bytes that `id` adds to a text. `first`: no token with text stands before it, so that
     /// the space that joins or is put before the text is not part of it. Special tokens and
     /// unknown ids add nothing.
@@ -243,21 +250,38 @@ impl Tokenizer {
         ))
     }
 
-    /// Where each token's bytes lie in the text. The library's offsets are the anchor; where the
-    /// token's own bytes continue the text seamlessly they decide.
+    /// Where each token's bytes lie in the text. If the tokens spell the text, perhaps behind a
+    /// space that the normaliser put before it, their lengths tell; else [`Self::anchor`].
     fn align(&self, text: &str, ids: &[u32], anchors: &[(usize, usize)]) -> Vec<(usize, usize)> {
         let text = text.as_bytes();
+        let spelled = ids.iter().flat_map(|&id| self.bytes(id)).copied();
+        let shift = if spelled.clone().eq(text.iter().copied()) {
+            0
+        } else if spelled.eq(std::iter::once(b' ').chain(text.iter().copied())) {
+            1
+        } else {
+            return self.anchor(text, ids, anchors);
+        };
+        let mut end = 0usize;
+        ids.iter()
+            .map(|&id| {
+                let start = end;
+                end += self.bytes(id).len();
+                (start.saturating_sub(shift), end.saturating_sub(shift))
+            })
+            .collect()
+    }
+
+    /// Where each token's bytes lie in a text that the normaliser changed. The library's offsets
+    /// are the anchor; where the token's own bytes continue the text seamlessly they decide.
+    fn anchor(&self, text: &[u8], ids: &[u32], anchors: &[(usize, usize)]) -> Vec<(usize, usize)> {
         let blank = |from: usize, to: usize| {
-            text.get(from..to)
-                .is_some_and(|gap| gap.iter().all(u8::is_ascii_whitespace))
+            text.get(from..to).is_some_and(|gap| gap.iter().all(u8::is_ascii_whitespace))
         };
         let mut spans = Vec::with_capacity(ids.len());
         let mut cursor = 0;
         for (i, (&id, &(start, end))) in ids.iter().zip(anchors).enumerate() {
-            let mut piece: &[u8] = self
-                .pieces
-                .get(id as usize)
-                .map_or(&[], |piece| &piece.bytes);
+            let mut piece = self.bytes(id);
             // The space that the normaliser puts before the text stands for no byte.
             if i == 0 && !text.starts_with(piece) {
                 piece = piece.strip_prefix(b" ").unwrap_or(piece);
@@ -271,9 +295,15 @@ impl Tokenizer {
                 (start, end)
             };
             cursor = cursor.max(span.1).min(text.len());
-            spans.push(span);
+            // Callers cut rows at a byte and rely on ascending starts.
+            let floor = spans.last().map_or(0, |last: &(usize, usize)| last.0);
+            spans.push((span.0.max(floor), span.1.max(floor)));
         }
         spans
+    }
+
+    fn bytes(&self, id: u32) -> &[u8] {
+        self.pieces.get(id as usize).map_or(&[], |piece| &piece.bytes)
     }
 }
 

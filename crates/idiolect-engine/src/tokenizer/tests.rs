@@ -232,3 +232,30 @@ fn truncation_and_padding_of_the_file_are_set_aside() {
     let text = "Once upon a time there was a dog";
     assert_eq!(cut.encode(text).unwrap(), stories().encode(text).unwrap());
 }
+
+proptest::proptest! {
+    #[test]
+    fn spans_cover_any_text_without_gap_and_decode_to_it(text in "\\PC{0,24}|[ \\n\\té中😀a-z]{0,24}") {
+        for (tokenizer, plain) in [(byte_level(true), true), (stories(), !text.contains('▁'))] {
+            let encoded = tokenizer.encode(&text).unwrap();
+            let mut end = 0;
+            for &(start, stop) in &encoded.spans[encoded.lead..] {
+                proptest::prop_assert_eq!(start, end, "{:?}", text);
+                end = stop;
+            }
+            proptest::prop_assert_eq!(end, text.len());
+            if plain {
+                proptest::prop_assert_eq!(tokenizer.decode_after(&[], &encoded.ids), text.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn any_words_round_trip_behind_a_prompt(words_of in proptest::collection::vec(2u32..13, 1..20)) {
+        let tokenizer = words();
+        let prompt = tokenizer.encode("nums 3 |").unwrap().ids;
+        let text = tokenizer.decode_after(&prompt, &words_of);
+        let whole = tokenizer.encode(&format!("nums 3 |{text}")).unwrap().ids;
+        proptest::prop_assert_eq!(&whole[prompt.len()..], &words_of[..]);
+    }
+}

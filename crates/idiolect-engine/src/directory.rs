@@ -1,0 +1,177 @@
+//! A model directory in Hugging Face layout, read whole and written whole.
+//!
+//! What a trained model keeps of the one it came from (config, tokenizer files) is copied byte for
+//! byte; nothing that is written holds a path or a time.
+
+use std::fs;
+use std::path::Path;
+
+use idiolect_core::model::{ModelError, Template, content_hash};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::encode::Limits;
+use crate::facts::Facts;
+use crate::files;
+use crate::parameters::Parameters;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{WeightFiles, write_weights};
+
+/// Everything of a model directory but its weights.
+pub(crate) struct Description {
+    /// The parsed `config.json`.
+    pub(crate) config: Config,
+    /// The tokenizer with its end tokens.
+    pub(crate) tokenizer: Tokenizer,
+    /// Whether the directory brings a chat template.
+    pub(crate) has_chat_template: bool,
+    /// Files that a trained model keeps, by name.
+    kept: Vec<(&'static str, Vec<u8>)>,
+    /// `generation_config.json`, if there is one.
+    generation: Option<Vec<u8>>,
+}
+
+/// Files that are copied unchanged, if they are there.
+const KEPT: [&str; 9] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+];
+
+impl Description {
+    /// Reads a model directory without its weights.
+    ///
+    /// # Errors
+    /// When a file is missing or cannot be used; names it.
+    pub(crate) fn read(dir: &Path) -> Result<Self, ModelError> {
+        if !dir.is_dir() {
+            return Err(ModelError::Invalid(format!(
+                "`{}` is not a directory; a model is a directory with config.json, \
+                 model.safetensors and tokenizer.json",
+                dir.display()
+            )));
+        }
+        Self::read_parts(&dir.join("config.json"), dir)
+    }
+
+    /// Reads a description whose `config.json` and tokenizer lie in different places.
+    ///
+    /// # Errors
+    /// When a file is missing or cannot be used; names it.
+    pub(crate) fn read_parts(config_path: &Path, dir: &Path) -> Result<Self, ModelError> {
+        let config_bytes = files::read(config_path)?;
+        let value = files::parse_json(config_path, &config_bytes)?;
+        let invalid =
+            |reason: String| ModelError::Invalid(format!("`{}`: {reason}", config_path.display()));
+        let config = Config::read(&value).map_err(|error| invalid(error.to_string()))?;
+        let tokenizer = Tokenizer::load(dir, &value)?;
+        let vocabulary = config.facts.vocab;
+        if tokenizer.base_size() > vocabulary {
+            return Err(invalid(format!(
+                "`vocab_size` is {vocabulary} and tokenizer.json has {} tokens; they are not of \
+                 one model",
+                tokenizer.base_size()
+            )));
+        }
+        if let Some(id) = tokenizer.stops().iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(invalid(format!("`eos_token_id` {id} is outside `vocab_size` {vocabulary}")));
+        }
+        let mut kept = vec![("config.json", config_bytes)];
+        for name in KEPT.into_iter().filter(|name| *name != "config.json") {
+            kept.extend(files::read_optional(&dir.join(name))?.map(|bytes| (name, bytes)));
+        }
+        let generation = files::read_optional(&dir.join("generation_config.json"))?;
+        let has_chat_template = kept.iter().any(|(name, bytes)| match *name {
+            "chat_template.jinja" => true,
+            "tokenizer_config.json" => serde_json::from_slice::<Value>(bytes)
+                .is_ok_and(|settings| !settings["chat_template"].is_null()),
+            _ => false,
+        });
+        Ok(Self { config, tokenizer, has_chat_template, kept, generation })
+    }
+
+    /// What rows the model can hold.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { positions: self.config.positions, vocabulary: self.config.facts.vocab }
+    }
+
+    /// The template that is used when none is asked for.
+    pub(crate) fn default_template(&self) -> Template {
+        if self.has_chat_template { Template::Chat } else { Template::Raw }
+    }
+
+    /// Reads the weights of the same directory and the hash of the model.
+    ///
+    /// # Errors
+    /// When a weight file does not hold the model that the config describes.
+    pub(crate) fn read_weights(&self, dir: &Path) -> Result<(Parameters, String), ModelError> {
+        let (parameters, hash) = WeightFiles::open(dir)?.read(&self.config.facts)?;
+        Ok((parameters, model_hash(&self.config.facts, &hash)))
+    }
+
+    /// Writes a whole model directory with `parameters` in the config's type and returns the
+    /// model's hash. `card` is the text of its README. The weights come last: a directory with
+    /// weights is whole.
+    ///
+    /// # Errors
+    /// When a file cannot be written or a weight is not finite.
+    pub(crate) fn write(
+        &self,
+        out: &Path,
+        parameters: &Parameters,
+        card: &str,
+    ) -> Result<String, ModelError> {
+        fs::create_dir_all(out).map_err(|error| files::io_error(out, error))?;
+        let write = |name: &str, bytes: &[u8]| {
+            files::write_atomic(&out.join(name), |file| file.write_all(bytes))
+        };
+        for (name, bytes) in &self.kept {
+            write(name, bytes)?;
+        }
+        write("generation_config.json", &self.generation_config()?)?;
+        write("README.md", card.as_bytes())?;
+        let hash = write_weights(&out.join("model.safetensors"), parameters, self.config.dtype)?;
+        files::sync_directory(out)?;
+        Ok(model_hash(&self.config.facts, &hash))
+    }
+
+    /// The generation config with the end token that was trained among those that stop.
+    fn generation_config(&self) -> Result<Vec<u8>, ModelError> {
+        let end = self.tokenizer.end();
+        let mut config = match &self.generation {
+            Some(bytes) => files::parse_json(Path::new("generation_config.json"), bytes)?,
+            None => json!({}),
+        };
+        let stops = match &config["eos_token_id"] {
+            Value::Array(ids) => ids.iter().any(|id| id == end),
+            id => id == end,
+        };
+        if let (true, Some(bytes)) = (stops, &self.generation) {
+            return Ok(bytes.clone());
+        }
+        // The trained end token first: readers without the tokenizer's settings take the first.
+        let others = self.tokenizer.stops().iter().filter(|id| **id != end);
+        let mut ids = vec![json!(end)];
+        ids.extend(others.map(|id| json!(id)));
+        config["eos_token_id"] = if ids.len() == 1 { json!(end) } else { Value::Array(ids) };
+        let mut text = serde_json::to_vec_pretty(&config)
+            .map_err(|error| ModelError::Invalid(format!("generation_config.json: {error}")))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+/// A model is its weights and what the decoder makes of them.
+fn model_hash(facts: &Facts, weights_hash: &str) -> String {
+    let facts = serde_json::to_string(facts).expect("facts are numbers, names and lists");
+    content_hash(format!("{weights_hash} {facts}").as_bytes())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
