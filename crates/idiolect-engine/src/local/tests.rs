@@ -1,0 +1,346 @@
+use std::fs;
+use std::path::PathBuf;
+
+use idiolect_core::model::{Finish, Schedule, StepSize, Train, TrainEvent, TrainSettings};
+
+use super::*;
+use crate::directory::tests::stories_dir;
+
+fn stories(threads: usize) -> LocalModel {
+    LocalModel::load(&stories_dir(), None, threads).unwrap()
+}
+
+fn prompt(text: &str) -> Context {
+    Context::Prompt(text.to_owned())
+}
+
+fn example(context: &str, completion: &str) -> Example {
+    Example { context: prompt(context), completion: completion.to_owned(), weight: 1.0 }
+}
+
+fn scores(model: &mut LocalModel, examples: &[Example]) -> Vec<Result<Scored, RowError>> {
+    let mut results = Vec::new();
+    let mut sink = |index, result| {
+        assert_eq!(index, results.len(), "rows come in order");
+        results.push(result);
+        ControlFlow::Continue(())
+    };
+    model.score(examples, &mut sink).unwrap();
+    results
+}
+
+fn texts(model: &mut LocalModel, requests: &[GenerateRequest], sampling: &Sampling) -> Vec<Completion> {
+    let mut results: Vec<Option<Completion>> = vec![None; requests.len()];
+    let mut sink = |index: usize, result: Result<Completion, RowError>| {
+        assert!(results[index].replace(result.unwrap()).is_none());
+        ControlFlow::Continue(())
+    };
+    model.generate(requests, sampling, &mut sink).unwrap();
+    results.into_iter().map(Option::unwrap).collect()
+}
+
+fn nll(scored: &Scored) -> f64 {
+    scored.tokens.iter().map(|t| f64::from(-t.logprob)).sum::<f64>() / scored.tokens.len() as f64
+}
+
+const STORY: &str = ", there was a little girl named Lily. She loved to play outside in the park.";
+
+#[test]
+fn a_trained_model_finds_english_stories_likely_and_noise_unlikely() {
+    let mut model = stories(2);
+    let examples = [
+        example("Once upon a time", STORY),
+        example("Once upon a time", " zq xvk 77 jj% qqq wvu"),
+        example("Once", ""),
+        example("", "Once upon a time"),
+    ];
+    let results = scores(&mut model, &examples);
+    let story = results[0].as_ref().unwrap();
+    assert!((0.5..2.0).contains(&nll(story)), "{}", nll(story));
+    let noise = results[1].as_ref().unwrap();
+    assert!(nll(noise) > 3.0 * nll(story), "{}", nll(noise));
+    assert!(results[2].as_ref().unwrap_err().reason.contains("empty"));
+    assert!(results[3].is_ok());
+    let last = story.tokens.last().unwrap();
+    assert!(last.is_end && last.byte_start as usize == STORY.len() && last.token_id == 2);
+    assert!(story.tokens[..story.tokens.len() - 1].iter().all(|t| !t.is_end && t.rank >= 1));
+}
+
+#[test]
+fn scores_do_not_depend_on_company_or_threads() {
+    let examples: Vec<Example> =
+        (0..40).map(|i| example("Once upon a time", &STORY[..20 + i])).collect();
+    let together = scores(&mut stories(2), &examples);
+    let mut one = stories(1);
+    for (example, row) in examples.iter().zip(&together) {
+        assert_eq!(&scores(&mut one, std::slice::from_ref(example))[0], row);
+    }
+}
+
+#[test]
+fn greedy_text_continues_a_story_in_english() {
+    let greedy = Sampling { temperature: 0.0, max_tokens: 60, ..Sampling::default() };
+    let request = GenerateRequest { context: prompt("Once upon a time"), seed: 0 };
+    let completion = texts(&mut stories(1), &[request], &greedy).remove(0);
+    assert!(completion.text.starts_with(", there was a little"), "{}", completion.text);
+    assert_eq!((completion.finish, completion.n_tokens), (Finish::Length, 60));
+}
+
+#[test]
+fn sampled_text_depends_on_seed_and_prompt_alone() {
+    let sampling = Sampling { temperature: 0.9, top_p: 0.95, max_tokens: 24, ..Sampling::default() };
+    let prompts = ["Once upon a time", "The dog", "One day, Tom"];
+    let requests: Vec<GenerateRequest> = (0..90)
+        .map(|i| GenerateRequest { context: prompt(prompts[i / 30]), seed: i as u64 % 20 })
+        .collect();
+    let together = texts(&mut stories(2), &requests, &sampling);
+    let mut one = stories(1);
+    for i in [0, 7, 31, 44, 89] {
+        let alone = texts(&mut one, std::slice::from_ref(&requests[i]), &sampling);
+        assert_eq!(alone[0], together[i], "request {i}");
+    }
+    assert_eq!(together[0], together[20]);
+    assert_ne!(together[0].text, together[1].text);
+}
+
+#[test]
+fn logprobs_of_what_was_written_are_those_of_scoring_it() {
+    let sampling = Sampling { temperature: 0.7, top_k: 20, max_tokens: 30, ..Sampling::default() };
+    let request = GenerateRequest { context: prompt("Tom had a"), seed: 5 };
+    let mut model = stories(1);
+    let written = texts(&mut model, &[request], &sampling).remove(0);
+    let scored = scores(&mut model, &[example("Tom had a", &written.text)]).remove(0).unwrap();
+    assert_eq!(scored.tokens.len(), written.logprobs.len() + 1, "the text has the same tokens");
+    for (token, logprob) in scored.tokens.iter().zip(&written.logprobs) {
+        assert!((token.logprob - logprob).abs() < 1e-4, "{} {logprob}", token.logprob);
+    }
+}
+
+#[test]
+fn a_stop_string_ends_a_story_at_its_first_sentence() {
+    let sampling = Sampling {
+        temperature: 0.0,
+        max_tokens: 200,
+        stop: vec![".".to_owned()],
+        ..Sampling::default()
+    };
+    let request = GenerateRequest { context: prompt("Once upon a time"), seed: 0 };
+    let completion = texts(&mut stories(1), &[request], &sampling).remove(0);
+    assert_eq!(completion.finish, Finish::Stop);
+    assert!(!completion.text.contains('.') && completion.text.len() > 10, "{}", completion.text);
+}
+
+#[test]
+fn a_sink_that_breaks_stops_workers_side_by_side() {
+    let requests: Vec<GenerateRequest> =
+        (0..400).map(|seed| GenerateRequest { context: prompt("Tom"), seed }).collect();
+    let mut seen = 0;
+    let mut sink = |_, _| {
+        seen += 1;
+        if seen == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let sampling = Sampling { max_tokens: 5, ..Sampling::default() };
+    stories(2).generate(&requests, &sampling, &mut sink).unwrap();
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn settings_without_meaning_are_an_error_with_one_worker_or_two() {
+    let bad = Sampling { top_p: 0.0, ..Sampling::default() };
+    let requests = vec![GenerateRequest { context: prompt("Tom"), seed: 0 }; 2];
+    for threads in [1, 2] {
+        let mut sink = |_, _| ControlFlow::Continue(());
+        let error = stories(threads).generate(&requests, &bad, &mut sink).unwrap_err();
+        assert!(error.to_string().contains("`top_p` is 0"), "{error}");
+    }
+}
+
+#[test]
+fn chat_is_refused_with_the_way_out() {
+    let error = LocalModel::load(&stories_dir(), Some(Template::Chat), 1).err().unwrap();
+    assert!(matches!(error, ModelError::Unsupported(_)));
+    assert!(error.to_string().contains("--template raw"), "{error}");
+    let info = stories(1).info;
+    assert_eq!((info.template, info.name.as_str()), (Template::Raw, "stories260K"));
+}
+
+fn lessons() -> Vec<Example> {
+    ["a red ball", "a blue kite", "a green frog", "a small cat", "a big hat", "an old car"]
+        .iter()
+        .map(|thing| example("Tim got", &format!(" {thing} from the moon king.")))
+        .collect()
+}
+
+fn settings() -> TrainSettings {
+    TrainSettings {
+        epochs: 4,
+        lr: 1e-3,
+        step_size: StepSize::Rows(2),
+        checkpoint_every: 5,
+        ..TrainSettings::default()
+    }
+}
+
+/// Trains until `stop_after` steps; the events and the summary.
+fn tuned(
+    out: &Path,
+    examples: &[Example],
+    settings: &TrainSettings,
+    stop_after: usize,
+) -> (Vec<TrainEvent>, idiolect_core::model::TrainSummary) {
+    let mut events = Vec::new();
+    let mut sink = |event: TrainEvent| {
+        let stop = matches!(event, TrainEvent::Step { step, .. } if step == stop_after);
+        events.push(event);
+        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let summary =
+        stories(1).train(examples, &examples[..2], settings, out, &mut sink).unwrap();
+    (events, summary)
+}
+
+fn losses(events: &[TrainEvent]) -> Vec<f64> {
+    let loss = |event: &TrainEvent| match event {
+        TrainEvent::Step { loss, .. } => Some(*loss),
+        _ => None,
+    };
+    events.iter().filter_map(loss).collect()
+}
+
+/// Every file below a directory with its bytes.
+fn contents(dir: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.strip_prefix(dir).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn fine_tuning_lowers_the_loss_and_leaves_a_model_that_loads_to_the_hash_it_gave() {
+    let out = tempfile::tempdir().unwrap();
+    let (events, summary) = tuned(out.path(), &lessons(), &settings(), usize::MAX);
+    let losses = losses(&events);
+    assert_eq!((losses.len(), summary.steps, summary.stopped), (12, 12, false));
+    assert!(losses[11] < 0.6 * losses[0], "{losses:?}");
+    let mut tuned = LocalModel::load(out.path(), None, 1).unwrap();
+    assert_eq!(tuned.info.hash, summary.model_hash);
+    assert_ne!(tuned.info.hash, stories(1).info.hash);
+    let after = nll(scores(&mut tuned, &lessons()[..1])[0].as_ref().unwrap());
+    let before = nll(scores(&mut stories(1), &lessons()[..1])[0].as_ref().unwrap());
+    assert!(after < 0.7 * before, "{after} {before}");
+    for folder in ["checkpoint-5", "checkpoint-10"] {
+        assert!(LocalModel::load(&out.path().join(folder), None, 1).is_ok(), "{folder}");
+    }
+    let card = fs::read_to_string(out.path().join("README.md")).unwrap();
+    assert!(card.contains("\"lr\": 0.001") && card.contains("6 rows"), "{card}");
+    assert!(!card.contains(out.path().to_str().unwrap()));
+}
+
+#[test]
+fn a_stopped_and_resumed_training_leaves_the_bytes_of_an_uninterrupted_one() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    tuned(whole.path(), &lessons(), &settings(), usize::MAX);
+    for stop in [3, 7] {
+        let (_, summary) = tuned(parts.path(), &lessons(), &settings(), stop);
+        assert_eq!((summary.stopped, summary.steps, summary.model_hash.as_str()), (true, stop, ""));
+        assert!(!parts.path().join("model.safetensors").exists());
+    }
+    let (events, _) = tuned(parts.path(), &lessons(), &settings(), usize::MAX);
+    assert!(matches!(events[0], TrainEvent::Started { done: 7, .. }), "{:?}", events[0]);
+    assert_eq!(contents(parts.path()), contents(whole.path()));
+}
+
+#[test]
+fn rows_that_cannot_be_trained_on_are_named_and_the_rest_is_trained() {
+    let mut examples = lessons();
+    examples.insert(2, example("Tim", ""));
+    let out = tempfile::tempdir().unwrap();
+    let settings = TrainSettings { epochs: 1, checkpoint_every: 0, ..settings() };
+    let (events, summary) = tuned(out.path(), &examples, &settings, usize::MAX);
+    let TrainEvent::Started { refused, steps, .. } = &events[0] else { panic!("{events:?}") };
+    assert_eq!((*steps, summary.steps), (3, 3));
+    assert_eq!((refused.len(), refused[0].0), (1, 2));
+    assert!(refused[0].1.contains("empty"));
+}
+
+#[test]
+fn a_model_from_random_weights_learns_its_texts() {
+    let (out, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let texts: Vec<String> = (0..40)
+        .map(|i| format!("Tim had {} cats.", ["two", "three", "four", "five"][i % 4]))
+        .chain([String::new()])
+        .collect();
+    let settings = TrainSettings {
+        epochs: 6,
+        lr: 5e-3,
+        schedule: Schedule::Cosine,
+        step_size: StepSize::Tokens(64),
+        ..TrainSettings::default()
+    };
+    let mut events = Vec::new();
+    let run = |out: &Path, threads, events: &mut Vec<TrainEvent>| {
+        let mut sink = |event| {
+            events.push(event);
+            ControlFlow::Continue(())
+        };
+        let (config, tokenizer) = (stories_dir().join("config.json"), stories_dir().join("tokenizer.json"));
+        pretrain(&config, &tokenizer, &texts, &settings, 3, out, threads, &mut sink).unwrap()
+    };
+    let summary = run(out.path(), 1, &mut events);
+    let losses = losses(&events);
+    // ln 512 = 6.24 at first.
+    assert!((5.9..6.6).contains(&losses[0]), "{losses:?}");
+    assert!(losses[losses.len() - 1] < 2.0, "{losses:?}");
+    assert_eq!(LocalModel::load(out.path(), None, 1).unwrap().info.hash, summary.model_hash);
+    // Twice and with another number of threads: the same bytes.
+    assert_eq!(run(again.path(), 2, &mut Vec::new()), summary);
+    assert_eq!(contents(again.path()), contents(out.path()));
+}
+
+#[test]
+fn a_tokenizer_by_another_name_is_refused() {
+    let out = tempfile::tempdir().unwrap();
+    let missing = stories_dir().join("vocabulary.json");
+    let mut sink = |_| ControlFlow::Continue(());
+    let error = pretrain(
+        &stories_dir().join("config.json"),
+        &missing,
+        &[],
+        &TrainSettings::default(),
+        0,
+        out.path(),
+        1,
+        &mut sink,
+    );
+    assert!(error.unwrap_err().to_string().contains("tokenizer.json"));
+}
+
+#[test]
+fn of_the_core_crate_the_engine_imports_the_model_seam_alone() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            for part in text.split(concat!("idiolect_", "core::")).skip(1) {
+                assert!(part.starts_with("model"), "{}: {:.20}", path.display(), part);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 5, "the sources are scanned");
+}

@@ -1,0 +1,221 @@
+//! Training of a model directory: on examples from a trained start, or on texts from random
+//! weights.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use idiolect_core::model::{
+    Example, ModelError, ModelInfo, Train, TrainEvent, TrainSettings, TrainSummary,
+};
+use serde_json::json;
+
+use super::{LocalModel, pool, token_row};
+use crate::batch::TokenRow;
+use crate::checkpoint::Place;
+use crate::decoder::Decoder;
+use crate::directory::Description;
+use crate::encode::encode_whole;
+use crate::facts::Facts;
+use crate::files;
+use crate::threads::Threads;
+use crate::train::{Training, train_rows};
+
+/// Receives what training tells; breaking stops it.
+type Events<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
+
+impl Train for LocalModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn train(
+        &mut self,
+        examples: &[Example],
+        dev: &[Example],
+        settings: &TrainSettings,
+        out: &Path,
+        sink: Events<'_>,
+    ) -> Result<TrainSummary, ModelError> {
+        let (rows, refused) = self.rows(examples);
+        let dev: Vec<TokenRow> =
+            dev.iter().filter_map(|example| self.encode(example).ok()).map(|row| token_row(&Ok(row))).collect();
+        let start = format!("model {}", self.info.hash);
+        let job = Job { description: &self.description, threads: &self.threads, settings, out };
+        // This model stays what it is and what `info` says; its copy is trained.
+        let mut decoder = self.decoder.clone();
+        let training = Training { rows: &rows, refused: &refused, dev: &dev, settings, place: None };
+        job.run(&mut decoder, training, &start, sink)
+    }
+}
+
+impl LocalModel {
+    /// Rows of the examples, and which of them are none and why. A refused example keeps its
+    /// place, so that indices are those of the examples.
+    fn rows(&self, examples: &[Example]) -> (Vec<TokenRow>, Vec<(usize, String)>) {
+        let mut refused = Vec::new();
+        let rows = examples.iter().enumerate().map(|(i, example)| {
+            let row = self.encode(example);
+            if let Err(error) = &row {
+                refused.push((i, error.reason.clone()));
+            }
+            TokenRow { weight: example.weight, ..token_row(&row) }
+        });
+        (rows.collect(), refused)
+    }
+}
+
+/// Trains a model from random weights on every token of each text, and leaves it in `out` as a
+/// model directory.
+///
+/// `config` is the path of a `config.json`, `tokenizer` that of a `tokenizer.json` (with the files
+/// beside it that belong to it). A text begins with the special tokens that the tokenizer puts
+/// before it and ends with the end token; its first token is context only. Texts longer than the
+/// model's positions are cut into rows. `seed` draws the weights, `settings.seed` the order of
+/// rows; indices in events and errors are those of the texts.
+///
+/// # Errors
+/// When a file cannot be used, no text can be trained on, or training fails.
+#[expect(clippy::too_many_arguments, reason = "the files, the data, how, and where: no two belong together")]
+pub fn pretrain(
+    config: &Path,
+    tokenizer: &Path,
+    texts: &[String],
+    settings: &TrainSettings,
+    seed: u64,
+    out: &Path,
+    threads: usize,
+    sink: Events<'_>,
+) -> Result<TrainSummary, ModelError> {
+    if tokenizer.file_name().is_none_or(|name| name != "tokenizer.json") {
+        return Err(ModelError::Invalid(format!(
+            "`{}`: expected a file named tokenizer.json",
+            tokenizer.display()
+        )));
+    }
+    let dir = tokenizer.parent().unwrap_or(Path::new(""));
+    let description = Description::read_parts(config, dir)?;
+    let mut decoder = random(&description, seed).map_err(|error| {
+        ModelError::Invalid(format!("`{}`: {error}", config.display()))
+    })?;
+    let (mut rows, mut owners, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, text) in texts.iter().enumerate() {
+        match encode_whole(&description.tokenizer, description.limits(), text) {
+            Ok(parts) => {
+                owners.extend(parts.iter().map(|_| i));
+                rows.extend(parts.into_iter().map(|ids| TokenRow { ids, first_target: 1, weight: 1.0 }));
+            }
+            Err(error) => refused.push((i, error.reason)),
+        }
+    }
+    let training = Training { rows: &rows, refused: &[], dev: &[], settings, place: None };
+    let job = Job { description: &description, threads: &pool(threads), settings, out };
+    let start = format!("random weights, seed {seed}");
+    let mut of_texts = |mut event| {
+        if let TrainEvent::Started { refused: faults, .. } = &mut event {
+            faults.iter_mut().for_each(|(row, _)| *row = owners[*row]);
+            faults.append(&mut refused);
+            faults.sort();
+        }
+        sink(event)
+    };
+    job.run(&mut decoder, training, &start, &mut of_texts).map_err(|error| match error {
+        ModelError::NonFinite { step, rows } => {
+            let owner = |row: &str| row.parse().ok().and_then(|row: usize| owners.get(row)).copied();
+            let mut texts: Vec<usize> = rows.split(", ").filter_map(owner).collect();
+            texts.dedup();
+            let names: Vec<String> = texts.iter().map(usize::to_string).collect();
+            ModelError::NonFinite { step, rows: names.join(", ") }
+        }
+        other => other,
+    })
+}
+
+/// Fresh weights with the config's standard deviation.
+fn random(description: &Description, seed: u64) -> Result<Decoder, crate::facts::FactsError> {
+    let mut decoder = Decoder::random(description.config.facts.clone(), seed)?;
+    // Fresh matrices come with transformers' default of 0.02; gains and biases are no draws.
+    let scale = (description.config.initial_sd / 0.02) as f32;
+    let parameters = decoder.parameters_mut();
+    let matrices: Vec<_> = parameters
+        .layout()
+        .tensors()
+        .iter()
+        .filter(|tensor| tensor.shape.len() == 2)
+        .map(|tensor| tensor.range.clone())
+        .collect();
+    for range in matrices {
+        parameters.values_mut()[range].iter_mut().for_each(|x| *x *= scale);
+    }
+    Ok(decoder)
+}
+
+/// A training and where its model goes.
+struct Job<'a> {
+    description: &'a Description,
+    threads: &'a Threads,
+    settings: &'a TrainSettings,
+    out: &'a Path,
+}
+
+impl Job<'_> {
+    /// Trains and writes the finished model; a stopped training leaves a state instead.
+    fn run(
+        &self,
+        decoder: &mut Decoder,
+        training: Training<'_>,
+        start: &str,
+        sink: Events<'_>,
+    ) -> Result<TrainSummary, ModelError> {
+        let refused = training.refused.len();
+        let card = card(decoder.facts(), start, self.settings, training.rows.len() - refused);
+        let add_model = |decoder: &Decoder, folder: &Path| {
+            self.description.write(folder, decoder.parameters(), &card).map(drop)
+        };
+        let place = Some(Place { folder: self.out, add_model: &add_model });
+        let training = Training { place, ..training };
+        let outcome = train_rows(decoder, training, self.threads, sink)?;
+        if outcome.stopped {
+            let model_hash = String::new();
+            return Ok(TrainSummary { steps: outcome.steps, stopped: true, model_hash });
+        }
+        let model_hash = self.description.write(self.out, decoder.parameters(), &card)?;
+        tidy(self.out, self.settings.checkpoint_every)?;
+        Ok(TrainSummary { steps: outcome.steps, stopped: false, model_hash })
+    }
+}
+
+/// Removes states that were not asked for (of a training that was stopped between two that were)
+/// and what a crash left half made, so that a resumed training leaves what an uninterrupted one
+/// does.
+fn tidy(out: &Path, every: usize) -> Result<(), ModelError> {
+    let entries = fs::read_dir(out).map_err(|error| files::io_error(out, error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| files::io_error(out, error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let half_made = name.starts_with(".checkpoint-") && name.ends_with(".tmp");
+        let step: Option<usize> = name.strip_prefix("checkpoint-").and_then(|n| n.parse().ok());
+        let unasked = step.is_some_and(|step| every == 0 || !step.is_multiple_of(every));
+        if half_made || unasked {
+            fs::remove_dir_all(entry.path()).map_err(|error| files::io_error(&entry.path(), error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The README of a trained model: what it is and how it was made. No paths, no times.
+fn card(facts: &Facts, start: &str, settings: &TrainSettings, rows: usize) -> String {
+    let family = json!(facts.family).as_str().unwrap_or_default().to_owned();
+    let settings = serde_json::to_string_pretty(settings).unwrap_or_default();
+    format!(
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n\
+         # A {family} model trained with idiolect {}\n\n\
+         {} parameters: {} layers, hidden size {}, vocabulary {}. Trained from {start} on {rows} rows; all weights, \
+         AdamW in f32.\n\n```json\n{settings}\n```\n",
+        env!("CARGO_PKG_VERSION"),
+        facts.n_parameters(),
+        facts.layers,
+        facts.hidden,
+        facts.vocab,
+    )
+}
