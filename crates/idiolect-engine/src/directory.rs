@@ -79,8 +79,14 @@ impl Description {
                 tokenizer.base_size()
             )));
         }
-        if let Some(id) = tokenizer.stops().iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(invalid(format!("`eos_token_id` {id} is outside `vocab_size` {vocabulary}")));
+        if let Some(id) = tokenizer
+            .stops()
+            .iter()
+            .find(|&&id| id as usize >= vocabulary)
+        {
+            return Err(invalid(format!(
+                "`eos_token_id` {id} is outside `vocab_size` {vocabulary}"
+            )));
         }
         let mut kept = vec![("config.json", config_bytes)];
         for name in KEPT.into_iter().filter(|name| *name != "config.json") {
@@ -93,17 +99,30 @@ impl Description {
                 .is_ok_and(|settings| !settings["chat_template"].is_null()),
             _ => false,
         });
-        Ok(Self { config, tokenizer, has_chat_template, kept, generation })
+        Ok(Self {
+            config,
+            tokenizer,
+            has_chat_template,
+            kept,
+            generation,
+        })
     }
 
     /// What rows the model can hold.
     pub(crate) fn limits(&self) -> Limits {
-        Limits { positions: self.config.positions, vocabulary: self.config.facts.vocab }
+        Limits {
+            positions: self.config.positions,
+            vocabulary: self.config.facts.vocab,
+        }
     }
 
     /// The template that is used when none is asked for.
     pub(crate) fn default_template(&self) -> Template {
-        if self.has_chat_template { Template::Chat } else { Template::Raw }
+        if self.has_chat_template {
+            Template::Chat
+        } else {
+            Template::Raw
+        }
     }
 
     /// Reads the weights of the same directory and the hash of the model.
@@ -136,7 +155,11 @@ impl Description {
         }
         write("generation_config.json", &self.generation_config()?)?;
         write("README.md", card.as_bytes())?;
-        let hash = write_weights(&out.join("model.safetensors"), parameters, self.config.dtype)?;
+        let hash = write_weights(
+            &out.join("model.safetensors"),
+            parameters,
+            self.config.dtype,
+        )?;
         files::sync_directory(out)?;
         Ok(model_hash(&self.config.facts, &hash))
     }
@@ -159,7 +182,11 @@ impl Description {
         let others = self.tokenizer.stops().iter().filter(|id| **id != end);
         let mut ids = vec![json!(end)];
         ids.extend(others.map(|id| json!(id)));
-        config["eos_token_id"] = if ids.len() == 1 { json!(end) } else { Value::Array(ids) };
+        config["eos_token_id"] = if ids.len() == 1 {
+            json!(end)
+        } else {
+            Value::Array(ids)
+        };
         let mut text = serde_json::to_vec_pretty(&config)
             .map_err(|error| ModelError::Invalid(format!("generation_config.json: {error}")))?;
         text.push(b'\n');

@@ -47,7 +47,10 @@ pub(crate) struct Queue<'a> {
 
 impl<'a> Queue<'a> {
     pub(crate) fn new(requests: &'a [GenerateRequest]) -> Self {
-        Self { requests, next: Mutex::new(0) }
+        Self {
+            requests,
+            next: Mutex::new(0),
+        }
     }
 
     /// The next requests, all with one context.
@@ -55,7 +58,11 @@ impl<'a> Queue<'a> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = &self.requests[*next..];
         let first = rest.first()?;
-        let len = rest.iter().take(GROUP).take_while(|r| r.context == first.context).count();
+        let len = rest
+            .iter()
+            .take(GROUP)
+            .take_while(|r| r.context == first.context)
+            .count();
         let range = *next..*next + len;
         *next = range.end;
         Some(range)
@@ -200,9 +207,14 @@ impl<M: NextToken> Writer<'_, M> {
         let mut caches: Vec<M::Cache> = contexts.iter().map(|_| self.model.cache()).collect();
         let rows: Vec<&[u32]> = contexts.iter().map(Vec::as_slice).collect();
         self.model.feed(&mut caches, &rows, &mut self.logits);
-        let logits = self.logits.chunks_exact(self.manner.limits.vocabulary).map(<[f32]>::to_vec);
+        let logits = self
+            .logits
+            .chunks_exact(self.manner.limits.vocabulary)
+            .map(<[f32]>::to_vec);
         let parts = contexts.into_iter().zip(caches).zip(logits);
-        parts.map(|((ids, cache), logits)| Computed { ids, cache, logits }).collect()
+        parts
+            .map(|((ids, cache), logits)| Computed { ids, cache, logits })
+            .collect()
     }
 
     /// Gives each request a slot with its context's cache, or a copy of it, and writes the first
@@ -215,10 +227,14 @@ impl<M: NextToken> Writer<'_, M> {
         sink: Sink<'_, Completion>,
     ) -> ControlFlow<()> {
         let first = !self.manner.tokenizer.any_text(&context.ids);
-        let room =
-            self.manner.sampling.max_tokens.min(self.manner.limits.positions - context.ids.len());
+        let room = self
+            .manner
+            .sampling
+            .max_tokens
+            .min(self.manner.limits.positions - context.ids.len());
         let copies = requests.len() - usize::from(!kept);
-        self.caches.extend((0..copies).map(|_| context.cache.clone()));
+        self.caches
+            .extend((0..copies).map(|_| context.cache.clone()));
         let logits = context.logits.clone();
         if kept {
             self.shared = Some(context);
@@ -228,7 +244,13 @@ impl<M: NextToken> Writer<'_, M> {
         let slots = self.active.len()..self.active.len() + requests.len();
         for request in requests {
             let rng = Rng::keyed(self.queue.requests[request].seed, &["generate"]);
-            self.active.push(Slot { request, text: Text::new(first), rng, last: 0, room });
+            self.active.push(Slot {
+                request,
+                text: Text::new(first),
+                rng,
+                last: 0,
+                room,
+            });
         }
         for slot in slots.rev() {
             self.advance(slot, &logits, sink)?;
@@ -239,11 +261,18 @@ impl<M: NextToken> Writer<'_, M> {
     /// Writes one token to every active sequence.
     fn step(&mut self, sink: Sink<'_, Completion>) -> ControlFlow<()> {
         let mut logits = std::mem::take(&mut self.logits);
-        let rows: Vec<&[u32]> =
-            self.active.iter().map(|slot| std::slice::from_ref(&slot.last)).collect();
+        let rows: Vec<&[u32]> = self
+            .active
+            .iter()
+            .map(|slot| std::slice::from_ref(&slot.last))
+            .collect();
         self.model.feed(&mut self.caches, &rows, &mut logits);
         // Backwards, so that the removal of an ended slot moves none that is still to come.
-        for (slot, logits) in logits.chunks_exact(self.manner.limits.vocabulary).enumerate().rev() {
+        for (slot, logits) in logits
+            .chunks_exact(self.manner.limits.vocabulary)
+            .enumerate()
+            .rev()
+        {
             self.advance(slot, logits, sink)?;
         }
         self.logits = logits;
@@ -261,13 +290,22 @@ impl<M: NextToken> Writer<'_, M> {
         let finish = if writing.room == 0 {
             Some(Finish::Length)
         } else {
-            match sample::draw(logits, self.manner.sampling, &mut writing.rng, &mut self.scratch) {
+            match sample::draw(
+                logits,
+                self.manner.sampling,
+                &mut writing.rng,
+                &mut self.scratch,
+            ) {
                 None => return self.fail(slot, sink),
-                Some(drawn) if self.manner.tokenizer.stops().contains(&drawn.token) => Some(Finish::Stop),
+                Some(drawn) if self.manner.tokenizer.stops().contains(&drawn.token) => {
+                    Some(Finish::Stop)
+                }
                 Some(drawn) => {
                     writing.last = drawn.token;
                     let stopped =
-                        writing.text.push(self.manner.tokenizer, drawn, &self.manner.sampling.stop);
+                        writing
+                            .text
+                            .push(self.manner.tokenizer, drawn, &self.manner.sampling.stop);
                     if stopped {
                         Some(Finish::Stop)
                     } else if writing.text.logprobs.len() == writing.room {
@@ -278,7 +316,9 @@ impl<M: NextToken> Writer<'_, M> {
                 }
             }
         };
-        let Some(finish) = finish else { return ControlFlow::Continue(()) };
+        let Some(finish) = finish else {
+            return ControlFlow::Continue(());
+        };
         let ended = self.active.swap_remove(slot);
         self.caches.swap_remove(slot);
         sink(ended.request, Ok(ended.text.complete(finish)))
@@ -289,7 +329,12 @@ impl<M: NextToken> Writer<'_, M> {
         self.caches.swap_remove(slot);
         let reason = "the model's logits are not finite; its weights are damaged or its training \
                       diverged";
-        sink(failed.request, Err(RowError { reason: reason.to_owned() }))
+        sink(
+            failed.request,
+            Err(RowError {
+                reason: reason.to_owned(),
+            }),
+        )
     }
 }
 
@@ -305,7 +350,12 @@ struct Text {
 
 impl Text {
     fn new(first: bool) -> Self {
-        Self { bytes: Vec::new(), starts: Vec::new(), logprobs: Vec::new(), first }
+        Self {
+            bytes: Vec::new(),
+            starts: Vec::new(),
+            logprobs: Vec::new(),
+            first,
+        }
     }
 
     /// Appends a token and cuts the text at the first stop string, if one is complete. Tokens
@@ -322,7 +372,9 @@ impl Text {
                 // A stop that is complete now ends in the new bytes.
                 let from = (before + 1).saturating_sub(stop.len());
                 let tail = &self.bytes[from..];
-                tail.windows(stop.len()).position(|w| w == stop.as_bytes()).map(|i| from + i)
+                tail.windows(stop.len())
+                    .position(|w| w == stop.as_bytes())
+                    .map(|i| from + i)
             })
             .min();
         let Some(cut) = found else { return false };

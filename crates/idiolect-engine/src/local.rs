@@ -60,12 +60,23 @@ impl LocalModel {
         let (parameters, hash) = description.read_weights(dir)?;
         let decoder = Decoder::new(description.config.facts.clone(), parameters)
             .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", dir.display())))?;
-        let name = dir.file_name().map_or_else(|| "model".to_owned(), |name| {
-            name.to_string_lossy().into_owned()
-        });
+        let name = dir.file_name().map_or_else(
+            || "model".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
         let tokenizer_hash = description.tokenizer.hash().to_owned();
-        let info = ModelInfo { hash, tokenizer_hash, template, name };
-        Ok(Self { description, decoder, threads: pool(threads), info })
+        let info = ModelInfo {
+            hash,
+            tokenizer_hash,
+            template,
+            name,
+        };
+        Ok(Self {
+            description,
+            decoder,
+            threads: pool(threads),
+            info,
+        })
     }
 
     /// Facts about the model.
@@ -79,7 +90,11 @@ impl LocalModel {
     }
 
     fn encode(&self, example: &Example) -> Result<Row, RowError> {
-        encode_example(&self.description.tokenizer, self.description.limits(), example)
+        encode_example(
+            &self.description.tokenizer,
+            self.description.limits(),
+            example,
+        )
     }
 }
 
@@ -130,39 +145,62 @@ impl LocalModel {
         // A refused row keeps its place as a row without targets, so that order is kept.
         let token_rows: Vec<TokenRow> = rows.iter().map(token_row).collect();
         let mut flow = ControlFlow::Continue(());
-        score_rows(&self.decoder, &token_rows, &self.threads, &mut |i, scores| {
-            let result = match (&rows[i], scores) {
-                (Err(refused), _) => Err(refused.clone()),
-                (Ok(_), Err(fault)) => Err(RowError { reason: fault.to_string() }),
-                (Ok(row), Ok(scores)) => Ok(scored(row, scores)),
-            };
-            flow = sink(first + i, result);
-            flow
-        });
+        score_rows(
+            &self.decoder,
+            &token_rows,
+            &self.threads,
+            &mut |i, scores| {
+                let result = match (&rows[i], scores) {
+                    (Err(refused), _) => Err(refused.clone()),
+                    (Ok(_), Err(fault)) => Err(RowError {
+                        reason: fault.to_string(),
+                    }),
+                    (Ok(row), Ok(scores)) => Ok(scored(row, scores)),
+                };
+                flow = sink(first + i, result);
+                flow
+            },
+        );
         flow
     }
 }
 
 fn token_row(row: &Result<Row, RowError>) -> TokenRow {
     match row {
-        Ok(row) => TokenRow { ids: row.ids.clone(), first_target: row.first_target, weight: 1.0 },
-        Err(_) => TokenRow { ids: Vec::new(), first_target: 1, weight: 0.0 },
+        Ok(row) => TokenRow {
+            ids: row.ids.clone(),
+            first_target: row.first_target,
+            weight: 1.0,
+        },
+        Err(_) => TokenRow {
+            ids: Vec::new(),
+            first_target: 1,
+            weight: 0.0,
+        },
     }
 }
 
 fn scored(row: &Row, scores: &[TargetScore]) -> Scored {
-    let targets = row.ids[row.first_target..].iter().zip(&row.byte_starts).zip(scores);
-    let tokens = targets.enumerate().map(|(i, ((&token_id, &byte_start), score))| TokenScore {
-        token_id,
-        logprob: score.logprob,
-        rank: score.rank,
-        entropy: score.entropy,
-        varentropy: score.varentropy,
-        sum_p2: score.sum_p2,
-        byte_start,
-        is_end: i + 1 == scores.len(),
-    });
-    Scored { tokens: tokens.collect(), straddled: row.straddled }
+    let targets = row.ids[row.first_target..]
+        .iter()
+        .zip(&row.byte_starts)
+        .zip(scores);
+    let tokens = targets
+        .enumerate()
+        .map(|(i, ((&token_id, &byte_start), score))| TokenScore {
+            token_id,
+            logprob: score.logprob,
+            rank: score.rank,
+            entropy: score.entropy,
+            varentropy: score.varentropy,
+            sum_p2: score.sum_p2,
+            byte_start,
+            is_end: i + 1 == scores.len(),
+        });
+    Scored {
+        tokens: tokens.collect(),
+        straddled: row.straddled,
+    }
 }
 
 /// Sequences that one worker writes at a time, if their keys and values fit [`CACHE_BYTES`].
@@ -187,7 +225,11 @@ impl Generate for LocalModel {
         sink: Sink<'_, Completion>,
     ) -> Result<(), ModelError> {
         let small = self.facts().n_parameters() < SMALL;
-        let workers = if small { self.threads.n().min(requests.len()).max(1) } else { 1 };
+        let workers = if small {
+            self.threads.n().min(requests.len()).max(1)
+        } else {
+            1
+        };
         let manner = Manner {
             tokenizer: &self.description.tokenizer,
             limits: self.description.limits(),
@@ -196,7 +238,12 @@ impl Generate for LocalModel {
         };
         let queue = Queue::new(requests);
         if workers == 1 {
-            return generate(&mut Cached::new(&self.decoder, &self.threads), manner, &queue, sink);
+            return generate(
+                &mut Cached::new(&self.decoder, &self.threads),
+                manner,
+                &queue,
+                sink,
+            );
         }
         side_by_side(&self.decoder, workers, manner, &queue, sink)
     }
@@ -210,8 +257,15 @@ impl LocalModel {
             Context::Prompt(prompt) => prompt.len(),
             Context::Messages(messages) => messages.iter().map(|m| m.content.len()).sum(),
         };
-        let longest = requests.iter().map(bytes).max().unwrap_or(0).saturating_add(8);
-        longest.saturating_add(sampling.max_tokens).min(self.description.config.positions)
+        let longest = requests
+            .iter()
+            .map(bytes)
+            .max()
+            .unwrap_or(0)
+            .saturating_add(8);
+        longest
+            .saturating_add(sampling.max_tokens)
+            .min(self.description.config.positions)
     }
 }
 
@@ -244,7 +298,12 @@ fn side_by_side(
                         Ok(()) => ControlFlow::Continue(()),
                         Err(_) => ControlFlow::Break(()),
                     };
-                    generate(&mut Cached::new(decoder, &threads), manner, queue, &mut send)
+                    generate(
+                        &mut Cached::new(decoder, &threads),
+                        manner,
+                        queue,
+                        &mut send,
+                    )
                 })
             })
             .collect();
@@ -254,10 +313,12 @@ fn side_by_side(
                 break;
             }
         }
-        handles.into_iter().try_for_each(|handle| match handle.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        handles
+            .into_iter()
+            .try_for_each(|handle| match handle.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
     })
 }
 
@@ -270,7 +331,11 @@ struct Cached<'a> {
 
 impl<'a> Cached<'a> {
     fn new(decoder: &'a Decoder, threads: &'a Threads) -> Self {
-        Self { decoder, threads, workspace: Workspace::new() }
+        Self {
+            decoder,
+            threads,
+            workspace: Workspace::new(),
+        }
     }
 }
 
@@ -282,7 +347,14 @@ impl NextToken for Cached<'_> {
     }
 
     fn feed(&mut self, caches: &mut [KvCache], tokens: &[&[u32]], logits: &mut Vec<f32>) {
-        forward_cached(self.decoder, &mut self.workspace, caches, tokens, self.threads, logits);
+        forward_cached(
+            self.decoder,
+            &mut self.workspace,
+            caches,
+            tokens,
+            self.threads,
+            logits,
+        );
     }
 }
 

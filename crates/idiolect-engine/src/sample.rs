@@ -18,9 +18,16 @@ pub(crate) struct Drawn {
 /// # Errors
 /// Names the setting and its value.
 pub(crate) fn check(sampling: &Sampling) -> Result<(), ModelError> {
-    let Sampling { temperature, top_p, min_p, .. } = *sampling;
+    let Sampling {
+        temperature,
+        top_p,
+        min_p,
+        ..
+    } = *sampling;
     let fault = |name: &str, value: f32, expected: &str| {
-        Err(ModelError::Invalid(format!("`{name}` is {value}; expected {expected}")))
+        Err(ModelError::Invalid(format!(
+            "`{name}` is {value}; expected {expected}"
+        )))
     };
     if !(temperature.is_finite() && temperature >= 0.0) {
         return fault("temperature", temperature, "0 (greedy) or more");
@@ -32,7 +39,9 @@ pub(crate) fn check(sampling: &Sampling) -> Result<(), ModelError> {
         return fault("min_p", min_p, "0 to 1");
     }
     if sampling.stop.iter().any(String::is_empty) {
-        return Err(ModelError::Invalid("a stop string is empty; it would stop at once".to_owned()));
+        return Err(ModelError::Invalid(
+            "a stop string is empty; it would stop at once".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -56,7 +65,10 @@ pub(crate) fn draw(
         best
     };
     let logprob = f64::from(logits[token as usize] - max) - sum.ln();
-    Some(Drawn { token, logprob: logprob as f32 })
+    Some(Drawn {
+        token,
+        logprob: logprob as f32,
+    })
 }
 
 /// The first largest logit.
@@ -80,7 +92,11 @@ fn weigh(logits: &[f32], max: f32, sampling: &Sampling, kept: &mut Vec<(f32, u32
     // min-p compares with the most probable token, so that it commutes with the other filters'
     // first cut and may thin the list before it is sorted.
     let sorts = sampling.top_k > 0 || sampling.top_p < 1.0;
-    let floor = if sampling.top_p < 1.0 { 0.0 } else { sampling.min_p };
+    let floor = if sampling.top_p < 1.0 {
+        0.0
+    } else {
+        sampling.min_p
+    };
     kept.extend(logits.iter().enumerate().filter_map(|(id, &z)| {
         let weight = weight(z);
         (weight > 0.0 && weight >= floor).then_some((weight, id as u32))
@@ -118,7 +134,9 @@ fn pick(kept: &[(f32, u32)], uniform: f64) -> u32 {
         }
     }
     // Rounding can leave a rest behind the last token.
-    kept.last().expect("the most probable token passes every filter").1
+    kept.last()
+        .expect("the most probable token passes every filter")
+        .1
 }
 
 #[cfg(test)]
@@ -136,7 +154,9 @@ mod tests {
         let mut rng = Rng::keyed(1, &["sample test"]);
         let mut counts = vec![0; p.len()];
         for _ in 0..20_000 {
-            counts[draw(&logits, sampling, &mut rng, &mut scratch).unwrap().token as usize] += 1;
+            counts[draw(&logits, sampling, &mut rng, &mut scratch)
+                .unwrap()
+                .token as usize] += 1;
         }
         counts
     }
@@ -150,7 +170,10 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_largest() {
-        let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+        let greedy = Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        };
         let mut rng = Rng::keyed(0, &[]);
         let drawn = draw(&[1.0, 3.0, 3.0], &greedy, &mut rng, &mut Vec::new()).unwrap();
         assert_eq!(drawn.token, 1);
@@ -164,18 +187,35 @@ mod tests {
             for (count, p) in counts.iter().zip(p) {
                 // Five standard deviations of a binomial.
                 let sd = (20_000.0 * p * (1.0 - p)).sqrt();
-                assert!((*count as f64 - 20_000.0 * p).abs() < 5.0 * sd, "{counts:?}");
+                assert!(
+                    (*count as f64 - 20_000.0 * p).abs() < 5.0 * sd,
+                    "{counts:?}"
+                );
             }
         };
-        even(counts(&P, &Sampling::default()), &[0.1, 0.4, 0.05, 0.25, 0.2]);
-        let sharp = Sampling { temperature: 0.5, ..Sampling::default() };
+        even(
+            counts(&P, &Sampling::default()),
+            &[0.1, 0.4, 0.05, 0.25, 0.2],
+        );
+        let sharp = Sampling {
+            temperature: 0.5,
+            ..Sampling::default()
+        };
         let total = 0.01 + 0.16 + 0.0025 + 0.0625 + 0.04;
-        even(counts(&P, &sharp), &[0.01, 0.16, 0.0025, 0.0625, 0.04].map(|p: f64| p / total));
+        even(
+            counts(&P, &sharp),
+            &[0.01, 0.16, 0.0025, 0.0625, 0.04].map(|p: f64| p / total),
+        );
     }
 
     #[test]
     fn each_filter_keeps_what_its_definition_says() {
-        let with = |top_k, top_p, min_p| Sampling { top_k, top_p, min_p, ..Sampling::default() };
+        let with = |top_k, top_p, min_p| Sampling {
+            top_k,
+            top_p,
+            min_p,
+            ..Sampling::default()
+        };
         assert_eq!(support(&P, &with(2, 1.0, 0.0)), [1, 3]);
         assert_eq!(support(&P, &with(9, 1.0, 0.0)), [0, 1, 2, 3, 4]);
         assert_eq!(support(&P, &with(0, 0.64, 0.0)), [1, 3]);
@@ -190,7 +230,11 @@ mod tests {
 
     #[test]
     fn the_logprob_is_the_untempered_models() {
-        let sampling = Sampling { temperature: 3.0, top_k: 2, ..Sampling::default() };
+        let sampling = Sampling {
+            temperature: 3.0,
+            top_k: 2,
+            ..Sampling::default()
+        };
         let mut rng = Rng::keyed(5, &[]);
         for _ in 0..20 {
             let drawn = draw(&logits(&P), &sampling, &mut rng, &mut Vec::new()).unwrap();
@@ -211,11 +255,41 @@ mod tests {
     fn settings_without_meaning_are_named() {
         let base = Sampling::default();
         for (bad, name) in [
-            (Sampling { temperature: -1.0, ..base.clone() }, "`temperature`"),
-            (Sampling { temperature: f32::NAN, ..base.clone() }, "`temperature`"),
-            (Sampling { top_p: 0.0, ..base.clone() }, "`top_p`"),
-            (Sampling { min_p: 2.0, ..base.clone() }, "`min_p`"),
-            (Sampling { stop: vec![String::new()], ..base.clone() }, "stop string"),
+            (
+                Sampling {
+                    temperature: -1.0,
+                    ..base.clone()
+                },
+                "`temperature`",
+            ),
+            (
+                Sampling {
+                    temperature: f32::NAN,
+                    ..base.clone()
+                },
+                "`temperature`",
+            ),
+            (
+                Sampling {
+                    top_p: 0.0,
+                    ..base.clone()
+                },
+                "`top_p`",
+            ),
+            (
+                Sampling {
+                    min_p: 2.0,
+                    ..base.clone()
+                },
+                "`min_p`",
+            ),
+            (
+                Sampling {
+                    stop: vec![String::new()],
+                    ..base.clone()
+                },
+                "stop string",
+            ),
         ] {
             assert!(check(&bad).unwrap_err().to_string().contains(name));
         }

@@ -276,7 +276,8 @@ impl Tokenizer {
     /// are the anchor; where the token's own bytes continue the text seamlessly they decide.
     fn anchor(&self, text: &[u8], ids: &[u32], anchors: &[(usize, usize)]) -> Vec<(usize, usize)> {
         let blank = |from: usize, to: usize| {
-            text.get(from..to).is_some_and(|gap| gap.iter().all(u8::is_ascii_whitespace))
+            text.get(from..to)
+                .is_some_and(|gap| gap.iter().all(u8::is_ascii_whitespace))
         };
         let mut spans = Vec::with_capacity(ids.len());
         let mut cursor = 0;
@@ -303,7 +304,9 @@ impl Tokenizer {
     }
 
     fn bytes(&self, id: u32) -> &[u8] {
-        self.pieces.get(id as usize).map_or(&[], |piece| &piece.bytes)
+        self.pieces
+            .get(id as usize)
+            .map_or(&[], |piece| &piece.bytes)
     }
 }
 

@@ -189,7 +189,10 @@ impl WeightFiles {
     /// When it is not there or its header lies.
     pub fn open_file(path: PathBuf) -> Result<Self, WeightsError> {
         let header = Header::read(&path)?;
-        Ok(Self { shards: vec![(path.clone(), header)], entry: path })
+        Ok(Self {
+            shards: vec![(path.clone(), header)],
+            entry: path,
+        })
     }
 
     /// Reads the model that `facts` describe, and a hash of the names, types, shapes and bytes of

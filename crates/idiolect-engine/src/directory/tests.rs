@@ -25,7 +25,10 @@ fn edit(dir: &Path, file: &str, change: impl Fn(&mut Value)) {
 }
 
 fn complaint(dir: &Path) -> String {
-    Description::read(dir).err().expect("must be refused").to_string()
+    Description::read(dir)
+        .err()
+        .expect("must be refused")
+        .to_string()
 }
 
 #[test]
@@ -33,16 +36,29 @@ fn what_is_written_is_the_model_that_was_read_to_the_bit() {
     let description = Description::read(&stories_dir()).unwrap();
     let (parameters, hash) = description.read_weights(&stories_dir()).unwrap();
     let out = tempfile::tempdir().unwrap();
-    assert_eq!(description.write(out.path(), &parameters, "# card\n").unwrap(), hash);
+    assert_eq!(
+        description
+            .write(out.path(), &parameters, "# card\n")
+            .unwrap(),
+        hash
+    );
     let again = Description::read(out.path()).unwrap();
     let (same, same_hash) = again.read_weights(out.path()).unwrap();
     assert_eq!((same, same_hash), (parameters, hash));
     assert_eq!(again.tokenizer.hash(), description.tokenizer.hash());
-    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+    ] {
         let bytes = |dir: &Path| fs::read(dir.join(name)).unwrap();
         assert_eq!(bytes(out.path()), bytes(&stories_dir()), "{name}");
     }
-    assert_eq!(fs::read_to_string(out.path().join("README.md")).unwrap(), "# card\n");
+    assert_eq!(
+        fs::read_to_string(out.path().join("README.md")).unwrap(),
+        "# card\n"
+    );
 }
 
 #[test]
@@ -51,9 +67,16 @@ fn the_hash_moves_with_a_weight_and_with_a_fact() {
     let (mut parameters, hash) = description.read_weights(&stories_dir()).unwrap();
     parameters.values_mut()[7] += 1.0;
     let out = tempfile::tempdir().unwrap();
-    assert_ne!(description.write(out.path(), &parameters, "").unwrap(), hash);
+    assert_ne!(
+        description.write(out.path(), &parameters, "").unwrap(),
+        hash
+    );
     let dir = changed(|dir| edit(dir, "config.json", |c| c["rms_norm_eps"] = json!(2e-5)));
-    let other = Description::read(dir.path()).unwrap().read_weights(dir.path()).unwrap().1;
+    let other = Description::read(dir.path())
+        .unwrap()
+        .read_weights(dir.path())
+        .unwrap()
+        .1;
     assert_ne!(other, hash);
 }
 
@@ -71,7 +94,9 @@ fn the_trained_end_token_stops_in_the_written_generation_config() {
     });
     assert_eq!(silent, json!({"top_k": 5, "eos_token_id": 2}));
     let listed = written(&|dir| {
-        edit(dir, "generation_config.json", |c| c["eos_token_id"] = json!([5, 2]));
+        edit(dir, "generation_config.json", |c| {
+            c["eos_token_id"] = json!([5, 2])
+        });
     });
     assert_eq!(listed["eos_token_id"], json!([5, 2]));
 }
@@ -88,15 +113,36 @@ fn directories_that_are_no_model_are_refused_by_file() {
     let dir = changed(|dir| edit(dir, "config.json", |c| c["vocab_size"] = json!(100)));
     assert!(complaint(dir.path()).contains("`vocab_size` is 100 and tokenizer.json has 512"));
     let dir = changed(|dir| edit(dir, "config.json", |c| c["num_hidden_layers"] = json!(6)));
-    let message = Description::read(dir.path()).unwrap().read_weights(dir.path()).unwrap_err();
-    assert!(message.to_string().contains("`model.layers.5."), "{message}");
+    let message = Description::read(dir.path())
+        .unwrap()
+        .read_weights(dir.path())
+        .unwrap_err();
+    assert!(
+        message.to_string().contains("`model.layers.5."),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_chat_template_is_noticed_wherever_it_lies() {
-    assert_eq!(Description::read(&stories_dir()).unwrap().default_template(), Template::Raw);
+    assert_eq!(
+        Description::read(&stories_dir())
+            .unwrap()
+            .default_template(),
+        Template::Raw
+    );
     let dir = changed(|dir| fs::write(dir.join("chat_template.jinja"), "{{x}}").unwrap());
-    assert_eq!(Description::read(dir.path()).unwrap().default_template(), Template::Chat);
-    let dir = changed(|dir| edit(dir, "tokenizer_config.json", |c| c["chat_template"] = json!("x")));
-    assert_eq!(Description::read(dir.path()).unwrap().default_template(), Template::Chat);
+    assert_eq!(
+        Description::read(dir.path()).unwrap().default_template(),
+        Template::Chat
+    );
+    let dir = changed(|dir| {
+        edit(dir, "tokenizer_config.json", |c| {
+            c["chat_template"] = json!("x")
+        })
+    });
+    assert_eq!(
+        Description::read(dir.path()).unwrap().default_template(),
+        Template::Chat
+    );
 }

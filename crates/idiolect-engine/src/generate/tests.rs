@@ -26,7 +26,10 @@ impl<F: Fn(&[u32], &mut [f32])> NextToken for Fake<F> {
         assert_eq!(caches.len(), tokens.len());
         self.widest = self.widest.max(caches.len());
         logits.resize(caches.len() * self.vocabulary, 0.0);
-        let rows = caches.iter_mut().zip(tokens).zip(logits.chunks_mut(self.vocabulary));
+        let rows = caches
+            .iter_mut()
+            .zip(tokens)
+            .zip(logits.chunks_mut(self.vocabulary));
         for ((cache, tokens), logits) in rows {
             assert!(!tokens.is_empty());
             self.fed += tokens.len();
@@ -52,11 +55,19 @@ fn scripted(prompt: usize, script: Vec<u32>, end: u32) -> impl Fn(&[u32], &mut [
 }
 
 fn fake<F: Fn(&[u32], &mut [f32])>(vocabulary: usize, logits: F) -> Fake<F> {
-    Fake { vocabulary, logits, fed: 0, widest: 0 }
+    Fake {
+        vocabulary,
+        logits,
+        fed: 0,
+        widest: 0,
+    }
 }
 
 fn request(prompt: &str, seed: u64) -> GenerateRequest {
-    GenerateRequest { context: Context::Prompt(prompt.to_owned()), seed }
+    GenerateRequest {
+        context: Context::Prompt(prompt.to_owned()),
+        seed,
+    }
 }
 
 type Results = BTreeMap<usize, Result<Completion, RowError>>;
@@ -68,31 +79,67 @@ fn run<F: Fn(&[u32], &mut [f32])>(
     requests: &[GenerateRequest],
     sampling: &Sampling,
 ) -> Results {
-    let limits = Limits { positions: 40, vocabulary: model.vocabulary };
+    let limits = Limits {
+        positions: 40,
+        vocabulary: model.vocabulary,
+    };
     let mut results = Results::new();
     let mut sink = |index, result| {
-        assert!(results.insert(index, result).is_none(), "request {index} came twice");
+        assert!(
+            results.insert(index, result).is_none(),
+            "request {index} came twice"
+        );
         ControlFlow::Continue(())
     };
-    let manner = Manner { tokenizer, limits, sampling, slots };
+    let manner = Manner {
+        tokenizer,
+        limits,
+        sampling,
+        slots,
+    };
     generate(model, manner, &Queue::new(requests), &mut sink).unwrap();
     results
 }
 
 fn mixed_requests() -> Vec<GenerateRequest> {
-    let prompts = ["nums 3", "nums 3", "nums 3", "7", "nums 3", "2 ->", "2 ->", "", "19 | 3 * 7"];
-    prompts.iter().cycle().take(60).enumerate().map(|(i, p)| request(p, i as u64 / 2)).collect()
+    let prompts = [
+        "nums 3",
+        "nums 3",
+        "nums 3",
+        "7",
+        "nums 3",
+        "2 ->",
+        "2 ->",
+        "",
+        "19 | 3 * 7",
+    ];
+    prompts
+        .iter()
+        .cycle()
+        .take(60)
+        .enumerate()
+        .map(|(i, p)| request(p, i as u64 / 2))
+        .collect()
 }
 
 #[test]
 fn the_number_of_slots_changes_no_text_and_no_logprob() {
-    let sampling = Sampling { max_tokens: 20, temperature: 0.9, top_p: 0.95, ..Sampling::default() };
+    let sampling = Sampling {
+        max_tokens: 20,
+        temperature: 0.9,
+        top_p: 0.95,
+        ..Sampling::default()
+    };
     let requests = mixed_requests();
     let alone = run(&mut fake(13, scrambled), &words(), 1, &requests, &sampling);
     assert_eq!(alone.len(), requests.len());
     for slots in [2, 5, 64] {
         let mut model = fake(13, scrambled);
-        assert_eq!(run(&mut model, &words(), slots, &requests, &sampling), alone, "{slots} slots");
+        assert_eq!(
+            run(&mut model, &words(), slots, &requests, &sampling),
+            alone,
+            "{slots} slots"
+        );
         assert!(model.widest <= slots);
     }
     // The empty prompt fails alone.
@@ -105,7 +152,10 @@ fn the_number_of_slots_changes_no_text_and_no_logprob() {
 #[test]
 fn equal_contexts_that_stand_together_are_computed_once() {
     let requests: Vec<_> = (0..24).map(|i| request("nums 3 7 2 -> 19 |", i)).collect();
-    let one = Sampling { max_tokens: 1, ..Sampling::default() };
+    let one = Sampling {
+        max_tokens: 1,
+        ..Sampling::default()
+    };
     for slots in [1, 3, 64] {
         let mut model = fake(13, scrambled);
         run(&mut model, &words(), slots, &requests, &one);
@@ -115,11 +165,24 @@ fn equal_contexts_that_stand_together_are_computed_once() {
 
 #[test]
 fn greedy_takes_the_largest_whatever_the_seed() {
-    let greedy = Sampling { temperature: 0.0, max_tokens: 6, ..Sampling::default() };
+    let greedy = Sampling {
+        temperature: 0.0,
+        max_tokens: 6,
+        ..Sampling::default()
+    };
     let requests = [request("nums", 1), request("nums", 2)];
-    let results = run(&mut fake(13, scripted(1, vec![3, 9, 4], 1)), &words(), 4, &requests, &greedy);
+    let results = run(
+        &mut fake(13, scripted(1, vec![3, 9, 4], 1)),
+        &words(),
+        4,
+        &requests,
+        &greedy,
+    );
     let expected = results[&0].clone().unwrap();
-    assert_eq!((expected.text.as_str(), expected.finish), (" 3 * 7", Finish::Stop));
+    assert_eq!(
+        (expected.text.as_str(), expected.finish),
+        (" 3 * 7", Finish::Stop)
+    );
     assert_eq!((expected.n_tokens, expected.logprobs.len()), (3, 3));
     assert_eq!(results[&0], results[&1]);
 }
@@ -131,10 +194,22 @@ fn the_token_limit_and_the_models_positions_end_with_length() {
         logits[3] = 0.0;
     };
     for (max_tokens, written) in [(0, 0), (5, 5), (1000, 39)] {
-        let sampling = Sampling { max_tokens, ..Sampling::default() };
-        let results = run(&mut fake(13, forever), &words(), 2, &[request("nums", 0)], &sampling);
+        let sampling = Sampling {
+            max_tokens,
+            ..Sampling::default()
+        };
+        let results = run(
+            &mut fake(13, forever),
+            &words(),
+            2,
+            &[request("nums", 0)],
+            &sampling,
+        );
         let completion = results[&0].clone().unwrap();
-        assert_eq!((completion.n_tokens, completion.finish), (written, Finish::Length));
+        assert_eq!(
+            (completion.n_tokens, completion.finish),
+            (written, Finish::Length)
+        );
         assert_eq!(completion.text, " 3".repeat(written));
     }
 }
@@ -145,19 +220,30 @@ fn a_stop_string_is_found_across_tokens_and_cut_with_its_tokens() {
     let script = tokenizer.encode("hi up##then more").unwrap().ids;
     let stop = |stop: &[&str]| {
         let stop = stop.iter().map(|s| (*s).to_owned()).collect();
-        let sampling = Sampling { stop, ..Sampling::default() };
+        let sampling = Sampling {
+            stop,
+            ..Sampling::default()
+        };
         let mut model = fake(260, scripted(1, script.clone(), 259));
-        run(&mut model, &tokenizer, 1, &[request("a", 0)], &sampling)[&0].clone().unwrap()
+        run(&mut model, &tokenizer, 1, &[request("a", 0)], &sampling)[&0]
+            .clone()
+            .unwrap()
     };
     let cut = stop(&["##t"]);
-    assert_eq!((cut.text.as_str(), cut.finish, cut.n_tokens), ("hi up", Finish::Stop, 2));
+    assert_eq!(
+        (cut.text.as_str(), cut.finish, cut.n_tokens),
+        ("hi up", Finish::Stop, 2)
+    );
     // " up" is one token: it began before the stop string and counts as written.
     let inside = stop(&["up"]);
     assert_eq!((inside.text.as_str(), inside.n_tokens), ("hi ", 2));
     // Of two that are complete at once the one that begins first.
     assert_eq!(stop(&["p##", "up##"]).text, "hi ");
     let never = stop(&["###"]);
-    assert_eq!((never.text.as_str(), never.finish), ("hi up##then more", Finish::Stop));
+    assert_eq!(
+        (never.text.as_str(), never.finish),
+        ("hi up##then more", Finish::Stop)
+    );
 }
 
 #[test]
@@ -165,9 +251,16 @@ fn characters_of_many_tokens_come_out_whole_and_cut_ones_as_replacement() {
     let tokenizer = byte_level(true);
     let script = tokenizer.encode("a\u{1f600}é").unwrap().ids;
     let run = |max_tokens, stop: Vec<String>| {
-        let sampling = Sampling { max_tokens, stop, ..Sampling::default() };
+        let sampling = Sampling {
+            max_tokens,
+            stop,
+            ..Sampling::default()
+        };
         let mut model = fake(260, scripted(1, script.clone(), 259));
-        run(&mut model, &tokenizer, 1, &[request("a", 0)], &sampling)[&0].clone().unwrap().text
+        run(&mut model, &tokenizer, 1, &[request("a", 0)], &sampling)[&0]
+            .clone()
+            .unwrap()
+            .text
     };
     assert_eq!(run(99, Vec::new()), "a\u{1f600}é");
     assert_eq!(run(99, vec!["é".to_owned()]), "a\u{1f600}");
@@ -180,7 +273,13 @@ fn every_listed_end_token_stops() {
     let plain = byte_level(true);
     let mut model = fake(260, scripted(1, vec![5, 7, 6], 259));
     let listed = Tokenizer::with_ends(plain, &config);
-    let results = run(&mut model, &listed, 1, &[request("a", 0)], &Sampling::default());
+    let results = run(
+        &mut model,
+        &listed,
+        1,
+        &[request("a", 0)],
+        &Sampling::default(),
+    );
     assert_eq!(results[&0].as_ref().unwrap().n_tokens, 1);
 }
 
@@ -193,8 +292,20 @@ fn logits_that_are_no_numbers_refuse_the_row_alone() {
         }
     };
     let requests = [request("nums", 0), request("7", 0), request("nums", 1)];
-    let results = run(&mut fake(13, broken), &words(), 3, &requests, &Sampling::default());
-    assert!(results[&1].as_ref().unwrap_err().reason.contains("not finite"));
+    let results = run(
+        &mut fake(13, broken),
+        &words(),
+        3,
+        &requests,
+        &Sampling::default(),
+    );
+    assert!(
+        results[&1]
+            .as_ref()
+            .unwrap_err()
+            .reason
+            .contains("not finite")
+    );
     assert!(results[&0].is_ok() && results[&2].is_ok());
 }
 
@@ -202,13 +313,34 @@ fn logits_that_are_no_numbers_refuse_the_row_alone() {
 fn a_broken_sink_stops_the_work() {
     let requests = mixed_requests();
     let mut seen = 0;
-    let limits = Limits { positions: 40, vocabulary: 13 };
+    let limits = Limits {
+        positions: 40,
+        vocabulary: 13,
+    };
     let mut sink = |_, _| {
         seen += 1;
-        if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if seen == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
-    let sampling = Sampling { max_tokens: 4, ..Sampling::default() };
-    let manner = Manner { tokenizer: &words(), limits, sampling: &sampling, slots: 2 };
-    generate(&mut fake(13, scrambled), manner, &Queue::new(&requests), &mut sink).unwrap();
+    let sampling = Sampling {
+        max_tokens: 4,
+        ..Sampling::default()
+    };
+    let manner = Manner {
+        tokenizer: &words(),
+        limits,
+        sampling: &sampling,
+        slots: 2,
+    };
+    generate(
+        &mut fake(13, scrambled),
+        manner,
+        &Queue::new(&requests),
+        &mut sink,
+    )
+    .unwrap();
     assert_eq!(seen, 3);
 }

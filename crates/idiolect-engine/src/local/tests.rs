@@ -15,7 +15,11 @@ fn prompt(text: &str) -> Context {
 }
 
 fn example(context: &str, completion: &str) -> Example {
-    Example { context: prompt(context), completion: completion.to_owned(), weight: 1.0 }
+    Example {
+        context: prompt(context),
+        completion: completion.to_owned(),
+        weight: 1.0,
+    }
 }
 
 fn scores(model: &mut LocalModel, examples: &[Example]) -> Vec<Result<Scored, RowError>> {
@@ -29,7 +33,11 @@ fn scores(model: &mut LocalModel, examples: &[Example]) -> Vec<Result<Scored, Ro
     results
 }
 
-fn texts(model: &mut LocalModel, requests: &[GenerateRequest], sampling: &Sampling) -> Vec<Completion> {
+fn texts(
+    model: &mut LocalModel,
+    requests: &[GenerateRequest],
+    sampling: &Sampling,
+) -> Vec<Completion> {
     let mut results: Vec<Option<Completion>> = vec![None; requests.len()];
     let mut sink = |index: usize, result: Result<Completion, RowError>| {
         assert!(results[index].replace(result.unwrap()).is_none());
@@ -40,7 +48,12 @@ fn texts(model: &mut LocalModel, requests: &[GenerateRequest], sampling: &Sampli
 }
 
 fn nll(scored: &Scored) -> f64 {
-    scored.tokens.iter().map(|t| f64::from(-t.logprob)).sum::<f64>() / scored.tokens.len() as f64
+    scored
+        .tokens
+        .iter()
+        .map(|t| f64::from(-t.logprob))
+        .sum::<f64>()
+        / scored.tokens.len() as f64
 }
 
 const STORY: &str = ", there was a little girl named Lily. She loved to play outside in the park.";
@@ -63,13 +76,18 @@ fn a_trained_model_finds_english_stories_likely_and_noise_unlikely() {
     assert!(results[3].is_ok());
     let last = story.tokens.last().unwrap();
     assert!(last.is_end && last.byte_start as usize == STORY.len() && last.token_id == 2);
-    assert!(story.tokens[..story.tokens.len() - 1].iter().all(|t| !t.is_end && t.rank >= 1));
+    assert!(
+        story.tokens[..story.tokens.len() - 1]
+            .iter()
+            .all(|t| !t.is_end && t.rank >= 1)
+    );
 }
 
 #[test]
 fn scores_do_not_depend_on_company_or_threads() {
-    let examples: Vec<Example> =
-        (0..40).map(|i| example("Once upon a time", &STORY[..20 + i])).collect();
+    let examples: Vec<Example> = (0..40)
+        .map(|i| example("Once upon a time", &STORY[..20 + i]))
+        .collect();
     let together = scores(&mut stories(2), &examples);
     let mut one = stories(1);
     for (example, row) in examples.iter().zip(&together) {
@@ -79,19 +97,41 @@ fn scores_do_not_depend_on_company_or_threads() {
 
 #[test]
 fn greedy_text_continues_a_story_in_english() {
-    let greedy = Sampling { temperature: 0.0, max_tokens: 60, ..Sampling::default() };
-    let request = GenerateRequest { context: prompt("Once upon a time"), seed: 0 };
+    let greedy = Sampling {
+        temperature: 0.0,
+        max_tokens: 60,
+        ..Sampling::default()
+    };
+    let request = GenerateRequest {
+        context: prompt("Once upon a time"),
+        seed: 0,
+    };
     let completion = texts(&mut stories(1), &[request], &greedy).remove(0);
-    assert!(completion.text.starts_with(", there was a little"), "{}", completion.text);
-    assert_eq!((completion.finish, completion.n_tokens), (Finish::Length, 60));
+    assert!(
+        completion.text.starts_with(", there was a little"),
+        "{}",
+        completion.text
+    );
+    assert_eq!(
+        (completion.finish, completion.n_tokens),
+        (Finish::Length, 60)
+    );
 }
 
 #[test]
 fn sampled_text_depends_on_seed_and_prompt_alone() {
-    let sampling = Sampling { temperature: 0.9, top_p: 0.95, max_tokens: 24, ..Sampling::default() };
+    let sampling = Sampling {
+        temperature: 0.9,
+        top_p: 0.95,
+        max_tokens: 24,
+        ..Sampling::default()
+    };
     let prompts = ["Once upon a time", "The dog", "One day, Tom"];
     let requests: Vec<GenerateRequest> = (0..90)
-        .map(|i| GenerateRequest { context: prompt(prompts[i / 30]), seed: i as u64 % 20 })
+        .map(|i| GenerateRequest {
+            context: prompt(prompts[i / 30]),
+            seed: i as u64 % 20,
+        })
         .collect();
     let together = texts(&mut stories(2), &requests, &sampling);
     let mut one = stories(1);
@@ -105,14 +145,32 @@ fn sampled_text_depends_on_seed_and_prompt_alone() {
 
 #[test]
 fn logprobs_of_what_was_written_are_those_of_scoring_it() {
-    let sampling = Sampling { temperature: 0.7, top_k: 20, max_tokens: 30, ..Sampling::default() };
-    let request = GenerateRequest { context: prompt("Tom had a"), seed: 5 };
+    let sampling = Sampling {
+        temperature: 0.7,
+        top_k: 20,
+        max_tokens: 30,
+        ..Sampling::default()
+    };
+    let request = GenerateRequest {
+        context: prompt("Tom had a"),
+        seed: 5,
+    };
     let mut model = stories(1);
     let written = texts(&mut model, &[request], &sampling).remove(0);
-    let scored = scores(&mut model, &[example("Tom had a", &written.text)]).remove(0).unwrap();
-    assert_eq!(scored.tokens.len(), written.logprobs.len() + 1, "the text has the same tokens");
+    let scored = scores(&mut model, &[example("Tom had a", &written.text)])
+        .remove(0)
+        .unwrap();
+    assert_eq!(
+        scored.tokens.len(),
+        written.logprobs.len() + 1,
+        "the text has the same tokens"
+    );
     for (token, logprob) in scored.tokens.iter().zip(&written.logprobs) {
-        assert!((token.logprob - logprob).abs() < 1e-4, "{} {logprob}", token.logprob);
+        assert!(
+            (token.logprob - logprob).abs() < 1e-4,
+            "{} {logprob}",
+            token.logprob
+        );
     }
 }
 
@@ -124,51 +182,94 @@ fn a_stop_string_ends_a_story_at_its_first_sentence() {
         stop: vec![".".to_owned()],
         ..Sampling::default()
     };
-    let request = GenerateRequest { context: prompt("Once upon a time"), seed: 0 };
+    let request = GenerateRequest {
+        context: prompt("Once upon a time"),
+        seed: 0,
+    };
     let completion = texts(&mut stories(1), &[request], &sampling).remove(0);
     assert_eq!(completion.finish, Finish::Stop);
-    assert!(!completion.text.contains('.') && completion.text.len() > 10, "{}", completion.text);
+    assert!(
+        !completion.text.contains('.') && completion.text.len() > 10,
+        "{}",
+        completion.text
+    );
 }
 
 #[test]
 fn a_sink_that_breaks_stops_workers_side_by_side() {
-    let requests: Vec<GenerateRequest> =
-        (0..400).map(|seed| GenerateRequest { context: prompt("Tom"), seed }).collect();
+    let requests: Vec<GenerateRequest> = (0..400)
+        .map(|seed| GenerateRequest {
+            context: prompt("Tom"),
+            seed,
+        })
+        .collect();
     let mut seen = 0;
     let mut sink = |_, _| {
         seen += 1;
-        if seen == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if seen == 5 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
-    let sampling = Sampling { max_tokens: 5, ..Sampling::default() };
-    stories(2).generate(&requests, &sampling, &mut sink).unwrap();
+    let sampling = Sampling {
+        max_tokens: 5,
+        ..Sampling::default()
+    };
+    stories(2)
+        .generate(&requests, &sampling, &mut sink)
+        .unwrap();
     assert_eq!(seen, 5);
 }
 
 #[test]
 fn settings_without_meaning_are_an_error_with_one_worker_or_two() {
-    let bad = Sampling { top_p: 0.0, ..Sampling::default() };
-    let requests = vec![GenerateRequest { context: prompt("Tom"), seed: 0 }; 2];
+    let bad = Sampling {
+        top_p: 0.0,
+        ..Sampling::default()
+    };
+    let requests = vec![
+        GenerateRequest {
+            context: prompt("Tom"),
+            seed: 0
+        };
+        2
+    ];
     for threads in [1, 2] {
         let mut sink = |_, _| ControlFlow::Continue(());
-        let error = stories(threads).generate(&requests, &bad, &mut sink).unwrap_err();
+        let error = stories(threads)
+            .generate(&requests, &bad, &mut sink)
+            .unwrap_err();
         assert!(error.to_string().contains("`top_p` is 0"), "{error}");
     }
 }
 
 #[test]
 fn chat_is_refused_with_the_way_out() {
-    let error = LocalModel::load(&stories_dir(), Some(Template::Chat), 1).err().unwrap();
+    let error = LocalModel::load(&stories_dir(), Some(Template::Chat), 1)
+        .err()
+        .unwrap();
     assert!(matches!(error, ModelError::Unsupported(_)));
     assert!(error.to_string().contains("--template raw"), "{error}");
     let info = stories(1).info;
-    assert_eq!((info.template, info.name.as_str()), (Template::Raw, "stories260K"));
+    assert_eq!(
+        (info.template, info.name.as_str()),
+        (Template::Raw, "stories260K")
+    );
 }
 
 fn lessons() -> Vec<Example> {
-    ["a red ball", "a blue kite", "a green frog", "a small cat", "a big hat", "an old car"]
-        .iter()
-        .map(|thing| example("Tim got", &format!(" {thing} from the moon king.")))
-        .collect()
+    [
+        "a red ball",
+        "a blue kite",
+        "a green frog",
+        "a small cat",
+        "a big hat",
+        "an old car",
+    ]
+    .iter()
+    .map(|thing| example("Tim got", &format!(" {thing} from the moon king.")))
+    .collect()
 }
 
 fn settings() -> TrainSettings {
@@ -192,10 +293,15 @@ fn tuned(
     let mut sink = |event: TrainEvent| {
         let stop = matches!(event, TrainEvent::Step { step, .. } if step == stop_after);
         events.push(event);
-        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if stop {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
-    let summary =
-        stories(1).train(examples, &examples[..2], settings, out, &mut sink).unwrap();
+    let summary = stories(1)
+        .train(examples, &examples[..2], settings, out, &mut sink)
+        .unwrap();
     (events, summary)
 }
 
@@ -217,7 +323,10 @@ fn contents(dir: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                files.insert(path.strip_prefix(dir).unwrap().to_owned(), fs::read(&path).unwrap());
+                files.insert(
+                    path.strip_prefix(dir).unwrap().to_owned(),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -229,19 +338,30 @@ fn fine_tuning_lowers_the_loss_and_leaves_a_model_that_loads_to_the_hash_it_gave
     let out = tempfile::tempdir().unwrap();
     let (events, summary) = tuned(out.path(), &lessons(), &settings(), usize::MAX);
     let losses = losses(&events);
-    assert_eq!((losses.len(), summary.steps, summary.stopped), (12, 12, false));
+    assert_eq!(
+        (losses.len(), summary.steps, summary.stopped),
+        (12, 12, false)
+    );
     assert!(losses[11] < 0.6 * losses[0], "{losses:?}");
     let mut tuned = LocalModel::load(out.path(), None, 1).unwrap();
     assert_eq!(tuned.info.hash, summary.model_hash);
     assert_ne!(tuned.info.hash, stories(1).info.hash);
     let after = nll(scores(&mut tuned, &lessons()[..1])[0].as_ref().unwrap());
-    let before = nll(scores(&mut stories(1), &lessons()[..1])[0].as_ref().unwrap());
+    let before = nll(scores(&mut stories(1), &lessons()[..1])[0]
+        .as_ref()
+        .unwrap());
     assert!(after < 0.7 * before, "{after} {before}");
     for folder in ["checkpoint-5", "checkpoint-10"] {
-        assert!(LocalModel::load(&out.path().join(folder), None, 1).is_ok(), "{folder}");
+        assert!(
+            LocalModel::load(&out.path().join(folder), None, 1).is_ok(),
+            "{folder}"
+        );
     }
     let card = fs::read_to_string(out.path().join("README.md")).unwrap();
-    assert!(card.contains("\"lr\": 0.001") && card.contains("6 rows"), "{card}");
+    assert!(
+        card.contains("\"lr\": 0.001") && card.contains("6 rows"),
+        "{card}"
+    );
     assert!(!card.contains(out.path().to_str().unwrap()));
 }
 
@@ -251,11 +371,18 @@ fn a_stopped_and_resumed_training_leaves_the_bytes_of_an_uninterrupted_one() {
     tuned(whole.path(), &lessons(), &settings(), usize::MAX);
     for stop in [3, 7] {
         let (_, summary) = tuned(parts.path(), &lessons(), &settings(), stop);
-        assert_eq!((summary.stopped, summary.steps, summary.model_hash.as_str()), (true, stop, ""));
+        assert_eq!(
+            (summary.stopped, summary.steps, summary.model_hash.as_str()),
+            (true, stop, "")
+        );
         assert!(!parts.path().join("model.safetensors").exists());
     }
     let (events, _) = tuned(parts.path(), &lessons(), &settings(), usize::MAX);
-    assert!(matches!(events[0], TrainEvent::Started { done: 7, .. }), "{:?}", events[0]);
+    assert!(
+        matches!(events[0], TrainEvent::Started { done: 7, .. }),
+        "{:?}",
+        events[0]
+    );
     assert_eq!(contents(parts.path()), contents(whole.path()));
 }
 
@@ -264,9 +391,15 @@ fn rows_that_cannot_be_trained_on_are_named_and_the_rest_is_trained() {
     let mut examples = lessons();
     examples.insert(2, example("Tim", ""));
     let out = tempfile::tempdir().unwrap();
-    let settings = TrainSettings { epochs: 1, checkpoint_every: 0, ..settings() };
+    let settings = TrainSettings {
+        epochs: 1,
+        checkpoint_every: 0,
+        ..settings()
+    };
     let (events, summary) = tuned(out.path(), &examples, &settings, usize::MAX);
-    let TrainEvent::Started { refused, steps, .. } = &events[0] else { panic!("{events:?}") };
+    let TrainEvent::Started { refused, steps, .. } = &events[0] else {
+        panic!("{events:?}")
+    };
     assert_eq!((*steps, summary.steps), (3, 3));
     assert_eq!((refused.len(), refused[0].0), (1, 2));
     assert!(refused[0].1.contains("empty"));
@@ -292,15 +425,24 @@ fn a_model_from_random_weights_learns_its_texts() {
             events.push(event);
             ControlFlow::Continue(())
         };
-        let (config, tokenizer) = (stories_dir().join("config.json"), stories_dir().join("tokenizer.json"));
-        pretrain(&config, &tokenizer, &texts, &settings, 3, out, threads, &mut sink).unwrap()
+        let (config, tokenizer) = (
+            stories_dir().join("config.json"),
+            stories_dir().join("tokenizer.json"),
+        );
+        pretrain(
+            &config, &tokenizer, &texts, &settings, 3, out, threads, &mut sink,
+        )
+        .unwrap()
     };
     let summary = run(out.path(), 1, &mut events);
     let losses = losses(&events);
     // ln 512 = 6.24 at first.
     assert!((5.9..6.6).contains(&losses[0]), "{losses:?}");
     assert!(losses[losses.len() - 1] < 2.0, "{losses:?}");
-    assert_eq!(LocalModel::load(out.path(), None, 1).unwrap().info.hash, summary.model_hash);
+    assert_eq!(
+        LocalModel::load(out.path(), None, 1).unwrap().info.hash,
+        summary.model_hash
+    );
     // Twice and with another number of threads: the same bytes.
     assert_eq!(run(again.path(), 2, &mut Vec::new()), summary);
     assert_eq!(contents(again.path()), contents(out.path()));
@@ -337,7 +479,12 @@ fn of_the_core_crate_the_engine_imports_the_model_seam_alone() {
             }
             let text = fs::read_to_string(&path).unwrap();
             for part in text.split(concat!("idiolect_", "core::")).skip(1) {
-                assert!(part.starts_with("model"), "{}: {:.20}", path.display(), part);
+                assert!(
+                    part.starts_with("model"),
+                    "{}: {:.20}",
+                    path.display(),
+                    part
+                );
                 seen += 1;
             }
         }

@@ -38,13 +38,27 @@ impl Train for LocalModel {
         sink: Events<'_>,
     ) -> Result<TrainSummary, ModelError> {
         let (rows, refused) = self.rows(examples);
-        let dev: Vec<TokenRow> =
-            dev.iter().filter_map(|example| self.encode(example).ok()).map(|row| token_row(&Ok(row))).collect();
+        let dev: Vec<TokenRow> = dev
+            .iter()
+            .filter_map(|example| self.encode(example).ok())
+            .map(|row| token_row(&Ok(row)))
+            .collect();
         let start = format!("model {}", self.info.hash);
-        let job = Job { description: &self.description, threads: &self.threads, settings, out };
+        let job = Job {
+            description: &self.description,
+            threads: &self.threads,
+            settings,
+            out,
+        };
         // This model stays what it is and what `info` says; its copy is trained.
         let mut decoder = self.decoder.clone();
-        let training = Training { rows: &rows, refused: &refused, dev: &dev, settings, place: None };
+        let training = Training {
+            rows: &rows,
+            refused: &refused,
+            dev: &dev,
+            settings,
+            place: None,
+        };
         job.run(&mut decoder, training, &start, sink)
     }
 }
@@ -59,7 +73,10 @@ impl LocalModel {
             if let Err(error) = &row {
                 refused.push((i, error.reason.clone()));
             }
-            TokenRow { weight: example.weight, ..token_row(&row) }
+            TokenRow {
+                weight: example.weight,
+                ..token_row(&row)
+            }
         });
         (rows.collect(), refused)
     }
@@ -76,7 +93,10 @@ impl LocalModel {
 ///
 /// # Errors
 /// When a file cannot be used, no text can be trained on, or training fails.
-#[expect(clippy::too_many_arguments, reason = "the files, the data, how, and where: no two belong together")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the files, the data, how, and where: no two belong together"
+)]
 pub fn pretrain(
     config: &Path,
     tokenizer: &Path,
@@ -87,7 +107,10 @@ pub fn pretrain(
     threads: usize,
     sink: Events<'_>,
 ) -> Result<TrainSummary, ModelError> {
-    if tokenizer.file_name().is_none_or(|name| name != "tokenizer.json") {
+    if tokenizer
+        .file_name()
+        .is_none_or(|name| name != "tokenizer.json")
+    {
         return Err(ModelError::Invalid(format!(
             "`{}`: expected a file named tokenizer.json",
             tokenizer.display()
@@ -95,40 +118,66 @@ pub fn pretrain(
     }
     let dir = tokenizer.parent().unwrap_or(Path::new(""));
     let description = Description::read_parts(config, dir)?;
-    let mut decoder = random(&description, seed).map_err(|error| {
-        ModelError::Invalid(format!("`{}`: {error}", config.display()))
-    })?;
+    let mut decoder = random(&description, seed)
+        .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", config.display())))?;
     let (mut rows, mut owners, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for (i, text) in texts.iter().enumerate() {
         match encode_whole(&description.tokenizer, description.limits(), text) {
             Ok(parts) => {
                 owners.extend(parts.iter().map(|_| i));
-                rows.extend(parts.into_iter().map(|ids| TokenRow { ids, first_target: 1, weight: 1.0 }));
+                rows.extend(parts.into_iter().map(|ids| TokenRow {
+                    ids,
+                    first_target: 1,
+                    weight: 1.0,
+                }));
             }
             Err(error) => refused.push((i, error.reason)),
         }
     }
-    let training = Training { rows: &rows, refused: &[], dev: &[], settings, place: None };
-    let job = Job { description: &description, threads: &pool(threads), settings, out };
+    let training = Training {
+        rows: &rows,
+        refused: &[],
+        dev: &[],
+        settings,
+        place: None,
+    };
+    let job = Job {
+        description: &description,
+        threads: &pool(threads),
+        settings,
+        out,
+    };
     let start = format!("random weights, seed {seed}");
     let mut of_texts = |mut event| {
-        if let TrainEvent::Started { refused: faults, .. } = &mut event {
+        if let TrainEvent::Started {
+            refused: faults, ..
+        } = &mut event
+        {
             faults.iter_mut().for_each(|(row, _)| *row = owners[*row]);
             faults.append(&mut refused);
             faults.sort();
         }
         sink(event)
     };
-    job.run(&mut decoder, training, &start, &mut of_texts).map_err(|error| match error {
-        ModelError::NonFinite { step, rows } => {
-            let owner = |row: &str| row.parse().ok().and_then(|row: usize| owners.get(row)).copied();
-            let mut texts: Vec<usize> = rows.split(", ").filter_map(owner).collect();
-            texts.dedup();
-            let names: Vec<String> = texts.iter().map(usize::to_string).collect();
-            ModelError::NonFinite { step, rows: names.join(", ") }
-        }
-        other => other,
-    })
+    job.run(&mut decoder, training, &start, &mut of_texts)
+        .map_err(|error| match error {
+            ModelError::NonFinite { step, rows } => {
+                let owner = |row: &str| {
+                    row.parse()
+                        .ok()
+                        .and_then(|row: usize| owners.get(row))
+                        .copied()
+                };
+                let mut texts: Vec<usize> = rows.split(", ").filter_map(owner).collect();
+                texts.dedup();
+                let names: Vec<String> = texts.iter().map(usize::to_string).collect();
+                ModelError::NonFinite {
+                    step,
+                    rows: names.join(", "),
+                }
+            }
+            other => other,
+        })
 }
 
 /// Fresh weights with the config's standard deviation.
@@ -145,7 +194,9 @@ fn random(description: &Description, seed: u64) -> Result<Decoder, crate::facts:
         .map(|tensor| tensor.range.clone())
         .collect();
     for range in matrices {
-        parameters.values_mut()[range].iter_mut().for_each(|x| *x *= scale);
+        parameters.values_mut()[range]
+            .iter_mut()
+            .for_each(|x| *x *= scale);
     }
     Ok(decoder)
 }
@@ -168,20 +219,40 @@ impl Job<'_> {
         sink: Events<'_>,
     ) -> Result<TrainSummary, ModelError> {
         let refused = training.refused.len();
-        let card = card(decoder.facts(), start, self.settings, training.rows.len() - refused);
+        let card = card(
+            decoder.facts(),
+            start,
+            self.settings,
+            training.rows.len() - refused,
+        );
         let add_model = |decoder: &Decoder, folder: &Path| {
-            self.description.write(folder, decoder.parameters(), &card).map(drop)
+            self.description
+                .write(folder, decoder.parameters(), &card)
+                .map(drop)
         };
-        let place = Some(Place { folder: self.out, add_model: &add_model });
+        let place = Some(Place {
+            folder: self.out,
+            add_model: &add_model,
+        });
         let training = Training { place, ..training };
         let outcome = train_rows(decoder, training, self.threads, sink)?;
         if outcome.stopped {
             let model_hash = String::new();
-            return Ok(TrainSummary { steps: outcome.steps, stopped: true, model_hash });
+            return Ok(TrainSummary {
+                steps: outcome.steps,
+                stopped: true,
+                model_hash,
+            });
         }
-        let model_hash = self.description.write(self.out, decoder.parameters(), &card)?;
+        let model_hash = self
+            .description
+            .write(self.out, decoder.parameters(), &card)?;
         tidy(self.out, self.settings.checkpoint_every)?;
-        Ok(TrainSummary { steps: outcome.steps, stopped: false, model_hash })
+        Ok(TrainSummary {
+            steps: outcome.steps,
+            stopped: false,
+            model_hash,
+        })
     }
 }
 
@@ -194,10 +265,13 @@ fn tidy(out: &Path, every: usize) -> Result<(), ModelError> {
         let entry = entry.map_err(|error| files::io_error(out, error))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let half_made = name.starts_with(".checkpoint-") && name.ends_with(".tmp");
-        let step: Option<usize> = name.strip_prefix("checkpoint-").and_then(|n| n.parse().ok());
+        let step: Option<usize> = name
+            .strip_prefix("checkpoint-")
+            .and_then(|n| n.parse().ok());
         let unasked = step.is_some_and(|step| every == 0 || !step.is_multiple_of(every));
         if half_made || unasked {
-            fs::remove_dir_all(entry.path()).map_err(|error| files::io_error(&entry.path(), error))?;
+            fs::remove_dir_all(entry.path())
+                .map_err(|error| files::io_error(&entry.path(), error))?;
         }
     }
     Ok(())
