@@ -9,6 +9,9 @@ use idiolect_core::record::Decoding;
 
 use crate::view::{ArmFacts, RunView};
 
+/// How a single fine-tuning seed in a single world is called.
+pub(crate) const ONE_RUN: &str = "one run";
+
 /// The untrained student's name among the arms.
 pub(crate) const BASE: &str = "base";
 
@@ -30,17 +33,40 @@ pub(crate) fn leading(comparison: &Comparison) -> Decoding {
     }
 }
 
-/// An arm's accuracy under one decoding.
+/// An arm's accuracy under one decoding. A bootstrap that only ever saw equal answers has an
+/// interval of no width, which claims too much; Wilson's takes its place.
 pub(crate) fn accuracy(arm: &ArmResult, decoding: Decoding) -> Option<Estimate> {
     match decoding {
         Decoding::Greedy => arm.greedy.as_ref().map(|a| Estimate {
             value: a.mean,
-            interval: a.interval,
+            interval: if is_degenerate(a) {
+                a.wilson
+            } else {
+                a.interval
+            },
         }),
         Decoding::Sampled => arm.sampled.as_ref().map(|a| Estimate {
             value: a.avg_at_k,
             interval: a.interval,
         }),
+    }
+}
+
+fn is_degenerate(accuracy: &Accuracy) -> bool {
+    accuracy.interval.high - accuracy.interval.low < 1e-12
+}
+
+/// Says where [`accuracy`] shows Wilson's interval; empty where it nowhere does.
+pub(crate) fn wilson_note(comparison: &Comparison) -> &'static str {
+    let any = comparison
+        .arms
+        .iter()
+        .filter_map(|arm| arm.greedy.as_ref())
+        .any(is_degenerate);
+    if any {
+        " Where all greedy answers are equally right or wrong the interval is Wilson's, over problems alone."
+    } else {
+        ""
     }
 }
 
@@ -209,7 +235,7 @@ fn worlds(accuracy: &Accuracy) -> Vec<usize> {
 pub(crate) fn replication(comparison: &Comparison) -> String {
     let seeds = match seeds(comparison) {
         None => "seeds unknown".to_owned(),
-        Some((1, 1)) if comparison.n_worlds <= 1 => return "one run".to_owned(),
+        Some((1, 1)) if comparison.n_worlds <= 1 => return ONE_RUN.to_owned(),
         Some((1, 1)) => "1 seed".to_owned(),
         Some((low, high)) if low == high => format!("{high} seeds"),
         Some((low, high)) => format!("{low} to {high} seeds"),

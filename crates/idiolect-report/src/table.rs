@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-use crate::words::inline;
+use crate::words::{NONE, inline};
 
 /// How a column is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,24 @@ pub(crate) fn right(head: &str) -> (String, Align) {
 }
 
 impl Table {
+    /// Without the columns that hold no number in any row; the first stays.
+    pub(crate) fn without_blank_columns(mut self) -> Self {
+        for j in (1..self.columns.len()).rev() {
+            if self
+                .rows
+                .iter()
+                .all(|row| row.get(j).is_none_or(|cell| cell == NONE))
+            {
+                self.columns.remove(j);
+                self.rows
+                    .iter_mut()
+                    .filter(|row| j < row.len())
+                    .for_each(|row| drop(row.remove(j)));
+            }
+        }
+        self
+    }
+
     /// As a numbered HTML table that scrolls by itself when it is too wide for the page.
     pub(crate) fn html(&self, number: usize) -> Markup {
         html! {
@@ -217,6 +235,17 @@ mod tests {
         let html = table().html(1).into_string();
         assert!(html.contains("<bdi>G|&lt;b&gt;</bdi>"), "{html}");
         assert!(html.contains("<tr class=\"quiet\">"), "{html}");
+    }
+
+    #[test]
+    fn columns_without_a_number_are_dropped() {
+        let mut blank = table();
+        blank.columns.push(right("steps"));
+        blank
+            .rows
+            .iter_mut()
+            .for_each(|row| row.push(NONE.to_owned()));
+        assert_eq!(blank.without_blank_columns().text(), table().text());
     }
 
     #[test]

@@ -181,6 +181,7 @@ fn caption(view: &RunView, decoding: Decoding, base: Option<f64>) -> String {
         }
         out += ".";
     }
+    out += reading::wilson_note(comparison);
     if base.is_some() {
         out += " The dashed line is the student before fine-tuning (base).";
     }

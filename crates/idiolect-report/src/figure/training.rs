@@ -125,7 +125,7 @@ fn panel(index: usize, arm: &str, curves: &[&Curve], steps: usize, x: Scale, y: 
             (svg::text("label number", "end", PANEL.0, -7.0, &last(curves).map_or(String::new(), words::quantity)))
             @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, false)) {
                 (svg::line("grid", (0.0, y.at(*tick)), (PANEL.0, y.at(*tick))))
-                @if index % COLUMNS == 0 { (svg::text("label muted", "end", -6.0, y.at(*tick) + 4.0, &label)) }
+                @if index.is_multiple_of(COLUMNS) { (svg::text("label muted", "end", -6.0, y.at(*tick) + 4.0, &label)) }
             }
             use href="#all-curves" {}
             @for curve in curves { path.curve.thin d=(trace(curve, x, y)) {} }

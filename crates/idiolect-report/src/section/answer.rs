@@ -1,7 +1,7 @@
 //! The answer in a sentence, and what else the numbers say: only what intervals and adjusted tests
 //! support, whether or not it fits the hypothesis.
 
-use idiolect_core::comparison::{ArmResult, Comparison, Difference, Relation};
+use idiolect_core::comparison::{ArmResult, Comparison, Difference, Estimate, Relation};
 use idiolect_core::record::Decoding;
 
 use super::{Block, Section, gold};
@@ -25,26 +25,113 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-/// The comparison's own sentence, or one made from its means where it has none.
+/// Who taught most and what stands beside it, in two to four sentences.
 fn lead(view: &RunView) -> String {
     let comparison = &view.comparison;
-    if !comparison.answer.trim().is_empty() {
-        return comparison.answer.clone();
-    }
     let decoding = reading::leading(comparison);
-    let first = reading::ordered(comparison)
-        .into_iter()
-        .find_map(|arm| Some((arm, reading::accuracy(arm, decoding)?)));
-    match first {
-        None => "This run holds no evaluation yet, so it answers nothing.".to_owned(),
-        Some((arm, a)) => format!(
-            "The most accurate arm is {} ({} {} over {}).",
-            arm.arm,
-            share(a.value),
-            shares((a.interval.low, a.interval.high)),
-            words::counted(comparison.n_problems, "problem")
+    let ordered = reading::ordered(comparison);
+    let named = comparison
+        .best
+        .as_ref()
+        .and_then(|best| reading::arm(comparison, &best.arm));
+    let best = named.or(ordered.first().copied());
+    let Some((best, accuracy)) =
+        best.and_then(|arm| Some((arm, reading::accuracy(arm, decoding)?)))
+    else {
+        return "This run holds no evaluation yet, so it answers nothing.".to_owned();
+    };
+    if reading::near_zero(comparison) {
+        return near_zero(view, &accuracy);
+    }
+    let mut sentences = vec![most(comparison, decoding, best, &accuracy)];
+    sentences.extend(gaining_wrong_arm(view, decoding));
+    sentences.extend(exception(comparison, decoding).map(|e| {
+        let Exception { near, far, how, .. } = &e;
+        format!(
+            "Closeness alone does not rank the arms: {} is {how} {} and reaches {}.",
+            near.arm,
+            far.arm,
+            share(e.reached)
+        )
+    }));
+    sentences.join(" ")
+}
+
+/// The most accurate arm, with as much claim as its test against the untrained student carries.
+fn most(
+    comparison: &Comparison,
+    decoding: Decoding,
+    best: &ArmResult,
+    accuracy: &Estimate,
+) -> String {
+    let one_run = reading::replication(comparison) == reading::ONE_RUN;
+    let scored = format!(
+        "{} {} of {}",
+        share(accuracy.value),
+        shares((accuracy.interval.low, accuracy.interval.high)),
+        words::counted(comparison.n_problems, "problem")
+    );
+    if best.arm == BASE {
+        return format!(
+            "No arm makes this student more accurate than it was before fine-tuning ({scored})."
+        );
+    }
+    let before = reading::arm(comparison, BASE).and_then(|arm| reading::accuracy(arm, decoding));
+    let before = before.map_or(String::new(), |b| {
+        format!(", against {} before fine-tuning", share(b.value))
+    });
+    let relation = reading::difference(comparison, &best.arm, BASE, decoding).map(|d| d.relation);
+    let others = comparison
+        .best
+        .as_ref()
+        .map_or(&[][..], |b| &b.not_told_apart_from);
+    let open = match others {
+        [] => String::new(),
+        [one] => format!("; {one} is not told apart from it"),
+        many => format!("; {} are not told apart from it", words::listed(many)),
+    };
+    match (relation, one_run) {
+        (Some(Relation::Above) | None, false) => format!(
+            "This student learns most from {}: {scored}{before}{open}.",
+            best.arm
+        ),
+        (Some(Relation::Above) | None, true) => {
+            format!(
+                "In this one run the student learns most from {}: {scored}{before}{open}.",
+                best.arm
+            )
+        }
+        _ => format!(
+            "No arm is shown to teach this student anything: {}, the most accurate, reaches {scored}{before}.",
+            best.arm
         ),
     }
+}
+
+fn near_zero(view: &RunView, best: &Estimate) -> String {
+    let comparison = &view.comparison;
+    let none = format!(
+        "Accuracy cannot rank the arms here: none answers more than {} of {}.",
+        share(best.value),
+        words::counted(comparison.n_problems, "problem")
+    );
+    match gold::finding(view) {
+        Some(finding) => format!("{none} {finding}"),
+        None => none,
+    }
+}
+
+/// The best arm of wrong answers that still gains on the untrained student.
+fn gaining_wrong_arm(view: &RunView, decoding: Decoding) -> Option<String> {
+    let d = wrong_only(view, decoding)
+        .into_iter()
+        .find(|d| d.relation == Relation::Above)?;
+    Some(format!(
+        "{}, whose answers are all wrong, still gains {} {} over the untrained student.",
+        d.arm,
+        gain(d.difference),
+        gains((d.interval.low, d.interval.high))
+    ))
 }
 
 fn findings(view: &RunView) -> Vec<String> {
@@ -52,8 +139,9 @@ fn findings(view: &RunView) -> Vec<String> {
     let decoding = reading::leading(comparison);
     let mut out = Vec::new();
     if reading::near_zero(comparison) {
-        out.extend(nothing_to_rank(comparison, decoding));
-        out.extend(gold::finding(view));
+        out.push(
+            "The differences below say how large an effect could have gone unseen.".to_owned(),
+        );
     } else {
         out.extend(wrong_arms(view, decoding));
         out.extend(below_base(comparison, decoding));
@@ -64,28 +152,21 @@ fn findings(view: &RunView) -> Vec<String> {
     out
 }
 
-fn nothing_to_rank(comparison: &Comparison, decoding: Decoding) -> Option<String> {
-    let best = reading::ordered(comparison)
-        .into_iter()
-        .find_map(|arm| reading::accuracy(arm, decoding))?;
-    Some(format!(
-        "No arm answers more than {} of the {}, so accuracy cannot rank the arms here; the differences below say how large an effect could have gone unseen.",
-        share(best.value),
-        words::counted(comparison.n_problems, "problem")
-    ))
-}
-
-/// Arms without a single correct trace, against the untrained student.
-fn wrong_arms(view: &RunView, decoding: Decoding) -> Option<String> {
-    let wrong_only = |arm: &&ArmResult| {
+/// Arms without a single correct trace, against the untrained student; the most accurate first.
+fn wrong_only(view: &RunView, decoding: Decoding) -> Vec<&Difference> {
+    let is_wrong = |arm: &&ArmResult| {
         let counts = reading::facts(view, &arm.arm).and_then(|f| f.verdicts);
         counts.is_some_and(|c| c.correct == 0 && c.wrong > 0 && c.wrong == c.total)
     };
-    let found: Vec<&Difference> = reading::ordered(&view.comparison)
+    reading::ordered(&view.comparison)
         .into_iter()
-        .filter(wrong_only)
+        .filter(is_wrong)
         .filter_map(|arm| reading::difference(&view.comparison, &arm.arm, BASE, decoding))
-        .collect();
+        .collect()
+}
+
+fn wrong_arms(view: &RunView, decoding: Decoding) -> Option<String> {
+    let found = wrong_only(view, decoding);
     let phrase = |d: &&Difference| {
         let change = match d.relation {
             Relation::Above => "gains",
@@ -124,7 +205,60 @@ fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     })
 }
 
-/// The clearest exception to "nearer arms teach more", or that there is none; then the correlation.
+/// A nearer arm, or one as near, that is clearly less accurate.
+struct Exception<'a> {
+    near: &'a ArmResult,
+    far: &'a ArmResult,
+    how: &'static str,
+    values: (f64, f64),
+    reached: f64,
+    other: f64,
+}
+
+/// The exception to "nearer arms teach more" with the largest gap in accuracy: intervals apart,
+/// and no farther from the student than [`AS_NEAR`] allows.
+fn exception(comparison: &Comparison, decoding: Decoding) -> Option<Exception<'_>> {
+    let metric = reading::drawn_metric(comparison)?;
+    let known = |arm: &'_ ArmResult| {
+        Some((
+            arm.closeness.get(&metric.name)?.value,
+            reading::accuracy(arm, decoding)?,
+        ))
+    };
+    let arms: Vec<(&ArmResult, f64, Estimate)> = reading::ordered(comparison)
+        .into_iter()
+        .filter_map(|arm| known(arm).map(|(value, accuracy)| (arm, value, accuracy)))
+        .collect();
+    let distance = |value: f64| -metric.direction.nearness(value);
+    let mut found: Option<Exception<'_>> = None;
+    for (near, near_value, reached) in &arms {
+        for (far, far_value, other) in &arms {
+            let slack = AS_NEAR * distance(*far_value).abs();
+            let gap = other.value - reached.value;
+            let is_exception = reached.interval.high < other.interval.low
+                && distance(*near_value) <= distance(*far_value) + slack;
+            if !is_exception || found.as_ref().is_some_and(|f| f.other - f.reached >= gap) {
+                continue;
+            }
+            let nearer = distance(*near_value) < distance(*far_value) - slack;
+            found = Some(Exception {
+                near,
+                far,
+                how: if nearer {
+                    "nearer to the student than"
+                } else {
+                    "as near to the student as"
+                },
+                values: (*near_value, *far_value),
+                reached: reached.value,
+                other: other.value,
+            });
+        }
+    }
+    found
+}
+
+/// The exception in numbers, or that there is none; then the correlation over arms.
 fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     let metric = reading::drawn_metric(comparison)?;
     let unit = if metric.unit.is_empty() {
@@ -132,61 +266,34 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     } else {
         metric.unit.clone()
     };
-    let near = |arm: &ArmResult| arm.closeness.get(&metric.name).map(|e| e.value);
-    let arms: Vec<(&ArmResult, f64)> = reading::ordered(comparison)
-        .into_iter()
-        .filter_map(|arm| Some((arm, near(arm)?)))
-        .collect();
-    if arms.len() < 3 {
+    if comparison
+        .arms
+        .iter()
+        .filter(|arm| arm.closeness.contains_key(&metric.name))
+        .count()
+        < 3
+    {
         return None;
     }
-    let distance = |value: f64| -metric.direction.nearness(value);
-    let mut exception: Option<(f64, String)> = None;
-    for (a, near_a) in &arms {
-        for (b, near_b) in &arms {
-            let (Some(acc_a), Some(acc_b)) = (
-                reading::accuracy(a, decoding),
-                reading::accuracy(b, decoding),
-            ) else {
-                continue;
-            };
-            let slack = AS_NEAR * distance(*near_b).abs();
-            let gap = acc_b.value - acc_a.value;
-            let apart = acc_a.interval.high < acc_b.interval.low;
-            if !apart
-                || distance(*near_a) > distance(*near_b) + slack
-                || exception.as_ref().is_some_and(|(g, _)| *g >= gap)
-            {
-                continue;
-            }
-            let how = if distance(*near_a) < distance(*near_b) - slack {
-                "nearer to the student than"
-            } else {
-                "as near to the student as"
-            };
-            exception = Some((
-                gap,
-                format!(
-                    "Closeness alone does not rank the arms: {} is {how} {} ({} against {} {unit}), yet reaches {} where {} reaches {}.",
-                    a.arm,
-                    b.arm,
-                    quantity(*near_a),
-                    quantity(*near_b),
-                    share(acc_a.value),
-                    b.arm,
-                    share(acc_b.value)
-                ),
-            ));
-        }
-    }
-    let opening = exception.map_or_else(
-        || "No nearer arm is clearly less accurate than a farther one.".to_owned(),
-        |(_, sentence)| sentence,
-    );
+    let opening = match exception(comparison, decoding) {
+        None => "No arm that is nearer to the student is clearly less accurate than a farther one."
+            .to_owned(),
+        Some(e) => format!(
+            "{} is {} {} ({} against {} {unit}), yet reaches {} where {} reaches {}.",
+            e.near.arm,
+            e.how,
+            e.far.arm,
+            quantity(e.values.0),
+            quantity(e.values.1),
+            share(e.reached),
+            e.far.arm,
+            share(e.other)
+        ),
+    };
     let correlation = reading::correlation(comparison, &metric.name, decoding).map(|c| {
         format!(
-            " Over {} arms the rank correlation of nearness ({}) and accuracy is ρ\u{a0}=\u{a0}{} ({}).",
-            c.n_arms,
+            " Over {} the rank correlation of nearness ({}) and accuracy is ρ\u{a0}=\u{a0}{} ({}).",
+            words::counted(c.n_arms, "arm"),
             reading::metric_name(&metric.name),
             words::decimal(c.spearman, 2),
             words::p_equals(c.p_spearman)

@@ -22,7 +22,7 @@ pub(super) fn section(view: &RunView) -> Section {
     blocks.extend(accuracy::figure(view).map(Block::Figure));
     if !view.comparison.arms.is_empty() {
         blocks.push(Block::Table(results(&view.comparison)));
-        blocks.push(Block::Table(contents(view)));
+        blocks.push(Block::Table(contents(view).without_blank_columns()));
     }
     blocks.extend(by_world(view).map(Block::Table));
     Section {
@@ -118,10 +118,11 @@ fn results(comparison: &Comparison) -> Table {
     };
     Table {
         caption: format!(
-            "Accuracy over all {} (unreadable and truncated answers count as not correct), {}, with {} intervals; the most accurate first.",
+            "Accuracy over all {} (unreadable and truncated answers count as not correct), {}, with {} intervals; the most accurate first.{}",
             words::counted(comparison.n_problems, "test problem"),
             reading::replication(comparison),
-            reading::coverage(comparison)
+            reading::coverage(comparison),
+            reading::wilson_note(comparison)
         ),
         rows: arms.iter().map(row).collect(),
         quiet: arms

@@ -21,6 +21,16 @@ pub(super) fn section(view: &RunView) -> Section {
     });
     blocks.push(Block::Heading("What cannot".to_owned()));
     blocks.push(Block::List(cannot(view, decoding)));
+    if !comparison.warnings.is_empty() {
+        blocks.push(Block::Heading("Warnings".to_owned()));
+        blocks.push(Block::List(
+            comparison
+                .warnings
+                .iter()
+                .map(|text| sentence(text))
+                .collect(),
+        ));
+    }
     Section {
         id: "conclusions",
         title: "What this run can and cannot show".to_owned(),
@@ -58,6 +68,7 @@ fn can(comparison: &Comparison, decoding: Decoding) -> Vec<String> {
         .best
         .as_ref()
         .filter(|best| best.arm != BASE && !reading::near_zero(comparison))
+        .filter(|best| best.not_told_apart_from.len() + 1 < comparison.arms.len())
     {
         out.push(match best.not_told_apart_from.as_slice() {
             [] => format!("{} is told apart from every other arm.", best.arm),
@@ -133,12 +144,21 @@ fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
         (Some(_), 0 | 1) => out.push("Seeds repeat the fine-tuning only. The student, the teacher and the split were made once; their own spread is not in the intervals.".to_owned()),
         _ => {}
     }
-    for sentence in comparison.warnings.iter().chain(&view.limits) {
-        if !out.contains(sentence) {
-            out.push(sentence.clone());
-        }
+    for text in &view.limits {
+        out.push(sentence(text));
     }
     out
+}
+
+/// A warning as a sentence: a capital, a full stop, no code marks.
+fn sentence(text: &str) -> String {
+    let plain = text.replace('`', "");
+    let stop = if plain.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    crate::figure::accuracy::capital(&plain) + stop
 }
 
 /// The smallest two-sided permutation p over `n` arms, 2/n!, where it is large enough to matter.

@@ -1,6 +1,7 @@
 //! The page in a real browser. Without one the test says loudly that it was skipped; with
 //! `IDIOLECT_REQUIRE_BROWSER=1` that is a failure. `IDIOLECT_BROWSER` names the program to use.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -45,7 +46,7 @@ fn browser() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The browser, or `None` after saying so.
+/// The browser, or `None` after saying so, past the capture of a test's output.
 fn browser_or_say(test: &str) -> Option<PathBuf> {
     let found = browser();
     if found.is_none() {
@@ -53,7 +54,10 @@ fn browser_or_say(test: &str) -> Option<PathBuf> {
             std::env::var_os("IDIOLECT_REQUIRE_BROWSER").is_none_or(|v| v != "1"),
             "IDIOLECT_REQUIRE_BROWSER=1, but no chromium is on the PATH"
         );
-        println!("SKIPPED {test}: no chromium on the PATH; install it or set IDIOLECT_BROWSER");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: no chromium on the PATH; install it or set IDIOLECT_BROWSER"
+        );
     }
     found
 }

@@ -1,5 +1,8 @@
 //! The report from outside: what stands on the page, and how a real browser shows it.
 
+#[cfg(test)]
 mod browser;
+#[cfg(test)]
 mod page;
+#[cfg(test)]
 mod sample;

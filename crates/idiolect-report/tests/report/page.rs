@@ -1,6 +1,6 @@
 //! What stands on the page and in `report.md`.
 
-use idiolect_core::comparison::Comparison;
+use idiolect_core::comparison::{Comparison, Relation};
 use idiolect_report::RunView;
 use idiolect_report::view::{ArmFacts, Example, ExampleToken, FactGroup, Share, thin};
 
@@ -86,18 +86,59 @@ fn every_number_stands_on_page_and_in_markdown() {
 }
 
 #[test]
-fn the_counterexample_to_closeness_is_said() {
+fn the_page_opens_with_the_answer_and_its_exceptions() {
     let page = shown(&sample::miniature(1, 3));
-    let sentence = "Closeness alone does not rank the arms: R is as near to the student as G (0.33 against 0.32 nats/token), yet reaches .059 where G reaches .171.";
-    assert!(page.contains(sentence), "{page}");
-    assert!(page.contains("W, R and F100 hold wrong answers only. Against the student before fine-tuning, after W it gains (+.078 [+.051, +.105]"));
-    assert!(page.contains("Accuracy falls with every dose of injected flaws, from .171 (G) to .008 (F100, 100\u{202f}% of steps flawed)."));
+    let lead = page
+        .split_once("<p class=\"lead\">")
+        .unwrap()
+        .1
+        .split_once("</p>")
+        .unwrap()
+        .0;
+    assert_eq!(
+        lead,
+        "This student learns most from G: .171 [.145, .199] of 600 problems, against .063 before fine-tuning; P is not told apart from it. \
+         W, whose answers are all wrong, still gains +.078 [+.051, +.105] over the untrained student. \
+         Closeness alone does not rank the arms: R is as near to the student as G and reaches .059."
+    );
+    for finding in [
+        "W, R and F100 hold wrong answers only. Against the student before fine-tuning, after W it gains (+.078 [+.051, +.105], Holm-adjusted p\u{a0}&lt;\u{202f}.0001); after R it shows no clear change",
+        "Fine-tuning on H and F100 leaves the student less accurate than before.",
+        "R is as near to the student as G (0.33 against 0.32 nats/token), yet reaches .059 where G reaches .171.",
+        "Accuracy falls with every dose of injected flaws, from .171 (G) to .008 (F100, 100\u{202f}% of steps flawed).",
+    ] {
+        assert!(page.contains(finding), "no `{finding}`");
+    }
+}
+
+#[test]
+fn nothing_is_claimed_that_no_test_supports() {
+    let mut view = sample::miniature(1, 3);
+    for d in &mut view.comparison.differences {
+        d.relation = Relation::Unresolved;
+    }
+    let others = view
+        .comparison
+        .arms
+        .iter()
+        .map(|arm| arm.arm.clone())
+        .filter(|arm| arm != "G")
+        .collect();
+    view.comparison.best.as_mut().unwrap().not_told_apart_from = others;
+    let page = shown(&view);
+    assert!(page.contains(
+        "No arm is shown to teach this student anything: G, the most accurate, reaches .171"
+    ));
+    assert!(page.contains("Nothing about which arm teaches more"));
+    assert!(!page.contains("still gains") && !page.contains("less accurate than before"));
+    view.comparison.best.as_mut().unwrap().arm = "base".to_owned();
+    assert!(shown(&view).contains("No arm makes this student more accurate than it was before fine-tuning (.063 [.046, .081] of 600 problems)."));
 }
 
 #[test]
 fn one_seed_says_one_run() {
     let page = shown(&sample::miniature(1, 1));
-    assert!(page.contains("This is one run: a single fine-tuning seed per arm"));
+    assert!(page.contains("In this one run the student learns most from G"));
     assert!(page.contains("read “this checkpoint”, not “this arm”"));
     assert!(!shown(&sample::miniature(1, 3)).contains("one run"));
 }
@@ -114,7 +155,9 @@ fn worlds_are_shown_apart() {
 #[test]
 fn accuracies_near_zero_put_gold_solutions_first_and_say_what_cannot_be_concluded() {
     let page = shown(&sample::near_zero());
-    assert!(page.contains("No arm answers more than .002 of the 600 problems"));
+    assert!(page.contains(
+        "Accuracy cannot rank the arms here: none answers more than .002 of 600 problems."
+    ));
     assert!(
         page.contains(
             "best after H (3.020 nats per token, against 3.910 for the untrained student)"
@@ -123,6 +166,10 @@ fn accuracies_near_zero_put_gold_solutions_first_and_say_what_cannot_be_conclude
     );
     assert!(page.contains("Nothing about which arm teaches more"));
     assert!(page.contains("no dose curve"));
+    assert!(
+        page.contains(".000 [.000, .006]") && page.contains("the interval is Wilson's"),
+        "none right of 600 is not known to be none"
+    );
     let place = |id: &str| page.find(&format!("<section id=\"{id}\"")).unwrap();
     assert!(place("gold") < place("closeness"));
 }
