@@ -45,9 +45,9 @@ impl Decoder {
     ///
     /// # Errors
     /// When the facts do not fit each other.
-    pub fn random(facts: Facts, seed: u64) -> Result<Self, FactsError> {
+    pub fn random(facts: Facts, seed: u64, initial_sd: f64) -> Result<Self, FactsError> {
         facts.check()?;
-        let parameters = Parameters::random(&facts, seed);
+        let parameters = Parameters::random(&facts, seed, initial_sd);
         Ok(Self { facts, parameters })
     }
 

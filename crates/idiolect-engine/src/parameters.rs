@@ -231,9 +231,6 @@ pub struct Parameters {
     values: Vec<f32>,
 }
 
-/// Standard deviation of a fresh matrix, as in transformers' `initializer_range`.
-const FRESH_SD: f64 = 0.02;
-
 impl Parameters {
     /// Zeros.
     pub fn zeros(facts: &Facts) -> Self {
@@ -242,9 +239,9 @@ impl Parameters {
         Self { layout, values }
     }
 
-    /// Fresh parameters: matrices normal with sd 0.02, gains 1 (weight 0 where the gain is 1 + w),
-    /// biases 0. Each tensor has its own generator, keyed by `seed` and its name.
-    pub fn random(facts: &Facts, seed: u64) -> Self {
+    /// Fresh parameters: matrices normal with sd `initial_sd` (the config's `initializer_range`),
+    /// gains 1 (weight 0 where the gain is 1 + w), biases 0. Each tensor has its own generator, keyed by `seed` and its name.
+    pub fn random(facts: &Facts, seed: u64, initial_sd: f64) -> Self {
         let mut parameters = Self::zeros(facts);
         let unit_gain = if facts.gain_plus_one { 0.0 } else { 1.0 };
         for tensor in &parameters.layout.tensors {
@@ -254,7 +251,7 @@ impl Parameters {
                 Kind::Bias => {}
                 Kind::Matrix => {
                     let mut rng = Rng::keyed(seed, &["initialise", &tensor.name]);
-                    values.fill_with(|| (FRESH_SD * rng.normal()) as f32);
+                    values.fill_with(|| (initial_sd * rng.normal()) as f32);
                 }
             }
         }
@@ -369,16 +366,19 @@ mod tests {
             ..small.clone()
         };
         let name = "model.layers.1.mlp.down_proj.weight";
-        let (a, b) = (Parameters::random(&small, 7), Parameters::random(&large, 7));
+        let (a, b) = (
+            Parameters::random(&small, 7, 0.02),
+            Parameters::random(&large, 7, 0.02),
+        );
         assert_eq!(a.get(name), b.get(name));
-        assert_ne!(a.get(name), Parameters::random(&small, 8).get(name));
+        assert_ne!(a.get(name), Parameters::random(&small, 8, 0.02).get(name));
         assert!(
             a.get("model.norm.weight")
                 .unwrap()
                 .iter()
                 .all(|&g| g == 1.0)
         );
-        let gemma = Parameters::random(&facts(Norms::BeforeAndAfter, false, true), 7);
+        let gemma = Parameters::random(&facts(Norms::BeforeAndAfter, false, true), 7, 0.02);
         assert!(
             gemma
                 .get("model.norm.weight")

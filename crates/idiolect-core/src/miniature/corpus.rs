@@ -36,7 +36,7 @@ enum Kind {
     Aimless,
     /// `nums 3 7 2 -> 19 | 3 * 7 = 21 ; …`
     Solved,
-    /// A chain in prose.
+    /// A chain in prose: plain sentences, or `nums 3 7 2 | <H>`.
     Prose,
     /// `rewrite <H> -> <M>`
     Rewrites,
@@ -132,8 +132,8 @@ impl<'a> Source<'a> {
             Kind::Prose => match self.world.settings.student_prose {
                 StudentProse::Plain => prose::plain(&free_chain(rng)),
                 StudentProse::Human => {
-                    let chain = self.any_chain(rng).1;
-                    in_prose(chain, rng)
+                    let ([a, b, c], chain) = self.any_chain(rng);
+                    format!("nums {a} {b} {c} | {}", in_prose(chain, rng))
                 }
             },
             Kind::Rewrites => {

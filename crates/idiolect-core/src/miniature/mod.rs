@@ -77,7 +77,7 @@ impl ModelShape {
 pub enum StudentProse {
     /// Plain sentences in number words: H shares its words, not its sentences.
     Plain,
-    /// The prose dialect H itself, without problems.
+    /// The prose dialect H itself, on given numbers but without targets.
     Human,
 }
 
@@ -159,6 +159,16 @@ impl WorldSettings {
             train_problems: 2_250,
             teacher_problems: 4_719,
             ..Self::default()
+        }
+    }
+
+    /// The sizes that recipes name: `default`, `tiny` and `full`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "default" => Some(Self::default()),
+            "tiny" => Some(Self::tiny()),
+            "full" => Some(Self::full()),
+            _ => None,
         }
     }
 
