@@ -182,7 +182,11 @@ pub fn pretrain(
 
 /// Fresh weights with the config's standard deviation.
 fn random(description: &Description, seed: u64) -> Result<Decoder, crate::facts::FactsError> {
-    let mut decoder = Decoder::random(description.config.facts.clone(), seed)?;
+    let mut decoder = Decoder::random(
+        description.config.facts.clone(),
+        seed,
+        description.config.initial_sd,
+    )?;
     // Fresh matrices come with transformers' default of 0.02; gains and biases are no draws.
     let scale = (description.config.initial_sd / 0.02) as f32;
     let parameters = decoder.parameters_mut();
