@@ -182,27 +182,8 @@ pub fn pretrain(
 
 /// Fresh weights with the config's standard deviation.
 fn random(description: &Description, seed: u64) -> Result<Decoder, crate::facts::FactsError> {
-    let mut decoder = Decoder::random(
-        description.config.facts.clone(),
-        seed,
-        description.config.initial_sd,
-    )?;
-    // Fresh matrices come with transformers' default of 0.02; gains and biases are no draws.
-    let scale = (description.config.initial_sd / 0.02) as f32;
-    let parameters = decoder.parameters_mut();
-    let matrices: Vec<_> = parameters
-        .layout()
-        .tensors()
-        .iter()
-        .filter(|tensor| tensor.shape.len() == 2)
-        .map(|tensor| tensor.range.clone())
-        .collect();
-    for range in matrices {
-        parameters.values_mut()[range]
-            .iter_mut()
-            .for_each(|x| *x *= scale);
-    }
-    Ok(decoder)
+    let config = &description.config;
+    Decoder::random(config.facts.clone(), seed, config.initial_sd)
 }
 
 /// A training and where its model goes.
