@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::record::{TaskName, Verdict};
+use crate::record::{Finish, Origin, OriginKind, TaskName, Verdict, content_hash};
 use crate::rng::Rng;
 
 struct World {
@@ -205,7 +205,7 @@ fn no_held_out_problem_is_in_any_arm() {
     let built = build(world.input(), &ArmsOptions::default()).unwrap();
     for arm in &built.arms {
         assert!(
-            arm.rows.iter().all(|row| row.problem_id < "p40".to_owned()),
+            arm.rows.iter().all(|row| row.problem_id.as_str() < "p40"),
             "{}",
             arm.spec.name
         );

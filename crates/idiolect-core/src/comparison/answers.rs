@@ -204,18 +204,33 @@ impl Answers {
     fn resample(&mut self, options: &CompareOptions) {
         let n = self.problems.len();
         let mut rng = Rng::keyed(options.seed, &["compare", "problems"]);
-        let series: Vec<&[f64]> = self
+        // Where a world lacks problems of another, a resample holds a varying number of its own.
+        let partial = |c: &Checkpoint| c.n_problems() < n;
+        let mut series: Vec<&[f64]> = self
             .checkpoints
             .iter()
-            .flat_map(|c| [c.scores.as_slice(), c.present.as_slice()])
+            .map(|c| c.scores.as_slice())
             .collect();
+        let mut presence = BTreeMap::new();
+        for checkpoint in self.checkpoints.iter().filter(|c| partial(c)) {
+            presence
+                .entry((checkpoint.world, checkpoint.decoding))
+                .or_insert_with(|| {
+                    series.push(&checkpoint.present);
+                    series.len() - 1
+                });
+        }
         let sums = resampled_sums(&series, n, options.draws, &mut rng);
+        let whole = vec![n as f64; options.draws];
         for (at, checkpoint) in self.checkpoints.iter_mut().enumerate() {
             let estimate = checkpoint.scores.iter().sum::<f64>() / checkpoint.n_problems() as f64;
-            let resampled = sums.of(2 * at).iter().zip(sums.of(2 * at + 1));
+            let sizes = presence
+                .get(&(checkpoint.world, checkpoint.decoding))
+                .map_or(whole.as_slice(), |at| sums.of(*at));
+            let resampled = sums.of(at).iter().zip(sizes);
             // A resample without a problem of this world (thousands of draws apart) says nothing.
             let draws = resampled
-                .map(|(sum, n)| if *n > 0.0 { sum / n } else { estimate })
+                .map(|(sum, size)| if *size > 0.0 { sum / size } else { estimate })
                 .collect();
             checkpoint.accuracy = Replicates { estimate, draws };
         }

@@ -3,8 +3,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::alignment::empty;
 use crate::alignment::tests::identity;
-use crate::record::{Finish, Verdict};
+use crate::record::{ArmRow, Decoding, Finish, Step, StepCheck, Verdict, VerdictRow};
 use crate::rng::Rng;
+use crate::statistics::Interval;
 
 fn row(problem: usize, sample: usize, decoding: Decoding, verdict: Verdict) -> EvalRow {
     EvalRow {

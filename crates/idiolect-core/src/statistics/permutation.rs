@@ -36,15 +36,17 @@ pub fn sign_flip(differences: &[f64], draws: usize, rng: &mut Rng) -> Permutatio
             exact: true,
         };
     }
+    let tables = signed_sums(&moving);
     let mut as_far = 1usize;
     for _ in 0..draws {
         let mut sum = 0.0;
-        for block in moving.chunks(64) {
-            let bits = rng.next_u64();
-            for (i, d) in block.iter().enumerate() {
-                // The bit becomes the sign without a branch: half of them would be mispredicted.
-                sum += f64::from_bits(d.to_bits() ^ (bits >> i & 1) << 63);
-            }
+        for eight in tables.chunks(8) {
+            let signs = rng.next_u64().to_le_bytes();
+            sum += eight
+                .iter()
+                .zip(signs)
+                .map(|(table, byte)| table[usize::from(byte)])
+                .sum::<f64>();
         }
         as_far += usize::from(sum.abs() >= bar);
     }
@@ -52,6 +54,15 @@ pub fn sign_flip(differences: &[f64], draws: usize, rng: &mut Rng) -> Permutatio
         p: as_far as f64 / (draws + 1) as f64,
         exact: false,
     }
+}
+
+/// For each eight differences their sum under each of the 256 sign patterns: a draw then costs one
+/// look-up for eight signs.
+fn signed_sums(differences: &[f64]) -> Vec<[f64; 256]> {
+    differences
+        .chunks(8)
+        .map(|block| std::array::from_fn(|pattern| flipped(block, |i| pattern >> i & 1 == 1)))
+        .collect()
 }
 
 fn flipped(differences: &[f64], negative: impl Fn(usize) -> bool) -> f64 {
@@ -84,8 +95,8 @@ mod tests {
 
     #[test]
     fn an_arm_against_itself_has_p_1() {
-        assert_eq!(sign_flip(&[0.0; 600], 1000, &mut rng()).p, 1.0);
-        assert_eq!(sign_flip(&[], 1000, &mut rng()).p, 1.0);
+        assert!(sign_flip(&[0.0; 600], 1000, &mut rng()).p >= 1.0);
+        assert!(sign_flip(&[], 1000, &mut rng()).p >= 1.0);
     }
 
     #[test]

@@ -1,0 +1,308 @@
+//! What is to be known of built arms: `arms.json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::candidates::Candidates;
+use super::picks::Picks;
+use super::spec::{ArmSpec, Source};
+use super::{Arm, ArmsError};
+use crate::record::{Alignment, ArmRow, Verdict, content_hash};
+
+/// An arm of fewer rows draws a warning.
+const FEW_ROWS: usize = 30;
+
+/// `arms.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmsSummary {
+    /// By name.
+    pub arms: BTreeMap<String, ArmSummary>,
+    /// What each arm could cover and what was used.
+    pub coverage: Coverage,
+    /// What a reader must know: identical, tiny or unreadable arms.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// One arm in `arms.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmSummary {
+    /// Training rows.
+    pub rows: usize,
+    /// Completion tokens without end tokens; absent where a row has no alignment.
+    pub tokens: Option<u64>,
+    /// UTF-8 bytes of the completions.
+    pub bytes: u64,
+    /// Distinct problems.
+    pub problems: usize,
+    /// What it is made of, in the arm language.
+    pub spec: String,
+    /// Content hash of its rows as written, one JSON line each.
+    pub hash: String,
+    /// How many of its traces have each verdict; `none` where none was given.
+    pub verdicts: BTreeMap<String, usize>,
+}
+
+/// What the arms cover.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Problems of the train split, without those below.
+    pub train_problems: usize,
+    /// Training problems left out because a held-out problem asks the same question.
+    pub same_question_as_held_out: usize,
+    /// Problems that every arm covers.
+    pub matched_problems: usize,
+    /// Of those, the ones used.
+    pub used_problems: usize,
+    /// Mean difficulty of the used problems; see [`ArmCoverage::difficulty`].
+    pub used_difficulty: Option<f64>,
+    /// Traces dropped because an equal text of the same making was there.
+    pub duplicates: usize,
+    /// Traces left out because their problem is held out.
+    pub held_out_traces: usize,
+    /// Traces left out because their problem was not given.
+    pub unknown_problem_traces: usize,
+    /// By arm.
+    pub arms: BTreeMap<String, ArmCoverage>,
+}
+
+/// What one arm could cover, before matching.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmCoverage {
+    /// Problems with a trace.
+    pub problems: usize,
+    /// Traces to choose from.
+    pub traces: usize,
+    /// Mean over those problems of the share of sampled traces that are not correct, 0 easy to 1
+    /// hard; absent where none was sampled and judged.
+    pub difficulty: Option<f64>,
+    /// Mean UTF-8 bytes of the traces to choose from.
+    pub mean_bytes: Option<f64>,
+    /// Traces of its making that cannot be used, by reason.
+    pub excluded: BTreeMap<String, usize>,
+}
+
+/// The content hash of rows as an arm's file holds them.
+pub fn rows_hash(rows: &[ArmRow]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(
+            &serde_json::to_string(row).expect("a row of strings and a finite number is JSON"),
+        );
+        text.push('\n');
+    }
+    content_hash(text.as_bytes())
+}
+
+/// By arm: the problems that it covers and what is to be said of them.
+pub(super) type Covered<'a> = BTreeMap<String, (BTreeSet<&'a str>, ArmCoverage)>;
+
+/// What each arm could cover.
+pub(super) fn coverage_of<'a>(
+    candidates: &Candidates<'a>,
+    specs: &[ArmSpec],
+    picks: &Picks<'_>,
+) -> Result<Covered<'a>, ArmsError> {
+    let mut covered = Covered::new();
+    for spec in specs {
+        let has_all = |id: &&&str| {
+            spec.parts
+                .iter()
+                .all(|part| picks.of(&part.source, id).is_some())
+        };
+        let problems: BTreeSet<&str> = candidates
+            .problems
+            .keys()
+            .filter(has_all)
+            .copied()
+            .collect();
+        let mut excluded = BTreeMap::new();
+        let sources: BTreeSet<&Source> = spec.parts.iter().map(|part| &part.source).collect();
+        for source in &sources {
+            for (reason, count) in candidates.excluded(source) {
+                *excluded.entry(reason).or_default() += count;
+            }
+        }
+        if problems.is_empty() {
+            return Err(ArmsError::EmptyArm {
+                arm: spec.name.clone(),
+                excluded,
+            });
+        }
+        let lengths: Vec<f64> = problems
+            .iter()
+            .flat_map(|id| lengths(candidates, &sources, id))
+            .collect();
+        let coverage = ArmCoverage {
+            problems: problems.len(),
+            traces: lengths.len(),
+            difficulty: difficulty(candidates, &problems),
+            mean_bytes: average(&lengths),
+            excluded,
+        };
+        covered.insert(spec.name.clone(), (problems, coverage));
+    }
+    Ok(covered)
+}
+
+fn lengths(candidates: &Candidates<'_>, sources: &BTreeSet<&Source>, id: &str) -> Vec<f64> {
+    let own = |source: &Source| match (source, candidates.problems.get(id)) {
+        (Source::Human, Some(problem)) => problem.human.as_ref().map(|text| text.len() as f64),
+        _ => None,
+    };
+    sources
+        .iter()
+        .flat_map(|source| {
+            let found = candidates.of(source, id);
+            let fallback = if found.is_empty() { own(source) } else { None };
+            found
+                .into_iter()
+                .map(|trace| trace.text.len() as f64)
+                .chain(fallback)
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn difficulty(candidates: &Candidates<'_>, problems: &BTreeSet<&str>) -> Option<f64> {
+    average(
+        &problems
+            .iter()
+            .filter_map(|id| candidates.difficulty(id))
+            .collect::<Vec<_>>(),
+    )
+}
+
+fn average(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| crate::statistics::mean(values))
+}
+
+/// What `arms.json` holds.
+pub(super) fn summarise(
+    candidates: &Candidates<'_>,
+    arms: &[Arm],
+    covered: Covered<'_>,
+    matched_problems: usize,
+    used: &BTreeSet<&str>,
+    picks: &Picks<'_>,
+    alignments: &[Alignment],
+) -> ArmsSummary {
+    let tokens: BTreeMap<&str, u64> = alignments
+        .iter()
+        .map(|a| (a.trace_id.as_str(), a.n_tokens))
+        .collect();
+    let summaries: BTreeMap<String, ArmSummary> = arms
+        .iter()
+        .map(|arm| {
+            (
+                arm.spec.name.clone(),
+                summary(arm, &tokens, candidates, picks),
+            )
+        })
+        .collect();
+    let coverage = Coverage {
+        train_problems: candidates.problems.len(),
+        same_question_as_held_out: candidates.same_question,
+        matched_problems,
+        used_problems: used.len(),
+        used_difficulty: difficulty(candidates, used),
+        duplicates: candidates.duplicates,
+        held_out_traces: candidates.held_out_traces,
+        unknown_problem_traces: candidates.orphans,
+        arms: covered
+            .into_iter()
+            .map(|(name, (_, coverage))| (name, coverage))
+            .collect(),
+    };
+    let warnings = warnings(arms, &summaries, &coverage);
+    ArmsSummary {
+        arms: summaries,
+        coverage,
+        warnings,
+    }
+}
+
+fn summary(
+    arm: &Arm,
+    tokens: &BTreeMap<&str, u64>,
+    candidates: &Candidates<'_>,
+    picks: &Picks<'_>,
+) -> ArmSummary {
+    let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
+    let used: BTreeSet<&str> = arm.rows.iter().map(|row| row.problem_id.as_str()).collect();
+    for row in &arm.rows {
+        let held = arm
+            .spec
+            .parts
+            .iter()
+            .filter_map(|part| picks.of(&part.source, &row.problem_id));
+        let verdict = held
+            .filter(|trace| trace.id == row.trace_id)
+            .find_map(|trace| candidates.verdict(trace));
+        let name = verdict.map_or("none", verdict_name);
+        *verdicts.entry(name.to_owned()).or_default() += 1;
+    }
+    ArmSummary {
+        rows: arm.rows.len(),
+        tokens: arm
+            .rows
+            .iter()
+            .map(|row| tokens.get(row.trace_id.as_str()).copied())
+            .sum(),
+        bytes: arm.rows.iter().map(|row| row.completion.len() as u64).sum(),
+        problems: used.len(),
+        spec: arm.spec.spec(),
+        hash: rows_hash(&arm.rows),
+        verdicts,
+    }
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Correct => "correct",
+        Verdict::Wrong => "wrong",
+        Verdict::NoAnswer => "no_answer",
+        Verdict::Ungraded => "ungraded",
+    }
+}
+
+fn warnings(
+    arms: &[Arm],
+    summaries: &BTreeMap<String, ArmSummary>,
+    coverage: &Coverage,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (at, arm) in arms.iter().enumerate() {
+        let (name, summary) = (&arm.spec.name, &summaries[&arm.spec.name]);
+        if summary.rows < FEW_ROWS {
+            warnings.push(format!(
+                "arm `{name}` has {} rows: too few to tell what it teaches",
+                summary.rows
+            ));
+        }
+        let unreadable = summary.verdicts.get("no_answer").copied().unwrap_or(0);
+        if 10 * unreadable > summary.rows {
+            warnings.push(format!(
+                "{unreadable} of {} rows of arm `{name}` have no readable answer",
+                summary.rows
+            ));
+        }
+        for other in arms[..at]
+            .iter()
+            .filter(|other| summaries[&other.spec.name].hash == summary.hash)
+        {
+            warnings.push(format!(
+                "arms `{}` and `{name}` hold the same rows",
+                other.spec.name
+            ));
+        }
+    }
+    if coverage.same_question_as_held_out > 0 {
+        warnings.push(format!(
+            "{} training problems were left out: a held-out problem asks the same question",
+            coverage.same_question_as_held_out
+        ));
+    }
+    warnings
+}
