@@ -554,11 +554,8 @@ fn a_full_comparison_takes_about_a_second() {
     compare(&evaluations, &arms, &options).unwrap();
     let took = started.elapsed();
     println!("10 arms × 3 seeds × 600 problems, 10,000 draws: {took:?}");
-    // Ten times what it takes on an idle core, in an optimised build.
-    assert!(
-        cfg!(debug_assertions) || took.as_secs_f64() < 15.0,
-        "{took:?}"
-    );
+    // Far beyond what it takes, so that a busy machine passes and a quadratic mistake does not.
+    assert!(cfg!(debug_assertions) || took.as_secs() < 60, "{took:?}");
 }
 
 proptest! {

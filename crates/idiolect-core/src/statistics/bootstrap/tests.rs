@@ -147,6 +147,7 @@ fn coverage_over_problems(bca: bool) -> f64 {
 fn intervals_over_problems_cover_95_percent() {
     for bca in [false, true] {
         let coverage = coverage_over_problems(bca);
+        println!("bca {bca}: coverage {coverage}");
         assert!((0.93..=0.97).contains(&coverage), "bca {bca}: {coverage}");
     }
 }
@@ -185,6 +186,7 @@ fn intervals_over_three_seeds_cover_at_least_their_level() {
     // Wide where trainings hardly differ (97 to 98 %), close where they differ much.
     for seed_deviation in [0.0, 0.02, 0.05] {
         let coverage = coverage_over_seeds(seed_deviation);
+        println!("seeds differ by {seed_deviation}: coverage {coverage}");
         assert!(
             (0.93..=0.985).contains(&coverage),
             "seeds differ by {seed_deviation}: {coverage}"
