@@ -25,3 +25,5 @@ mod files;
 mod generate;
 mod ops;
 mod sample;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Times one training step and one scoring pass: tokens a second and GFLOP/s, counting
+//! 6 (training) or 2 (scoring) operations a parameter and token.
+//!
+//! `cargo run --release -p idiolect-engine --example step [student|teacher|arm|135m] [threads]`
+
+#![expect(clippy::print_stdout, reason = "an example prints its figures")]
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use idiolect_core::model::{Rng, StepSize, TrainEvent, TrainSettings};
+use idiolect_engine::batch::TokenRow;
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::facts::{Activation, Facts, Family, Norms, Rope};
+use idiolect_engine::score::score_rows;
+use idiolect_engine::threads::Threads;
+use idiolect_engine::train::{Training, train_rows};
+
+struct Shape {
+    vocab: usize,
+    hidden: usize,
+    layers: usize,
+    heads: (usize, usize),
+    intermediate: usize,
+    /// Rows of a step, tokens of a row, position of its first target, steps.
+    rows: (usize, usize, usize, usize),
+}
+
+fn shape(name: &str) -> Shape {
+    let student = Shape {
+        vocab: 204,
+        hidden: 64,
+        layers: 3,
+        heads: (4, 4),
+        intermediate: 176,
+        rows: (8, 129, 1, 150),
+    };
+    match name {
+        "teacher" => Shape {
+            hidden: 128,
+            intermediate: 320,
+            rows: (8, 129, 1, 60),
+            ..student
+        },
+        "arm" => Shape {
+            rows: (32, 31, 9, 200),
+            ..student
+        },
+        "135m" => Shape {
+            vocab: 49152,
+            hidden: 576,
+            layers: 30,
+            heads: (9, 3),
+            intermediate: 1536,
+            rows: (4, 257, 64, 2),
+        },
+        _ => student,
+    }
+}
+
+fn facts(s: &Shape) -> Facts {
+    let head_width = s.hidden / s.heads.0;
+    Facts {
+        family: Family::Llama,
+        vocab: s.vocab,
+        hidden: s.hidden,
+        layers: s.layers,
+        heads: s.heads.0,
+        kv_heads: s.heads.1,
+        head_width,
+        intermediate: s.intermediate,
+        norm_eps: 1e-5,
+        rope: Rope {
+            theta: 10_000.0,
+            scaling: None,
+        },
+        qkv_bias: false,
+        gain_plus_one: false,
+        norms: Norms::Before,
+        activation: Activation::Silu,
+        embedding_scale: 1.0,
+        attention_scale: (head_width as f32).powf(-0.5),
+        attention_softcap: None,
+        final_softcap: None,
+        windows: vec![None; s.layers],
+        tied: true,
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    let threads = Threads::new(
+        std::env::args()
+            .nth(2)
+            .map_or(Ok(NonZeroUsize::MIN), |n| n.parse())?,
+    );
+    let shape = shape(&name);
+    let (per_step, length, first_target, steps) = shape.rows;
+    let mut rng = Rng::keyed(0, &["example", "step"]);
+    let rows: Vec<TokenRow> = (0..per_step * steps)
+        .map(|_| TokenRow {
+            ids: (0..length).map(|_| rng.below(shape.vocab) as u32).collect(),
+            first_target,
+            weight: 1.0,
+        })
+        .collect();
+    let mut decoder = Decoder::random(facts(&shape), 0)?;
+    let parameters = decoder.parameters().values().len() as f64;
+    let settings = TrainSettings {
+        step_size: StepSize::Rows(per_step),
+        ..TrainSettings::default()
+    };
+    let training = Training {
+        rows: &rows,
+        refused: &[],
+        dev: &[],
+        settings: &settings,
+        place: None,
+    };
+    let (mut start, mut tokens) = (Instant::now(), 0);
+    train_rows(&mut decoder, training, &threads, &mut |event| {
+        match event {
+            // The first step plans the buffers.
+            TrainEvent::Step { step: 1, .. } => start = Instant::now(),
+            TrainEvent::Step { tokens: n, .. } => tokens += n,
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    report("train", tokens, start, 6.0 * parameters);
+    let start = Instant::now();
+    let mut tokens = 0;
+    score_rows(&decoder, &rows, &threads, &mut |i, _| {
+        tokens += rows[i].n_inputs();
+        ControlFlow::Continue(())
+    });
+    report("score", tokens, start, 2.0 * parameters);
+    Ok(())
+}
+
+fn report(what: &str, tokens: usize, start: Instant, operations: f64) {
+    let rate = tokens as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "{what}: {rate:.0} tokens/s, {:.1} GFLOP/s",
+        rate * operations / 1e9
+    );
+}
