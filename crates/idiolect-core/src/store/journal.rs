@@ -40,8 +40,14 @@ impl Journal {
             .open(path)
             .map_err(StoreError::io("write", path))?;
         lock(&file, path)?;
-        let (length, rows) = whole_rows(&mut file).map_err(StoreError::io("read", path))?;
-        let size = file.metadata().map_err(StoreError::io("read", path))?.len();
+        let about = file.metadata().map_err(StoreError::io("read", path))?;
+        // A device or pipe has no rows to continue, and may have no end.
+        let (length, rows) = if about.is_file() {
+            whole_rows(&mut file).map_err(StoreError::io("read", path))?
+        } else {
+            (0, 0)
+        };
+        let size = about.len();
         let mut journal = Self {
             path: path.to_owned(),
             file,
@@ -53,10 +59,9 @@ impl Journal {
         if journal.dropped > 0 {
             journal.cut()?;
         }
-        journal
-            .file
-            .seek(SeekFrom::Start(length))
-            .map_err(StoreError::io("write", path))?;
+        if about.is_file() {
+            journal.file.seek(SeekFrom::Start(length)).map_err(StoreError::io("write", path))?;
+        }
         Ok(journal)
     }
 

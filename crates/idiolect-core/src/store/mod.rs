@@ -23,6 +23,8 @@ pub mod output;
 mod parquet_rows;
 pub mod rejects;
 pub mod rows;
+#[cfg(test)]
+mod tests;
 pub mod tokens;
 
 pub use journal::Journal;
@@ -188,6 +190,22 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Takes a folder, creating it where needed. Where the system locks open folders nothing is
+    /// left behind, else a lock file beside it.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub fn of_folder(path: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(path).map_err(StoreError::io("create", path))?;
+        if cfg!(unix) {
+            let folder = File::open(path).map_err(StoreError::io("lock", path))?;
+            lock(&folder, path)?;
+            Ok(Self { _file: folder })
+        } else {
+            Self::acquire(&beside(path, ".lock"), path)
+        }
+    }
+
     /// Takes the lock file `path`, creating it where needed; it protects `what`.
     ///
     /// # Errors
@@ -227,62 +245,5 @@ fn sync_parent(path: &Path) {
     };
     if let Ok(folder) = File::open(parent) {
         let _ = folder.sync_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failed_write_leaves_the_old_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.json");
-        write_atomic(&path, b"old").unwrap();
-        let failed = write_atomic_with(&path, |file| {
-            file.write_all(b"ne")?;
-            Err(io::Error::new(io::ErrorKind::StorageFull, "no space left"))
-        });
-        let words = failed.unwrap_err().to_string();
-        assert!(
-            words.contains("a.json") && words.contains("no space left"),
-            "{words}"
-        );
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_hash_equals_the_hash_of_its_bytes() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
-        write_atomic(&path, &bytes).unwrap();
-        assert_eq!(
-            hash_file(&path).unwrap(),
-            crate::record::content_hash(&bytes)
-        );
-    }
-
-    #[test]
-    fn a_second_writer_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.lock");
-        let held = Lock::acquire(&path, Path::new("x")).unwrap();
-        assert!(matches!(
-            Lock::acquire(&path, Path::new("x")),
-            Err(StoreError::Locked { path }) if path == "x"
-        ));
-        drop(held);
-        Lock::acquire(&path, Path::new("x")).unwrap();
-    }
-
-    #[test]
-    fn companions_stand_beside_files_and_folders() {
-        assert_eq!(
-            beside(Path::new("a/b.jsonl"), ".meta.json"),
-            Path::new("a/b.jsonl.meta.json")
-        );
-        assert_eq!(beside(Path::new("a/arms/"), ".x"), Path::new("a/arms.x"));
     }
 }

@@ -45,6 +45,12 @@ impl Output {
     /// [`StoreError::Changed`], [`StoreError::Edited`], [`StoreError::Locked`] or a failure to
     /// read or write.
     pub fn open(path: &Path, meta: &Meta, fresh: bool) -> Result<Opened, StoreError> {
+        if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+            return Err(StoreError::format(
+                path,
+                "is not a regular file; rows are written to a file, which can be continued",
+            ));
+        }
         let journal_path = journal_path(path);
         if fresh {
             // Locked before anything is thrown away: another process may be writing it.
@@ -55,15 +61,20 @@ impl Output {
         } else if let Some(old) = Meta::read(path)? {
             let differences = old.differences(meta);
             if !differences.is_empty() {
-                return Err(StoreError::Changed {
-                    path: path.display().to_string(),
-                    differences,
-                });
-            }
-            if old.complete && stands(path, &old)? {
+                // A stage that failed before it wrote anything binds nobody.
+                if old.complete
+                    || holds_bytes(&journal_path)
+                    || holds_bytes(&Rejects::path_of(path))
+                {
+                    return Err(StoreError::Changed {
+                        path: path.display().to_string(),
+                        differences,
+                    });
+                }
+            } else if old.complete && stands(path, &old)? {
                 return Ok(Opened::Complete(old));
             }
-        } else if path.exists() && fs::metadata(path).is_ok_and(|m| m.len() > 0) {
+        } else if holds_bytes(path) {
             return Err(StoreError::Edited {
                 path: path.display().to_string(),
                 reason: "it has no provenance beside it, so this program cannot continue it"
@@ -258,14 +269,12 @@ impl Folder {
     /// # Errors
     /// As [`Output::open`]; [`StoreError::Edited`] for a folder with content that no stage made.
     pub fn open(path: &Path, meta: &Meta, fresh: bool) -> Result<OpenedFolder, StoreError> {
-        let lock = Lock::acquire(&beside(path, ".lock"), path)?;
-        let old = Meta::read(path)?;
-        let used = path.exists()
-            && fs::read_dir(path)
-                .map_err(StoreError::io("read", path))?
-                .next()
-                .is_some();
-        match old {
+        let lock = Lock::of_folder(path)?;
+        let used = fs::read_dir(path)
+            .map_err(StoreError::io("read", path))?
+            .next()
+            .is_some();
+        match Meta::read(path)? {
             None if used => {
                 return Err(StoreError::Edited {
                     path: path.display().to_string(),
@@ -273,12 +282,9 @@ impl Folder {
                         .to_owned(),
                 });
             }
-            Some(_) if fresh => {
-                if path.exists() {
-                    fs::remove_dir_all(path).map_err(StoreError::io("empty", path))?;
-                }
-            }
-            Some(old) => {
+            Some(_) if fresh => empty(path)?,
+            // A stage that failed before it wrote anything binds nobody.
+            Some(old) if used => {
                 let differences = old.differences(meta);
                 if !differences.is_empty() {
                     return Err(StoreError::Changed {
@@ -286,13 +292,12 @@ impl Folder {
                         differences,
                     });
                 }
-                if old.complete && used {
+                if old.complete {
                     return Ok(OpenedFolder::Complete(old));
                 }
             }
-            None => {}
+            _ => {}
         }
-        fs::create_dir_all(path).map_err(StoreError::io("create", path))?;
         let mut meta = meta.clone();
         meta.complete = false;
         meta.write(path)?;
@@ -342,6 +347,22 @@ impl Folder {
     }
 }
 
+/// Removes what a folder holds, not the folder, which is locked.
+fn empty(path: &Path) -> Result<(), StoreError> {
+    let clear = || -> io::Result<()> {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    clear().map_err(StoreError::io("empty", path))
+}
+
 /// Whether a complete output still is what was written. One that lost its end is continued.
 fn stands(path: &Path, meta: &Meta) -> Result<bool, StoreError> {
     if !path.exists() {
@@ -362,6 +383,10 @@ fn stands(path: &Path, meta: &Meta) -> Result<bool, StoreError> {
         path: path.display().to_string(),
         reason: "its content hash differs".to_owned(),
     })
+}
+
+fn holds_bytes(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() > 0)
 }
 
 fn journal_path(path: &Path) -> PathBuf {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use idiolect_core::model::{Context, Example, Message, ModelInfo, Sampling};
 use idiolect_core::record::{Problem, Split, TaskName};
@@ -22,29 +23,35 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// The file at `path`; `-` is standard input.
+    /// The file at `path`; `-` is standard input. A pipe can be read once only, so it is kept too.
     pub(crate) fn open(path: &Path) -> Result<Self, StageError> {
-        if path != Path::new("-") {
-            return Ok(Self {
-                path: path.to_owned(),
-                hash: store::hash_file(path)?,
-                spooled: None,
-            });
+        if path == Path::new("-") {
+            return Self::spool(&mut io::stdin().lock(), "stdin");
         }
-        let folder = std::env::temp_dir().join(format!("idiolect-{}", std::process::id()));
-        // Rejects name the file that a row came from.
-        let path = folder.join("stdin");
+        let is_stream = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
+        if is_stream {
+            let mut stream = fs::File::open(path).map_err(|error| cannot_read(path, &error))?;
+            return Self::spool(&mut stream, &file_name(path));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            hash: store::hash_file(path)?,
+            spooled: None,
+        })
+    }
+
+    /// Rejects name the file that a row came from, so the temporary has the stream's name.
+    fn spool(stream: &mut dyn io::Read, name: &str) -> Result<Self, StageError> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("idiolect-{}-{number}", std::process::id()));
+        let path = folder.join(name);
         fs::create_dir_all(&folder)
             .and_then(|()| fs::File::create(&path))
-            .and_then(|mut file| io::copy(&mut io::stdin().lock(), &mut file))
+            .and_then(|mut file| io::copy(stream, &mut file))
             .map_err(|error| {
-                StageError::failed(
-                    format!(
-                        "cannot keep standard input in `{}`: {error}",
-                        folder.display()
-                    ),
-                    "",
-                )
+                let message = format!("cannot keep `{name}` in `{}`: {error}", folder.display());
+                StageError::failed(message, "")
             })?;
         Ok(Self {
             hash: store::hash_file(&path)?,
@@ -67,6 +74,10 @@ impl Input {
     pub(crate) fn rows<T: serde::de::DeserializeOwned>(&self) -> Result<Rows<T>, StoreError> {
         Rows::open(&self.path)
     }
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> StageError {
+    StageError::failed(format!("cannot read `{}`: {error}", path.display()), "")
 }
 
 impl Drop for Input {

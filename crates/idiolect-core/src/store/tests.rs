@@ -1,0 +1,587 @@
+//! Rows survive whatever happens to their files.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn file(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Good rows as `line:JSON`, bad ones as `line!reason`.
+fn read(path: &Path) -> Result<Vec<String>, StoreError> {
+    Rows::<Value>::open(path)?
+        .map(|row| {
+            Ok(match row? {
+                Ok(row) => format!("{}:{}", row.line, row.value),
+                Err(bad) => format!("{}!{}", bad.line, bad.reason),
+            })
+        })
+        .collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+mod files {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = dir();
+        let path = dir.path().join("a.json");
+        write_atomic(&path, b"old").unwrap();
+        let failed = write_atomic_with(&path, |file| {
+            file.write_all(b"ne")?;
+            Err(io::Error::new(io::ErrorKind::StorageFull, "no space left"))
+        });
+        let words = failed.unwrap_err().to_string();
+        assert!(
+            words.contains("a.json") && words.contains("no space left"),
+            "{words}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_hash_equals_the_hash_of_its_bytes() {
+        let dir = dir();
+        let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
+        let path = file(&dir, "a", &bytes);
+        assert_eq!(
+            hash_file(&path).unwrap(),
+            crate::record::content_hash(&bytes)
+        );
+    }
+
+    #[test]
+    fn a_second_writer_is_refused() {
+        let dir = dir();
+        let path = dir.path().join("x.lock");
+        let held = Lock::acquire(&path, Path::new("x")).unwrap();
+        let second = Lock::acquire(&path, Path::new("x"));
+        assert!(matches!(second, Err(StoreError::Locked { path }) if path == "x"));
+        drop(held);
+        Lock::acquire(&path, Path::new("x")).unwrap();
+        let journal = Journal::open(&dir.path().join("j")).unwrap();
+        let second = Journal::open(&dir.path().join("j"));
+        assert!(matches!(second, Err(StoreError::Locked { .. })));
+        drop(journal);
+    }
+
+    #[test]
+    fn companions_stand_beside_files_and_folders() {
+        assert_eq!(
+            beside(Path::new("a/b.jsonl"), ".meta.json"),
+            Path::new("a/b.jsonl.meta.json")
+        );
+        assert_eq!(beside(Path::new("a/arms/"), ".x"), Path::new("a/arms.x"));
+    }
+}
+
+mod rows {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_past_blanks_marks_and_bad_rows() {
+        let dir = dir();
+        let text = b"\xef\xbb\xbf{\"a\":1}\r\n\r\n{\"a\":\n{\"a\":\"\xff\"}\n{\"a\":\"\\u0000\"}\n{\"a\":\"\x00\"}\n[3]";
+        let rows = read(&file(&dir, "a.jsonl", text)).unwrap();
+        assert_eq!(rows[0], "1:{\"a\":1}");
+        assert!(rows[1].starts_with("3!not JSON: EOF"), "{}", rows[1]);
+        assert_eq!(rows[2], "4!not UTF-8 at byte 6");
+        assert_eq!(rows[3], "5:{\"a\":\"\\u0000\"}");
+        assert!(
+            rows[4].starts_with("6!not JSON: control character"),
+            "{}",
+            rows[4]
+        );
+        assert_eq!(rows[5], "7:[3]");
+    }
+
+    #[test]
+    fn a_row_that_is_not_the_wanted_record_names_the_field() {
+        let dir = dir();
+        let path = file(&dir, "a.jsonl", b"{\"trace_id\":\"t\"}\n");
+        let rows = Rows::<crate::record::VerdictRow>::open(&path).unwrap();
+        let mut bad = Vec::new();
+        assert!(rows.collect_good(|row| bad.push(row)).unwrap().is_empty());
+        assert!(
+            bad[0].reason.starts_with("missing field `problem_id`"),
+            "{}",
+            bad[0].reason
+        );
+        assert_eq!(
+            (bad[0].file.as_str(), bad[0].text.as_str()),
+            ("a.jsonl", "{\"trace_id\":\"t\"}")
+        );
+    }
+
+    #[test]
+    fn hostile_rows_are_bad_rows() {
+        let dir = dir();
+        let deep = format!(
+            "{}{}\n1e999\n{{\"a\":1}}\n",
+            "[".repeat(5000),
+            "]".repeat(5000)
+        );
+        // An opening bracket would make it an array, which these are not.
+        let rows = read(&file(&dir, "a.jsonl", format!("0\n{deep}").as_bytes())).unwrap();
+        assert!(rows[1].contains("recursion"), "{}", rows[1]);
+        assert!(
+            rows[2].starts_with("3!not JSON: number out of range"),
+            "{}",
+            rows[2]
+        );
+        assert_eq!(rows[3], "4:{\"a\":1}");
+    }
+
+    #[test]
+    fn a_row_beyond_the_limit_is_refused_and_the_next_is_read() {
+        let dir = dir();
+        let mut text = vec![b'x'; super::super::rows::MAX_ROW_BYTES + 10];
+        text.extend(b"\n{\"a\":1}\n");
+        let rows = read(&file(&dir, "a.jsonl", &text)).unwrap();
+        assert_eq!(rows, ["1!longer than 64 MiB", "2:{\"a\":1}"]);
+    }
+
+    #[test]
+    fn gzip_is_read_whatever_the_name_and_in_several_members() {
+        let dir = dir();
+        let mut bytes = gzip(b"{\"a\":1}\n");
+        bytes.extend(gzip(b"{\"a\":2}\n"));
+        assert_eq!(
+            read(&file(&dir, "a.jsonl.gz", &bytes)).unwrap(),
+            ["1:{\"a\":1}", "2:{\"a\":2}"]
+        );
+        assert_eq!(read(&file(&dir, "b.data", &bytes)).unwrap().len(), 2);
+        let array = file(&dir, "c.json.gz", &gzip(b"[1, 2]"));
+        assert_eq!(read(&array).unwrap(), ["1:1", "1:2"]);
+    }
+
+    #[test]
+    fn a_cut_gzip_file_is_an_error_that_says_so() {
+        let dir = dir();
+        let bytes = gzip("{\"a\":1}\n".repeat(1000).as_bytes());
+        let words = read(&file(&dir, "a.jsonl.gz", &bytes[..bytes.len() - 12]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            words.contains("a.jsonl.gz") && words.contains("cut off"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn an_array_gives_its_elements_with_the_lines_they_begin_on() {
+        let dir = dir();
+        let text = b" [\n {\"a\": \"],[\\\"\"},\n {\"a\": nope},\n\n {\"a\": [1, {}]}\n]\n";
+        let rows = read(&file(&dir, "a.json", text)).unwrap();
+        assert_eq!(rows[0], "2:{\"a\":\"],[\\\"\"}");
+        assert!(rows[1].starts_with("3!not JSON"), "{}", rows[1]);
+        assert_eq!(rows[2], "5:{\"a\":[1,{}]}");
+        assert_eq!(read(&file(&dir, "e.json", b"[]")).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_cut_array_is_an_error_that_says_so() {
+        let dir = dir();
+        let words = read(&file(&dir, "a.json", b"[{\"a\":1},{\"a\""))
+            .unwrap_err()
+            .to_string();
+        assert!(words.contains("cut off"), "{words}");
+    }
+
+    #[test]
+    fn lines_in_a_json_file_are_read_as_lines() {
+        let dir = dir();
+        assert_eq!(
+            read(&file(&dir, "a.json", b"{\"a\":1}\n{\"a\":2}"))
+                .unwrap()
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn missing_files_folders_and_false_parquet_are_errors_with_the_path() {
+        let dir = dir();
+        let words = |path: &Path| read(path).unwrap_err().to_string();
+        assert!(words(&dir.path().join("none.jsonl")).contains("none.jsonl"));
+        assert!(words(dir.path()).contains("is a folder"));
+        assert!(words(&file(&dir, "a.parquet", b"{}")).contains("not a parquet file"));
+    }
+
+    #[test]
+    fn parquet_rows_are_objects_with_lists_and_nulls() {
+        let dir = dir();
+        let path = parquet(&dir);
+        assert_eq!(
+            read(&path).unwrap(),
+            [
+                "1:{\"text\":\"é\",\"n\":7,\"nums\":[1,2]}",
+                "2:{\"text\":null,\"n\":8,\"nums\":[]}"
+            ]
+        );
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() - 20);
+        assert!(read(&file(&dir, "cut.parquet", &bytes)).is_err());
+    }
+
+    fn parquet(dir: &tempfile::TempDir) -> PathBuf {
+        use ::parquet::data_type::{ByteArrayType, Int64Type};
+        use ::parquet::file::writer::SerializedFileWriter;
+        use ::parquet::schema::parser::parse_message_type;
+        let path = dir.path().join("a.parquet");
+        let schema = "message m { OPTIONAL BYTE_ARRAY text (UTF8); REQUIRED INT64 n;
+            REQUIRED GROUP nums (LIST) { REPEATED GROUP list { REQUIRED INT64 element; } } }";
+        let schema = std::sync::Arc::new(parse_message_type(schema).unwrap());
+        let file = fs::File::create(&path).unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(&["é".into()], Some(&[1, 0]), None)
+            .unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<Int64Type>()
+            .write_batch(&[7, 8], None, None)
+            .unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let levels = (Some([1, 1, 0].as_slice()), Some([0, 1, 0].as_slice()));
+        column
+            .typed::<Int64Type>()
+            .write_batch(&[1, 2], levels.0, levels.1)
+            .unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        path
+    }
+}
+
+mod journals {
+    use super::*;
+
+    #[test]
+    fn a_tail_torn_at_any_byte_costs_only_the_last_row() {
+        let dir = dir();
+        let path = dir.path().join("a.jsonl");
+        let rows = [
+            json!({"a": "é\u{0}\n"}),
+            json!({"a": [1, 2]}),
+            json!({"b": {}}),
+        ];
+        let mut journal = Journal::open(&path).unwrap();
+        let mut ends = vec![0];
+        for row in &rows {
+            journal.push(row).unwrap();
+            ends.push(fs::metadata(&path).unwrap().len());
+        }
+        drop(journal);
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..=whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let mut journal = Journal::open(&path).unwrap();
+            let kept = ends.iter().filter(|end| **end <= cut as u64).count() - 1;
+            assert_eq!(journal.rows(), kept as u64, "cut at byte {cut}");
+            assert_eq!(journal.dropped(), cut as u64 - ends[kept]);
+            rows[kept..]
+                .iter()
+                .for_each(|row| journal.push(row).unwrap());
+            assert_eq!(fs::read(&path).unwrap(), whole, "cut at byte {cut}");
+        }
+    }
+
+    #[test]
+    fn a_tail_of_zeros_is_dropped_and_a_bad_row_inside_stays() {
+        let dir = dir();
+        let path = file(
+            &dir,
+            "a.jsonl",
+            b"{\"a\":1}\nnot json\n{\"a\":2}\n\0\0\0\0\n\0\0",
+        );
+        let journal = Journal::open(&path).unwrap();
+        assert_eq!((journal.rows(), journal.dropped()), (3, 7));
+    }
+
+    #[test]
+    fn truncating_keeps_the_first_rows() {
+        let dir = dir();
+        let path = dir.path().join("a.jsonl");
+        let mut journal = Journal::open(&path).unwrap();
+        (0..5).for_each(|n| journal.push(&n).unwrap());
+        journal.truncate(2).unwrap();
+        journal.push(&9).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n1\n9\n");
+    }
+
+    #[test]
+    fn a_full_disk_says_where_and_leaves_the_rows_before_it() {
+        if !Path::new("/dev/full").exists() {
+            return;
+        }
+        let mut journal = Journal::open(Path::new("/dev/full")).unwrap();
+        let words = journal.push(&json!("x")).unwrap_err().to_string();
+        assert!(
+            words.contains("/dev/full") && words.contains("No space left"),
+            "{words}"
+        );
+        assert_eq!(journal.rows(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_unicode_survives(texts in proptest::collection::vec(".*", 0..8)) {
+            let dir = dir();
+            let path = dir.path().join("a.jsonl");
+            let mut journal = Journal::open(&path).unwrap();
+            texts.iter().for_each(|text| journal.push(text).unwrap());
+            drop(journal);
+            prop_assert_eq!(Journal::open(&path).unwrap().rows(), texts.len() as u64);
+            let back = Rows::<String>::open(&path).unwrap().collect_good(|bad| panic!("{bad:?}")).unwrap();
+            let back: Vec<String> = back.into_iter().map(|row| row.value).collect();
+            prop_assert_eq!(back, texts);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let dir = dir();
+            for name in ["a.jsonl", "a.json", "a.jsonl.gz", "a.parquet"] {
+                let _ = read(&file(&dir, name, &bytes));
+            }
+        }
+    }
+}
+
+mod outputs {
+    use super::*;
+
+    fn meta(k: u32) -> Meta {
+        let mut meta = Meta::of("test");
+        meta.setting("k", k).input("data", "hash");
+        meta
+    }
+
+    fn open(path: &Path, meta: &Meta) -> Output {
+        match Output::open(path, meta, false).unwrap() {
+            Opened::Unfinished(output) => output,
+            Opened::Complete(_) => panic!("complete"),
+        }
+    }
+
+    /// A stage over lines 1 to 9 of which 3 and 8 are refused, stopped before line `stop`.
+    fn work(path: &Path, stop: u64) -> Option<Meta> {
+        let mut output = open(path, &meta(1));
+        for line in 1..10 {
+            if output.already("in", line, None).unwrap() {
+                continue;
+            }
+            if line == stop {
+                return None;
+            }
+            if line == 3 || line == 8 {
+                output.reject(&BadRow::new("in", line, "bad", "")).unwrap();
+            } else {
+                output.push(&json!({ "line": line })).unwrap();
+            }
+        }
+        Some(output.finish(9).unwrap())
+    }
+
+    fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut files: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (file_name(&path), fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_stage_stopped_anywhere_ends_in_the_same_bytes() {
+        for name in ["o.jsonl", "o.jsonl.gz"] {
+            let whole = dir();
+            work(&whole.path().join(name), 99).unwrap();
+            let rows = read(&whole.path().join(name)).unwrap();
+            assert_eq!(rows.len(), 7, "{name}");
+            for stop in 1..10 {
+                let cut = dir();
+                let path = cut.path().join(name);
+                assert!(work(&path, stop).is_none());
+                work(&path, 99).unwrap();
+                assert_eq!(
+                    contents(cut.path()),
+                    contents(whole.path()),
+                    "{name} stopped at {stop}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_finished_output_that_lost_its_end_is_continued() {
+        let whole = dir();
+        work(&whole.path().join("o.jsonl"), 99).unwrap();
+        let bytes = fs::read(whole.path().join("o.jsonl")).unwrap();
+        for cut in 0..bytes.len() {
+            let short = dir();
+            let path = short.path().join("o.jsonl");
+            work(&path, 99).unwrap();
+            fs::write(&path, &bytes[..cut]).unwrap();
+            work(&path, 99).unwrap();
+            assert_eq!(
+                contents(short.path()),
+                contents(whole.path()),
+                "cut at byte {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_finished_output_is_complete_and_an_edited_one_is_refused() {
+        let dir = dir();
+        let path = dir.path().join("o.jsonl");
+        let made = work(&path, 99).unwrap();
+        assert_eq!((made.rows, made.rejected, made.seen), (7, 2, 9));
+        assert!(
+            matches!(Output::open(&path, &meta(1), false).unwrap(), Opened::Complete(m) if m == made)
+        );
+        let mut text = fs::read(&path).unwrap();
+        text.extend(b"{}\n");
+        fs::write(&path, text).unwrap();
+        let words = Output::open(&path, &meta(1), false)
+            .unwrap_err()
+            .to_string();
+        assert!(words.contains("changed after it was finished"), "{words}");
+    }
+
+    #[test]
+    fn other_settings_are_named_and_fresh_starts_over() {
+        let dir = dir();
+        let path = dir.path().join("o.jsonl");
+        work(&path, 5);
+        let words = Output::open(&path, &meta(2), false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            words.ends_with("\n  settings.k: 1 before, 2 now"),
+            "{words}"
+        );
+        let Opened::Unfinished(output) = Output::open(&path, &meta(2), true).unwrap() else {
+            panic!("complete")
+        };
+        assert_eq!(output.done(), 0);
+        assert!(!Rejects::path_of(&path).exists());
+    }
+
+    #[test]
+    fn an_output_that_never_got_a_row_binds_nobody() {
+        let dir = dir();
+        let path = dir.path().join("o.jsonl");
+        drop(open(&path, &meta(1)));
+        drop(open(&path, &meta(2)));
+        assert!(!Meta::read(&path).unwrap().unwrap().complete);
+    }
+
+    #[test]
+    fn a_device_is_no_output() {
+        let words = Output::open(Path::new("/dev/null"), &meta(1), false).unwrap_err().to_string();
+        assert!(!cfg!(unix) || words.contains("not a regular file"), "{words}");
+    }
+
+    #[test]
+    fn a_file_of_the_users_own_is_not_appended_to() {
+        let dir = dir();
+        let path = file(&dir, "o.jsonl", b"{\"mine\":1}\n");
+        assert!(matches!(
+            Output::open(&path, &meta(1), false),
+            Err(StoreError::Edited { .. })
+        ));
+        assert_eq!(fs::read(&path).unwrap(), b"{\"mine\":1}\n");
+    }
+
+    #[test]
+    fn the_key_moves_with_every_part_and_not_with_the_outcome() {
+        let mut other = meta(1);
+        other.version("task", "gsm8k@2");
+        assert_ne!(meta(1).key(), other.key());
+        assert_ne!(meta(1).key(), meta(2).key());
+        let mut done = meta(1);
+        done.complete = true;
+        done.rows = 3;
+        assert_eq!(done.key(), meta(1).key());
+        assert!(done.differences(&meta(1)).is_empty());
+    }
+
+    fn open_folder(path: &Path, k: u32, fresh: bool) -> Result<Option<Folder>, StoreError> {
+        Ok(match Folder::open(path, &meta(k), fresh)? {
+            OpenedFolder::Unfinished(folder) => Some(folder),
+            OpenedFolder::Complete(_) => None,
+        })
+    }
+
+    #[test]
+    fn a_folder_is_continued_completed_refused_and_emptied() {
+        let dir = dir();
+        let path = dir.path().join("model");
+        drop(open_folder(&path, 1, false).unwrap().unwrap());
+        // It held nothing, so other settings may take it.
+        let folder = open_folder(&path, 2, false).unwrap().unwrap();
+        assert!(matches!(
+            open_folder(&path, 2, false),
+            Err(StoreError::Locked { .. })
+        ));
+        fs::write(path.join("weights"), "w").unwrap();
+        drop(folder);
+        assert!(matches!(
+            open_folder(&path, 1, false),
+            Err(StoreError::Changed { .. })
+        ));
+        open_folder(&path, 2, false)
+            .unwrap()
+            .unwrap()
+            .finish(1, 1, "h")
+            .unwrap();
+        assert!(open_folder(&path, 2, false).unwrap().is_none());
+        drop(open_folder(&path, 1, true).unwrap().unwrap());
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_of_the_users_own_is_neither_used_nor_emptied() {
+        let dir = dir();
+        let path = dir.path().join("mine");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("thesis"), "t").unwrap();
+        for fresh in [false, true] {
+            assert!(matches!(
+                open_folder(&path, 1, fresh),
+                Err(StoreError::Edited { .. })
+            ));
+        }
+        assert!(path.join("thesis").exists());
+    }
+}

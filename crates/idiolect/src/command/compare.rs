@@ -1,0 +1,70 @@
+//! `idiolect compare`.
+
+use std::path::PathBuf;
+
+use idiolect_core::record::Decoding;
+use serde_json::json;
+
+use super::options::Seed;
+use super::show::Shown;
+use crate::exit;
+use crate::stage::compare::{CompareSettings, compare};
+
+/// Compare evaluations: which is more accurate, and how sure is that?
+///
+/// Differences are paired by problem, with intervals, exact tests and Holm's correction. One name
+/// may be given several times: greedy and sampled answers of one checkpoint, and checkpoints of
+/// several fine-tuning seeds.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:
+  idiolect compare base=eval/base.jsonl W=eval/W-0.jsonl W=eval/W-1.jsonl H=eval/H.jsonl \\
+    --baseline base")]
+pub(super) struct Arguments {
+    /// Evaluations by name
+    #[arg(required = true, value_name = "NAME=EVAL", value_parser = named)]
+    evaluations: Vec<(String, PathBuf)>,
+    /// What the others are compared with; default base and H where they are there, else the first
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    /// Compare files of which it is not known, or not true, that they were made alike
+    #[arg(long)]
+    assume_same: bool,
+    #[command(flatten)]
+    seed: Seed,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(path)))
+        }
+        _ => Err("expected NAME=EVAL.jsonl".to_owned()),
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let comparison = compare(&CompareSettings {
+        evaluations: arguments.evaluations.clone(),
+        baseline: arguments.baseline.clone(),
+        assume_same: arguments.assume_same,
+        seed: arguments.seed.seed,
+    })?;
+    let mut text = idiolect_report::arms_table(&comparison).trim_end().to_owned();
+    for difference in &comparison.differences {
+        let decoding = match difference.decoding {
+            Decoding::Greedy => "greedy",
+            Decoding::Sampled => "sampled",
+        };
+        text.push_str(&format!("\n{decoding}: {}", difference.verdict));
+    }
+    for warning in &comparison.warnings {
+        text.push_str(&format!("\nnote: {warning}"));
+    }
+    Ok(Shown { text, json: json!(comparison), as_json: arguments.json, code: exit::DONE })
+}

@@ -1,0 +1,212 @@
+//! Compare: which evaluation is better, and how sure is that?
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use idiolect_core::comparison::{CompareOptions, Comparison, Evaluation, compare as compare_rows};
+use idiolect_core::record::EvalRow;
+use idiolect_core::store::{Difference, Meta, Rows};
+use serde_json::Value;
+
+use super::StageError;
+
+/// What to compare.
+#[derive(Clone, Debug)]
+pub(crate) struct CompareSettings {
+    /// Names and files. One name may come several times: greedy and sampled answers of one
+    /// checkpoint, and checkpoints of several fine-tuning seeds.
+    pub(crate) evaluations: Vec<(String, PathBuf)>,
+    /// What every other is compared with; `None`: `base` and `H` where there, else the first.
+    pub(crate) baseline: Option<String>,
+    /// Compare files that do not tell how they were made, or that were made differently.
+    pub(crate) assume_same: bool,
+    /// Seeds the bootstrap.
+    pub(crate) seed: u64,
+}
+
+/// Compares evaluations that were made alike.
+pub(crate) fn compare(settings: &CompareSettings) -> Result<Comparison, StageError> {
+    let mut files = Vec::new();
+    for (name, path) in &settings.evaluations {
+        files.push(File::read(name, path)?);
+    }
+    if !settings.assume_same {
+        made_alike(&files)?;
+    }
+    let evaluations = checkpoints(files);
+    let mut options = CompareOptions { seed: settings.seed, ..CompareOptions::default() };
+    let has = |name: &str| evaluations.iter().any(|evaluation| evaluation.arm == name);
+    match &settings.baseline {
+        Some(name) if !has(name) => {
+            return Err(StageError::usage(
+                format!("the baseline `{name}` is none of the evaluations"),
+                "name one of them: --baseline NAME",
+            ));
+        }
+        Some(name) => options.baselines = vec![name.clone()],
+        None => {
+            options.baselines.retain(|name| has(name));
+            if options.baselines.is_empty() {
+                options.baselines.extend(evaluations.first().map(|first| first.arm.clone()));
+            }
+        }
+    }
+    compare_rows(&evaluations, &[], &options).map_err(|error| StageError::failed(error.to_string(), ""))
+}
+
+/// One file of judged answers.
+struct File {
+    name: String,
+    path: PathBuf,
+    rows: Vec<EvalRow>,
+    meta: Option<Meta>,
+}
+
+impl File {
+    /// A row that cannot be read would silently change an accuracy, so it is an error here.
+    fn read(name: &str, path: &Path) -> Result<Self, StageError> {
+        let mut bad = None;
+        let rows = Rows::<EvalRow>::open(path)?.collect_good(|row| drop(bad.get_or_insert(row)))?;
+        if let Some(bad) = bad {
+            return Err(StageError::failed(
+                format!("`{}`, line {}: {}", path.display(), bad.line, bad.reason),
+                "evaluations are files that `idiolect eval` wrote",
+            ));
+        }
+        let meta = Meta::read(path)?;
+        if let Some(meta) = meta.as_ref().filter(|meta| !meta.complete) {
+            return Err(StageError::failed(
+                format!("`{}` is not finished ({})", path.display(), meta.stage),
+                "run its eval command again: it continues",
+            ));
+        }
+        let rows = rows.into_iter().map(|row| row.value).collect();
+        Ok(Self { name: name.to_owned(), path: path.to_owned(), rows, meta })
+    }
+
+    fn is_sampled(&self) -> bool {
+        let temperature = self.meta.as_ref().and_then(|meta| meta.settings.get("temperature"));
+        temperature.and_then(Value::as_f64).is_some_and(|temperature| temperature > 0.0)
+    }
+}
+
+/// Refuses evaluations of which it is not known that they were made alike: greedy with greedy,
+/// sampled with sampled. Model, tokenizer and sampling seed may differ.
+fn made_alike(files: &[File]) -> Result<(), StageError> {
+    let mut first: [Option<&File>; 2] = [None, None];
+    for file in files {
+        let Some(meta) = &file.meta else {
+            return Err(StageError::failed(
+                format!("`{}` does not tell how it was made: it has no .meta.json beside it", file.path.display()),
+                "--assume-same compares it all the same",
+            ));
+        };
+        let first = first[usize::from(file.is_sampled())].get_or_insert(file);
+        let differences: Vec<Difference> = first
+            .meta
+            .iter()
+            .flat_map(|old| old.differences(meta))
+            .filter(|d| !["versions.model", "versions.tokenizer", "settings.seed"].contains(&d.key.as_str()))
+            .collect();
+        if !differences.is_empty() {
+            let line = |d: &Difference| format!("\n  {}: {} and {}", d.key, d.old, d.new);
+            return Err(StageError::failed(
+                format!(
+                    "`{}` and `{}` were not made alike:{}",
+                    first.path.display(),
+                    file.path.display(),
+                    differences.iter().map(line).collect::<String>()
+                ),
+                "evaluate them with the same settings, or --assume-same compares them all the same",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Joins the files of one checkpoint: those of one name and one model. Without provenance, files
+/// of one name and one decoding are different checkpoints.
+fn checkpoints(files: Vec<File>) -> Vec<Evaluation> {
+    let mut checkpoints: Vec<(String, Evaluation)> = Vec::new();
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for file in files {
+        let known = file.meta.as_ref().and_then(|meta| meta.versions.get("model").cloned());
+        let decoding = file.rows.first().map(|row| row.decoding);
+        let joins = |(model, evaluation): &&mut (String, Evaluation)| {
+            evaluation.arm == file.name
+                && match &known {
+                    Some(known) => known == model,
+                    None => model.is_empty() && evaluation.rows.iter().all(|row| Some(row.decoding) != decoding),
+                }
+        };
+        if let Some((_, evaluation)) = checkpoints.iter_mut().find(joins) {
+            evaluation.rows.extend(file.rows);
+            continue;
+        }
+        let seed = counts.entry(file.name.clone()).or_default();
+        let evaluation =
+            Evaluation { arm: file.name, world: 0, seed: *seed, rows: file.rows, gold: Vec::new() };
+        *seed += 1;
+        checkpoints.push((known.unwrap_or_default(), evaluation));
+    }
+    checkpoints.into_iter().map(|(_, evaluation)| evaluation).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use idiolect_core::record::{Decoding, Finish, Verdict};
+
+    fn file(name: &str, model: Option<&str>, decoding: Decoding) -> File {
+        let row = EvalRow {
+            problem_id: "p".into(),
+            sample: 0,
+            decoding,
+            text: String::new(),
+            finish: Finish::Stop,
+            verdict: Verdict::Wrong,
+            extracted: None,
+            n_tokens: 1,
+        };
+        let meta = model.map(|model| {
+            let mut meta = Meta::of("eval");
+            meta.version("model", model).setting("temperature", if decoding == Decoding::Greedy { 0.0 } else { 0.7 });
+            meta
+        });
+        File { name: name.into(), path: name.into(), rows: vec![row], meta }
+    }
+
+    #[test]
+    fn files_of_one_model_are_one_checkpoint_and_others_are_seeds() {
+        use Decoding::{Greedy, Sampled};
+        let files = vec![
+            file("W", Some("a"), Greedy),
+            file("W", Some("b"), Greedy),
+            file("W", Some("a"), Sampled),
+            file("base", Some("c"), Greedy),
+        ];
+        assert!(made_alike(&files).is_ok());
+        let made = checkpoints(files);
+        let shape: Vec<_> = made.iter().map(|e| (e.arm.as_str(), e.seed, e.rows.len())).collect();
+        assert_eq!(shape, [("W", 0, 2), ("W", 1, 1), ("base", 0, 1)]);
+    }
+
+    #[test]
+    fn without_provenance_a_second_greedy_file_is_a_second_seed() {
+        use Decoding::{Greedy, Sampled};
+        let files = vec![file("W", None, Greedy), file("W", None, Sampled), file("W", None, Greedy)];
+        assert!(made_alike(&files).is_err());
+        let made = checkpoints(files);
+        assert_eq!(made.iter().map(|e| e.rows.len()).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    #[test]
+    fn files_made_differently_are_named_with_the_setting() {
+        let mut files = vec![file("a", Some("a"), Decoding::Greedy), file("b", Some("b"), Decoding::Greedy)];
+        if let Some(meta) = &mut files[1].meta {
+            meta.setting("max_tokens", 64).setting("seed", 9);
+        }
+        let words = made_alike(&files).unwrap_err().to_string();
+        assert!(words.contains("settings.max_tokens: null and 64") && !words.contains("seed"), "{words}");
+    }
+}
