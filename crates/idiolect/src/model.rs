@@ -5,6 +5,7 @@ use std::path::Path;
 
 use idiolect_core::model::scripted::Scripted;
 use idiolect_core::model::{Generate, Score, Template, Train};
+use idiolect_engine::local::LocalModel;
 
 use crate::stage::StageError;
 
@@ -56,12 +57,14 @@ fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageEr
 
 fn local(
     directory: &Path,
-    _template: Option<Template>,
-    _threads: usize,
+    template: Option<Template>,
+    threads: usize,
 ) -> Result<Box<dyn Model>, StageError> {
-    let hint = "a model is a directory in Hugging Face layout, or scripted:FILE";
-    Err(StageError::failed(
-        format!("cannot load `{}`", directory.display()),
-        hint,
-    ))
+    if !directory.is_dir() {
+        return Err(StageError::failed(
+            format!("no model directory `{}`", directory.display()),
+            "a model is a directory in Hugging Face layout, or scripted:FILE",
+        ));
+    }
+    Ok(Box::new(LocalModel::load(directory, template, threads)?))
 }

@@ -2,12 +2,14 @@
 //! and says what came out.
 
 mod arms;
+mod compare;
 mod corrupt;
 mod eval;
 mod generate;
 mod import;
 mod options;
 mod paraphrase;
+mod pretrain;
 mod score;
 mod show;
 mod train;
@@ -47,6 +49,8 @@ enum Command {
     Arms(arms::Arguments),
     Train(train::Arguments),
     Eval(eval::Arguments),
+    Compare(compare::Arguments),
+    Pretrain(pretrain::Arguments),
 }
 
 /// Reads the command line, runs the command, prints and gives the exit code.
@@ -61,6 +65,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Arms(arguments) => arms::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::Pretrain(arguments) => pretrain::run(&arguments),
     };
     ExitCode::from(match result {
         Ok(shown) => show::print(&shown),

@@ -51,7 +51,7 @@ pub(super) struct TrainingOptions {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-5, value_parser = positive)]
     lr: f64,
-    /// Rows of an optimiser step, default 32
+    /// Rows of an optimiser step (train: 32 unless told otherwise)
     #[arg(long, value_name = "N", conflicts_with = "tokens_per_step")]
     rows_per_step: Option<usize>,
     /// As many whole rows an optimiser step as fit this many tokens

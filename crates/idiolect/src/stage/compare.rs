@@ -66,7 +66,7 @@ impl File {
     /// A row that cannot be read would silently change an accuracy, so it is an error here.
     fn read(name: &str, path: &Path) -> Result<Self, StageError> {
         let mut bad = None;
-        let rows = Rows::<EvalRow>::open(path)?.collect_good(|row| drop(bad.get_or_insert(row)))?;
+        let rows = Rows::<EvalRow>::open(path)?.collect_good(|row| bad = bad.take().or(Some(row)))?;
         if let Some(bad) = bad {
             return Err(StageError::failed(
                 format!("`{}`, line {}: {}", path.display(), bad.line, bad.reason),

@@ -5,6 +5,7 @@
 //! prints nothing; it tells its progress and returns an [`Outcome`] or a [`StageError`].
 
 pub(crate) mod arms;
+pub(crate) mod compare;
 pub(crate) mod compat;
 pub(crate) mod corrupt;
 pub(crate) mod eval;
@@ -13,6 +14,7 @@ pub(crate) mod import;
 pub(crate) mod inputs;
 mod ordered;
 pub(crate) mod paraphrase;
+pub(crate) mod pretrain;
 pub(crate) mod score;
 pub(crate) mod train;
 pub(crate) mod verify;

@@ -232,10 +232,9 @@ fn rewritten(
     origin.model = Some(model_name(info));
     origin.sampling = Some(sampling);
     origin.parent = Some(unit.parent.clone());
-    // Models write the rewriting after a line end; it is no part of the trace.
     Trace::new(
         &unit.problem_id,
-        completion.text.trim(),
+        &completion.text,
         completion.finish,
         origin,
     )

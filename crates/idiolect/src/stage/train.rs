@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use idiolect_core::model::{Example, Train, TrainEvent, TrainSettings};
+use idiolect_core::model::{Example, ModelError, Train, TrainEvent, TrainSettings, TrainSummary};
 use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Rows};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,17 +46,21 @@ pub(crate) fn train(
         OpenedFolder::Unfinished(folder) => folder,
     };
     let examples = Examples::read(&data, &mut folder)?;
-    let dev = dev
-        .map(|dev| Examples::read(&dev, &mut folder))
-        .transpose()?
-        .unwrap_or_default();
+    let dev = match dev {
+        Some(dev) => Examples::read(&dev, &mut folder)?,
+        None => Examples::default(),
+    };
     if examples.rows.is_empty() {
         return Err(StageError::failed(
             format!("`{}` holds no row to train on", data.name()),
             "rows are {\"prompt\":…,\"completion\":…} or {\"messages\":[…]}",
         ));
     }
-    let hash = learn(settings, &examples, &dev, model, &mut folder, control)?;
+    let out = folder.path().to_owned();
+    let place = Place { job: "train", file: &examples.file, lines: &examples.lines };
+    let hash = learn(place, &mut folder, control, |sink| {
+        model.train(&examples.rows, &dev.rows, &settings.train, &out, sink)
+    })?;
     let seen = examples.seen + dev.seen;
     let rows = seen - folder.rejected();
     Outcome::of(&folder.finish(rows, seen, &hash)?, false, control)
@@ -109,35 +113,32 @@ impl Examples {
     }
 }
 
-fn learn(
-    settings: &TrainStageSettings,
-    examples: &Examples,
-    dev: &Examples,
-    model: &mut dyn Train,
+/// What a training is called, and where its rows stood.
+pub(super) struct Place<'a> {
+    pub(super) job: &'a str,
+    pub(super) file: &'a str,
+    pub(super) lines: &'a [u64],
+}
+
+/// Lets a model learn, keeping its log and telling its progress; gives the finished model's hash.
+pub(super) fn learn(
+    place: Place<'_>,
     folder: &mut Folder,
     control: Control<'_>,
+    work: impl FnOnce(&mut dyn FnMut(TrainEvent) -> ControlFlow<()>) -> Result<TrainSummary, ModelError>,
 ) -> Result<String, StageError> {
     let mut log = Log::open(folder.path())?;
     let (mut failed, mut meter) = (None, None);
-    let out = folder.path().to_owned();
     let mut hear = |event: TrainEvent| -> Result<(), StageError> {
         match &event {
-            TrainEvent::Started {
-                steps,
-                done,
-                refused,
-            } => {
+            TrainEvent::Started { steps, done, refused } => {
                 log.keep(*done)?;
                 for (index, reason) in refused {
-                    let line = examples.lines.get(*index).copied().unwrap_or_default();
-                    folder.reject(&BadRow::new(&examples.file, line, reason, ""))?;
+                    let line = place.lines.get(*index).copied().unwrap_or_default();
+                    folder.reject(&BadRow::new(place.file, line, reason, ""))?;
                 }
-                meter = Some(control.progress.begin(
-                    "train",
-                    "steps",
-                    Some(*steps as u64),
-                    *done as u64,
-                ));
+                let (steps, done) = (*steps as u64, *done as u64);
+                meter = Some(control.progress.begin(place.job, "steps", Some(steps), done));
             }
             TrainEvent::Step { step, .. } => {
                 log.add(&event)?;
@@ -148,26 +149,20 @@ fn learn(
             TrainEvent::Dev { step, loss } => {
                 log.add(&event)?;
                 let text = format!("step {step}: dev loss {loss:.4} nats per token");
-                control.progress.note("train", &text);
+                control.progress.note(place.job, &text);
             }
             TrainEvent::Checkpoint { .. } => log.journal.sync()?,
         }
         Ok(())
     };
-    let summary = model.train(
-        &examples.rows,
-        &dev.rows,
-        &settings.train,
-        &out,
-        &mut |event| match hear(event) {
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-            Ok(()) if control.stop.requested() => ControlFlow::Break(()),
-            Ok(()) => ControlFlow::Continue(()),
-        },
-    )?;
+    let summary = work(&mut |event| match hear(event) {
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+        Ok(()) if control.stop.requested() => ControlFlow::Break(()),
+        Ok(()) => ControlFlow::Continue(()),
+    })?;
     match failed {
         Some(error) => Err(error),
         None if summary.stopped => Err(StageError::Interrupted),
