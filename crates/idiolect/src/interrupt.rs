@@ -20,15 +20,6 @@ impl Stop {
 
     /// Asks everything that watches this one to stop.
     #[allow(dead_code, reason = "`run` stops its other jobs when one fails")]
-    pub(crate) fn requested(&self) -> bool {
-        self.own.load(Ordering::Relaxed) || REQUESTED.load(Ordering::Relaxed)
-    }
-
-    /// Asks everything that watches this one to stop.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "`run` stops its other jobs when one fails")
-    )]
     pub(crate) fn request(&self) {
         self.own.store(true, Ordering::Relaxed);
     }

@@ -60,7 +60,10 @@ impl Journal {
             journal.cut()?;
         }
         if about.is_file() {
-            journal.file.seek(SeekFrom::Start(length)).map_err(StoreError::io("write", path))?;
+            journal
+                .file
+                .seek(SeekFrom::Start(length))
+                .map_err(StoreError::io("write", path))?;
         }
         Ok(journal)
     }

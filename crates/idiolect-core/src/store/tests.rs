@@ -508,8 +508,13 @@ mod outputs {
 
     #[test]
     fn a_device_is_no_output() {
-        let words = Output::open(Path::new("/dev/null"), &meta(1), false).unwrap_err().to_string();
-        assert!(!cfg!(unix) || words.contains("not a regular file"), "{words}");
+        let words = Output::open(Path::new("/dev/null"), &meta(1), false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            !cfg!(unix) || words.contains("not a regular file"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -55,7 +55,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         assume_same: arguments.assume_same,
         seed: arguments.seed.seed,
     })?;
-    let mut text = idiolect_report::arms_table(&comparison).trim_end().to_owned();
+    let mut text = idiolect_report::arms_table(&comparison)
+        .trim_end()
+        .to_owned();
     for difference in &comparison.differences {
         let decoding = match difference.decoding {
             Decoding::Greedy => "greedy",
@@ -66,5 +68,10 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     for warning in &comparison.warnings {
         text.push_str(&format!("\nnote: {warning}"));
     }
-    Ok(Shown { text, json: json!(comparison), as_json: arguments.json, code: exit::DONE })
+    Ok(Shown {
+        text,
+        json: json!(comparison),
+        as_json: arguments.json,
+        code: exit::DONE,
+    })
 }

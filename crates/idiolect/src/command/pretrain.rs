@@ -40,7 +40,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let default = TrainSettings { step_size: StepSize::Tokens(1024), ..TrainSettings::default() };
+    let default = TrainSettings {
+        step_size: StepSize::Tokens(1024),
+        ..TrainSettings::default()
+    };
     let settings = PretrainSettings {
         config: arguments.config.clone(),
         tokenizer: arguments.tokenizer.clone(),
@@ -48,7 +51,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         train: arguments.schedule.resolve(default, arguments.seed.seed)?,
         output: arguments.output.clone(),
     };
-    let outcome = arguments.common.with_control(|control| pretrain(&settings, control))?;
+    let outcome = arguments
+        .common
+        .with_control(|control| pretrain(&settings, control))?;
     let facts = [("model_hash", json!(outcome.hash))];
-    Ok(Shown::rows(&settings.output, &outcome, &facts, arguments.common.json))
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
 }

@@ -34,7 +34,10 @@ pub(crate) fn compare(settings: &CompareSettings) -> Result<Comparison, StageErr
         made_alike(&files)?;
     }
     let evaluations = checkpoints(files);
-    let mut options = CompareOptions { seed: settings.seed, ..CompareOptions::default() };
+    let mut options = CompareOptions {
+        seed: settings.seed,
+        ..CompareOptions::default()
+    };
     let has = |name: &str| evaluations.iter().any(|evaluation| evaluation.arm == name);
     match &settings.baseline {
         Some(name) if !has(name) => {
@@ -47,11 +50,14 @@ pub(crate) fn compare(settings: &CompareSettings) -> Result<Comparison, StageErr
         None => {
             options.baselines.retain(|name| has(name));
             if options.baselines.is_empty() {
-                options.baselines.extend(evaluations.first().map(|first| first.arm.clone()));
+                options
+                    .baselines
+                    .extend(evaluations.first().map(|first| first.arm.clone()));
             }
         }
     }
-    compare_rows(&evaluations, &[], &options).map_err(|error| StageError::failed(error.to_string(), ""))
+    compare_rows(&evaluations, &[], &options)
+        .map_err(|error| StageError::failed(error.to_string(), ""))
 }
 
 /// One file of judged answers.
@@ -66,7 +72,8 @@ impl File {
     /// A row that cannot be read would silently change an accuracy, so it is an error here.
     fn read(name: &str, path: &Path) -> Result<Self, StageError> {
         let mut bad = None;
-        let rows = Rows::<EvalRow>::open(path)?.collect_good(|row| bad = bad.take().or(Some(row)))?;
+        let rows =
+            Rows::<EvalRow>::open(path)?.collect_good(|row| bad = bad.take().or(Some(row)))?;
         if let Some(bad) = bad {
             return Err(StageError::failed(
                 format!("`{}`, line {}: {}", path.display(), bad.line, bad.reason),
@@ -81,12 +88,22 @@ impl File {
             ));
         }
         let rows = rows.into_iter().map(|row| row.value).collect();
-        Ok(Self { name: name.to_owned(), path: path.to_owned(), rows, meta })
+        Ok(Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            rows,
+            meta,
+        })
     }
 
     fn is_sampled(&self) -> bool {
-        let temperature = self.meta.as_ref().and_then(|meta| meta.settings.get("temperature"));
-        temperature.and_then(Value::as_f64).is_some_and(|temperature| temperature > 0.0)
+        let temperature = self
+            .meta
+            .as_ref()
+            .and_then(|meta| meta.settings.get("temperature"));
+        temperature
+            .and_then(Value::as_f64)
+            .is_some_and(|temperature| temperature > 0.0)
     }
 }
 
@@ -97,7 +114,10 @@ fn made_alike(files: &[File]) -> Result<(), StageError> {
     for file in files {
         let Some(meta) = &file.meta else {
             return Err(StageError::failed(
-                format!("`{}` does not tell how it was made: it has no .meta.json beside it", file.path.display()),
+                format!(
+                    "`{}` does not tell how it was made: it has no .meta.json beside it",
+                    file.path.display()
+                ),
                 "--assume-same compares it all the same",
             ));
         };
@@ -106,7 +126,9 @@ fn made_alike(files: &[File]) -> Result<(), StageError> {
             .meta
             .iter()
             .flat_map(|old| old.differences(meta))
-            .filter(|d| !["versions.model", "versions.tokenizer", "settings.seed"].contains(&d.key.as_str()))
+            .filter(|d| {
+                !["versions.model", "versions.tokenizer", "settings.seed"].contains(&d.key.as_str())
+            })
             .collect();
         if !differences.is_empty() {
             let line = |d: &Difference| format!("\n  {}: {} and {}", d.key, d.old, d.new);
@@ -130,13 +152,22 @@ fn checkpoints(files: Vec<File>) -> Vec<Evaluation> {
     let mut checkpoints: Vec<(String, Evaluation)> = Vec::new();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for file in files {
-        let known = file.meta.as_ref().and_then(|meta| meta.versions.get("model").cloned());
+        let known = file
+            .meta
+            .as_ref()
+            .and_then(|meta| meta.versions.get("model").cloned());
         let decoding = file.rows.first().map(|row| row.decoding);
         let joins = |(model, evaluation): &&mut (String, Evaluation)| {
             evaluation.arm == file.name
                 && match &known {
                     Some(known) => known == model,
-                    None => model.is_empty() && evaluation.rows.iter().all(|row| Some(row.decoding) != decoding),
+                    None => {
+                        model.is_empty()
+                            && evaluation
+                                .rows
+                                .iter()
+                                .all(|row| Some(row.decoding) != decoding)
+                    }
                 }
         };
         if let Some((_, evaluation)) = checkpoints.iter_mut().find(joins) {
@@ -144,12 +175,20 @@ fn checkpoints(files: Vec<File>) -> Vec<Evaluation> {
             continue;
         }
         let seed = counts.entry(file.name.clone()).or_default();
-        let evaluation =
-            Evaluation { arm: file.name, world: 0, seed: *seed, rows: file.rows, gold: Vec::new() };
+        let evaluation = Evaluation {
+            arm: file.name,
+            world: 0,
+            seed: *seed,
+            rows: file.rows,
+            gold: Vec::new(),
+        };
         *seed += 1;
         checkpoints.push((known.unwrap_or_default(), evaluation));
     }
-    checkpoints.into_iter().map(|(_, evaluation)| evaluation).collect()
+    checkpoints
+        .into_iter()
+        .map(|(_, evaluation)| evaluation)
+        .collect()
 }
 
 #[cfg(test)]
@@ -170,10 +209,22 @@ mod tests {
         };
         let meta = model.map(|model| {
             let mut meta = Meta::of("eval");
-            meta.version("model", model).setting("temperature", if decoding == Decoding::Greedy { 0.0 } else { 0.7 });
+            meta.version("model", model).setting(
+                "temperature",
+                if decoding == Decoding::Greedy {
+                    0.0
+                } else {
+                    0.7
+                },
+            );
             meta
         });
-        File { name: name.into(), path: name.into(), rows: vec![row], meta }
+        File {
+            name: name.into(),
+            path: name.into(),
+            rows: vec![row],
+            meta,
+        }
     }
 
     #[test]
@@ -187,26 +238,42 @@ mod tests {
         ];
         assert!(made_alike(&files).is_ok());
         let made = checkpoints(files);
-        let shape: Vec<_> = made.iter().map(|e| (e.arm.as_str(), e.seed, e.rows.len())).collect();
+        let shape: Vec<_> = made
+            .iter()
+            .map(|e| (e.arm.as_str(), e.seed, e.rows.len()))
+            .collect();
         assert_eq!(shape, [("W", 0, 2), ("W", 1, 1), ("base", 0, 1)]);
     }
 
     #[test]
     fn without_provenance_a_second_greedy_file_is_a_second_seed() {
         use Decoding::{Greedy, Sampled};
-        let files = vec![file("W", None, Greedy), file("W", None, Sampled), file("W", None, Greedy)];
+        let files = vec![
+            file("W", None, Greedy),
+            file("W", None, Sampled),
+            file("W", None, Greedy),
+        ];
         assert!(made_alike(&files).is_err());
         let made = checkpoints(files);
-        assert_eq!(made.iter().map(|e| e.rows.len()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(
+            made.iter().map(|e| e.rows.len()).collect::<Vec<_>>(),
+            [2, 1]
+        );
     }
 
     #[test]
     fn files_made_differently_are_named_with_the_setting() {
-        let mut files = vec![file("a", Some("a"), Decoding::Greedy), file("b", Some("b"), Decoding::Greedy)];
+        let mut files = vec![
+            file("a", Some("a"), Decoding::Greedy),
+            file("b", Some("b"), Decoding::Greedy),
+        ];
         if let Some(meta) = &mut files[1].meta {
             meta.setting("max_tokens", 64).setting("seed", 9);
         }
         let words = made_alike(&files).unwrap_err().to_string();
-        assert!(words.contains("settings.max_tokens: null and 64") && !words.contains("seed"), "{words}");
+        assert!(
+            words.contains("settings.max_tokens: null and 64") && !words.contains("seed"),
+            "{words}"
+        );
     }
 }

@@ -33,7 +33,10 @@ struct TextRow {
 
 /// Trains on every token of every text and leaves the finished model, `log.jsonl` and resumable
 /// states in the output folder.
-pub(crate) fn pretrain(settings: &PretrainSettings, control: Control<'_>) -> Result<Outcome, StageError> {
+pub(crate) fn pretrain(
+    settings: &PretrainSettings,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
     let data = Input::open(&settings.data)?;
     let meta = provenance(settings, &data)?;
     let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
@@ -56,9 +59,18 @@ pub(crate) fn pretrain(settings: &PretrainSettings, control: Control<'_>) -> Res
         return Err(StageError::failed(message, "rows are {\"text\":…}"));
     }
     let out = folder.path().to_owned();
-    let place = Place { job: "pretrain", file: &data.name(), lines: &lines };
+    let place = Place {
+        job: "pretrain",
+        file: &data.name(),
+        lines: &lines,
+    };
     let hash = learn(place, &mut folder, control, |sink| {
-        let PretrainSettings { config, tokenizer, train, .. } = settings;
+        let PretrainSettings {
+            config,
+            tokenizer,
+            train,
+            ..
+        } = settings;
         idiolect_engine::local::pretrain(
             config,
             tokenizer,

@@ -57,7 +57,11 @@ pub(crate) fn train(
         ));
     }
     let out = folder.path().to_owned();
-    let place = Place { job: "train", file: &examples.file, lines: &examples.lines };
+    let place = Place {
+        job: "train",
+        file: &examples.file,
+        lines: &examples.lines,
+    };
     let hash = learn(place, &mut folder, control, |sink| {
         model.train(&examples.rows, &dev.rows, &settings.train, &out, sink)
     })?;
@@ -131,14 +135,22 @@ pub(super) fn learn(
     let (mut failed, mut meter) = (None, None);
     let mut hear = |event: TrainEvent| -> Result<(), StageError> {
         match &event {
-            TrainEvent::Started { steps, done, refused } => {
+            TrainEvent::Started {
+                steps,
+                done,
+                refused,
+            } => {
                 log.keep(*done)?;
                 for (index, reason) in refused {
                     let line = place.lines.get(*index).copied().unwrap_or_default();
                     folder.reject(&BadRow::new(place.file, line, reason, ""))?;
                 }
                 let (steps, done) = (*steps as u64, *done as u64);
-                meter = Some(control.progress.begin(place.job, "steps", Some(steps), done));
+                meter = Some(
+                    control
+                        .progress
+                        .begin(place.job, "steps", Some(steps), done),
+                );
             }
             TrainEvent::Step { step, .. } => {
                 log.add(&event)?;
