@@ -162,12 +162,27 @@ fn a_clear_winner_is_named_with_its_margin() {
     assert_eq!(f.relation, Relation::Below);
     assert!(f.verdict.starts_with("F100 < base by "), "{}", f.verdict);
     assert_eq!(comparison.best.as_ref().unwrap().arm, "G");
+    println!("{}", comparison.answer);
+    let rivals = &comparison.best.as_ref().unwrap().not_told_apart_from;
+    let opening = if rivals.is_empty() {
+        "G taught this student most: "
+    } else {
+        "The most accurate arm is G: "
+    };
     assert!(
-        comparison
-            .answer
-            .starts_with("G taught this student most: "),
+        comparison.answer.starts_with(opening),
         "{}",
         comparison.answer
+    );
+    assert!(
+        comparison.answer.contains("G > base by "),
+        "{}",
+        comparison.answer
+    );
+    assert!(
+        rivals
+            .iter()
+            .all(|rival| comparison.answer.contains(&format!("{rival} ")))
     );
     // Two baselines meet once, and no arm meets itself.
     let pairs = comparison
@@ -175,6 +190,25 @@ fn a_clear_winner_is_named_with_its_margin() {
         .iter()
         .filter(|d| d.decoding == Decoding::Greedy);
     assert_eq!(pairs.count(), 5 + 4);
+}
+
+#[test]
+fn most_is_claimed_only_over_arms_that_are_told_apart() {
+    let skills = [("base", 0.1), ("G", 0.9), ("W", 0.4)];
+    let evaluations = skills.map(|(arm, skill)| evaluation(arm, 0, 0, 400, skill));
+    let clear = compare(&evaluations, &[], &options()).unwrap().answer;
+    assert!(clear.starts_with("G taught this student most: "), "{clear}");
+    let evaluations = [("base", 0.1), ("G", 0.9), ("W", 0.89)]
+        .map(|(arm, skill)| evaluation(arm, 0, 0, 400, skill));
+    let close = compare(&evaluations, &[], &options()).unwrap().answer;
+    assert!(
+        close.starts_with("The most accurate arm is ")
+            && close.contains(" is not told apart from "),
+        "{close}"
+    );
+    let nothing = [("base", 0.4), ("G", 0.4)].map(|(arm, skill)| evaluation(arm, 0, 0, 100, skill));
+    let none = compare(&nothing, &[], &options()).unwrap().answer;
+    assert!(none.starts_with("No arm is "), "{none}");
 }
 
 #[test]
@@ -244,7 +278,7 @@ fn closeness_is_correlated_over_trained_arms_with_exact_p() {
     assert!(
         comparison
             .answer
-            .contains("Over 5 arms surprisal alone does not rank"),
+            .contains("Over 5 arms surprisal alone is not shown to rank"),
         "{}",
         comparison.answer
     );

@@ -95,10 +95,12 @@ pub(super) fn answer(
     });
     let mut text = match against {
         Some(d) if d.relation == Relation::Above => {
-            format!(
-                "{} taught this student most: {scored}. {}.",
-                best.arm, d.verdict
-            )
+            // "Most" is a claim over all arms; it is made only where all of them are told apart.
+            let claim = match best.not_told_apart_from.is_empty() {
+                true => format!("{} taught this student most", best.arm),
+                false => format!("The most accurate arm is {}", best.arm),
+            };
+            format!("{claim}: {scored}. {}.", d.verdict)
         }
         Some(d) => format!(
             "No arm is shown to have taught this student anything: {}, the most accurate, gets {scored}. {}.",
@@ -129,7 +131,7 @@ pub(super) fn answer(
 
 fn on_closeness(c: &Correlation) -> String {
     let found = if c.p_spearman >= 0.05 {
-        "surprisal alone does not rank the arms"
+        "surprisal alone is not shown to rank the arms"
     } else if c.spearman > 0.0 {
         "arms nearer to the student taught more"
     } else {
