@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use idiolect_core::comparison::{
-    Accuracy, ArmResult, Best, Comparison, Correlation, Counts, Difference, DosePoint, Estimate,
+    Accuracy, ArmData, ArmResult, Best, CompareOptions, Evaluation, compare, Comparison, Correlation, Counts, Difference, DosePoint, Estimate,
     GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
 };
 use idiolect_core::metric::{Direction, METRICS};
-use idiolect_core::record::{Decoding, Step, StepCheck};
+use idiolect_core::model::Template;
+use idiolect_core::record::{Alignment, Decoding, EvalRow, Finish, Step, StepCheck, Verdict};
 use idiolect_core::rng::Rng;
 use idiolect_core::statistics::Interval;
 use idiolect_core::statistics::proportion::wilson;
@@ -671,4 +672,65 @@ pub(crate) fn near_zero() -> RunView {
         });
     }
     RunView::new("GSM8K, real text", comparison)
+}
+
+/// A comparison that the real statistics made, of invented answers: `rates` are the chances of a
+/// right answer by arm, `nats` the surprisal of the arms' tokens.
+pub(crate) fn compared(rates: &[(&str, f64, f64)], problems: usize, worlds: usize, seeds: u64) -> Comparison {
+    let mut evaluations = Vec::new();
+    let mut arms = Vec::new();
+    for world in 0..worlds {
+        for (arm, rate, nats) in rates {
+            for seed in 0..if *arm == "base" { 1 } else { seeds } {
+                let rows = (0..problems).map(|problem| answer(arm, *rate, world, seed, problem)).collect();
+                evaluations.push(Evaluation { arm: (*arm).to_owned(), world, seed, rows, gold: Vec::new() });
+            }
+            if *arm != "base" {
+                let alignments = (0..40).map(|row| alignment(*nats, row)).collect();
+                arms.push(ArmData { arm: (*arm).to_owned(), world, rows: 40, problems: 40, alignments, steps: None });
+            }
+        }
+    }
+    let options = CompareOptions { draws: 300, ..CompareOptions::default() };
+    compare(&evaluations, &arms, &options).expect("the evaluations pair up")
+}
+
+fn answer(arm: &str, rate: f64, world: usize, seed: u64, problem: usize) -> EvalRow {
+    let mut rng = Rng::keyed(seed, &[arm, &world.to_string(), &problem.to_string()]);
+    let right = rng.chance(rate);
+    EvalRow {
+        problem_id: format!("p/{problem}"),
+        sample: 0,
+        decoding: Decoding::Greedy,
+        text: String::new(),
+        finish: Finish::Stop,
+        verdict: if right { Verdict::Correct } else { Verdict::Wrong },
+        extracted: Some("1".to_owned()),
+        n_tokens: 3,
+    }
+}
+
+fn alignment(nats: f64, row: usize) -> Alignment {
+    let tokens = 20.0;
+    Alignment {
+        trace_id: format!("t/{row}"),
+        problem_id: Some(format!("train/{row}")),
+        model: "student".to_owned(),
+        template: Template::Raw,
+        n_tokens: 20,
+        n_bytes: 60,
+        nll_nats: nats * (tokens + (row % 3) as f64),
+        entropy_nats: 0.3 * tokens,
+        varentropy_nats2: 0.4 * tokens,
+        abs_excess_nats: nats * tokens,
+        rank_sum: tokens * (1.0 + nats),
+        rank_clip100_sum: tokens * (1.0 + nats),
+        log_rank_sum: nats * 5.0,
+        top1: 12,
+        top5: 15,
+        top10: 17,
+        top50: 19,
+        brier_sum: 0.2 * tokens,
+        end_nll_nats: 0.1,
+    }
 }
