@@ -247,6 +247,15 @@ pub(crate) fn replication(comparison: &Comparison) -> String {
     }
 }
 
+/// What the bootstrap of an accuracy draws from.
+pub(crate) fn resampled(comparison: &Comparison) -> &'static str {
+    match (comparison.n_worlds, seeds(comparison)) {
+        (0 | 1, Some((_, 2..))) => "problems and fine-tuning seeds",
+        (0 | 1, _) => "problems alone",
+        _ => "problems, fine-tuning seeds and worlds",
+    }
+}
+
 /// A world's name.
 pub(crate) fn world_name(view: &RunView, world: usize) -> String {
     view.worlds

@@ -160,11 +160,12 @@ fn row(arm: &ArmResult, accuracy: &Estimate, decoding: Decoding, scale: Scale, y
 fn caption(view: &RunView, decoding: Decoding, base: Option<f64>) -> String {
     let comparison = &view.comparison;
     let mut out = format!(
-        "{} by arm on the same {}, {}. Filled dots are means; lines are {} bootstrap intervals over problems and fine-tuning seeds.",
+        "{} by arm on the same {}, {}. Filled dots are means; lines are {} bootstrap intervals over {}.",
         capital(&reading::measure(comparison, decoding)),
         words::counted(comparison.n_problems, "problem"),
         reading::replication(comparison),
         reading::coverage(comparison),
+        reading::resampled(comparison),
     );
     let many = decoding == Decoding::Greedy
         && comparison

@@ -110,11 +110,15 @@ fn most(
 
 fn near_zero(view: &RunView, best: &Estimate) -> String {
     let comparison = &view.comparison;
-    let none = format!(
-        "Accuracy cannot rank the arms here: none answers more than {} of {}.",
-        share(best.value),
-        words::counted(comparison.n_problems, "problem")
-    );
+    let problems = words::counted(comparison.n_problems, "problem");
+    let none = if best.value > 0.0 {
+        format!(
+            "Accuracy cannot rank the arms here: none answers more than {} of {problems}.",
+            share(best.value)
+        )
+    } else {
+        format!("Accuracy cannot rank the arms here: no answer to any of {problems} is right.")
+    };
     match gold::finding(view) {
         Some(finding) => format!("{none} {finding}"),
         None => none,

@@ -23,13 +23,7 @@ pub(super) fn section(view: &RunView) -> Section {
     blocks.push(Block::List(cannot(view, decoding)));
     if !comparison.warnings.is_empty() {
         blocks.push(Block::Heading("Warnings".to_owned()));
-        blocks.push(Block::List(
-            comparison
-                .warnings
-                .iter()
-                .map(|text| sentence(text))
-                .collect(),
-        ));
+        blocks.push(Block::List(warnings(&comparison.warnings)));
     }
     Section {
         id: "conclusions",
@@ -150,6 +144,39 @@ fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
     out
 }
 
+/// Warnings as sentences; those that differ only in the one name they quote become one.
+fn warnings(texts: &[String]) -> Vec<String> {
+    let split = |text: &str| -> Option<(String, String, String)> {
+        let parts: Vec<&str> = text.split('`').collect();
+        let [before, name, after] = parts[..] else {
+            return None;
+        };
+        Some((before.to_owned(), name.to_owned(), after.to_owned()))
+    };
+    let mut groups: Vec<(String, Vec<String>, String)> = Vec::new();
+    for text in texts {
+        let (before, name, after) = match split(text) {
+            Some((before, name, after)) => (before, vec![name], after),
+            None => (text.clone(), Vec::new(), String::new()),
+        };
+        match groups
+            .iter_mut()
+            .find(|g| !name.is_empty() && g.0 == before && g.2 == after)
+        {
+            Some(group) => group.1.extend(name),
+            None => groups.push((before, name, after)),
+        }
+    }
+    let joined = |(before, names, after): &(String, Vec<String>, String)| match names.as_slice() {
+        [first, others @ ..] if !others.is_empty() => sentence(&format!(
+            "{before}{first} (likewise {}){after}",
+            listed(others)
+        )),
+        names => sentence(&format!("{before}{}{after}", names.concat())),
+    };
+    groups.iter().map(joined).collect()
+}
+
 /// A warning as a sentence: a capital, a full stop, no code marks.
 fn sentence(text: &str) -> String {
     let plain = text.replace('`', "");
@@ -166,4 +193,29 @@ fn floor(n: usize) -> Option<String> {
     (2..=6)
         .contains(&n)
         .then(|| words::p_value(2.0 / (1..=n).product::<usize>() as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::warnings;
+
+    #[test]
+    fn warnings_that_differ_in_a_name_become_one() {
+        let texts = [
+            "arm `H` is one run: why",
+            "few problems",
+            "arm `G` is one run: why",
+            "arms `a` and `b` are alike",
+            "arm `W` is one run: why",
+        ];
+        let shown = warnings(&texts.map(str::to_owned));
+        assert_eq!(
+            shown,
+            [
+                "Arm H (likewise G and W) is one run: why.",
+                "Few problems.",
+                "Arms a and b are alike."
+            ]
+        );
+    }
 }

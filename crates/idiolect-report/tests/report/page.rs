@@ -137,19 +137,54 @@ fn nothing_is_claimed_that_no_test_supports() {
 
 #[test]
 fn what_the_real_statistics_say_reads_as_a_whole() {
-    let rates = [("base", 0.1, 0.0), ("H", 0.1, 5.0), ("G", 0.6, 0.3), ("W", 0.4, 0.6), ("F25", 0.3, 1.0), ("R", 0.1, 0.3)];
-    let page = shown(&RunView::new("compared", sample::compared(&rates, 300, 1, 3)));
-    assert!(page.contains("This student learns most from G: ."), "{}", &page[..3000]);
+    let rates = [
+        ("base", 0.1, 0.0),
+        ("H", 0.1, 5.0),
+        ("G", 0.6, 0.3),
+        ("W", 0.4, 0.6),
+        ("F25", 0.3, 1.0),
+        ("R", 0.1, 0.3),
+    ];
+    let page = shown(&RunView::new(
+        "compared",
+        sample::compared(&rates, 300, 1, 3),
+    ));
+    assert!(
+        page.contains("This student learns most from G: ."),
+        "{}",
+        &page[..3000]
+    );
     assert!(page.contains("R is as near to the student as G"));
     assert!(page.contains("G, W and F25 are more accurate than base"));
-    assert!(page.contains("over 5 arms; positive: nearer arms taught more. Two-sided exact permutation p"));
-    let one = shown(&RunView::new("compared", sample::compared(&rates, 300, 1, 1)));
+    assert!(
+        page.contains(
+            "over 5 arms; positive: nearer arms taught more. Two-sided exact permutation p"
+        )
+    );
+    let one = shown(&RunView::new(
+        "compared",
+        sample::compared(&rates, 300, 1, 1),
+    ));
     assert!(one.contains("In this one run the student learns most from G"));
-    let worlds = shown(&RunView::new("compared", sample::compared(&rates, 60, 2, 2)));
+    assert!(one.contains("bootstrap intervals over problems alone"));
+    assert!(one.contains("Arm H (likewise G, W, F25 and R) is one training run"));
+    let worlds = shown(&RunView::new(
+        "compared",
+        sample::compared(&rates, 60, 2, 2),
+    ));
+    assert!(worlds.contains("bootstrap intervals over problems, fine-tuning seeds and worlds"));
     assert!(worlds.contains("2 worlds × 2 seeds"));
-    let none: Vec<(&str, f64, f64)> = rates.iter().map(|(arm, _, nats)| (*arm, 0.0, *nats)).collect();
-    let zero = shown(&RunView::new("compared", sample::compared(&none, 300, 1, 1)));
-    assert!(zero.contains("Accuracy cannot rank the arms here: none answers more than .000 of 300 problems."));
+    let none: Vec<(&str, f64, f64)> = rates
+        .iter()
+        .map(|(arm, _, nats)| (*arm, 0.0, *nats))
+        .collect();
+    let zero = shown(&RunView::new(
+        "compared",
+        sample::compared(&none, 300, 1, 1),
+    ));
+    assert!(zero.contains(
+        "Accuracy cannot rank the arms here: no answer to any of 300 problems is right."
+    ));
     assert!(zero.contains(".000 [.000, .013]"));
     for page in [&page, &one, &worlds, &zero] {
         assert!(!page.contains("NaN") && !page.contains(">inf"));

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use idiolect_core::comparison::{
-    Accuracy, ArmData, ArmResult, Best, CompareOptions, Evaluation, compare, Comparison, Correlation, Counts, Difference, DosePoint, Estimate,
-    GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
+    Accuracy, ArmData, ArmResult, Best, CompareOptions, Comparison, Correlation, Counts,
+    Difference, DosePoint, Estimate, Evaluation, GoldSurprisal, McNemar, MetricFacts, Relation,
+    SampledAccuracy, SeedAccuracy, StepCounts, compare,
 };
 use idiolect_core::metric::{Direction, METRICS};
 use idiolect_core::model::Template;
@@ -676,22 +677,45 @@ pub(crate) fn near_zero() -> RunView {
 
 /// A comparison that the real statistics made, of invented answers: `rates` are the chances of a
 /// right answer by arm, `nats` the surprisal of the arms' tokens.
-pub(crate) fn compared(rates: &[(&str, f64, f64)], problems: usize, worlds: usize, seeds: u64) -> Comparison {
+pub(crate) fn compared(
+    rates: &[(&str, f64, f64)],
+    problems: usize,
+    worlds: usize,
+    seeds: u64,
+) -> Comparison {
     let mut evaluations = Vec::new();
     let mut arms = Vec::new();
     for world in 0..worlds {
         for (arm, rate, nats) in rates {
             for seed in 0..if *arm == "base" { 1 } else { seeds } {
-                let rows = (0..problems).map(|problem| answer(arm, *rate, world, seed, problem)).collect();
-                evaluations.push(Evaluation { arm: (*arm).to_owned(), world, seed, rows, gold: Vec::new() });
+                let rows = (0..problems)
+                    .map(|problem| answer(arm, *rate, world, seed, problem))
+                    .collect();
+                evaluations.push(Evaluation {
+                    arm: (*arm).to_owned(),
+                    world,
+                    seed,
+                    rows,
+                    gold: Vec::new(),
+                });
             }
             if *arm != "base" {
                 let alignments = (0..40).map(|row| alignment(*nats, row)).collect();
-                arms.push(ArmData { arm: (*arm).to_owned(), world, rows: 40, problems: 40, alignments, steps: None });
+                arms.push(ArmData {
+                    arm: (*arm).to_owned(),
+                    world,
+                    rows: 40,
+                    problems: 40,
+                    alignments,
+                    steps: None,
+                });
             }
         }
     }
-    let options = CompareOptions { draws: 300, ..CompareOptions::default() };
+    let options = CompareOptions {
+        draws: 300,
+        ..CompareOptions::default()
+    };
     compare(&evaluations, &arms, &options).expect("the evaluations pair up")
 }
 
@@ -704,7 +728,11 @@ fn answer(arm: &str, rate: f64, world: usize, seed: u64, problem: usize) -> Eval
         decoding: Decoding::Greedy,
         text: String::new(),
         finish: Finish::Stop,
-        verdict: if right { Verdict::Correct } else { Verdict::Wrong },
+        verdict: if right {
+            Verdict::Correct
+        } else {
+            Verdict::Wrong
+        },
         extracted: Some("1".to_owned()),
         n_tokens: 3,
     }
