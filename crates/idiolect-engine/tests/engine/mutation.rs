@@ -1,5 +1,6 @@
 //! The fixtures catch what they are there to catch: with any one fact flipped, parity fails.
 //! Each flip below is a bug that a decoder could have; `fixtures/parity/README.md` lists them.
+//! Not flipped: the sizes, with which the weights would not load, and the family, a label.
 
 use idiolect_core::model::TrainSettings;
 use idiolect_engine::facts::{Activation, Facts, Llama3Scaling, Norms};
