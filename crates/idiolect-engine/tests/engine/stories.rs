@@ -1,20 +1,26 @@
-//! A trained model (`fixtures/stories260K`) against what transformers makes of it.
+//! A trained model (`fixtures/stories260K`) against what transformers makes of it, through the
+//! traits of the model seam.
 
-use idiolect_core::model::TrainSettings;
-use idiolect_engine::batch::TokenRow;
-use idiolect_engine::decoder::Decoder;
-use idiolect_engine::score::TargetScore;
-use idiolect_engine::tokenizer::Tokenizer;
-use serde_json::Value;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use idiolect_core::model::{
+    Completion, Context, Example, Generate, GenerateRequest, RowError, Sampling, Score, Scored,
+    Template, TokenScore, Train, TrainEvent, TrainSettings,
+};
+use idiolect_engine::local::LocalModel;
+use serde_json::{Value, json};
 
 use crate::agree::{absolutely, number};
 use crate::fixture::{path, stories};
-use crate::reading::{config, model};
 use crate::subject;
 
-fn decoder() -> Decoder {
-    let (facts, parameters) = model("stories260K");
-    Decoder::new(facts, parameters).unwrap()
+fn load(directory: &Path) -> LocalModel {
+    LocalModel::load(directory, Some(Template::Raw), 1).unwrap()
+}
+
+fn text<'a>(row: &'a Value, field: &str) -> &'a str {
+    row[field].as_str().unwrap()
 }
 
 fn numbers(row: &Value, field: &str) -> Vec<f32> {
@@ -26,96 +32,148 @@ fn numbers(row: &Value, field: &str) -> Vec<f32> {
         .collect()
 }
 
-fn ids(row: &Value) -> Vec<u32> {
-    serde_json::from_value(row["ids"].clone()).unwrap()
+fn examples(rows: &[Value]) -> Vec<Example> {
+    let example = |row| Example {
+        context: Context::Prompt(text(row, "prompt").to_owned()),
+        completion: text(row, "completion").to_owned(),
+        weight: 1.0,
+    };
+    rows.iter().map(example).collect()
 }
 
-fn token_row(row: &Value) -> TokenRow {
-    TokenRow {
-        ids: ids(row),
-        first_target: row["first_target"].as_u64().unwrap() as usize,
-        weight: 1.0,
-    }
+fn scores(directory: &Path, examples: &[Example]) -> Vec<Vec<TokenScore>> {
+    let mut out = vec![Vec::new(); examples.len()];
+    let mut sink = |i: usize, scored: Result<Scored, RowError>| {
+        out[i] = scored.unwrap().tokens;
+        ControlFlow::Continue(())
+    };
+    load(directory).score(examples, &mut sink).unwrap();
+    out
 }
 
 #[test]
 fn scores_of_a_trained_model_are_those_of_transformers() {
-    let decoder = decoder();
-    let fields: [(&str, fn(&TargetScore) -> f32); 4] = [
+    let rows = stories("scored.jsonl");
+    let fields: [(&str, fn(&TokenScore) -> f32); 4] = [
         ("logprob", |s| s.logprob),
         ("entropy", |s| s.entropy),
         ("varentropy", |s| s.varentropy),
         ("sum_p2", |s| s.sum_p2),
     ];
-    for row in stories("scored.jsonl") {
-        let got = subject::scores(&decoder, &[token_row(&row)]);
+    for (row, got) in rows
+        .iter()
+        .zip(scores(&path("stories260K"), &examples(&rows)))
+    {
+        let prompt = text(row, "prompt");
         for (name, field) in fields {
             let values: Vec<f32> = got.iter().map(field).collect();
-            absolutely(name, &values, &numbers(&row, name))
-                .unwrap_or_else(|e| panic!("{}: {e}", row["prompt"]));
+            absolutely(name, &values, &numbers(row, name))
+                .unwrap_or_else(|e| panic!("{prompt}: {e}"));
         }
-        let (low, high) = (numbers(&row, "rank_low"), numbers(&row, "rank_high"));
+        let (low, high) = (numbers(row, "rank_low"), numbers(row, "rank_high"));
         for (i, score) in got.iter().enumerate() {
             let rank = score.rank as f32;
             assert!(
                 low[i] <= rank && rank <= high[i],
-                "{}, token {i}: rank {rank}",
-                row["prompt"]
+                "{prompt}, token {i}: rank {rank}"
             );
+            assert_eq!(score.is_end, i + 1 == got.len(), "{prompt}, token {i}");
         }
+        let first = row["first_target"].as_u64().unwrap() as usize;
+        let ids: Vec<u32> = got.iter().map(|s| s.token_id).collect();
+        assert_eq!(
+            json!(ids).as_array().unwrap()[..],
+            row["ids"].as_array().unwrap()[first..],
+            "{prompt}"
+        );
+        let starts: Vec<u32> = got.iter().map(|s| s.byte_start).collect();
+        assert_eq!(json!(starts), row["byte_start"], "{prompt}");
     }
 }
 
 #[test]
 fn greedy_texts_of_a_trained_model_are_those_of_transformers() {
-    let decoder = decoder();
-    let tokenizer = Tokenizer::load(&path("stories260K"), &config("stories260K")).unwrap();
-    for row in stories("greedy.jsonl") {
-        let prompt = tokenizer
-            .encode(row["prompt"].as_str().unwrap())
-            .unwrap()
-            .ids;
-        let wanted = ids(&row);
-        let got = subject::greedy(&decoder, &prompt, wanted.len());
-        assert_eq!(got, wanted, "{}", row["prompt"]);
-        assert_eq!(
-            tokenizer.decode_after(&prompt, &got),
-            row["text"].as_str().unwrap()
-        );
+    let rows = stories("greedy.jsonl");
+    assert_eq!(rows.len(), 3);
+    let request = |row| GenerateRequest {
+        context: Context::Prompt(text(row, "prompt").to_owned()),
+        seed: 0,
+    };
+    let requests: Vec<GenerateRequest> = rows.iter().map(request).collect();
+    let max_tokens = rows[0]["ids"].as_array().unwrap().len();
+    let sampling = Sampling {
+        temperature: 0.0,
+        max_tokens,
+        ..Sampling::default()
+    };
+    let mut texts = vec![String::new(); rows.len()];
+    let mut sink = |i: usize, completion: Result<Completion, RowError>| {
+        texts[i] = completion.unwrap().text;
+        ControlFlow::Continue(())
+    };
+    load(&path("stories260K"))
+        .generate(&requests, &sampling, &mut sink)
+        .unwrap();
+    for (row, got) in rows.iter().zip(texts) {
+        assert_eq!(got, text(row, "text"), "after {}", row["prompt"]);
     }
 }
 
+/// Five epochs of one step each: the rows' order does not matter.
 #[test]
 fn fine_tuning_a_trained_model_loses_what_pytorch_loses() {
-    let text = std::fs::read_to_string(path("parity/stories260K/training.json")).unwrap();
-    let training: Value = serde_json::from_str(&text).unwrap();
-    let set = |name: &str| training["settings"][name].as_f64().unwrap();
-    let rows: Vec<TokenRow> = stories("scored.jsonl").iter().map(token_row).collect();
+    let document = std::fs::read_to_string(path("parity/stories260K/training.json")).unwrap();
+    let expected: Value = serde_json::from_str(&document).unwrap();
+    let set = |name: &str| expected["settings"][name].as_f64().unwrap();
+    let examples = examples(&stories("scored.jsonl"));
     let settings = TrainSettings {
+        epochs: 5,
         lr: set("lr"),
         betas: (set("beta1"), set("beta2")),
         epsilon: set("eps"),
         weight_decay: set("weight_decay"),
         clip: set("clip"),
-        ..subject::settings(rows.len())
+        ..subject::settings(examples.len())
     };
-    let losses = training["losses"].as_array().unwrap();
-    let norms = training["gradient_norms"].as_array().unwrap();
-    let steps = vec![rows; losses.len()];
-    let told = subject::train(&mut decoder(), &steps, &settings);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tuned");
+    let mut told = Vec::new();
+    let mut sink = |event: TrainEvent| {
+        if let TrainEvent::Step {
+            loss,
+            gradient_norm,
+            ..
+        } = event
+        {
+            told.push((loss, gradient_norm));
+        }
+        ControlFlow::Continue(())
+    };
+    load(&path("stories260K"))
+        .train(&examples, &[], &settings, &out, &mut sink)
+        .unwrap();
+    let want = |name: &str, step: usize| expected[name][step].as_f64().unwrap();
     assert_eq!(told.len(), 5);
     for (step, (loss, norm)) in told.into_iter().enumerate() {
         number(
             &format!("loss of step {}", step + 1),
             loss,
-            losses[step].as_f64().unwrap(),
+            want("losses", step),
         )
         .unwrap();
         number(
             &format!("norm of step {}", step + 1),
             norm,
-            norms[step].as_f64().unwrap(),
+            want("gradient_norms", step),
         )
         .unwrap();
     }
+    let tuned = scores(&out, &examples).concat();
+    let loss = -tuned.iter().map(|s| f64::from(s.logprob)).sum::<f64>() / tuned.len() as f64;
+    number(
+        "loss of the model written",
+        loss,
+        expected["loss_after"].as_f64().unwrap(),
+    )
+    .unwrap();
 }
