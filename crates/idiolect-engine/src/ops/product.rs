@@ -112,6 +112,20 @@ fn depth(k: usize) -> usize {
     }
 }
 
+/// Repeats a body for an index below a constant of at most 8, written out, so that arrays of
+/// vectors are only ever indexed by constants and live in registers.
+macro_rules! unrolled {
+    ($i:ident < $n:expr, $body:block) => {
+        unrolled!(@ $i, $n, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $i:ident, $n:expr, $body:block, $($k:literal)*) => {
+        $(if $k < $n {
+            let $i: usize = $k;
+            $body
+        })*
+    };
+}
+
 /// Computes a product with the machine's vector unit.
 pub(crate) fn multiply(product: Product<'_>) {
     Arch::new().dispatch(product);
@@ -300,26 +314,32 @@ impl Block {
             let mut a = a;
             for _ in 0..self.k {
                 let mut right = [simd.splat_f32s(0.0); NV];
-                for (j, vector) in right.iter_mut().enumerate() {
-                    *vector = b.add(j * lanes).cast::<S::f32s>().read_unaligned();
-                }
-                for (r, sums) in sum.iter_mut().enumerate() {
+                unrolled!(j < NV, {
+                    right[j] = b.add(j * lanes).cast::<S::f32s>().read_unaligned();
+                });
+                unrolled!(r < MR, {
                     let factor =
                         simd.splat_f32s(*a.add(if COLUMNS { r } else { r * self.a_stride }));
-                    for (s, vector) in sums.iter_mut().zip(right) {
-                        *s = simd.mul_add_f32s(factor, vector, *s);
-                    }
-                }
+                    unrolled!(j < NV, {
+                        sum[r][j] = simd.mul_add_f32s(factor, right[j], sum[r][j]);
+                    });
+                });
                 a = a.add(if COLUMNS { self.a_stride } else { 1 });
                 b = b.wrapping_add(self.b_stride);
             }
-            for (r, sums) in sum.iter().enumerate() {
+            let whole = self.n >= (v + NV) * lanes;
+            unrolled!(r < MR, {
                 let at = (i + r) * self.c_stride + v * lanes;
-                for (j, s) in sums.iter().enumerate() {
-                    let left = self.n - ((v + j) * lanes).min(self.n);
-                    self.store(simd, at + j * lanes, left, *s);
-                }
-            }
+                unrolled!(j < NV, {
+                    // Only the last vector of a row can be partial.
+                    let left = if whole || j + 1 < NV {
+                        lanes
+                    } else {
+                        self.n - (v + j) * lanes
+                    };
+                    self.store(simd, at + j * lanes, left, sum[r][j]);
+                });
+            });
         }
     }
 
