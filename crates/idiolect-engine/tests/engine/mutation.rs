@@ -11,6 +11,9 @@ use crate::parity::{Case, adamw_settings, same_ten_steps};
 /// A name, the families whose fixture must notice, and the flip.
 type Flip = (&'static str, &'static [&'static str], fn(&mut Facts));
 
+/// A flip of one of the optimiser's settings.
+type Setting = fn(&mut TrainSettings);
+
 const ALL: &[&str] = &FAMILIES;
 
 const FLIPS: [Flip; 22] = [
@@ -99,7 +102,7 @@ fn an_untied_copy_of_the_head_is_noticed_by_the_gradient() {
 
 #[test]
 fn any_flipped_setting_of_the_optimiser_is_noticed() {
-    let flips: [(&str, fn(&mut TrainSettings)); 6] = [
+    let flips: [(&str, Setting); 6] = [
         ("lr", |s| s.lr *= 1.01),
         ("beta1", |s| s.betas.0 = 0.89),
         ("beta2", |s| s.betas.1 = 0.96),

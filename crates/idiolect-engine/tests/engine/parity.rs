@@ -101,9 +101,12 @@ fn same_logits(case: &Case) -> Result<(), String> {
     relatively("logits", &got, &case.expected.f32("logits"))
 }
 
+/// One number of a token's score.
+type Field = fn(&TargetScore) -> f32;
+
 fn same_scores(case: &Case) -> Result<(), String> {
     let got = subject::scores(&case.decoder, &case.rows);
-    let fields: [(&str, fn(&TargetScore) -> f32); 4] = [
+    let fields: [(&str, Field); 4] = [
         ("score/logprob", |s| s.logprob),
         ("score/entropy", |s| s.entropy),
         ("score/varentropy", |s| s.varentropy),

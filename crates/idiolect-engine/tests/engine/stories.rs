@@ -51,10 +51,13 @@ fn scores(directory: &Path, examples: &[Example]) -> Vec<Vec<TokenScore>> {
     out
 }
 
+/// One number of a token's score.
+type Field = fn(&TokenScore) -> f32;
+
 #[test]
 fn scores_of_a_trained_model_are_those_of_transformers() {
     let rows = stories("scored.jsonl");
-    let fields: [(&str, fn(&TokenScore) -> f32); 4] = [
+    let fields: [(&str, Field); 4] = [
         ("logprob", |s| s.logprob),
         ("entropy", |s| s.entropy),
         ("varentropy", |s| s.varentropy),
