@@ -1,5 +1,8 @@
 //! What the engine computes against what PyTorch and transformers compute: `fixtures/parity`.
-#![expect(clippy::unwrap_used, reason = "a test that meets what it cannot use should stop there")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it cannot use should stop there"
+)]
 
 mod agree;
 mod fixture;
