@@ -1,18 +1,18 @@
 //! `config.json` to [`Facts`].
 //!
-//! Strict: every field is used, listed here as irrelevant to what is computed, or an error that
+//! Strict: every field is used, listed in `fields` as irrelevant to what is computed, or an error that
 //! names field and value, because a field that is read past is a model that is silently wrong.
 //! Reads the spelling of transformers 4 (`rope_theta`, `rope_scaling`, `torch_dtype`) and of
 //! transformers 5 (`rope_parameters`, `dtype`). Configs are never written: a trained model keeps
 //! the file that it came with.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope};
 use crate::weights::Dtype;
+use fields::Fields;
+
+mod fields;
 
 /// A config that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,40 +68,6 @@ pub struct Config {
     /// Standard deviation of fresh matrices (`initializer_range`; 0.02 without).
     pub initial_sd: f64,
 }
-
-/// Fields that do not change what is computed here, whatever they say, and why.
-const IRRELEVANT: [(&str, &str); 27] = [
-    ("_attn_implementation_autoset", "how transformers computes"),
-    ("_name_or_path", "where it came from"),
-    ("architectures", "a class name; `model_type` decides"),
-    ("attn_implementation", "how transformers computes"),
-    ("auto_map", "code that is never run"),
-    ("bos_token_id", "the tokenizer puts it"),
-    ("cache_implementation", "how transformers caches"),
-    ("chunk_size_feed_forward", "how transformers computes"),
-    ("eos_token_id", "read with the tokenizer"),
-    ("id2label", "a classifier's"),
-    ("is_llama_config", "the converter's note"),
-    ("keys_to_ignore_at_inference", "how transformers computes"),
-    ("label2id", "a classifier's"),
-    ("num_labels", "a classifier's"),
-    ("output_attentions", "how transformers replies"),
-    ("output_hidden_states", "how transformers replies"),
-    ("pad_token_id", "nothing is padded"),
-    (
-        "pretraining_tp",
-        "how the matrices were split, not what they are",
-    ),
-    ("problem_type", "a classifier's"),
-    ("return_dict", "how transformers replies"),
-    ("return_dict_in_generate", "how transformers replies"),
-    ("transformers.js_config", "another program's"),
-    ("transformers_version", "what wrote the file"),
-    ("unk_token_id", "the tokenizer's"),
-    ("unsloth_fixed", "the converter's note"),
-    ("use_cache", "how transformers caches"),
-    ("use_return_dict", "how transformers replies"),
-];
 
 impl Config {
     /// Reads a parsed `config.json`.
@@ -390,141 +356,6 @@ fn layer_types(
                 .collect()
         })
         .ok_or_else(|| fields.fault("layer_types", &reason))
-}
-
-/// The fields of an object, and which of them were asked for.
-struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    within: &'a str,
-    asked: RefCell<BTreeSet<&'static str>>,
-}
-
-impl<'a> Fields<'a> {
-    fn new(map: &'a Map<String, Value>) -> Self {
-        Self::nested(map, "")
-    }
-
-    fn nested(map: &'a Map<String, Value>, within: &'a str) -> Self {
-        Self {
-            map,
-            within,
-            asked: RefCell::default(),
-        }
-    }
-
-    /// A field's value; absent and `null` are the same.
-    fn get(&self, name: &'static str) -> Option<&'a Value> {
-        self.asked.borrow_mut().insert(name);
-        self.map.get(name).filter(|value| !value.is_null())
-    }
-
-    fn typed<T>(
-        &self,
-        name: &'static str,
-        read: impl Fn(&'a Value) -> Option<T>,
-        expected: &str,
-    ) -> Result<Option<T>, ConfigError> {
-        self.get(name)
-            .map(|value| read(value).ok_or_else(|| self.fault(name, expected)))
-            .transpose()
-    }
-
-    fn size(&self, name: &'static str) -> Result<Option<usize>, ConfigError> {
-        let read = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
-        self.typed(name, read, "expected a whole number")
-    }
-
-    fn required(&self, name: &'static str) -> Result<usize, ConfigError> {
-        self.size(name)?
-            .ok_or_else(|| ConfigError::Missing(self.path(name)))
-    }
-
-    fn number(&self, name: &'static str) -> Result<Option<f64>, ConfigError> {
-        self.typed(name, Value::as_f64, "expected a number")
-    }
-
-    fn needed(&self, name: &'static str) -> Result<f64, ConfigError> {
-        self.number(name)?
-            .ok_or_else(|| ConfigError::Missing(self.path(name)))
-    }
-
-    fn flag(&self, name: &'static str) -> Result<Option<bool>, ConfigError> {
-        self.typed(name, Value::as_bool, "expected true or false")
-    }
-
-    fn text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
-        self.typed(
-            name,
-            |value| value.as_str().map(str::to_owned),
-            "expected a text",
-        )
-    }
-
-    fn object(&self, name: &'static str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
-        self.typed(name, Value::as_object, "expected an object")
-    }
-
-    /// A softcap, which only Gemma computes: its value where the field is absent (`null`
-    /// switches it off).
-    fn softcap(&self, name: &'static str, gemma: Option<f32>) -> Result<Option<f32>, ConfigError> {
-        match (self.number(name)?, gemma) {
-            (Some(_), None) => Err(self.unknown(name)),
-            (None, Some(cap)) if !self.map.contains_key(name) => Ok(Some(cap)),
-            (cap, _) => Ok(cap.map(|cap| cap as f32)),
-        }
-    }
-
-    fn says(&self, name: &str, text: &str) -> bool {
-        self.map.get(name).is_some_and(|value| value == text)
-    }
-
-    fn path(&self, name: &str) -> String {
-        if self.within.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.within)
-        }
-    }
-
-    fn shown(&self, name: &str) -> String {
-        self.map
-            .get(name)
-            .map_or_else(|| "absent".to_owned(), Value::to_string)
-    }
-
-    fn fault(&self, name: &str, expected: &str) -> ConfigError {
-        ConfigError::Value {
-            field: self.path(name),
-            value: self.shown(name),
-            expected: expected.to_owned(),
-        }
-    }
-
-    fn unknown(&self, name: &str) -> ConfigError {
-        ConfigError::Unknown {
-            field: self.path(name),
-            value: self.shown(name),
-            family: self
-                .map
-                .get("model_type")
-                .and_then(Value::as_str)
-                .unwrap_or("?")
-                .to_owned(),
-        }
-    }
-
-    /// Refuses fields that were neither asked for nor listed as irrelevant. `null` and `false`
-    /// switch nothing on.
-    fn refuse_rest(&self) -> Result<(), ConfigError> {
-        let asked = self.asked.borrow();
-        let known = |name: &str| {
-            asked.contains(name) || IRRELEVANT.iter().any(|(irrelevant, _)| *irrelevant == name)
-        };
-        let rest = self.map.iter().find(|(name, value)| {
-            !known(name) && !value.is_null() && **value != Value::Bool(false)
-        });
-        rest.map_or(Ok(()), |(name, _)| Err(self.unknown(name)))
-    }
 }
 
 #[cfg(test)]

@@ -19,8 +19,12 @@ use sha2::{Digest, Sha256};
 use crate::facts::Facts;
 use crate::files;
 use crate::parameters::{Layout, Parameters, Tensor};
+use dtype::has_non_finite;
 use header::Header;
 
+pub use dtype::Dtype;
+
+mod dtype;
 mod header;
 
 /// What can be wrong with weights.
@@ -59,75 +63,6 @@ impl From<WeightsError> for ModelError {
         match error {
             WeightsError::Io { path, source } => files::io_error(&path, source),
             other => Self::Invalid(other.to_string()),
-        }
-    }
-}
-
-/// Element types that can be computed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    /// IEEE single.
-    F32,
-    /// The upper half of a single.
-    Bf16,
-    /// IEEE half.
-    F16,
-}
-
-impl Dtype {
-    /// The name in a safetensors header.
-    fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::Bf16 => "BF16",
-            Self::F16 => "F16",
-        }
-    }
-
-    fn of(name: &str) -> Option<Self> {
-        [Self::F32, Self::Bf16, Self::F16]
-            .into_iter()
-            .find(|dtype| dtype.name() == name)
-    }
-
-    fn size(self) -> usize {
-        if self == Self::F32 { 4 } else { 2 }
-    }
-
-    /// The nearest value that this type holds.
-    pub fn round(self, x: f32) -> f32 {
-        let (mut bytes, mut out) = (Vec::new(), [0.0]);
-        self.encode(&[x], &mut bytes);
-        self.decode(&bytes, &mut out);
-        out[0]
-    }
-
-    fn decode(self, bytes: &[u8], out: &mut [f32]) {
-        match self {
-            Self::F32 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                    *x = f32::from_le_bytes(*b);
-                }
-            }
-            Self::Bf16 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
-                }
-            }
-            Self::F16 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = half_to_f32(u16::from_le_bytes(*b));
-                }
-            }
-        }
-    }
-
-    fn encode(self, values: &[f32], out: &mut Vec<u8>) {
-        out.clear();
-        match self {
-            Self::F32 => out.extend(values.iter().flat_map(|x| x.to_le_bytes())),
-            Self::Bf16 => out.extend(values.iter().flat_map(|&x| f32_to_bf16(x).to_le_bytes())),
-            Self::F16 => out.extend(values.iter().flat_map(|&x| f32_to_half(x).to_le_bytes())),
         }
     }
 }
@@ -479,70 +414,6 @@ fn tensor_at(path: &Path, tensor: &str, reason: String) -> WeightsError {
         tensor: tensor.to_owned(),
         reason,
     }
-}
-
-fn has_non_finite(bytes: &[u8], dtype: Dtype) -> bool {
-    match dtype {
-        Dtype::F32 => bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .any(|b| !f32::from_le_bytes(*b).is_finite()),
-        Dtype::Bf16 => bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .any(|b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80),
-        Dtype::F16 => bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .any(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00),
-    }
-}
-
-/// Nearest bfloat16, ties to even. A NaN stays one.
-fn f32_to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() {
-        return ((bits >> 16) | 0x40) as u16;
-    }
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
-}
-
-fn half_to_f32(half: u16) -> f32 {
-    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from((half >> 10) & 0x1f);
-    let fraction = f32::from(half & 0x3ff) / 1024.0;
-    match exponent {
-        // Powers of two and their products here are exact in f32.
-        0 => sign * fraction * 2f32.powi(-14),
-        31 if half & 0x3ff == 0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1.0 + fraction) * 2f32.powi(exponent - 15),
-    }
-}
-
-/// Nearest half, ties to even; beyond the largest half: infinity.
-fn f32_to_half(x: f32) -> u16 {
-    let sign = ((x.to_bits() >> 16) & 0x8000) as u16;
-    let magnitude = x.abs();
-    if x.is_nan() {
-        return sign | 0x7e00;
-    }
-    if magnitude >= 65520.0 {
-        return sign | 0x7c00;
-    }
-    // The spacing of halves at this magnitude; subnormals share that of the smallest normals.
-    let exponent = (i32::try_from(magnitude.to_bits() >> 23).unwrap_or(0) - 127).max(-14);
-    let steps = (f64::from(magnitude) * 2f64.powi(10 - exponent)).round_ties_even() as u16;
-    // A carry out of the fraction moves into the exponent by itself.
-    let base = if steps >= 1024 {
-        ((exponent + 15) as u16) << 10
-    } else {
-        0
-    };
-    sign | (base + steps.saturating_sub(if steps >= 1024 { 1024 } else { 0 }))
 }
 
 #[cfg(test)]

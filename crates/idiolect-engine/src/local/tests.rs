@@ -449,6 +449,22 @@ fn a_model_from_random_weights_learns_its_texts() {
 }
 
 #[test]
+fn a_dev_row_that_cannot_be_scored_is_an_error_with_its_number() {
+    let out = tempfile::tempdir().unwrap();
+    let dev = [example("Tim", " ran."), example("Tim", "")];
+    let mut sink = |_| ControlFlow::Continue(());
+    let error = stories(1)
+        .train(&lessons(), &dev, &settings(), out.path(), &mut sink)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("dev row 1: the completion is empty"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_tokenizer_by_another_name_is_refused() {
     let out = tempfile::tempdir().unwrap();
     let missing = stories_dir().join("vocabulary.json");

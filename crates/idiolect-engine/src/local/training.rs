@@ -38,11 +38,7 @@ impl Train for LocalModel {
         sink: Events<'_>,
     ) -> Result<TrainSummary, ModelError> {
         let (rows, refused) = self.rows(examples);
-        let dev: Vec<TokenRow> = dev
-            .iter()
-            .filter_map(|example| self.encode(example).ok())
-            .map(|row| token_row(&Ok(row)))
-            .collect();
+        let dev = self.dev_rows(dev)?;
         let start = format!("model {}", self.info.hash);
         let job = Job {
             description: &self.description,
@@ -64,6 +60,16 @@ impl Train for LocalModel {
 }
 
 impl LocalModel {
+    /// Rows of the dev examples. One that cannot be scored is an error: leaving it out would
+    /// change what the dev loss means without a word.
+    fn dev_rows(&self, examples: &[Example]) -> Result<Vec<TokenRow>, ModelError> {
+        let row = |(i, example): (usize, &Example)| match self.encode(example) {
+            Ok(row) => Ok(token_row(&Ok(row))),
+            Err(error) => Err(ModelError::Invalid(format!("dev row {i}: {error}"))),
+        };
+        examples.iter().enumerate().map(row).collect()
+    }
+
     /// Rows of the examples, and which of them are none and why. A refused example keeps its
     /// place, so that indices are those of the examples.
     fn rows(&self, examples: &[Example]) -> (Vec<TokenRow>, Vec<(usize, String)>) {
@@ -120,19 +126,15 @@ pub fn pretrain(
     let description = Description::read_parts(config, dir)?;
     let mut decoder = random(&description, seed)
         .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", config.display())))?;
-    let (mut rows, mut owners, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for (i, text) in texts.iter().enumerate() {
-        match encode_whole(&description.tokenizer, description.limits(), text) {
-            Ok(parts) => {
-                owners.extend(parts.iter().map(|_| i));
-                rows.extend(parts.into_iter().map(|ids| TokenRow {
-                    ids,
-                    first_target: 1,
-                    weight: 1.0,
-                }));
-            }
-            Err(error) => refused.push((i, error.reason)),
-        }
+    let TextRows {
+        rows,
+        owners,
+        mut refused,
+    } = TextRows::of(&description, texts);
+    if let (true, Some((i, reason))) = (rows.is_empty(), refused.first()) {
+        return Err(ModelError::Invalid(format!(
+            "no text can be trained on; text {i}: {reason}"
+        )));
     }
     let training = Training {
         rows: &rows,
@@ -159,25 +161,59 @@ pub fn pretrain(
         }
         sink(event)
     };
-    job.run(&mut decoder, training, &start, &mut of_texts)
-        .map_err(|error| match error {
-            ModelError::NonFinite { step, rows } => {
-                let owner = |row: &str| {
-                    row.parse()
-                        .ok()
-                        .and_then(|row: usize| owners.get(row))
-                        .copied()
-                };
-                let mut texts: Vec<usize> = rows.split(", ").filter_map(owner).collect();
-                texts.dedup();
-                let names: Vec<String> = texts.iter().map(usize::to_string).collect();
-                ModelError::NonFinite {
-                    step,
-                    rows: names.join(", "),
+    let summary = job.run(&mut decoder, training, &start, &mut of_texts);
+    summary.map_err(|error| name_texts(error, &owners))
+}
+
+/// Texts as rows.
+#[derive(Default)]
+struct TextRows {
+    rows: Vec<TokenRow>,
+    /// The text of each row.
+    owners: Vec<usize>,
+    /// Texts that are no row, and why.
+    refused: Vec<(usize, String)>,
+}
+
+impl TextRows {
+    fn of(description: &Description, texts: &[String]) -> Self {
+        let mut all = Self::default();
+        for (i, text) in texts.iter().enumerate() {
+            match encode_whole(&description.tokenizer, description.limits(), text) {
+                Ok(parts) => {
+                    all.owners.extend(parts.iter().map(|_| i));
+                    let row = |ids| TokenRow {
+                        ids,
+                        first_target: 1,
+                        weight: 1.0,
+                    };
+                    all.rows.extend(parts.into_iter().map(row));
                 }
+                Err(error) => all.refused.push((i, error.reason)),
             }
-            other => other,
-        })
+        }
+        all
+    }
+}
+
+/// The rows that an error names, as texts.
+fn name_texts(error: ModelError, owners: &[usize]) -> ModelError {
+    let ModelError::NonFinite { step, rows } = error else {
+        return error;
+    };
+    let owner = |row: &str| {
+        row.parse()
+            .ok()
+            .and_then(|row: usize| owners.get(row))
+            .copied()
+    };
+    let mut texts: Vec<usize> = rows.split(", ").filter_map(owner).collect();
+    texts.dedup();
+    let names: Vec<String> = texts.iter().map(usize::to_string).collect();
+    ModelError::NonFinite {
+        step,
+        rows: names.join(", "),
+    }
 }
 
 /// Fresh weights with the config's standard deviation.
