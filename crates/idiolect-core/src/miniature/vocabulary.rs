@@ -17,7 +17,7 @@ pub const UNK: &str = "<unk>";
 const MAX_POSITIONS: usize = 256;
 
 /// Standard deviation of fresh matrices. At transformers' 0.02 models this narrow are still learning
-/// to copy their inputs when their text ends (`docs/miniature.md` has the figures).
+/// to copy their inputs when their text ends.
 const INITIAL_SD: f64 = 0.08;
 
 const MARKERS: [&str; 13] = [
