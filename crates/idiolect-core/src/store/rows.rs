@@ -186,7 +186,7 @@ type Stream = Box<dyn BufRead>;
 
 impl Source {
     fn from_stream(mut stream: Stream, path: &Path) -> Result<Self, StoreError> {
-        let read = |e| StoreError::io("read", path)(e);
+        let read = |error| StoreError::format(path, cut_off(error));
         if stream.fill_buf().map_err(read)?.starts_with(&[0x1f, 0x8b]) {
             stream = Box::new(BufReader::new(MultiGzDecoder::new(stream)));
         }
@@ -358,10 +358,13 @@ impl Scan {
 }
 
 fn cut_off(error: io::Error) -> String {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        "ends in the middle: the file looks cut off".to_owned()
-    } else {
-        format!("cannot be read on: {error}")
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "ends in the middle: the file looks cut off".to_owned(),
+        // What the decompressor says of bytes that are none of its own.
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            format!("damaged or cut off: {error}")
+        }
+        _ => format!("cannot be read on: {error}"),
     }
 }
 

@@ -114,7 +114,11 @@ pub(crate) fn verify_pairs(
     let input = Input::open(&settings.pairs)?;
     let mut meta = Meta::of("verify --pairs");
     meta.input("pairs", input.hash())
-        .version("task", task.verifier());
+        .version("task", task.verifier())
+        .setting("compat", settings.compat);
+    if let Some(compat) = settings.compat {
+        compat.judges_all([settings.task])?;
+    }
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
         Opened::Complete(meta) => return Outcome::of(&meta, true, control),
         Opened::Unfinished(output) => output,

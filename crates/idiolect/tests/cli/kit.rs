@@ -1,0 +1,102 @@
+//! A folder to run the program in.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// Answers every problem of [`problems`] correctly when greedy, else correctly or wrongly.
+pub(crate) const SCRIPT: &str = r######"{"contains":"0 apples","completions":["It is #### 1","It is #### 8"]}
+{"completions":["#### 1","First 2 + 2 = 4. #### 5","no idea","half"]}
+"######;
+
+/// Raw rows that are also problems of GSM8K, all with the answer 1.
+pub(crate) fn problems(n: usize) -> String {
+    (0..n)
+        .map(|i| {
+            let row = json!({
+                "id": format!("gsm8k/test/{i}"),
+                "task": "gsm8k",
+                "question": format!("{i} apples and how many are one?"),
+                "gold": {"answer": "1"},
+                "answer": "one is 1\n#### 1",
+                "split": "test",
+            });
+            format!("{row}\n")
+        })
+        .collect()
+}
+
+/// Traces of those problems.
+pub(crate) fn traces(texts: &[(&str, &str)]) -> String {
+    let row = |(id, (problem, text)): (usize, &(&str, &str))| {
+        let origin = json!({"kind": "imported"});
+        let row = json!({"id": format!("t{id}"), "problem_id": format!("gsm8k/test/{problem}"),
+            "text": text, "finish": "stop", "origin": origin});
+        format!("{row}\n")
+    };
+    texts.iter().enumerate().map(row).collect()
+}
+
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+}
+
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    pub(crate) fn lines(&self, name: &str) -> Vec<Value> {
+        self.text(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// How many whole lines a file has; 0 where it is not there.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        std::fs::read(self.path(name)).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_idiolect"));
+        command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        let ended = self.command(arguments).output().unwrap();
+        Ran {
+            code: ended.status.code().unwrap_or(-1),
+            out: String::from_utf8(ended.stdout).unwrap(),
+            err: String::from_utf8(ended.stderr).unwrap(),
+        }
+    }
+
+    /// Runs what must succeed.
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, 0, "{arguments:?}\n{}", ran.err);
+        ran.out
+    }
+}
