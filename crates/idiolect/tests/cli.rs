@@ -14,8 +14,17 @@ mod rows;
 use kit::{Place, SCRIPT, problems};
 
 const COMMANDS: [&str; 11] = [
-    "import", "generate", "paraphrase", "corrupt", "verify", "score", "arms", "train", "eval",
-    "compare", "pretrain",
+    "import",
+    "generate",
+    "paraphrase",
+    "corrupt",
+    "verify",
+    "score",
+    "arms",
+    "train",
+    "eval",
+    "compare",
+    "pretrain",
 ];
 
 #[test]
@@ -24,7 +33,10 @@ fn every_command_has_help_with_an_example() {
     for command in COMMANDS {
         let ran = place.run(&[command, "--help"]);
         assert_eq!(ran.code, 0, "{command}: {}", ran.err);
-        assert!(ran.out.contains(&format!("idiolect {command} ")), "{command} shows no example");
+        assert!(
+            ran.out.contains(&format!("idiolect {command} ")),
+            "{command} shows no example"
+        );
     }
     let ran = place.run(&["--help"]);
     assert!(COMMANDS.iter().all(|command| ran.out.contains(command)));
@@ -39,21 +51,70 @@ fn wrong_use_is_2_and_says_what_is_right() {
     let wrong: [(&[&str], &str); 8] = [
         (&["frobnicate"], "unrecognized subcommand"),
         (&["verify", "-o", "v.jsonl"], "--problems"),
-        (&["verify", "--problems", "p.jsonl", "-o", "v.jsonl"], "--traces"),
-        (&["generate", "--model", "scripted:s.jsonl", "--problems", "p.jsonl", "-o", "-"], "name one"),
         (
-            &["generate", "--model", "scripted:s.jsonl", "--problems", "p.jsonl", "--temperature", "hot", "-o", "t"],
+            &["verify", "--problems", "p.jsonl", "-o", "v.jsonl"],
+            "--traces",
+        ),
+        (
+            &[
+                "generate",
+                "--model",
+                "scripted:s.jsonl",
+                "--problems",
+                "p.jsonl",
+                "-o",
+                "-",
+            ],
+            "name one",
+        ),
+        (
+            &[
+                "generate",
+                "--model",
+                "scripted:s.jsonl",
+                "--problems",
+                "p.jsonl",
+                "--temperature",
+                "hot",
+                "-o",
+                "t",
+            ],
             "expected a number from 0",
         ),
         (
-            &["eval", "--model", "scripted:s.jsonl", "--problems", "p.jsonl", "-k", "4", "--temperature", "0", "-o", "e"],
+            &[
+                "eval",
+                "--model",
+                "scripted:s.jsonl",
+                "--problems",
+                "p.jsonl",
+                "-k",
+                "4",
+                "--temperature",
+                "0",
+                "-o",
+                "e",
+            ],
             "4 samples at temperature 0 would all be equal",
         ),
         (
-            &["eval", "--model", "scripted:s.jsonl", "--problems", "p.jsonl", "--prompt", "nope", "-o", "e"],
+            &[
+                "eval",
+                "--model",
+                "scripted:s.jsonl",
+                "--problems",
+                "p.jsonl",
+                "--prompt",
+                "nope",
+                "-o",
+                "e",
+            ],
             "no prompt and no file is named `nope`",
         ),
-        (&["import", "gsm8k", "p.jsonl", "--map", "x", "-o", "q.jsonl"], "expected FIELD=COLUMN"),
+        (
+            &["import", "gsm8k", "p.jsonl", "--map", "x", "-o", "q.jsonl"],
+            "expected FIELD=COLUMN",
+        ),
     ];
     for (arguments, words) in wrong {
         let ran = place.run(arguments);
@@ -68,24 +129,68 @@ fn failures_are_1_with_error_and_path() {
     let place = Place::new();
     place.write("p.jsonl", &problems(2));
     place.write("cut.jsonl.gz", "");
-    std::fs::write(place.path("cut.jsonl.gz"), [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x4b]).unwrap();
+    std::fs::write(
+        place.path("cut.jsonl.gz"),
+        [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x4b],
+    )
+    .unwrap();
     let generate = |model: &str| {
-        place.run(&["generate", "--model", model, "--problems", "p.jsonl", "-o", "t.jsonl"])
+        place.run(&[
+            "generate",
+            "--model",
+            model,
+            "--problems",
+            "p.jsonl",
+            "-o",
+            "t.jsonl",
+        ])
     };
     let fails = [
-        (place.run(&["import", "gsm8k", "none.jsonl", "-o", "q.jsonl"]), "none.jsonl"),
-        (place.run(&["import", "gsm8k", "cut.jsonl.gz", "-o", "q.jsonl"]), "cut off"),
-        (place.run(&["import", "math", "p.jsonl", "-o", "q.jsonl"]), "not in this version"),
-        (place.run(&["import", "gsm8k", "p.jsonl", "-o", "/dev/full"]), "not a regular file"),
+        (
+            place.run(&["import", "gsm8k", "none.jsonl", "-o", "q.jsonl"]),
+            "none.jsonl",
+        ),
+        (
+            place.run(&["import", "gsm8k", "cut.jsonl.gz", "-o", "q.jsonl"]),
+            "cut off",
+        ),
+        (
+            place.run(&["import", "math", "p.jsonl", "-o", "q.jsonl"]),
+            "not in this version",
+        ),
+        (
+            place.run(&["import", "gsm8k", "p.jsonl", "-o", "/dev/full"]),
+            "not a regular file",
+        ),
         (generate("scripted:none.jsonl"), "cannot read the script"),
         (generate("hf:owner/name"), "hub is not in this version"),
-        (generate("http://localhost:1/v1#m"), "endpoints are not in this version"),
+        (
+            generate("http://localhost:1/v1#m"),
+            "endpoints are not in this version",
+        ),
         (generate("nowhere"), "no model directory `nowhere`"),
-        (place.run(&["train", "--model", "x", "--data", "p.jsonl", "--lora", "r=16,alpha=32", "-o", "m"]), "--lora"),
+        (
+            place.run(&[
+                "train",
+                "--model",
+                "x",
+                "--data",
+                "p.jsonl",
+                "--lora",
+                "r=16,alpha=32",
+                "-o",
+                "m",
+            ]),
+            "--lora",
+        ),
     ];
     for (ran, words) in fails {
         assert_eq!(ran.code, 1, "{words}: {}", ran.err);
-        assert!(ran.err.contains("error: ") && ran.err.contains(words), "{words}: {}", ran.err);
+        assert!(
+            ran.err.contains("error: ") && ran.err.contains(words),
+            "{words}: {}",
+            ran.err
+        );
     }
     assert!(generate("hf:owner/name").err.contains("hint: "));
 }
@@ -102,7 +207,10 @@ fn a_closed_pipe_is_quiet() {
         .unwrap();
     drop(child.stdout.take());
     let ended = child.wait_with_output().unwrap();
-    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), b"".as_slice()));
+    assert_eq!(
+        (ended.status.code(), ended.stderr.as_slice()),
+        (Some(0), b"".as_slice())
+    );
 }
 
 #[test]
@@ -110,10 +218,21 @@ fn json_is_one_document_and_quiet_is_quiet() {
     let place = Place::new();
     place.write("p.jsonl", &problems(3));
     place.write("s.jsonl", SCRIPT);
-    let eval = ["eval", "--model", "scripted:s.jsonl", "--problems", "p.jsonl", "-o", "e.jsonl"];
+    let eval = [
+        "eval",
+        "--model",
+        "scripted:s.jsonl",
+        "--problems",
+        "p.jsonl",
+        "-o",
+        "e.jsonl",
+    ];
     let ran = place.run(&[&eval[..], &["--json", "-q"]].concat());
     let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((document["rows"].as_u64(), document["correct"].as_u64()), (Some(3), Some(3)));
+    assert_eq!(
+        (document["rows"].as_u64(), document["correct"].as_u64()),
+        (Some(3), Some(3))
+    );
     assert!(ran.err.is_empty(), "{}", ran.err);
     let again = place.run(&eval);
     assert!(again.out.contains("complete before"), "{}", again.out);

@@ -18,7 +18,10 @@ use super::{
 
 /// What opening an output found.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one a stage, taken apart at once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one a stage, taken apart at once"
+)]
 pub enum Opened {
     /// Every row is there; nothing is to be done.
     Complete(Meta),

@@ -50,7 +50,9 @@ pub(crate) struct Ran {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -70,17 +72,24 @@ impl Place {
     }
 
     pub(crate) fn lines(&self, name: &str) -> Vec<Value> {
-        self.text(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.text(name)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// How many whole lines a file has; 0 where it is not there.
     pub(crate) fn count(&self, name: &str) -> usize {
-        std::fs::read(self.path(name)).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
+        std::fs::read(self.path(name))
+            .map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_idiolect"));
-        command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null());
         command
     }
 
