@@ -7,6 +7,7 @@ mod exit;
 mod interrupt;
 mod model;
 mod progress;
+mod run;
 mod stage;
 
 use std::process::ExitCode;

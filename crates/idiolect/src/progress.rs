@@ -72,6 +72,11 @@ impl Progress {
         }
     }
 
+    /// Passes an event of a job on.
+    pub(crate) fn event(&self, job: &str, event: Event<'_>) {
+        (self.sink)(job, event);
+    }
+
     /// Says something a person should know.
     pub(crate) fn note(&self, job: &str, text: &str) {
         (self.sink)(job, Event::Note(text));

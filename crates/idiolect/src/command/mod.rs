@@ -10,6 +10,7 @@ mod import;
 mod options;
 mod paraphrase;
 mod pretrain;
+mod run;
 mod score;
 mod show;
 mod train;
@@ -40,6 +41,7 @@ const EXIT_CODES: &str =
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
     Import(import::Arguments),
     Generate(generate::Arguments),
     Paraphrase(paraphrase::Arguments),
@@ -56,6 +58,7 @@ enum Command {
 /// Reads the command line, runs the command, prints and gives the exit code.
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Paraphrase(arguments) => paraphrase::run(&arguments),

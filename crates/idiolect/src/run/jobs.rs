@@ -32,7 +32,10 @@ pub(crate) fn side_by_side<J: Sync, T: Send, E: Send>(
         worker();
     });
     // Jobs are taken in order, so every job before a missing result has one.
-    results.into_iter().map_while(|cell| cell.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
+    results
+        .into_iter()
+        .map_while(|cell| cell.into_inner().unwrap_or_else(|e| e.into_inner()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -46,7 +49,10 @@ mod tests {
             let squares = side_by_side(threads, &jobs, |j| Ok::<_, ()>(j * j)).unwrap();
             assert_eq!(squares, jobs.iter().map(|j| j * j).collect::<Vec<_>>());
         }
-        assert_eq!(side_by_side(2, &[] as &[u64], |j| Ok::<_, ()>(*j)).unwrap(), Vec::<u64>::new());
+        assert_eq!(
+            side_by_side(2, &[] as &[u64], |j| Ok::<_, ()>(*j)).unwrap(),
+            Vec::<u64>::new()
+        );
     }
 
     #[test]

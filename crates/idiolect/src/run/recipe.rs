@@ -10,57 +10,63 @@ use toml::{Table, Value};
 use idiolect_core::model::Schedule;
 
 /// The recipes that the program carries, by name and text.
-pub const BUILT_IN: [(&str, &str); 3] = [
-    ("miniature", include_str!("../../../../recipes/miniature.toml")),
+pub(crate) const BUILT_IN: [(&str, &str); 3] = [
+    (
+        "miniature",
+        include_str!("../../../../recipes/miniature.toml"),
+    ),
     ("tiny", include_str!("../../../../recipes/tiny.toml")),
-    ("gsm8k-real", include_str!("../../../../recipes/gsm8k-real.toml")),
+    (
+        "gsm8k-real",
+        include_str!("../../../../recipes/gsm8k-real.toml"),
+    ),
 ];
 
 /// A whole experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     /// Names the run and heads the report.
-    pub name: String,
+    pub(crate) name: String,
     /// What it is for, in a sentence; heads the report.
-    pub about: String,
+    pub(crate) about: String,
     /// Keys every draw of the run.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Independent worlds: world `w` repeats everything with seed `seed + w`.
-    pub worlds: usize,
+    pub(crate) worlds: usize,
     /// Which `[scale.NAME]` table was applied.
-    pub scale: String,
+    pub(crate) scale: String,
     /// The folder of real data; `IDIOLECT_DATA` where unset.
     #[serde(default, skip_serializing)]
-    pub data: Option<String>,
+    pub(crate) data: Option<String>,
     /// A model directory that replaces the student trained inside the run.
     #[serde(default, skip_serializing)]
-    pub student: Option<String>,
+    pub(crate) student: Option<String>,
     /// Where problems and traces come from.
-    pub source: Source,
+    pub(crate) source: Source,
     /// The models trained from random weights inside the run.
-    pub pretrain: Pretrain,
+    pub(crate) pretrain: Pretrain,
     /// Sampling from the teacher.
     #[serde(default)]
-    pub sample: Option<Sample>,
+    pub(crate) sample: Option<Sample>,
     /// The teacher's rewriting of the human traces.
     #[serde(default)]
-    pub paraphrase: Option<Paraphrase>,
+    pub(crate) paraphrase: Option<Paraphrase>,
     /// Shares of steps to corrupt, one arm F each.
     #[serde(default)]
-    pub doses: Vec<f64>,
+    pub(crate) doses: Vec<f64>,
     /// Which arms, and how large.
-    pub arms: Arms,
+    pub(crate) arms: Arms,
     /// Fine-tuning of the student on each arm.
-    pub finetune: Finetune,
+    pub(crate) finetune: Finetune,
     /// Evaluation on the test problems.
-    pub eval: Eval,
+    pub(crate) eval: Eval,
 }
 
 /// Where problems and traces come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Source {
+pub(crate) enum Source {
     /// A generated Countdown world with its own language.
     Miniature {
         /// `default`, or `tiny` for a world of seconds.
@@ -76,6 +82,8 @@ pub enum Source {
         traces_match: String,
         /// Which traces of them, by their field `kind`.
         trace_kind: String,
+        /// The name of the prompt that problems are asked with.
+        prompt: String,
         /// The file whose questions and solutions are the student's pretraining text.
         pretrain_text: String,
         /// Share of the problems that become dev, by hash of their id.
@@ -88,119 +96,119 @@ pub enum Source {
 /// The models trained from random weights inside the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pretrain {
+pub(crate) struct Pretrain {
     /// The model being studied.
-    pub student: ScratchModel,
+    pub(crate) student: ScratchModel,
     /// The model that writes traces; none where the traces are given.
     #[serde(default)]
-    pub teacher: Option<ScratchModel>,
+    pub(crate) teacher: Option<ScratchModel>,
 }
 
 /// How one model is trained from random weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ScratchModel {
+pub(crate) struct ScratchModel {
     /// Passes over its text.
-    pub epochs: usize,
+    pub(crate) epochs: usize,
     /// Packed tokens of an optimiser step.
-    pub tokens_per_step: usize,
+    pub(crate) tokens_per_step: usize,
     /// Peak learning rate; cosine from there.
-    pub lr: f64,
+    pub(crate) lr: f64,
     /// Warm-up steps.
-    pub warmup_steps: usize,
+    pub(crate) warmup_steps: usize,
     /// Share of the peak that the schedule ends at.
-    pub final_lr_share: f64,
+    pub(crate) final_lr_share: f64,
     /// Decoupled weight decay.
-    pub weight_decay: f64,
+    pub(crate) weight_decay: f64,
     /// AdamW's second-moment decay.
     pub beta2: f64,
     /// The shape, where the source does not fix it.
     #[serde(default)]
-    pub shape: Option<Shape>,
+    pub(crate) shape: Option<Shape>,
 }
 
 /// A Llama-shaped model and its byte-level BPE vocabulary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Tokens of the vocabulary, trained on the model's own text.
-    pub vocabulary: usize,
+    pub(crate) vocabulary: usize,
     /// C.
-    pub hidden: usize,
+    pub(crate) hidden: usize,
     /// Decoder layers.
-    pub layers: usize,
+    pub(crate) layers: usize,
     /// H = K.
-    pub heads: usize,
+    pub(crate) heads: usize,
     /// Width of the gated unit.
-    pub intermediate: usize,
+    pub(crate) intermediate: usize,
     /// Longest row in tokens.
-    pub positions: usize,
+    pub(crate) positions: usize,
 }
 
 /// Sampling from the teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Samples a problem.
-    pub per_problem: usize,
+    pub(crate) per_problem: usize,
     /// Sampling temperature.
-    pub temperature: f32,
+    pub(crate) temperature: f32,
     /// Longest completion in tokens.
-    pub max_tokens: usize,
+    pub(crate) max_tokens: usize,
 }
 
 /// The teacher's rewriting of the human traces, greedy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Paraphrase {
+pub(crate) struct Paraphrase {
     /// Longest completion in tokens.
-    pub max_tokens: usize,
+    pub(crate) max_tokens: usize,
 }
 
 /// Which arms, and how large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Arms {
+pub(crate) struct Arms {
     /// Names, in the order of the report.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Matched problems of each arm; all that every arm covers where unset.
     #[serde(default)]
-    pub rows: Option<usize>,
+    pub(crate) rows: Option<usize>,
     /// What every other arm is compared with, the first being the main one.
-    pub baselines: Vec<String>,
+    pub(crate) baselines: Vec<String>,
 }
 
 /// Fine-tuning of the student on each arm; no weight decay, clipping at norm 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Finetune {
+pub(crate) struct Finetune {
     /// Independent trainings of each arm.
-    pub seeds: usize,
+    pub(crate) seeds: usize,
     /// Passes over the arm.
-    pub epochs: usize,
+    pub(crate) epochs: usize,
     /// Rows of an optimiser step.
-    pub rows_per_step: usize,
+    pub(crate) rows_per_step: usize,
     /// Peak learning rate.
-    pub lr: f64,
+    pub(crate) lr: f64,
     /// Its fall.
-    pub schedule: Schedule,
+    pub(crate) schedule: Schedule,
 }
 
 /// Evaluation on the test problems: greedy, and sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Eval {
+pub(crate) struct Eval {
     /// Samples a problem beside the greedy answer; 0 samples none.
-    pub samples: usize,
+    pub(crate) samples: usize,
     /// Sampling temperature.
-    pub temperature: f32,
+    pub(crate) temperature: f32,
     /// Longest completion in tokens.
-    pub max_tokens: usize,
+    pub(crate) max_tokens: usize,
 }
 
 /// Why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum RecipeError {
+pub(crate) enum RecipeError {
     /// Not TOML, or not of a recipe's shape.
     #[error("{origin}: {reason}")]
     Shape {
@@ -231,10 +239,18 @@ pub enum RecipeError {
 }
 
 /// Resolves a recipe's text with its scale and the `--set` overrides, in this order.
-pub fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, RecipeError> {
-    let shape = |origin: &str, reason: String| RecipeError::Shape { origin: origin.to_owned(), reason };
-    let mut table: Table = text.parse().map_err(|e: toml::de::Error| shape(origin, e.to_string()))?;
-    let overrides = sets.iter().map(|s| parse_set(s)).collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, RecipeError> {
+    let shape = |origin: &str, reason: String| RecipeError::Shape {
+        origin: origin.to_owned(),
+        reason,
+    };
+    let mut table: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| shape(origin, e.to_string()))?;
+    let overrides = sets
+        .iter()
+        .map(|s| parse_set(s))
+        .collect::<Result<Vec<_>, _>>()?;
 
     let scales = match table.remove("scale") {
         Some(Value::Table(scales)) => scales,
@@ -244,30 +260,40 @@ pub fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, Reci
         .iter()
         .rev()
         .find(|(key, _)| key == "scale")
-        .map_or("default".to_owned(), |(_, value)| value.as_str().unwrap_or_default().to_owned());
+        .map_or("default".to_owned(), |(_, value)| {
+            value.as_str().unwrap_or_default().to_owned()
+        });
     if scale != "default" {
         let Some(Value::Table(changes)) = scales.get(&scale) else {
-            let known: Vec<_> = std::iter::once("default").chain(scales.keys().map(String::as_str)).collect();
-            return Err(RecipeError::Scale { wanted: scale, known: known.join(", ") });
+            let known: Vec<_> = std::iter::once("default")
+                .chain(scales.keys().map(String::as_str))
+                .collect();
+            return Err(RecipeError::Scale {
+                wanted: scale,
+                known: known.join(", "),
+            });
         };
         merge(&mut table, changes);
     }
     for (key, value) in overrides.iter().filter(|(key, _)| key != "scale") {
-        set(&mut table, key, value.clone()).map_err(|reason| shape(&format!("--set {key}"), reason))?;
+        set(&mut table, key, value.clone())
+            .map_err(|reason| shape(&format!("--set {key}"), reason))?;
     }
     table.insert("scale".to_owned(), Value::String(scale));
-    let recipe: Recipe = table.try_into().map_err(|e: toml::de::Error| shape(origin, e.message().to_owned()))?;
+    let recipe: Recipe = table
+        .try_into()
+        .map_err(|e: toml::de::Error| shape(origin, e.message().to_owned()))?;
     check(&recipe)?;
     Ok(recipe)
 }
 
 /// The recipe as it is stored: resolved, without paths of this machine.
-pub fn stored(recipe: &Recipe) -> String {
+pub(crate) fn stored(recipe: &Recipe) -> String {
     toml::to_string_pretty(recipe).expect("a recipe of plain values serialises")
 }
 
 /// The dotted keys in which two stored recipes differ, each with both values.
-pub fn differences(old: &str, new: &str) -> Vec<String> {
+pub(crate) fn differences(old: &str, new: &str) -> Vec<String> {
     let flat = |text: &str| {
         let mut lines = std::collections::BTreeMap::new();
         if let Ok(table) = text.parse::<Table>() {
@@ -287,12 +313,23 @@ pub fn differences(old: &str, new: &str) -> Vec<String> {
 }
 
 fn check(recipe: &Recipe) -> Result<(), RecipeError> {
-    let bad = |field, reason: &str| Err(RecipeError::Value { field, reason: reason.to_owned() });
+    let bad = |field, reason: &str| {
+        Err(RecipeError::Value {
+            field,
+            reason: reason.to_owned(),
+        })
+    };
     if recipe.worlds == 0 {
         return bad("worlds", "must be at least 1");
     }
-    if recipe.finetune.seeds == 0 || recipe.finetune.epochs == 0 || recipe.finetune.rows_per_step == 0 {
-        return bad("finetune", "needs `seeds`, `epochs` and `rows_per_step` of at least 1");
+    if recipe.finetune.seeds == 0
+        || recipe.finetune.epochs == 0
+        || recipe.finetune.rows_per_step == 0
+    {
+        return bad(
+            "finetune",
+            "needs `seeds`, `epochs` and `rows_per_step` of at least 1",
+        );
     }
     if recipe.eval.max_tokens == 0 {
         return bad("eval.max_tokens", "must be at least 1");
@@ -303,27 +340,51 @@ fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     if recipe.arms.names.is_empty() {
         return bad("arms.names", "must name at least one arm");
     }
-    if recipe.arms.names.iter().any(|n| n == "base" || n == "teacher") {
-        return bad("arms.names", "must not hold `base` or `teacher`: these are evaluated anyway");
+    if recipe
+        .arms
+        .names
+        .iter()
+        .any(|n| n == "base" || n == "teacher")
+    {
+        return bad(
+            "arms.names",
+            "must not hold `base` or `teacher`: these are evaluated anyway",
+        );
     }
-    if let Source::Gsm8kTraces { dev_share, test_share, .. } = &recipe.source {
+    if let Source::Gsm8kTraces {
+        dev_share,
+        test_share,
+        ..
+    } = &recipe.source
+    {
         let in_range = |share: &f64| *share > 0.0 && *share < 1.0;
         if !in_range(dev_share) || !in_range(test_share) || dev_share + test_share >= 1.0 {
-            return bad("source.test_share", "and `source.dev_share` must be above 0 and leave problems to train on");
+            return bad(
+                "source.test_share",
+                "and `source.dev_share` must be above 0 and leave problems to train on",
+            );
         }
     }
     Ok(())
 }
 
 fn parse_set(text: &str) -> Result<(String, Value), RecipeError> {
-    let (key, value) = text.split_once('=').ok_or_else(|| RecipeError::Set(text.to_owned()))?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| RecipeError::Set(text.to_owned()))?;
     let key = key.trim();
     if key.is_empty() {
         return Err(RecipeError::Set(text.to_owned()));
     }
     // A bare word is a string: nobody quotes twice on a command line.
-    let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
-    Ok((key.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
+    let parsed = format!("v = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"));
+    Ok((
+        key.to_owned(),
+        parsed.unwrap_or_else(|| Value::String(value.to_owned())),
+    ))
 }
 
 fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
@@ -332,7 +393,10 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
             table.insert(key.to_owned(), value);
             Ok(())
         }
-        Some((first, rest)) => match table.entry(first).or_insert_with(|| Value::Table(Table::new())) {
+        Some((first, rest)) => match table
+            .entry(first)
+            .or_insert_with(|| Value::Table(Table::new()))
+        {
             Value::Table(inner) => set(inner, rest, value),
             _ => Err(format!("`{first}` is not a table")),
         },
@@ -354,7 +418,11 @@ fn flatten(prefix: &str, value: &Value, lines: &mut std::collections::BTreeMap<S
     match value {
         Value::Table(table) => {
             for (key, inner) in table {
-                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                let path = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
                 flatten(&path, inner, lines);
             }
         }
@@ -376,7 +444,12 @@ mod tests {
     fn every_built_in_recipe_resolves_and_its_stored_form_resolves_to_itself() {
         for (name, text) in BUILT_IN {
             let recipe = resolve(text, name, &[]).unwrap();
-            let again = resolve(&stored(&recipe).replace("scale = \"default\"\n", ""), "stored", &[]).unwrap();
+            let again = resolve(
+                &stored(&recipe).replace("scale = \"default\"\n", ""),
+                "stored",
+                &[],
+            )
+            .unwrap();
             assert_eq!(recipe, again, "{name}");
         }
     }
@@ -387,15 +460,31 @@ mod tests {
         let plain = resolve(text, "r", &[]).unwrap();
         let full = resolve(text, "r", &["scale=full".into()]).unwrap();
         assert!(full.worlds > plain.worlds && full.finetune.seeds >= plain.finetune.seeds);
-        let one = resolve(text, "r", &["scale=full".into(), "worlds=1".into(), "finetune.lr=0.5".into()]).unwrap();
-        assert_eq!((one.worlds, one.finetune.lr.to_bits()), (1, 0.5f64.to_bits()));
+        let one = resolve(
+            text,
+            "r",
+            &[
+                "scale=full".into(),
+                "worlds=1".into(),
+                "finetune.lr=0.5".into(),
+            ],
+        )
+        .unwrap();
+        assert_eq!(
+            (one.worlds, one.finetune.lr.to_bits()),
+            (1, 0.5f64.to_bits())
+        );
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused_by_name() {
         let text = built_in("miniature");
         let error = |set: &str| resolve(text, "r", &[set.into()]).unwrap_err().to_string();
-        assert!(error("finetune.epoch=3").contains("epoch"), "{}", error("finetune.epoch=3"));
+        assert!(
+            error("finetune.epoch=3").contains("epoch"),
+            "{}",
+            error("finetune.epoch=3")
+        );
         assert!(error("scale=huge").contains("full"));
         assert!(error("worlds=0").contains("worlds"));
         assert!(error("nonsense").contains("KEY=VALUE"));

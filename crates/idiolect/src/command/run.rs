@@ -1,0 +1,72 @@
+//! `idiolect run`.
+
+use std::path::PathBuf;
+
+use super::options::Common;
+use super::show::Shown;
+use crate::exit;
+use crate::interrupt::Stop;
+use crate::progress::Progress;
+use crate::run::{self, RunSettings};
+
+/// Run a whole experiment, from nothing to a report
+///
+/// Without a recipe: the default experiment, into `runs/default`. The same command continues an
+/// interrupted run; a changed recipe is refused with the keys that differ.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  idiolect run
+  idiolect run --set scale=full --out runs/full
+  idiolect run recipes/tiny.toml --out /tmp/tiny
+  IDIOLECT_DATA=DIR idiolect run gsm8k-real
+  idiolect run gsm8k-real --set data=DIR --set student=MODEL_DIR --dry-run
+
+Stages, for --until: source, pretrain, traces, verify, score, arms, finetune, report.")]
+pub(super) struct Arguments {
+    /// A recipe file, or a built-in recipe: miniature (the default), tiny, gsm8k-real
+    #[arg(value_name = "RECIPE.toml")]
+    recipe: Option<String>,
+    /// The run directory; default runs/NAME
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Override a key of the recipe, for example finetune.seeds=5; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Stop after this stage
+    #[arg(long, value_name = "STAGE")]
+    until: Option<String>,
+    /// Say what would be done and what it could show, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let settings = RunSettings {
+        recipe: arguments.recipe.clone(),
+        out: arguments.out.clone(),
+        sets: arguments.sets.clone(),
+        until: arguments.until.clone(),
+        dry_run: arguments.dry_run,
+        fresh: arguments.common.fresh,
+        threads: arguments.common.threads(),
+    };
+    let shown = if arguments.common.quiet {
+        Progress::quiet()
+    } else {
+        Progress::stderr()
+    };
+    let finished = run::run(
+        &settings,
+        shown,
+        &Stop::default(),
+        arguments.common.max_rejects,
+    )?;
+    Ok(Shown {
+        text: finished.text,
+        json: finished.comparison.unwrap_or_default(),
+        as_json: arguments.common.json,
+        code: exit::DONE,
+    })
+}

@@ -1,0 +1,264 @@
+//! The end of a run: `comparison.json`, `report.html`, `report.md` and the table for the terminal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use idiolect_core::comparison::{
+    ArmData, CompareOptions, Comparison, Evaluation, StepCounts, compare,
+};
+use idiolect_core::record::{Alignment, ArmRow, EvalRow, StepCheck, content_hash};
+use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic};
+use idiolect_report::view::FactGroup;
+
+use super::finetune::{BASE, TEACHER};
+use super::layout::World;
+use super::recipe::{self, Recipe};
+use super::view::{self, Numbered, read, verdicts_by_trace};
+use super::{Finished, RunContext};
+use crate::stage::StageError;
+
+/// Bootstrap and permutation draws.
+const DRAWS: usize = 10_000;
+
+/// Compares all arms over all worlds and writes what a person reads.
+pub(crate) fn compare_and_report(
+    run: &RunContext<'_>,
+    dir: &Path,
+    worlds: &[Numbered],
+) -> Result<Finished, StageError> {
+    run.record.event(0, "report", "begin");
+    let comparison = comparison_of(run.recipe, worlds)?;
+    let json = serde_json::to_string_pretty(&comparison).expect("a comparison serialises") + "\n";
+    write_atomic(&dir.join("comparison.json"), json.as_bytes())?;
+    let teacher = teacher_accuracy(run.recipe, worlds)?;
+    let facts = provenance(run.recipe, worlds, &teacher)?;
+    let text = format!(
+        "{}\nreport: {}",
+        idiolect_report::arms_table(&comparison),
+        dir.join("report.html").display()
+    );
+    let mut view = view::gather(run.recipe, comparison, worlds, facts, command(run.recipe))?;
+    view.setting = format!(
+        "{}{}",
+        view.setting,
+        teacher.map(|t| format!(" {t}")).unwrap_or_default()
+    );
+    write_atomic(
+        &dir.join("report.html"),
+        idiolect_report::html(&view).as_bytes(),
+    )?;
+    write_atomic(
+        &dir.join("report.md"),
+        idiolect_report::markdown(&view).as_bytes(),
+    )?;
+    run.record.event(0, "report", "end");
+    let comparison = serde_json::from_str(&json).ok();
+    Ok(Finished { text, comparison })
+}
+
+/// Everything that was evaluated, compared.
+pub(crate) fn comparison_of(
+    recipe: &Recipe,
+    worlds: &[Numbered],
+) -> Result<Comparison, StageError> {
+    let mut evaluations = Vec::new();
+    let mut arms = Vec::new();
+    for (number, world) in worlds {
+        evaluations.push(evaluation(world, *number, BASE, 0)?);
+        for arm in &recipe.arms.names {
+            for seed in 0..recipe.finetune.seeds as u64 {
+                evaluations.push(evaluation(world, *number, arm, seed)?);
+            }
+        }
+        arms.extend(arm_data(recipe, world, *number)?);
+    }
+    let options = CompareOptions {
+        baselines: recipe.arms.baselines.clone(),
+        draws: DRAWS,
+        seed: recipe.seed,
+        ..CompareOptions::default()
+    };
+    compare(&evaluations, &arms, &options).map_err(|e| StageError::failed(e.to_string(), ""))
+}
+
+fn evaluation(
+    world: &World,
+    number: usize,
+    arm: &str,
+    seed: u64,
+) -> Result<Evaluation, StoreError> {
+    let mut rows: Vec<EvalRow> = read(&world.evaluation(arm, seed, "greedy"))?;
+    let sampled = world.evaluation(arm, seed, "sampled");
+    if sampled.exists() {
+        rows.extend(read::<EvalRow>(&sampled)?);
+    }
+    let gold = read(&world.evaluation(arm, seed, "gold"))?;
+    Ok(Evaluation {
+        arm: arm.to_owned(),
+        world: number,
+        seed,
+        rows,
+        gold,
+    })
+}
+
+fn arm_data(recipe: &Recipe, world: &World, number: usize) -> Result<Vec<ArmData>, StoreError> {
+    let mut rows_of: Vec<(String, Vec<ArmRow>)> = Vec::new();
+    for arm in &recipe.arms.names {
+        rows_of.push((arm.clone(), read(&world.arm(arm))?));
+    }
+    let wanted: BTreeSet<&str> = rows_of
+        .iter()
+        .flat_map(|(_, rows)| rows.iter().map(|r| r.trace_id.as_str()))
+        .collect();
+    let mut alignments: BTreeMap<String, Alignment> = BTreeMap::new();
+    for row in read::<Alignment>(&world.alignment())? {
+        if wanted.contains(row.trace_id.as_str()) {
+            alignments.insert(row.trace_id.clone(), row);
+        }
+    }
+    let verdicts = verdicts_by_trace(world)?;
+    let data = |(arm, rows): &(String, Vec<ArmRow>)| {
+        let mut steps = StepCounts::default();
+        for step in rows
+            .iter()
+            .filter_map(|r| verdicts.get(&r.trace_id))
+            .flat_map(|v| &v.steps)
+        {
+            match step.check {
+                StepCheck::Valid => steps.valid += 1,
+                StepCheck::Invalid => steps.invalid += 1,
+                StepCheck::Unchecked => steps.unchecked += 1,
+            }
+        }
+        ArmData {
+            arm: arm.clone(),
+            world: number,
+            rows: rows.len(),
+            problems: rows
+                .iter()
+                .map(|r| r.problem_id.as_str())
+                .collect::<BTreeSet<_>>()
+                .len(),
+            alignments: rows
+                .iter()
+                .filter_map(|r| alignments.get(&r.trace_id).cloned())
+                .collect(),
+            steps: Some(steps),
+        }
+    };
+    Ok(rows_of.iter().map(data).collect())
+}
+
+/// The teacher's own greedy accuracy on the test problems, in a sentence.
+fn teacher_accuracy(recipe: &Recipe, worlds: &[Numbered]) -> Result<Option<String>, StoreError> {
+    if recipe.pretrain.teacher.is_none() {
+        return Ok(None);
+    }
+    let (mut correct, mut total) = (0usize, 0usize);
+    for (_, world) in worlds {
+        let rows: Vec<EvalRow> = read(&world.evaluation(TEACHER, 0, "greedy"))?;
+        total += rows.len();
+        correct += rows
+            .iter()
+            .filter(|r| r.verdict == idiolect_core::record::Verdict::Correct)
+            .count();
+    }
+    let share = correct as f64 / total.max(1) as f64;
+    Ok(Some(format!(
+        "The teacher itself solves {correct} of {total} test problems greedily ({share:.3})."
+    )))
+}
+
+fn command(recipe: &Recipe) -> String {
+    let mut command = "idiolect run".to_owned();
+    if recipe.name != "miniature" {
+        command.push_str(&format!(" {}", recipe.name));
+    }
+    if recipe.scale != "default" {
+        command.push_str(&format!(" --set scale={}", recipe.scale));
+    }
+    if recipe.seed != 0 {
+        command.push_str(&format!(" --set seed={}", recipe.seed));
+    }
+    command
+}
+
+/// What decided the numbers. No time, path or host: equal runs give equal pages.
+fn provenance(
+    recipe: &Recipe,
+    worlds: &[Numbered],
+    teacher: &Option<String>,
+) -> Result<Vec<FactGroup>, StoreError> {
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let mut groups = vec![FactGroup {
+        title: "Run".to_owned(),
+        facts: vec![
+            fact("program", format!("idiolect {}", env!("CARGO_PKG_VERSION"))),
+            fact(
+                "recipe",
+                format!(
+                    "{} ({})",
+                    recipe.name,
+                    content_hash(recipe::stored(recipe).as_bytes())
+                ),
+            ),
+            fact("scale", recipe.scale.clone()),
+            fact("seed", recipe.seed.to_string()),
+            fact("fine-tuning seeds", recipe.finetune.seeds.to_string()),
+            fact(
+                "fine-tuning",
+                format!(
+                    "{} epochs, {} rows a step, peak rate {}, {:?} decay",
+                    recipe.finetune.epochs,
+                    recipe.finetune.rows_per_step,
+                    recipe.finetune.lr,
+                    recipe.finetune.schedule
+                ),
+            ),
+            fact(
+                "evaluation",
+                format!(
+                    "greedy, and {} samples at temperature {}, at most {} tokens",
+                    recipe.eval.samples, recipe.eval.temperature, recipe.eval.max_tokens
+                ),
+            ),
+        ],
+    }];
+    if let Some(teacher) = teacher {
+        groups[0].facts.push(fact("teacher", teacher.clone()));
+    }
+    for (number, world) in worlds {
+        let mut facts = Vec::new();
+        for (name, path) in [
+            ("problems.jsonl", world.problems()),
+            ("traces.jsonl", world.traces()),
+            ("verdicts.jsonl", world.verdicts()),
+            ("alignment.jsonl", world.alignment()),
+        ] {
+            facts.push(fact(name, hash_file(&path)?));
+        }
+        for arm in &recipe.arms.names {
+            facts.push(fact(
+                &format!("arms/{arm}.jsonl"),
+                hash_file(&world.arm(arm))?,
+            ));
+        }
+        let evaluated = world.evaluation(BASE, 0, "greedy");
+        if let Some(meta) = Meta::read(&evaluated)? {
+            for (name, version) in &meta.versions {
+                facts.push(fact(
+                    &format!("{name} (of base's evaluation)"),
+                    version.clone(),
+                ));
+            }
+        }
+        let title = if worlds.len() == 1 {
+            "Hashes".to_owned()
+        } else {
+            format!("Hashes of world {number}")
+        };
+        groups.push(FactGroup { title, facts });
+    }
+    Ok(groups)
+}
