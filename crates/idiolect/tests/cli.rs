@@ -168,6 +168,10 @@ fn failures_are_1_with_error_and_path() {
             generate("http://localhost:1/v1#m"),
             "endpoints are not in this version",
         ),
+        (
+            place.run(&["inspect", "--model", "m", "--data", "d"]),
+            "not in this version",
+        ),
         (generate("nowhere"), "no model directory `nowhere`"),
         (
             place.run(&[
@@ -234,6 +238,14 @@ fn json_is_one_document_and_quiet_is_quiet() {
         (Some(3), Some(3))
     );
     assert!(ran.err.is_empty(), "{}", ran.err);
+    // Three of three: Wilson's interval at 95 % is [0.4385, 1].
+    assert_eq!(
+        (
+            document["accuracy"].as_f64(),
+            document["interval_95"][0].as_f64()
+        ),
+        (Some(1.0), Some(0.4385))
+    );
     let again = place.run(&eval);
     assert!(again.out.contains("complete before"), "{}", again.out);
 }

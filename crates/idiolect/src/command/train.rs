@@ -14,7 +14,8 @@ use crate::stage::train::{TrainStageSettings, train};
 /// Fine-tune a model on the rows of an arm
 ///
 /// The folder that is written is the finished model, with log.jsonl; its checkpoint-<step> folders
-/// are resumable states. The loss is over completions and their end, never over prompts.
+/// are resumable states. The loss is over completions and their end, never over prompts. A step
+/// holds 32 rows unless --rows-per-step or --tokens-per-step is given.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect train --model models/student --data arms/W.jsonl --epochs 3 --lr 1e-4 \\
@@ -51,7 +52,7 @@ pub(super) struct TrainingOptions {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-5, value_parser = positive)]
     lr: f64,
-    /// Rows of an optimiser step (train: 32 unless told otherwise)
+    /// Rows of an optimiser step
     #[arg(long, value_name = "N", conflicts_with = "tokens_per_step")]
     rows_per_step: Option<usize>,
     /// As many whole rows an optimiser step as fit this many tokens

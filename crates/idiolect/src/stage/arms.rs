@@ -44,7 +44,7 @@ pub(crate) fn arms(settings: &ArmsSettings, control: Control<'_>) -> Result<Outc
     let files = Files::open(settings)?;
     let meta = provenance(settings, &specs, &problems, &prompts, &files);
     let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
-        OpenedFolder::Complete(meta) => return Outcome::of(&meta, true, control),
+        OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
     let meter = control.progress.begin("arms", "arms", None, 0);
@@ -81,7 +81,12 @@ pub(crate) fn arms(settings: &ArmsSettings, control: Control<'_>) -> Result<Outc
         control.progress.note("arms", warning);
     }
     let rows: usize = built.arms.iter().map(|arm| arm.rows.len()).sum();
-    Outcome::of(&folder.finish(rows as u64, seen, &hash)?, false, control)
+    Outcome::of(
+        &settings.output,
+        &folder.finish(rows as u64, seen, &hash)?,
+        false,
+        control,
+    )
 }
 
 /// What `arms.json` of a folder of arms holds.

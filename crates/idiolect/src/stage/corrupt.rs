@@ -52,7 +52,7 @@ pub(crate) fn corrupt(
         Corruption::ContentControl { seed } => meta.setting("control", true).setting("seed", seed),
     };
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
-        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
     output.restart()?;
@@ -60,7 +60,7 @@ pub(crate) fn corrupt(
         output.reject(bad)?;
     }
     let seen = problems.bad.len() as u64 + copy(settings, &problems, &input, &mut output, control)?;
-    Outcome::of(&output.finish(seen)?, false, control)
+    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
 fn copy(
@@ -72,7 +72,9 @@ fn copy(
 ) -> Result<u64, StageError> {
     let donors = donors(settings, input)?;
     let (mut seen, mut ids) = (0, BTreeSet::new());
-    let mut meter = control.progress.begin("corrupt", "traces", None, 0);
+    let mut meter = control
+        .progress
+        .begin("corrupt", "traces", input.lines(), 0);
     for row in input.rows::<Trace>()? {
         seen += 1;
         meter.advance(1);

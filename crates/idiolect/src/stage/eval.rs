@@ -42,7 +42,7 @@ pub(crate) fn eval(
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
     let meta = provenance(settings, &problems, &prompts, model.info());
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
-        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
     let asked = Asked::new(&problems, &prompts);
@@ -51,7 +51,7 @@ pub(crate) fn eval(
     }
     let seen = (asked.rows.len() * settings.k + asked.bad.len()) as u64;
     answer(settings, &problems, &asked, &mut output, model, control)?;
-    Outcome::of(&output.finish(seen)?, false, control)
+    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
 fn provenance(

@@ -49,7 +49,7 @@ pub(crate) fn generate(
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
     let meta = provenance(settings, &problems, &prompts, model.info());
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
-        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
     let asked = Asked::new(&problems, &prompts);
@@ -67,7 +67,7 @@ pub(crate) fn generate(
     };
     let seen = (asked.rows.len() * settings.k + asked.bad.len()) as u64;
     sample(&asked, place.done, writer, model, control)?;
-    Outcome::of(&output.finish(seen)?, false, control)
+    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
 /// Several greedy samples would all be one.

@@ -51,7 +51,7 @@ pub(crate) fn import(
         .transpose()?;
     let (mut problems, mut traces) = match (problems, traces) {
         (Opened::Complete(meta), None | Some(Opened::Complete(_))) => {
-            return Outcome::of(&meta, true, control);
+            return Outcome::of(&settings.output, &meta, true, control);
         }
         (problems, traces) => (
             started_over(problems, &settings.output, &meta)?,
@@ -92,7 +92,7 @@ pub(crate) fn import(
     if let Some(traces) = traces {
         traces.finish(seen)?;
     }
-    Outcome::of(&problems.finish(seen)?, false, control)
+    Outcome::of(&settings.output, &problems.finish(seen)?, false, control)
 }
 
 fn provenance(settings: &ImportSettings, task: &dyn Task, inputs: &[Input]) -> Meta {

@@ -19,8 +19,10 @@ pub(crate) mod score;
 pub(crate) mod train;
 pub(crate) mod verify;
 
+use std::path::Path;
+
 use idiolect_core::model::ModelError;
-use idiolect_core::store::{Meta, StoreError};
+use idiolect_core::store::{Meta, Rejects, StoreError};
 
 use crate::exit;
 use crate::interrupt::Stop;
@@ -60,21 +62,20 @@ impl Outcome {
     /// The outcome that a finished output's provenance tells, judged by the allowed share of
     /// refused rows. That share is no setting of the output: it can be raised afterwards.
     pub(crate) fn of(
+        output: &Path,
         meta: &Meta,
         was_complete: bool,
         control: Control<'_>,
     ) -> Result<Self, StageError> {
-        let Meta {
-            rows,
-            rejected,
-            seen,
-            ..
-        } = *meta;
+        let (rows, rejected, seen) = (meta.rows, meta.rejected, meta.seen);
         if rejected as f64 > control.max_rejects * seen as f64 {
+            let rejects = Rejects::path_of(output).display().to_string();
+            let share = control.max_rejects;
             return Err(StageError::TooManyRefused {
                 rejected,
                 seen,
-                share: control.max_rejects,
+                share,
+                rejects,
             });
         }
         Ok(Self {
@@ -105,6 +106,8 @@ pub(crate) enum StageError {
         seen: u64,
         /// The share allowed.
         share: f64,
+        /// The file that names them.
+        rejects: String,
     },
     /// Ctrl-C.
     #[error("interrupted; the same command continues")]
@@ -172,8 +175,10 @@ impl StageError {
             {
                 "free some space; the rows before it stand and the same command continues"
             }
-            Self::TooManyRefused { .. } => {
-                "OUTPUT.rejects.jsonl names each with its line and reason; --max-rejects allows more"
+            Self::TooManyRefused { rejects, .. } => {
+                return Some(format!(
+                    "`{rejects}` names each with its line and reason; --max-rejects allows more"
+                ));
             }
             _ => return None,
         };

@@ -51,13 +51,13 @@ pub(crate) fn paraphrase(
     let input = Input::open(&settings.traces)?;
     let meta = provenance(settings, &problems, &prompts, &input, model.info());
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
-        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
     let plan = Plan::read(&problems, &prompts, &input, settings.seed)?;
     let (done, ids) = place(&mut output, &plan)?;
     rewrite(settings, &plan, done, ids, &mut output, model, control)?;
-    Outcome::of(&output.finish(plan.seen)?, false, control)
+    Outcome::of(&settings.output, &output.finish(plan.seen)?, false, control)
 }
 
 fn provenance(

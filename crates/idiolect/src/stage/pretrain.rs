@@ -40,7 +40,7 @@ pub(crate) fn pretrain(
     let data = Input::open(&settings.data)?;
     let meta = provenance(settings, &data)?;
     let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
-        OpenedFolder::Complete(meta) => return Outcome::of(&meta, true, control),
+        OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
     let (mut texts, mut lines, mut seen) = (Vec::new(), Vec::new(), 0);
@@ -83,7 +83,12 @@ pub(crate) fn pretrain(
         )
     })?;
     let rows = seen - folder.rejected();
-    Outcome::of(&folder.finish(rows, seen, &hash)?, false, control)
+    Outcome::of(
+        &settings.output,
+        &folder.finish(rows, seen, &hash)?,
+        false,
+        control,
+    )
 }
 
 fn provenance(settings: &PretrainSettings, data: &Input) -> Result<Meta, StageError> {

@@ -62,7 +62,9 @@ pub(crate) fn score(
     // A finished scoring whose token scores were removed has to be done again.
     let lost = settings.tokens.as_ref().is_some_and(|path| !path.exists());
     let output = match Output::open(&settings.output, &meta, control.fresh)? {
-        Opened::Complete(meta) if !lost => return Outcome::of(&meta, true, control),
+        Opened::Complete(meta) if !lost => {
+            return Outcome::of(&settings.output, &meta, true, control);
+        }
         Opened::Complete(_) => Output::open(&settings.output, &meta, true)?,
         unfinished => unfinished,
     };
@@ -92,7 +94,7 @@ pub(crate) fn score(
     if let (Some(path), Some(journal)) = (&settings.tokens, tokens) {
         tokens::finish_part(path, journal)?;
     }
-    Outcome::of(&output.finish(seen)?, false, control)
+    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
 fn straddle_warning(rows: u64) -> String {
@@ -253,9 +255,10 @@ impl Scoring<'_> {
         control: Control<'_>,
     ) -> Result<u64, StageError> {
         let mut seen = source.bad_problems().len() as u64;
-        let mut meter = control
-            .progress
-            .begin("score", "rows", None, self.output.done());
+        let mut meter =
+            control
+                .progress
+                .begin("score", "rows", source.input.lines(), self.output.done());
         let mut window = Window::default();
         for row in source.input.rows::<Value>()? {
             seen += 1;

@@ -42,7 +42,7 @@ pub(crate) fn train(
     tell_model(&mut meta, model.info());
     tell_training(&mut meta, &settings.train);
     let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
-        OpenedFolder::Complete(meta) => return Outcome::of(&meta, true, control),
+        OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
     let examples = Examples::read(&data, &mut folder)?;
@@ -67,7 +67,12 @@ pub(crate) fn train(
     })?;
     let seen = examples.seen + dev.seen;
     let rows = seen - folder.rejected();
-    Outcome::of(&folder.finish(rows, seen, &hash)?, false, control)
+    Outcome::of(
+        &settings.output,
+        &folder.finish(rows, seen, &hash)?,
+        false,
+        control,
+    )
 }
 
 /// Adds training settings to an output's provenance, one a name. How often a state is saved

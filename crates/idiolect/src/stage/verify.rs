@@ -56,7 +56,7 @@ pub(crate) fn verify(
         compat.judges_all(problems.tasks())?;
     }
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
-        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
     for bad in &problems.bad {
@@ -65,6 +65,7 @@ pub(crate) fn verify(
     let judge = |row: &Row<Trace>| verdict(&problems, &row.value, settings.compat);
     let seen = judge_rows(&input, &mut output, control, judge)?;
     Outcome::of(
+        &settings.output,
         &output.finish(seen + problems.bad.len() as u64)?,
         false,
         control,
@@ -120,12 +121,12 @@ pub(crate) fn verify_pairs(
         compat.judges_all([settings.task])?;
     }
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
-        Opened::Complete(meta) => return Outcome::of(&meta, true, control),
+        Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
     let judge = |row: &Row<Value>| pair(task, &row.value, settings.compat);
     let seen = judge_rows(&input, &mut output, control, judge)?;
-    Outcome::of(&output.finish(seen)?, false, control)
+    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
 fn pair(task: &dyn Task, row: &Value, compat: Option<Compat>) -> Result<Labelled<PairRow>, String> {
@@ -172,7 +173,7 @@ where
     let file = input.name();
     let mut meter = control
         .progress
-        .begin("verify", "rows", None, output.done());
+        .begin("verify", "rows", input.lines(), output.done());
     let (mut seen, mut block) = (0, Vec::new());
     for row in input.rows::<T>()? {
         seen += 1;

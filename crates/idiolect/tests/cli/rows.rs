@@ -18,6 +18,11 @@ fn some_refused_rows_are_3_and_too_many_are_1() {
     let ran = place.run(&import);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("2 of 10 rows were refused"), "{}", ran.err);
+    assert!(
+        ran.err.contains("`p.jsonl.rejects.jsonl` names each"),
+        "{}",
+        ran.err
+    );
     // The share is no setting of the output: the same rows pass a larger one.
     let ran = place.run(&[&import[..], &["--max-rejects", "0.2"]].concat());
     assert_eq!(ran.code, 3, "{}", ran.err);
