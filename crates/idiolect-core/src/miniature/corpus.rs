@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, MAX_VALUE, Op, Step};
 use super::prose::{self, Numerals};
-use super::{MAX_NUMBER, ProblemKey, StudentProse, World};
+use super::{ProblemKey, StudentProse, World};
 use crate::record::Split;
 use crate::rng::Rng;
 
@@ -115,8 +115,8 @@ impl<'a> Source<'a> {
 
     fn text(&mut self, kind: Kind, rng: &mut Rng) -> String {
         match kind {
-            Kind::Facts => join((0..FACTS_A_ROW).map(|_| fact(rng).to_string())),
-            Kind::Chains => free_chain(rng).to_string(),
+            Kind::Facts => join((0..FACTS_A_ROW).map(|_| self.fact(rng).to_string())),
+            Kind::Chains => self.free_chain(rng).to_string(),
             Kind::Expressions => {
                 join((0..EXPRESSIONS_A_ROW).map(|_| equation(self.any_chain(rng).1)))
             }
@@ -130,7 +130,7 @@ impl<'a> Source<'a> {
                 format!("nums {a} {b} {c} -> {} | {}", key.target, written(chain))
             }
             Kind::Prose => match self.world.settings.student_prose {
-                StudentProse::Plain => prose::plain(&free_chain(rng)),
+                StudentProse::Plain => prose::plain(&self.free_chain(rng)),
                 StudentProse::Human => {
                     let ([a, b, c], chain) = self.any_chain(rng);
                     format!("nums {a} {b} {c} | {}", in_prose(chain, rng))
@@ -145,13 +145,59 @@ impl<'a> Source<'a> {
 
     /// Three numbers in any order and one of their chains.
     fn any_chain(&self, rng: &mut Rng) -> ([u32; 3], &'a Chain) {
-        let numbers = [(); 3].map(|()| 1 + rng.below(MAX_NUMBER as usize) as u32);
+        let numbers = [(); 3].map(|()| self.number(rng));
         let mut sorted = numbers;
         sorted.sort_unstable();
         let chain = rng
             .choose(&self.world.chains[&sorted])
             .expect("numbers can always be added or subtracted");
         (numbers, chain)
+    }
+
+    fn number(&self, rng: &mut Rng) -> u32 {
+        1 + rng.below(self.world.settings.max_number as usize) as u32
+    }
+
+    /// A true step: half of them on two given numbers, like a first step, half with any value on one
+    /// side, like a second.
+    fn fact(&self, rng: &mut Rng) -> Step {
+        if rng.chance(0.5) {
+            let left = self.number(rng);
+            self.step_from(left, rng)
+        } else {
+            let top = MAX_VALUE.min(self.world.settings.max_number.pow(3));
+            self.step_from(rng.below(top as usize + 1) as u32, rng)
+        }
+    }
+
+    /// A true step of `value` and a given number, on either side.
+    fn step_from(&self, value: u32, rng: &mut Rng) -> Step {
+        loop {
+            let number = self.number(rng);
+            let op = Op::ALL[rng.below(4)];
+            let (left, right) = if rng.chance(0.5) {
+                (value, number)
+            } else {
+                (number, value)
+            };
+            // Ends: whatever the value, `value - number` or `value + number` is in the vocabulary.
+            if let Some(step) = Step::of(left, op, right) {
+                return step;
+            }
+        }
+    }
+
+    /// Two to four steps, each going on from the last result.
+    fn free_chain(&self, rng: &mut Rng) -> Chain {
+        let length = 2 + rng.below(3);
+        let mut value = self.number(rng);
+        let mut steps = Vec::with_capacity(length);
+        for _ in 0..length {
+            let step = self.step_from(value, rng);
+            value = step.result;
+            steps.push(step);
+        }
+        Chain { steps }
     }
 
     /// The next problem and one of its solutions.
@@ -193,45 +239,4 @@ fn join(parts: impl Iterator<Item = String>) -> String {
 fn shuffled(mut numbers: [u32; 3], rng: &mut Rng) -> [u32; 3] {
     rng.shuffle(&mut numbers);
     numbers
-}
-
-/// A true step: half of them on two given numbers, like a first step, half with any value on one
-/// side, like a second.
-fn fact(rng: &mut Rng) -> Step {
-    if rng.chance(0.5) {
-        let left = 1 + rng.below(MAX_NUMBER as usize) as u32;
-        step_from(left, rng)
-    } else {
-        step_from(rng.below(MAX_VALUE as usize + 1) as u32, rng)
-    }
-}
-
-/// A true step of `value` and a number of 1 to 15, on either side.
-fn step_from(value: u32, rng: &mut Rng) -> Step {
-    loop {
-        let number = 1 + rng.below(MAX_NUMBER as usize) as u32;
-        let op = Op::ALL[rng.below(4)];
-        let (left, right) = if rng.chance(0.5) {
-            (value, number)
-        } else {
-            (number, value)
-        };
-        // Ends: whatever the value, `value - number` or `value + number` is in the vocabulary.
-        if let Some(step) = Step::of(left, op, right) {
-            return step;
-        }
-    }
-}
-
-/// Two to four steps, each going on from the last result.
-fn free_chain(rng: &mut Rng) -> Chain {
-    let length = 2 + rng.below(3);
-    let mut value = 1 + rng.below(MAX_NUMBER as usize) as u32;
-    let mut steps = Vec::with_capacity(length);
-    for _ in 0..length {
-        let step = step_from(value, rng);
-        value = step.result;
-        steps.push(step);
-    }
-    Chain { steps }
 }

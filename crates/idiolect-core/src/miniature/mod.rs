@@ -28,9 +28,10 @@ use self::prose::Numerals;
 use crate::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
 use crate::rng::Rng;
 
-/// The largest number that a problem gives.
+/// The largest number that a problem may give.
 pub const MAX_NUMBER: u32 = 15;
-/// How many problems there are: pairs of three numbers, in any order, and a target.
+/// How many problems of numbers up to [`MAX_NUMBER`] there are: pairs of three numbers, in any
+/// order, and a target.
 pub const PROBLEMS: usize = 8_119;
 
 /// The size of a Llama-shaped model with tied embeddings and as many key/value heads as heads.
@@ -87,6 +88,8 @@ pub enum StudentProse {
 pub struct WorldSettings {
     /// Decides everything that is chance.
     pub seed: u64,
+    /// Problems give numbers of 1 to this, at most [`MAX_NUMBER`].
+    pub max_number: u32,
     /// Problems of split `test`.
     pub test_problems: usize,
     /// Problems of split `dev`.
@@ -112,6 +115,7 @@ impl Default for WorldSettings {
     fn default() -> Self {
         Self {
             seed: 0,
+            max_number: MAX_NUMBER,
             test_problems: 600,
             dev_problems: 150,
             train_problems: 1_650,
@@ -126,16 +130,17 @@ impl Default for WorldSettings {
 }
 
 impl WorldSettings {
-    /// A world that is made and learnt in seconds, for tests of the whole program. Its models
-    /// learn the format and little else.
+    /// A world that is made and learnt in seconds, for tests of the whole program: so few numbers
+    /// that its teacher is right about one time in ten, and every arm has some problems.
     pub fn tiny() -> Self {
         Self {
-            test_problems: 24,
+            max_number: 4,
+            test_problems: 16,
             dev_problems: 8,
-            train_problems: 64,
-            teacher_problems: 400,
-            student_tokens: 40_000,
-            teacher_tokens: 60_000,
+            train_problems: 48,
+            teacher_problems: 100,
+            student_tokens: 150_000,
+            teacher_tokens: 400_000,
             student: ModelShape {
                 hidden: 32,
                 layers: 2,
@@ -186,13 +191,21 @@ impl WorldSettings {
 /// Why there is no such world.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WorldError {
+    /// Numbers that there is no word or sense for.
+    #[error("`max_number` is {max_number}; expected 1 to {MAX_NUMBER}")]
+    MaxNumber {
+        /// As given.
+        max_number: u32,
+    },
     /// More problems than exist.
     #[error(
-        "the splits ask for {asked} problems and the miniature has {PROBLEMS}; lower one of `test_problems`, `dev_problems`, `train_problems`, `teacher_problems`"
+        "the splits ask for {asked} problems and there are {available}; lower one of `test_problems`, `dev_problems`, `train_problems`, `teacher_problems`"
     )]
     TooManyProblems {
         /// Their sum.
         asked: usize,
+        /// With numbers up to `max_number`.
+        available: usize,
     },
     /// Nothing for the pretraining texts to solve.
     #[error(
@@ -243,8 +256,8 @@ impl World {
     /// Enumerates the problems and splits them.
     pub fn new(settings: WorldSettings) -> Result<Self, WorldError> {
         check(&settings)?;
-        let chains = all_chains();
-        let splits = split(&chains, &settings);
+        let chains = all_chains(settings.max_number);
+        let splits = split(&chains, &settings)?;
         Ok(Self {
             settings,
             chains,
@@ -344,9 +357,9 @@ impl World {
 }
 
 fn check(settings: &WorldSettings) -> Result<(), WorldError> {
-    let asked = settings.problems();
-    if asked > PROBLEMS {
-        return Err(WorldError::TooManyProblems { asked });
+    let max_number = settings.max_number;
+    if !(1..=MAX_NUMBER).contains(&max_number) {
+        return Err(WorldError::MaxNumber { max_number });
     }
     if settings.teacher_problems == 0 {
         return Err(WorldError::NoTeacherProblems);
@@ -370,11 +383,11 @@ fn check(settings: &WorldSettings) -> Result<(), WorldError> {
     Ok(())
 }
 
-fn all_chains() -> BTreeMap<[u32; 3], Vec<Chain>> {
+fn all_chains(max_number: u32) -> BTreeMap<[u32; 3], Vec<Chain>> {
     let mut chains = BTreeMap::new();
-    for a in 1..=MAX_NUMBER {
-        for b in a..=MAX_NUMBER {
-            for c in b..=MAX_NUMBER {
+    for a in 1..=max_number {
+        for b in a..=max_number {
+            for c in b..=max_number {
                 chains.insert([a, b, c], chains_of([a, b, c]));
             }
         }
@@ -387,7 +400,7 @@ fn all_chains() -> BTreeMap<[u32; 3], Vec<Chain>> {
 fn split(
     chains: &BTreeMap<[u32; 3], Vec<Chain>>,
     settings: &WorldSettings,
-) -> BTreeMap<ProblemKey, Split> {
+) -> Result<BTreeMap<ProblemKey, Split>, WorldError> {
     let of_numbers = |(numbers, chains): (&[u32; 3], &Vec<Chain>)| {
         let mut targets: Vec<u32> = chains.iter().filter_map(Chain::result).collect();
         targets.sort_unstable();
@@ -399,6 +412,10 @@ fn split(
             .collect::<Vec<_>>()
     };
     let mut keys: Vec<ProblemKey> = chains.iter().flat_map(of_numbers).collect();
+    let (asked, available) = (settings.problems(), keys.len());
+    if asked > available {
+        return Err(WorldError::TooManyProblems { asked, available });
+    }
     Rng::keyed(settings.seed, &["miniature", "split"]).shuffle(&mut keys);
     let parts = [
         (Split::Test, settings.test_problems),
@@ -409,7 +426,7 @@ fn split(
     let labels = parts
         .into_iter()
         .flat_map(|(split, n)| std::iter::repeat_n(split, n));
-    keys.into_iter().zip(labels).collect()
+    Ok(keys.into_iter().zip(labels).collect())
 }
 
 #[cfg(test)]

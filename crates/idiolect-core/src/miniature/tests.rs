@@ -167,20 +167,20 @@ fn human_traces_are_the_problems_own_texts() {
 fn impossible_worlds_are_refused() {
     let refused = |settings| World::new(settings).unwrap_err().to_string();
     let base = WorldSettings::tiny;
-    assert!(
-        refused(WorldSettings {
-            test_problems: 9_000,
+    for test_problems in [9_000, usize::MAX] {
+        let settings = WorldSettings {
+            test_problems,
+            ..WorldSettings::default()
+        };
+        assert!(refused(settings).contains("there are 8119"));
+    }
+    for max_number in [0, 16] {
+        let settings = WorldSettings {
+            max_number,
             ..base()
-        })
-        .contains("8119")
-    );
-    assert!(
-        refused(WorldSettings {
-            test_problems: usize::MAX,
-            ..base()
-        })
-        .contains("8119")
-    );
+        };
+        assert!(refused(settings).contains("expected 1 to 15"));
+    }
     assert!(
         refused(WorldSettings {
             teacher_problems: 0,
