@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Kill a run again and again; the resumed run must end in the same bytes.
+
+Runs one recipe uninterrupted, then once more, killed with SIGKILL at random moments and resumed
+each time, and compares every file of the two run directories byte for byte (wall times, dates and
+host facts aside: events.jsonl, manifest.json, and `wall_s` of log.jsonl).
+
+    cargo build --release
+    python3 bench/kill_and_resume.py [--recipe FILE] [--kills N] [--dir DIR] [--seed N]
+
+Every stage is hit at least once where N allows; the other kills go to the stages in proportion to
+the time that they took uninterrupted. Standard library only.
+"""
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROGRAM = os.path.join(ROOT, "target", "release", "idiolect")
+NOT_COMPARED = {"events.jsonl", "manifest.json"}
+
+
+def events(run):
+    try:
+        with open(os.path.join(run, "events.jsonl")) as file:
+            lines = file.read().split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines]
+
+
+def stage_seconds(run):
+    """Seconds of each (world, stage) of an uninterrupted run, in order."""
+    began, seconds = {}, {}
+    for event in events(run):
+        key = (event["world"], event["stage"])
+        if event["event"] == "begin":
+            began[key] = event["at_unix_s"]
+        else:
+            seconds[key] = event["at_unix_s"] - began[key]
+    return seconds
+
+
+def plan(seconds, kills, rng):
+    """How many kills each stage gets: one each, the rest by time."""
+    stages = list(seconds)
+    chosen = dict.fromkeys(stages, 0)
+    for stage in rng.sample(stages, min(kills, len(stages))):
+        chosen[stage] += 1
+    weights = [max(seconds[stage], 1e-3) for stage in stages]
+    for stage in rng.choices(stages, weights, k=max(0, kills - len(stages))):
+        chosen[stage] += 1
+    return [(stage, chosen[stage]) for stage in stages if chosen[stage]]
+
+
+def start(recipe, out):
+    command = [PROGRAM, "run", recipe, "--out", out, "-q"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def kill_in(stage, wait_s, recipe, out):
+    """Starts the run, waits until it is in `stage` for `wait_s`, kills it. False: it ended first."""
+    process = start(recipe, out)
+    seen = len(events(out))
+    at = None
+    while process.poll() is None:
+        fresh = events(out)[seen:]
+        if at is None and any((e["world"], e["stage"]) == stage and e["event"] == "begin" for e in fresh):
+            at = time.monotonic() + wait_s
+        if at is not None and time.monotonic() >= at:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.001)
+    if process.returncode != 0:
+        sys.exit(f"a resumed run failed ({process.returncode}):\n{process.stderr.read().decode()}")
+    return False
+
+
+def hashes(run):
+    found = {}
+    for folder, _, names in os.walk(run):
+        for name in names:
+            path = os.path.join(folder, name)
+            relative = os.path.relpath(path, run)
+            if relative in NOT_COMPARED:
+                continue
+            with open(path, "rb") as file:
+                content = file.read()
+            if name == "log.jsonl":
+                content = re.sub(rb'"wall_s":[-0-9.e+]+', b"", content)
+            found[relative] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--recipe", default="miniature", help="a recipe file or a built-in recipe")
+    arguments.add_argument("--kills", type=int, default=20)
+    arguments.add_argument("--dir", help="keep the two run directories here")
+    arguments.add_argument("--seed", type=int, default=0, help="decides the moments")
+    given = arguments.parse_args()
+    if not os.path.exists(PROGRAM):
+        sys.exit("build first: cargo build --release")
+    rng = random.Random(given.seed)
+    with tempfile.TemporaryDirectory() as temporary:
+        place = given.dir or temporary
+        whole, killed = os.path.join(place, "whole"), os.path.join(place, "killed")
+        began = time.monotonic()
+        process = start(given.recipe, whole)
+        errors = process.communicate()[1]
+        if process.returncode != 0:
+            sys.exit(f"the uninterrupted run failed:\n{errors.decode()}")
+        print(f"uninterrupted: {time.monotonic() - began:.1f} s", flush=True)
+        seconds = stage_seconds(whole)
+        done = 0
+        for stage, count in plan(seconds, given.kills, rng):
+            for _ in range(count):
+                wait_s = rng.uniform(0, 0.9 * seconds[stage] / count)
+                if kill_in(stage, wait_s, given.recipe, killed):
+                    done += 1
+                    print(f"kill {done}: world {stage[0]}, {stage[1]}, {wait_s:.3f} s in", flush=True)
+                else:
+                    print(f"the run ended before its kill in {stage[1]}", flush=True)
+        process = start(given.recipe, killed)
+        errors = process.communicate()[1]
+        if process.returncode != 0:
+            sys.exit(f"the last resumption failed:\n{errors.decode()}")
+        one, other = hashes(whole), hashes(killed)
+        different = sorted(k for k in one.keys() | other.keys() if one.get(k) != other.get(k))
+        if different:
+            sys.exit(f"DIFFERENT after {done} kills: " + ", ".join(different[:40]))
+        print(f"same bytes in all {len(one)} files after {done} kills")
+        if done == 0:
+            sys.exit("no kill hit: nothing was shown")
+
+
+if __name__ == "__main__":
+    main()
