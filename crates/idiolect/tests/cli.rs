@@ -10,10 +10,13 @@ mod models;
 mod resume;
 #[path = "cli/rows.rs"]
 mod rows;
+#[path = "cli/run.rs"]
+mod run;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
+    "run",
     "import",
     "generate",
     "paraphrase",

@@ -1,0 +1,234 @@
+//! `idiolect run` on the seconds-long recipe: complete, repeatable, continued after kills.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::kit::Place;
+
+/// Every file of a run with what must not differ between equal runs.
+fn contents(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, found);
+                continue;
+            }
+            let name = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            if name == "events.jsonl" || name == "manifest.json" {
+                continue;
+            }
+            let mut bytes = std::fs::read(&path).unwrap();
+            if name.ends_with("log.jsonl") {
+                bytes = without_wall_time(&bytes);
+            }
+            found.insert(name, bytes);
+        }
+    }
+    let root = place.path(run);
+    let mut found = BTreeMap::new();
+    walk(&root, &root, &mut found);
+    found
+}
+
+fn without_wall_time(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let row = |line: &str| {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        assert!(
+            row.as_object_mut()
+                .unwrap()
+                .shift_remove("wall_s")
+                .is_some()
+        );
+        format!("{row}\n")
+    };
+    text.lines().map(row).collect::<String>().into_bytes()
+}
+
+fn assert_same(one: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>) {
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let different: Vec<_> = names
+        .into_iter()
+        .filter(|name| one.get(*name) != other.get(*name))
+        .collect();
+    assert!(different.is_empty(), "these files differ: {different:?}");
+}
+
+#[test]
+fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
+    let place = Place::new();
+    let table = place.done(&["run", "tiny", "--out", "a", "--threads", "1"]);
+    assert!(
+        table.contains("base") && table.contains("report"),
+        "{table}"
+    );
+    for name in [
+        "recipe.toml",
+        "manifest.json",
+        "events.jsonl",
+        "problems.jsonl",
+        "traces.jsonl",
+        "verdicts.jsonl",
+        "alignment.jsonl",
+        "tokens.parquet",
+        "models/student/model.safetensors",
+        "models/teacher/config.json",
+        "arms/arms.json",
+        "arms/W.jsonl",
+        "train/W/1/model.safetensors",
+        "train/W/1/log.jsonl",
+        "eval/base/0/greedy.jsonl",
+        "eval/H/1/sampled.jsonl",
+        "comparison.json",
+        "report.html",
+        "report.md",
+    ] {
+        assert!(place.path("a").join(name).is_file(), "no {name}");
+    }
+    place.done(&["run", "tiny", "--out", "b", "--threads", "3", "-q"]);
+    let (a, b) = (contents(&place, "a"), contents(&place, "b"));
+    assert_same(&a, &b);
+
+    place.done(&["run", "tiny", "--out", "a", "-q"]);
+    assert_same(&a, &contents(&place, "a"));
+    place.done(&[
+        "run", "tiny", "--out", "b", "--set", "seed=1", "--fresh", "-q",
+    ]);
+    assert_ne!(a["problems.jsonl"], contents(&place, "b")["problems.jsonl"]);
+}
+
+#[test]
+fn arms_hold_train_problems_only_and_w_only_finished_readable_wrong_traces() {
+    let place = Place::new();
+    place.done(&["run", "tiny", "--out", "r", "-q", "--until", "arms"]);
+    let by = |file: &str, key: &str| -> BTreeMap<String, Value> {
+        let rows = place.lines(&format!("r/{file}"));
+        rows.into_iter()
+            .map(|row| (row[key].as_str().unwrap().to_owned(), row))
+            .collect()
+    };
+    let (problems, traces) = (by("problems.jsonl", "id"), by("traces.jsonl", "id"));
+    let verdicts = by("verdicts.jsonl", "trace_id");
+    let mut sets = Vec::new();
+    for arm in ["H", "W"] {
+        let rows = place.lines(&format!("r/arms/{arm}.jsonl"));
+        assert!(rows.len() > 3, "{arm} has {} rows", rows.len());
+        for row in &rows {
+            let (problem, trace) = (
+                row["problem_id"].as_str().unwrap(),
+                row["trace_id"].as_str().unwrap(),
+            );
+            assert_eq!(problems[problem]["split"], "train");
+            assert_eq!(row["completion"], traces[trace]["text"]);
+            if arm == "W" {
+                assert_eq!(verdicts[trace]["verdict"], "wrong");
+                assert!(verdicts[trace]["extracted"].is_string());
+                assert_eq!(traces[trace]["finish"], "stop");
+            }
+        }
+        sets.push(
+            rows.iter()
+                .map(|row| row["problem_id"].to_string())
+                .collect::<BTreeSet<_>>(),
+        );
+    }
+    assert_eq!(sets[0], sets[1], "arms are matched on problems");
+    assert!(
+        !place.path("r/train").exists(),
+        "--until arms stops before training"
+    );
+}
+
+#[test]
+fn a_run_killed_at_many_moments_ends_in_the_bytes_of_an_uninterrupted_one() {
+    let place = Place::new();
+    let begun = Instant::now();
+    place.done(&["run", "tiny", "--out", "whole", "-q"]);
+    let whole = begun.elapsed();
+    let mut killed = 0;
+    for part in 1..=8 {
+        let mut child = place
+            .command(&["run", "tiny", "--out", "killed", "-q"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Uneven moments over the whole of a run; what was done before makes later ones reach on.
+        std::thread::sleep(whole.mul_f64(f64::from(part) * 0.07) + Duration::from_millis(3));
+        killed += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(killed > 0, "no kill hit");
+    place.done(&["run", "tiny", "--out", "killed", "-q"]);
+    assert_same(&contents(&place, "whole"), &contents(&place, "killed"));
+}
+
+#[test]
+fn changed_settings_are_refused_by_name_and_nothing_is_touched() {
+    let place = Place::new();
+    place.done(&["run", "tiny", "--out", "r", "-q", "--until", "source"]);
+    let before = contents(&place, "r");
+    let ran = place.run(&[
+        "run",
+        "tiny",
+        "--out",
+        "r",
+        "-q",
+        "--set",
+        "finetune.epochs=3",
+    ]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("finetune.epochs: 2 -> 3") && ran.err.contains("--fresh"),
+        "{}",
+        ran.err
+    );
+    assert_same(&before, &contents(&place, "r"));
+
+    place.write("mine/notes.txt", "");
+    let ran = place.run(&["run", "tiny", "--out", "mine", "-q"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("holds no run"), "{}", ran.err);
+}
+
+#[test]
+fn what_cannot_be_run_is_said_before_anything_is_written() {
+    let place = Place::new();
+    let wrong: [(&[&str], &str); 5] = [
+        (&["run", "nowhere.toml"], "built-in recipes"),
+        (&["run", "tiny", "--set", "finetune.epoch=3"], "epoch"),
+        (&["run", "tiny", "--set", "arms"], "KEY=VALUE"),
+        (&["run", "tiny", "--until", "lunch"], "finetune"),
+        (&["run", "--set", "scale=huge"], "full"),
+    ];
+    for (arguments, words) in wrong {
+        let ran = place.run(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(words), "{arguments:?}: {}", ran.err);
+    }
+    let ran = place
+        .command(&["run", "gsm8k-real", "-q"])
+        .env_remove("IDIOLECT_DATA")
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(words.contains("IDIOLECT_DATA"), "{words}");
+
+    let plan = place.done(&["run", "--dry-run"]);
+    assert!(
+        plan.contains("600 test problems") && plan.contains("student"),
+        "{plan}"
+    );
+    assert!(!place.path("runs/default").exists());
+}
