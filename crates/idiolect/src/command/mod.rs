@@ -11,6 +11,7 @@ mod later;
 mod options;
 mod paraphrase;
 mod pretrain;
+mod report;
 mod run;
 mod score;
 mod show;
@@ -53,6 +54,7 @@ enum Command {
     Train(train::Arguments),
     Eval(eval::Arguments),
     Compare(compare::Arguments),
+    Report(report::Arguments),
     Pretrain(pretrain::Arguments),
     #[command(hide = true)]
     Advise(later::Arguments),
@@ -80,6 +82,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Advise(arguments) => later::run("advise", &arguments),
         Command::Inspect(arguments) => later::run("inspect", &arguments),

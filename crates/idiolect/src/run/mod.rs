@@ -21,6 +21,7 @@ mod world;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use idiolect_core::comparison::Comparison;
 use idiolect_core::store::{Lock, write_atomic};
 use idiolect_core::task::{PromptFile, Task};
 
@@ -178,6 +179,65 @@ fn experiment(run: &RunContext<'_>, dir: &Path) -> Result<Finished, StageError> 
         });
     }
     results::compare_and_report(run, dir, &worlds)
+}
+
+/// Makes the report of a finished run again from its files: `report.html` and `report.md`, or the
+/// one file that `output` names (Markdown where it ends in `.md`).
+pub(crate) fn report(dir: &Path, output: Option<&Path>) -> Result<String, StageError> {
+    let stored = dir.join("recipe.toml");
+    let text = fs::read_to_string(&stored).map_err(|source| {
+        StageError::failed(
+            format!(
+                "`{}` holds no run: cannot read `recipe.toml`: {source}",
+                dir.display()
+            ),
+            "give the directory that `idiolect run` wrote",
+        )
+    })?;
+    let mut recipe = recipe::read_stored(&text, &stored.display().to_string())
+        .map_err(|error| StageError::failed(error.to_string(), ""))?;
+    let path = dir.join("comparison.json");
+    let comparison = fs::read(&path).map_err(|source| {
+        StageError::failed(
+            format!(
+                "`{}` is not finished: cannot read `comparison.json`: {source}",
+                dir.display()
+            ),
+            "`idiolect run` with its recipe continues it",
+        )
+    })?;
+    let comparison: Comparison = serde_json::from_slice(&comparison).map_err(|error| {
+        StageError::failed(
+            format!("`{}` is no comparison: {error}", path.display()),
+            "",
+        )
+    })?;
+    let worlds: Vec<(usize, World)> = (0..recipe.worlds)
+        .map(|n| (n, World::of(dir, n, recipe.worlds)))
+        .collect();
+    // The stored recipe leaves out the path of a given student; that there was one is seen here.
+    if worlds
+        .first()
+        .is_some_and(|(_, world)| !world.model("student").exists())
+    {
+        recipe.student = Some(String::new());
+    }
+    let view = results::view_of(&recipe, comparison, &worlds)?;
+    let (html, markdown) = match output {
+        None => (Some(dir.join("report.html")), Some(dir.join("report.md"))),
+        Some(path) if path.extension().is_some_and(|e| e == "md") => (None, Some(path.to_owned())),
+        Some(path) => (Some(path.to_owned()), None),
+    };
+    let mut written = Vec::new();
+    if let Some(path) = html {
+        write_atomic(&path, idiolect_report::html(&view).as_bytes())?;
+        written.push(path.display().to_string());
+    }
+    if let Some(path) = markdown {
+        write_atomic(&path, idiolect_report::markdown(&view).as_bytes())?;
+        written.push(path.display().to_string());
+    }
+    Ok(written.join("\n"))
 }
 
 fn stage_index(until: Option<&str>) -> Result<usize, StageError> {

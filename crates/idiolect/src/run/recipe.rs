@@ -292,6 +292,17 @@ pub(crate) fn stored(recipe: &Recipe) -> String {
     toml::to_string_pretty(recipe).expect("a recipe of plain values serialises")
 }
 
+/// Reads a recipe as it is stored.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
+    toml::from_str(text).map_err(|error| RecipeError::Shape {
+        origin: origin.to_owned(),
+        reason: error.message().to_owned(),
+    })
+}
+
 /// The dotted keys in which two stored recipes differ, each with both values.
 pub(crate) fn differences(old: &str, new: &str) -> Vec<String> {
     let flat = |text: &str| {

@@ -8,7 +8,7 @@ use idiolect_core::comparison::{
 };
 use idiolect_core::record::{Alignment, ArmRow, EvalRow, StepCheck, content_hash};
 use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic};
-use idiolect_report::view::FactGroup;
+use idiolect_report::view::{FactGroup, RunView};
 
 use super::finetune::{BASE, TEACHER};
 use super::layout::World;
@@ -30,19 +30,12 @@ pub(crate) fn compare_and_report(
     let comparison = comparison_of(run.recipe, worlds)?;
     let json = serde_json::to_string_pretty(&comparison).expect("a comparison serialises") + "\n";
     write_atomic(&dir.join("comparison.json"), json.as_bytes())?;
-    let teacher = teacher_accuracy(run.recipe, worlds)?;
-    let facts = provenance(run.recipe, worlds, &teacher)?;
     let text = format!(
         "{}\nreport: {}",
         idiolect_report::arms_table(&comparison),
         dir.join("report.html").display()
     );
-    let mut view = view::gather(run.recipe, comparison, worlds, facts, command(run.recipe))?;
-    view.setting = format!(
-        "{}{}",
-        view.setting,
-        teacher.map(|t| format!(" {t}")).unwrap_or_default()
-    );
+    let view = view_of(run.recipe, comparison, worlds)?;
     write_atomic(
         &dir.join("report.html"),
         idiolect_report::html(&view).as_bytes(),
@@ -54,6 +47,21 @@ pub(crate) fn compare_and_report(
     run.record.event(0, "report", "end");
     let comparison = serde_json::from_str(&json).ok();
     Ok(Finished { text, comparison })
+}
+
+/// What the report of a run shows.
+pub(crate) fn view_of(
+    recipe: &Recipe,
+    comparison: Comparison,
+    worlds: &[Numbered],
+) -> Result<RunView, StageError> {
+    let teacher = teacher_accuracy(recipe, worlds)?;
+    let facts = provenance(recipe, worlds, &teacher)?;
+    let mut view = view::gather(recipe, comparison, worlds, facts, command(recipe))?;
+    if let Some(teacher) = teacher {
+        view.setting = format!("{} {teacher}", view.setting);
+    }
+    Ok(view)
 }
 
 /// Everything that was evaluated, compared.

@@ -281,6 +281,25 @@ fn rows_that_cannot_be_trained_on_are_refused_and_none_at_all_fails() {
 }
 
 #[test]
+fn the_report_of_a_run_is_made_again_from_its_files() {
+    let place = Place::new();
+    place.done(&["run", "tiny", "--out", "r", "-q"]);
+    let (html, markdown) = (place.bytes("r/report.html"), place.bytes("r/report.md"));
+    std::fs::remove_file(place.path("r/report.html")).unwrap();
+    place.done(&["report", "r"]);
+    place.done(&["report", "r", "-o", "elsewhere.md"]);
+    assert!(place.bytes("r/report.html") == html);
+    assert!(place.bytes("r/report.md") == markdown && place.bytes("elsewhere.md") == markdown);
+    std::fs::remove_file(place.path("r/comparison.json")).unwrap();
+    let ran = place.run(&["report", "r"]);
+    assert!(
+        ran.code == 1 && ran.err.contains("`r` is not finished"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
 fn evaluations_made_differently_are_not_compared() {
     let place = world();
     let eval = |prompt: &str, output: &str| {
