@@ -92,6 +92,11 @@ const PRETRAIN: [&str; 14] = [
 #[test]
 fn single_commands_lead_from_problems_to_a_comparison() {
     let place = world();
+    let test_problems = place
+        .lines("p.jsonl")
+        .iter()
+        .filter(|problem| problem["split"] == "test")
+        .count();
     let train = |data: &str, output: &str| {
         place.done(&[
             "train",
@@ -191,7 +196,7 @@ fn single_commands_lead_from_problems_to_a_comparison() {
             "-o",
             &output,
         ]);
-        assert_eq!(place.count(&output), 24);
+        assert_eq!(place.count(&output), test_problems);
     }
     let evaluations = [
         "base=student.eval.jsonl",
@@ -202,7 +207,7 @@ fn single_commands_lead_from_problems_to_a_comparison() {
     assert!(said.contains("base") && said.contains('W'), "{said}");
     let document = place.done(&[&["compare", "--json"], &evaluations[..]].concat());
     let document: Value = serde_json::from_str(&document).unwrap();
-    assert_eq!(document["n_problems"], 24);
+    assert_eq!(document["n_problems"], test_problems);
     let log = place.lines("W/log.jsonl");
     assert!(
         log.iter().enumerate().all(|(i, row)| row["step"] == i + 1),
