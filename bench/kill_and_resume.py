@@ -61,14 +61,14 @@ def plan(seconds, kills, rng):
     return [(stage, chosen[stage]) for stage in stages if chosen[stage]]
 
 
-def start(recipe, out):
-    command = [PROGRAM, "run", recipe, "--out", out, "-q"]
+def start(given, out):
+    command = [given.program, "run", given.recipe, "--out", out, "-q"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def kill_in(stage, wait_s, recipe, out):
+def kill_in(stage, wait_s, given, out):
     """Starts the run, waits until it is in `stage` for `wait_s`, kills it. False: it ended first."""
-    process = start(recipe, out)
+    process = start(given, out)
     seen = len(events(out))
     at = None
     while process.poll() is None:
@@ -107,15 +107,16 @@ def main():
     arguments.add_argument("--kills", type=int, default=20)
     arguments.add_argument("--dir", help="keep the two run directories here")
     arguments.add_argument("--seed", type=int, default=0, help="decides the moments")
+    arguments.add_argument("--program", default=PROGRAM)
     given = arguments.parse_args()
-    if not os.path.exists(PROGRAM):
-        sys.exit("build first: cargo build --release")
+    if not os.path.exists(given.program):
+        sys.exit(f"no program at {given.program}; build first: cargo build --release")
     rng = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as temporary:
         place = given.dir or temporary
         whole, killed = os.path.join(place, "whole"), os.path.join(place, "killed")
         began = time.monotonic()
-        process = start(given.recipe, whole)
+        process = start(given, whole)
         errors = process.communicate()[1]
         if process.returncode != 0:
             sys.exit(f"the uninterrupted run failed:\n{errors.decode()}")
@@ -125,12 +126,12 @@ def main():
         for stage, count in plan(seconds, given.kills, rng):
             for _ in range(count):
                 wait_s = rng.uniform(0, 0.9 * seconds[stage] / count)
-                if kill_in(stage, wait_s, given.recipe, killed):
+                if kill_in(stage, wait_s, given, killed):
                     done += 1
                     print(f"kill {done}: world {stage[0]}, {stage[1]}, {wait_s:.3f} s in", flush=True)
                 else:
                     print(f"the run ended before its kill in {stage[1]}", flush=True)
-        process = start(given.recipe, killed)
+        process = start(given, killed)
         errors = process.communicate()[1]
         if process.returncode != 0:
             sys.exit(f"the last resumption failed:\n{errors.decode()}")
