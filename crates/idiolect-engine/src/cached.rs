@@ -216,7 +216,13 @@ pub fn forward_cached(
         threads,
         |layer, index, kept, segments, stride, scratch| {
             attend_cached(
-                layer, index, kept, segments, stride, caches, threads, scratch,
+                layer,
+                index,
+                kept,
+                (segments, stride),
+                caches,
+                threads,
+                scratch,
             );
         },
     );
@@ -247,8 +253,7 @@ fn attend_cached(
     layer: &Layer<'_>,
     index: usize,
     kept: &mut Kept,
-    segments: &[Segment],
-    stride: usize,
+    (segments, stride): (&[Segment], usize),
     caches: &mut [KvCache],
     threads: &Threads,
     scratch: &mut [Vec<f32>],

@@ -278,11 +278,10 @@ impl Workspace {
                     threads,
                     scratch,
                     &layer.heads,
-                    segments,
+                    (segments, stride),
                     kept.attention.get_mut(rows),
                     kept.lse.get_mut(layer.heads.n * stride),
                     kept.qkv.get(qkv),
-                    stride,
                 );
             },
         );
@@ -323,7 +322,7 @@ impl Workspace {
             let input = std::mem::take(&mut self.streams[slot]);
             let mut output = std::mem::take(&mut self.streams[next]);
             let mut kept = std::mem::take(&mut self.kept[slot]);
-            self.to_qkv(&layer, input.get(width), &mut kept, threads);
+            self.compute_qkv(&layer, input.get(width), &mut kept, threads);
             attend(
                 &layer,
                 index,
@@ -332,8 +331,8 @@ impl Workspace {
                 stride,
                 &mut self.scratch,
             );
-            self.to_middle(&layer, input.get(width), &mut kept, threads);
-            self.to_output(&layer, &mut kept, output.get_mut(width), threads);
+            self.compute_middle(&layer, input.get(width), &mut kept, threads);
+            self.compute_output(&layer, &mut kept, output.get_mut(width), threads);
             self.kept[slot] = kept;
             self.streams[next] = output;
             self.streams[slot] = input;
@@ -354,7 +353,13 @@ impl Workspace {
     }
 
     /// Norm, projection to q, k, v, rotation.
-    fn to_qkv(&mut self, layer: &Layer<'_>, input: &[f32], kept: &mut Kept, threads: &Threads) {
+    fn compute_qkv(
+        &mut self,
+        layer: &Layer<'_>,
+        input: &[f32],
+        kept: &mut Kept,
+        threads: &Threads,
+    ) {
         let (facts, stride) = (layer.facts, self.stride);
         let inv_rms = kept.inv_rms[0].get_mut(stride);
         inverse_rms(inv_rms, input, stride, facts.norm_eps);
@@ -405,7 +410,13 @@ impl Workspace {
     }
 
     /// Projection of attention's output onto the residual stream.
-    fn to_middle(&mut self, layer: &Layer<'_>, input: &[f32], kept: &mut Kept, threads: &Threads) {
+    fn compute_middle(
+        &mut self,
+        layer: &Layer<'_>,
+        input: &[f32],
+        kept: &mut Kept,
+        threads: &Threads,
+    ) {
         let stride = self.stride;
         let weights = (layer.weight(&layer.ranges.output), &[][..]);
         let attention = kept.attention.get(layer.facts.attention_rows() * stride);
@@ -447,7 +458,7 @@ impl Workspace {
     }
 
     /// The gated unit, onto the residual stream.
-    fn to_output(
+    fn compute_output(
         &mut self,
         layer: &Layer<'_>,
         kept: &mut Kept,

@@ -330,7 +330,8 @@ mod tests {
     #[test]
     fn sizes_that_do_not_fit_are_named() {
         assert_eq!(tiny().check(), Ok(()));
-        let broken: [(&str, fn(&mut Facts)); 8] = [
+        type Break = (&'static str, fn(&mut Facts));
+        let broken: [Break; 8] = [
             ("`vocab` is 0", |f| f.vocab = 0),
             ("`hidden` is", |f| f.hidden = usize::MAX),
             ("divisor of heads", |f| f.kv_heads = 3),

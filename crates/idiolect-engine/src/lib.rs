@@ -3,6 +3,14 @@
 //! Knows nothing of tasks, arms, runs or networks; of `idiolect-core` it imports
 //! [`idiolect_core::model`] and nothing else (a test checks it).
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::float_cmp,
+        reason = "tests of bits compare bits: zeros, ones, equal runs"
+    )
+)]
+
 pub mod backward;
 pub mod batch;
 pub mod bpe;

@@ -201,11 +201,14 @@ pub fn train_rows(
     })
 }
 
+/// Indices of rows that are not trained on, each with its reason.
+type Refused = Vec<(usize, String)>;
+
 /// Indices of rows to train on, and all others with their reasons.
 fn usable_rows(
     decoder: &Decoder,
     training: &Training<'_>,
-) -> Result<(Vec<usize>, Vec<(usize, String)>), ModelError> {
+) -> Result<(Vec<usize>, Refused), ModelError> {
     let mut refused = training.refused.to_vec();
     let mut usable = Vec::new();
     for (i, row) in training.rows.iter().enumerate() {
@@ -266,7 +269,13 @@ impl Run<'_> {
         let share = 1.0 / total_weight(&rows);
         self.gradients.values_mut().fill(0.0);
         let mut loss = 0.0;
-        for run in runs(rows.iter().map(|r| r.n_inputs()), TOKENS) {
+        for run in runs(
+            rows.iter().map(|r| r.n_inputs()),
+            std::env::var("MB")
+                .ok()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(TOKENS),
+        ) {
             loss += self.workspace.accumulate(
                 decoder,
                 &rows[run],

@@ -237,11 +237,10 @@ pub(crate) fn attention(
     threads: &Threads,
     scratch: &mut [Vec<f32>],
     heads: &Heads,
-    segments: &[Segment],
+    (segments, stride): (&[Segment], usize),
     out: &mut [f32],
     lse: &mut [f32],
     qkv: &[f32],
-    stride: usize,
 ) {
     let (part, group) = (heads.width * stride, heads.n / heads.kv);
     let (q, kv) = qkv.split_at(heads.n * part);
@@ -551,11 +550,10 @@ mod tests {
             &threads,
             &mut scratch,
             heads,
-            &SEGMENTS,
+            (&SEGMENTS, STRIDE),
             &mut out,
             &mut lse,
             qkv,
-            STRIDE,
         );
         let mut d_qkv = vec![0.0; qkv.len()];
         Backward {

@@ -115,8 +115,8 @@ mod tests {
         let mut expected = vec![0.0; before.len()];
         for h in 0..heads {
             for i in 0..d / 2 {
-                for t in 0..n {
-                    let angle = f64::from(positions[t]) * 50f64.powf(-2.0 * i as f64 / d as f64);
+                for (t, position) in positions.iter().enumerate().take(n) {
+                    let angle = f64::from(*position) * 50f64.powf(-2.0 * i as f64 / d as f64);
                     let (a, b) = ((h * d + i) * stride + t, (h * d + i + d / 2) * stride + t);
                     let (x, y) = (f64::from(before[a]), f64::from(before[b]));
                     expected[a] = (0.5 * (x * angle.cos() - y * angle.sin())) as f32;

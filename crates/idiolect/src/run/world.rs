@@ -16,10 +16,13 @@ use crate::stage::pretrain::{PretrainSettings, pretrain};
 use crate::stage::score::{ScoreInput, ScoreSettings, score};
 use crate::stage::verify::{VerifySettings, verify};
 
+/// A stage's name and its work.
+type Step<'a> = (&'static str, &'a dyn Fn() -> Result<(), StageError>);
+
 /// Everything that one world does, in order. Each stage keeps what already stands.
 pub(crate) fn stages(run: &RunContext<'_>, number: usize, world: &World) -> Result<(), StageError> {
     let seed = run.recipe.seed + number as u64;
-    let steps: [(&str, &dyn Fn() -> Result<(), StageError>); 7] = [
+    let steps: [Step<'_>; 7] = [
         ("source", &|| source::prepare(run, world, seed)),
         ("pretrain", &|| pretrain_models(run, number, world, seed)),
         ("traces", &|| traces::write(run, number, world, seed)),
