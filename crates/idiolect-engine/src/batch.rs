@@ -132,6 +132,18 @@ impl Batch {
     }
 }
 
+/// Tokens to compute at a time. Measured on models of 0.2 and 0.6 million parameters: with 256 a
+/// layer's activations stay in a second-level cache of 2 MiB, and a training step is a fifth
+/// faster than with 1024. Larger models read their weights from further away and want more
+/// tokens for each reading. Depends on the model alone, as sums over tokens follow it.
+pub(crate) fn tokens_at_a_time(facts: &Facts) -> usize {
+    if facts.n_parameters() < 4_000_000 {
+        256
+    } else {
+        512
+    }
+}
+
 /// Cuts rows into runs of at most `tokens` computed tokens (at least one row each), in order.
 pub(crate) fn runs<'a>(
     n_inputs: impl Iterator<Item = usize> + 'a,

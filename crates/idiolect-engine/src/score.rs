@@ -3,16 +3,12 @@
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
-use crate::batch::{RowFault, TokenRow, runs};
+use crate::batch::{RowFault, TokenRow, runs, tokens_at_a_time};
 use crate::decoder::{Decoder, Keep, Workspace};
 use crate::ops::head::score;
 use crate::threads::Threads;
 
 pub use crate::ops::head::TargetScore;
-
-/// Tokens computed at a time: enough for full products, few enough that a layer's activations of
-/// a small model stay in the second-level cache.
-const TOKENS: usize = 512;
 
 /// Receives the scores of one row's targets, in their order; breaking stops the work.
 pub type ScoreSink<'a> =
@@ -29,7 +25,7 @@ pub fn score_rows(decoder: &Decoder, rows: &[TokenRow], threads: &Threads, sink:
         .iter()
         .zip(&faults)
         .map(|(r, f)| if f.is_none() { r.n_inputs() } else { 0 });
-    let batches = runs(n_inputs, TOKENS);
+    let batches = runs(n_inputs, tokens_at_a_time(decoder.facts()));
     let slots: Vec<Mutex<Slot>> = (0..threads.n())
         .map(|_| Mutex::new(Slot::default()))
         .collect();

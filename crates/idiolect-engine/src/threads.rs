@@ -236,6 +236,7 @@ impl Drop for Threads {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
 

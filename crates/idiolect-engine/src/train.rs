@@ -14,17 +14,13 @@ use idiolect_core::model::{
 use sha2::{Digest, Sha256};
 
 use crate::backward::total_weight;
-use crate::batch::{TokenRow, runs};
+use crate::batch::{TokenRow, runs, tokens_at_a_time};
 use crate::checkpoint::{self, Place, State};
 use crate::decoder::{Decoder, Workspace};
 use crate::ops::adamw::{AdamW, adamw, clip_coefficient, gradient_norm};
 use crate::parameters::Parameters;
 use crate::score::score_rows;
 use crate::threads::Threads;
-
-/// Tokens computed at a time: enough for full products, few enough that the activations of a
-/// small model stay near the core. Steps of more tokens accumulate.
-const TOKENS: usize = 512;
 
 /// What to train on, and how.
 #[derive(Clone, Copy)]
@@ -269,13 +265,9 @@ impl Run<'_> {
         let share = 1.0 / total_weight(&rows);
         self.gradients.values_mut().fill(0.0);
         let mut loss = 0.0;
-        for run in runs(
-            rows.iter().map(|r| r.n_inputs()),
-            std::env::var("MB")
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(TOKENS),
-        ) {
+        // Steps of more tokens accumulate.
+        let tokens = tokens_at_a_time(decoder.facts());
+        for run in runs(rows.iter().map(|r| r.n_inputs()), tokens) {
             loss += self.workspace.accumulate(
                 decoder,
                 &rows[run],
