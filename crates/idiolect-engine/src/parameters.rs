@@ -299,7 +299,6 @@ impl Parameters {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
     use crate::facts::{Activation, Family, Rope};

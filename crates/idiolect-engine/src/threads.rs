@@ -236,7 +236,6 @@ impl Drop for Threads {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
 

@@ -64,7 +64,6 @@ pub(crate) fn embed_backward(
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
     use crate::ops::testing::normal;

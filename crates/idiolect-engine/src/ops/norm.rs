@@ -206,7 +206,6 @@ fn backward_row(
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
     use crate::ops::testing::{close, lanes_of, normal};

@@ -376,7 +376,6 @@ impl Block {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
     use crate::ops::testing::{close, normal};

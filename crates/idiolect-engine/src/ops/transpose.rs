@@ -166,7 +166,6 @@ unsafe fn block(simd: V4, from: *const f32, from_stride: usize, to: *mut f32, to
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
     use crate::ops::testing::normal;
