@@ -22,6 +22,12 @@ use crate::parameters::Parameters;
 use crate::score::score_rows;
 use crate::threads::Threads;
 
+/// Parameters below which a step stays on one thread. Handing an operation to a second thread cost
+/// about 0.1 ms and a step has hundreds of them, so two threads halved the default student's speed
+/// (`bench/run.py`: 38,526 tokens/s on two, 88,519 on one); above a million parameters a thread's
+/// share of the products outweighs that. It changes no bit.
+const SERIAL: usize = 1_000_000;
+
 /// What to train on, and how.
 #[derive(Clone, Copy)]
 pub struct Training<'a> {
@@ -134,6 +140,8 @@ pub fn train_rows(
         None => None,
     };
     let n = decoder.parameters().values().len();
+    let single = Threads::single();
+    let threads = if n < SERIAL { &single } else { threads };
     let mut run = Run {
         state: resumed.unwrap_or_else(|| State {
             step: 0,
