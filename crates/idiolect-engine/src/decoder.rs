@@ -2,7 +2,7 @@
 //!
 //! One pass serves training (every layer's activations stay), scoring (two sets take turns) and
 //! cached generation (attention looks into the caches instead). The backward is in
-//! [`backward`](crate::backward). Shapes are (rows, N) lanes, see [`ops`](crate::ops).
+//! [`backward`](crate::backward). Shapes are (rows, N) lanes, see `ops`.
 
 use crate::batch::Batch;
 use crate::facts::{Facts, FactsError, Norms};

@@ -13,7 +13,7 @@ use crate::stage::train::{TrainStageSettings, train};
 
 /// Fine-tune a model on the rows of an arm
 ///
-/// The folder that is written is the finished model, with log.jsonl; its checkpoint-<step> folders
+/// The folder that is written is the finished model, with log.jsonl; its `checkpoint-STEP` folders
 /// are resumable states. The loss is over completions and their end, never over prompts. A step
 /// holds 32 rows unless --rows-per-step or --tokens-per-step is given.
 #[derive(clap::Args, Debug)]
