@@ -69,7 +69,7 @@ pub(crate) fn describe(recipe: &Recipe, dir: &Path) -> String {
         }
     }
     line(format!(
-        "about {:.1} tera-operations in all; two cores do 0.05 to 0.1 of them a second",
+        "about {:.1} tera-operations in all; two cores did 0.15 of them a second",
         total / 1e12
     ));
     line(detectable(recipe));
