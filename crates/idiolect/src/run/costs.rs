@@ -33,11 +33,7 @@ pub(crate) struct Sizes {
 pub(crate) fn sizes(recipe: &Recipe) -> Sizes {
     match &recipe.source {
         Source::Miniature { size } => {
-            let world = match size.as_str() {
-                "tiny" => WorldSettings::tiny(),
-                "full" => WorldSettings::full(),
-                _ => WorldSettings::default(),
-            };
+            let world = WorldSettings::named(size).unwrap_or_default();
             let parameters = |shape: &ModelShape| shape.parameters() as f64;
             Sizes {
                 student: parameters(&world.student),

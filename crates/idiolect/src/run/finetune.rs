@@ -1,7 +1,7 @@
 //! Fine-tuning the student on each arm with each seed, and evaluating every checkpoint: independent
 //! jobs, one thread each.
 
-use idiolect_core::model::{Sampling, StepSize, Template, TrainSettings};
+use idiolect_core::model::{Sampling, StepSize, TrainSettings};
 use idiolect_core::record::{Finish, Origin, OriginKind, Problem, Split, Trace};
 use idiolect_core::rng::Rng;
 use idiolect_core::store::{Meta, hash_file};
@@ -13,7 +13,7 @@ use super::jobs::side_by_side;
 use super::layout::World;
 use super::source::write_rows;
 use super::view::read;
-use super::world::{load_student, student_dir};
+use super::world::{load, load_student, student_dir};
 use crate::stage::eval::{EvalSettings, eval};
 use crate::stage::score::{ScoreInput, ScoreSettings, score};
 use crate::stage::train::{TrainStageSettings, train};
@@ -93,8 +93,7 @@ fn checkpoint(
             dir
         }
     };
-    let template = run.recipe.student.is_none().then_some(Template::Raw);
-    let mut model = LocalModel::load(&dir, template, control.threads)?;
+    let mut model = load(run, &dir, control.threads)?;
     evaluate(run, world, job, world_seed, &mut model, control)
 }
 

@@ -6,14 +6,14 @@ use std::path::Path;
 use idiolect_core::comparison::{
     ArmData, CompareOptions, Comparison, Evaluation, StepCounts, compare,
 };
-use idiolect_core::record::{Alignment, ArmRow, EvalRow, StepCheck, content_hash};
+use idiolect_core::record::{Alignment, ArmRow, EvalRow, VerdictRow, content_hash};
 use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic};
 use idiolect_report::view::{FactGroup, RunView};
 
 use super::finetune::{BASE, TEACHER};
 use super::layout::World;
 use super::recipe::{self, Recipe};
-use super::view::{self, Numbered, read, verdicts_by_trace};
+use super::view::{self, Numbered, read};
 use super::{Finished, RunContext};
 use crate::stage::StageError;
 
@@ -125,35 +125,21 @@ fn arm_data(recipe: &Recipe, world: &World, number: usize) -> Result<Vec<ArmData
             alignments.insert(row.trace_id.clone(), row);
         }
     }
-    let verdicts = verdicts_by_trace(world)?;
-    let data = |(arm, rows): &(String, Vec<ArmRow>)| {
-        let mut steps = StepCounts::default();
-        for step in rows
+    let verdicts: Vec<VerdictRow> = read(&world.verdicts())?;
+    let data = |(arm, rows): &(String, Vec<ArmRow>)| ArmData {
+        arm: arm.clone(),
+        world: number,
+        rows: rows.len(),
+        problems: rows
             .iter()
-            .filter_map(|r| verdicts.get(&r.trace_id))
-            .flat_map(|v| &v.steps)
-        {
-            match step.check {
-                StepCheck::Valid => steps.valid += 1,
-                StepCheck::Invalid => steps.invalid += 1,
-                StepCheck::Unchecked => steps.unchecked += 1,
-            }
-        }
-        ArmData {
-            arm: arm.clone(),
-            world: number,
-            rows: rows.len(),
-            problems: rows
-                .iter()
-                .map(|r| r.problem_id.as_str())
-                .collect::<BTreeSet<_>>()
-                .len(),
-            alignments: rows
-                .iter()
-                .filter_map(|r| alignments.get(&r.trace_id).cloned())
-                .collect(),
-            steps: Some(steps),
-        }
+            .map(|r| r.problem_id.as_str())
+            .collect::<BTreeSet<_>>()
+            .len(),
+        alignments: rows
+            .iter()
+            .filter_map(|r| alignments.get(&r.trace_id).cloned())
+            .collect(),
+        steps: StepCounts::of(rows, &verdicts),
     };
     Ok(rows_of.iter().map(data).collect())
 }

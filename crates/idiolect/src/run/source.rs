@@ -63,16 +63,11 @@ fn miniature_world(
     size: &str,
     seed: u64,
 ) -> Result<(), StageError> {
-    let base = match size {
-        "default" => WorldSettings::default(),
-        "full" => WorldSettings::full(),
-        "tiny" => WorldSettings::tiny(),
-        other => {
-            return Err(failed(format!(
-                "`source.size` is `{other}`; there are `default`, `full` and `tiny`"
-            )));
-        }
-    };
+    let base = WorldSettings::named(size).ok_or_else(|| {
+        failed(format!(
+            "`source.size` is `{size}`; there are `default`, `full` and `tiny`"
+        ))
+    })?;
     let settings = WorldSettings { seed, ..base };
     let mut meta = Meta::of("world");
     meta.setting("world", &settings);

@@ -1,6 +1,6 @@
 //! One world of a run, stage by stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use idiolect_core::model::{Template, TrainSettings};
 use idiolect_engine::local::LocalModel;
@@ -56,13 +56,18 @@ pub(crate) fn load_student(
     world: &World,
     threads: usize,
 ) -> Result<LocalModel, StageError> {
+    load(run, &student_dir(run, world), threads)
+}
+
+/// The student or a checkpoint of it.
+pub(crate) fn load(
+    run: &RunContext<'_>,
+    dir: &Path,
+    threads: usize,
+) -> Result<LocalModel, StageError> {
     // A model trained here has no template; a given one keeps its own default.
     let template = run.recipe.student.is_none().then_some(Template::Raw);
-    Ok(LocalModel::load(
-        &student_dir(run, world),
-        template,
-        threads,
-    )?)
+    Ok(LocalModel::load(dir, template, threads)?)
 }
 
 fn pretrain_models(
