@@ -7,7 +7,7 @@ use crate::ops::head::LossAndGradients;
 use crate::ops::linear::{linear_d_input, linear_d_weight};
 use crate::ops::norm::{self, Gain, scale};
 use crate::ops::rope::{Turn, rotate};
-use crate::ops::{Buffer, attention, embed, gate};
+use crate::ops::{Buffer, attention, embed, gate, head_norm};
 use crate::parameters::Parameters;
 use crate::threads::Threads;
 
@@ -24,6 +24,8 @@ pub(crate) struct Gradients {
     attention: Buffer,
     gated: Buffer,
     means: Buffer,
+    /// Of the gains of heads, head by head: (H + K, D).
+    gains: Buffer,
     /// Activations as rows of tokens.
     tokens: Buffer,
 }
@@ -46,6 +48,7 @@ impl Gradients {
         fit(&mut self.attention, facts.attention_rows(), shape);
         fit(&mut self.gated, facts.intermediate, shape);
         fit(&mut self.means, 1, shape);
+        self.gains.reserve(facts.qk_rows());
         let widest = facts
             .hidden
             .max(facts.attention_rows())
@@ -280,16 +283,39 @@ impl Workspace {
         .run(threads, scratch);
         let (d_q, d_kv) = d_qkv.split_at_mut(rows);
         let d_k = &mut d_kv[..facts.kv_heads * facts.head_width * stride];
+        let angles = layer.angles(&self.angles);
         rotate(
             threads,
             scratch,
             d_q,
             stride,
-            &self.angles,
+            angles,
             Turn::Back,
             facts.attention_scale,
         );
-        rotate(threads, scratch, d_k, stride, &self.angles, Turn::Back, 1.0);
+        rotate(threads, scratch, d_k, stride, angles, Turn::Back, 1.0);
+        if facts.qk_norm {
+            let (kept_q, kept_k) = kept.qk.get(facts.qk_rows() * stride).split_at(rows);
+            let (q_inv_rms, k_inv_rms) = kept
+                .qk_inv_rms
+                .get((facts.heads + facts.kv_heads) * stride)
+                .split_at(facts.heads * stride);
+            for (d_heads, kept, inv_rms, range) in [
+                (d_q, kept_q, q_inv_rms, &ranges.q_norm),
+                (d_k, kept_k, k_inv_rms, &ranges.k_norm),
+            ] {
+                head_norm::Backward {
+                    d_heads,
+                    d_gain: &mut d_values[range.clone()],
+                    kept,
+                    inv_rms,
+                    stride,
+                    gain: layer.gain(range),
+                    partial: grads.gains.get_mut(facts.qk_rows()),
+                }
+                .run(threads, scratch);
+            }
+        }
 
         let d_qkv = grads.qkv.get(facts.qkv_rows() * stride);
         linear_d_input(

@@ -8,11 +8,13 @@
 
 use serde_json::Value;
 
-use crate::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope};
+use crate::facts::{Activation, Facts, Family, Norms};
 use crate::weights::Dtype;
 use fields::Fields;
+use rope::read_ropes;
 
 mod fields;
+mod rope;
 
 /// A config that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,10 +24,17 @@ pub enum ConfigError {
     NotAnObject,
     /// A family without a row in the table of facts.
     #[error(
-        "`model_type` {0} is not supported; supported are llama, mistral, qwen2, gemma2 (and the \
-         models that say they are one of these, such as SmolLM2 and Qwen2.5)"
+        "`model_type` {0} is not supported; supported are llama, mistral, qwen2, qwen3, gemma2, \
+         gemma3_text (and the models that say they are one of these, such as SmolLM2 and Qwen2.5)"
     )]
     Family(String),
+    /// A model of text and images.
+    #[error(
+        "`model_type` is gemma3, a model of text and images; load it with \
+         `Gemma3ForCausalLM.from_pretrained` of transformers and save it, which leaves its text \
+         model (`gemma3_text`), and give that directory"
+    )]
+    Images,
     /// A field that must be there.
     #[error("`{0}` is missing")]
     Missing(String),
@@ -79,7 +88,10 @@ impl Config {
         let family = match fields.text("model_type")?.as_deref() {
             Some("llama" | "mistral") => Family::Llama,
             Some("qwen2") => Family::Qwen2,
+            Some("qwen3") => Family::Qwen3,
             Some("gemma2") => Family::Gemma2,
+            Some("gemma3_text") => Family::Gemma3,
+            Some("gemma3") => return Err(ConfigError::Images),
             Some(other) => return Err(ConfigError::Family(other.to_owned())),
             None => return Err(ConfigError::Missing("model_type".to_owned())),
         };
@@ -88,9 +100,10 @@ impl Config {
         let positions = fields
             .size("max_position_embeddings")?
             .unwrap_or(match family {
-                Family::Llama => 2048,
-                Family::Qwen2 => 32768,
+                Family::Llama if !fields.says("model_type", "mistral") => 2048,
+                Family::Qwen2 | Family::Qwen3 => 32768,
                 Family::Gemma2 => 8192,
+                Family::Llama | Family::Gemma3 => 131_072,
             });
         if positions < 2 {
             return Err(fields.fault("max_position_embeddings", "expected at least 2"));
@@ -126,16 +139,19 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
         ));
     }
     let heads = fields.required("num_attention_heads")?;
-    let gemma = family == Family::Gemma2;
+    let gemma = is_gemma(family);
     let head_width = match fields.size("head_dim")? {
         Some(width) => width,
         None if gemma => return Err(ConfigError::Missing("head_dim".to_owned())),
+        // What transformers takes an absent field for.
+        None if family == Family::Qwen3 => 128,
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => {
             let reason = format!("expected a multiple of `num_attention_heads` {heads}");
             return Err(fields.fault("hidden_size", &reason));
         }
     };
+    let gemma2 = family == Family::Gemma2;
     let scale_base = match fields.number("query_pre_attn_scalar")? {
         Some(scalar) if gemma => scalar,
         None if gemma => return Err(ConfigError::Missing("query_pre_attn_scalar".to_owned())),
@@ -148,6 +164,7 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
         None => return Err(ConfigError::Missing("num_key_value_heads".to_owned())),
     };
     read_biases(fields, family)?;
+    let (rope, local_rope) = read_ropes(fields, family)?;
     Ok(Facts {
         family,
         vocab: fields.required("vocab_size")?,
@@ -158,8 +175,10 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
         head_width,
         intermediate: fields.required("intermediate_size")?,
         norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
-        rope: read_rope(fields)?,
+        rope,
+        local_rope,
         qkv_bias: family == Family::Qwen2,
+        qk_norm: matches!(family, Family::Qwen3 | Family::Gemma3),
         gain_plus_one: gemma,
         norms: if gemma {
             Norms::BeforeAndAfter
@@ -173,12 +192,22 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
             1.0
         },
         attention_scale: (1.0 / scale_base.sqrt()) as f32,
-        attention_softcap: fields.softcap("attn_logit_softcapping", gemma.then_some(50.0))?,
-        final_softcap: fields.softcap("final_logit_softcapping", gemma.then_some(30.0))?,
+        // Gemma 3 files carry the field, and transformers does not compute it for them.
+        attention_softcap: fields.softcap("attn_logit_softcapping", gemma2.then_some(50.0))?,
+        final_softcap: match family {
+            Family::Gemma3 => fields
+                .number("final_logit_softcapping")?
+                .map(|cap| cap as f32),
+            _ => fields.softcap("final_logit_softcapping", gemma2.then_some(30.0))?,
+        },
         windows: read_windows(fields, family, layers)?,
         // Absent, transformers' own defaults hold: tied for Gemma, not for the others.
         tied: fields.flag("tie_word_embeddings")?.unwrap_or(gemma),
     })
+}
+
+fn is_gemma(family: Family) -> bool {
+    matches!(family, Family::Gemma2 | Family::Gemma3)
 }
 
 /// More layers than any model has; a bound for what is laid out before weights are seen.
@@ -214,12 +243,12 @@ fn read_activation(fields: &Fields<'_>, family: Family) -> Result<Activation, Co
     } else {
         "hidden_act"
     };
-    match (family, newer.or(older).as_deref()) {
-        (Family::Gemma2, Some("gelu_pytorch_tanh") | None) => Ok(Activation::GeluTanh),
+    match (is_gemma(family), newer.or(older).as_deref()) {
+        (true, Some("gelu_pytorch_tanh") | None) => Ok(Activation::GeluTanh),
         // The published files say `gelu` here and mean the tanh form, as transformers does.
-        (Family::Gemma2, Some("gelu")) if name == "hidden_act" => Ok(Activation::GeluTanh),
-        (Family::Llama | Family::Qwen2, Some("silu") | None) => Ok(Activation::Silu),
-        (Family::Llama | Family::Qwen2, Some("gelu_pytorch_tanh")) => Ok(Activation::GeluTanh),
+        (true, Some("gelu")) if name == "hidden_act" => Ok(Activation::GeluTanh),
+        (false, Some("silu") | None) => Ok(Activation::Silu),
+        (false, Some("gelu_pytorch_tanh")) => Ok(Activation::GeluTanh),
         _ => Err(fields.fault(name, "supported are silu and gelu_pytorch_tanh")),
     }
 }
@@ -238,58 +267,9 @@ fn read_biases(fields: &Fields<'_>, family: Family) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Both spellings of the position embedding.
-fn read_rope(fields: &Fields<'_>) -> Result<Rope, ConfigError> {
-    let older = fields.object("rope_scaling")?;
-    let newer = fields.object("rope_parameters")?;
-    let theta = fields.number("rope_theta")?;
-    let share = fields.number("partial_rotary_factor")?;
-    if share.is_some_and(|share| share.total_cmp(&1.0).is_ne()) {
-        return Err(fields.fault("partial_rotary_factor", "only 1 is supported"));
-    }
-    let (name, parameters) = match (newer, older) {
-        (Some(_), Some(_)) => {
-            return Err(fields.fault("rope_scaling", "`rope_parameters` is there too; keep one"));
-        }
-        (Some(newer), None) => ("rope_parameters", newer),
-        (None, Some(older)) => ("rope_scaling", older),
-        (None, None) => {
-            return Ok(Rope {
-                theta: theta.unwrap_or(10_000.0),
-                scaling: None,
-            });
-        }
-    };
-    let inner = Fields::nested(parameters, name);
-    let theta = inner.number("rope_theta")?.or(theta).unwrap_or(10_000.0);
-    let older_kind = inner.text("type")?;
-    let kind = inner.text("rope_type")?.or(older_kind);
-    let scaling = match kind.as_deref() {
-        None | Some("default") => None,
-        Some("llama3") => Some(Llama3Scaling {
-            factor: inner.needed("factor")?,
-            low_frequency_factor: inner.needed("low_freq_factor")?,
-            high_frequency_factor: inner.needed("high_freq_factor")?,
-            original_positions: inner.needed("original_max_position_embeddings")?,
-        }),
-        Some(_) => return Err(inner.fault("rope_type", "supported are default and llama3")),
-    };
-    if scaling.is_some_and(|s| s.high_frequency_factor <= s.low_frequency_factor) {
-        return Err(inner.fault("high_freq_factor", "expected more than `low_freq_factor`"));
-    }
-    if inner
-        .number("partial_rotary_factor")?
-        .is_some_and(|share| share.total_cmp(&1.0).is_ne())
-    {
-        return Err(inner.fault("partial_rotary_factor", "only 1 is supported"));
-    }
-    inner.refuse_rest()?;
-    Ok(Rope { theta, scaling })
-}
-
 /// The window of each layer. `layer_types` decides where it stands; older files leave it to the
-/// family: Mistral all layers, Gemma 2 the even ones, Qwen 2 those from `max_window_layers` on,
-/// and only with `use_sliding_window`.
+/// family: Mistral all layers, Gemma 2 the even ones, Gemma 3 all but every sixth, Qwen those from
+/// `max_window_layers` on, and only with `use_sliding_window`.
 fn read_windows(
     fields: &Fields<'_>,
     family: Family,
@@ -307,21 +287,27 @@ fn read_windows(
     };
     let enabled = fields.flag("use_sliding_window")?;
     let first = fields.size("max_window_layers")?;
+    let pattern = if family == Family::Gemma3 {
+        read_pattern(fields)?
+    } else {
+        1
+    };
     let types = fields.get("layer_types");
     let window = match family {
-        Family::Qwen2 => size.filter(|_| enabled == Some(true)),
+        Family::Qwen2 | Family::Qwen3 => size.filter(|_| enabled == Some(true)),
         Family::Llama if !mistral && size.is_some() => {
             return Err(fields.fault("sliding_window", "a llama has none"));
         }
-        Family::Llama | Family::Gemma2 => size,
+        Family::Llama | Family::Gemma2 | Family::Gemma3 => size,
     };
     let slides: Vec<bool> = match types {
         Some(types) => layer_types(fields, types, layers)?,
         None => (0..layers)
             .map(|layer| match family {
                 Family::Llama => mistral,
-                Family::Qwen2 => layer >= first.unwrap_or(28),
+                Family::Qwen2 | Family::Qwen3 => layer >= first.unwrap_or(28),
                 Family::Gemma2 => layer.is_multiple_of(2),
+                Family::Gemma3 => !(layer + 1).is_multiple_of(pattern),
             })
             .collect(),
     };
@@ -330,10 +316,25 @@ fn read_windows(
                       `use_sliding_window`)";
         return Err(fields.fault("sliding_window", reason));
     }
+    if mistral && window.is_some() && slides.contains(&false) {
+        let reason = "transformers gives every layer of a mistral the window and reads past \
+                      this; remove the field or the window";
+        return Err(fields.fault("layer_types", reason));
+    }
     Ok(slides
         .into_iter()
         .map(|slides| window.filter(|_| slides))
         .collect())
+}
+
+/// Gemma 3's number of layers from one without a window to the next; transformers 5 writes it
+/// beside the `layer_types` that it made of it.
+fn read_pattern(fields: &Fields<'_>) -> Result<usize, ConfigError> {
+    let newer = fields.size("_sliding_window_pattern")?;
+    match fields.size("sliding_window_pattern")?.or(newer) {
+        Some(0) => Err(fields.fault("sliding_window_pattern", "expected at least 1")),
+        pattern => Ok(pattern.unwrap_or(6)),
+    }
 }
 
 fn layer_types(

@@ -10,6 +10,7 @@ use crate::ops::attention::{Heads, attention};
 use crate::ops::embed::embed;
 use crate::ops::gate::gate;
 use crate::ops::head::Head;
+use crate::ops::head_norm::norm_heads;
 use crate::ops::linear::linear;
 use crate::ops::norm::{Gain, inverse_rms, scale};
 use crate::ops::rope::{Angles, Turn, rotate};
@@ -119,6 +120,12 @@ impl<'a> Layer<'a> {
         &self.values[range.clone()]
     }
 
+    /// Those of a workspace's angles that the layer turns by.
+    pub(crate) fn angles<'b>(&self, of: &'b [Angles; 2]) -> &'b Angles {
+        let local = self.facts.local_rope.is_some() && self.heads.window.is_some();
+        &of[usize::from(local)]
+    }
+
     pub(crate) fn norms_after(&self) -> bool {
         self.facts.norms == Norms::BeforeAndAfter
     }
@@ -131,6 +138,10 @@ pub(crate) struct Kept {
     pub(crate) inv_rms: [Buffer; 4],
     /// Rotated, q scaled: ((H + 2K)·D, N).
     pub(crate) qkv: Buffer,
+    /// q and k before the norm of their heads: ((H + K)·D, N), and its inverse rms, (H + K, N);
+    /// unused without one.
+    pub(crate) qk: Buffer,
+    pub(crate) qk_inv_rms: Buffer,
     pub(crate) attention: Buffer,
     /// (H, N).
     pub(crate) lse: Buffer,
@@ -151,7 +162,8 @@ pub struct Workspace {
     planned: Option<Plan>,
     pub(crate) n: usize,
     pub(crate) stride: usize,
-    pub(crate) angles: Angles,
+    /// Of the layers without a window, and of those with one where theirs are others.
+    pub(crate) angles: [Angles; 2],
     /// The residual stream before each layer, and after the last: (C, N).
     pub(crate) streams: Vec<Buffer>,
     pub(crate) kept: Vec<Kept>,
@@ -174,6 +186,7 @@ struct Plan {
     sets: usize,
     sizes: [usize; 5],
     after: bool,
+    qk_norm: bool,
 }
 
 /// Whether the activations of all layers stay for a backward.
@@ -202,11 +215,11 @@ impl Workspace {
         };
         self.scratch
             .resize_with(threads.n().max(self.scratch.len()), Vec::new);
-        self.angles.fill(
-            &facts.rope.frequencies(facts.head_width),
-            &self.batch.positions,
-            stride(n),
-        );
+        let ropes = std::iter::once(&facts.rope).chain(&facts.local_rope);
+        for (angles, rope) in self.angles.iter_mut().zip(ropes) {
+            let frequencies = rope.frequencies(facts.head_width);
+            angles.fill(&frequencies, &self.batch.positions, stride(n));
+        }
         let after = facts.norms == Norms::BeforeAndAfter;
         let sizes = [
             facts.hidden,
@@ -220,6 +233,7 @@ impl Workspace {
             sets,
             sizes,
             after,
+            qk_norm: facts.qk_norm,
         };
         if self.planned.replace(plan) == Some(plan) {
             return;
@@ -237,6 +251,10 @@ impl Workspace {
                 fit(buffer, usize::from(after || i < 2), shape);
             }
             fit(&mut kept.qkv, facts.qkv_rows(), shape);
+            if facts.qk_norm {
+                fit(&mut kept.qk, facts.qk_rows(), shape);
+                fit(&mut kept.qk_inv_rms, facts.heads + facts.kv_heads, shape);
+            }
             fit(&mut kept.attention, facts.attention_rows(), shape);
             fit(&mut kept.lse, facts.heads, shape);
             fit(&mut kept.middle, facts.hidden, shape);
@@ -389,12 +407,32 @@ impl Workspace {
         );
         let (q, kv) = qkv.split_at_mut(facts.attention_rows() * stride);
         let k = &mut kv[..facts.kv_heads * facts.head_width * stride];
+        if facts.qk_norm {
+            let (kept_q, kept_k) = kept
+                .qk
+                .get_mut(facts.qk_rows() * stride)
+                .split_at_mut(q.len());
+            let (q_inv_rms, k_inv_rms) = kept
+                .qk_inv_rms
+                .get_mut((facts.heads + facts.kv_heads) * stride)
+                .split_at_mut(facts.heads * stride);
+            let (q_norm, k_norm) = (&layer.ranges.q_norm, &layer.ranges.k_norm);
+            for (buffers, range) in [
+                ([&mut *q, kept_q, q_inv_rms], q_norm),
+                ([&mut *k, kept_k, k_inv_rms], k_norm),
+            ] {
+                let gain = layer.gain(range);
+                let scratch = &mut self.scratch;
+                norm_heads(threads, scratch, buffers, stride, gain, facts.norm_eps);
+            }
+        }
+        let angles = layer.angles(&self.angles);
         rotate(
             threads,
             &mut self.scratch,
             q,
             stride,
-            &self.angles,
+            angles,
             Turn::Forward,
             facts.attention_scale,
         );
@@ -403,7 +441,7 @@ impl Workspace {
             &mut self.scratch,
             k,
             stride,
-            &self.angles,
+            angles,
             Turn::Forward,
             1.0,
         );

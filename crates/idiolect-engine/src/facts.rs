@@ -3,22 +3,23 @@
 //! One decoder computes every family; a family is a row of facts. Reading them from a
 //! `config.json` is another module's business, and nothing here allocates or computes.
 //!
-//! | fact | Llama 3.x | Qwen 2/2.5 | Gemma 2 |
-//! |---|---|---|---|
-//! | bias on q, k, v | no | yes | no |
-//! | norm gain | w | w | 1 + w |
-//! | norms of a layer | before attention, before MLP | same | before **and after** each |
-//! | activation | silu | silu | gelu, tanh form |
-//! | embedding scale | 1 | 1 | √hidden, rounded to the weights' type |
-//! | attention scale | 1/√head_width | 1/√head_width | 1/√query_pre_attn_scalar |
-//! | softcap, attention / final | none | none | 50 / 30 |
-//! | window | none | none unless enabled | 4096 on even layers; a query sees keys with i − j < window |
-//! | rotary | θ, llama3 scaling | θ | θ |
-//! | head width | config, else hidden/heads | config, else hidden/heads | config |
-//! | tied head | per config | per config | yes |
+//! | fact | Llama, Mistral | Qwen 2/2.5 | Qwen 3 | Gemma 2 | Gemma 3 text |
+//! |---|---|---|---|---|---|
+//! | bias on q, k, v | no | yes | no | no | no |
+//! | norm of each q and k head | no | no | yes | no | yes |
+//! | norm gain | w | w | w | 1 + w | 1 + w |
+//! | norms of a layer | before attention, before MLP | same | same | before **and after** each | same |
+//! | activation | silu | silu | silu | gelu, tanh form | same |
+//! | embedding scale | 1 | 1 | 1 | √hidden, rounded to the weights' type | same |
+//! | attention scale | 1/√head_width | same | same | 1/√query_pre_attn_scalar | same |
+//! | softcap, attention / final | none | none | none | 50 / 30 | none / none |
+//! | window | Llama none, Mistral per config | none unless enabled | same | 4096 on even layers | five layers of six |
+//! | rotary | θ, scaling per config | θ | θ | θ | θ and scaling; windowed layers θ of their own |
+//! | head width | config, else hidden/heads | same | config, else 128 | config, else 256 | same |
+//! | tied head | per config | per config | per config | yes | yes |
 //!
-//! Source: the model classes of Hugging Face transformers, held to by the parity fixtures. Llama 2, SmolLM2 and
-//! Mistral are rows like Llama (Mistral with an optional window).
+//! With a window w a query sees keys with i − j < w. Source: the model classes of Hugging Face transformers, held to
+//! by the parity fixtures. Llama 2, 3.x and SmolLM2 are one row.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +31,12 @@ pub enum Family {
     Llama,
     /// Qwen 2 and 2.5.
     Qwen2,
+    /// Qwen 3, dense.
+    Qwen3,
     /// Gemma 2.
     Gemma2,
+    /// Gemma 3, text only.
+    Gemma3,
 }
 
 /// Where a layer normalises.
@@ -67,13 +72,23 @@ pub struct Llama3Scaling {
     pub original_positions: f64,
 }
 
+/// How the rotary wavelengths differ from those of the base.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// All are stretched by this.
+    Linear(f64),
+    /// Long ones are stretched, short ones not.
+    Llama3(Llama3Scaling),
+}
+
 /// Rotary position embedding, in the half-rotation form: dimension i turns with i + D/2.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rope {
     /// Base of the wavelengths.
     pub theta: f64,
     /// Stretching, if any.
-    pub scaling: Option<Llama3Scaling>,
+    pub scaling: Option<Scaling>,
 }
 
 impl Rope {
@@ -84,9 +99,28 @@ impl Rope {
             .collect()
     }
 
+    fn check(&self) -> Result<(), FactsError> {
+        positive("rope.theta", self.theta)?;
+        let numbers: &[f64] = match &self.scaling {
+            None => &[],
+            Some(Scaling::Linear(factor)) => &[*factor],
+            Some(Scaling::Llama3(s)) => &[
+                s.factor,
+                s.low_frequency_factor,
+                s.high_frequency_factor,
+                s.original_positions,
+            ],
+        };
+        numbers
+            .iter()
+            .try_for_each(|&n| positive("rope.scaling", n))
+    }
+
     fn stretch(&self, frequency: f64) -> f64 {
-        let Some(s) = self.scaling else {
-            return frequency;
+        let s = match self.scaling {
+            None => return frequency,
+            Some(Scaling::Linear(factor)) => return frequency / factor,
+            Some(Scaling::Llama3(s)) => s,
         };
         let wavelength = std::f64::consts::TAU / frequency;
         if wavelength < s.original_positions / s.high_frequency_factor {
@@ -124,8 +158,12 @@ pub struct Facts {
     pub norm_eps: f32,
     /// Position embedding.
     pub rope: Rope,
+    /// That of the layers with a window, where it is another.
+    pub local_rope: Option<Rope>,
     /// Whether q, k and v have a bias.
     pub qkv_bias: bool,
+    /// Whether each head of q and of k is normalised before it is rotated.
+    pub qk_norm: bool,
     /// Whether the norm's gain is 1 + w and not w.
     pub gain_plus_one: bool,
     /// Where a layer normalises.
@@ -224,22 +262,11 @@ impl Facts {
         if self.windows.contains(&Some(0)) {
             return Err(size("windows", 0, "at least 1".to_owned()));
         }
-        let scaling = self.rope.scaling.map_or([1.0; 4], |s| {
-            [
-                s.factor,
-                s.low_frequency_factor,
-                s.high_frequency_factor,
-                s.original_positions,
-            ]
-        });
+        for rope in std::iter::once(&self.rope).chain(&self.local_rope) {
+            rope.check()?;
+        }
         for (name, value) in [
             ("norm_eps", f64::from(self.norm_eps)),
-            ("rope.theta", self.rope.theta),
-            (
-                "rope.scaling",
-                scaling.into_iter().fold(f64::INFINITY, f64::min),
-            ),
-            ("rope.scaling", scaling.into_iter().fold(0.0, f64::max)),
             ("embedding_scale", f64::from(self.embedding_scale)),
             ("attention_scale", f64::from(self.attention_scale)),
             (
@@ -251,9 +278,7 @@ impl Facts {
                 f64::from(self.final_softcap.unwrap_or(1.0)),
             ),
         ] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(FactsError::Number { name });
-            }
+            positive(name, value)?;
         }
         Ok(())
     }
@@ -272,7 +297,8 @@ impl Facts {
         .map(|n| n as u128);
         let norms = if self.norms == Norms::Before { 2 } else { 4 };
         let bias = if self.qkv_bias { (h + 2 * k) * d } else { 0 };
-        let layer = (2 * h + 2 * k) * d * c + bias + 3 * c * f + norms * c;
+        let qk_norm = if self.qk_norm { 2 * d } else { 0 };
+        let layer = (2 * h + 2 * k) * d * c + bias + qk_norm + 3 * c * f + norms * c;
         v * c * if self.tied { 1 } else { 2 } + l * layer + c
     }
 
@@ -281,9 +307,22 @@ impl Facts {
         (self.heads + 2 * self.kv_heads) * self.head_width
     }
 
+    /// Rows of q and k: (H + K)·D.
+    pub fn qk_rows(&self) -> usize {
+        (self.heads + self.kv_heads) * self.head_width
+    }
+
     /// Rows of the attention's output: H·D.
     pub fn attention_rows(&self) -> usize {
         self.heads * self.head_width
+    }
+}
+
+fn positive(name: &'static str, value: f64) -> Result<(), FactsError> {
+    if value.is_finite() && value > 0.0 {
+        Ok(())
+    } else {
+        Err(FactsError::Number { name })
     }
 }
 
@@ -314,7 +353,9 @@ mod tests {
                 theta: 100.0,
                 scaling: None,
             },
+            local_rope: None,
             qkv_bias: false,
+            qk_norm: false,
             gain_plus_one: false,
             norms: Norms::Before,
             activation: Activation::Silu,
@@ -331,7 +372,7 @@ mod tests {
     fn sizes_that_do_not_fit_are_named() {
         assert_eq!(tiny().check(), Ok(()));
         type Break = (&'static str, fn(&mut Facts));
-        let broken: [Break; 8] = [
+        let broken: [Break; 9] = [
             ("`vocab` is 0", |f| f.vocab = 0),
             ("`hidden` is", |f| f.hidden = usize::MAX),
             ("divisor of heads", |f| f.kv_heads = 3),
@@ -339,6 +380,9 @@ mod tests {
             ("one a layer", |f| f.layers = 3),
             ("at least 1", |f| f.windows[0] = Some(0)),
             ("`norm_eps`", |f| f.norm_eps = f32::NAN),
+            ("`rope.scaling`", |f| {
+                f.rope.scaling = Some(Scaling::Linear(f64::NAN));
+            }),
             ("`final_softcap`", |f| f.final_softcap = Some(0.0)),
         ];
         for (words, change) in broken {
@@ -364,7 +408,7 @@ mod tests {
         .frequencies(16);
         let scaled = Rope {
             theta: 10_000.0,
-            scaling: Some(scaling),
+            scaling: Some(Scaling::Llama3(scaling)),
         }
         .frequencies(16);
         let ratios: Vec<f64> = plain.iter().zip(&scaled).map(|(p, s)| p / s).collect();

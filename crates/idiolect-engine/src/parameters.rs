@@ -42,6 +42,9 @@ pub(crate) struct LayerRanges {
     pub(crate) qkv: Range<usize>,
     /// Empty without biases.
     pub(crate) qkv_bias: Range<usize>,
+    /// On each head of q, and of k; empty without norms of heads.
+    pub(crate) q_norm: Range<usize>,
+    pub(crate) k_norm: Range<usize>,
     pub(crate) output: Range<usize>,
     /// On attention's output; empty for [`Norms::Before`].
     pub(crate) after_attention_norm: Range<usize>,
@@ -186,6 +189,13 @@ impl Builder {
             }
         }
         let qkv_bias = qkv.end..self.len;
+        let [q_norm, k_norm] = ["q", "k"].map(|letter| {
+            if facts.qk_norm {
+                self.gain(name(&format!("self_attn.{letter}_norm.weight")), d)
+            } else {
+                self.len..self.len
+            }
+        });
         let output = self.matrix(name("self_attn.o_proj.weight"), c, facts.heads * d);
         // Gemma 2 calls the norm before the MLP `pre_feedforward` and gives Llama's name for it
         // to the norm after attention.
@@ -214,6 +224,8 @@ impl Builder {
             input_norm,
             qkv,
             qkv_bias,
+            q_norm,
+            k_norm,
             output,
             after_attention_norm,
             mlp_norm,
@@ -318,7 +330,9 @@ mod tests {
                 theta: 100.0,
                 scaling: None,
             },
+            local_rope: None,
             qkv_bias,
+            qk_norm: norms == Norms::BeforeAndAfter,
             gain_plus_one: norms == Norms::BeforeAndAfter,
             norms,
             activation: Activation::Silu,

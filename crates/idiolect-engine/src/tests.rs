@@ -11,7 +11,7 @@ use crate::batch::TokenRow;
 use crate::cached::{KvCache, forward_cached};
 use crate::checkpoint::Place;
 use crate::decoder::{Decoder, Workspace, logits};
-use crate::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope};
+use crate::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope, Scaling};
 use crate::ops::testing::close;
 use crate::parameters::Parameters;
 use crate::score::{TargetScore, score_rows};
@@ -20,7 +20,8 @@ use crate::train::{Outcome, Training, learning_rate, train_rows};
 
 /// Tiny models whose facts make every mistake visible; see house-style's adversarial fixtures.
 fn tiny(family: Family) -> Facts {
-    let gemma = family == Family::Gemma2;
+    let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
+    let gemma2 = family == Family::Gemma2;
     let scaling = Llama3Scaling {
         factor: 4.0,
         low_frequency_factor: 1.0,
@@ -39,8 +40,17 @@ fn tiny(family: Family) -> Facts {
         norm_eps: 1e-2,
         rope: Rope {
             theta: 30.0,
-            scaling: (family == Family::Llama).then_some(scaling),
+            scaling: match family {
+                Family::Llama => Some(Scaling::Llama3(scaling)),
+                Family::Gemma3 => Some(Scaling::Linear(2.5)),
+                _ => None,
+            },
         },
+        local_rope: (family == Family::Gemma3).then_some(Rope {
+            theta: 7.0,
+            scaling: None,
+        }),
+        qk_norm: matches!(family, Family::Qwen3 | Family::Gemma3),
         qkv_bias: family == Family::Qwen2,
         gain_plus_one: gemma,
         norms: if gemma {
@@ -55,8 +65,8 @@ fn tiny(family: Family) -> Facts {
         },
         embedding_scale: if gemma { 3.15625 } else { 1.0 },
         attention_scale: if gemma { 0.7 } else { 6f32.powf(-0.5) },
-        attention_softcap: gemma.then_some(1.1),
-        final_softcap: gemma.then_some(1.3),
+        attention_softcap: gemma2.then_some(1.1),
+        final_softcap: gemma2.then_some(1.3),
         windows: if gemma {
             vec![Some(3), None, Some(5)]
         } else {
@@ -66,7 +76,13 @@ fn tiny(family: Family) -> Facts {
     }
 }
 
-const FAMILIES: [Family; 3] = [Family::Llama, Family::Qwen2, Family::Gemma2];
+const FAMILIES: [Family; 5] = [
+    Family::Llama,
+    Family::Qwen2,
+    Family::Qwen3,
+    Family::Gemma2,
+    Family::Gemma3,
+];
 
 /// Parameters far from their usual start: gains and biases are random too.
 fn decoder(facts: Facts) -> Decoder {
@@ -154,9 +170,19 @@ impl<'a> Naive<'a> {
             .collect()
     }
 
-    fn rotated(&self, heads: &[f64], position: usize) -> Vec<f64> {
+    /// Each head normalised, where the family does that.
+    fn normed(&self, name: &str, heads: Vec<f64>) -> Vec<f64> {
+        if !self.facts.qk_norm {
+            return heads;
+        }
+        let heads = heads.chunks(self.facts.head_width);
+        heads.flat_map(|head| self.norm(name, head)).collect()
+    }
+
+    fn rotated(&self, layer: usize, heads: &[f64], position: usize) -> Vec<f64> {
         let d = self.facts.head_width;
-        let frequencies = self.facts.rope.frequencies(d);
+        let local = self.facts.windows[layer].and(self.facts.local_rope);
+        let frequencies = local.unwrap_or(self.facts.rope).frequencies(d);
         let mut out = heads.to_vec();
         for head in out.chunks_mut(d) {
             for i in 0..d / 2 {
@@ -223,11 +249,11 @@ impl<'a> Naive<'a> {
             .map(|(t, x)| {
                 let h = self.norm(&name("input_layernorm"), x);
                 let of = |l: &str| bias(l, self.linear(&name(&format!("self_attn.{l}_proj")), &h));
-                [
-                    self.rotated(&of("q"), t),
-                    self.rotated(&of("k"), t),
-                    of("v"),
-                ]
+                let turned = |l: &str| {
+                    let heads = self.normed(&name(&format!("self_attn.{l}_norm")), of(l));
+                    self.rotated(layer, &heads, t)
+                };
+                [turned("q"), turned("k"), of("v")]
             })
             .collect();
         for (x, a) in xs.iter_mut().zip(self.attention(layer, &qkv)) {

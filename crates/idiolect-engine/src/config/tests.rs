@@ -1,4 +1,5 @@
 use super::*;
+use crate::facts::Scaling;
 use serde_json::json;
 
 /// A config of each family in the spelling of its published files.
@@ -54,7 +55,9 @@ fn a_llama_is_read_with_its_scaling_and_own_head_width() {
     let facts = config.facts;
     assert_eq!((facts.head_width, facts.kv_heads, facts.heads), (10, 2, 4));
     assert!((facts.attention_scale - 10f32.sqrt().recip()).abs() < 1e-7);
-    let scaling = facts.rope.scaling.unwrap();
+    let Some(Scaling::Llama3(scaling)) = facts.rope.scaling else {
+        panic!("{:?}", facts.rope)
+    };
     assert!(
         (scaling.factor - 8.0).abs() < 1e-12 && (scaling.original_positions - 128.0).abs() < 1e-12
     );
@@ -149,7 +152,7 @@ fn fields_that_would_change_the_arithmetic_are_refused_by_name_and_value() {
         json!({}),
         &[
             "\"gpt2\"".trim_matches('"'),
-            "llama, mistral, qwen2, gemma2",
+            "llama, mistral, qwen2, qwen3, gemma2",
         ],
     );
     refuses(

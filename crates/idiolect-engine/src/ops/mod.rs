@@ -18,6 +18,7 @@ pub(crate) mod attention;
 pub(crate) mod embed;
 pub(crate) mod gate;
 pub(crate) mod head;
+pub(crate) mod head_norm;
 pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod norm;

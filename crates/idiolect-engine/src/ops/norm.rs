@@ -38,7 +38,7 @@ pub(crate) struct Gain<'a> {
 }
 
 impl Gain<'_> {
-    fn at(self, c: usize) -> f32 {
+    pub(crate) fn at(self, c: usize) -> f32 {
         if self.plus_one {
             1.0 + self.weight[c]
         } else {

@@ -3,7 +3,7 @@
 //! Not flipped: the sizes, with which the weights would not load, and the family, a label.
 
 use idiolect_core::model::TrainSettings;
-use idiolect_engine::facts::{Activation, Facts, Llama3Scaling, Norms};
+use idiolect_engine::facts::{Activation, Facts, Llama3Scaling, Norms, Scaling};
 
 use crate::fixture::FAMILIES;
 use crate::parity::{Case, adamw_settings, same_ten_steps};
@@ -72,7 +72,10 @@ const FLIPS: [Flip; 22] = [
 ];
 
 fn scaling(facts: &mut Facts) -> &mut Llama3Scaling {
-    facts.rope.scaling.as_mut().unwrap()
+    match facts.rope.scaling.as_mut() {
+        Some(Scaling::Llama3(scaling)) => scaling,
+        other => panic!("{other:?} is not llama3 scaling"),
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use idiolect_core::model::{Context, Example};
 use idiolect_engine::config::Config;
 use idiolect_engine::encode::{Limits, encode_example};
-use idiolect_engine::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope};
+use idiolect_engine::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope, Scaling};
 use idiolect_engine::parameters::Parameters;
 use idiolect_engine::tokenizer::Tokenizer;
 use idiolect_engine::weights::WeightFiles;
@@ -47,9 +47,11 @@ fn stated(family: &str) -> Facts {
         norm_eps: 0.03,
         rope: Rope {
             theta: 50.0,
-            scaling: Some(scaling),
+            scaling: Some(Scaling::Llama3(scaling)),
         },
+        local_rope: None,
         qkv_bias: false,
+        qk_norm: false,
         gain_plus_one: false,
         norms: Norms::Before,
         activation: Activation::Silu,
