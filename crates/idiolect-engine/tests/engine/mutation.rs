@@ -15,15 +15,41 @@ type Flip = (&'static str, &'static [&'static str], fn(&mut Facts));
 type Setting = fn(&mut TrainSettings);
 
 const ALL: &[&str] = &FAMILIES;
+const PLAIN: &[&str] = &["llama", "mistral", "qwen2", "qwen3"];
+const WINDOWED: &[&str] = &["mistral", "qwen2", "qwen3", "gemma2", "gemma3"];
 
-const FLIPS: [Flip; 22] = [
+const FLIPS: [Flip; 29] = [
     // Same matrices, cut into other heads.
     ("heads of half the width", &["llama"], |f| {
         (f.heads, f.kv_heads, f.head_width) = (f.heads * 2, f.kv_heads * 2, f.head_width / 2);
     }),
     ("norm_eps", ALL, |f| f.norm_eps = 1e-6),
     ("rope.theta", ALL, |f| f.rope.theta *= 1.5),
-    ("rope.scaling", &["llama"], |f| f.rope.scaling = None),
+    ("rope.scaling", &["llama", "gemma3"], |f| {
+        f.rope.scaling = None
+    }),
+    ("rope.scaling, the factor of linear", &["gemma3"], |f| {
+        f.rope.scaling = Some(Scaling::Linear(2.0))
+    }),
+    ("local_rope", &["gemma3"], |f| f.local_rope = None),
+    ("local_rope.theta", &["gemma3"], |f| {
+        f.local_rope.as_mut().unwrap().theta *= 1.5
+    }),
+    ("local_rope.scaling", &["gemma3"], |f| {
+        f.local_rope.as_mut().unwrap().scaling = Some(Scaling::Linear(2.5))
+    }),
+    (
+        "rope and local_rope, each for the other",
+        &["gemma3"],
+        |f| {
+            let local = f.local_rope.replace(f.rope).unwrap();
+            f.rope = local;
+        },
+    ),
+    ("qk_norm", &["qwen3", "gemma3"], |f| f.qk_norm = false),
+    ("qk_norm of a llama", &["llama", "mistral", "gemma2"], |f| {
+        f.qk_norm = true
+    }),
     ("rope.scaling.factor", &["llama"], |f| {
         scaling(f).factor = 8.0
     }),
@@ -38,36 +64,40 @@ const FLIPS: [Flip; 22] = [
     }),
     ("qkv_bias", &["qwen2"], |f| f.qkv_bias = false),
     ("gain_plus_one", ALL, |f| f.gain_plus_one = !f.gain_plus_one),
-    ("norms", &["gemma2"], |f| f.norms = Norms::Before),
+    ("norms", &["gemma2", "gemma3"], |f| f.norms = Norms::Before),
     ("activation", ALL, |f| {
         f.activation = match f.activation {
             Activation::Silu => Activation::GeluTanh,
             Activation::GeluTanh => Activation::Silu,
         }
     }),
-    ("embedding_scale", &["gemma2"], |f| f.embedding_scale = 1.0),
-    ("embedding_scale of a llama", &["llama", "qwen2"], |f| {
+    ("embedding_scale", &["gemma2", "gemma3"], |f| {
+        f.embedding_scale = 1.0
+    }),
+    ("embedding_scale of a llama", PLAIN, |f| {
         f.embedding_scale = (f.hidden as f32).sqrt()
     }),
-    ("attention_scale", &["gemma2"], |f| {
+    ("attention_scale", &["gemma2", "gemma3"], |f| {
         f.attention_scale = (f.head_width as f32).sqrt().recip()
     }),
-    ("attention_scale of a llama", &["llama", "qwen2"], |f| {
+    ("attention_scale of a llama", PLAIN, |f| {
         f.attention_scale = ((f.hidden / f.heads) as f32).sqrt().recip();
     }),
     ("attention_softcap", &["gemma2"], |f| {
         f.attention_softcap = None
     }),
-    ("final_softcap", &["gemma2"], |f| f.final_softcap = None),
-    ("windows, none", &["qwen2", "gemma2"], |f| {
-        f.windows.fill(None)
+    ("final_softcap", &["gemma2", "gemma3"], |f| {
+        f.final_softcap = None
     }),
-    ("windows, one too wide", &["qwen2", "gemma2"], |f| {
+    ("windows, none", WINDOWED, |f| f.windows.fill(None)),
+    ("windows, one too wide", WINDOWED, |f| {
         f.windows.iter_mut().flatten().for_each(|w| *w += 1);
     }),
-    ("windows, other layers", &["qwen2", "gemma2"], |f| {
-        f.windows.rotate_right(1)
-    }),
+    (
+        "windows, other layers",
+        &["qwen2", "qwen3", "gemma2", "gemma3"],
+        |f| f.windows.rotate_right(1),
+    ),
     ("tied", ALL, |f| f.tied = !f.tied),
 ];
 

@@ -46,8 +46,8 @@ impl Case {
         }
     }
 
-    /// The same with other facts: every tensor of the same name is carried over, and a head of its
-    /// own copies the embedding.
+    /// The same with other facts: every tensor of the same name is carried over, a head of its own
+    /// copies the embedding, and norms of heads take a gain of all twos.
     pub(crate) fn with_facts(self, change: impl Fn(&mut Facts)) -> Self {
         let mut facts = self.decoder.facts().clone();
         change(&mut facts);
@@ -55,13 +55,14 @@ impl Case {
         let mut parameters = Parameters::zeros(&facts);
         let names: Vec<String> = parameters.iter().map(|(t, _)| t.name.clone()).collect();
         for name in names {
-            let source = old
-                .get(&name)
-                .or_else(|| old.get("model.embed_tokens.weight"));
-            parameters
-                .get_mut(&name)
-                .unwrap()
-                .copy_from_slice(source.unwrap());
+            let values = parameters.get_mut(&name).unwrap();
+            match old.get(&name) {
+                Some(source) => values.copy_from_slice(source),
+                None if name == "lm_head.weight" => {
+                    values.copy_from_slice(old.get("model.embed_tokens.weight").unwrap());
+                }
+                None => values.fill(2.0),
+            }
         }
         Self {
             decoder: Decoder::new(facts, parameters).unwrap(),

@@ -62,8 +62,77 @@ fn stated(family: &str) -> Facts {
         windows: vec![None; 3],
         tied: false,
     };
+    let plain = |theta: f64| Rope {
+        theta,
+        scaling: None,
+    };
+    let gemma2 = Facts {
+        family: Family::Gemma2,
+        vocab: 59,
+        hidden: 28,
+        heads: 4,
+        head_width: 10,
+        intermediate: 46,
+        norm_eps: 0.04,
+        rope: plain(20.0),
+        gain_plus_one: true,
+        norms: Norms::BeforeAndAfter,
+        activation: Activation::GeluTanh,
+        embedding_scale: 28f32.sqrt(),
+        attention_scale: 7f32.sqrt().recip(),
+        attention_softcap: Some(1.5),
+        final_softcap: Some(2.5),
+        windows: vec![Some(6), None, Some(6)],
+        tied: true,
+        ..llama.clone()
+    };
     match family {
         "llama" => llama,
+        "mistral" => Facts {
+            vocab: 55,
+            heads: 4,
+            kv_heads: 1,
+            head_width: 10,
+            intermediate: 44,
+            norm_eps: 0.05,
+            rope: plain(40.0),
+            attention_scale: 10f32.sqrt().recip(),
+            windows: vec![Some(7); 3],
+            ..llama
+        },
+        "qwen3" => Facts {
+            family: Family::Qwen3,
+            vocab: 51,
+            heads: 4,
+            head_width: 10,
+            intermediate: 42,
+            rope: plain(25.0),
+            qk_norm: true,
+            attention_scale: 10f32.sqrt().recip(),
+            windows: vec![None, None, Some(4)],
+            tied: true,
+            ..llama
+        },
+        "gemma2" => gemma2,
+        "gemma3" => Facts {
+            family: Family::Gemma3,
+            vocab: 57,
+            hidden: 24,
+            heads: 6,
+            head_width: 6,
+            intermediate: 40,
+            rope: Rope {
+                theta: 60.0,
+                scaling: Some(Scaling::Linear(2.5)),
+            },
+            local_rope: Some(plain(12.0)),
+            qk_norm: true,
+            embedding_scale: 24f32.sqrt(),
+            attention_scale: 9f32.sqrt().recip(),
+            attention_softcap: None,
+            final_softcap: Some(3.5),
+            ..gemma2
+        },
         "qwen2" => Facts {
             family: Family::Qwen2,
             vocab: 53,
@@ -71,39 +140,14 @@ fn stated(family: &str) -> Facts {
             head_width: 6,
             intermediate: 50,
             norm_eps: 0.02,
-            rope: Rope {
-                theta: 30.0,
-                scaling: None,
-            },
+            rope: plain(30.0),
             qkv_bias: true,
             attention_scale: 6f32.sqrt().recip(),
             windows: vec![None, Some(5), Some(5)],
             tied: true,
             ..llama
         },
-        _ => Facts {
-            family: Family::Gemma2,
-            vocab: 59,
-            hidden: 28,
-            heads: 4,
-            head_width: 10,
-            intermediate: 46,
-            norm_eps: 0.04,
-            rope: Rope {
-                theta: 20.0,
-                scaling: None,
-            },
-            gain_plus_one: true,
-            norms: Norms::BeforeAndAfter,
-            activation: Activation::GeluTanh,
-            embedding_scale: 28f32.sqrt(),
-            attention_scale: 7f32.sqrt().recip(),
-            attention_softcap: Some(1.5),
-            final_softcap: Some(2.5),
-            windows: vec![Some(6), None, Some(6)],
-            tied: true,
-            ..llama
-        },
+        _ => panic!("no family `{family}`"),
     }
 }
 
