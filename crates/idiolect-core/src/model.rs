@@ -236,6 +236,58 @@ pub enum StepSize {
     Tokens(usize),
 }
 
+/// Low-rank adapters beside frozen linear layers: y = W x + scale · B (A x), where A is (r, in)
+/// and B is (out, r) and starts at 0 (arXiv 2106.09685).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// The rank.
+    pub r: usize,
+    /// Scales by alpha / r.
+    pub alpha: f64,
+    /// Scales by alpha / √r instead (arXiv 2312.03732).
+    #[serde(default)]
+    pub rslora: bool,
+    /// Share of A's inputs that are dropped in training.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Names of the layers that get one, for example `q_proj`; none are all linear layers of
+    /// attention and MLP.
+    #[serde(default)]
+    pub targets: Vec<String>,
+}
+
+impl Lora {
+    /// What B (A x) is multiplied by.
+    pub fn scale(&self) -> f64 {
+        let r = self.r as f64;
+        self.alpha / if self.rslora { r.sqrt() } else { r }
+    }
+
+    /// Whether the numbers make an adapter.
+    ///
+    /// # Errors
+    /// Names the setting and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        if self.r == 0 {
+            return Err("`r` is 0; the rank begins at 1".to_owned());
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return Err(format!(
+                "`alpha` is {}; expected a number above 0",
+                self.alpha
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(format!(
+                "`dropout` is {}; expected a share from 0 to below 1",
+                self.dropout
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// How to train. The loss is the weighted sum over target tokens, divided once by the sum of
 /// their weights in the whole step; the end token is always a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -260,8 +312,10 @@ pub struct TrainSettings {
     pub clip: f64,
     /// Rows of a step.
     pub step_size: StepSize,
-    /// Shuffles the rows of each epoch.
+    /// Shuffles the rows of each epoch, starts adapters and draws their dropout.
     pub seed: u64,
+    /// Train adapters of this kind and leave the model's own weights as they are.
+    pub lora: Option<Lora>,
     /// A resumable state every so many steps; 0 writes none.
     pub checkpoint_every: usize,
 }
@@ -280,6 +334,7 @@ impl Default for TrainSettings {
             clip: 1.0,
             step_size: StepSize::Rows(32),
             seed: 0,
+            lora: None,
             checkpoint_every: 0,
         }
     }

@@ -1,10 +1,13 @@
-//! The decoder's loss and the gradients of all its parameters.
+//! The decoder's loss and the gradients of what trains: all its parameters, or its adapters.
 
+use std::ops::Range;
+
+use crate::adapter::{Adapter, Site};
 use crate::batch::TokenRow;
 use crate::decoder::{Decoder, Keep, Kept, Layer, Workspace, fit};
 use crate::facts::Facts;
+use crate::ops::dropout::token_key;
 use crate::ops::head::LossAndGradients;
-use crate::ops::linear::{linear_d_input, linear_d_weight};
 use crate::ops::norm::{self, Gain, scale};
 use crate::ops::rope::{Turn, rotate};
 use crate::ops::{Buffer, attention, embed, gate, head_norm};
@@ -57,39 +60,95 @@ impl Gradients {
     }
 }
 
+/// Where gradients are added to. What does not train has none.
+pub(crate) struct Sums<'a> {
+    /// Laid out as the parameters; empty where they are frozen.
+    pub(crate) base: &'a mut [f32],
+    /// Laid out as the adapters; empty where there are none.
+    pub(crate) adapter: &'a mut [f32],
+}
+
+impl Sums<'_> {
+    /// The sums of one of the model's own tensors; empty where it is frozen, and the operations
+    /// compute no gradient for an empty slice.
+    fn of(&mut self, range: &Range<usize>) -> &mut [f32] {
+        if self.base.is_empty() {
+            &mut []
+        } else {
+            &mut self.base[range.clone()]
+        }
+    }
+}
+
+/// What decides which inputs of adapters are dropped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draw<'a> {
+    /// Share of values.
+    pub(crate) share: f64,
+    /// Of the optimiser step.
+    pub(crate) step: u64,
+    /// What tells each row of the call apart, for example its index in the data.
+    pub(crate) rows: &'a [usize],
+}
+
 impl Workspace {
-    /// Adds the gradients of some rows' loss to `gradients`, and returns the loss: the sum of
-    /// the targets' surprisals in nats, each times its row's weight and `share`. With `share`
-    /// one over the total weight of a step, steps cut anyhow into calls give the same sums.
+    /// Adds the gradients of some rows' loss to `gradients`, which is laid out as
+    /// [`Decoder::trained`], and returns the loss: the sum of the targets' surprisals in nats,
+    /// each times its row's weight and `share`. With `share` one over the total weight of a step,
+    /// steps cut anyhow into calls give the same sums.
     ///
     /// # Panics
-    /// When a row does not pass [`TokenRow::check`], or `gradients` has another layout; a
+    /// When a row does not pass [`TokenRow::check`], or `gradients` has another length; a
     /// programmer mistake.
     pub fn accumulate(
         &mut self,
         decoder: &Decoder,
         rows: &[&TokenRow],
         share: f64,
-        gradients: &mut Parameters,
+        gradients: &mut [f32],
         threads: &Threads,
     ) -> f64 {
-        assert!(
-            gradients.fits(decoder.facts()),
-            "gradients laid out for other facts"
-        );
-        self.batch.clear();
-        rows.iter().for_each(|row| self.batch.push_row(row, share));
-        self.plan(decoder.facts(), Keep::All, threads);
-        self.forward(decoder, threads);
-        self.backward(decoder, gradients, threads)
+        self.accumulate_dropping(decoder, rows, share, None, gradients, threads)
     }
 
-    fn backward(
+    /// [`accumulate`](Self::accumulate) with dropout on the inputs of adapters.
+    pub(crate) fn accumulate_dropping(
         &mut self,
         decoder: &Decoder,
-        gradients: &mut Parameters,
+        rows: &[&TokenRow],
+        share: f64,
+        draw: Option<Draw<'_>>,
+        gradients: &mut [f32],
         threads: &Threads,
     ) -> f64 {
+        assert_eq!(
+            gradients.len(),
+            decoder.trained().len(),
+            "gradients laid out for something else"
+        );
+        let (base, adapter) = match decoder.adapter() {
+            Some(_) => (&mut [][..], gradients),
+            None => (gradients, &mut [][..]),
+        };
+        self.batch.clear();
+        rows.iter().for_each(|row| self.batch.push_row(row, share));
+        self.drops.tokens.clear();
+        self.drops.share = draw.map_or(0.0, |draw| draw.share);
+        if let Some(draw) = draw.filter(|draw| draw.share > 0.0) {
+            for (row, &id) in rows.iter().zip(draw.rows) {
+                let keys = (0..row.n_inputs()).map(|t| token_key(draw.step, id, t));
+                self.drops.tokens.extend(keys);
+            }
+        }
+        self.plan(decoder.facts(), Keep::All, threads);
+        self.forward(decoder, threads);
+        let loss = self.backward(decoder, Sums { base, adapter }, threads);
+        // Scores of the same workspace drop nothing.
+        self.drops.share = 0.0;
+        loss
+    }
+
+    fn backward(&mut self, decoder: &Decoder, mut sums: Sums<'_>, threads: &Threads) -> f64 {
         let (facts, stride) = (decoder.facts(), self.stride);
         let width = facts.hidden * stride;
         let mut grads = std::mem::take(&mut self.gradients);
@@ -102,7 +161,7 @@ impl Workspace {
             stride,
             targets: &self.batch.targets,
             d_hidden: grads.normed.get_mut(width),
-            d_weight: &mut gradients.values_mut()[layout.head.clone()],
+            d_weight: sums.of(&layout.head),
             logprobs: &mut self.logprobs,
             buffer: &mut self.logits,
         }
@@ -110,7 +169,7 @@ impl Workspace {
         norm::Backward {
             d_input: grads.stream.get_mut(width),
             add: false,
-            d_gain: &mut gradients.values_mut()[layout.final_norm.clone()],
+            d_gain: sums.of(&layout.final_norm),
             d_output: grads.normed.get(width),
             input: self.streams[facts.layers].get(width),
             inv_rms: self.final_inv_rms.get(stride),
@@ -121,31 +180,20 @@ impl Workspace {
         for index in (0..facts.layers).rev() {
             let layer = decoder.layer(index);
             let mut kept = std::mem::take(&mut self.kept[index]);
-            self.mlp_backward(
-                &layer,
-                &mut kept,
-                &mut grads,
-                gradients.values_mut(),
-                threads,
-            );
-            self.attention_backward(
-                &layer,
-                index,
-                &kept,
-                &mut grads,
-                gradients.values_mut(),
-                threads,
-            );
+            self.mlp_backward(&layer, &mut kept, &mut grads, &mut sums, threads);
+            self.attention_backward(&layer, index, &kept, &mut grads, &mut sums, threads);
             self.kept[index] = kept;
         }
-        let table = &mut gradients.values_mut()[layout.embedding.clone()];
-        embed::embed_backward(
-            table,
-            grads.stream.get(width),
-            stride,
-            &self.batch.ids,
-            facts.embedding_scale,
-        );
+        let table = sums.of(&layout.embedding);
+        if !table.is_empty() {
+            embed::embed_backward(
+                table,
+                grads.stream.get(width),
+                stride,
+                &self.batch.ids,
+                facts.embedding_scale,
+            );
+        }
         self.gradients = grads;
         loss
     }
@@ -156,17 +204,17 @@ impl Workspace {
         layer: &Layer<'_>,
         kept: &mut Kept,
         grads: &mut Gradients,
-        d_values: &mut [f32],
+        sums: &mut Sums<'_>,
         threads: &Threads,
     ) {
         let (facts, ranges, stride) = (layer.facts, layer.ranges, self.stride);
         let (width, shape) = (facts.hidden * stride, (self.n, stride));
-        let scratch = &mut self.scratch;
+        let (scratch, room) = (&mut self.scratch, &mut self.linear);
         let d_out = if layer.norms_after() {
             norm::Backward {
                 d_input: grads.output.get_mut(width),
                 add: false,
-                d_gain: &mut d_values[ranges.after_mlp_norm.clone()],
+                d_gain: sums.of(&ranges.after_mlp_norm),
                 d_output: grads.stream.get(width),
                 input: kept.outputs[1].get(width),
                 inv_rms: kept.inv_rms[3].get(stride),
@@ -180,29 +228,17 @@ impl Workspace {
         };
         let gated = grads.gated.get_mut(facts.intermediate * stride);
         let gate_up = kept.gate_up.get_mut(2 * facts.intermediate * stride);
-        linear_d_input(
-            threads,
-            scratch,
-            gated,
-            layer.weight(&ranges.down),
-            d_out,
-            shape,
-        );
+        let down = layer.linear(Site::Down, &self.drops);
+        down.d_input(threads, scratch, room, gated, d_out, shape);
         gate::gate_backward(threads, scratch, facts.activation, gate_up, gated, stride);
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::stride(facts.intermediate));
-        let d_down = (&mut d_values[ranges.down.clone()], &mut [][..]);
-        linear_d_weight(threads, scratch, d_down, d_out, gated, shape, tokens);
+        let d_down = layer.linear_gradients(Site::Down, sums);
+        down.d_weights(threads, scratch, room, d_down, d_out, gated, shape, tokens);
         let d_normed = grads.normed.get_mut(width);
-        linear_d_input(
-            threads,
-            scratch,
-            d_normed,
-            layer.weight(&ranges.gate_up),
-            gate_up,
-            shape,
-        );
+        let linear = layer.linear(Site::GateUp, &self.drops);
+        linear.d_input(threads, scratch, room, d_normed, gate_up, shape);
         let (middle, inv_rms) = (kept.middle.get(width), kept.inv_rms[1].get(stride));
         let gain = layer.gain(&ranges.mlp_norm);
         let normed = self.normed.get_mut(width);
@@ -210,9 +246,11 @@ impl Workspace {
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::stride(facts.hidden));
-        let d_gate_up = (&mut d_values[ranges.gate_up.clone()], &mut [][..]);
-        linear_d_weight(threads, scratch, d_gate_up, gate_up, normed, shape, tokens);
-        let d_gain = &mut d_values[ranges.mlp_norm.clone()];
+        let d_gate_up = layer.linear_gradients(Site::GateUp, sums);
+        linear.d_weights(
+            threads, scratch, room, d_gate_up, gate_up, normed, shape, tokens,
+        );
+        let d_gain = sums.of(&ranges.mlp_norm);
         onto_stream(grads, d_gain, middle, inv_rms, gain, threads, scratch);
     }
 
@@ -223,17 +261,17 @@ impl Workspace {
         index: usize,
         kept: &Kept,
         grads: &mut Gradients,
-        d_values: &mut [f32],
+        sums: &mut Sums<'_>,
         threads: &Threads,
     ) {
         let (facts, ranges, stride) = (layer.facts, layer.ranges, self.stride);
         let (width, shape) = (facts.hidden * stride, (self.n, stride));
-        let scratch = &mut self.scratch;
+        let (scratch, room) = (&mut self.scratch, &mut self.linear);
         let d_out = if layer.norms_after() {
             norm::Backward {
                 d_input: grads.output.get_mut(width),
                 add: false,
-                d_gain: &mut d_values[ranges.after_attention_norm.clone()],
+                d_gain: sums.of(&ranges.after_attention_norm),
                 d_output: grads.stream.get(width),
                 input: kept.outputs[0].get(width),
                 inv_rms: kept.inv_rms[2].get(stride),
@@ -247,26 +285,15 @@ impl Workspace {
         };
         let rows = facts.attention_rows() * stride;
         let d_attention = grads.attention.get_mut(rows);
-        linear_d_input(
-            threads,
-            scratch,
-            d_attention,
-            layer.weight(&ranges.output),
-            d_out,
-            shape,
-        );
+        let linear = layer.linear(Site::Output, &self.drops);
+        linear.d_input(threads, scratch, room, d_attention, d_out, shape);
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::stride(facts.attention_rows()));
-        let d_output = (&mut d_values[ranges.output.clone()], &mut [][..]);
-        linear_d_weight(
-            threads,
-            scratch,
-            d_output,
-            d_out,
-            kept.attention.get(rows),
-            shape,
-            tokens,
+        let d_output = layer.linear_gradients(Site::Output, sums);
+        let input = kept.attention.get(rows);
+        linear.d_weights(
+            threads, scratch, room, d_output, d_out, input, shape, tokens,
         );
 
         let d_qkv = grads.qkv.get_mut(facts.qkv_rows() * stride);
@@ -306,7 +333,7 @@ impl Workspace {
             ] {
                 head_norm::Backward {
                     d_heads,
-                    d_gain: &mut d_values[range.clone()],
+                    d_gain: sums.of(range),
                     kept,
                     inv_rms,
                     stride,
@@ -318,14 +345,9 @@ impl Workspace {
         }
 
         let d_qkv = grads.qkv.get(facts.qkv_rows() * stride);
-        linear_d_input(
-            threads,
-            scratch,
-            grads.normed.get_mut(width),
-            layer.weight(&ranges.qkv),
-            d_qkv,
-            shape,
-        );
+        let linear = layer.linear(Site::Qkv, &self.drops);
+        let d_normed = grads.normed.get_mut(width);
+        linear.d_input(threads, scratch, room, d_normed, d_qkv, shape);
         let (input, inv_rms) = (self.streams[index].get(width), kept.inv_rms[0].get(stride));
         let gain = layer.gain(&ranges.input_norm);
         let normed = self.normed.get_mut(width);
@@ -333,19 +355,11 @@ impl Workspace {
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::stride(facts.hidden));
-        // The biases lie right behind the weights.
-        let (d_weight, d_bias) =
-            d_values[ranges.qkv.start..ranges.qkv_bias.end].split_at_mut(ranges.qkv.len());
-        linear_d_weight(
-            threads,
-            scratch,
-            (d_weight, d_bias),
-            d_qkv,
-            normed,
-            shape,
-            tokens,
+        let d_weights = layer.linear_gradients(Site::Qkv, sums);
+        linear.d_weights(
+            threads, scratch, room, d_weights, d_qkv, normed, shape, tokens,
         );
-        let d_gain = &mut d_values[ranges.input_norm.clone()];
+        let d_gain = sums.of(&ranges.input_norm);
         onto_stream(grads, d_gain, input, inv_rms, gain, threads, scratch);
     }
 }
@@ -373,20 +387,46 @@ fn onto_stream(
     .run(threads, scratch);
 }
 
-/// Weighted mean surprisal of the rows' targets in nats, and its gradients.
+/// Weighted mean surprisal of the rows' targets in nats, and its gradients by all parameters.
 ///
 /// # Panics
-/// When a row does not pass [`TokenRow::check`]; a programmer mistake.
+/// When a row does not pass [`TokenRow::check`], or the decoder has adapters: then their
+/// gradients are [`adapter_gradients`]; programmer mistakes.
 pub fn loss_and_gradients(
     decoder: &Decoder,
     rows: &[TokenRow],
     threads: &Threads,
 ) -> (f64, Parameters) {
     let mut gradients = Parameters::zeros(decoder.facts());
+    let loss = mean_loss(decoder, rows, gradients.values_mut(), threads);
+    (loss, gradients)
+}
+
+/// Weighted mean surprisal of the rows' targets in nats, and its gradients by the adapters; none
+/// without adapters. Nothing is dropped.
+///
+/// # Panics
+/// When a row does not pass [`TokenRow::check`]; a programmer mistake.
+pub fn adapter_gradients(
+    decoder: &Decoder,
+    rows: &[TokenRow],
+    threads: &Threads,
+) -> Option<(f64, Adapter)> {
+    let mut gradients = decoder.adapter()?.clone();
+    gradients.values_mut().fill(0.0);
+    let loss = mean_loss(decoder, rows, gradients.values_mut(), threads);
+    Some((loss, gradients))
+}
+
+fn mean_loss(
+    decoder: &Decoder,
+    rows: &[TokenRow],
+    gradients: &mut [f32],
+    threads: &Threads,
+) -> f64 {
     let rows: Vec<&TokenRow> = rows.iter().collect();
     let share = 1.0 / total_weight(&rows);
-    let loss = Workspace::new().accumulate(decoder, &rows, share, &mut gradients, threads);
-    (loss, gradients)
+    Workspace::new().accumulate(decoder, &rows, share, gradients, threads)
 }
 
 /// Σ over rows of weight times targets; 1 when that is 0, so that it can be divided by.

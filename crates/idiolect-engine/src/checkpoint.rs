@@ -2,7 +2,7 @@
 //!
 //! A state is written whole into a sibling temporary folder, synced and renamed, so a folder of
 //! the final name is complete whenever it exists. One that is damaged all the same is passed over
-//! for an older one. `trainer.safetensors` holds parameters and both moments as they are in
+//! for an older one. `trainer.safetensors` holds what trains and both moments as they are in
 //! memory, `trainer.json` the step and what the training was; files that make the folder loadable
 //! as a model are the caller's to add.
 
@@ -94,7 +94,7 @@ pub(crate) fn write(
         }
     }
     fs::create_dir_all(&temporary).map_err(io(&temporary))?;
-    let vectors = [decoder.parameters().values(), &state.first, &state.second];
+    let vectors = [decoder.trained(), &state.first, &state.second];
     let sha256 = write_tensors(&temporary.join(TENSORS), vectors)?;
     let note = Note {
         version: VERSION,
@@ -169,7 +169,7 @@ pub(crate) fn resume(
     steps.sort_unstable_by(|a, b| b.cmp(a));
     for step in steps {
         let path = folder.join(format!("checkpoint-{step}"));
-        let n = decoder.parameters().values().len();
+        let n = decoder.trained().len();
         let Some((note, [parameters, first, second])) = read(&path, n) else {
             continue;
         };
@@ -179,10 +179,7 @@ pub(crate) fn resume(
                 path.display()
             )));
         }
-        decoder
-            .parameters_mut()
-            .values_mut()
-            .copy_from_slice(&parameters);
+        decoder.trained_mut().copy_from_slice(&parameters);
         return Ok(Some(State {
             step: note.step,
             first,

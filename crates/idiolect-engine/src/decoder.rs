@@ -4,25 +4,34 @@
 //! cached generation (attention looks into the caches instead). The backward is in
 //! [`backward`](crate::backward). Shapes are (rows, N) lanes, see `ops`.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::adapter::{Adapter, Site};
+use crate::backward::Sums;
 use crate::batch::Batch;
 use crate::facts::{Facts, FactsError, Norms};
+use crate::linear::{Linear, LinearGradients, LinearRoom};
 use crate::ops::attention::{Heads, attention};
+use crate::ops::dropout::Dropout;
 use crate::ops::embed::embed;
 use crate::ops::gate::gate;
 use crate::ops::head::Head;
 use crate::ops::head_norm::norm_heads;
-use crate::ops::linear::linear;
 use crate::ops::norm::{Gain, inverse_rms, scale};
 use crate::ops::rope::{Angles, Turn, rotate};
 use crate::ops::{Buffer, clear_beyond, stride};
-use crate::parameters::{LayerRanges, Parameters};
+use crate::parameters::{LayerRanges, Parameters, Tensor};
 use crate::threads::Threads;
 
 /// A model: what it is and what it has learnt.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     facts: Facts,
-    parameters: Parameters,
+    /// Shared by copies until one changes them: an adapter is trained beside weights that are in
+    /// memory once.
+    parameters: Arc<Parameters>,
+    adapter: Option<Adapter>,
 }
 
 impl Decoder {
@@ -39,7 +48,11 @@ impl Decoder {
             parameters.fits(&facts),
             "parameters laid out for other facts"
         );
-        Ok(Self { facts, parameters })
+        Ok(Self {
+            facts,
+            parameters: Arc::new(parameters),
+            adapter: None,
+        })
     }
 
     /// A decoder of fresh parameters, see [`Parameters::random`].
@@ -49,7 +62,7 @@ impl Decoder {
     pub fn random(facts: Facts, seed: u64, initial_sd: f64) -> Result<Self, FactsError> {
         facts.check()?;
         let parameters = Parameters::random(&facts, seed, initial_sd);
-        Ok(Self { facts, parameters })
+        Self::new(facts, parameters)
     }
 
     /// What it is.
@@ -64,15 +77,69 @@ impl Decoder {
 
     /// What it has learnt, to be changed in place.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
-        &mut self.parameters
+        Arc::make_mut(&mut self.parameters)
+    }
+
+    /// The same with adapters beside its linear layers; from now on they are what trains.
+    ///
+    /// # Panics
+    /// When the adapters were laid out for other facts; a programmer mistake.
+    #[must_use]
+    pub fn with_adapter(self, adapter: Adapter) -> Self {
+        assert!(
+            adapter.fits(&self.facts),
+            "adapters laid out for other facts"
+        );
+        Self {
+            adapter: Some(adapter),
+            ..self
+        }
+    }
+
+    /// The adapters beside its linear layers.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// Adds the adapters to the weights they stand beside, in f32.
+    pub fn merge(&mut self) {
+        if let Some(adapter) = self.adapter.take() {
+            adapter.merge_into(self.parameters_mut());
+        }
+    }
+
+    /// The tensors that training changes: the adapters' if there are any, else all parameters.
+    pub fn trained_tensors(&self) -> &[Tensor] {
+        match &self.adapter {
+            Some(adapter) => adapter.tensors(),
+            None => self.parameters.layout().tensors(),
+        }
+    }
+
+    /// Values of [`trained_tensors`](Self::trained_tensors), in their order of place.
+    pub fn trained(&self) -> &[f32] {
+        match &self.adapter {
+            Some(adapter) => adapter.values(),
+            None => self.parameters.values(),
+        }
+    }
+
+    /// Values of [`trained_tensors`](Self::trained_tensors), to be changed in place.
+    pub fn trained_mut(&mut self) -> &mut [f32] {
+        match &mut self.adapter {
+            Some(adapter) => adapter.values_mut(),
+            None => Arc::make_mut(&mut self.parameters).values_mut(),
+        }
     }
 
     pub(crate) fn layer(&self, index: usize) -> Layer<'_> {
         let f = &self.facts;
         Layer {
+            index,
             facts: f,
             ranges: &self.parameters.layout().layers[index],
             values: self.parameters.values(),
+            adapter: self.adapter.as_ref(),
             heads: Heads {
                 n: f.heads,
                 kv: f.kv_heads,
@@ -102,22 +169,71 @@ impl Decoder {
 /// One layer's facts and weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Layer<'a> {
+    pub(crate) index: usize,
     pub(crate) facts: &'a Facts,
     pub(crate) ranges: &'a LayerRanges,
-    pub(crate) values: &'a [f32],
+    values: &'a [f32],
+    adapter: Option<&'a Adapter>,
     pub(crate) heads: Heads,
 }
 
 impl<'a> Layer<'a> {
-    pub(crate) fn gain(&self, range: &std::ops::Range<usize>) -> Gain<'a> {
+    pub(crate) fn gain(&self, range: &Range<usize>) -> Gain<'a> {
         Gain {
             weight: &self.values[range.clone()],
             plus_one: self.facts.gain_plus_one,
         }
     }
 
-    pub(crate) fn weight(&self, range: &std::ops::Range<usize>) -> &'a [f32] {
-        &self.values[range.clone()]
+    /// One of the layer's linear maps, with dropout as `drops` say.
+    pub(crate) fn linear<'b>(&self, site: Site, drops: &'b Drops) -> Linear<'b>
+    where
+        'a: 'b,
+    {
+        let (weight, bias) = self.places(site);
+        Linear {
+            weight: &self.values[weight],
+            bias: &self.values[bias],
+            low_rank: self
+                .adapter
+                .map(|adapter| adapter.at(self.index, site))
+                .unwrap_or_default(),
+            dropout: drops.at(self.index, site),
+        }
+    }
+
+    /// Where the gradients of a linear map are added to.
+    pub(crate) fn linear_gradients<'b>(
+        &self,
+        site: Site,
+        sums: &'b mut Sums<'_>,
+    ) -> LinearGradients<'b> {
+        let (weight, bias) = self.places(site);
+        let (weight, bias) = if sums.base.is_empty() {
+            (&mut [][..], &mut [][..])
+        } else {
+            // The biases lie right behind the weights.
+            sums.base[weight.start..weight.end + bias.len()].split_at_mut(weight.len())
+        };
+        LinearGradients {
+            weight,
+            bias,
+            low_rank: match self.adapter {
+                Some(adapter) => adapter.split(sums.adapter, self.index, site),
+                None => (&mut [], &mut []),
+            },
+        }
+    }
+
+    /// Where a linear map's weight and bias lie.
+    fn places(&self, site: Site) -> (Range<usize>, Range<usize>) {
+        let ranges = self.ranges;
+        match site {
+            Site::Qkv => (ranges.qkv.clone(), ranges.qkv_bias.clone()),
+            Site::Output => (ranges.output.clone(), 0..0),
+            Site::GateUp => (ranges.gate_up.clone(), 0..0),
+            Site::Down => (ranges.down.clone(), 0..0),
+        }
     }
 
     /// Those of a workspace's angles that the layer turns by.
@@ -128,6 +244,25 @@ impl<'a> Layer<'a> {
 
     pub(crate) fn norms_after(&self) -> bool {
         self.facts.norms == Norms::BeforeAndAfter
+    }
+}
+
+/// What is dropped of the adapters' inputs; nothing outside of training.
+#[derive(Debug, Default)]
+pub(crate) struct Drops {
+    /// Share of values.
+    pub(crate) share: f64,
+    /// One key a token of the batch, see [`token_key`](crate::ops::dropout::token_key).
+    pub(crate) tokens: Vec<u32>,
+}
+
+impl Drops {
+    fn at(&self, layer: usize, site: Site) -> Option<Dropout<'_>> {
+        (self.share > 0.0).then(|| Dropout {
+            share: self.share,
+            tokens: &self.tokens,
+            site: (4 * layer + site as usize) as u32,
+        })
     }
 }
 
@@ -173,6 +308,8 @@ pub struct Workspace {
     pub(crate) gated: Buffer,
     pub(crate) final_inv_rms: Buffer,
     pub(crate) gradients: crate::backward::Gradients,
+    pub(crate) linear: LinearRoom,
+    pub(crate) drops: Drops,
     pub(crate) logits: Buffer,
     pub(crate) logprobs: Vec<f32>,
     /// One a thread.
@@ -392,15 +529,11 @@ impl Workspace {
             &[],
         );
         let qkv = kept.qkv.get_mut(facts.qkv_rows() * stride);
-        let weights = (
-            layer.weight(&layer.ranges.qkv),
-            layer.weight(&layer.ranges.qkv_bias),
-        );
-        linear(
+        layer.linear(Site::Qkv, &self.drops).forward(
             threads,
             &mut self.scratch,
+            &mut self.linear,
             qkv,
-            weights,
             normed,
             None,
             (self.n, stride),
@@ -456,27 +589,27 @@ impl Workspace {
         threads: &Threads,
     ) {
         let stride = self.stride;
-        let weights = (layer.weight(&layer.ranges.output), &[][..]);
+        let linear = layer.linear(Site::Output, &self.drops);
         let attention = kept.attention.get(layer.facts.attention_rows() * stride);
         let middle = kept.middle.get_mut(input.len());
         let shape = (self.n, stride);
         if !layer.norms_after() {
-            return linear(
+            return linear.forward(
                 threads,
                 &mut self.scratch,
+                &mut self.linear,
                 middle,
-                weights,
                 attention,
                 Some(input),
                 shape,
             );
         }
         let output = kept.outputs[0].get_mut(input.len());
-        linear(
+        linear.forward(
             threads,
             &mut self.scratch,
+            &mut self.linear,
             output,
-            weights,
             attention,
             None,
             shape,
@@ -519,12 +652,11 @@ impl Workspace {
             &[],
         );
         let gate_up = kept.gate_up.get_mut(2 * facts.intermediate * stride);
-        let weights = (layer.weight(&layer.ranges.gate_up), &[][..]);
-        linear(
+        layer.linear(Site::GateUp, &self.drops).forward(
             threads,
             &mut self.scratch,
+            &mut self.linear,
             gate_up,
-            weights,
             normed,
             None,
             shape,
@@ -538,24 +670,24 @@ impl Workspace {
             gate_up,
             stride,
         );
-        let weights = (layer.weight(&layer.ranges.down), &[][..]);
+        let linear = layer.linear(Site::Down, &self.drops);
         if !layer.norms_after() {
-            return linear(
+            return linear.forward(
                 threads,
                 &mut self.scratch,
+                &mut self.linear,
                 out,
-                weights,
                 gated,
                 Some(middle),
                 shape,
             );
         }
         let output = kept.outputs[1].get_mut(out.len());
-        linear(
+        linear.forward(
             threads,
             &mut self.scratch,
+            &mut self.linear,
             output,
-            weights,
             gated,
             None,
             shape,

@@ -11,6 +11,7 @@
     )
 )]
 
+pub mod adapter;
 pub mod backward;
 pub mod batch;
 pub mod bpe;
@@ -31,6 +32,7 @@ pub mod weights;
 mod directory;
 mod files;
 mod generate;
+mod linear;
 mod ops;
 mod sample;
 #[cfg(test)]

@@ -27,6 +27,31 @@ pub struct Tensor {
     kind: Kind,
 }
 
+impl Tensor {
+    /// A matrix that starts at a place.
+    pub(crate) fn matrix(name: String, shape: [usize; 2], start: usize) -> Self {
+        Self {
+            name,
+            shape: shape.to_vec(),
+            range: start..start + shape[0] * shape[1],
+            decays: true,
+            kind: Kind::Matrix,
+        }
+    }
+}
+
+/// Runs of neighbours that weight decay treats alike.
+pub(crate) fn decay_runs(tensors: &[Tensor]) -> Vec<(Range<usize>, bool)> {
+    let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
+    for t in tensors {
+        match runs.last_mut() {
+            Some((range, decays)) if *decays == t.decays => range.end = t.range.end,
+            _ => runs.push((t.range.clone(), t.decays)),
+        }
+    }
+    runs
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Matrix,
@@ -110,18 +135,6 @@ impl Layout {
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.by_name.get(name).map(|&i| &self.tensors[i])
-    }
-
-    /// Runs of neighbours that weight decay treats alike.
-    pub(crate) fn decay_runs(&self) -> Vec<(Range<usize>, bool)> {
-        let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-        for t in &self.tensors {
-            match runs.last_mut() {
-                Some((range, decays)) if *decays == t.decays => range.end = t.range.end,
-                _ => runs.push((t.range.clone(), t.decays)),
-            }
-        }
-        runs
     }
 
     /// Floats in all.

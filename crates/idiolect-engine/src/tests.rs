@@ -19,7 +19,7 @@ use crate::threads::Threads;
 use crate::train::{Outcome, Training, learning_rate, train_rows};
 
 /// Tiny models whose facts make every mistake visible; see house-style's adversarial fixtures.
-fn tiny(family: Family) -> Facts {
+pub(crate) fn tiny(family: Family) -> Facts {
     let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
     let gemma2 = family == Family::Gemma2;
     let scaling = Llama3Scaling {
@@ -76,7 +76,7 @@ fn tiny(family: Family) -> Facts {
     }
 }
 
-const FAMILIES: [Family; 5] = [
+pub(crate) const FAMILIES: [Family; 5] = [
     Family::Llama,
     Family::Qwen2,
     Family::Qwen3,
@@ -85,7 +85,7 @@ const FAMILIES: [Family; 5] = [
 ];
 
 /// Parameters far from their usual start: gains and biases are random too.
-fn decoder(facts: Facts) -> Decoder {
+pub(crate) fn decoder(facts: Facts) -> Decoder {
     let mut parameters = Parameters::zeros(&facts);
     for tensor in parameters.layout().tensors().to_vec() {
         let mut rng = Rng::keyed(5, &["tests", &tensor.name]);
@@ -98,7 +98,7 @@ fn decoder(facts: Facts) -> Decoder {
     Decoder::new(facts, parameters).unwrap()
 }
 
-fn row(key: usize, len: usize, first_target: usize, weight: f32) -> TokenRow {
+pub(crate) fn row(key: usize, len: usize, first_target: usize, weight: f32) -> TokenRow {
     let mut rng = Rng::keyed(9, &["row", &key.to_string()]);
     TokenRow {
         ids: (0..len).map(|_| rng.below(29) as u32).collect(),
@@ -107,7 +107,7 @@ fn row(key: usize, len: usize, first_target: usize, weight: f32) -> TokenRow {
     }
 }
 
-fn rows() -> Vec<TokenRow> {
+pub(crate) fn rows() -> Vec<TokenRow> {
     vec![
         row(0, 23, 9, 1.0),
         row(1, 2, 1, 0.5),
@@ -116,7 +116,7 @@ fn rows() -> Vec<TokenRow> {
     ]
 }
 
-fn threads(n: usize) -> Threads {
+pub(crate) fn threads(n: usize) -> Threads {
     Threads::new(NonZeroUsize::new(n).unwrap())
 }
 
@@ -413,7 +413,10 @@ fn packing_changes_neither_loss_nor_gradients_nor_scores() {
         let mut workspace = Workspace::new();
         let sum: f64 = rows()
             .iter()
-            .map(|r| workspace.accumulate(&model, &[r], 1.0 / total, &mut apart, &threads(1)))
+            .map(|r| {
+                let sums = apart.values_mut();
+                workspace.accumulate(&model, &[r], 1.0 / total, sums, &threads(1))
+            })
             .sum();
         assert!((sum - loss).abs() < 1e-6 * loss);
         close("gradients", apart.values(), gradients.values(), 1e-6);
@@ -618,7 +621,7 @@ fn company_and_clones_change_no_bit_of_generation() {
     }
 }
 
-fn settings() -> TrainSettings {
+pub(crate) fn settings() -> TrainSettings {
     TrainSettings {
         epochs: 3,
         lr: 1e-2,
@@ -632,7 +635,7 @@ fn settings() -> TrainSettings {
     }
 }
 
-fn training_rows() -> Vec<TokenRow> {
+pub(crate) fn training_rows() -> Vec<TokenRow> {
     (0..18).map(|i| row(100 + i, 8 + i, 3, 1.0)).collect()
 }
 
@@ -796,7 +799,7 @@ fn steps_cut_into_any_batches_train_alike() {
         let (mut workspace, mut sum) = (Workspace::new(), Parameters::zeros(model.facts()));
         for part in rows.chunks(size) {
             let part: Vec<&TokenRow> = part.iter().collect();
-            workspace.accumulate(&model, &part, 1.0 / total, &mut sum, &threads(1));
+            workspace.accumulate(&model, &part, 1.0 / total, sum.values_mut(), &threads(1));
         }
         sum
     };

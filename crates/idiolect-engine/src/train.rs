@@ -13,12 +13,12 @@ use idiolect_core::model::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::backward::total_weight;
+use crate::backward::{Draw, total_weight};
 use crate::batch::{TokenRow, runs, tokens_at_a_time};
 use crate::checkpoint::{self, Place, State};
 use crate::decoder::{Decoder, Workspace};
 use crate::ops::adamw::{AdamW, adamw, clip_coefficient, gradient_norm};
-use crate::parameters::Parameters;
+use crate::parameters::decay_runs;
 use crate::score::score_rows;
 use crate::threads::Threads;
 
@@ -113,14 +113,19 @@ fn fingerprint(
         weight: 0.0,
     });
     training.dev.iter().for_each(put_row);
-    for chunk in decoder.parameters().values().chunks(1 << 14) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
-        hash.update(bytes);
+    let adapter = decoder
+        .adapter()
+        .map_or(&[][..], |adapter| adapter.values());
+    for values in [decoder.parameters().values(), adapter] {
+        for chunk in values.chunks(1 << 14) {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
+            hash.update(bytes);
+        }
     }
     Ok(content_hash(&hash.finalize()))
 }
 
-/// Trains the decoder in place. The same rows, settings and start give the same bits, whatever
+/// Trains the decoder in place: its adapters if it has any, else all parameters. The same rows, settings and start give the same bits, whatever
 /// the number of threads and however often it was interrupted and resumed.
 ///
 /// # Errors
@@ -139,16 +144,17 @@ pub fn train_rows(
         Some(place) => checkpoint::resume(place.folder, &mark, decoder)?,
         None => None,
     };
-    let n = decoder.parameters().values().len();
+    let n = decoder.trained().len();
     let single = Threads::single();
-    let threads = if n < SERIAL { &single } else { threads };
+    let small = decoder.parameters().values().len() < SERIAL;
+    let threads = if small { &single } else { threads };
     let mut run = Run {
         state: resumed.unwrap_or_else(|| State {
             step: 0,
             first: vec![0.0; n],
             second: vec![0.0; n],
         }),
-        gradients: Parameters::zeros(decoder.facts()),
+        gradients: vec![0.0; n],
         workspace: Workspace::new(),
         steps: (0..settings.epochs)
             .map(|e| epoch_order(training.rows, &usable, settings, e).1.len())
@@ -254,7 +260,7 @@ struct Run<'a> {
     training: Training<'a>,
     threads: &'a Threads,
     state: State,
-    gradients: Parameters,
+    gradients: Vec<f32>,
     workspace: Workspace,
     steps: usize,
     mark: String,
@@ -271,20 +277,28 @@ impl Run<'_> {
         let settings = self.training.settings;
         let rows: Vec<&TokenRow> = indices.iter().map(|&i| &self.training.rows[i]).collect();
         let share = 1.0 / total_weight(&rows);
-        self.gradients.values_mut().fill(0.0);
+        self.gradients.fill(0.0);
+        let dropout = settings.lora.as_ref().map_or(0.0, |lora| lora.dropout);
+        let drawn = Rng::keyed(settings.seed, &["train", "dropout", &step.to_string()]).next_u64();
         let mut loss = 0.0;
         // Steps of more tokens accumulate.
         let tokens = tokens_at_a_time(decoder.facts());
         for run in runs(rows.iter().map(|r| r.n_inputs()), tokens) {
-            loss += self.workspace.accumulate(
+            let draw = Draw {
+                share: dropout,
+                step: drawn,
+                rows: &indices[run.clone()],
+            };
+            loss += self.workspace.accumulate_dropping(
                 decoder,
                 &rows[run],
                 share,
+                Some(draw),
                 &mut self.gradients,
                 self.threads,
             );
         }
-        let norm = gradient_norm(self.gradients.values());
+        let norm = gradient_norm(&self.gradients);
         if !(loss.is_finite() && norm.is_finite()) {
             let names: Vec<String> = indices.iter().map(ToString::to_string).collect();
             return Err(ModelError::NonFinite {
@@ -308,7 +322,7 @@ impl Run<'_> {
     fn update(&mut self, decoder: &mut Decoder, step: usize, lr: f64, coefficient: f64) {
         let settings = self.training.settings;
         let scratch = &mut self.workspace.scratch;
-        for (range, decays) in decoder.parameters().layout().decay_runs() {
+        for (range, decays) in decay_runs(decoder.trained_tensors()) {
             let step = AdamW {
                 lr,
                 betas: settings.betas,
@@ -317,7 +331,7 @@ impl Run<'_> {
                 t: step,
             };
             let parts = [
-                &mut decoder.parameters_mut().values_mut()[range.clone()],
+                &mut decoder.trained_mut()[range.clone()],
                 &mut self.state.first[range.clone()],
                 &mut self.state.second[range.clone()],
             ];
@@ -327,7 +341,7 @@ impl Run<'_> {
                 step,
                 coefficient,
                 parts,
-                &self.gradients.values()[range],
+                &self.gradients[range],
             );
         }
     }

@@ -209,7 +209,7 @@ fn sums<S: Simd>(simd: S, logits: &[f32], chunk: usize, most: &[f32], sums: &mut
 ///
 /// - `hidden`: (C, N) lanes at `stride`, after the last norm
 /// - `d_hidden`: (C, N) lanes, overwritten: 0 where no target is
-/// - `d_weight`: (V, C), accumulated into
+/// - `d_weight`: (V, C), accumulated into; or empty for a head that does not train
 /// - `logprobs`: one a target, overwritten
 ///
 /// Returns −Σ weight · logprob in f64. With p = softmax(cap(W h)):
@@ -288,8 +288,9 @@ impl LossAndGradients<'_> {
                 vocab.div_ceil(4 * threads.n()).next_multiple_of(8)
             };
             let (d_logits, states) = (&*d_logits, &*states);
+            let frozen = d_weight.is_empty();
             threads.for_chunks(
-                vocab.div_ceil(rows),
+                if frozen { 0 } else { vocab.div_ceil(rows) },
                 [(&mut *d_weight, rows * width)],
                 scratch,
                 |r, [d_weight], _| {

@@ -41,7 +41,7 @@ pub(crate) fn norm_heads(
 /// Norm of heads, backward.
 ///
 /// - `d_heads`: gradient of the normed heads, (heads·D, N) lanes; that of the heads on return
-/// - `d_gain`: (D), accumulated into
+/// - `d_gain`: (D), accumulated into; or empty for a gain that does not train
 /// - `kept`, `inv_rms`, `gain`: as left by and given to [`norm_heads`]
 /// - `partial`: (heads, D) of scratch
 ///

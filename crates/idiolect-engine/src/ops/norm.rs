@@ -93,7 +93,7 @@ pub(crate) fn scale(
 /// Root-mean-square norm, backward.
 ///
 /// - `d_input`: (C, N) lanes at `stride`; overwritten, or with `add` accumulated into
-/// - `d_gain`: (C), accumulated into
+/// - `d_gain`: (C), accumulated into; or empty for a gain that does not train
 /// - `d_output`: (C, N) lanes
 /// - `input`, `inv_rms`, `gain`: as in the forward
 /// - `means`: (stride) of scratch
@@ -151,12 +151,10 @@ impl Backward<'_> {
             scratch,
             |chunk, [d_input, d_gain], _| {
                 Arch::new().dispatch(|| {
-                    for (i, (d_input, d_gain)) in
-                        d_input.chunks_exact_mut(stride).zip(d_gain).enumerate()
-                    {
+                    for (i, d_input) in d_input.chunks_exact_mut(stride).enumerate() {
                         let c = chunk * ROWS + i;
                         let row = c * stride..(c + 1) * stride;
-                        *d_gain += backward_row(
+                        let d = backward_row(
                             d_input,
                             add,
                             &d_output[row.clone()],
@@ -165,6 +163,9 @@ impl Backward<'_> {
                             means,
                             gain.at(c),
                         );
+                        if let Some(d_gain) = d_gain.get_mut(i) {
+                            *d_gain += d;
+                        }
                     }
                 });
             },

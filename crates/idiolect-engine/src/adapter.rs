@@ -1,0 +1,287 @@
+//! Low-rank adapters of a model's linear layers (LoRA): which layers have one, and their values.
+//!
+//! All A and B lie in one allocation, as parameters do, under the names that PEFT gives them; the
+//! maps of layers that share an input (q, k, v; gate, up) lie together. Files are read and written
+//! in [`peft`](crate::peft).
+
+use std::ops::Range;
+
+use idiolect_core::model::{Lora, Rng};
+
+use crate::facts::Facts;
+use crate::ops::low_rank::{LowRank, Map};
+use crate::parameters::{Parameters, Tensor};
+
+/// A linear map of a layer as it is computed: several matrices in one product where they share
+/// their input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// q, k, v.
+    Qkv,
+    /// Attention's output.
+    Output,
+    /// gate, up.
+    GateUp,
+    /// The MLP's output.
+    Down,
+}
+
+/// All of them, in the order of their values.
+const SITES: [Site; 4] = [Site::Qkv, Site::Output, Site::GateUp, Site::Down];
+
+/// The names of the matrices that can have an adapter, as `targets` gives them.
+pub const TARGETS: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
+
+/// The width that a site reads, and the module names and heights of its matrices.
+fn matrices(facts: &Facts, site: Site) -> (usize, Vec<(&'static str, usize)>) {
+    let (q, kv) = (
+        facts.heads * facts.head_width,
+        facts.kv_heads * facts.head_width,
+    );
+    match site {
+        Site::Qkv => (
+            facts.hidden,
+            vec![
+                ("self_attn.q_proj", q),
+                ("self_attn.k_proj", kv),
+                ("self_attn.v_proj", kv),
+            ],
+        ),
+        Site::Output => (q, vec![("self_attn.o_proj", facts.hidden)]),
+        Site::GateUp => (
+            facts.hidden,
+            vec![
+                ("mlp.gate_proj", facts.intermediate),
+                ("mlp.up_proj", facts.intermediate),
+            ],
+        ),
+        Site::Down => (facts.intermediate, vec![("mlp.down_proj", facts.hidden)]),
+    }
+}
+
+/// One site's place among the values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    maps: Vec<Map>,
+    a: Range<usize>,
+    b: Range<usize>,
+}
+
+/// Why a model cannot have such an adapter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdapterError {
+    /// A number that makes no adapter.
+    #[error("LoRA: {0}")]
+    Setting(String),
+    /// A name that no linear layer of attention or MLP has.
+    #[error(
+        "LoRA: no linear layer of attention or MLP is named `{0}`; there are {names}",
+        names = TARGETS.join(", ")
+    )]
+    Target(String),
+}
+
+/// Adapters of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapter {
+    settings: Lora,
+    tensors: Vec<Tensor>,
+    layers: Vec<[Place; 4]>,
+    values: Vec<f32>,
+}
+
+impl Adapter {
+    /// Adapters of zeros for a model with these facts.
+    ///
+    /// A target names a layer as PEFT's do: `q_proj`, `self_attn.q_proj` and
+    /// `model.layers.0.self_attn.q_proj` all name that layer.
+    ///
+    /// # Errors
+    /// When a setting makes no adapter or a target names no layer.
+    pub fn zeros(facts: &Facts, settings: Lora) -> Result<Self, AdapterError> {
+        settings.check().map_err(AdapterError::Setting)?;
+        let mut found = vec![false; settings.targets.len()];
+        let mut wanted = |module: &str| {
+            let mut any = settings.targets.is_empty();
+            for (target, found) in settings.targets.iter().zip(&mut found) {
+                let before = module.strip_suffix(target.as_str());
+                let named = before.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+                (any, *found) = (any | named, *found | named);
+            }
+            any
+        };
+        let mut tensors: Vec<Tensor> = Vec::new();
+        let mut place = |layer: usize, site: Site| {
+            let (width, matrices) = matrices(facts, site);
+            let (mut row, mut first) = (0, 0);
+            let mut chosen = Vec::new();
+            for (module, height) in matrices {
+                let module = format!("model.layers.{layer}.{module}");
+                if wanted(&module) {
+                    let rows = row..row + height;
+                    chosen.push((module, Map { rows, first }));
+                    first += height;
+                }
+                row += height;
+            }
+            let start = end(&tensors);
+            for (module, _) in &chosen {
+                push(&mut tensors, module, "A", [settings.r, width]);
+            }
+            let middle = end(&tensors);
+            for (module, map) in &chosen {
+                push(&mut tensors, module, "B", [map.rows.len(), settings.r]);
+            }
+            Place {
+                a: start..middle,
+                b: middle..end(&tensors),
+                maps: chosen.into_iter().map(|(_, map)| map).collect(),
+            }
+        };
+        let layers = (0..facts.layers)
+            .map(|layer| SITES.map(|site| place(layer, site)))
+            .collect();
+        if let Some(i) = found.iter().position(|found| !found) {
+            return Err(AdapterError::Target(settings.targets[i].clone()));
+        }
+        Ok(Self {
+            settings,
+            values: vec![0.0; end(&tensors)],
+            tensors,
+            layers,
+        })
+    }
+
+    /// Fresh adapters: A uniform within ±1/√in, as PEFT starts it, each from a generator keyed by
+    /// `seed` and its name; B zeros, so that they change nothing yet.
+    ///
+    /// # Errors
+    /// As [`zeros`](Self::zeros).
+    pub fn random(facts: &Facts, settings: Lora, seed: u64) -> Result<Self, AdapterError> {
+        let mut adapter = Self::zeros(facts, settings)?;
+        for tensor in adapter.tensors.iter().filter(|t| is_a(t)) {
+            let mut rng = Rng::keyed(seed, &["adapter", &tensor.name]);
+            let bound = 1.0 / (tensor.shape[1] as f64).sqrt();
+            adapter.values[tensor.range.clone()]
+                .fill_with(|| ((2.0 * rng.uniform() - 1.0) * bound) as f32);
+        }
+        Ok(adapter)
+    }
+
+    /// What they are.
+    pub fn settings(&self) -> &Lora {
+        &self.settings
+    }
+
+    /// The tensors by PEFT's names, A (r, in) and B (out, r), in their order of place.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// All values in their order of place.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// All values in their order of place.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// One tensor's values, row by row.
+    pub fn get(&self, name: &str) -> Option<&[f32]> {
+        let tensor = self.tensors.iter().find(|t| t.name == name)?;
+        Some(&self.values[tensor.range.clone()])
+    }
+
+    /// Whether they are laid out for these facts.
+    pub fn fits(&self, facts: &Facts) -> bool {
+        Self::zeros(facts, self.settings.clone()).is_ok_and(|zeros| {
+            zeros.tensors == self.tensors && zeros.values.len() == self.values.len()
+        })
+    }
+
+    /// The low-rank maps of one linear map.
+    pub(crate) fn at(&self, layer: usize, site: Site) -> LowRank<'_> {
+        let place = &self.layers[layer][site as usize];
+        LowRank {
+            a: &self.values[place.a.clone()],
+            b: &self.values[place.b.clone()],
+            maps: &place.maps,
+            rank: self.settings.r,
+            scale: self.settings.scale() as f32,
+        }
+    }
+
+    /// The A and B of one linear map among `gradients`, which are laid out as the values.
+    pub(crate) fn split<'a>(
+        &self,
+        gradients: &'a mut [f32],
+        layer: usize,
+        site: Site,
+    ) -> (&'a mut [f32], &'a mut [f32]) {
+        let place = &self.layers[layer][site as usize];
+        gradients[place.a.start..place.b.end].split_at_mut(place.a.len())
+    }
+
+    /// Whether `tensor` is an A whose B is all zeros: its gradient is zero, rightly.
+    pub(crate) fn is_idle(&self, tensor: &Tensor) -> bool {
+        let Some(module) = tensor.name.strip_suffix("lora_A.weight") else {
+            return false;
+        };
+        self.get(&format!("{module}lora_B.weight"))
+            .is_some_and(|b| b.iter().all(|v| *v == 0.0))
+    }
+
+    /// Adds s B A to the weights it stands beside, in f32.
+    ///
+    /// # Panics
+    /// When the parameters are laid out for other facts; a programmer mistake.
+    pub fn merge_into(&self, parameters: &mut Parameters) {
+        let (scale, r) = (self.settings.scale() as f32, self.settings.r);
+        for a in self.tensors.iter().filter(|t| is_a(t)) {
+            let module = a.name.trim_end_matches("lora_A.weight");
+            let b = self
+                .get(&format!("{module}lora_B.weight"))
+                .expect("every A has its B");
+            let name = format!("{}weight", module.trim_start_matches("base_model.model."));
+            let weight = parameters
+                .get_mut(&name)
+                .expect("an adapter stands beside a weight of its model");
+            let (a, width) = (&self.values[a.range.clone()], a.shape[1]);
+            let mut sum = vec![0.0f32; width];
+            for (row, b) in weight.chunks_exact_mut(width).zip(b.chunks_exact(r)) {
+                sum.fill(0.0);
+                for (a, b) in a.chunks_exact(width).zip(b) {
+                    sum.iter_mut().zip(a).for_each(|(s, a)| *s += b * a);
+                }
+                row.iter_mut().zip(&sum).for_each(|(w, s)| *w += scale * s);
+            }
+        }
+    }
+}
+
+/// Where the next tensor begins.
+fn end(tensors: &[Tensor]) -> usize {
+    tensors.last().map_or(0, |t| t.range.end)
+}
+
+fn push(tensors: &mut Vec<Tensor>, module: &str, part: &str, shape: [usize; 2]) {
+    let name = format!("base_model.model.{module}.lora_{part}.weight");
+    tensors.push(Tensor::matrix(name, shape, end(tensors)));
+}
+
+fn is_a(tensor: &Tensor) -> bool {
+    tensor.name.ends_with("lora_A.weight")
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

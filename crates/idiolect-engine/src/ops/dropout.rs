@@ -1,0 +1,206 @@
+//! Dropout on the inputs of low-rank maps.
+//!
+//! Whether a value is dropped is a function of the training step, the row, the token's position
+//! in it, the linear layer and the channel, and of nothing else: not of the batch that the row
+//! was packed into, the thread that computed it, or whether this is the forward, its recomputation
+//! or the backward. So nothing needs to be kept, and a resumed training drops the same values.
+
+use pulp::Arch;
+
+use crate::threads::Threads;
+
+/// Rows of one chunk of work.
+const ROWS: usize = 32;
+
+/// What is dropped at one linear layer.
+#[derive(Clone, Copy)]
+pub(crate) struct Dropout<'a> {
+    /// Share that is dropped: below 1.
+    pub(crate) share: f64,
+    /// One key a token, see [`token_key`].
+    pub(crate) tokens: &'a [u32],
+    /// Tells the layers of a model apart.
+    pub(crate) site: u32,
+}
+
+/// The key of a token in one training step.
+pub(crate) fn token_key(step: u64, row: usize, position: usize) -> u32 {
+    mix64(step ^ mix64((row as u64) << 32 ^ position as u64)) as u32
+}
+
+/// The finaliser of splitmix64.
+fn mix64(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A bijection of 32 bits in which every input bit moves every output bit about half of the time
+/// (the multipliers are those of Wellons' `lowbias32`).
+#[inline(always)]
+fn mix32(mut x: u32) -> u32 {
+    x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
+    x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}
+
+impl Dropout<'_> {
+    /// - `out`: (I, N) lanes at `stride`, overwritten
+    /// - `input`: (I, N) lanes
+    ///
+    /// out = input ⊙ mask, where the mask is 0 or 1 / (1 − share)
+    pub(crate) fn apply(
+        &self,
+        threads: &Threads,
+        scratch: &mut [Vec<f32>],
+        out: &mut [f32],
+        input: &[f32],
+        stride: usize,
+    ) {
+        self.each(threads, scratch, out, stride, |o, x| *o = x, input);
+    }
+
+    /// The gradient's way back through the mask, onto a gradient that is there already.
+    ///
+    /// d_input += d_out ⊙ mask
+    pub(crate) fn add_back(
+        &self,
+        threads: &Threads,
+        scratch: &mut [Vec<f32>],
+        d_input: &mut [f32],
+        d_out: &[f32],
+        stride: usize,
+    ) {
+        self.each(threads, scratch, d_input, stride, |d, x| *d += x, d_out);
+    }
+
+    fn each(
+        &self,
+        threads: &Threads,
+        scratch: &mut [Vec<f32>],
+        out: &mut [f32],
+        stride: usize,
+        put: impl Fn(&mut f32, f32) + Sync,
+        from: &[f32],
+    ) {
+        let below = (self.share * 2f64.powi(32)) as u32;
+        let kept = (1.0 / (1.0 - self.share)) as f32;
+        let chunks = (out.len() / stride).div_ceil(ROWS);
+        threads.for_chunks(
+            chunks,
+            [(out, ROWS * stride)],
+            scratch,
+            |chunk, [out], _| {
+                Arch::new().dispatch(|| {
+                    for (i, out) in out.chunks_exact_mut(stride).enumerate() {
+                        let c = chunk * ROWS + i;
+                        let channel = mix32(mix32(self.site).wrapping_add(c as u32));
+                        let from = &from[c * stride..(c + 1) * stride];
+                        let n = self.tokens.len();
+                        for ((o, x), token) in out[..n].iter_mut().zip(from).zip(self.tokens) {
+                            let drawn = mix32(token ^ channel);
+                            put(o, if drawn < below { 0.0 } else { x * kept });
+                        }
+                        for (o, x) in out[n..].iter_mut().zip(&from[n..]) {
+                            put(o, *x);
+                        }
+                    }
+                });
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroUsize;
+
+    #[test]
+    fn the_share_is_dropped_and_the_rest_scaled_on_any_number_of_threads() {
+        let (rows, n, stride) = (130, 250, 272);
+        let tokens: Vec<u32> = (0..n).map(|t| token_key(3, t / 50, t % 50)).collect();
+        let dropout = |share, site| Dropout {
+            share,
+            tokens: &tokens,
+            site,
+        };
+        let mut ones = vec![1.0; rows * stride];
+        crate::ops::clear_beyond(&mut ones, n, stride);
+        for share in [0.1, 0.5] {
+            let mut results = Vec::new();
+            for t in 1..4 {
+                let threads = Threads::new(NonZeroUsize::new(t).unwrap());
+                let mut out = vec![f32::NAN; ones.len()];
+                let scratch = &mut vec![Vec::new(); t];
+                dropout(share, 7).apply(&threads, scratch, &mut out, &ones, stride);
+                results.push(out);
+            }
+            assert!(results.iter().all(|r| r == &results[0]));
+            let kept = 1.0 / (1.0 - share as f32);
+            let total = (rows * n) as f64;
+            let dropped = results[0]
+                .chunks_exact(stride)
+                .flat_map(|row| &row[..n])
+                .filter(|v| **v == 0.0)
+                .count() as f64;
+            assert!(results[0].iter().all(|v| *v == 0.0 || *v == kept));
+            let sd = (total * share * (1.0 - share)).sqrt();
+            assert!((dropped - total * share).abs() < 4.0 * sd, "{dropped}");
+            // Another layer, row, position or step: another mask, about as often equal as chance says.
+            let mut other = vec![0.0; ones.len()];
+            let scratch = &mut vec![Vec::new()];
+            dropout(share, 8).apply(&Threads::single(), scratch, &mut other, &ones, stride);
+            let equal = results[0]
+                .iter()
+                .zip(&other)
+                .filter(|(a, b)| a == b)
+                .count() as f64;
+            let padding = (rows * (stride - n)) as f64;
+            let by_chance = share * share + (1.0 - share) * (1.0 - share);
+            assert!(((equal - padding) / total - by_chance).abs() < 0.02);
+        }
+    }
+
+    #[test]
+    fn a_tokens_mask_does_not_depend_on_its_lane() {
+        let keys = [token_key(9, 4, 0), token_key(9, 4, 1), token_key(9, 5, 0)];
+        let alone = |key: u32| {
+            let mut out = vec![0.0; 64 * 16];
+            Dropout {
+                share: 0.5,
+                tokens: &[key],
+                site: 1,
+            }
+            .apply(
+                &Threads::single(),
+                &mut [Vec::new()],
+                &mut out,
+                &vec![1.0; 64 * 16],
+                16,
+            );
+            out.iter().step_by(16).copied().collect::<Vec<f32>>()
+        };
+        let mut together = vec![0.0; 64 * 16];
+        Dropout {
+            share: 0.5,
+            tokens: &keys,
+            site: 1,
+        }
+        .apply(
+            &Threads::single(),
+            &mut [Vec::new()],
+            &mut together,
+            &vec![1.0; 64 * 16],
+            16,
+        );
+        for (lane, key) in keys.into_iter().enumerate() {
+            let own: Vec<f32> = together.iter().skip(lane).step_by(16).copied().collect();
+            assert_eq!(own, alone(key));
+        }
+        assert_ne!(alone(keys[0]), alone(keys[1]));
+        assert_ne!(alone(keys[0]), alone(keys[2]));
+        assert_ne!(alone(keys[0]), alone(token_key(10, 4, 0)));
+    }
+}

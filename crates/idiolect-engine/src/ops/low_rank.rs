@@ -1,0 +1,386 @@
+//! Low-rank maps beside a linear map: y += s B (A x), forward and backward.
+//!
+//! Maps whose outputs are stacked share their input (q, k, v; gate, up), so their A lie one under
+//! the other and are one product. h = s A x is R rows for an output of hundreds: it is computed
+//! again in the backward, which costs a hundredth of a step and keeps nothing.
+
+use super::product::{Left, Onto, Product, multiply};
+use super::transpose::transpose;
+use super::{Buffer, lanes};
+use crate::threads::Threads;
+
+/// The low-rank maps of one linear map; without any map it does nothing.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LowRank<'a> {
+    /// (R, I): each map's A, one under the other.
+    pub(crate) a: &'a [f32],
+    /// (rows of all maps, r): each map's B, one under the other.
+    pub(crate) b: &'a [f32],
+    pub(crate) maps: &'a [Map],
+    /// r, of every map.
+    pub(crate) rank: usize,
+    pub(crate) scale: f32,
+}
+
+/// Where one low-rank map stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Map {
+    /// Rows of the linear map's output that it adds to.
+    pub(crate) rows: std::ops::Range<usize>,
+    /// Its first row in the stacked B.
+    pub(crate) first: usize,
+}
+
+/// Buffers of these operations; they grow and are reused.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// h and its gradient: (R, N).
+    h: Buffer,
+    d_h: Buffer,
+    /// h or its gradient as rows of tokens.
+    tokens: Buffer,
+    /// (I, R).
+    outer: Buffer,
+}
+
+/// Rows that one chunk of work writes; does not change results.
+fn chunk_rows(threads: &Threads, rows: usize) -> usize {
+    if threads.n() == 1 {
+        rows.max(1)
+    } else {
+        rows.div_ceil(4 * threads.n()).next_multiple_of(8)
+    }
+}
+
+impl<'a> LowRank<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.maps.is_empty()
+    }
+
+    /// R.
+    fn height(&self) -> usize {
+        self.maps.len() * self.rank
+    }
+
+    fn b_of(&self, map: &Map) -> &'a [f32] {
+        &self.b[map.first * self.rank..][..map.rows.len() * self.rank]
+    }
+
+    /// - `out`: (O, N) lanes at `stride`, accumulated into
+    /// - `input`: (I, N) lanes
+    ///
+    /// out[rows] += s B (A x) for each map
+    pub(crate) fn forward(
+        &self,
+        threads: &Threads,
+        scratch: &mut [Vec<f32>],
+        room: &mut Room,
+        out: &mut [f32],
+        input: &[f32],
+        (n, stride): (usize, usize),
+    ) {
+        if self.is_empty() {
+            return;
+        }
+        self.project(threads, scratch, room, input, (n, stride));
+        let h = room.h.get(self.height() * stride);
+        for (i, map) in self.maps.iter().enumerate() {
+            let (b, h) = (self.b_of(map), &h[i * self.rank * stride..]);
+            let out = &mut out[map.rows.start * stride..map.rows.end * stride];
+            let rows = chunk_rows(threads, map.rows.len());
+            threads.for_chunks(
+                map.rows.len().div_ceil(rows),
+                [(out, rows * stride)],
+                scratch,
+                |chunk, [out], _| {
+                    multiply(Product {
+                        size: (out.len() / stride, lanes(n), self.rank),
+                        left: Left::rows(&b[chunk * rows * self.rank..], self.rank),
+                        right: (h, stride),
+                        out: (out, stride),
+                        onto: Onto::Itself,
+                    });
+                },
+            );
+        }
+    }
+
+    /// h = s A x, in `room.h`.
+    fn project(
+        &self,
+        threads: &Threads,
+        scratch: &mut [Vec<f32>],
+        room: &mut Room,
+        input: &[f32],
+        (n, stride): (usize, usize),
+    ) {
+        let (height, width) = (self.height(), input.len() / stride);
+        room.h.reserve(height * stride);
+        let rows = chunk_rows(threads, height);
+        threads.for_chunks(
+            height.div_ceil(rows),
+            [(room.h.get_mut(height * stride), rows * stride)],
+            scratch,
+            |chunk, [h], _| {
+                multiply(Product {
+                    size: (h.len() / stride, lanes(n), width),
+                    left: Left::rows(&self.a[chunk * rows * width..], width),
+                    right: (input, stride),
+                    out: (h, stride),
+                    onto: Onto::Nothing,
+                });
+                h.chunks_exact_mut(stride).for_each(|row| {
+                    row[..lanes(n)].iter_mut().for_each(|v| *v *= self.scale);
+                });
+            },
+        );
+    }
+
+    /// Gradient of the input, as far as it goes through the low-rank maps.
+    ///
+    /// - `d_input`: (I, N) lanes at `stride`; overwritten, or with `add` accumulated into
+    /// - `d_out`: (O, N) lanes
+    ///
+    /// d_h = s Bᵀ d_out, left in `room` for [`d_weights`](Self::d_weights);  d_input (+)= Aᵀ d_h
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "threads, their scratch, buffers, and the operation's own four"
+    )]
+    pub(crate) fn d_input(
+        &self,
+        threads: &Threads,
+        scratch: &mut [Vec<f32>],
+        room: &mut Room,
+        d_input: &mut [f32],
+        add: bool,
+        d_out: &[f32],
+        (n, stride): (usize, usize),
+    ) {
+        let height = self.height();
+        room.d_h.reserve(height * stride);
+        let d_h = room.d_h.get_mut(height * stride);
+        for (map, d_h) in self
+            .maps
+            .iter()
+            .zip(d_h.chunks_exact_mut(self.rank * stride))
+        {
+            let (b, d_out) = (self.b_of(map), &d_out[map.rows.start * stride..]);
+            let rows = chunk_rows(threads, self.rank);
+            threads.for_chunks(
+                self.rank.div_ceil(rows),
+                [(d_h, rows * stride)],
+                scratch,
+                |chunk, [d_h], _| {
+                    multiply(Product {
+                        size: (d_h.len() / stride, lanes(n), map.rows.len()),
+                        left: Left::columns(&b[chunk * rows..], self.rank),
+                        right: (d_out, stride),
+                        out: (d_h, stride),
+                        onto: Onto::Nothing,
+                    });
+                    d_h.chunks_exact_mut(stride).for_each(|row| {
+                        row[..lanes(n)].iter_mut().for_each(|v| *v *= self.scale);
+                    });
+                },
+            );
+        }
+        let d_h = room.d_h.get(height * stride);
+        let width = d_input.len() / stride;
+        let rows = chunk_rows(threads, width);
+        threads.for_chunks(
+            width.div_ceil(rows),
+            [(d_input, rows * stride)],
+            scratch,
+            |chunk, [d_input], _| {
+                multiply(Product {
+                    size: (d_input.len() / stride, lanes(n), height),
+                    left: Left::columns(&self.a[chunk * rows..], width),
+                    right: (d_h, stride),
+                    out: (d_input, stride),
+                    onto: if add { Onto::Itself } else { Onto::Nothing },
+                });
+            },
+        );
+    }
+
+    /// Gradients of A and B, after [`d_input`](Self::d_input) of the same map.
+    ///
+    /// - `d_a`, `d_b`: laid out as `a` and `b`, accumulated into
+    /// - `d_out`: (O, N) lanes at `stride`
+    /// - `input`: (I, N) lanes
+    ///
+    /// d_B += d_out hᵀ with h = s A x;  d_A += d_h xᵀ
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "threads, their scratch, buffers, and the operation's own four"
+    )]
+    pub(crate) fn d_weights(
+        &self,
+        threads: &Threads,
+        scratch: &mut [Vec<f32>],
+        room: &mut Room,
+        (d_a, d_b): (&mut [f32], &mut [f32]),
+        d_out: &[f32],
+        input: &[f32],
+        (n, stride): (usize, usize),
+    ) {
+        let (height, width) = (self.height(), input.len() / stride);
+        // Products read whole vectors from any column on.
+        let wide = super::stride(height + super::LINE);
+        room.tokens.reserve(n * wide);
+        room.outer.reserve(width * wide);
+        self.project(threads, scratch, room, input, (n, stride));
+        let tokens = room.tokens.get_mut(n * wide);
+        tokens.fill(0.0);
+        transpose(
+            (height, n),
+            (room.h.get(height * stride), stride),
+            (tokens, wide),
+        );
+        let tokens = &*tokens;
+        for (i, map) in self.maps.iter().enumerate() {
+            let d_b = &mut d_b[map.first * self.rank..][..map.rows.len() * self.rank];
+            let (d_out, h) = (&d_out[map.rows.start * stride..], &tokens[i * self.rank..]);
+            let rows = chunk_rows(threads, map.rows.len());
+            threads.for_chunks(
+                map.rows.len().div_ceil(rows),
+                [(d_b, rows * self.rank)],
+                scratch,
+                |chunk, [d_b], _| {
+                    multiply(Product {
+                        size: (d_b.len() / self.rank, self.rank, n),
+                        left: Left::rows(&d_out[chunk * rows * stride..], stride),
+                        right: (h, wide),
+                        out: (d_b, self.rank),
+                        onto: Onto::Itself,
+                    });
+                },
+            );
+        }
+        // d_Aᵀ = x d_hᵀ: so the wide input need not be transposed, only what is R wide.
+        let tokens = room.tokens.get_mut(n * wide);
+        transpose(
+            (height, n),
+            (room.d_h.get(height * stride), stride),
+            (tokens, wide),
+        );
+        let tokens = &*tokens;
+        let rows = chunk_rows(threads, width);
+        threads.for_chunks(
+            width.div_ceil(rows),
+            [(room.outer.get_mut(width * wide), rows * wide)],
+            scratch,
+            |chunk, [outer], _| {
+                multiply(Product {
+                    size: (outer.len() / wide, height, n),
+                    left: Left::rows(&input[chunk * rows * stride..], stride),
+                    right: (tokens, wide),
+                    out: (outer, wide),
+                    onto: Onto::Nothing,
+                });
+            },
+        );
+        for (outer, i) in room.outer.get(width * wide).chunks_exact(wide).zip(0..) {
+            for (d_a, value) in d_a[i..].iter_mut().step_by(width).zip(outer) {
+                *d_a += value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{close, lanes_of, normal};
+    use std::num::NonZeroUsize;
+
+    #[test]
+    fn forward_and_gradients_agree_with_their_formulas_on_any_number_of_threads() {
+        let (o, i, r, n, stride) = (45, 23, 5, 37, 48);
+        // Two maps, with rows before, between and after them that have none.
+        let maps = [
+            Map {
+                rows: 3..20,
+                first: 0,
+            },
+            Map {
+                rows: 25..41,
+                first: 17,
+            },
+        ];
+        let (a, b) = (normal("a", 2 * r * i, 1.0), normal("b", 33 * r, 1.0));
+        let (x, d) = (lanes_of("x", i, n, stride), lanes_of("d", o, n, stride));
+        let low = LowRank {
+            a: &a,
+            b: &b,
+            maps: &maps,
+            rank: r,
+            scale: 0.7,
+        };
+        let mut bits: Vec<Vec<f32>> = Vec::new();
+        for t in 1..4 {
+            let threads = &Threads::new(NonZeroUsize::new(t).unwrap());
+            let scratch = &mut vec![Vec::new(); t][..];
+            let (mut room, shape) = (Room::default(), (n, stride));
+            let mut y = lanes_of("y", o, n, stride);
+            low.forward(threads, scratch, &mut room, &mut y, &x, shape);
+            let mut dx = lanes_of("dx", i, n, stride);
+            low.d_input(threads, scratch, &mut room, &mut dx, true, &d, shape);
+            let (mut da, mut db) = (vec![1.0; a.len()], vec![1.0; b.len()]);
+            let grads = (&mut da[..], &mut db[..]);
+            low.d_weights(threads, scratch, &mut room, grads, &d, &x, shape);
+            bits.push([y, dx, da, db].concat());
+        }
+        assert!(bits.iter().all(|b| b == &bits[0]));
+
+        let at = |m: &[f32], row: usize, t: usize| f64::from(m[row * stride + t]);
+        let (mut y, mut dx) = (lanes_of("y", o, n, stride), lanes_of("dx", i, n, stride));
+        let (mut da, mut db) = (vec![1.0; a.len()], vec![1.0; b.len()]);
+        for (m, map) in maps.iter().enumerate() {
+            let a_of = |k: usize, c: usize| f64::from(a[(m * r + k) * i + c]);
+            let b_of = |row: usize, k: usize| f64::from(b[(map.first + row) * r + k]);
+            let mut sums = (vec![0.0; r * i], vec![0.0; map.rows.len() * r]);
+            for t in 0..n {
+                let h = |k: usize| 0.7 * (0..i).map(|c| a_of(k, c) * at(&x, c, t)).sum::<f64>();
+                let h: Vec<f64> = (0..r).map(h).collect();
+                let d_of = |row: usize| at(&d, map.rows.start + row, t);
+                for row in 0..map.rows.len() {
+                    y[(map.rows.start + row) * stride + t] +=
+                        (0..r).map(|k| b_of(row, k) * h[k]).sum::<f64>() as f32;
+                    (0..r).for_each(|k| sums.1[row * r + k] += d_of(row) * h[k]);
+                }
+                let d_h = |k: usize| {
+                    0.7 * (0..map.rows.len())
+                        .map(|row| b_of(row, k) * d_of(row))
+                        .sum::<f64>()
+                };
+                for k in 0..r {
+                    for c in 0..i {
+                        dx[c * stride + t] += (a_of(k, c) * d_h(k)) as f32;
+                        sums.0[k * i + c] += d_h(k) * at(&x, c, t);
+                    }
+                }
+            }
+            let add = |to: &mut [f32], from: &[f64]| {
+                to.iter_mut().zip(from).for_each(|(t, f)| *t += *f as f32);
+            };
+            add(&mut da[m * r * i..], &sums.0);
+            add(&mut db[map.first * r..], &sums.1);
+        }
+        close("all", &bits[0], &[y, dx, da, db].concat(), 1e-5);
+    }
+
+    #[test]
+    fn no_map_adds_nothing() {
+        let mut y = vec![1.0; 16];
+        LowRank::default().forward(
+            &Threads::single(),
+            &mut [Vec::new()],
+            &mut Room::default(),
+            &mut y,
+            &[1.0; 16],
+            (1, 16),
+        );
+        assert!(y.iter().all(|v| *v == 1.0));
+    }
+}
