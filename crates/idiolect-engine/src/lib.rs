@@ -34,6 +34,7 @@ mod files;
 mod generate;
 mod linear;
 mod ops;
+mod peft;
 mod sample;
 #[cfg(test)]
 mod tests;

@@ -162,6 +162,7 @@ pub fn train_rows(
         training,
         threads,
         mark,
+        reached: false,
     };
     let started = TrainEvent::Started {
         steps: run.steps,
@@ -256,6 +257,23 @@ fn dev_loss(decoder: &Decoder, rows: &[TokenRow], threads: &Threads) -> f64 {
     sum / count.max(1) as f64
 }
 
+/// A tensor that trains and whose gradient is all zeros would stay what it is without a word: a
+/// mistake in a backward, or in the model. An adapter's A is rightly idle while its B is zero.
+fn all_reached(decoder: &Decoder, gradients: &[f32]) -> Result<(), ModelError> {
+    let unreached = decoder.trained_tensors().iter().find(|tensor| {
+        let idle = decoder.adapter().is_some_and(|a| a.is_idle(tensor));
+        !idle && gradients[tensor.range.clone()].iter().all(|g| *g == 0.0)
+    });
+    match unreached {
+        None => Ok(()),
+        Some(tensor) => Err(ModelError::Invalid(format!(
+            "no gradient reaches `{}`: after the first backward all of it is 0, so training would \
+             leave it as it is; look whether that tensor, or one that follows it, is all zeros",
+            tensor.name
+        ))),
+    }
+}
+
 struct Run<'a> {
     training: Training<'a>,
     threads: &'a Threads,
@@ -264,6 +282,8 @@ struct Run<'a> {
     workspace: Workspace,
     steps: usize,
     mark: String,
+    /// Whether everything that trains was seen to get a gradient.
+    reached: bool,
 }
 
 impl Run<'_> {
@@ -305,6 +325,11 @@ impl Run<'_> {
                 step,
                 rows: names.join(", "),
             });
+        }
+        // A target that follows one token only asks nothing of queries and keys.
+        if !self.reached && rows.iter().any(|r| r.weight > 0.0 && r.ids.len() > 2) {
+            all_reached(decoder, &self.gradients)?;
+            self.reached = true;
         }
         let lr = learning_rate(settings, step, self.steps);
         self.update(decoder, step, lr, clip_coefficient(norm, settings.clip));

@@ -75,6 +75,16 @@ pub(crate) struct Slot<'a> {
     pub(crate) range: Range<usize>,
 }
 
+impl<'a> Slot<'a> {
+    pub(crate) fn of(tensor: &'a Tensor) -> Self {
+        Self {
+            name: &tensor.name,
+            shape: &tensor.shape,
+            range: tensor.range.clone(),
+        }
+    }
+}
+
 /// The weight files of a model directory, with headers read and checked.
 pub struct WeightFiles {
     shards: Vec<(PathBuf, Header)>,
@@ -158,6 +168,16 @@ impl WeightFiles {
         Ok((parameters, hash))
     }
 
+    /// Reads exactly these slots into their places and returns the hash of it all.
+    pub(crate) fn read_slots(
+        &self,
+        slots: &[Slot<'_>],
+        values: &mut [f32],
+    ) -> Result<String, WeightsError> {
+        let found = self.find(slots, |_| false)?;
+        self.read_found(&found, values)
+    }
+
     /// Finds every slot in the files, with the right shape and a type that can be read, in
     /// ascending order of name. `ignored` says which further tensors may stand there unread.
     fn find<'a>(
@@ -176,7 +196,7 @@ impl WeightFiles {
                         continue;
                     }
                     return Err(fault(
-                        "is not part of the model that config.json describes".to_owned(),
+                        "is not part of the model that the config describes".to_owned(),
                     ));
                 };
                 if info.shape != slot.shape {
@@ -262,7 +282,8 @@ pub fn write_weights(
     )
 }
 
-fn write_slots(
+/// Writes slots of values as [`write_weights`] does.
+pub(crate) fn write_slots(
     path: &Path,
     slots: &[Slot<'_>],
     values: &[f32],
@@ -300,14 +321,7 @@ fn write_slots(
 }
 
 fn slots(layout: &Layout) -> Vec<Slot<'_>> {
-    fn slot(tensor: &Tensor) -> Slot<'_> {
-        Slot {
-            name: &tensor.name,
-            shape: &tensor.shape,
-            range: tensor.range.clone(),
-        }
-    }
-    layout.tensors().iter().map(slot).collect()
+    layout.tensors().iter().map(Slot::of).collect()
 }
 
 /// Tensors that a file may hold beside the model's own: the rotary table, which older files
