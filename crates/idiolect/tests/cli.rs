@@ -159,7 +159,7 @@ fn failures_are_1_with_error_and_path() {
             "cut off",
         ),
         (
-            place.run(&["import", "math", "p.jsonl", "-o", "q.jsonl"]),
+            place.run(&["import", "mbpp", "p.jsonl", "-o", "q.jsonl"]),
             "not in this version",
         ),
         (

@@ -102,6 +102,13 @@ impl Fields {
         self.left.shift_remove(*name)
     }
 
+    /// Sets a field that is not there.
+    pub(super) fn set(&mut self, name: &str, text: &str) {
+        self.left
+            .entry(name)
+            .or_insert_with(|| Value::String(text.to_owned()));
+    }
+
     /// Takes a text; a number counts as its text.
     ///
     /// # Errors

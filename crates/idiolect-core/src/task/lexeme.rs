@@ -177,10 +177,13 @@ fn take_digits(text: &str, digits: &mut String) -> usize {
 
 /// Length of a thousands separator that exactly three digits follow.
 fn separator_of_thousands(text: &str) -> Option<usize> {
-    let length = [",", "{,}", "\\,", "\\!", "\u{202f}", "\u{2009}"]
-        .iter()
-        .find(|s| text.starts_with(**s))?
-        .len();
+    let length = [
+        ",\\!", ", \\!", ",\\! ", ",", "{,}", "\\,", "\\!", "\u{202f}", "\u{2009}",
+    ]
+    .iter()
+    .filter(|s| text.starts_with(**s))
+    .map(|s| s.len())
+    .max()?;
     let after = &text.as_bytes()[length..];
     let three = after.len() >= 3 && after[..3].iter().all(u8::is_ascii_digit);
     (three && !after.get(3).is_some_and(u8::is_ascii_digit)).then_some(length)

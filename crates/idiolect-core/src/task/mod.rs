@@ -14,6 +14,7 @@ pub mod countdown;
 pub mod gsm8k;
 mod import;
 mod lexeme;
+pub mod math;
 mod prompt;
 mod rational;
 mod segment;
@@ -138,7 +139,7 @@ pub trait Task: Sync {
 
 /// A task that this version of the program does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the task `{0}` is not in this version of idiolect; `gsm8k` and `countdown` are")]
+#[error("the task `{0}` is not in this version of idiolect; `gsm8k`, `math` and `countdown` are")]
 pub struct TaskUnavailable(pub TaskName);
 
 /// The task of a name.
@@ -149,6 +150,7 @@ pub fn task(name: TaskName) -> Result<&'static dyn Task, TaskUnavailable> {
     match name {
         TaskName::Countdown => Ok(&countdown::Countdown),
         TaskName::Gsm8k => Ok(&gsm8k::Gsm8k),
-        TaskName::Math | TaskName::Mbpp => Err(TaskUnavailable(name)),
+        TaskName::Math => Ok(&math::Math),
+        TaskName::Mbpp => Err(TaskUnavailable(name)),
     }
 }

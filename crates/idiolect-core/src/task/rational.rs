@@ -165,6 +165,76 @@ impl Rational {
         }
     }
 
+    /// Whole power, where the result has at most `max_bits`; `None` beyond, and for 0 to a negative
+    /// power.
+    pub fn power_within(&self, exponent: i64, max_bits: u64) -> Option<Self> {
+        if self.is_zero() && exponent < 0 {
+            return None;
+        }
+        let trivial = matches!(self.0, Form::Small(0 | 1 | -1, 1));
+        let size = match &self.0 {
+            Form::Small(n, d) => {
+                128 - u64::from(n.unsigned_abs().leading_zeros() + d.leading_zeros())
+            }
+            Form::Big(_) => self.bits(),
+        };
+        if !trivial && exponent.unsigned_abs().saturating_mul(size) > max_bits {
+            return None;
+        }
+        let mut result = Self::integer(1);
+        let mut square = self.clone();
+        let mut left = if trivial {
+            exponent.unsigned_abs() % 2 + 2
+        } else {
+            exponent.unsigned_abs()
+        };
+        if exponent == 0 {
+            left = 0;
+        }
+        while left > 0 {
+            if left % 2 == 1 {
+                result = result.times(&square);
+            }
+            left /= 2;
+            if left > 0 {
+                square = square.times(&square);
+            }
+        }
+        if exponent < 0 {
+            Self::integer(1).over(&result)
+        } else {
+            Some(result)
+        }
+    }
+
+    /// The nearest double; infinite beyond its range.
+    pub fn to_f64(&self) -> f64 {
+        match &self.0 {
+            Form::Small(n, d) => *n as f64 / *d as f64,
+            Form::Big(big) => big.to_f64().unwrap_or(f64::INFINITY),
+        }
+    }
+
+    /// Numerator and denominator, where both fit.
+    pub fn to_i64_pair(&self) -> Option<(i64, i64)> {
+        match &self.0 {
+            Form::Small(n, d) => Some((*n, *d)),
+            Form::Big(_) => None,
+        }
+    }
+
+    /// The largest rational that both are whole multiples of; of 0 and 0, it is 0.
+    pub fn common_divisor(&self, other: &Self) -> Self {
+        let (mut a, mut b) = (self.magnitude(), other.magnitude());
+        // Each step at least halves a·b in units of the common denominator.
+        while !b.is_zero() {
+            let Some(quotient) = a.over(&b) else { break };
+            let rest = a.minus(&quotient.floor().times(&b));
+            (a, b) = (b, rest);
+        }
+        a
+    }
+
     /// The number with the other sign.
     pub fn negated(&self) -> Self {
         match &self.0 {

@@ -1,0 +1,534 @@
+//! Finding the final answer of a response.
+//!
+//! By priority: "Final Answer: The final answer is X. I hope it is correct."; else the last of
+//! "final answer is X", `\boxed{X}` and `<answer>X</answer>`; else what follows the last `####`;
+//! else "answer is X"; else the last formula or number. Boxes that only "and" or a comma parts
+//! are one answer. Of a response that thinks first, only what follows the thinking counts.
+
+use crate::record::Finish;
+
+use super::token::group;
+
+/// An answer's text and where it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) text: String,
+    /// The form that it was found in, in words.
+    pub(super) form: &'static str,
+    /// Whether the form says that this is the answer.
+    pub(super) stated: bool,
+}
+
+fn found(text: &str, form: &'static str) -> Option<Found> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| Found {
+        text: text.to_owned(),
+        form,
+        stated: true,
+    })
+}
+
+/// Bytes at the end of a response that are searched.
+const WINDOW: usize = 200_000;
+
+/// The final answer of a response; of one that was cut, only a form that was complete.
+pub(super) fn extract(text: &str, finish: Finish) -> Option<Found> {
+    stated(text, finish).or_else(|| {
+        if finish == Finish::Length {
+            return None;
+        }
+        let text = after_thinking(window(text));
+        let last = last_expression(until_markers(text))?;
+        Some(Found {
+            text: last.to_owned(),
+            form: "the last expression",
+            stated: false,
+        })
+    })
+}
+
+/// The answer that a response states as such.
+pub(super) fn stated(text: &str, finish: Finish) -> Option<Found> {
+    let text = until_markers(after_thinking(window(text)));
+    let cut = finish == Finish::Length;
+    if let Some(inside) = template(text) {
+        return found(&inside, "in \"Final Answer\"");
+    }
+    let candidates = [
+        final_answer(text, cut).map(|(end, t)| (end, t, "after \"final answer is\"")),
+        boxed(text).map(|(end, t)| (end, t, "in \\boxed")),
+        tagged(text).map(|(end, t)| (end, t, "in <answer>")),
+    ];
+    if let Some((_, inside, form)) = candidates.into_iter().flatten().max_by_key(|c| c.0) {
+        return found(&inside, form);
+    }
+    if let Some(inside) = after_hashes(text, cut) {
+        return found(inside, "after ####");
+    }
+    let inside = answer_is(text, cut)?;
+    found(&inside, "after \"answer is\"")
+}
+
+fn window(text: &str) -> &str {
+    let mut from = text.len().saturating_sub(WINDOW);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    &text[from..]
+}
+
+/// What follows the last `</think>`.
+fn after_thinking(text: &str) -> &str {
+    text.rfind("</think>")
+        .map_or(text, |at| &text[at + "</think>".len()..])
+}
+
+/// Text up to a chat marker that a model wrote on.
+fn until_markers(text: &str) -> &str {
+    let end = [
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<|eot_id|>",
+        "</s>",
+    ]
+    .iter()
+    .filter_map(|m| text.find(m))
+    .filter(|at| *at > 0)
+    .min();
+    end.map_or(text, |at| &text[..at])
+}
+
+/// The last place at which `word` (lower case) stands, without regard to case.
+pub(super) fn rfind(text: &str, word: &str) -> Option<usize> {
+    let (bytes, word) = (text.as_bytes(), word.as_bytes());
+    let last = bytes.len().checked_sub(word.len())?;
+    let first = [word[0], word[0].to_ascii_uppercase()];
+    (0..=last).rev().find(|i| {
+        first.contains(&bytes[*i]) && bytes[*i..*i + word.len()].eq_ignore_ascii_case(word)
+    })
+}
+
+/// "final answer is X. I hope it is correct."
+fn template(text: &str) -> Option<String> {
+    let mut end = text.len();
+    for _ in 0..4 {
+        let at = rfind(&text[..end], "final answer")?;
+        let after = &text[at + "final answer".len()..];
+        let hope = find(after, "i hope");
+        if let Some(hope) = hope.filter(|h| *h < 1500) {
+            let inside = &after[..hope];
+            if let Some(value) = statement(inside) {
+                return Some(value);
+            }
+        }
+        end = at;
+    }
+    None
+}
+
+fn find(text: &str, word: &str) -> Option<usize> {
+    let (bytes, word) = (text.as_bytes(), word.as_bytes());
+    (0..=bytes.len().checked_sub(word.len())?)
+        .take(2000)
+        .find(|i| bytes[*i..*i + word.len()].eq_ignore_ascii_case(word))
+        .filter(|i| text.is_char_boundary(*i))
+}
+
+/// The value in " is X", ": X", "is: X": what a statement comes down to.
+fn statement(after: &str) -> Option<String> {
+    let mut rest = after.trim_start_matches(['*', '_', ' ', ':', '#', '\n', '=', '\t']);
+    // "Final Answer: The final answer is X", "The volume of ABCD is X".
+    if let Some(at) = rfind(rest, "answer is") {
+        rest = &rest[at + "answer is".len()..];
+    } else if rest.starts_with("is ")
+        || rest.starts_with("is:")
+        || rest.starts_with("is\n")
+        || rest.starts_with("is$")
+    {
+        rest = &rest[2..];
+    }
+    let rest = rest
+        .trim_start_matches([':', ' ', '\n', '*', '='])
+        .trim_end()
+        .trim_end_matches(['.', '*', ' ', '\n']);
+    if rest.is_empty() {
+        return None;
+    }
+    Some(value_of(rest).to_owned())
+}
+
+/// The value that a short statement comes down to: itself where it is a formula, else its last
+/// formula or number.
+fn value_of(rest: &str) -> &str {
+    if rest.contains("\\boxed") {
+        return rest;
+    }
+    let prose = rest
+        .split_whitespace()
+        .filter(|w| w.len() > 1 && w.bytes().all(|b| b.is_ascii_alphabetic()))
+        .count();
+    if prose < 3 {
+        return rest;
+    }
+    match last_expression(rest) {
+        Some(last) => last,
+        None => rest,
+    }
+}
+
+/// "Final Answer: X", "the final answer is X", without the template's end.
+fn final_answer(text: &str, cut: bool) -> Option<(usize, String)> {
+    let at = rfind(text, "final answer")?;
+    let from = at + "final answer".len();
+    let lead = text[from..].trim_start_matches(['*', '_', ' ', ':', '#', '\n', '=', '\t']);
+    let from = text.len() - lead.len();
+    let mut to = sentence_end(text, from);
+    // "**Final Answer**" over a paragraph.
+    if let Some(more) = rfind(&text[from..], "answer is") {
+        to = sentence_end(text, from + more + "answer is".len());
+    }
+    if cut && to == text.len() {
+        return None;
+    }
+    let inside = statement(&text[from..to])?;
+    let inside = match boxed(&inside) {
+        Some((_, inside)) => inside,
+        None => inside,
+    };
+    Some((to, inside))
+}
+
+/// The end of the sentence or line: a full stop before white space outside formulas, or a line end
+/// after something was said.
+fn sentence_end(text: &str, from: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut dollars = 0u32;
+    let mut depth = 0i32;
+    let mut said = false;
+    for i in from..bytes.len() {
+        match bytes[i] {
+            b'\\' if matches!(bytes.get(i + 1), Some(b'[' | b'(')) => dollars += 1,
+            b'\\' if matches!(bytes.get(i + 1), Some(b']' | b')')) => dollars += 1,
+            b'$' => dollars += 1,
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            b'.' | b'!' | b'?' if dollars % 2 == 0 && depth <= 0 && said => {
+                let next = bytes.get(i + 1);
+                let initial = bytes[i] == b'.' && i >= 2 && bytes[i - 2] == b'.';
+                if next.is_none_or(u8::is_ascii_whitespace) && !initial {
+                    return i;
+                }
+            }
+            b'\n' if dollars % 2 == 0 && depth <= 0 && said => return i,
+            b if b.is_ascii_whitespace() || matches!(b, b':' | b'*') => {}
+            _ => said = true,
+        }
+        if i - from > 1500 {
+            return floor_boundary(text, i);
+        }
+    }
+    bytes.len()
+}
+
+fn floor_boundary(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// The content of the last `\boxed{…}`, together with those that only a comma or "and" parts from
+/// it, with its end.
+pub(super) fn boxed(text: &str) -> Option<(usize, String)> {
+    let mut end = text.len();
+    for _ in 0..8 {
+        let at = text[..end]
+            .rfind("\\boxed")
+            .into_iter()
+            .chain(text[..end].rfind("\\fbox"))
+            .max()?;
+        if let Some((inside, to)) = box_at(text, at) {
+            let mut parts = vec![inside.to_owned()];
+            let mut first = at;
+            // Boxes before it that belong to the same answer.
+            while parts.len() < 32
+                && let Some(before) = text[..first].rfind("\\boxed")
+                && let Some((inside, box_end)) = box_at(text, before)
+                && box_end <= first
+                && joins(&text[box_end..first])
+            {
+                parts.push(inside.to_owned());
+                first = before;
+            }
+            parts.reverse();
+            return Some((to, parts.join(", ")));
+        }
+        end = at;
+    }
+    None
+}
+
+/// A box's content and its end.
+fn box_at(text: &str, at: usize) -> Option<(&str, usize)> {
+    let name = if text[at..].starts_with("\\fbox") {
+        5
+    } else {
+        6
+    };
+    let after = &text[at + name..];
+    let spaces = after.len() - after.trim_start_matches(' ').len();
+    let from = at + name + spaces;
+    if let Some(inside) = group(&text[from..]) {
+        return Some((inside, from + inside.len() + 2));
+    }
+    // `\boxed 5`, `\boxed5`
+    if text[from..].starts_with('{') {
+        return None;
+    }
+    let inside = &text[from..];
+    let length = inside
+        .find(|c: char| c.is_whitespace() || c == '$')
+        .unwrap_or(inside.len());
+    (length > 0 && length < 200).then(|| (&inside[..length], from + length))
+}
+
+/// Whether what stands between two boxes makes them one answer: nothing, a comma, or "and" with at
+/// most one word (a unit) or one assignment beside it.
+fn joins(between: &str) -> bool {
+    if between.len() > 60 {
+        return false;
+    }
+    if between.is_empty() {
+        return true;
+    }
+    let mut plain = between.to_owned();
+    for dropped in [
+        "\\quad", "\\qquad", "\\text", "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ ", "$", "{",
+        "}", ".", "~",
+    ] {
+        plain = plain.replace(dropped, " ");
+    }
+    let mut joined = false;
+    let mut words = 0;
+    let plain = plain.replace(',', " , ").replace(';', " ; ");
+    let tokens: Vec<&str> = plain.split_whitespace().collect();
+    for (i, token) in tokens.iter().enumerate() {
+        match *token {
+            "," | ";" | "and" | "or" if !joined || matches!(tokens[i - 1], "," | ";") => {
+                joined = true
+            }
+            "and" | "or" => return false,
+            "=" => {}
+            // `y_2 =` before the next box.
+            _ if joined && tokens.get(i + 1) == Some(&"=") => {}
+            _ if joined => return false,
+            _ => words += 1,
+        }
+    }
+    joined && words <= 1
+}
+
+/// The last complete `<answer>…</answer>`, with its end.
+fn tagged(text: &str) -> Option<(usize, String)> {
+    let end = text.rfind("</answer>")?;
+    let from = text[..end].rfind("<answer>")? + "<answer>".len();
+    let inside = &text[from..end];
+    let inside = boxed(inside).map_or_else(|| inside.to_owned(), |(_, inside)| inside);
+    Some((end, inside))
+}
+
+/// The rest of the line after the last `####`.
+fn after_hashes(text: &str, cut: bool) -> Option<&str> {
+    let at = text.rfind("####")?;
+    let after = text[at + 4..].trim_start_matches(['#', ' ']);
+    let line = after.lines().next()?.trim();
+    let complete = !cut || after.contains('\n');
+    let heading = line.split_whitespace().count() > 8 || line.is_empty();
+    (complete && !heading).then_some(line)
+}
+
+/// "the answer is X", "Answer: X", "answer = X".
+fn answer_is(text: &str, cut: bool) -> Option<String> {
+    let mut end = text.len();
+    for _ in 0..6 {
+        let at = rfind(&text[..end], "answer")?;
+        end = at;
+        let after = &text[at + "answer".len()..];
+        let lead = after.trim_start_matches(['*', '_', ' ']);
+        let direct = lead.starts_with("is ")
+            || lead.starts_with("is:")
+            || lead.starts_with("is\n")
+            || lead.starts_with([':', '=', '：']);
+        let from = if direct {
+            let skipped = lead.trim_start_matches(['i', 's', ':', '=', ' ', '：', '*']);
+            text.len() - skipped.len()
+        } else {
+            // "the answer to the question is X"
+            let near = &lead[..floor_boundary(lead, lead.len().min(80))];
+            let Some(is) = near.find(" is ").or_else(|| near.find(" is:")) else {
+                continue;
+            };
+            if near[..is].contains(['.', '\n', '?', '!']) {
+                continue;
+            }
+            text.len() - lead.len() + is + 4
+        };
+        let to = sentence_end(text, from.min(text.len()));
+        if cut && to == text.len() {
+            continue;
+        }
+        let inside = text[from.min(to)..to].trim();
+        if !inside.is_empty() {
+            return Some(value_of(inside).to_owned());
+        }
+    }
+    None
+}
+
+/// The formula or number that ends furthest right.
+pub(super) fn last_expression(text: &str) -> Option<&str> {
+    let formula = last_formula(text);
+    let number = last_number(text);
+    match (formula, number) {
+        (Some((_, end, inside)), Some((_, number_end, number))) => {
+            Some(if number_end > end { number } else { inside })
+        }
+        (Some((_, _, inside)), None) => Some(inside),
+        (None, Some((_, _, number))) => Some(number),
+        (None, None) => None,
+    }
+}
+
+/// The last `$…$`, `$$…$$`, `\(…\)` or `\[…\]`: start, end, content. Formulas that "and" or a
+/// comma joins are one.
+fn last_formula(text: &str) -> Option<(usize, usize, &str)> {
+    let (start, end, inside) = last_delimited(text)?;
+    let mut from = start;
+    for _ in 0..16 {
+        let before = &text[..from];
+        let glue = before.trim_end();
+        let joined = ["and", "or", ","]
+            .iter()
+            .find_map(|g| glue.strip_suffix(g))?;
+        let trimmed = joined.trim_end().trim_end_matches(',');
+        let Some((earlier, earlier_end, _)) = last_delimited(trimmed) else {
+            break;
+        };
+        if earlier_end != trimmed.len() {
+            break;
+        }
+        from = earlier;
+        let next = &text[..from];
+        if !["and", "or", ","]
+            .iter()
+            .any(|g| next.trim_end().ends_with(g))
+        {
+            break;
+        }
+    }
+    if from < start {
+        return Some((from, end, &text[from..end]));
+    }
+    Some((start, end, inside))
+}
+
+fn last_delimited(text: &str) -> Option<(usize, usize, &str)> {
+    let mut best: Option<(usize, usize, &str)> = None;
+    for (open, close) in [("\\(", "\\)"), ("\\[", "\\]"), ("$", "$")] {
+        let Some(last) = text.rfind(close) else {
+            continue;
+        };
+        let doubled = close == "$" && text[..last].ends_with('$');
+        let inner_end = if doubled { last - 1 } else { last };
+        let Some(at) = text[..inner_end].rfind(open) else {
+            continue;
+        };
+        let start = if doubled && text[..at].ends_with('$') {
+            at - 1
+        } else {
+            at
+        };
+        let inside = &text[at + open.len()..inner_end];
+        let end = last + close.len();
+        // Prose between two currency signs is no formula.
+        let prose = inside
+            .split_whitespace()
+            .filter(|w| w.len() > 2 && w.bytes().all(|b| b.is_ascii_alphabetic()))
+            .count();
+        if inside.trim().is_empty() || inside.len() > 2000 || prose > 3 {
+            continue;
+        }
+        if best.is_none_or(|(_, e, _)| end > e) {
+            best = Some((start, end, inside));
+        }
+    }
+    best
+}
+
+/// The last number of plain text with what belongs to it: sign, fraction, power, LaTeX, percent.
+fn last_number(text: &str) -> Option<(usize, usize, &str)> {
+    let bytes = text.as_bytes();
+    let last = bytes.iter().rposition(u8::is_ascii_digit)?;
+    let belongs = |b: u8| b.is_ascii_digit() || b"./,:%()[]+-*^_{}\\!".contains(&b);
+    let mut from = last;
+    while from > 0 && last - from < 200 {
+        let before = bytes[from - 1];
+        let command = before.is_ascii_alphabetic() && is_command_letter(bytes, from - 1);
+        if !(belongs(before) || command) {
+            break;
+        }
+        from -= 1;
+    }
+    let mut to = last + 1;
+    while to < bytes.len()
+        && to - last < 40
+        && (b"%)]}!".contains(&bytes[to])
+            || (bytes[to] == b'\\' && bytes.get(to + 1) == Some(&b'%')))
+    {
+        to += 1;
+    }
+    let mut run = &text[from..to];
+    loop {
+        let trimmed = run.trim_start_matches([
+            '.', ',', ':', '*', '/', '_', '^', '!', '%', '+', ')', ']', '}',
+        ]);
+        // An opening bracket without its partner.
+        let unbalanced = |open: char, close: char| {
+            trimmed.starts_with(open)
+                && trimmed.matches(open).count() > trimmed.matches(close).count()
+        };
+        run = if unbalanced('(', ')') || unbalanced('[', ']') || unbalanced('{', '}') {
+            &trimmed[1..]
+        } else {
+            trimmed
+        };
+        let tail = |open: char, close: char| {
+            run.ends_with(close) && run.matches(close).count() > run.matches(open).count()
+        };
+        if tail('(', ')') || tail('[', ']') || tail('{', '}') {
+            run = &run[..run.len() - 1];
+            continue;
+        }
+        if run.len() == trimmed.len() {
+            break;
+        }
+    }
+    let end = to;
+    // "- 5 apples" as a list item keeps its number only.
+    let run = run
+        .strip_prefix("\\")
+        .filter(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+        .unwrap_or(run);
+    (!run.is_empty()).then_some((from, end, run))
+}
+
+/// Whether a letter belongs to a LaTeX command: a backslash starts its run of letters.
+fn is_command_letter(bytes: &[u8], mut at: usize) -> bool {
+    let mut steps = 0;
+    while at > 0 && bytes[at].is_ascii_alphabetic() && steps < 20 {
+        at -= 1;
+        steps += 1;
+    }
+    bytes[at] == b'\\'
+}

@@ -1,0 +1,695 @@
+//! Tokens into a tree.
+//!
+//! Precedence, from loose to tight: lists, relations, ratios, set operations, sums, products,
+//! signs, powers. Nesting and length are bounded; what cannot be read gives `None`.
+
+use super::token::{T, Token};
+use super::tree::{Constant, Function, Sign, Tree};
+use super::words;
+
+/// Deeper nesting is not read.
+const MAX_DEPTH: usize = 48;
+/// Longer answers are not read.
+const MAX_TOKENS: usize = 1500;
+
+/// What was read, and what could have been read otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Parsed {
+    pub(super) tree: Tree,
+    /// A `/` that implicit factors follow: `1/2x`.
+    pub(super) ambiguous_slash: bool,
+}
+
+/// Reads a whole answer. `other_slash` takes the second reading of an ambiguous `/`.
+pub(super) fn parse(text: &str, tokens: &[Token], other_slash: bool) -> Option<Parsed> {
+    if tokens.is_empty() || tokens.len() > MAX_TOKENS {
+        return None;
+    }
+    let mut parser = Parser {
+        text,
+        tokens,
+        at: 0,
+        letter: 0,
+        depth: 0,
+        bars: 0,
+        other_slash,
+        ambiguous_slash: false,
+        in_integral: false,
+    };
+    let tree = parser.answers()?;
+    parser.peek().is_none().then_some(Parsed {
+        tree,
+        ambiguous_slash: parser.ambiguous_slash,
+    })
+}
+
+pub(super) struct Parser<'a> {
+    pub(super) text: &'a str,
+    pub(super) tokens: &'a [Token],
+    pub(super) at: usize,
+    /// Letters of the word at `at` that are taken.
+    pub(super) letter: usize,
+    depth: usize,
+    /// Open `|`.
+    pub(super) bars: usize,
+    other_slash: bool,
+    ambiguous_slash: bool,
+    pub(super) in_integral: bool,
+}
+
+impl<'a> Parser<'a> {
+    pub(super) fn peek(&self) -> Option<&'a T> {
+        self.tokens.get(self.at).map(|t| &t.kind)
+    }
+
+    pub(super) fn peek_at(&self, ahead: usize) -> Option<&'a T> {
+        self.tokens.get(self.at + ahead).map(|t| &t.kind)
+    }
+
+    pub(super) fn bump(&mut self) {
+        self.at += 1;
+        self.letter = 0;
+    }
+
+    pub(super) fn take(&mut self, kind: &T) -> bool {
+        let taken = self.letter == 0 && self.peek() == Some(kind);
+        if taken {
+            self.bump();
+        }
+        taken
+    }
+
+    /// Reads one level deeper.
+    pub(super) fn nested<R>(&mut self, read: impl FnOnce(&mut Self) -> Option<R>) -> Option<R> {
+        if self.depth == MAX_DEPTH {
+            return None;
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Answers beside each other: groups between `;`, items between `,`, "and" and wide spaces.
+    fn answers(&mut self) -> Option<Tree> {
+        let mut groups = vec![self.items()?];
+        while self.take(&T::Semicolon) {
+            if self.peek().is_none() {
+                break;
+            }
+            groups.push(self.items()?);
+        }
+        if groups.len() == 1 {
+            return Some(one_or(groups.pop()?, Tree::List));
+        }
+        let tuple = |items: Vec<Tree>| match items.len() {
+            1 => items.into_iter().next().unwrap_or(Tree::List(Vec::new())),
+            _ => Tree::Bracketed {
+                open: '(',
+                items,
+                close: ')',
+            },
+        };
+        Some(Tree::List(groups.into_iter().map(tuple).collect()))
+    }
+
+    /// Items up to what closes them.
+    pub(super) fn items(&mut self) -> Option<Vec<Tree>> {
+        let mut items = Vec::new();
+        loop {
+            while matches!(self.peek(), Some(T::Comma | T::And | T::Quad)) {
+                self.bump();
+            }
+            match self.peek() {
+                None | Some(T::Semicolon | T::Close(_)) => break,
+                Some(T::Ellipsis) => {
+                    self.bump();
+                    items.push(Tree::Symbol("…".to_owned()));
+                }
+                _ => items.push(self.item()?),
+            }
+            let separated = matches!(self.peek(), Some(T::Comma | T::And | T::Quad));
+            if !separated {
+                break;
+            }
+        }
+        (!items.is_empty()).then_some(items)
+    }
+
+    /// A relation and the unit or remark after it.
+    pub(super) fn item(&mut self) -> Option<Tree> {
+        let tree = self.nested(Self::relation)?;
+        Some(match self.trailing_words() {
+            Some(unit) => Tree::Quantity(Box::new(tree), unit),
+            None => tree,
+        })
+    }
+
+    /// Words that follow an expression: a unit or a remark.
+    fn trailing_words(&mut self) -> Option<String> {
+        let starts = match self.peek()? {
+            T::Text(_) | T::Currency | T::Degree => true,
+            T::Word(word) if self.letter == 0 => {
+                self.is_prose(word)
+                    || words::is_unit(word, self.tokens[self.at].spaced || self.after_group())
+            }
+            T::Open('{') => self.braced_unit(),
+            _ => false,
+        };
+        if !starts {
+            return None;
+        }
+        let from = self.tokens[self.at].start;
+        while let Some(kind) = self.peek() {
+            if *kind == T::Open('{') && self.braced_unit() {
+                self.at += 3;
+                continue;
+            }
+            let goes_on = match kind {
+                T::Text(_)
+                | T::Word(_)
+                | T::Currency
+                | T::Minus
+                | T::Slash
+                | T::Caret
+                | T::Function(_)
+                | T::Symbol(_)
+                | T::Prime
+                | T::Times
+                | T::Degree
+                | T::Unknown => true,
+                // The power of a unit; any other number ends the remark unread.
+                T::Number { .. } => {
+                    matches!(
+                        self.tokens[self.at - 1].kind,
+                        T::Caret | T::Minus | T::Word(_) | T::Text(_)
+                    )
+                }
+                T::Open(_) | T::Close(_) | T::Mod => false,
+                _ => false,
+            };
+            if !goes_on {
+                break;
+            }
+            self.bump();
+            if matches!(self.tokens[self.at - 1].kind, T::Caret) && self.take(&T::Open('{')) {
+                while !matches!(self.peek(), None | Some(T::Close('}'))) {
+                    self.bump();
+                }
+                self.bump();
+            }
+        }
+        let to = self.tokens[self.at - 1].end.max(from);
+        Some(words::plain(&self.text[from..to]).trim().to_owned())
+    }
+
+    /// `800{ml}`: a unit whose `\text` was lost.
+    fn braced_unit(&self) -> bool {
+        let unit = match self.peek_at(1) {
+            Some(T::Word(word)) => words::is_unit(word, true) || word.len() > 3,
+            _ => false,
+        };
+        let before = self.at.checked_sub(1).map(|i| &self.tokens[i].kind);
+        unit && self.peek_at(2) == Some(&T::Close('}'))
+            && matches!(before, Some(T::Number { .. } | T::Close(_)))
+    }
+
+    /// Whether a word at this place is prose.
+    pub(super) fn is_prose(&self, word: &str) -> bool {
+        words::is_prose(word, self.at == 0 || self.tokens[self.at].spaced)
+    }
+
+    fn after_group(&self) -> bool {
+        self.at > 0 && matches!(self.tokens[self.at - 1].kind, T::Close(_) | T::Open('{'))
+    }
+
+    /// `a = b < c`. What stands after ≈ is dropped where something exact stands before it.
+    fn relation(&mut self) -> Option<Tree> {
+        let mut sides = vec![self.ratio()?];
+        let mut signs = Vec::new();
+        loop {
+            match self.peek() {
+                Some(T::Sign(sign)) => {
+                    self.bump();
+                    // `= = 5`, and `x = ` at the end.
+                    if self.peek().is_none() && sides.len() == 1 {
+                        break;
+                    }
+                    signs.push(*sign);
+                    let side = match sign {
+                        Sign::In | Sign::NotIn => self.members()?,
+                        _ => self.ratio()?,
+                    };
+                    sides.push(side);
+                }
+                Some(T::Approx) => {
+                    self.bump();
+                    let about = self.ratio()?;
+                    if sides.len() == 1 && is_name(&sides[0]) {
+                        signs.push(Sign::Equal);
+                        sides.push(about);
+                    }
+                }
+                _ => break,
+            }
+        }
+        Some(if sides.len() == 1 {
+            sides.pop()?
+        } else {
+            Tree::Relation { sides, signs }
+        })
+    }
+
+    /// What `∈` names; bare items are its members.
+    fn members(&mut self) -> Option<Tree> {
+        let first = self.ratio()?;
+        if self.peek() != Some(&T::Comma) || is_set(&first) {
+            return Some(first);
+        }
+        let mut items = vec![first];
+        while self.take(&T::Comma) {
+            items.push(self.ratio()?);
+        }
+        Some(Tree::Set(items))
+    }
+
+    fn ratio(&mut self) -> Option<Tree> {
+        let first = self.sets()?;
+        if self.peek() != Some(&T::Colon) {
+            return Some(first);
+        }
+        let mut terms = vec![first];
+        while self.take(&T::Colon) {
+            terms.push(self.sets()?);
+        }
+        Some(Tree::Ratio(terms))
+    }
+
+    fn sets(&mut self) -> Option<Tree> {
+        let mut left = self.sum()?;
+        while let Some(T::Sets(operation)) = self.peek() {
+            self.bump();
+            let right = self.sum()?;
+            left = Tree::Sets(*operation, Box::new((as_set(left), as_set(right))));
+        }
+        Some(left)
+    }
+
+    pub(super) fn sum(&mut self) -> Option<Tree> {
+        let mut terms = vec![self.term()?];
+        loop {
+            match self.peek() {
+                Some(T::Plus) => {
+                    self.bump();
+                    // `1,+∞` and a trailing plus.
+                    terms.push(self.term()?);
+                }
+                Some(T::Minus) => {
+                    self.bump();
+                    terms.push(self.product()?.negated());
+                }
+                Some(T::Signs { .. }) => terms.push(self.term()?),
+                Some(T::Ellipsis) if terms.len() > 1 => {
+                    self.bump();
+                    terms.push(Tree::Symbol("…".to_owned()));
+                }
+                _ => break,
+            }
+        }
+        Some(one_or(terms, Tree::Sum))
+    }
+
+    fn term(&mut self) -> Option<Tree> {
+        if let Some(T::Signs { flipped }) = self.peek() {
+            self.bump();
+            let of = Box::new(self.product()?);
+            return Some(Tree::Signs {
+                of,
+                flipped: *flipped,
+            });
+        }
+        if self.peek() == Some(&T::Ellipsis) {
+            self.bump();
+            return Some(Tree::Symbol("…".to_owned()));
+        }
+        self.product()
+    }
+
+    pub(super) fn product(&mut self) -> Option<Tree> {
+        let mut factors = vec![self.unary()?];
+        // Words have no factors.
+        if let Some(Tree::Text(_)) = factors.first() {
+            return factors.pop();
+        }
+        loop {
+            match self.peek() {
+                Some(T::Times) => {
+                    self.bump();
+                    if self.peek() == Some(&T::Ellipsis) {
+                        self.bump();
+                        factors.push(Tree::Symbol("…".to_owned()));
+                    } else {
+                        factors.push(self.unary()?);
+                    }
+                }
+                Some(T::Slash) => {
+                    self.bump();
+                    let mut below = vec![self.unary()?];
+                    if self.starts_factor() {
+                        self.ambiguous_slash = true;
+                        let number = |t: &Tree| matches!(t, Tree::Number { .. });
+                        let numbers = factors.last().is_some_and(number) && number(&below[0]);
+                        if numbers == self.other_slash {
+                            while self.starts_factor() {
+                                below.push(self.power()?);
+                            }
+                        }
+                    }
+                    let above = one_or(factors, Tree::Product);
+                    factors = vec![above.over(one_or(below, Tree::Product))];
+                }
+                Some(T::Mod) => {
+                    self.bump();
+                    let by = self.unary()?;
+                    let of = one_or(factors, Tree::Product);
+                    factors = vec![Tree::Apply(Function::Mod, vec![of, by])];
+                }
+                Some(T::Pmod) => {
+                    // The class is named by its representative.
+                    self.bump();
+                    self.nested(Self::argument)?;
+                }
+                _ if self.starts_factor() => factors.push(self.power()?),
+                _ => break,
+            }
+        }
+        if factors.len() > 1 {
+            // `\{1+2\}\{3-4\}`: braces that group.
+            for factor in &mut factors {
+                if let Tree::Set(items) = factor
+                    && items.len() == 1
+                    && let Some(item) = items.pop()
+                {
+                    *factor = item;
+                }
+            }
+        }
+        Some(one_or(factors, Tree::Product))
+    }
+
+    /// Whether a factor follows without a sign between.
+    fn starts_factor(&self) -> bool {
+        let Some(kind) = self.peek() else {
+            return false;
+        };
+        let before = self
+            .at
+            .checked_sub(1)
+            .and_then(|i| self.tokens.get(i))
+            .map(|t| &t.kind);
+        match kind {
+            // `2^6 3^5`: a number after an exponent.
+            T::Number { .. } => match before {
+                Some(T::Number { .. }) => {
+                    let raised = self.at >= 2 && self.tokens[self.at - 2].kind == T::Caret;
+                    raised && self.tokens[self.at].spaced
+                }
+                _ => true,
+            },
+            T::Open('{') if self.braced_unit() => false,
+            T::Word(word) if self.letter == 0 => {
+                let spaced = self.tokens[self.at].spaced;
+                let after_value = matches!(before, Some(T::Number { .. } | T::Close(_)));
+                !(self.is_prose(word)
+                    || (after_value && words::is_unit(word, spaced) && self.ends_after_unit()))
+            }
+            T::Bar => self.bars == 0,
+            T::Open(_)
+            | T::Word(_)
+            | T::Symbol(_)
+            | T::Constant(_)
+            | T::Function(_)
+            | T::Fraction
+            | T::Binomial
+            | T::Sqrt
+            | T::Accent(_)
+            | T::Begin(_)
+            | T::Based { .. }
+            | T::Series { .. }
+            | T::DoubleBar
+            | T::Integral
+            | T::Limit => true,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing but words and powers follows up to the end of the item.
+    fn ends_after_unit(&self) -> bool {
+        let rest = self.tokens[self.at + 1..].iter().map(|t| &t.kind);
+        let mut rest =
+            rest.take_while(|k| !matches!(k, T::Comma | T::Semicolon | T::Close(_) | T::And));
+        rest.all(|k| {
+            matches!(
+                k,
+                T::Word(_)
+                    | T::Text(_)
+                    | T::Caret
+                    | T::Number { .. }
+                    | T::Slash
+                    | T::Times
+                    | T::Open('{')
+            )
+        })
+    }
+
+    fn unary(&mut self) -> Option<Tree> {
+        match self.peek()? {
+            T::Minus => {
+                self.bump();
+                self.nested(Self::unary).map(Tree::negated)
+            }
+            T::Plus => {
+                self.bump();
+                self.nested(Self::unary)
+            }
+            T::Currency => {
+                self.bump();
+                self.nested(Self::unary)
+            }
+            _ => self.power(),
+        }
+    }
+
+    /// An atom with what stands raised, lowered or after it.
+    pub(super) fn power(&mut self) -> Option<Tree> {
+        let mut base = self.nested(Self::atom)?;
+        loop {
+            if self.letter > 0 {
+                return Some(base);
+            }
+            base = match self.peek() {
+                Some(T::Bang) => {
+                    let mut marks = 0;
+                    while self.take(&T::Bang) {
+                        marks += 1;
+                    }
+                    match marks {
+                        2 => Tree::Apply(Function::DoubleFactorial, vec![base]),
+                        _ if marks > MAX_DEPTH => return None,
+                        _ => (0..marks)
+                            .fold(base, |of, _| Tree::Apply(Function::Factorial, vec![of])),
+                    }
+                }
+                Some(T::Percent) => {
+                    self.bump();
+                    Tree::Percent(Box::new(base))
+                }
+                Some(T::Degree) => {
+                    self.bump();
+                    self.temperature();
+                    Tree::Degrees(Box::new(base))
+                }
+                Some(T::Prime) => {
+                    self.bump();
+                    match base {
+                        Tree::Symbol(name) => Tree::Symbol(name + "'"),
+                        other => other,
+                    }
+                }
+                Some(T::Under) => {
+                    self.bump();
+                    self.subscript(base)?
+                }
+                Some(T::Caret) => {
+                    self.bump();
+                    self.raised(base)?
+                }
+                // f'(x)
+                Some(T::Open('(')) => match base {
+                    Tree::Symbol(name) if name.ends_with('\'') => {
+                        let arguments = self.nested(Self::bracket_items)?;
+                        Tree::Call(name, arguments)
+                    }
+                    other => return Some(other),
+                },
+                _ => return Some(base),
+            };
+        }
+    }
+
+    /// The scale of a temperature says nothing about its number.
+    fn temperature(&mut self) {
+        if let Some(T::Word(word)) = self.peek()
+            && matches!(word.as_str(), "C" | "F")
+            && !self.tokens[self.at].spaced
+        {
+            self.bump();
+        }
+    }
+
+    fn raised(&mut self, base: Tree) -> Option<Tree> {
+        if self.take(&T::Degree) {
+            self.temperature();
+            return Some(Tree::Degrees(Box::new(base)));
+        }
+        if self.peek() == Some(&T::Open('{')) {
+            match (self.peek_at(1), self.peek_at(2)) {
+                (Some(T::Degree), Some(T::Close('}'))) => {
+                    self.at += 3;
+                    self.temperature();
+                    return Some(Tree::Degrees(Box::new(base)));
+                }
+                (Some(T::Prime), Some(T::Close('}'))) => {
+                    self.at += 3;
+                    return Some(match base {
+                        Tree::Symbol(name) => Tree::Symbol(name + "'"),
+                        other => other,
+                    });
+                }
+                (Some(T::Close('}')), _) => {
+                    self.at += 2;
+                    return Some(base);
+                }
+                _ => {}
+            }
+        }
+        let exponent = match self.peek()? {
+            T::Open('{') => self.nested(Self::argument)?,
+            T::Minus => {
+                self.bump();
+                self.nested(Self::power)?.negated()
+            }
+            T::Plus => {
+                self.bump();
+                self.nested(Self::power)?
+            }
+            T::Times => {
+                self.bump();
+                Tree::Symbol("*".to_owned())
+            }
+            // What is lowered after a number belongs to the base: `x^2_1`.
+            T::Number { value, decimals } => {
+                let number = Tree::Number {
+                    value: value.clone(),
+                    decimals: *decimals,
+                };
+                self.bump();
+                match self.peek() {
+                    Some(T::Caret) => {
+                        self.bump();
+                        self.nested(|p| p.raised(number))?
+                    }
+                    _ => number,
+                }
+            }
+            _ => self.nested(Self::power)?,
+        };
+        // `x^2_1` names x_1.
+        let base = match base {
+            symbol @ Tree::Symbol(_) if self.letter == 0 && self.take(&T::Under) => {
+                self.subscript(symbol)?
+            }
+            other => other,
+        };
+        Some(base.to_the(exponent))
+    }
+
+    /// Appends what follows `_` to a name.
+    fn subscript(&mut self, base: Tree) -> Option<Tree> {
+        let from = self.tokens.get(self.at)?.start;
+        match self.peek()? {
+            T::Open('{') => {
+                let mut depth = 0usize;
+                loop {
+                    match self.peek()? {
+                        T::Open('{') => depth += 1,
+                        T::Close('}') => depth -= 1,
+                        _ => {}
+                    }
+                    self.bump();
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            }
+            // Only the first letter of `x_ab` is lowered.
+            T::Word(word) if word.len() > 1 => {
+                let letter = word[..1].to_owned();
+                self.letter = 1;
+                return self.named(base, &letter);
+            }
+            _ => self.bump(),
+        }
+        let to = self.tokens.get(self.at - 1)?.end;
+        let raw: String = self.text[from..to]
+            .chars()
+            .filter(|c| !matches!(c, '{' | '}' | ' ' | '\\'))
+            .collect();
+        self.named(base, &raw)
+    }
+
+    fn named(&mut self, base: Tree, lowered: &str) -> Option<Tree> {
+        Some(match base {
+            Tree::Symbol(name) => Tree::Symbol(format!("{name}_{lowered}")),
+            Tree::Constant(Constant::E) => Tree::Symbol(format!("e_{lowered}")),
+            Tree::Constant(Constant::I) => Tree::Symbol(format!("i_{lowered}")),
+            Tree::Constant(Constant::Pi) => Tree::Symbol(format!("pi_{lowered}")),
+            Tree::Call(name, arguments) => Tree::Call(format!("{name}_{lowered}"), arguments),
+            other => Tree::Call(format!("_{lowered}"), vec![other]),
+        })
+    }
+}
+
+/// The only item, or all of them joined.
+pub(super) fn one_or(mut items: Vec<Tree>, join: fn(Vec<Tree>) -> Tree) -> Tree {
+    match items.len() {
+        1 => items.remove(0),
+        _ => join(items),
+    }
+}
+
+/// Whether a tree only names something: no number outside the arguments of a call.
+pub(super) fn is_name(tree: &Tree) -> bool {
+    match tree {
+        Tree::Call(..) => true,
+        Tree::Number { .. }
+        | Tree::Constant(Constant::Infinity | Constant::Pi)
+        | Tree::Set(_)
+        | Tree::Matrix(_)
+        | Tree::Relation { .. } => false,
+        other => other.parts().into_iter().all(is_name),
+    }
+}
+
+fn is_set(tree: &Tree) -> bool {
+    matches!(tree, Tree::Set(_) | Tree::Sets(..) | Tree::Bracketed { .. })
+}
+
+/// `[0,1] \setminus 0.5`: an element beside a set operation is the set of it.
+fn as_set(tree: Tree) -> Tree {
+    let element = matches!(
+        tree,
+        Tree::Number { .. } | Tree::Negative(_) | Tree::Quotient(_)
+    );
+    if element { Tree::Set(vec![tree]) } else { tree }
+}

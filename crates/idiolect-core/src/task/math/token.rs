@@ -1,0 +1,882 @@
+//! LaTeX and plain mathematical text cut into tokens.
+//!
+//! What only sets space, size or type is dropped; different spellings of one sign become one token.
+//! One pass over the text, no recursion.
+
+use super::super::lexeme::{Kind, read_number};
+use super::super::rational::Rational;
+use super::tree::{Constant, Function, SetOperation, Sign};
+
+/// A token and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Token {
+    pub(super) kind: T,
+    /// Whether white space stands before it.
+    pub(super) spaced: bool,
+    /// Byte offsets into the text that was cut, end exclusive.
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// What a token is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum T {
+    Number {
+        value: Rational,
+        decimals: Option<u32>,
+    },
+    /// Digits with an explicit base.
+    Based {
+        digits: String,
+        base: u32,
+    },
+    /// 7:30, with a part of the day where one follows: seconds after midnight.
+    Time(u32),
+    /// Letters as they stand.
+    Word(String),
+    /// A Greek letter or another named symbol.
+    Symbol(String),
+    /// Words set as text.
+    Text(String),
+    Constant(Constant),
+    Function(Function),
+    /// `\overline`, `\hat`: an accent on what follows.
+    Accent(&'static str),
+    Plus,
+    Minus,
+    Times,
+    Slash,
+    Signs {
+        flipped: bool,
+    },
+    Caret,
+    Under,
+    Bang,
+    Percent,
+    Degree,
+    Prime,
+    Fraction,
+    Binomial,
+    Sqrt,
+    Mod,
+    Pmod,
+    Open(char),
+    Close(char),
+    Bar,
+    DoubleBar,
+    Comma,
+    Semicolon,
+    Colon,
+    Sign(Sign),
+    Approx,
+    Sets(SetOperation),
+    /// "and", "or" between answers.
+    And,
+    Ellipsis,
+    Integral,
+    Series {
+        product: bool,
+    },
+    Limit,
+    Begin(String),
+    End(String),
+    Ampersand,
+    Row,
+    Currency,
+    /// A word space wider than one: `\quad`.
+    Quad,
+    /// Not understood.
+    Unknown,
+}
+
+/// Two ways to read a comma between digits, where it could be either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Commas {
+    /// `1,234` is one number outside brackets.
+    Thousands,
+    /// Commas separate.
+    Separate,
+}
+
+/// Cuts a text.
+pub(super) fn cut(text: &str, commas: Commas) -> Vec<Token> {
+    let mut cutter = Cutter {
+        text,
+        at: 0,
+        tokens: Vec::with_capacity(text.len() / 2 + 1),
+        brackets: 0,
+        environments: 0,
+        commas,
+        spaced: false,
+    };
+    while cutter.at < text.len() {
+        cutter.next();
+    }
+    cutter.tokens
+}
+
+struct Cutter<'a> {
+    text: &'a str,
+    at: usize,
+    tokens: Vec<Token>,
+    /// Open brackets in which a comma separates.
+    brackets: usize,
+    environments: usize,
+    commas: Commas,
+    spaced: bool,
+}
+
+impl Cutter<'_> {
+    fn push(&mut self, kind: T, length: usize) {
+        match &kind {
+            T::Open(c) if *c != '{' => self.brackets += 1,
+            T::Close(c) if *c != '}' => self.brackets = self.brackets.saturating_sub(1),
+            T::Begin(_) => self.environments += 1,
+            T::End(_) => self.environments = self.environments.saturating_sub(1),
+            _ => {}
+        }
+        self.tokens.push(Token {
+            kind,
+            spaced: std::mem::take(&mut self.spaced),
+            start: self.at,
+            end: self.at + length,
+        });
+        self.at += length;
+    }
+
+    fn skip(&mut self, length: usize) {
+        self.spaced = true;
+        self.at += length;
+    }
+
+    fn next(&mut self) {
+        let rest = &self.text[self.at..];
+        let Some(c) = rest.chars().next() else { return };
+        match c {
+            '0'..='9' | '.' => self.number(rest),
+            '\\' => self.command(rest),
+            _ if c.is_alphabetic() => self.letters(rest, c),
+            _ => self.symbol(rest, c),
+        }
+    }
+
+    fn number(&mut self, rest: &str) {
+        if rest.starts_with("...") {
+            return self.push(T::Ellipsis, 3);
+        }
+        let raised = self.tokens.last().is_some_and(|t| t.kind == T::Caret);
+        if !raised && let Some((digits, base, length)) = based(rest) {
+            return self.push(T::Based { digits, base }, length);
+        }
+        if let Some((seconds, length)) = super::words::time(rest) {
+            return self.push(T::Time(seconds), length);
+        }
+        // A lone superscript or subscript digit run is read whole; `\frac12` takes digits one by one.
+        if self.takes_one_digit() {
+            let length = 1;
+            let value = Rational::integer(i64::from(rest.as_bytes()[0]) - 48);
+            if rest.as_bytes()[0].is_ascii_digit() {
+                return self.push(
+                    T::Number {
+                        value,
+                        decimals: None,
+                    },
+                    length,
+                );
+            }
+        }
+        let thousands = self.commas == Commas::Thousands && self.brackets == 0;
+        let Some(read) = read_number(rest, thousands) else {
+            return self.push(T::Unknown, 1);
+        };
+        let Some(Kind::Number { value, decimals }) = read.kind else {
+            return self.push(T::Unknown, read.length);
+        };
+        let mut length = read.length;
+        let mut value = value;
+        let written = &rest[..length];
+        let mut decimals = written.contains('.').then_some(decimals);
+        if let Some((repeating, more)) = repeating_decimals(&rest[length..], decimals.is_some()) {
+            let places = decimals.unwrap_or(0) as i64;
+            let shift = Rational::integer(10).power(-places);
+            if let Some(tail) = shift.map(|s| repeating.times(&s)) {
+                value = value.plus(&tail);
+                length += more;
+                // It is exact, not rounded.
+                decimals = None;
+            }
+        }
+        self.push(T::Number { value, decimals }, length);
+    }
+
+    /// Whether the next digit stands alone: the unbraced arguments of `\frac` and `\binom`.
+    fn takes_one_digit(&self) -> bool {
+        let mut back = self.tokens.iter().rev();
+        match back.next().map(|t| &t.kind) {
+            Some(T::Fraction | T::Binomial) => true,
+            // The second argument: after `\frac1` or `\frac{…}`.
+            Some(T::Number { .. }) => matches!(
+                back.next().map(|t| &t.kind),
+                Some(T::Fraction | T::Binomial)
+            ),
+            Some(T::Close('}')) => {
+                let mut depth = 1;
+                for token in back {
+                    match token.kind {
+                        T::Close('}') => depth += 1,
+                        T::Open('{') => depth -= 1,
+                        T::Fraction | T::Binomial if depth == 0 => return true,
+                        _ if depth == 0 => return false,
+                        _ => {}
+                    }
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn letters(&mut self, rest: &str, first: char) {
+        if !first.is_ascii() {
+            let kind = match first {
+                'π' | 'Π' => T::Constant(Constant::Pi),
+                'α'..='ω' | 'Α'..='Ω' => T::Symbol(greek_name(first)),
+                'ℝ' | 'ℕ' | 'ℤ' | 'ℚ' | 'ℂ' => T::Symbol(first.to_string()),
+                _ => {
+                    let length = rest
+                        .find(|c: char| !c.is_alphabetic() || c.is_ascii())
+                        .unwrap_or(rest.len());
+                    let word = rest[..length].to_lowercase();
+                    return self.push(T::Text(word), length);
+                }
+            };
+            return self.push(kind, first.len_utf8());
+        }
+        let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let word = &rest[..length];
+        let kind = match word {
+            "pi" | "Pi" => T::Constant(Constant::Pi),
+            "infinity" | "inf" | "oo" | "Infinity" => T::Constant(Constant::Infinity),
+            "and" | "or" | "AND" | "OR" => T::And,
+            "sqrt" => T::Sqrt,
+            "mod" => T::Mod,
+            "percent" | "percentage" | "percents" => T::Percent,
+            "degrees" | "degree" => T::Degree,
+            "bar" if rest[length..].starts_with('{') => T::Accent("bar"),
+            "U" if self.brackets == 0
+                && matches!(
+                    self.tokens.last().map(|t| &t.kind),
+                    Some(T::Close(')' | ']'))
+                )
+                && rest[1..].trim_start().starts_with(['(', '[']) =>
+            {
+                T::Sets(SetOperation::Union)
+            }
+            _ => match function(word) {
+                Some(f) => T::Function(f),
+                None => match greek(word) {
+                    Some(name) => T::Symbol(name.to_owned()),
+                    None => T::Word(word.to_owned()),
+                },
+            },
+        };
+        self.push(kind, length);
+    }
+
+    fn command(&mut self, rest: &str) {
+        let after = &rest[1..];
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        if letters == 0 {
+            return self.escape(rest, after);
+        }
+        let mut name = &after[..letters];
+        if meaning(name).is_none() && !is_known(name) {
+            // `\lvertx`, `\omegat`: a name that ran into the letters after it.
+            let shorter = (2..name.len())
+                .rev()
+                .map(|n| &name[..n])
+                .find(|n| meaning(n).is_some() || is_known(n));
+            if let Some(shorter) = shorter {
+                name = shorter;
+            }
+        }
+        let length = 1 + name.len();
+        if let Some(kind) = meaning(name) {
+            return self.push(kind, length);
+        }
+        match name {
+            "left" | "right" | "mleft" | "mright" | "big" | "Big" | "bigl" | "bigr" | "Bigl"
+            | "Bigr" | "bigg" | "Bigg" | "biggl" | "biggr" | "Biggl" | "Biggr" | "middle" => {
+                self.at += length;
+                let next = &self.text[self.at..];
+                // `\left.` shows no bracket.
+                if next.starts_with('.') && name != "middle" {
+                    self.at += 1;
+                }
+                // `\left{` means `\left\{`.
+                if next.starts_with('{') {
+                    self.push(T::Open('⦃'), 1);
+                } else if next.starts_with('}') {
+                    self.push(T::Close('⦄'), 1);
+                }
+            }
+            "displaystyle" | "textstyle" | "limits" | "nolimits" | "rm" | "bf" | "it"
+            | "boldsymbol" | "mathrm" | "mathbf" | "mathit" | "mathsf" | "mathcal" | "mathfrak"
+            | "operatorname" | "mathop" | "boxed" | "fbox" | "ensuremath" | "variable"
+            | "triangle" | "angle" | "protect" | "phantom" | "mathbb" | "bm" | "noindent"
+            | "cr" | "large" | "Large" | "small" | "normalsize" | "vphantom" | "nonumber"
+            | "hline" => self.wrapper(name, rest, length),
+            "text" | "mbox" | "textbf" | "textit" | "textnormal" | "textrm" | "hbox" | "textsf"
+            | "texttt" | "emph" | "textup" | "textsc" => self.text_group(rest, length),
+            "begin" | "end" => self.environment(name, rest, length),
+            "quad" | "qquad" => self.push(T::Quad, length),
+            "hspace" | "vspace" | "hskip" | "kern" | "label" | "tag" => {
+                let group = group(&rest[length..]).map_or(0, |g| g.len() + 2);
+                self.skip(length + group);
+            }
+            "enspace" | "thinspace" | "space" | "thickspace" | "medspace" | "smallskip" | "n"
+            | "newline" | "allowbreak" | "strut" | "negthinspace" => self.skip(length),
+            _ => self.push(T::Unknown, length),
+        }
+    }
+
+    /// Commands whose argument counts and whose look does not.
+    fn wrapper(&mut self, name: &str, rest: &str, length: usize) {
+        let inside = group(&rest[length..]).filter(|g| g.len() <= 24);
+        match (name, inside) {
+            ("phantom" | "vphantom", Some(inside)) => self.skip(length + inside.len() + 2),
+            ("mathbb", Some(inside)) => {
+                let set = match inside {
+                    "R" => "ℝ",
+                    "N" => "ℕ",
+                    "Z" => "ℤ",
+                    "Q" => "ℚ",
+                    "C" => "ℂ",
+                    other => other,
+                };
+                self.push(T::Symbol(set.to_owned()), length + inside.len() + 2);
+            }
+            ("mathrm" | "operatorname" | "mathit" | "mathsf" | "rm" | "mathop", Some(inside))
+                if inside.bytes().filter(u8::is_ascii_alphabetic).count() > 1
+                    && inside
+                        .bytes()
+                        .all(|b| b.is_ascii_alphabetic() || b == b' ' || b == b'.') =>
+            {
+                let word = inside.trim();
+                let kind = match function(word) {
+                    Some(f) => T::Function(f),
+                    None if name == "operatorname" => T::Symbol(word.to_owned()),
+                    None => T::Text(word.to_lowercase()),
+                };
+                self.push(kind, length + inside.len() + 2);
+            }
+            ("variable", Some(inside)) => {
+                let name: String = inside.split_whitespace().collect();
+                let plain = name.bytes().all(|b| b.is_ascii_alphabetic()) && name.len() == 1;
+                let kind = if plain {
+                    T::Word(name)
+                } else {
+                    self.skip(length);
+                    return;
+                };
+                self.push(kind, length + inside.len() + 2);
+            }
+            // The sign of an angle or triangle is no part of its value.
+            _ => self.skip(length),
+        }
+    }
+
+    /// `\text{…}`
+    fn text_group(&mut self, rest: &str, length: usize) {
+        let Some(inside) = group(&rest[length..]) else {
+            return self.skip(length);
+        };
+        let total = length + inside.len() + 2;
+        let words = super::words::plain(inside);
+        let kind = match words.trim_matches([',', ' ', ';']) {
+            "" if words.contains([',', ';']) => T::Comma,
+            "" => {
+                self.skip(total);
+                return;
+            }
+            "and" | "or" | "and/or" => T::And,
+            _ => T::Text(words.trim().to_owned()),
+        };
+        self.push(kind, total);
+    }
+
+    fn environment(&mut self, name: &str, rest: &str, length: usize) {
+        let Some(inside) = group(&rest[length..]) else {
+            return self.push(T::Unknown, length);
+        };
+        let mut total = length + inside.len() + 2;
+        let environment = inside.trim_end_matches('*').to_owned();
+        if name == "end" {
+            return self.push(T::End(environment), total);
+        }
+        // The columns of an array.
+        if matches!(inside, "array" | "tabular") {
+            let after = &rest[total..];
+            let spaces = after.len() - after.trim_start().len();
+            if let Some(columns) = group(&after[spaces..])
+                && columns.bytes().all(|b| b"lcr|@{} ".contains(&b))
+            {
+                total += spaces + columns.len() + 2;
+            }
+        }
+        self.push(T::Begin(environment), total);
+    }
+
+    /// A backslash before something that is no letter.
+    fn escape(&mut self, rest: &str, after: &str) {
+        let Some(c) = after.chars().next() else {
+            return self.skip(1);
+        };
+        match c {
+            '{' => self.push(T::Open('⦃'), 2),
+            '}' => self.push(T::Close('⦄'), 2),
+            '|' => self.push(T::DoubleBar, 2),
+            '%' => self.push(T::Percent, 2),
+            '$' | '#' => self.push(T::Currency, 2),
+            '\\' => {
+                let doubled = after[1..]
+                    .bytes()
+                    .take_while(u8::is_ascii_alphabetic)
+                    .count();
+                let name = &after[1..1 + doubled];
+                // `\\frac` is an escape written twice, not a new row.
+                if name.len() > 1 && (is_known(name) || meaning(name).is_some()) {
+                    self.at += 1;
+                    let rest = &rest[1..];
+                    return self.command(rest);
+                }
+                if self.environments > 0 {
+                    self.push(T::Row, 2);
+                } else {
+                    self.skip(2);
+                }
+            }
+            _ => self.skip(1 + c.len_utf8()),
+        }
+    }
+
+    fn symbol(&mut self, rest: &str, c: char) {
+        let length = c.len_utf8();
+        let two = |end: &str| rest[length..].starts_with(end);
+        let (kind, length) = match c {
+            _ if c.is_whitespace() => return self.skip(length),
+            '+' if two("-") => (T::Signs { flipped: false }, 2),
+            '+' | '＋' => (T::Plus, length),
+            '-' if two(">") => (T::Unknown, 2),
+            '-' | '−' | '–' | '‐' | '‑' | '﹣' | '－' | '—' => (T::Minus, length),
+            '*' if two("*") => (T::Caret, 2),
+            '*' | '×' | '·' | '⋅' | '∙' | '∗' | '＊' => (T::Times, length),
+            '/' | '÷' | '∕' | '⁄' | '／' => (T::Slash, length),
+            '^' => (T::Caret, length),
+            '_' => (T::Under, length),
+            '!' if two("=") => (T::Sign(Sign::NotEqual), 2),
+            '!' => (T::Bang, length),
+            '%' | '％' => (T::Percent, length),
+            '°' | 'º' | '˚' => (T::Degree, length),
+            '\'' | '’' | '′' => (T::Prime, length),
+            '(' | '[' | '{' => (T::Open(c), length),
+            ')' | ']' | '}' => (T::Close(c), length),
+            '（' => (T::Open('('), length),
+            '）' => (T::Close(')'), length),
+            '|' | '∣' => (T::Bar, length),
+            '‖' => (T::DoubleBar, length),
+            ',' | '，' | '、' => (T::Comma, length),
+            ';' | '；' => (T::Semicolon, length),
+            ':' | '：' | '∶' => (T::Colon, length),
+            '=' if two("=") => (T::Sign(Sign::Equal), 2),
+            '=' | '＝' => (T::Sign(Sign::Equal), length),
+            '<' if two("=") => (T::Sign(Sign::LessEqual), 2),
+            '<' => (T::Sign(Sign::Less), length),
+            '>' if two("=") => (T::Sign(Sign::GreaterEqual), 2),
+            '>' => (T::Sign(Sign::Greater), length),
+            '≤' | '⩽' => (T::Sign(Sign::LessEqual), length),
+            '≥' | '⩾' => (T::Sign(Sign::GreaterEqual), length),
+            '≠' => (T::Sign(Sign::NotEqual), length),
+            '≡' => (T::Sign(Sign::Congruent), length),
+            '∈' => (T::Sign(Sign::In), length),
+            '∉' => (T::Sign(Sign::NotIn), length),
+            '≈' | '≃' | '≅' | '～' => (T::Approx, length),
+            '±' => (T::Signs { flipped: false }, length),
+            '∓' => (T::Signs { flipped: true }, length),
+            '√' => (T::Sqrt, length),
+            '∪' | '⋃' => (T::Sets(SetOperation::Union), length),
+            '∩' | '⋂' => (T::Sets(SetOperation::Intersection), length),
+            '∖' => (T::Sets(SetOperation::Difference), length),
+            '∞' => (T::Constant(Constant::Infinity), length),
+            '∅' => (T::Symbol("∅".to_owned()), length),
+            '…' | '⋯' => (T::Ellipsis, length),
+            '$' | '€' | '£' | '¥' | '₹' | '¢' | '￥' => (T::Currency, length),
+            '&' => (T::Ampersand, length),
+            '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' => return self.superscript(rest),
+            '½' | '⅓' | '⅔' | '¼' | '¾' | '⅕' | '⅙' | '⅛' | '⅜' | '⅝' | '⅞' => {
+                let (n, d) = vulgar(c);
+                let Some(value) = Rational::ratio(n, d) else {
+                    return;
+                };
+                let kind = T::Number {
+                    value,
+                    decimals: None,
+                };
+                // 2½ is a mixed number.
+                if let Some(last) = self.tokens.last_mut()
+                    && let T::Number {
+                        value: whole,
+                        decimals: None,
+                    } = &mut last.kind
+                    && whole.is_integer()
+                    && let T::Number { value, .. } = &kind
+                {
+                    *whole = whole.plus(value);
+                    self.at += length;
+                    return;
+                }
+                (kind, length)
+            }
+            '`'
+            | '~'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+            | '\u{0}' => {
+                return self.skip(length);
+            }
+            _ => (T::Unknown, length),
+        };
+        self.push(kind, length);
+    }
+
+    /// `x²`
+    fn superscript(&mut self, rest: &str) {
+        let digits: String = rest.chars().map_while(super_digit).collect();
+        let length: usize = rest
+            .chars()
+            .take_while(|c| super_digit(*c).is_some())
+            .map(char::len_utf8)
+            .sum();
+        self.push(T::Caret, 0);
+        let kind = Rational::decimal(&digits, 0).map_or(T::Unknown, |value| T::Number {
+            value,
+            decimals: None,
+        });
+        self.push(kind, length);
+    }
+}
+
+fn super_digit(c: char) -> Option<char> {
+    "⁰¹²³⁴⁵⁶⁷⁸⁹"
+        .chars()
+        .position(|d| d == c)
+        .and_then(|i| char::from_digit(i as u32, 10))
+}
+
+fn vulgar(c: char) -> (i64, i64) {
+    match c {
+        '½' => (1, 2),
+        '⅓' => (1, 3),
+        '⅔' => (2, 3),
+        '¼' => (1, 4),
+        '¾' => (3, 4),
+        '⅕' => (1, 5),
+        '⅙' => (1, 6),
+        '⅛' => (1, 8),
+        '⅜' => (3, 8),
+        '⅝' => (5, 8),
+        _ => (7, 8),
+    }
+}
+
+/// The content of the braces that `text` begins with, if they close within 4,000 bytes.
+pub(super) fn group(text: &str) -> Option<&str> {
+    let inside = text.strip_prefix('{')?;
+    let mut depth = 0usize;
+    let mut escaped = false;
+    for (i, b) in inside.bytes().enumerate().take(4000) {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'{' => depth += 1,
+            b'}' if depth == 0 => return Some(&inside[..i]),
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `152A_{11}`: digits, base, length.
+fn based(text: &str) -> Option<(String, u32, usize)> {
+    let digits = text
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+        .count();
+    let after = text[digits..].strip_prefix('_')?;
+    let (inside, length) = match group(after) {
+        Some(inside) => (inside.trim(), inside.len() + 2),
+        None => {
+            let n = after.bytes().take_while(u8::is_ascii_digit).count();
+            (&after[..n], n)
+        }
+    };
+    let inside = inside
+        .strip_prefix("\\text{")
+        .and_then(|s| s.strip_suffix('}'))
+        .unwrap_or(inside);
+    let base = match inside {
+        "two" => 2,
+        "eight" => 8,
+        "ten" => 10,
+        "sixteen" => 16,
+        _ => inside.parse().ok()?,
+    };
+    let fits = text[..digits]
+        .chars()
+        .all(|c| c.to_digit(36).is_some_and(|d| d < base));
+    (fits && (2..=36).contains(&base) && digits <= 60)
+        .then(|| (text[..digits].to_owned(), base, digits + 1 + length))
+}
+
+/// `.\overline{36}` or, after decimals, `\overline{6}`: the value and its length.
+fn repeating_decimals(after: &str, has_point: bool) -> Option<(Rational, usize)> {
+    let (point, rest) = match after.strip_prefix('.') {
+        Some(rest) if !has_point => (1, rest),
+        None if has_point => (0, after),
+        _ => return None,
+    };
+    let rest = rest.strip_prefix("\\overline")?;
+    let inside = group(rest)?;
+    let n = inside.len();
+    if n == 0 || n > 15 || !inside.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let nines = 10i64.pow(n as u32) - 1;
+    let value = Rational::ratio(inside.parse().ok()?, nines)?;
+    Some((value, point + "\\overline".len() + n + 2))
+}
+
+/// A function by its plain or LaTeX name.
+fn function(name: &str) -> Option<Function> {
+    Some(match name {
+        "sin" => Function::Sin,
+        "cos" => Function::Cos,
+        "tan" | "tg" => Function::Tan,
+        "cot" | "ctg" => Function::Cot,
+        "sec" => Function::Sec,
+        "csc" | "cosec" => Function::Csc,
+        "arcsin" | "asin" => Function::Arcsin,
+        "arccos" | "acos" => Function::Arccos,
+        "arctan" | "atan" | "arctg" => Function::Arctan,
+        "arccot" | "acot" => Function::Arccot,
+        "sinh" => Function::Sinh,
+        "cosh" => Function::Cosh,
+        "tanh" => Function::Tanh,
+        "arsinh" | "arcsinh" | "asinh" => Function::Arsinh,
+        "arcosh" | "arccosh" | "acosh" => Function::Arcosh,
+        "artanh" | "arctanh" | "atanh" => Function::Artanh,
+        "exp" => Function::Exp,
+        "ln" | "log" | "lg" => Function::Log,
+        "abs" => Function::Abs,
+        "floor" => Function::Floor,
+        "ceil" | "ceiling" => Function::Ceil,
+        "sgn" | "sign" => Function::Sign,
+        "gcd" => Function::Gcd,
+        "lcm" => Function::Lcm,
+        "max" => Function::Max,
+        "min" => Function::Min,
+        "Re" => Function::Re,
+        "Im" => Function::Im,
+        "arg" => Function::Arg,
+        "det" => Function::Det,
+        "nCr" => Function::Binomial,
+        _ => return None,
+    })
+}
+
+/// A Greek letter's name, as LaTeX spells it.
+fn greek(name: &str) -> Option<&'static str> {
+    const NAMES: [&str; 40] = [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "vartheta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "rho",
+        "varrho",
+        "sigma",
+        "varsigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "varphi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Sigma",
+        "Upsilon",
+        "Phi",
+        "Psi",
+        "Omega",
+        "ell",
+        "hbar",
+        "nabla",
+    ];
+    NAMES.into_iter().find(|n| *n == name)
+}
+
+/// The LaTeX name of a Greek character.
+fn greek_name(c: char) -> String {
+    const LOWER: [&str; 25] = [
+        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
+        "lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "varsigma", "sigma", "tau", "upsilon",
+        "phi", "chi", "psi", "omega",
+    ];
+    let index = |base: char| (c as u32 - base as u32) as usize;
+    match c {
+        'α'..='ω' => LOWER[index('α')].to_owned(),
+        'Α'..='Ω' => {
+            let mut name = LOWER[index('Α')].to_owned();
+            name[..1].make_ascii_uppercase();
+            name
+        }
+        _ => c.to_string(),
+    }
+}
+
+/// Commands that [`Cutter::command`] treats one by one.
+fn is_known(name: &str) -> bool {
+    matches!(
+        name,
+        "left"
+            | "right"
+            | "mleft"
+            | "mright"
+            | "text"
+            | "mbox"
+            | "textbf"
+            | "textnormal"
+            | "mathrm"
+            | "mathbf"
+            | "operatorname"
+            | "boxed"
+            | "begin"
+            | "end"
+            | "quad"
+            | "qquad"
+            | "displaystyle"
+            | "mathbb"
+            | "variable"
+            | "angle"
+            | "triangle"
+            | "textit"
+            | "big"
+            | "Big"
+            | "bigl"
+            | "bigr"
+            | "Bigl"
+            | "Bigr"
+            | "phantom"
+            | "textrm"
+            | "hspace"
+            | "limits"
+            | "boldsymbol"
+            | "mathcal"
+            | "noindent"
+            | "hline"
+            | "space"
+    )
+}
+
+/// The token that a command stands for.
+fn meaning(name: &str) -> Option<T> {
+    use Constant::{E, I, Infinity, Pi};
+    Some(match name {
+        "frac" | "dfrac" | "tfrac" | "cfrac" | "nicefrac" | "sfrac" => T::Fraction,
+        "binom" | "dbinom" | "tbinom" => T::Binomial,
+        "sqrt" | "root" => T::Sqrt,
+        "times" | "cdot" | "ast" | "cdotp" | "bullet" => T::Times,
+        "div" => T::Slash,
+        "pm" => T::Signs { flipped: false },
+        "mp" => T::Signs { flipped: true },
+        "pi" => T::Constant(Pi),
+        "infty" => T::Constant(Infinity),
+        "exponentialE" => T::Constant(E),
+        "imaginaryI" | "imaginaryJ" | "imath" => T::Constant(I),
+        "percent" => T::Percent,
+        "circ" | "degree" | "textdegree" => T::Degree,
+        "prime" => T::Prime,
+        "dollar" | "euro" | "pounds" | "yen" | "textdollar" => T::Currency,
+        "mod" | "bmod" => T::Mod,
+        "pmod" => T::Pmod,
+        "lvert" | "rvert" | "vert" | "mid" => T::Bar,
+        "Vert" | "lVert" | "rVert" | "parallel" => T::DoubleBar,
+        "lbrace" => T::Open('⦃'),
+        "rbrace" => T::Close('⦄'),
+        "lbrack" => T::Open('['),
+        "rbrack" => T::Close(']'),
+        "lgroup" | "lparen" => T::Open('('),
+        "rgroup" | "rparen" => T::Close(')'),
+        "lfloor" | "llcorner" => T::Open('⌊'),
+        "rfloor" | "lrcorner" => T::Close('⌋'),
+        "lceil" | "ulcorner" => T::Open('⌈'),
+        "rceil" | "urcorner" => T::Close('⌉'),
+        "langle" => T::Open('⟨'),
+        "rangle" => T::Close('⟩'),
+        "le" | "leq" | "leqslant" | "leqq" => T::Sign(Sign::LessEqual),
+        "ge" | "geq" | "geqslant" | "geqq" => T::Sign(Sign::GreaterEqual),
+        "lt" => T::Sign(Sign::Less),
+        "gt" => T::Sign(Sign::Greater),
+        "ne" | "neq" => T::Sign(Sign::NotEqual),
+        "in" => T::Sign(Sign::In),
+        "notin" => T::Sign(Sign::NotIn),
+        "subset" | "subseteq" => T::Sign(Sign::Subset),
+        "equiv" => T::Sign(Sign::Congruent),
+        "sim" | "cong" | "simeq" => T::Sign(Sign::Similar),
+        "approx" => T::Approx,
+        "cup" | "bigcup" => T::Sets(SetOperation::Union),
+        "cap" | "bigcap" => T::Sets(SetOperation::Intersection),
+        "setminus" | "backslash" | "smallsetminus" => T::Sets(SetOperation::Difference),
+        "emptyset" | "varnothing" => T::Symbol("∅".to_owned()),
+        "ldots" | "dots" | "cdots" | "dotsc" | "dotsb" | "dotsm" => T::Ellipsis,
+        "int" => T::Integral,
+        "sum" => T::Series { product: false },
+        "prod" => T::Series { product: true },
+        "lim" => T::Limit,
+        "colon" => T::Colon,
+        "land" | "lor" | "wedge" | "vee" => T::And,
+        "overline" | "bar" => T::Accent("bar"),
+        "hat" | "widehat" => T::Accent("hat"),
+        "vec" | "overrightarrow" => T::Accent("vec"),
+        "dot" => T::Accent("dot"),
+        "ddot" => T::Accent("ddot"),
+        "tilde" | "widetilde" => T::Accent("tilde"),
+        "underline" => T::Accent("under"),
+        _ => {
+            if let Some(f) = function(name) {
+                T::Function(f)
+            } else {
+                T::Symbol(greek(name)?.to_owned())
+            }
+        }
+    })
+}
