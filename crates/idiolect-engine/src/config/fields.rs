@@ -44,19 +44,30 @@ const IRRELEVANT: [(&str, &str); 27] = [
 /// The fields of an object, and which of them were asked for.
 pub(super) struct Fields<'a> {
     pub(super) map: &'a Map<String, Value>,
+    /// Where the object lies in the config; empty for the config itself.
     within: &'a str,
+    /// The config's `model_type`, for messages.
+    family: &'a str,
     asked: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(map: &'a Map<String, Value>) -> Self {
-        Self::nested(map, "")
+        let family = map.get("model_type").and_then(Value::as_str);
+        Self {
+            map,
+            within: "",
+            family: family.unwrap_or("?"),
+            asked: RefCell::default(),
+        }
     }
 
-    pub(super) fn nested(map: &'a Map<String, Value>, within: &'a str) -> Self {
+    /// The fields of an object inside this one, `within` its full name.
+    pub(super) fn nested(&self, map: &'a Map<String, Value>, within: &'a str) -> Self {
         Self {
             map,
             within,
+            family: self.family,
             asked: RefCell::default(),
         }
     }
@@ -160,12 +171,7 @@ impl<'a> Fields<'a> {
         ConfigError::Unknown {
             field: self.path(name),
             value: self.shown(name),
-            family: self
-                .map
-                .get("model_type")
-                .and_then(Value::as_str)
-                .unwrap_or("?")
-                .to_owned(),
+            family: self.family.to_owned(),
         }
     }
 

@@ -24,12 +24,12 @@ pub(super) fn read_ropes(
     }
     if family != Family::Gemma3 {
         let written = older.or(newer.map(|o| ("rope_parameters", o)));
-        return Ok((read_rope(written, theta, 10_000.0)?, None));
+        return Ok((read_rope(fields, written, theta, 10_000.0)?, None));
     }
     let local_theta = fields.number("rope_local_base_freq")?;
     let (mut global, mut local) = (older, None);
     if let Some(newer) = newer {
-        let nested = Fields::nested(newer, "rope_parameters");
+        let nested = fields.nested(newer, "rope_parameters");
         let named = |name, written: Option<_>| written.map(|o| (name, o));
         global = named(
             "rope_parameters.full_attention",
@@ -41,15 +41,16 @@ pub(super) fn read_ropes(
         );
         nested.refuse_rest()?;
     }
-    let global = read_rope(global, theta, 1_000_000.0)?;
-    let local = read_rope(local, local_theta, 10_000.0)?;
+    let global = read_rope(fields, global, theta, 1_000_000.0)?;
+    let local = read_rope(fields, local, local_theta, 10_000.0)?;
     Ok((global, Some(local).filter(|local| *local != global)))
 }
 
 /// One position embedding; `theta` is what stands outside the object, `usual` what transformers
 /// takes where none does.
-fn read_rope(
-    written: Option<(&str, &Map<String, Value>)>,
+fn read_rope<'a>(
+    fields: &Fields<'a>,
+    written: Option<(&'a str, &'a Map<String, Value>)>,
     theta: Option<f64>,
     usual: f64,
 ) -> Result<Rope, ConfigError> {
@@ -59,7 +60,7 @@ fn read_rope(
             scaling: None,
         });
     };
-    let inner = Fields::nested(parameters, name);
+    let inner = fields.nested(parameters, name);
     let theta = inner.number("rope_theta")?.or(theta).unwrap_or(usual);
     let older_kind = inner.text("type")?;
     let kind = inner.text("rope_type")?.or(older_kind);

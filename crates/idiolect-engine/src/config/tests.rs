@@ -11,7 +11,7 @@ fn published(family: &str) -> Value {
         "eos_token_id": [1, 2], "use_cache": true
     });
     let more = match family {
-        "qwen2" => {
+        "qwen2" | "qwen3" => {
             json!({"hidden_act": "silu", "use_sliding_window": false, "sliding_window": 8, "max_window_layers": 2})
         }
         "gemma2" => json!({
@@ -316,4 +316,97 @@ fn published_files_are_read_as_they_stand() {
     });
     let facts = Config::read(&gemma).unwrap().facts;
     assert!(facts.tied && facts.windows[..2] == [Some(4096), None]);
+}
+
+/// A Gemma 3 in the spelling of transformers 5, with the given rope parameters.
+fn gemma3(rope: Value) -> Value {
+    json!({
+        "model_type": "gemma3_text", "vocab_size": 100, "hidden_size": 24, "num_hidden_layers": 3, "head_dim": 8,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 40, "query_pre_attn_scalar": 5,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": 7,
+        "rope_parameters": rope
+    })
+}
+
+#[test]
+fn a_gemma3_has_a_position_embedding_for_its_windows() {
+    let facts = Config::read(&gemma3(json!({
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 50.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 20.0}
+    })))
+    .unwrap()
+    .facts;
+    let local = facts.local_rope.unwrap();
+    assert_eq!(facts.rope.scaling, Some(Scaling::Linear(4.0)));
+    assert!((local.theta - 20.0).abs() < 1e-12 && local.scaling.is_none());
+    assert!(facts.qk_norm && facts.gain_plus_one && facts.final_softcap.is_none());
+    let same = json!({"rope_theta": 50.0});
+    let facts = Config::read(&gemma3(
+        json!({"full_attention": same, "sliding_attention": same}),
+    ))
+    .unwrap()
+    .facts;
+    assert_eq!(facts.local_rope, None, "not another");
+}
+
+#[test]
+fn fields_of_the_newer_families_that_would_change_the_arithmetic_are_refused() {
+    let says = |config: Value, words: &[&str]| {
+        let message = Config::read(&config)
+            .expect_err("must be refused")
+            .to_string();
+        for word in words {
+            assert!(message.contains(word), "`{message}` lacks `{word}`");
+        }
+    };
+    let changed = |name: &str, value: Value| {
+        let mut config = gemma3(json!(null));
+        config[name] = value;
+        config
+    };
+    says(
+        gemma3(json!({"rope_theta": 5.0})),
+        &["`rope_parameters.rope_theta` is 5.0", "gemma3_text"],
+    );
+    says(
+        gemma3(json!({"full_attention": {"rope_type": "yarn"}})),
+        &["`rope_parameters.full_attention.rope_type` is \"yarn\""],
+    );
+    says(
+        changed("sliding_window_pattern", json!(0)),
+        &["`sliding_window_pattern` is 0"],
+    );
+    says(
+        changed("attn_logit_softcapping", json!(50.0)),
+        &["`attn_logit_softcapping` is 50.0"],
+    );
+    says(
+        changed("use_bidirectional_attention", json!(true)),
+        &["`use_bidirectional_attention`"],
+    );
+    says(
+        changed("model_type", json!("gemma3")),
+        &["gemma3_text", "from_pretrained"],
+    );
+    refuses(
+        "llama",
+        json!({"sliding_window_pattern": 6}),
+        &["`sliding_window_pattern` is 6"],
+    );
+    refuses(
+        "qwen3",
+        json!({"attention_bias": true}),
+        &["`attention_bias` is true"],
+    );
+    let full = json!([
+        "full_attention",
+        "sliding_attention",
+        "full_attention",
+        "full_attention"
+    ]);
+    refuses(
+        "mistral",
+        json!({"sliding_window": 9, "layer_types": full}),
+        &["`layer_types`", "every layer of a mistral"],
+    );
 }

@@ -5,7 +5,10 @@
 )]
 
 mod agree;
+mod configs;
+mod corpus;
 mod fixture;
+mod hostile;
 mod mutation;
 mod parity;
 mod reading;

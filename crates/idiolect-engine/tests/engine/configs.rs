@@ -1,0 +1,61 @@
+//! What transformers makes of a `config.json` is what the config reader makes of it:
+//! `fixtures/configs`.
+
+use idiolect_engine::config::Config;
+use serde_json::{Value, json};
+
+use crate::fixture::path;
+
+/// Why 1e-6: transformers holds the frequencies in f32.
+fn close(got: f64, want: f64) -> bool {
+    (got - want).abs() <= 1e-6 * want.abs()
+}
+
+fn rows() -> Vec<Value> {
+    let text = std::fs::read_to_string(path("configs/configs.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_config_means_what_transformers_takes_it_for() {
+    let rows = rows();
+    for row in &rows {
+        let (name, want) = (&row["name"], &row["expected"]);
+        let config = Config::read(&row["config"]).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let facts = config.facts;
+        let got = json!({
+            "heads": facts.heads, "kv_heads": facts.kv_heads, "head_width": facts.head_width, "windows": facts.windows,
+            "tied": facts.tied, "positions": config.positions, "attention_softcap": facts.attention_softcap,
+            "final_softcap": facts.final_softcap,
+        });
+        for (field, value) in got.as_object().unwrap() {
+            assert_eq!(value, &want[field], "{name}: {field}");
+        }
+        for (field, value) in [
+            ("norm_eps", facts.norm_eps),
+            ("attention_scale", facts.attention_scale),
+        ] {
+            let want = want[field].as_f64().unwrap();
+            assert!(
+                close(f64::from(value), want),
+                "{name}: {field} {value} {want}"
+            );
+        }
+        let local = facts.local_rope.unwrap_or(facts.rope);
+        for (field, rope) in [("frequencies", facts.rope), ("windowed_frequencies", local)] {
+            let got = rope.frequencies(facts.head_width);
+            let want = want[field].as_array().unwrap();
+            assert_eq!(got.len(), want.len(), "{name}: {field}");
+            for (got, want) in got.iter().zip(want) {
+                let want = want.as_f64().unwrap();
+                assert!(close(*got, want), "{name}: {field} {got} {want}");
+            }
+        }
+    }
+    let saved = rows
+        .iter()
+        .filter(|row| row["name"].as_str().unwrap().ends_with(" saved"));
+    assert_eq!(saved.count(), 6, "one a family");
+}
