@@ -2,6 +2,7 @@
 
 use crate::facts::Facts;
 use crate::ops::attention::Segment;
+use crate::ops::continuation::Continuation;
 use crate::ops::head::Target;
 
 /// A sequence of tokens of which the last part is to be learnt or scored.
@@ -95,7 +96,10 @@ pub(crate) struct Batch {
     pub(crate) ids: Vec<u32>,
     /// Of each token in its own sequence.
     pub(crate) positions: Vec<u32>,
+    /// Sequences that see nothing but themselves.
     pub(crate) segments: Vec<Segment>,
+    /// Sequences that also see one of the segments before them.
+    pub(crate) continuations: Vec<Continuation>,
     pub(crate) targets: Vec<Target>,
 }
 
@@ -104,18 +108,55 @@ impl Batch {
         self.ids.clear();
         self.positions.clear();
         self.segments.clear();
+        self.continuations.clear();
         self.targets.clear();
     }
 
     /// Adds a sequence that starts at a position.
     pub(crate) fn push_tokens(&mut self, ids: &[u32], position: usize) {
-        self.segments.push(Segment {
-            start: self.ids.len(),
-            len: ids.len(),
-        });
+        let segment = self.push_lanes(ids, position);
+        self.segments.push(segment);
+    }
+
+    fn push_lanes(&mut self, ids: &[u32], position: usize) -> Segment {
+        let start = self.ids.len();
         self.ids.extend_from_slice(ids);
         self.positions
             .extend((position..position + ids.len()).map(|p| p as u32));
+        let len = ids.len();
+        Segment { start, len }
+    }
+
+    /// Adds rows to be scored, in order. A row that follows the same prompt as the one before it
+    /// continues that row's copy of it. Their weights are not looked at.
+    pub(crate) fn push_scored<'a>(&mut self, rows: impl Iterator<Item = &'a TokenRow>) {
+        let mut last: Option<(&[u32], Segment)> = None;
+        for row in rows {
+            let (prompt, completion) = row.ids.split_at(row.first_target);
+            let prefix = match last {
+                Some((ids, segment)) if ids == prompt => segment,
+                _ => {
+                    let segment = self.push_lanes(prompt, 0);
+                    self.segments.push(segment);
+                    segment
+                }
+            };
+            last = Some((prompt, prefix));
+            let inputs = &completion[..completion.len() - 1];
+            let own = self.push_lanes(inputs, prompt.len());
+            if own.len > 0 {
+                self.continuations.push(Continuation { prefix, own });
+            }
+            // The prompt's last token predicts the completion's first.
+            let lanes = std::iter::once(prefix.start + prefix.len - 1)
+                .chain(own.start..own.start + own.len);
+            let targets = lanes.zip(completion).map(|(lane, &token)| Target {
+                lane,
+                token,
+                weight: 1.0,
+            });
+            self.targets.extend(targets);
+        }
     }
 
     /// Adds a row with its targets, each weighing the row's weight times `share`.
@@ -144,6 +185,16 @@ pub(crate) fn tokens_at_a_time(facts: &Facts) -> usize {
     }
 }
 
+/// Tokens to score at a time. No result depends on it. More than [`tokens_at_a_time`], as a prompt's
+/// completions should fit with it, within some 128 MiB of activations for each thread.
+pub(crate) fn scored_tokens_at_a_time(facts: &Facts) -> usize {
+    if facts.n_parameters() < 4_000_000 {
+        return 256;
+    }
+    let floats = 4 * facts.hidden + 2 * facts.qkv_rows() + 4 * facts.intermediate;
+    ((128 << 20) / (floats * size_of::<f32>())).clamp(512, 2048)
+}
+
 /// Cuts rows into runs of at most `tokens` computed tokens (at least one row each), in order.
 pub(crate) fn runs<'a>(
     n_inputs: impl Iterator<Item = usize> + 'a,
@@ -161,6 +212,50 @@ pub(crate) fn runs<'a>(
     }
     if end > start {
         runs.push(start..end);
+    }
+    runs
+}
+
+/// Cuts rows to be scored into runs of at most `tokens` computed tokens (at least one row each), in
+/// order. Rows of one prompt count it once; they come into one run if they fit, and are else spread
+/// evenly over as few as hold them, each with the prompt again.
+pub(crate) fn scored_runs(rows: &[&TokenRow], tokens: usize) -> Vec<std::ops::Range<usize>> {
+    let mut runs = Vec::new();
+    let (mut start, mut sum, mut group) = (0, 0, 0);
+    while group < rows.len() {
+        let own = |row: &TokenRow| row.n_inputs() - row.first_target;
+        let prompt = &rows[group].ids[..rows[group].first_target];
+        let len = rows[group..]
+            .iter()
+            .take_while(|row| row.ids[..row.first_target] == *prompt)
+            .count();
+        let group_rows = &rows[group..group + len];
+        let shared = prompt.len();
+        let total: usize = group_rows.iter().map(|row| own(row)).sum();
+        if sum + shared + total > tokens {
+            if group > start {
+                runs.push(start..group);
+            }
+            (start, sum) = (group, 0);
+        }
+        let parts = total.div_ceil(tokens.saturating_sub(shared).max(1)).max(1);
+        let part = total.div_ceil(parts);
+        sum += shared;
+        let mut in_part = 0;
+        for (i, row) in group_rows.iter().enumerate() {
+            let row = own(row);
+            // Half a row over the even share is nearer to it than half a row under.
+            if group + i > start && parts > 1 && in_part > 0 && in_part + row / 2 > part {
+                runs.push(start..group + i);
+                (start, sum, in_part) = (group + i, shared, 0);
+            }
+            sum += row;
+            in_part += row;
+        }
+        group += len;
+    }
+    if rows.len() > start {
+        runs.push(start..rows.len());
     }
     runs
 }
@@ -196,6 +291,68 @@ mod tests {
             .map(|t| (t.lane, t.token, t.weight))
             .collect();
         assert_eq!(found, [(1, 7, 1.5), (2, 8, 1.5), (3, 2, 0.5)]);
+    }
+
+    fn row(prompt: &[u32], completion: &[u32]) -> TokenRow {
+        TokenRow {
+            ids: [prompt, completion].concat(),
+            first_target: prompt.len(),
+            weight: 1.0,
+        }
+    }
+
+    #[test]
+    fn rows_of_one_prompt_continue_one_copy_of_it() {
+        let mut batch = Batch::default();
+        let rows = [
+            row(&[1, 2], &[5, 6, 7]),
+            row(&[1, 2], &[9]),
+            row(&[1, 2], &[5, 8]),
+            row(&[1], &[5, 8]),
+        ];
+        batch.push_scored(rows.iter());
+        assert_eq!(batch.ids, [1, 2, 5, 6, 5, 1, 5]);
+        assert_eq!(batch.positions, [0, 1, 2, 3, 2, 0, 1]);
+        let spans: Vec<_> = batch.segments.iter().map(|s| (s.start, s.len)).collect();
+        assert_eq!(spans, [(0, 2), (5, 1)]);
+        let continued: Vec<_> = batch
+            .continuations
+            .iter()
+            .map(|c| (c.prefix.start, c.own.start, c.own.len))
+            .collect();
+        assert_eq!(continued, [(0, 2, 2), (0, 4, 1), (5, 6, 1)]);
+        let targets: Vec<_> = batch.targets.iter().map(|t| (t.lane, t.token)).collect();
+        assert_eq!(
+            targets,
+            [
+                (1, 5),
+                (2, 6),
+                (3, 7),
+                (1, 9),
+                (1, 5),
+                (4, 8),
+                (5, 5),
+                (6, 8)
+            ]
+        );
+    }
+
+    #[test]
+    fn scored_runs_keep_a_prompt_together_while_it_fits() {
+        let group = |prompt: u32, n: usize, own: usize| {
+            (0..n).map(move |_| row(&[prompt; 10], &vec![3; own + 1]))
+        };
+        let runs_of = |groups: &[(usize, usize)], tokens| {
+            let rows: Vec<TokenRow> = (0..)
+                .zip(groups)
+                .flat_map(|(prompt, &(n, own))| group(prompt, n, own))
+                .collect();
+            scored_runs(&rows.iter().collect::<Vec<_>>(), tokens)
+        };
+        assert_eq!(runs_of(&[(2, 5), (2, 5), (2, 5)], 40), [0..4, 4..6]);
+        assert_eq!(runs_of(&[(1, 5), (8, 10)], 50), [0..1, 1..5, 5..9]);
+        assert_eq!(runs_of(&[(2, 90), (1, 1)], 50), [0..1, 1..2, 2..3]);
+        assert!(runs_of(&[], 50).is_empty());
     }
 
     #[test]

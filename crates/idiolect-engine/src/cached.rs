@@ -1,52 +1,171 @@
-//! The forward pass of a few new tokens over remembered keys and values: what sampling needs.
+//! The forward pass over remembered keys and values: what sampling needs.
+//!
+//! A prompt is computed once ([`forward_prompts`]) and its keys and values, contiguous and then
+//! never changed, are shared by all sequences that continue it without a copy. What a sequence
+//! writes itself lies in pages of [`PAGE`] tokens ([`forward_step`]), so that memory follows what
+//! was written and not what might be.
 //!
 //! A sequence's result does not depend on what else is in the call, to the bit: products are per
-//! lane, and attention is per sequence. Choosing tokens is another module's business.
+//! lane or per row, and softmax is per query. Choosing tokens is another module's business.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::decoder::{Decoder, Keep, Kept, Layer, Workspace};
 use crate::facts::Facts;
-use crate::ops::attention::{HeadForward, Segment};
+use crate::ops::attention::{Segment, attention};
+use crate::ops::continuation::{HeadContinuation, Remembered};
 use crate::ops::head::all_logits;
 use crate::ops::math::{exp, tanh};
 use crate::ops::product::{Left, Onto, Product};
-use crate::ops::{Buffer, aligned, lanes, stride, take};
+use crate::ops::transpose::transpose;
+use crate::ops::{Buffer, LINE, aligned, lanes, stride, take};
 use crate::threads::Threads;
 
-/// The keys and values of one sequence so far.
-///
-/// Cloning it continues a shared prompt in several ways at the cost of a copy.
-#[derive(Debug)]
-pub struct KvCache {
-    layers: Vec<LayerCache>,
+/// Tokens of a page.
+pub(crate) const PAGE: usize = 32;
+
+/// Tokens of a prompt that are computed in one go; a longer one continues what was computed, so
+/// that activations stay bounded. Where it is cut depends on the prompt alone.
+const PROMPT_TOKENS: usize = 1024;
+
+/// What decides the size of keys and values.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    layers: usize,
     kv_heads: usize,
     width: usize,
-    len: usize,
-    capacity: usize,
 }
 
-#[derive(Debug, Default)]
-struct LayerCache {
-    /// (K·D, capacity): positions in lanes.
-    keys: Buffer,
-    /// (K, capacity, D up to whole lines): a head's width in lanes.
-    values: Buffer,
-}
-
-impl KvCache {
-    /// An empty cache for a model with these facts.
-    pub fn new(facts: &Facts) -> Self {
-        let layers = (0..facts.layers).map(|_| LayerCache::default()).collect();
+impl Shape {
+    fn of(facts: &Facts) -> Self {
         Self {
-            layers,
+            layers: facts.layers,
             kv_heads: facts.kv_heads,
             width: facts.head_width,
-            len: 0,
-            capacity: 0,
         }
     }
 
+    /// Floats of the keys of one layer and head, (D, tokens).
+    fn keys(self, tokens: usize) -> usize {
+        self.width * tokens
+    }
+
+    /// Floats of the values of one layer and head, (tokens, D up to whole lines).
+    fn values(self, tokens: usize) -> usize {
+        tokens * lanes(self.width)
+    }
+
+    /// Floats of all layers and heads.
+    fn floats(self, tokens: usize) -> usize {
+        self.layers * self.kv_heads * (self.keys(tokens) + self.values(tokens))
+    }
+}
+
+/// Bytes of keys and values that `tokens` written tokens take at most, in whole pages.
+pub(crate) fn page_bytes(facts: &Facts, tokens: usize) -> usize {
+    tokens.div_ceil(PAGE) * Shape::of(facts).floats(PAGE) * size_of::<f32>()
+}
+
+/// Bytes of keys and values that a prompt of `tokens` takes.
+pub(crate) fn prompt_bytes(facts: &Facts, tokens: usize) -> usize {
+    Shape::of(facts).floats(stride(tokens)) * size_of::<f32>()
+}
+
+/// Keys and values of a run of tokens: for each layer and head the keys, (D, capacity) with tokens
+/// in lanes, and then the values, (capacity, D up to whole lines).
+#[derive(Debug)]
+struct Store {
+    shape: Shape,
+    capacity: usize,
+    floats: Buffer,
+}
+
+impl Store {
+    fn new(shape: Shape, capacity: usize) -> Self {
+        let mut floats = Buffer::default();
+        floats.reserve(shape.floats(capacity));
+        Self {
+            shape,
+            capacity,
+            floats,
+        }
+    }
+
+    fn place(&self, layer: usize, head: usize) -> (Range<usize>, Range<usize>) {
+        let (keys, values) = (
+            self.shape.keys(self.capacity),
+            self.shape.values(self.capacity),
+        );
+        let start = (layer * self.shape.kv_heads + head) * (keys + values);
+        (start..start + keys, start + keys..start + keys + values)
+    }
+
+    fn get(&self, layer: usize, head: usize) -> (&[f32], &[f32]) {
+        let (keys, values) = self.place(layer, head);
+        let floats = self.floats.get(self.shape.floats(self.capacity));
+        (&floats[keys], &floats[values])
+    }
+
+    fn get_mut(&mut self, layer: usize, head: usize) -> (&mut [f32], &mut [f32]) {
+        let (keys, values) = self.place(layer, head);
+        let len = self.shape.floats(self.capacity);
+        let (before, rest) = self.floats.get_mut(len).split_at_mut(values.start);
+        (&mut before[keys], &mut rest[..values.len()])
+    }
+
+    /// Writes the keys and values of a segment of a layer's lanes, from token `at` on.
+    fn put_lanes(
+        &mut self,
+        layer: usize,
+        at: usize,
+        (k, v): (&[f32], &[f32]),
+        stride: usize,
+        s: Segment,
+    ) {
+        let Shape {
+            kv_heads, width, ..
+        } = self.shape;
+        let (capacity, wide) = (self.capacity, lanes(width));
+        for head in 0..kv_heads {
+            let part = head * width * stride;
+            let (keys, values) = self.get_mut(layer, head);
+            for d in 0..width {
+                let row = part + d * stride + s.start;
+                keys[d * capacity + at..][..s.len].copy_from_slice(&k[row..row + s.len]);
+            }
+            transpose(
+                (width, s.len),
+                (&v[part + s.start..], stride),
+                (&mut values[at * wide..], wide),
+            );
+        }
+    }
+
+    /// Writes the keys and values of one token, each (K·D), at token `at`.
+    fn put_token(&mut self, layer: usize, at: usize, k: &[f32], v: &[f32]) {
+        let (width, capacity) = (self.shape.width, self.capacity);
+        let wide = lanes(width);
+        for (head, (k, v)) in k.chunks_exact(width).zip(v.chunks_exact(width)).enumerate() {
+            let (keys, values) = self.get_mut(layer, head);
+            for (key, row) in k.iter().zip(keys.chunks_exact_mut(capacity)) {
+                row[at] = *key;
+            }
+            values[at * wide..][..width].copy_from_slice(v);
+        }
+    }
+}
+
+/// The keys and values of a prompt.
+#[derive(Debug)]
+pub struct Prompt {
+    store: Store,
+    len: usize,
+}
+
+impl Prompt {
     /// Tokens remembered.
     pub fn len(&self) -> usize {
         self.len
@@ -56,333 +175,488 @@ impl KvCache {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+}
 
-    /// Forgets all but the first `len` tokens; keeps the memory.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
+/// One sequence: a prompt and what was written after it.
+#[derive(Debug)]
+pub struct Sequence {
+    prompt: Arc<Prompt>,
+    pages: Vec<Store>,
+    written: usize,
+}
 
-    /// Bytes held.
-    pub fn n_bytes(&self) -> usize {
-        self.layers.len()
-            * (self.keys_len(self.capacity) + self.values_len(self.capacity))
-            * size_of::<f32>()
-    }
-
-    /// Makes room for `tokens` in all, so that a known length is laid out once.
-    pub fn reserve(&mut self, tokens: usize) {
-        if tokens <= self.capacity {
-            return;
-        }
-        // A stride keeps rows apart in the cache sets; half as much again bounds the copying.
-        let capacity = stride(tokens.max(self.capacity * 3 / 2));
-        *self = self.with_capacity(capacity);
-    }
-
-    fn keys_len(&self, capacity: usize) -> usize {
-        self.kv_heads * self.width * capacity
-    }
-
-    fn values_len(&self, capacity: usize) -> usize {
-        self.kv_heads * capacity * lanes(self.width)
-    }
-
-    fn with_capacity(&self, capacity: usize) -> Self {
-        let wide = lanes(self.width);
-        let copied = |from: &LayerCache| {
-            let mut to = LayerCache::default();
-            to.keys.reserve(self.keys_len(capacity));
-            to.values.reserve(self.values_len(capacity));
-            if self.len > 0 {
-                let old = from
-                    .keys
-                    .get(self.keys_len(self.capacity))
-                    .chunks_exact(self.capacity);
-                let new = to
-                    .keys
-                    .get_mut(self.keys_len(capacity))
-                    .chunks_exact_mut(capacity);
-                new.zip(old)
-                    .for_each(|(n, o)| n[..self.len].copy_from_slice(&o[..self.len]));
-                let old = from
-                    .values
-                    .get(self.values_len(self.capacity))
-                    .chunks_exact(self.capacity * wide);
-                let new = to
-                    .values
-                    .get_mut(self.values_len(capacity))
-                    .chunks_exact_mut(capacity * wide);
-                let filled = self.len * wide;
-                new.zip(old)
-                    .for_each(|(n, o)| n[..filled].copy_from_slice(&o[..filled]));
-            }
-            to
-        };
+impl Sequence {
+    /// Continues a prompt, sharing its memory.
+    pub fn after(prompt: &Arc<Prompt>) -> Self {
         Self {
-            layers: self.layers.iter().map(copied).collect(),
-            capacity,
-            ..*self
+            prompt: Arc::clone(prompt),
+            pages: Vec::new(),
+            written: 0,
         }
     }
 
-    /// Appends the keys and values of a segment of a layer's lanes.
-    fn append(&mut self, layer: usize, kv: &[f32], stride: usize, segment: Segment) {
-        let (rows, wide, capacity) = (self.kv_heads * self.width, lanes(self.width), self.capacity);
-        let (keys_len, values_len) = (self.keys_len(capacity), self.values_len(capacity));
-        let at = segment.start..segment.start + segment.len;
-        let (k, v) = kv.split_at(rows * stride);
-        let keys = self.layers[layer]
-            .keys
-            .get_mut(keys_len)
-            .chunks_exact_mut(capacity);
-        for (to, from) in keys.zip(k.chunks_exact(stride)) {
-            to[self.len..self.len + segment.len].copy_from_slice(&from[at.clone()]);
-        }
-        let values = self.layers[layer]
-            .values
-            .get_mut(values_len)
-            .chunks_exact_mut(capacity * wide);
-        for (to, from) in values.zip(v.chunks_exact(self.width * stride)) {
-            for (d, row) in from.chunks_exact(stride).enumerate() {
-                for (i, value) in row[at.clone()].iter().enumerate() {
-                    to[(self.len + i) * wide + d] = *value;
-                }
-            }
-        }
+    /// Tokens remembered.
+    pub fn len(&self) -> usize {
+        self.prompt.len + self.written
     }
 
-    fn head(&self, layer: usize, kv_head: usize) -> CachedHead<'_> {
-        let (keys, values) = (
-            self.width * self.capacity,
-            self.capacity * lanes(self.width),
-        );
-        CachedHead {
-            keys: &self.layers[layer].keys.get(self.keys_len(self.capacity))[kv_head * keys..]
-                [..keys],
-            values: &self.layers[layer]
-                .values
-                .get(self.values_len(self.capacity))[kv_head * values..][..values],
-            capacity: self.capacity,
-        }
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
-impl Clone for KvCache {
-    fn clone(&self) -> Self {
-        self.with_capacity(self.capacity)
+/// Pages of ended sequences, to be used again.
+#[derive(Debug, Default)]
+pub struct Pages {
+    free: Vec<Store>,
+}
+
+impl Pages {
+    /// Takes back the pages of a sequence that has ended.
+    pub fn reclaim(&mut self, sequence: Sequence) {
+        self.free.extend(sequence.pages);
+    }
+
+    /// Makes room for one more token.
+    fn extend(&mut self, sequence: &mut Sequence) {
+        if sequence.written == sequence.pages.len() * PAGE {
+            let shape = sequence.prompt.store.shape;
+            let page = self.free.pop();
+            let page = page.unwrap_or_else(|| Store::new(shape, PAGE));
+            sequence.pages.push(page);
+        }
+    }
+
+    /// Lets go of all but so many pages.
+    pub(crate) fn keep(&mut self, pages: usize) {
+        self.free.truncate(pages);
     }
 }
 
-#[derive(Clone, Copy)]
-struct CachedHead<'a> {
-    /// (D, capacity).
-    keys: &'a [f32],
-    /// (capacity, D up to whole lines).
-    values: &'a [f32],
-    capacity: usize,
-}
-
-/// Computes new tokens of several sequences, each after what its cache remembers, and remembers
-/// them. `logits` becomes (B, V) row by row: those after the last new token of each sequence.
+/// Computes prompts. `logits` becomes (B, V) row by row: those after the last token of each.
 ///
 /// # Panics
-/// When there are not as many caches as token slices, a slice is empty, or a token is not below
-/// the vocabulary; a programmer mistake.
-pub fn forward_cached(
+/// When a prompt is empty or a token is not below the vocabulary; a programmer mistake.
+pub fn forward_prompts(
     decoder: &Decoder,
     workspace: &mut Workspace,
-    caches: &mut [KvCache],
     tokens: &[&[u32]],
     threads: &Threads,
     logits: &mut Vec<f32>,
-) {
-    assert_eq!(caches.len(), tokens.len(), "one cache a sequence");
-    assert!(
-        tokens.iter().all(|t| !t.is_empty()),
-        "nothing to compute for a sequence"
-    );
+) -> Vec<Prompt> {
+    let facts = decoder.facts();
+    let (shape, vocab) = (Shape::of(facts), facts.vocab);
     logits.clear();
-    if tokens.is_empty() {
-        return;
+    logits.resize(tokens.len() * vocab, 0.0);
+    let mut prompts: Vec<Prompt> = tokens
+        .iter()
+        .map(|ids| Prompt {
+            store: Store::new(shape, stride(ids.len())),
+            len: 0,
+        })
+        .collect();
+    let mut last = Vec::new();
+    while let Some(pieces) = next_pieces(&prompts, tokens) {
+        forward_pieces(decoder, workspace, &mut prompts, tokens, &pieces, threads);
+        let ended: Vec<(usize, usize)> = pieces
+            .iter()
+            .zip(lane_ends(&pieces))
+            .filter(|(piece, _)| piece.tokens.end == tokens[piece.prompt].len())
+            .map(|(piece, end)| (piece.prompt, end - 1))
+            .collect();
+        let columns: Vec<usize> = ended.iter().map(|(_, lane)| *lane).collect();
+        logits_of(decoder, workspace, &columns, threads, &mut last);
+        for ((prompt, _), row) in ended.iter().zip(last.chunks_exact(vocab)) {
+            logits[prompt * vocab..][..vocab].copy_from_slice(row);
+        }
     }
+    prompts
+}
+
+/// Tokens of one prompt that are computed together.
+struct Piece {
+    prompt: usize,
+    tokens: Range<usize>,
+}
+
+/// What to compute next: pieces of prompts in their order, at least one, together at most
+/// [`PROMPT_TOKENS`] where there are several.
+fn next_pieces(prompts: &[Prompt], tokens: &[&[u32]]) -> Option<Vec<Piece>> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut sum = 0;
+    for (prompt, (done, ids)) in prompts.iter().map(|p| p.len).zip(tokens).enumerate() {
+        assert!(!ids.is_empty(), "nothing to compute for a prompt");
+        let end = ids.len().min(done + PROMPT_TOKENS);
+        if done == end {
+            continue;
+        }
+        sum += end - done;
+        if sum > PROMPT_TOKENS && !pieces.is_empty() {
+            break;
+        }
+        let tokens = done..end;
+        pieces.push(Piece { prompt, tokens });
+    }
+    (!pieces.is_empty()).then_some(pieces)
+}
+
+/// For each piece the lane behind its last token.
+fn lane_ends(pieces: &[Piece]) -> impl Iterator<Item = usize> {
+    pieces.iter().scan(0, |end, piece| {
+        *end += piece.tokens.len();
+        Some(*end)
+    })
+}
+
+/// Computes some tokens of prompts and remembers them.
+fn forward_pieces(
+    decoder: &Decoder,
+    workspace: &mut Workspace,
+    prompts: &mut [Prompt],
+    tokens: &[&[u32]],
+    pieces: &[Piece],
+    threads: &Threads,
+) {
     workspace.batch.clear();
-    for (cache, ids) in caches.iter_mut().zip(tokens) {
-        cache.reserve(cache.len + ids.len());
-        workspace.batch.push_tokens(ids, cache.len);
+    for piece in pieces {
+        let ids = &tokens[piece.prompt][piece.tokens.clone()];
+        workspace.batch.push_tokens(ids, piece.tokens.start);
     }
     workspace.plan(decoder.facts(), Keep::Last, threads);
     workspace.forward_with(
         decoder,
         threads,
-        |layer, index, kept, segments, stride, scratch| {
-            attend_cached(
-                layer,
-                index,
-                kept,
-                (segments, stride),
-                caches,
-                threads,
-                scratch,
-            );
-        },
-    );
-    for (cache, ids) in caches.iter_mut().zip(tokens) {
-        cache.len += ids.len();
-    }
-    let columns: Vec<usize> = workspace
-        .batch
-        .segments
-        .iter()
-        .map(|s| s.start + s.len - 1)
-        .collect();
-    let hidden = workspace
-        .normed
-        .get(decoder.facts().hidden * workspace.stride);
-    let scratch = &mut workspace.scratch[0];
-    all_logits(
-        decoder.head(),
-        hidden,
-        workspace.stride,
-        &columns,
-        logits,
-        scratch,
-    );
-}
-
-fn attend_cached(
-    layer: &Layer<'_>,
-    index: usize,
-    kept: &mut Kept,
-    (segments, stride): (&[Segment], usize),
-    caches: &mut [KvCache],
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-) {
-    let facts = layer.facts;
-    let (q_rows, part) = (facts.attention_rows() * stride, facts.head_width * stride);
-    let qkv = kept.qkv.get(facts.qkv_rows() * stride);
-    for (cache, segment) in caches.iter_mut().zip(segments) {
-        cache.append(index, &qkv[q_rows..], stride, *segment);
-    }
-    let caches = &*caches;
-    let group = facts.heads / facts.kv_heads;
-    let out = kept.attention.get_mut(q_rows);
-    threads.for_chunks(
-        facts.kv_heads,
-        [(out, group * part)],
-        scratch,
-        |kv_head, [out], scratch| {
-            let q = &qkv[kv_head * group * part..][..group * part];
-            for (cache, s) in caches.iter().zip(segments) {
-                let head = cache.head(index, kv_head);
-                if s.len == 1 {
-                    let lane = s.start;
-                    Arch::new().dispatch(OneQuery {
-                        layer,
-                        head,
-                        q,
-                        stride,
-                        lane,
-                        past: cache.len,
-                        out,
-                        scratch,
-                    });
-                    continue;
-                }
-                for h in 0..group {
-                    let rows = h * part + s.start..(h + 1) * part;
-                    Arch::new().dispatch(HeadForward {
-                        heads: &layer.heads,
-                        q: &q[rows.clone()],
-                        stride,
-                        len: s.len,
-                        past: cache.len,
-                        keys: Left::columns(head.keys, head.capacity),
-                        values: Left::columns(head.values, lanes(facts.head_width)),
-                        out: &mut out[rows],
-                        lse: &mut vec![0.0; s.len],
-                        scratch,
-                    });
-                }
+        |layer, index, kept, batch, stride, scratch| {
+            let facts = layer.facts;
+            let (q_rows, part) = (facts.attention_rows() * stride, facts.head_width * stride);
+            let qkv = kept.qkv.get(facts.qkv_rows() * stride);
+            let (k, v) = qkv[q_rows..].split_at(facts.kv_heads * part);
+            let out = kept.attention.get_mut(q_rows);
+            let (fresh, begun): (Vec<_>, Vec<_>) = pieces
+                .iter()
+                .zip(batch.segments.iter().copied())
+                .partition(|(piece, _)| piece.tokens.start == 0);
+            let fresh: Vec<Segment> = fresh.into_iter().map(|(_, segment)| segment).collect();
+            let lse = kept.lse.get_mut(facts.heads * stride);
+            let shape = (&fresh[..], stride);
+            attention(threads, scratch, &layer.heads, shape, out, lse, qkv);
+            if !begun.is_empty() {
+                let prompts = &*prompts;
+                threads.for_chunks(facts.heads, [(out, part)], scratch, |h, [out], scratch| {
+                    let kv_head = h * facts.kv_heads / facts.heads;
+                    for (piece, s) in &begun {
+                        let prompt = &prompts[piece.prompt];
+                        let (keys, values) = prompt.store.get(index, kv_head);
+                        let lane = kv_head * part + s.start..(kv_head + 1) * part;
+                        Arch::new().dispatch(HeadContinuation {
+                            heads: &layer.heads,
+                            q: &qkv[h * part + s.start..(h + 1) * part],
+                            stride,
+                            prefix: Remembered {
+                                n: prompt.len,
+                                keys: Left::columns(keys, prompt.store.capacity),
+                                values: Left::columns(values, lanes(facts.head_width)),
+                            },
+                            own: Remembered {
+                                n: s.len,
+                                keys: Left::columns(&k[lane.clone()], stride),
+                                values: Left::rows(&v[lane], stride),
+                            },
+                            out: &mut out[s.start..],
+                            scratch,
+                        });
+                    }
+                });
+            }
+            for (piece, s) in pieces.iter().zip(&batch.segments) {
+                let store = &mut prompts[piece.prompt].store;
+                store.put_lanes(index, piece.tokens.start, (k, v), stride, *s);
             }
         },
     );
+    for piece in pieces {
+        prompts[piece.prompt].len = piece.tokens.end;
+    }
 }
 
-/// One new token of one sequence, all query heads of one key and value head: keys in lanes.
-struct OneQuery<'a> {
+/// Computes the next token of each sequence and remembers it. `logits` becomes (B, V) row by row:
+/// those after it. Sequences of one prompt that stand together read its keys and values once.
+///
+/// # Panics
+/// When there are not as many sequences as tokens, or a token is not below the vocabulary; a
+/// programmer mistake.
+pub fn forward_step(
+    decoder: &Decoder,
+    workspace: &mut Workspace,
+    pages: &mut Pages,
+    sequences: &mut [Sequence],
+    tokens: &[u32],
+    threads: &Threads,
+    logits: &mut Vec<f32>,
+) {
+    assert_eq!(sequences.len(), tokens.len(), "one token a sequence");
+    logits.clear();
+    if tokens.is_empty() {
+        return;
+    }
+    workspace.batch.clear();
+    for (sequence, id) in sequences.iter_mut().zip(tokens) {
+        pages.extend(sequence);
+        workspace
+            .batch
+            .push_tokens(std::slice::from_ref(id), sequence.len());
+    }
+    workspace.plan(decoder.facts(), Keep::Last, threads);
+    let mut rows = Buffer::default();
+    rows.reserve(tokens.len() * decoder.facts().attention_rows());
+    workspace.forward_with(
+        decoder,
+        threads,
+        |layer, index, kept, _, stride, scratch| {
+            let at = (index, stride);
+            attend_step(layer, at, kept, sequences, &mut rows, threads, scratch);
+        },
+    );
+    for sequence in sequences {
+        sequence.written += 1;
+    }
+    let columns: Vec<usize> = (0..tokens.len()).collect();
+    logits_of(decoder, workspace, &columns, threads, logits);
+}
+
+fn logits_of(
+    decoder: &Decoder,
+    workspace: &mut Workspace,
+    columns: &[usize],
+    threads: &Threads,
+    logits: &mut Vec<f32>,
+) {
+    let hidden = workspace
+        .normed
+        .get(decoder.facts().hidden * workspace.stride);
+    all_logits(
+        decoder.head(),
+        threads,
+        &mut workspace.scratch,
+        hidden,
+        workspace.stride,
+        columns,
+        logits,
+    );
+}
+
+/// Sequences that one chunk of work attends for.
+const SEQUENCES: usize = 8;
+
+/// Remembers each sequence's new key and value, and attends.
+fn attend_step(
+    layer: &Layer<'_>,
+    (index, stride): (usize, usize),
+    kept: &mut Kept,
+    sequences: &mut [Sequence],
+    rows: &mut Buffer,
+    threads: &Threads,
+    scratch: &mut [Vec<f32>],
+) {
+    let (facts, n) = (layer.facts, sequences.len());
+    let (width, q_rows) = (facts.qkv_rows(), facts.attention_rows());
+    let qkv = kept.qkv.get(width * stride);
+    // Each chunk takes its own sequences, once.
+    let chunks: Vec<Mutex<&mut [Sequence]>> =
+        sequences.chunks_mut(SEQUENCES).map(Mutex::new).collect();
+    let rows = rows.get_mut(n * q_rows);
+    threads.for_chunks(
+        chunks.len(),
+        [(&mut *rows, SEQUENCES * q_rows)],
+        scratch,
+        |chunk, [out], scratch| {
+            let mut sequences = chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
+            Arch::new().dispatch(Step {
+                layer,
+                index,
+                qkv: &qkv[chunk * SEQUENCES..],
+                stride,
+                sequences: &mut sequences,
+                out,
+                scratch,
+            });
+        },
+    );
+    let out = kept.attention.get_mut(q_rows * stride);
+    transpose((n, q_rows), (rows, q_rows), (out, stride));
+}
+
+/// The new tokens of a few sequences.
+struct Step<'a> {
     layer: &'a Layer<'a>,
-    head: CachedHead<'a>,
-    /// (group·D, N) lanes.
-    q: &'a [f32],
+    index: usize,
+    /// ((H + 2K)·D, N) lanes, from the first sequence's on.
+    qkv: &'a [f32],
     stride: usize,
-    lane: usize,
-    /// Keys before the new one.
-    past: usize,
-    /// (group·D, N) lanes.
+    sequences: &'a mut [Sequence],
+    /// (sequences, H·D).
     out: &'a mut [f32],
     scratch: &'a mut Vec<f32>,
 }
 
-impl WithSimd for OneQuery<'_> {
+impl WithSimd for Step<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {
             layer,
-            head,
-            q,
+            index,
+            qkv,
             stride,
-            lane,
-            past,
+            sequences,
             out,
             scratch,
         } = self;
-        let (d, wide) = (layer.heads.width, lanes(layer.heads.width));
-        let group = layer.heads.n / layer.heads.kv;
-        let end = past + 1;
-        let first = layer.heads.window.map_or(0, |w| end.saturating_sub(w));
-        // Keys from a whole line on, so that whole vectors stay inside the cache's rows.
-        let start = first / crate::ops::LINE * crate::ops::LINE;
-        let (n, n_wide) = (end - start, lanes(end - start));
-        let mut rest = aligned(scratch, group * (n_wide + 2 * wide));
-        let scores = take(&mut rest, group * n_wide);
-        let queries = take(&mut rest, group * wide);
-        let outputs = take(&mut rest, group * wide);
-        for h in 0..group {
-            for i in 0..d {
-                queries[h * wide + i] = q[(h * d + i) * stride + lane];
-            }
+        let facts = layer.facts;
+        let (width, d) = (facts.qkv_rows(), facts.head_width);
+        let (q_rows, group) = (facts.attention_rows(), facts.heads / facts.kv_heads);
+        let n = sequences.len();
+        let longest = sequences.iter().map(row_len).max().unwrap_or(0);
+        let (m, wide) = (n * group, lanes(d));
+        let mut rest = aligned(scratch, n * width + m * (longest + 2 * wide));
+        let tokens = take(&mut rest, n * width);
+        let scores = take(&mut rest, m * longest);
+        let queries = take(&mut rest, m * wide);
+        let outputs = take(&mut rest, m * wide);
+        transpose((width, n), (qkv, stride), (tokens, width));
+        for (sequence, token) in sequences.iter_mut().zip(tokens.chunks_exact(width)) {
+            let (k, v) = token[q_rows..].split_at(facts.kv_heads * d);
+            let page = &mut sequence.pages[sequence.written / PAGE];
+            page.put_token(index, sequence.written % PAGE, k, v);
         }
-        simd.vectorize(Product {
-            size: (group, n_wide, d),
-            left: Left::rows(queries, wide),
-            right: (&head.keys[start..], head.capacity),
-            out: (scores, n_wide),
-            onto: Onto::Nothing,
-        });
-        for row in scores.chunks_exact_mut(n_wide) {
-            row[..first - start].fill(f32::NEG_INFINITY);
-            row[n..].fill(f32::NEG_INFINITY);
-            normalise(simd, row, layer.heads.softcap);
-        }
-        simd.vectorize(Product {
-            size: (group, d, n),
-            left: Left::rows(scores, n_wide),
-            right: (&head.values[start * wide..], wide),
-            out: (outputs, wide),
-            onto: Onto::Nothing,
-        });
-        for h in 0..group {
-            for i in 0..d {
-                out[(h * d + i) * stride + lane] = outputs[h * wide + i];
+        for kv_head in 0..facts.kv_heads {
+            let columns = kv_head * group * d;
+            let mut start = 0;
+            for run in sequences.chunk_by(|a, b| Arc::ptr_eq(&a.prompt, &b.prompt)) {
+                let m = run.len() * group;
+                for i in 0..m {
+                    let token = &tokens[(start + i / group) * width..];
+                    queries[i * wide..][..d]
+                        .copy_from_slice(&token[columns + i % group * d..][..d]);
+                }
+                simd.vectorize(Run {
+                    layer,
+                    place: (index, kv_head),
+                    run,
+                    queries: &queries[..m * wide],
+                    scores: &mut scores[..m * longest],
+                    outputs: &mut outputs[..m * wide],
+                });
+                for i in 0..m {
+                    let row = &mut out[(start + i / group) * q_rows..];
+                    row[columns + i % group * d..][..d].copy_from_slice(&outputs[i * wide..][..d]);
+                }
+                start += run.len();
             }
         }
     }
 }
 
-/// Scores of one query, whole vectors of them, to probabilities; −∞ stays 0.
+/// Room for the scores of a sequence: the prompt's and its own, each in whole lines.
+fn row_len(sequence: &Sequence) -> usize {
+    lanes(sequence.prompt.len) + lanes(sequence.written + 1)
+}
+
+/// Sequences of one prompt, one key and value head. Rows of queries are (sequence, head of the
+/// group); keys are in lanes.
+struct Run<'a> {
+    layer: &'a Layer<'a>,
+    place: (usize, usize),
+    run: &'a [Sequence],
+    /// (m, D) in whole lines.
+    queries: &'a [f32],
+    /// (m, most of [`row_len`]).
+    scores: &'a mut [f32],
+    /// As the queries.
+    outputs: &'a mut [f32],
+}
+
+impl WithSimd for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            layer,
+            place: (index, head),
+            run,
+            queries,
+            scores,
+            outputs,
+        } = self;
+        let Some(first) = run.first() else { return };
+        let (d, wide) = (layer.heads.width, lanes(layer.heads.width));
+        let group = layer.heads.n / layer.heads.kv;
+        let m = run.len() * group;
+        let row = scores.len() / m;
+        let (prompt, capacity) = (&first.prompt, first.prompt.store.capacity);
+        let (past, own_at) = (prompt.len, lanes(prompt.len));
+        let (keys, prompt_values) = prompt.store.get(index, head);
+        simd.vectorize(Product {
+            size: (m, own_at, d),
+            left: Left::rows(queries, wide),
+            right: (keys, capacity),
+            out: (&mut *scores, row),
+            onto: Onto::Nothing,
+        });
+        for (i, sequence) in run.iter().enumerate() {
+            let (n, seen) = (sequence.written + 1, seen(layer, sequence));
+            let queries = &queries[i * group * wide..][..group * wide];
+            let scores = &mut scores[i * group * row..][..group * row];
+            for (page, store) in sequence.pages.iter().enumerate() {
+                simd.vectorize(Product {
+                    size: (group, lanes(n - page * PAGE).min(PAGE), d),
+                    left: Left::rows(queries, wide),
+                    right: (store.get(index, head).0, PAGE),
+                    out: (&mut scores[own_at + page * PAGE..], row),
+                    onto: Onto::Nothing,
+                });
+            }
+            for scores in scores.chunks_exact_mut(row) {
+                let scores = &mut scores[..row_len(sequence)];
+                scores[..seen.min(past)].fill(f32::NEG_INFINITY);
+                scores[past..own_at + seen.saturating_sub(past)].fill(f32::NEG_INFINITY);
+                scores[own_at + n..].fill(f32::NEG_INFINITY);
+                normalise(simd, scores, layer.heads.softcap);
+            }
+        }
+        simd.vectorize(Product {
+            size: (m, d, past),
+            left: Left::rows(scores, row),
+            right: (prompt_values, wide),
+            out: (&mut *outputs, wide),
+            onto: Onto::Nothing,
+        });
+        for (i, sequence) in run.iter().enumerate() {
+            let scores = &scores[i * group * row..][..group * row];
+            for (page, store) in sequence.pages.iter().enumerate() {
+                let n = (sequence.written + 1 - page * PAGE).min(PAGE);
+                simd.vectorize(Product {
+                    size: (group, d, n),
+                    left: Left::rows(&scores[own_at + page * PAGE..], row),
+                    right: (store.get(index, head).1, wide),
+                    out: (&mut outputs[i * group * wide..][..group * wide], wide),
+                    onto: Onto::Itself,
+                });
+            }
+        }
+    }
+}
+
+/// The first token, counted from the prompt's, that the new one may see.
+fn seen(layer: &Layer<'_>, sequence: &Sequence) -> usize {
+    let end = sequence.len() + 1;
+    layer.heads.window.map_or(0, |w| end.saturating_sub(w))
+}
+
+/// Scores of one query, whole vectors of them, to probabilities; −∞ becomes 0.
 #[inline(always)]
 fn normalise<S: Simd>(simd: S, scores: &mut [f32], softcap: Option<f32>) {
     let scores = S::as_mut_simd_f32s(scores).0;
@@ -409,3 +683,5 @@ fn normalise<S: Simd>(simd: S, scores: &mut [f32], softcap: Option<f32>) {
         *s = simd.mul_f32s(*s, inverse);
     }
 }
+
+const _: () = assert!(PAGE.is_multiple_of(LINE), "pages are whole lines");

@@ -1,6 +1,6 @@
 //! The decoder: facts and parameters, and the buffers and steps of its forward pass.
 //!
-//! One pass serves training (every layer's activations stay), scoring (two sets take turns) and
+//! One pass serves training (every layer's activations stay), scoring (one set serves all layers) and
 //! cached generation (attention looks into the caches instead). The backward is in
 //! [`backward`](crate::backward). Shapes are (rows, N) lanes, see `ops`.
 
@@ -13,6 +13,7 @@ use crate::batch::Batch;
 use crate::facts::{Facts, FactsError, Norms};
 use crate::linear::{Linear, LinearGradients, LinearRoom};
 use crate::ops::attention::{Heads, attention};
+use crate::ops::continuation::continuations;
 use crate::ops::dropout::Dropout;
 use crate::ops::embed::embed;
 use crate::ops::gate::gate;
@@ -331,7 +332,7 @@ struct Plan {
 pub(crate) enum Keep {
     /// All of them.
     All,
-    /// Two sets, taking turns.
+    /// One set, reused by every layer.
     Last,
 }
 
@@ -345,11 +346,7 @@ impl Workspace {
     /// zeros there.
     pub(crate) fn plan(&mut self, facts: &Facts, keep: Keep, threads: &Threads) {
         let n = self.batch.ids.len();
-        let sets = if keep == Keep::All {
-            facts.layers
-        } else {
-            facts.layers.min(2)
-        };
+        let sets = if keep == Keep::All { facts.layers } else { 1 };
         self.scratch
             .resize_with(threads.n().max(self.scratch.len()), Vec::new);
         let ropes = std::iter::once(&facts.rope).chain(&facts.local_rope);
@@ -405,18 +402,14 @@ impl Workspace {
         fit(&mut self.final_inv_rms, 1, shape);
     }
 
-    /// Which set of kept activations, and which stream, layer `index` uses.
+    /// Which set of kept activations layer `index` uses.
     pub(crate) fn slot(&self, index: usize) -> usize {
         index % self.kept.len()
     }
 
-    /// The stream that layer `index` writes.
-    pub(crate) fn next_stream(&self, index: usize, layers: usize) -> usize {
-        if index + 1 == layers {
-            self.kept.len()
-        } else {
-            self.slot(index + 1)
-        }
+    /// Which stream layer `index` reads; the one after the last layer counts as the next.
+    pub(crate) fn stream(&self, index: usize) -> usize {
+        index % self.streams.len()
     }
 
     /// The batch from embedding to the normed last stream, which is left in `normed`.
@@ -424,7 +417,7 @@ impl Workspace {
         self.forward_with(
             decoder,
             threads,
-            |layer, _, kept, segments, stride, scratch| {
+            |layer, _, kept, batch, stride, scratch| {
                 let (qkv, rows) = (
                     layer.facts.qkv_rows() * stride,
                     layer.facts.attention_rows() * stride,
@@ -433,9 +426,17 @@ impl Workspace {
                     threads,
                     scratch,
                     &layer.heads,
-                    (segments, stride),
+                    (&batch.segments, stride),
                     kept.attention.get_mut(rows),
                     kept.lse.get_mut(layer.heads.n * stride),
+                    kept.qkv.get(qkv),
+                );
+                continuations(
+                    threads,
+                    scratch,
+                    &layer.heads,
+                    (&batch.continuations, stride),
+                    kept.attention.get_mut(rows),
                     kept.qkv.get(qkv),
                 );
             },
@@ -448,14 +449,7 @@ impl Workspace {
         &mut self,
         decoder: &Decoder,
         threads: &Threads,
-        mut attend: impl FnMut(
-            &Layer<'_>,
-            usize,
-            &mut Kept,
-            &[crate::ops::attention::Segment],
-            usize,
-            &mut [Vec<f32>],
-        ),
+        mut attend: impl FnMut(&Layer<'_>, usize, &mut Kept, &Batch, usize, &mut [Vec<f32>]),
     ) {
         let facts = decoder.facts();
         let (stride, width) = (self.stride, facts.hidden * self.stride);
@@ -473,8 +467,9 @@ impl Workspace {
         );
         for index in 0..facts.layers {
             let layer = decoder.layer(index);
-            let (slot, next) = (self.slot(index), self.next_stream(index, facts.layers));
-            let input = std::mem::take(&mut self.streams[slot]);
+            let slot = self.slot(index);
+            let (before, next) = (self.stream(index), self.stream(index + 1));
+            let input = std::mem::take(&mut self.streams[before]);
             let mut output = std::mem::take(&mut self.streams[next]);
             let mut kept = std::mem::take(&mut self.kept[slot]);
             self.compute_qkv(&layer, input.get(width), &mut kept, threads);
@@ -482,7 +477,7 @@ impl Workspace {
                 &layer,
                 index,
                 &mut kept,
-                &self.batch.segments,
+                &self.batch,
                 stride,
                 &mut self.scratch,
             );
@@ -490,9 +485,9 @@ impl Workspace {
             self.compute_output(&layer, &mut kept, output.get_mut(width), threads);
             self.kept[slot] = kept;
             self.streams[next] = output;
-            self.streams[slot] = input;
+            self.streams[before] = input;
         }
-        let last = self.streams[self.kept.len()].get(width);
+        let last = self.streams[self.stream(facts.layers)].get(width);
         let inv_rms = self.final_inv_rms.get_mut(stride);
         inverse_rms(inv_rms, last, stride, facts.norm_eps);
         let normed = self.normed.get_mut(width);
@@ -728,14 +723,14 @@ pub fn logits(decoder: &Decoder, ids: &[u32], threads: &Threads) -> Vec<f32> {
     let hidden = workspace
         .normed
         .get(decoder.facts().hidden * workspace.stride);
-    let scratch = &mut workspace.scratch[0];
     crate::ops::head::all_logits(
         decoder.head(),
+        threads,
+        &mut workspace.scratch,
         hidden,
         workspace.stride,
         &columns,
         &mut out,
-        scratch,
     );
     out
 }

@@ -1,15 +1,22 @@
 //! Writing completions: many requests through few sequence slots, refilled as sequences end.
 //!
-//! Each request has its own generator, and a row's logits do not depend on what else is computed
-//! with it, so the same request gives the same text whatever it is batched with. Memory is
-//! bounded by the number of slots. Requests with equal contexts that stand together share the
-//! computation of the context: it is computed once and its cache copied.
+//! Each request has its own generator, and a sequence's logits do not depend on what else is
+//! computed with it, so the same request gives the same text whatever it is batched with. Requests
+//! with equal contexts that stand together share the context: it is computed once, and its keys and
+//! values are kept once.
+//!
+//! Memory for keys and values is bounded: requests are taken up while what they are expected to
+//! write fits beside the others, and when a guess was too low the youngest sequence makes room and
+//! is later written again from its start, to the same text. A request that cannot fit alone is
+//! refused.
 //!
 //! Text is what decoding adds behind the context ([`Tokenizer::decode_after`]); stop strings are
 //! sought in its bytes, so they are found across the borders of tokens. What computes logits is
 //! behind [`NextToken`], which the tests replace by a table.
 
+use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use idiolect_core::model::{
@@ -22,15 +29,33 @@ use crate::tokenizer::Tokenizer;
 
 /// What generation asks of a model.
 pub(crate) trait NextToken {
-    /// Keys and values of one sequence; a clone continues a context in another way.
-    type Cache: Clone;
+    /// A computed context.
+    type Prompt;
+    /// What continues it.
+    type Sequence;
 
-    /// A cache without tokens.
-    fn cache(&mut self) -> Self::Cache;
+    /// Computes contexts (each of at least one token) and leaves the logits behind each in
+    /// `logits`, (B, V). A row's logits must not depend on the other rows.
+    fn prompts(&mut self, contexts: &[&[u32]], logits: &mut Vec<f32>) -> Vec<Self::Prompt>;
 
-    /// Appends some tokens (at least one) to each cache and leaves the logits behind the last of
-    /// each in `logits`, (B, V). A row's logits must not depend on the other rows.
-    fn feed(&mut self, caches: &mut [Self::Cache], tokens: &[&[u32]], logits: &mut Vec<f32>);
+    /// A sequence that continues a context.
+    fn sequence(&mut self, prompt: &Self::Prompt) -> Self::Sequence;
+
+    /// Appends a token to each sequence and leaves the logits behind it in `logits`, (B, V); rows
+    /// as in [`prompts`](Self::prompts).
+    fn step(&mut self, sequences: &mut [Self::Sequence], tokens: &[u32], logits: &mut Vec<f32>);
+
+    /// Takes back the memory of a sequence.
+    fn end(&mut self, sequence: Self::Sequence);
+
+    /// Lets go of memory that no sequence uses, down to `bytes`.
+    fn keep_spare(&mut self, bytes: usize);
+
+    /// Bytes that a context of so many tokens takes.
+    fn prompt_bytes(&self, tokens: usize) -> usize;
+
+    /// Bytes that so many tokens behind a context take.
+    fn written_bytes(&self, tokens: usize) -> usize;
 }
 
 /// Tokens of contexts after which a refill computes what it has; bounds the memory of a refill.
@@ -38,6 +63,9 @@ const CONTEXT_TOKENS: usize = 2048;
 
 /// Most requests of one context that are handed out together, so that no worker gets them all.
 const GROUP: usize = 64;
+
+/// Completions after which their mean length is what the next ones are expected to write.
+const TYPICAL: usize = 8;
 
 /// Requests in their order, handed out in groups of equal contexts to one worker or several.
 pub(crate) struct Queue<'a> {
@@ -67,6 +95,10 @@ impl<'a> Queue<'a> {
         *next = range.end;
         Some(range)
     }
+
+    fn is_empty(&self) -> bool {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) == self.requests.len()
+    }
 }
 
 /// How to write.
@@ -77,6 +109,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) sampling: &'a Sampling,
     /// Sequences written at a time.
     pub(crate) slots: usize,
+    /// Bytes of keys and values.
+    pub(crate) memory: usize,
 }
 
 /// Writes a completion for each request of the queue. Several workers may share a queue.
@@ -95,178 +129,296 @@ pub(crate) fn generate<M: NextToken>(
         model,
         manner,
         queue,
-        claimed: 0..0,
-        drained: false,
+        again: Vec::new(),
+        group: None,
         active: Vec::new(),
-        caches: Vec::new(),
-        shared: None,
+        sequences: Vec::new(),
+        ended: (0, 0),
         logits: Vec::new(),
-        scratch: Vec::new(),
+        scratch: sample::Scratch::default(),
     };
     // The share of slots that must be free before contexts are computed again: a few rows at a
     // time would leave the products half empty.
     let refill = (slots / 8).max(1);
-    while !(writer.drained && writer.active.is_empty()) {
-        let free = slots - writer.active.len();
-        let starved = writer.active.is_empty() || free >= refill;
-        if starved && !writer.drained && writer.admit(free, sink).is_break() {
+    loop {
+        let starved = writer.active.is_empty() || slots - writer.active.len() >= refill;
+        if starved && writer.admit(slots, sink).is_break() {
             return Ok(());
         }
-        if !writer.active.is_empty() && writer.step(sink).is_break() {
+        // Sequences may have ended with their first token while others still wait.
+        if writer.active.is_empty() {
+            if writer.group.is_none() && writer.again.is_empty() && queue.is_empty() {
+                return Ok(());
+            }
+            continue;
+        }
+        if writer.step(sink).is_break() {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 struct Writer<'a, M: NextToken> {
     model: &'a mut M,
     manner: Manner<'a>,
     queue: &'a Queue<'a>,
-    /// Requests of one group that have no slot yet; their context is in `shared`.
-    claimed: Range<usize>,
-    /// Whether there is nothing left to claim.
-    drained: bool,
-    active: Vec<Slot>,
-    /// Of the active sequences, in the same order.
-    caches: Vec<M::Cache>,
-    /// The last context computed, kept while some of its requests wait.
-    shared: Option<Computed<M::Cache>>,
+    /// Requests that made room for older ones, the last to be taken up first.
+    again: Vec<usize>,
+    /// The requests that are next.
+    group: Option<Group<M::Prompt>>,
+    /// In the order in which they were taken up.
+    active: Vec<Slot<M::Prompt>>,
+    /// Of the active, in the same order.
+    sequences: Vec<M::Sequence>,
+    /// Completions that ended, and their tokens.
+    ended: (usize, usize),
     logits: Vec<f32>,
-    scratch: Vec<(f32, u32)>,
+    scratch: sample::Scratch,
 }
 
-/// A context with its cache and the logits behind it.
-struct Computed<C> {
+/// Requests of one context that have no slot yet.
+struct Group<P> {
     ids: Vec<u32>,
-    cache: C,
-    logits: Vec<f32>,
+    waiting: VecDeque<usize>,
+    /// Where some of them have begun.
+    computed: Option<Rc<Computed<P>>>,
 }
 
-/// A sequence being written.
-struct Slot {
-    request: usize,
-    text: Text,
-    rng: Rng,
-    /// Written and not yet in the cache.
-    last: u32,
-    /// Tokens that may be written in all.
+/// A context and the logits behind it.
+struct Computed<P> {
+    prompt: P,
+    logits: Vec<f32>,
+    bytes: usize,
+    /// Whether no text stands before the completion.
+    first: bool,
+    /// Tokens that may follow.
     room: usize,
 }
 
+/// A sequence being written.
+struct Slot<P> {
+    request: usize,
+    computed: Rc<Computed<P>>,
+    text: Text,
+    rng: Rng,
+    /// Written and not yet computed.
+    last: u32,
+}
+
 impl<M: NextToken> Writer<'_, M> {
-    /// Takes up requests for the free slots, computes their contexts and writes their first
-    /// tokens.
-    fn admit(&mut self, free: usize, sink: Sink<'_, Completion>) -> ControlFlow<()> {
-        let shared = self.shared.take();
-        let waiting = shared.as_ref().map(|_| self.take_claimed(free));
-        let mut admitted: Vec<Range<usize>> = waiting.into_iter().collect();
-        let mut contexts: Vec<Vec<u32>> = Vec::new();
-        let (mut room, mut tokens) = (free - admitted.iter().map(Range::len).sum::<usize>(), 0);
-        while room > 0 && tokens < CONTEXT_TOKENS {
-            let Some(group) = self.queue.claim() else {
-                self.drained = true;
-                break;
+    /// Takes up requests while slots and memory last, computes their contexts and writes their
+    /// first tokens.
+    fn admit(&mut self, slots: usize, sink: Sink<'_, Completion>) -> ControlFlow<()> {
+        let (mut free, mut tokens) = (slots - self.active.len(), 0);
+        let mut promised = self.bytes(|slot| self.expected(slot.computed.room).max(slot.written()));
+        let mut begun: Vec<(Group<M::Prompt>, Vec<usize>)> = Vec::new();
+        while free > 0 && tokens < CONTEXT_TOKENS {
+            let mut group = match self.group.take() {
+                Some(group) => group,
+                None => match self.next_group(sink)? {
+                    Some(group) => group,
+                    None => break,
+                },
             };
-            let context = &self.queue.requests[group.start].context;
-            match encode_context(self.manner.tokenizer, self.manner.limits, context) {
-                Ok(ids) => {
-                    tokens += ids.len();
-                    contexts.push(ids);
-                    self.claimed = group;
-                    admitted.push(self.take_claimed(room));
-                    room -= admitted[admitted.len() - 1].len();
+            let own = self.expected(self.room(group.ids.len()));
+            let own = self.model.written_bytes(own);
+            let mut cost = own;
+            if group.computed.is_none() {
+                cost += self.model.prompt_bytes(group.ids.len());
+            }
+            let mut taken = Vec::new();
+            while let Some(&request) = group.waiting.front() {
+                let alone = self.active.is_empty() && begun.is_empty() && taken.is_empty();
+                if free == 0 || (promised + cost > self.manner.memory && !alone) {
+                    break;
                 }
-                Err(error) => {
-                    for request in group {
-                        sink(request, Err(error.clone()))?;
-                    }
-                }
+                group.waiting.pop_front();
+                taken.push(request);
+                (free, promised, cost) = (free - 1, promised + cost, own);
+            }
+            if taken.is_empty() {
+                self.group = Some(group);
+                break;
+            }
+            if group.computed.is_none() {
+                tokens += group.ids.len();
+            }
+            let whole = group.waiting.is_empty();
+            begun.push((group, taken));
+            if !whole {
+                break;
             }
         }
-        let computed: Vec<_> = shared.into_iter().chain(self.compute(contexts)).collect();
-        let last = computed.len().saturating_sub(1);
-        for (index, (context, requests)) in computed.into_iter().zip(admitted).enumerate() {
-            let kept = index == last && !self.claimed.is_empty();
-            self.start(context, requests, kept, sink)?;
+        self.compute(&mut begun);
+        for (group, taken) in begun {
+            self.start(&group, &taken, sink)?;
+            if !group.waiting.is_empty() {
+                self.group = Some(group);
+            }
         }
         ControlFlow::Continue(())
     }
 
-    /// The first of the claimed requests, at most `room`.
-    fn take_claimed(&mut self, room: usize) -> Range<usize> {
-        let taken = self.claimed.start..self.claimed.end.min(self.claimed.start + room);
-        self.claimed.start = taken.end;
-        taken
-    }
-
-    fn compute(&mut self, contexts: Vec<Vec<u32>>) -> Vec<Computed<M::Cache>> {
-        if contexts.is_empty() {
-            return Vec::new();
-        }
-        let mut caches: Vec<M::Cache> = contexts.iter().map(|_| self.model.cache()).collect();
-        let rows: Vec<&[u32]> = contexts.iter().map(Vec::as_slice).collect();
-        self.model.feed(&mut caches, &rows, &mut self.logits);
-        let logits = self
-            .logits
-            .chunks_exact(self.manner.limits.vocabulary)
-            .map(<[f32]>::to_vec);
-        let parts = contexts.into_iter().zip(caches).zip(logits);
-        parts
-            .map(|((ids, cache), logits)| Computed { ids, cache, logits })
-            .collect()
-    }
-
-    /// Gives each request a slot with its context's cache, or a copy of it, and writes the first
-    /// token. A context that is `kept` has further requests waiting.
-    fn start(
+    /// The next requests of one context that can be served; the others are refused.
+    fn next_group(
         &mut self,
-        context: Computed<M::Cache>,
-        requests: Range<usize>,
-        kept: bool,
         sink: Sink<'_, Completion>,
-    ) -> ControlFlow<()> {
-        let first = !self.manner.tokenizer.any_text(&context.ids);
-        let room = self
-            .manner
+    ) -> ControlFlow<(), Option<Group<M::Prompt>>> {
+        let requests = self.queue.requests;
+        loop {
+            let waiting: VecDeque<usize> = match self.again.pop() {
+                Some(request) => std::iter::once(request).collect(),
+                None => match self.queue.claim() {
+                    Some(group) => group.collect(),
+                    None => return ControlFlow::Continue(None),
+                },
+            };
+            let context = &requests[waiting[0]].context;
+            let ids = encode_context(self.manner.tokenizer, self.manner.limits, context)
+                .and_then(|ids| self.fits(ids.len()).map(|()| ids));
+            match ids {
+                Ok(ids) => {
+                    let mut group = Group {
+                        ids,
+                        waiting,
+                        computed: None,
+                    };
+                    while let Some(request) = self
+                        .again
+                        .pop_if(|request| requests[*request].context == *context)
+                    {
+                        group.waiting.push_back(request);
+                    }
+                    return ControlFlow::Continue(Some(group));
+                }
+                Err(error) => {
+                    for request in waiting {
+                        if sink(request, Err(error.clone())).is_break() {
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tokens that may follow a context.
+    fn room(&self, context: usize) -> usize {
+        self.manner
             .sampling
             .max_tokens
-            .min(self.manner.limits.positions - context.ids.len());
-        let copies = requests.len() - usize::from(!kept);
-        self.caches
-            .extend((0..copies).map(|_| context.cache.clone()));
-        let logits = context.logits.clone();
-        if kept {
-            self.shared = Some(context);
-        } else {
-            self.caches.push(context.cache);
+            .min(self.manner.limits.positions - context)
+    }
+
+    /// Whether the memory holds one sequence alone, as long as it may become.
+    fn fits(&self, context: usize) -> Result<(), RowError> {
+        let room = self.room(context);
+        let bytes = self.model.prompt_bytes(context) + self.model.written_bytes(room);
+        if bytes <= self.manner.memory {
+            return Ok(());
         }
+        let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+        Err(RowError {
+            reason: format!(
+                "a prompt of {context} tokens and up to {room} more need {} MiB of keys and \
+                 values, and {} MiB are set aside for them; allow fewer tokens (--max-tokens) or \
+                 more memory (--kv-memory)",
+                mib(bytes),
+                self.manner.memory >> 20
+            ),
+        })
+    }
+
+    /// Tokens that a completion is expected to have: all it may, until some have ended.
+    fn expected(&self, room: usize) -> usize {
+        let (n, tokens) = self.ended;
+        if n < TYPICAL {
+            return room;
+        }
+        (tokens + tokens / 4).div_ceil(n).min(room)
+    }
+
+    /// Bytes of all contexts that are held, and of sequences with so many tokens.
+    fn bytes(&self, tokens: impl Fn(&Slot<M::Prompt>) -> usize) -> usize {
+        let mut prompts: Vec<&Rc<Computed<M::Prompt>>> =
+            self.active.iter().map(|slot| &slot.computed).collect();
+        prompts.extend(
+            self.group
+                .iter()
+                .filter_map(|group| group.computed.as_ref()),
+        );
+        // Sequences of one context stand together.
+        prompts.dedup_by(|a, b| Rc::ptr_eq(a, b));
+        let prompts: usize = prompts.iter().map(|computed| computed.bytes).sum();
+        let written = self.active.iter().map(&tokens);
+        prompts + written.map(|n| self.model.written_bytes(n)).sum::<usize>()
+    }
+
+    fn compute(&mut self, begun: &mut [(Group<M::Prompt>, Vec<usize>)]) {
+        let held = self.bytes(Slot::written);
+        let mut new: Vec<&mut Group<M::Prompt>> = begun
+            .iter_mut()
+            .map(|(group, _)| group)
+            .filter(|group| group.computed.is_none())
+            .collect();
+        if new.is_empty() {
+            return;
+        }
+        let contexts: Vec<&[u32]> = new.iter().map(|group| &group.ids[..]).collect();
+        let bytes = contexts
+            .iter()
+            .map(|ids| self.model.prompt_bytes(ids.len()));
+        let spare = self
+            .manner
+            .memory
+            .saturating_sub(held + bytes.sum::<usize>());
+        self.model.keep_spare(spare);
+        let prompts = self.model.prompts(&contexts, &mut self.logits);
+        let logits = self.logits.chunks_exact(self.manner.limits.vocabulary);
+        for ((group, prompt), logits) in new.iter_mut().zip(prompts).zip(logits) {
+            group.computed = Some(Rc::new(Computed {
+                prompt,
+                logits: logits.to_vec(),
+                bytes: self.model.prompt_bytes(group.ids.len()),
+                first: !self.manner.tokenizer.any_text(&group.ids),
+                room: self.room(group.ids.len()),
+            }));
+        }
+    }
+
+    /// Gives each request a slot behind its context, and writes the first token.
+    fn start(
+        &mut self,
+        group: &Group<M::Prompt>,
+        requests: &[usize],
+        sink: Sink<'_, Completion>,
+    ) -> ControlFlow<()> {
+        let Some(computed) = &group.computed else {
+            return ControlFlow::Continue(());
+        };
         let slots = self.active.len()..self.active.len() + requests.len();
-        for request in requests {
-            let rng = Rng::keyed(self.queue.requests[request].seed, &["generate"]);
+        for &request in requests {
+            self.sequences.push(self.model.sequence(&computed.prompt));
             self.active.push(Slot {
                 request,
-                text: Text::new(first),
-                rng,
+                computed: Rc::clone(computed),
+                text: Text::new(computed.first),
+                rng: Rng::keyed(self.queue.requests[request].seed, &["generate"]),
                 last: 0,
-                room,
             });
         }
         for slot in slots.rev() {
-            self.advance(slot, &logits, sink)?;
+            self.advance(slot, &computed.logits, sink)?;
         }
         ControlFlow::Continue(())
     }
 
     /// Writes one token to every active sequence.
     fn step(&mut self, sink: Sink<'_, Completion>) -> ControlFlow<()> {
+        self.make_room();
+        let tokens: Vec<u32> = self.active.iter().map(|slot| slot.last).collect();
         let mut logits = std::mem::take(&mut self.logits);
-        let rows: Vec<&[u32]> = self
-            .active
-            .iter()
-            .map(|slot| std::slice::from_ref(&slot.last))
-            .collect();
-        self.model.feed(&mut self.caches, &rows, &mut logits);
+        self.model.step(&mut self.sequences, &tokens, &mut logits);
         // Backwards, so that the removal of an ended slot moves none that is still to come.
         for (slot, logits) in logits
             .chunks_exact(self.manner.limits.vocabulary)
@@ -279,6 +431,32 @@ impl<M: NextToken> Writer<'_, M> {
         ControlFlow::Continue(())
     }
 
+    /// Sees to it that the next token of every active sequence fits the memory.
+    fn make_room(&mut self) {
+        loop {
+            let held = self.bytes(Slot::written);
+            if held <= self.manner.memory || self.active.len() == 1 {
+                if held > self.manner.memory
+                    && let Some(group) = &mut self.group
+                {
+                    group.computed = None;
+                }
+                return self
+                    .model
+                    .keep_spare(self.manner.memory.saturating_sub(held));
+            }
+            let youngest = self.active.len() - 1;
+            let request = self.remove(youngest).request;
+            self.again.push(request);
+        }
+    }
+
+    fn remove(&mut self, slot: usize) -> Slot<M::Prompt> {
+        let sequence = self.sequences.remove(slot);
+        self.model.end(sequence);
+        self.active.remove(slot)
+    }
+
     /// Draws a slot's next token; a sequence that ends leaves its slot.
     fn advance(
         &mut self,
@@ -287,28 +465,18 @@ impl<M: NextToken> Writer<'_, M> {
         sink: Sink<'_, Completion>,
     ) -> ControlFlow<()> {
         let writing = &mut self.active[slot];
-        let finish = if writing.room == 0 {
+        let (tokenizer, sampling) = (self.manner.tokenizer, self.manner.sampling);
+        let finish = if writing.computed.room == 0 {
             Some(Finish::Length)
         } else {
-            match sample::draw(
-                logits,
-                self.manner.sampling,
-                &mut writing.rng,
-                &mut self.scratch,
-            ) {
+            match sample::draw(logits, sampling, &mut writing.rng, &mut self.scratch) {
                 None => return self.fail(slot, sink),
-                Some(drawn) if self.manner.tokenizer.stops().contains(&drawn.token) => {
-                    Some(Finish::Stop)
-                }
+                Some(drawn) if tokenizer.stops().contains(&drawn.token) => Some(Finish::Stop),
                 Some(drawn) => {
                     writing.last = drawn.token;
-                    let stopped =
-                        writing
-                            .text
-                            .push(self.manner.tokenizer, drawn, &self.manner.sampling.stop);
-                    if stopped {
+                    if writing.text.push(tokenizer, drawn, &sampling.stop) {
                         Some(Finish::Stop)
-                    } else if writing.text.logprobs.len() == writing.room {
+                    } else if writing.written() == writing.computed.room {
                         Some(Finish::Length)
                     } else {
                         None
@@ -319,14 +487,14 @@ impl<M: NextToken> Writer<'_, M> {
         let Some(finish) = finish else {
             return ControlFlow::Continue(());
         };
-        let ended = self.active.swap_remove(slot);
-        self.caches.swap_remove(slot);
+        let ended = self.remove(slot);
+        self.ended.0 += 1;
+        self.ended.1 += ended.written();
         sink(ended.request, Ok(ended.text.complete(finish)))
     }
 
     fn fail(&mut self, slot: usize, sink: Sink<'_, Completion>) -> ControlFlow<()> {
-        let failed = self.active.swap_remove(slot);
-        self.caches.swap_remove(slot);
+        let failed = self.remove(slot);
         let reason = "the model's logits are not finite; its weights are damaged or its training \
                       diverged";
         sink(
@@ -335,6 +503,13 @@ impl<M: NextToken> Writer<'_, M> {
                 reason: reason.to_owned(),
             }),
         )
+    }
+}
+
+impl<P> Slot<P> {
+    /// Tokens written so far; all are remembered when the next is drawn.
+    fn written(&self) -> usize {
+        self.text.logprobs.len()
     }
 }
 

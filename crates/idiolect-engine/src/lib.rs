@@ -32,6 +32,7 @@ pub mod weights;
 mod directory;
 mod files;
 mod generate;
+mod in_order;
 mod linear;
 mod ops;
 mod peft;

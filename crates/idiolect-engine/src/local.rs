@@ -8,15 +8,17 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use idiolect_core::model::{
-    Completion, Context, Example, Generate, GenerateRequest, ModelError, ModelInfo, RowError,
-    Sampling, Score, Scored, Sink, Template, TokenScore,
+    Completion, Example, Generate, GenerateRequest, ModelError, ModelInfo, RowError, Sampling,
+    Score, Scored, Sink, Template, TokenScore,
 };
 
 use crate::batch::TokenRow;
-use crate::cached::{KvCache, forward_cached};
+use crate::cached::{
+    Pages, Prompt, Sequence, forward_prompts, forward_step, page_bytes, prompt_bytes,
+};
 use crate::decoder::{Decoder, Workspace};
 use crate::directory::Description;
 use crate::encode::{Row, encode_example};
@@ -35,6 +37,8 @@ pub struct LocalModel {
     decoder: Decoder,
     threads: Threads,
     info: ModelInfo,
+    /// Memory for keys and values while generating.
+    kv_bytes: usize,
 }
 
 impl LocalModel {
@@ -76,7 +80,14 @@ impl LocalModel {
             decoder,
             threads: pool(threads),
             info,
+            kv_bytes: default_kv_bytes(),
         })
+    }
+
+    /// Sets the memory that generation may take for keys and values. Changes no text, only how
+    /// many are written at a time, and which requests are too long to be served.
+    pub fn set_kv_bytes(&mut self, bytes: usize) {
+        self.kv_bytes = bytes;
     }
 
     /// Facts about the model.
@@ -100,6 +111,19 @@ impl LocalModel {
 
 fn pool(threads: usize) -> Threads {
     Threads::new(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN))
+}
+
+/// A quarter of the memory that is free now, between 256 MiB and 4 GiB; 1 GiB where the system does
+/// not tell.
+fn default_kv_bytes() -> usize {
+    let free = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()
+        });
+    free.map_or(1 << 30, |kib| (kib << 10) / 4)
+        .clamp(256 << 20, 4 << 30)
 }
 
 /// Tokens of rows that are made before they are scored: some dozen batches for each thread, and
@@ -203,15 +227,17 @@ fn scored(row: &Row, scores: &[TargetScore]) -> Scored {
     }
 }
 
-/// Sequences that one worker writes at a time, if their keys and values fit [`CACHE_BYTES`].
-const SLOTS: usize = 64;
-
-/// Memory for keys and values of all workers.
-const CACHE_BYTES: usize = 256 << 20;
+/// Sequences that one worker writes at a time, as far as memory for keys and values lasts: enough
+/// that reading the weights costs little beside computing with them.
+const SLOTS: usize = 96;
 
 /// Models of fewer parameters stay in each core's cache, so that cores do better writing texts of
 /// their own than sharing products.
 const SMALL: u128 = 8_000_000;
+
+/// Sequences for each thread from which threads write texts of their own whatever the model's
+/// size: a core is busy with so many columns, and nobody waits for anybody.
+const BUSY: usize = 32;
 
 impl Generate for LocalModel {
     fn info(&self) -> &ModelInfo {
@@ -224,9 +250,10 @@ impl Generate for LocalModel {
         sampling: &Sampling,
         sink: Sink<'_, Completion>,
     ) -> Result<(), ModelError> {
+        let threads = self.threads.n();
         let small = self.facts().n_parameters() < SMALL;
-        let workers = if small {
-            self.threads.n().min(requests.len()).max(1)
+        let workers = if small || requests.len() >= BUSY * threads {
+            threads.min(requests.len()).max(1)
         } else {
             1
         };
@@ -234,7 +261,8 @@ impl Generate for LocalModel {
             tokenizer: &self.description.tokenizer,
             limits: self.description.limits(),
             sampling,
-            slots: slots(self.facts(), self.positions(requests, sampling), workers),
+            slots: SLOTS,
+            memory: self.kv_bytes / workers,
         };
         let queue = Queue::new(requests);
         if workers == 1 {
@@ -247,34 +275,6 @@ impl Generate for LocalModel {
         }
         side_by_side(&self.decoder, workers, manner, &queue, sink)
     }
-}
-
-impl LocalModel {
-    /// No request needs more positions than this: a token stands for a byte at least, but for the
-    /// special tokens before a text.
-    fn positions(&self, requests: &[GenerateRequest], sampling: &Sampling) -> usize {
-        let bytes = |request: &GenerateRequest| match &request.context {
-            Context::Prompt(prompt) => prompt.len(),
-            Context::Messages(messages) => messages.iter().map(|m| m.content.len()).sum(),
-        };
-        let longest = requests
-            .iter()
-            .map(bytes)
-            .max()
-            .unwrap_or(0)
-            .saturating_add(8);
-        longest
-            .saturating_add(sampling.max_tokens)
-            .min(self.description.config.positions)
-    }
-}
-
-/// As many sequences as the memory for keys and values holds.
-fn slots(facts: &Facts, positions: usize, workers: usize) -> usize {
-    // Capacities grow by half, and a head's values take whole lines of 16.
-    let width = facts.head_width + facts.head_width.next_multiple_of(16);
-    let bytes = facts.layers * facts.kv_heads * width * positions * 3 / 2 * size_of::<f32>();
-    (CACHE_BYTES / workers / bytes.max(1)).clamp(1, SLOTS)
 }
 
 /// Workers with a thread each write from one queue; their results pass through the caller's
@@ -327,6 +327,7 @@ struct Cached<'a> {
     decoder: &'a Decoder,
     threads: &'a Threads,
     workspace: Workspace,
+    pages: Pages,
 }
 
 impl<'a> Cached<'a> {
@@ -335,26 +336,56 @@ impl<'a> Cached<'a> {
             decoder,
             threads,
             workspace: Workspace::new(),
+            pages: Pages::default(),
         }
     }
 }
 
 impl NextToken for Cached<'_> {
-    type Cache = KvCache;
+    type Prompt = Arc<Prompt>;
+    type Sequence = Sequence;
 
-    fn cache(&mut self) -> KvCache {
-        KvCache::new(self.decoder.facts())
+    fn prompts(&mut self, contexts: &[&[u32]], logits: &mut Vec<f32>) -> Vec<Arc<Prompt>> {
+        let Self {
+            decoder,
+            threads,
+            workspace,
+            ..
+        } = self;
+        let prompts = forward_prompts(decoder, workspace, contexts, threads, logits);
+        prompts.into_iter().map(Arc::new).collect()
     }
 
-    fn feed(&mut self, caches: &mut [KvCache], tokens: &[&[u32]], logits: &mut Vec<f32>) {
-        forward_cached(
-            self.decoder,
-            &mut self.workspace,
-            caches,
-            tokens,
-            self.threads,
-            logits,
+    fn sequence(&mut self, prompt: &Arc<Prompt>) -> Sequence {
+        Sequence::after(prompt)
+    }
+
+    fn step(&mut self, sequences: &mut [Sequence], tokens: &[u32], logits: &mut Vec<f32>) {
+        let Self {
+            decoder,
+            threads,
+            workspace,
+            pages,
+        } = self;
+        forward_step(
+            decoder, workspace, pages, sequences, tokens, threads, logits,
         );
+    }
+
+    fn end(&mut self, sequence: Sequence) {
+        self.pages.reclaim(sequence);
+    }
+
+    fn keep_spare(&mut self, bytes: usize) {
+        self.pages.keep(bytes / page_bytes(self.decoder.facts(), 1));
+    }
+
+    fn prompt_bytes(&self, tokens: usize) -> usize {
+        prompt_bytes(self.decoder.facts(), tokens)
+    }
+
+    fn written_bytes(&self, tokens: usize) -> usize {
+        page_bytes(self.decoder.facts(), tokens)
     }
 }
 

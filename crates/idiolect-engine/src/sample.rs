@@ -1,9 +1,15 @@
 //! Choosing the next token from logits.
 //!
-//! The filters apply in the order of transformers: temperature, top-k, top-p, min-p. One uniform
-//! draw a token, so that a request's generator stands at the same place whatever the settings.
+//! The filters apply in the order and with the meaning of transformers' warpers: temperature, then
+//! top-k, top-p (the smallest set whose share of what top-k left reaches it) and min-p (relative to
+//! the most probable token). One difference: of tokens tied at the border of top-k those of lower
+//! ids stay, where transformers keeps them all. One uniform draw a token, so that a request's
+//! generator stands at the same place whatever the settings.
 
 use idiolect_core::model::{ModelError, Rng, Sampling};
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::ops::math::exp;
 
 /// A token chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,97 +52,273 @@ pub(crate) fn check(sampling: &Sampling) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Draws a token, or `None` when a logit is NaN or all are −∞. `scratch` is reused from call to
-/// call.
+/// Memory of one draw, reused from call to call.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// For each token e^((logit − largest) / temperature), where filters need them all.
+    weights: Vec<f32>,
+    /// Sums of such weights over each [`BLOCK`] of tokens.
+    sums: Vec<f64>,
+    buckets: Vec<Bucket>,
+    /// Tokens of the bucket that a filter cuts through.
+    cut: Vec<(f32, u32)>,
+}
+
+/// Draws a token, or `None` when a logit is NaN or +∞, or all are −∞.
 pub(crate) fn draw(
     logits: &[f32],
     sampling: &Sampling,
     rng: &mut Rng,
-    scratch: &mut Vec<(f32, u32)>,
+    scratch: &mut Scratch,
 ) -> Option<Drawn> {
     let uniform = rng.uniform();
-    let (best, max) = largest(logits)?;
-    // Terms are added in the order of ids, in f64: the same bits whatever stands in the batch.
-    let sum: f64 = logits.iter().map(|z| f64::from((z - max).exp())).sum();
-    let token = if sampling.temperature > 0.0 {
-        weigh(logits, max, sampling, scratch);
-        pick(scratch, uniform)
-    } else {
-        best
+    let max = largest(logits);
+    let Scratch { weights, sums, .. } = scratch;
+    let exps = Exps {
+        logits,
+        max,
+        inverse: 1.0,
     };
-    let logprob = f64::from(logits[token as usize] - max) - sum.ln();
+    exps.sums(weights, sums);
+    // In f64 over blocks in the order of ids: the same bits whatever stands in the batch.
+    let sum: f64 = sums.iter().sum();
+    if !(max.is_finite() && sum.is_finite()) {
+        return None;
+    }
+    let token = if sampling.temperature > 0.0 {
+        let inverse = 1.0 / sampling.temperature;
+        let exps = Exps { inverse, ..exps };
+        if inverse != 1.0 || filters(sampling) {
+            exps.sums(weights, sums);
+        }
+        if filters(sampling) {
+            filter(sampling, scratch);
+        }
+        pick(&scratch.weights, &scratch.sums, uniform)?
+    } else {
+        logits.iter().position(|z| *z == max)?
+    };
     Some(Drawn {
-        token,
-        logprob: logprob as f32,
+        token: token as u32,
+        logprob: (f64::from(logits[token] - max) - sum.ln()) as f32,
     })
 }
 
-/// The first largest logit.
-fn largest(logits: &[f32]) -> Option<(u32, f32)> {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (id, &z) in logits.iter().enumerate() {
-        if z.is_nan() {
-            return None;
-        }
-        if z > best.1 {
-            best = (id as u32, z);
-        }
-    }
-    best.1.is_finite().then_some(best)
+fn filters(sampling: &Sampling) -> bool {
+    sampling.top_k > 0 || sampling.top_p < 1.0 || sampling.min_p > 0.0
 }
 
-/// Leaves the tokens that the filters keep in `kept`, with weights relative to the most probable.
-fn weigh(logits: &[f32], max: f32, sampling: &Sampling, kept: &mut Vec<(f32, u32)>) {
-    let weight = |z: f32| ((z - max) / sampling.temperature).exp();
-    kept.clear();
-    // min-p compares with the most probable token, so that it commutes with the other filters'
-    // first cut and may thin the list before it is sorted.
-    let sorts = sampling.top_k > 0 || sampling.top_p < 1.0;
-    let floor = if sampling.top_p < 1.0 {
-        0.0
-    } else {
-        sampling.min_p
-    };
-    kept.extend(logits.iter().enumerate().filter_map(|(id, &z)| {
-        let weight = weight(z);
-        (weight > 0.0 && weight >= floor).then_some((weight, id as u32))
-    }));
-    if !sorts {
-        return;
+/// Tokens whose weights are summed in f32, each vector lane apart.
+const BLOCK: usize = 1024;
+
+struct Largest<'a>(&'a [f32]);
+
+impl WithSimd for Largest<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (vectors, rest) = S::as_simd_f32s(self.0);
+        let mut most = simd.splat_f32s(f32::NEG_INFINITY);
+        for z in vectors {
+            most = simd.max_f32s(most, *z);
+        }
+        let most = simd.reduce_max_f32s(most);
+        rest.iter().fold(most, |most, z| most.max(*z))
     }
-    let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-    if sampling.top_k > 0 && sampling.top_k < kept.len() {
-        kept.select_nth_unstable_by(sampling.top_k, order);
-        kept.truncate(sampling.top_k);
+}
+
+/// The largest logit; any value where one is NaN.
+fn largest(logits: &[f32]) -> f32 {
+    Arch::new().dispatch(Largest(logits))
+}
+
+/// e^((logit − largest) · inverse) of each token.
+#[derive(Clone, Copy)]
+struct Exps<'a> {
+    logits: &'a [f32],
+    max: f32,
+    inverse: f32,
+}
+
+impl Exps<'_> {
+    fn sums(self, weights: &mut Vec<f32>, sums: &mut Vec<f64>) {
+        weights.resize(self.logits.len(), 0.0);
+        sums.clear();
+        let blocks = self.logits.chunks(BLOCK).zip(weights.chunks_mut(BLOCK));
+        for (logits, weights) in blocks {
+            let exps = Exps { logits, ..self };
+            sums.push(Arch::new().dispatch(BlockSum(exps, weights)));
+        }
     }
-    kept.sort_unstable_by(order);
-    if sampling.top_p < 1.0 {
-        let total: f64 = kept.iter().map(|(w, _)| f64::from(*w)).sum();
-        let goal = f64::from(sampling.top_p) * total;
+}
+
+struct BlockSum<'a>(Exps<'a>, &'a mut [f32]);
+
+impl WithSimd for BlockSum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let Self(exps, weights) = self;
+        let (max, inverse) = (simd.splat_f32s(exps.max), simd.splat_f32s(exps.inverse));
+        let weight = |z| exp(simd, simd.mul_f32s(simd.sub_f32s(z, max), inverse));
+        let (logits, last_logits) = S::as_simd_f32s(exps.logits);
+        let (weights, last_weights) = S::as_mut_simd_f32s(weights);
+        let mut sum = simd.splat_f32s(0.0);
+        for (z, w) in logits.iter().zip(weights) {
+            *w = weight(*z);
+            sum = simd.add_f32s(sum, *w);
+        }
+        let mut total = f64::from(simd.reduce_sum_f32s(sum));
+        if !last_logits.is_empty() {
+            let w = weight(simd.partial_load_f32s(last_logits));
+            simd.partial_store_f32s(last_weights, w);
+            total += last_weights.iter().map(|w| f64::from(*w)).sum::<f64>();
+        }
+        total
+    }
+}
+
+/// Tokens whose weights agree in their leading bits.
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    sum: f64,
+    n: usize,
+}
+
+/// Bits of a weight that do not tell buckets apart: a bucket spans less than a hundredth.
+const SHIFT: u32 = 16;
+
+/// Buckets of weights from 0 to 1.
+const BUCKETS: usize = (1f32.to_bits() >> SHIFT) as usize + 1;
+
+fn bucket(weight: f32) -> usize {
+    (weight.to_bits() >> SHIFT) as usize
+}
+
+/// The last token that a filter keeps, in the order of falling weights and then rising ids.
+type Last = (f32, u32);
+
+/// Clears the weights that the filters remove, and sums again. The most probable token has weight
+/// 1 and stays.
+///
+/// Sorting a vocabulary for every token would cost as much as the model. Weights are counted and
+/// summed by their leading bits instead, which are in the order of the weights, and only the
+/// bucket that a filter cuts through is sorted.
+fn filter(sampling: &Sampling, scratch: &mut Scratch) {
+    let Scratch {
+        weights,
+        sums,
+        buckets,
+        cut,
+    } = scratch;
+    let mut last: Last = (f32::MIN_POSITIVE, u32::MAX);
+    if sampling.top_k > 0 || sampling.top_p < 1.0 {
+        buckets.clear();
+        buckets.resize(BUCKETS, Bucket::default());
+        for w in &*weights {
+            let bucket = &mut buckets[bucket(*w)];
+            bucket.sum += f64::from(*w);
+            bucket.n += 1;
+        }
+        let mut total = buckets.iter().map(|b| b.sum).sum();
+        if sampling.top_k > 0 && sampling.top_k < weights.len() {
+            let kept = falling(weights, buckets, cut, |n, _| n >= sampling.top_k);
+            (last, total) = (kept.last, kept.sum);
+        }
+        if sampling.top_p < 1.0 {
+            let goal = f64::from(sampling.top_p) * total;
+            let kept = falling(weights, buckets, cut, |_, sum| sum >= goal);
+            // The one that keeps less.
+            if before(kept.last, last) {
+                last = kept.last;
+            }
+        }
+    }
+    if sampling.min_p > last.0 {
+        last = (sampling.min_p, u32::MAX);
+    }
+    sums.clear();
+    let first_ids = (0u32..).step_by(BLOCK);
+    for (block, first) in weights.chunks_mut(BLOCK).zip(first_ids) {
         let mut sum = 0.0;
-        let reached = kept.iter().position(|(w, _)| {
+        for (w, id) in block.iter_mut().zip(first..) {
+            if before(last, (*w, id)) {
+                *w = 0.0;
+            }
             sum += f64::from(*w);
-            sum >= goal
-        });
-        kept.truncate(reached.map_or(kept.len(), |i| i + 1));
+        }
+        sums.push(sum);
     }
-    kept.retain(|(weight, _)| *weight >= sampling.min_p);
+}
+
+/// Whether `a` comes before `b` in the order of falling weights and then rising ids.
+fn before(a: Last, b: Last) -> bool {
+    a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)
+}
+
+/// What a filter keeps.
+struct Kept {
+    last: Last,
+    sum: f64,
+}
+
+/// Takes tokens in the order of falling weights until their number and sum are enough.
+fn falling(
+    weights: &[f32],
+    buckets: &[Bucket],
+    cut: &mut Vec<(f32, u32)>,
+    enough: impl Fn(usize, f64) -> bool,
+) -> Kept {
+    let (mut n, mut sum) = (0, 0.0);
+    for (index, b) in buckets.iter().enumerate().rev() {
+        if b.n == 0 || !enough(n + b.n, sum + b.sum) {
+            (n, sum) = (n + b.n, sum + b.sum);
+            continue;
+        }
+        cut.clear();
+        let inside = (0u32..).zip(weights).filter(|(_, w)| bucket(**w) == index);
+        cut.extend(inside.map(|(id, w)| (*w, id)));
+        cut.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        for &last in &*cut {
+            (n, sum) = (n + 1, sum + f64::from(last.0));
+            if enough(n, sum) {
+                return Kept { last, sum };
+            }
+        }
+    }
+    // Rounding may leave a goal unreached: everything stays.
+    let last = (0.0, u32::MAX);
+    Kept { last, sum }
 }
 
 /// The token in whose share of the weights `uniform` falls.
-fn pick(kept: &[(f32, u32)], uniform: f64) -> u32 {
-    let total: f64 = kept.iter().map(|(weight, _)| f64::from(*weight)).sum();
+fn pick(weights: &[f32], sums: &[f64], uniform: f64) -> Option<usize> {
+    let total: f64 = sums.iter().sum();
     let mut left = uniform * total;
-    for (weight, id) in kept {
-        left -= f64::from(*weight);
-        if left < 0.0 {
-            return *id;
+    let (mut last, mut start) = (None, 0);
+    for (block, sum) in weights.chunks(BLOCK).zip(sums) {
+        if left >= *sum {
+            left -= sum;
+            start += block.len();
+            if *sum > 0.0 {
+                last = Some((block, start - block.len()));
+            }
+            continue;
         }
+        last = Some((block, start));
+        for (i, w) in block.iter().enumerate() {
+            left -= f64::from(*w);
+            if left < 0.0 {
+                return Some(start + i);
+            }
+        }
+        break;
     }
-    // Rounding can leave a rest behind the last token.
-    kept.last()
-        .expect("the most probable token passes every filter")
-        .1
+    // Rounding can leave a rest behind the last token of a block.
+    let (block, start) = last?;
+    block.iter().rposition(|w| *w > 0.0).map(|i| start + i)
 }
 
 #[cfg(test)]
@@ -150,7 +332,7 @@ mod tests {
 
     /// Which tokens come out, and how often, in 20,000 draws.
     fn counts(p: &[f32], sampling: &Sampling) -> Vec<usize> {
-        let (logits, mut scratch) = (logits(p), Vec::new());
+        let (logits, mut scratch) = (logits(p), Scratch::default());
         let mut rng = Rng::keyed(1, &["sample test"]);
         let mut counts = vec![0; p.len()];
         for _ in 0..20_000 {
@@ -175,7 +357,7 @@ mod tests {
             ..Sampling::default()
         };
         let mut rng = Rng::keyed(0, &[]);
-        let drawn = draw(&[1.0, 3.0, 3.0], &greedy, &mut rng, &mut Vec::new()).unwrap();
+        let drawn = draw(&[1.0, 3.0, 3.0], &greedy, &mut rng, &mut Scratch::default()).unwrap();
         assert_eq!(drawn.token, 1);
         let expected = 3.0 - (1f32.exp() + 2.0 * 3f32.exp()).ln();
         assert!((drawn.logprob - expected).abs() < 1e-6);
@@ -228,6 +410,71 @@ mod tests {
         assert_eq!(support(&[0.25; 4], &with(3, 1.0, 0.0)), [0, 1, 2]);
     }
 
+    /// The filters by their definition: everything sorted, as transformers does it.
+    fn naive(logits: &[f32], sampling: &Sampling) -> Vec<usize> {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |i: usize| f64::from((logits[i] - max) / sampling.temperature).exp();
+        let mut ids: Vec<usize> = (0..logits.len()).collect();
+        ids.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+        if sampling.top_k > 0 {
+            ids.truncate(sampling.top_k);
+        }
+        let total: f64 = ids.iter().map(|&i| weight(i)).sum();
+        let mut sum = 0.0;
+        let reached = ids.iter().position(|&i| {
+            sum += weight(i);
+            sampling.top_p < 1.0 && sum >= f64::from(sampling.top_p) * total
+        });
+        ids.truncate(reached.map_or(ids.len(), |i| i + 1));
+        ids.retain(|&i| weight(i) >= f64::from(sampling.min_p));
+        ids.sort_unstable();
+        ids
+    }
+
+    #[test]
+    fn the_filters_of_a_large_vocabulary_keep_what_sorting_keeps() {
+        let mut rng = Rng::keyed(2, &["large"]);
+        let mut scratch = Scratch::default();
+        for (spread, n) in [(0.1, 5000), (3.0, 3001), (40.0, 2048)] {
+            // Rounded, so that there are ties.
+            let logits: Vec<f32> = (0..n)
+                .map(|_| ((spread * rng.normal()) as f32 * 64.0).round() / 64.0)
+                .collect();
+            for (temperature, top_k, top_p, min_p) in [
+                (1.0, 0, 0.9, 0.0),
+                (0.7, 50, 1.0, 0.0),
+                (1.3, 400, 0.5, 0.0),
+                (1.0, 0, 1.0, 0.3),
+                (2.0, 900, 0.97, 0.2),
+                (0.5, 1, 1.0, 0.0),
+            ] {
+                let sampling = Sampling {
+                    temperature,
+                    top_k,
+                    top_p,
+                    min_p,
+                    ..Sampling::default()
+                };
+                let _ = draw(&logits, &sampling, &mut rng, &mut scratch).unwrap();
+                let kept: Vec<usize> = (0..n).filter(|&i| scratch.weights[i] > 0.0).collect();
+                assert_eq!(kept, naive(&logits, &sampling), "{spread} {sampling:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn draws_from_a_large_vocabulary_follow_the_probabilities() {
+        // Two tokens of block 0, two far behind it, and a tail that shares a hundredth.
+        let mut p = vec![0.01 / 3000.0; 3004];
+        (p[3], p[900], p[1025], p[3003]) = (0.3, 0.1, 0.4, 0.19);
+        let counts = counts(&p, &Sampling::default());
+        for (id, share) in [(3, 0.3), (900, 0.1), (1025, 0.4), (3003, 0.19)] {
+            let sd = (20_000f64 * share * (1.0 - share)).sqrt();
+            let off = counts[id] as f64 - 20_000.0 * share;
+            assert!(off.abs() < 5.0 * sd, "{id}: {}", counts[id]);
+        }
+    }
+
     #[test]
     fn the_logprob_is_the_untempered_models() {
         let sampling = Sampling {
@@ -237,7 +484,7 @@ mod tests {
         };
         let mut rng = Rng::keyed(5, &[]);
         for _ in 0..20 {
-            let drawn = draw(&logits(&P), &sampling, &mut rng, &mut Vec::new()).unwrap();
+            let drawn = draw(&logits(&P), &sampling, &mut rng, &mut Scratch::default()).unwrap();
             assert!((drawn.logprob - P[drawn.token as usize].ln()).abs() < 1e-6);
         }
     }
@@ -245,8 +492,10 @@ mod tests {
     #[test]
     fn logits_that_are_no_numbers_give_nothing() {
         let mut rng = Rng::keyed(0, &[]);
-        let mut draw = |z: &[f32]| draw(z, &Sampling::default(), &mut rng, &mut Vec::new());
+        let mut draw = |z: &[f32]| draw(z, &Sampling::default(), &mut rng, &mut Scratch::default());
         assert_eq!(draw(&[0.0, f32::NAN]), None);
+        assert_eq!(draw(&[f32::NAN, 0.0]), None);
+        assert_eq!(draw(&[f32::INFINITY, 0.0]), None);
         assert_eq!(draw(&[f32::NEG_INFINITY; 3]), None);
         assert_eq!(draw(&[f32::NEG_INFINITY, 0.0]).unwrap().token, 1);
     }

@@ -2,13 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use idiolect_core::model::{ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings};
 use proptest::prelude::*;
 
 use crate::backward::loss_and_gradients;
 use crate::batch::TokenRow;
-use crate::cached::{KvCache, forward_cached};
+use crate::cached::{Pages, Sequence, forward_prompts, forward_step};
 use crate::checkpoint::Place;
 use crate::decoder::{Decoder, Workspace, logits};
 use crate::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope, Scaling};
@@ -430,6 +431,26 @@ fn packing_changes_neither_loss_nor_gradients_nor_scores() {
     }
 }
 
+#[test]
+fn a_shared_prompt_scores_as_separate_ones_to_the_bit() {
+    for family in FAMILIES {
+        let model = decoder(tiny(family));
+        let prompt = row(70, 40, 1, 1.0).ids;
+        let after = |i: usize, len: usize| TokenRow {
+            ids: [&prompt[..], &row(80 + i, len, 1, 1.0).ids].concat(),
+            first_target: prompt.len(),
+            weight: 1.0,
+        };
+        // More than one batch of them, with a row of another prompt between.
+        let mut all: Vec<TokenRow> = (0..24).map(|i| after(i, 1 + 5 * i)).collect();
+        all.insert(9, row(7, 60, 20, 1.0));
+        let shared = scores(&model, &all, 2);
+        for (row, shared) in all.iter().zip(shared) {
+            assert_eq!(scores(&model, std::slice::from_ref(row), 1), [shared]);
+        }
+    }
+}
+
 fn scores(model: &Decoder, rows: &[TokenRow], n: usize) -> Vec<Vec<TargetScore>> {
     let mut out = Vec::new();
     score_rows(model, rows, &threads(n), &mut |i, scores| {
@@ -520,104 +541,103 @@ fn a_fault_in_one_row_leaves_the_others_alone() {
     assert!(words[2].contains("no target") && words[3].contains("cannot be a target"));
 }
 
-/// Logits after each token, given in pieces of the given sizes.
-fn cached(model: &Decoder, ids: &[u32], pieces: &[usize], n: usize) -> Vec<Vec<f32>> {
-    let (mut workspace, mut caches) = (Workspace::new(), [KvCache::new(model.facts())]);
-    let (mut at, mut out, mut all) = (0, Vec::new(), Vec::new());
-    for &piece in pieces {
-        forward_cached(
+/// Continues each of some prompts in several ways, a token at a time, all in one batch; logits
+/// after each prompt, and after each token written, (sequence, step).
+fn written(
+    model: &Decoder,
+    prompts: &[(&[u32], Vec<&[u32]>)],
+    n: usize,
+) -> (Vec<Vec<f32>>, Vec<Vec<Vec<f32>>>) {
+    let (mut workspace, mut pages, mut out) = (Workspace::new(), Pages::default(), Vec::new());
+    let vocab = model.facts().vocab;
+    let rows = |out: &[f32]| -> Vec<Vec<f32>> { out.chunks(vocab).map(<[f32]>::to_vec).collect() };
+    let ids: Vec<&[u32]> = prompts.iter().map(|(ids, _)| *ids).collect();
+    let computed = forward_prompts(model, &mut workspace, &ids, &threads(n), &mut out);
+    let after_prompts = rows(&out);
+    let (mut sequences, mut texts) = (Vec::new(), Vec::new());
+    for (prompt, (ids, ways)) in computed.into_iter().map(Arc::new).zip(prompts) {
+        assert_eq!(prompt.len(), ids.len());
+        sequences.extend(ways.iter().map(|_| Sequence::after(&prompt)));
+        texts.extend(ways.iter().copied());
+    }
+    let mut steps = vec![Vec::new(); texts.len()];
+    for t in 0..texts.first().map_or(0, |text| text.len()) {
+        let next: Vec<u32> = texts.iter().map(|text| text[t]).collect();
+        forward_step(
             model,
             &mut workspace,
-            &mut caches,
-            &[&ids[at..at + piece]],
+            &mut pages,
+            &mut sequences,
+            &next,
             &threads(n),
             &mut out,
         );
-        at += piece;
-        assert_eq!(caches[0].len(), at);
-        all.push(out.clone());
+        for (steps, row) in steps.iter_mut().zip(rows(&out)) {
+            steps.push(row);
+        }
     }
-    all
+    (after_prompts, steps)
 }
 
 #[test]
 fn cached_generation_is_the_full_forward() {
     for family in FAMILIES {
         let model = decoder(tiny(family));
-        let ids = row(4, 70, 1, 1.0).ids;
+        let ids = row(4, 110, 1, 1.0).ids;
         let whole = logits(&model, &ids, &threads(1));
-        for pieces in [
-            vec![1; 70],
-            vec![40, 1, 1, 1, 7, 20],
-            vec![2, 3, 65],
-            vec![70],
-        ] {
-            let got = cached(&model, &ids, &pieces, 1);
-            let mut at = 0;
-            for (piece, got) in pieces.iter().zip(&got) {
-                at += piece;
+        for prompt in [1, 2, 31, 32, 33, 40, 109] {
+            let (before, after) = ids.split_at(prompt);
+            let (first, steps) = written(&model, &[(before, vec![after])], 1);
+            for (t, got) in first.iter().chain(&steps[0]).enumerate() {
+                let at = prompt + t;
                 close(
-                    &format!("{family:?} after {at}"),
+                    &format!("{family:?} after {at}, prompt {prompt}"),
                     got,
                     &whole[(at - 1) * 29..at * 29],
-                    1e-5,
+                    3e-5,
                 );
             }
-            assert_eq!(
-                got,
-                cached(&model, &ids, &pieces, 2),
-                "threads change no bit"
-            );
         }
     }
 }
 
 #[test]
-fn company_and_clones_change_no_bit_of_generation() {
-    let model = decoder(tiny(Family::Gemma2));
-    let prompts: Vec<Vec<u32>> = (0..5).map(|i| row(20 + i, 3 + 9 * i, 1, 1.0).ids).collect();
-    let (mut workspace, mut out) = (Workspace::new(), Vec::new());
-    let run = |prompts: &[Vec<u32>], workspace: &mut Workspace, out: &mut Vec<f32>| {
-        let mut caches = vec![KvCache::new(model.facts()); prompts.len()];
-        let slices: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        forward_cached(&model, workspace, &mut caches, &slices, &threads(1), out);
-        let mut steps = vec![out.clone()];
-        for t in 0..20 {
-            let next = [t as u32];
-            forward_cached(
-                &model,
-                workspace,
-                &mut caches,
-                &vec![&next[..]; prompts.len()],
-                &threads(1),
-                out,
-            );
-            steps.push(out.clone());
-        }
-        (steps, caches)
-    };
-    let (together, _) = run(&prompts, &mut workspace, &mut out);
-    for (i, prompt) in prompts.iter().enumerate() {
-        let (alone, caches) = run(std::slice::from_ref(prompt), &mut workspace, &mut out);
-        for (a, b) in alone.iter().zip(&together) {
-            assert_eq!(a[..], b[i * 29..(i + 1) * 29]);
-        }
-        let mut copies = [caches[0].clone(), caches[0].clone()];
-        copies[1].truncate(prompt.len());
-        let next: &[u32] = &[0];
-        forward_cached(
-            &model,
-            &mut workspace,
-            &mut copies,
-            &[next, next],
-            &threads(1),
-            &mut out,
+fn a_prompt_longer_than_one_piece_is_the_full_forward() {
+    for family in FAMILIES {
+        let model = decoder(tiny(family));
+        let ids = row(4, 2300, 1, 1.0).ids;
+        let (last, _) = written(&model, &[(&ids, Vec::new())], 1);
+        let whole = logits(&model, &ids, &threads(1));
+        close("last", &last[0], &whole[2299 * 29..], 1e-5);
+    }
+}
+
+#[test]
+fn company_shared_prompts_and_threads_change_no_bit_of_generation() {
+    for family in FAMILIES {
+        let model = decoder(tiny(family));
+        let texts: Vec<Vec<u32>> = (0..14).map(|i| row(50 + i, 40, 1, 1.0).ids).collect();
+        let prompts: Vec<Vec<u32>> = (0..5).map(|i| row(20 + i, 3 + 9 * i, 1, 1.0).ids).collect();
+        // 1, 2, 3, 4 and 4 continuations: chunks of sequences cut through the groups.
+        let ways = [0..1, 1..3, 3..6, 6..10, 10..14];
+        let all: Vec<(&[u32], Vec<&[u32]>)> = prompts
+            .iter()
+            .zip(ways)
+            .map(|(p, way)| (&p[..], texts[way].iter().map(Vec::as_slice).collect()))
+            .collect();
+        let (firsts, steps) = written(&model, &all, 1);
+        assert!(
+            (firsts.clone(), steps.clone()) == written(&model, &all, 3),
+            "threads"
         );
-        assert_eq!(
-            out[29..],
-            alone[1][..],
-            "a truncated copy goes on from the prompt"
-        );
+        let mut sequence = 0;
+        for (first, (prompt, ways)) in firsts.iter().zip(&all) {
+            for way in ways {
+                let (alone, own) = written(&model, &[(prompt, vec![way])], 1);
+                assert!(alone[0] == *first && own[0] == steps[sequence]);
+                sequence += 1;
+            }
+        }
     }
 }
 

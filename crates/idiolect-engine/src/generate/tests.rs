@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use idiolect_core::model::Context;
 
 use super::*;
 use crate::tokenizer::tests::{byte_level, words};
 
-/// Logits are a function of all tokens before; a cache is those tokens.
+/// Logits are a function of all tokens before; those are what it remembers. Every token takes a
+/// byte.
 struct Fake<F> {
     vocabulary: usize,
     logits: F,
@@ -13,29 +15,57 @@ struct Fake<F> {
     fed: usize,
     /// Most rows in one go.
     widest: usize,
+    /// Most bytes held at a step.
+    fullest: usize,
 }
 
 impl<F: Fn(&[u32], &mut [f32])> NextToken for Fake<F> {
-    type Cache = Vec<u32>;
+    type Prompt = Rc<Vec<u32>>;
+    type Sequence = (Rc<Vec<u32>>, Vec<u32>);
 
-    fn cache(&mut self) -> Vec<u32> {
-        Vec::new()
+    fn prompts(&mut self, contexts: &[&[u32]], logits: &mut Vec<f32>) -> Vec<Self::Prompt> {
+        logits.resize(contexts.len() * self.vocabulary, 0.0);
+        for (ids, logits) in contexts.iter().zip(logits.chunks_mut(self.vocabulary)) {
+            assert!(!ids.is_empty());
+            self.fed += ids.len();
+            (self.logits)(ids, logits);
+        }
+        contexts.iter().map(|ids| Rc::new(ids.to_vec())).collect()
     }
 
-    fn feed(&mut self, caches: &mut [Vec<u32>], tokens: &[&[u32]], logits: &mut Vec<f32>) {
-        assert_eq!(caches.len(), tokens.len());
-        self.widest = self.widest.max(caches.len());
-        logits.resize(caches.len() * self.vocabulary, 0.0);
-        let rows = caches
-            .iter_mut()
-            .zip(tokens)
-            .zip(logits.chunks_mut(self.vocabulary));
-        for ((cache, tokens), logits) in rows {
-            assert!(!tokens.is_empty());
-            self.fed += tokens.len();
-            cache.extend(*tokens);
-            (self.logits)(cache, logits);
+    fn sequence(&mut self, prompt: &Self::Prompt) -> Self::Sequence {
+        (Rc::clone(prompt), Vec::new())
+    }
+
+    fn step(&mut self, sequences: &mut [Self::Sequence], tokens: &[u32], logits: &mut Vec<f32>) {
+        assert_eq!(sequences.len(), tokens.len());
+        self.widest = self.widest.max(sequences.len());
+        self.fed += tokens.len();
+        logits.resize(sequences.len() * self.vocabulary, 0.0);
+        let rows = logits.chunks_mut(self.vocabulary);
+        let (mut held, mut prompts) = (0, Vec::new());
+        for (((prompt, written), token), logits) in sequences.iter_mut().zip(tokens).zip(rows) {
+            written.push(*token);
+            held += written.len();
+            if !prompts.contains(&Rc::as_ptr(prompt)) {
+                prompts.push(Rc::as_ptr(prompt));
+                held += prompt.len();
+            }
+            (self.logits)(&[&prompt[..], written].concat(), logits);
         }
+        self.fullest = self.fullest.max(held);
+    }
+
+    fn end(&mut self, _: Self::Sequence) {}
+
+    fn keep_spare(&mut self, _: usize) {}
+
+    fn prompt_bytes(&self, tokens: usize) -> usize {
+        tokens
+    }
+
+    fn written_bytes(&self, tokens: usize) -> usize {
+        tokens
     }
 }
 
@@ -60,6 +90,7 @@ fn fake<F: Fn(&[u32], &mut [f32])>(vocabulary: usize, logits: F) -> Fake<F> {
         logits,
         fed: 0,
         widest: 0,
+        fullest: 0,
     }
 }
 
@@ -76,6 +107,16 @@ fn run<F: Fn(&[u32], &mut [f32])>(
     model: &mut Fake<F>,
     tokenizer: &Tokenizer,
     slots: usize,
+    requests: &[GenerateRequest],
+    sampling: &Sampling,
+) -> Results {
+    run_within(model, tokenizer, (slots, usize::MAX), requests, sampling)
+}
+
+fn run_within<F: Fn(&[u32], &mut [f32])>(
+    model: &mut Fake<F>,
+    tokenizer: &Tokenizer,
+    (slots, memory): (usize, usize),
     requests: &[GenerateRequest],
     sampling: &Sampling,
 ) -> Results {
@@ -96,6 +137,7 @@ fn run<F: Fn(&[u32], &mut [f32])>(
         limits,
         sampling,
         slots,
+        memory,
     };
     generate(model, manner, &Queue::new(requests), &mut sink).unwrap();
     results
@@ -147,6 +189,41 @@ fn the_number_of_slots_changes_no_text_and_no_logprob() {
     // Equal seeds and prompts give equal texts, and other seeds other texts.
     assert_eq!(alone[&0], alone[&1]);
     assert_ne!(alone[&1], alone[&2]);
+}
+
+#[test]
+fn the_memory_is_never_exceeded_and_changes_no_text() {
+    let sampling = Sampling {
+        max_tokens: 30,
+        ..Sampling::default()
+    };
+    let requests = mixed_requests();
+    let plenty = run(&mut fake(13, scrambled), &words(), 16, &requests, &sampling);
+    let lengths = plenty.values().flatten().map(|c| c.n_tokens);
+    let longest = lengths.max().unwrap();
+    assert!(longest > 20, "{longest}: some are far longer than expected");
+    // From room for one sequence to room for most.
+    for memory in [37, 40, 60, 100, 200] {
+        let mut model = fake(13, scrambled);
+        let got = run_within(&mut model, &words(), (16, memory), &requests, &sampling);
+        assert_eq!(got, plenty, "{memory} bytes");
+        assert!(model.fullest <= memory, "{} of {memory}", model.fullest);
+    }
+}
+
+#[test]
+fn a_request_that_cannot_fit_alone_is_refused_with_the_sizes() {
+    let sampling = Sampling {
+        max_tokens: 20,
+        ..Sampling::default()
+    };
+    let requests = [request("nums 3 7 2 -> 19 |", 0), request("nums", 0)];
+    let mut model = fake(13, scrambled);
+    let got = run_within(&mut model, &words(), (4, 24), &requests, &sampling);
+    let reason = &got[&0].as_ref().unwrap_err().reason;
+    assert!(reason.contains("7 tokens and up to 20 more"), "{reason}");
+    assert!(reason.contains("--max-tokens"), "{reason}");
+    assert!(got[&1].is_ok());
 }
 
 #[test]
@@ -334,6 +411,7 @@ fn a_broken_sink_stops_the_work() {
         limits,
         sampling: &sampling,
         slots: 2,
+        memory: usize::MAX,
     };
     generate(
         &mut fake(13, scrambled),

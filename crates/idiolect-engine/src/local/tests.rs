@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use idiolect_core::model::{Finish, Schedule, StepSize, Train, TrainEvent, TrainSettings};
+use idiolect_core::model::{Context, Finish, Schedule, StepSize, Train, TrainEvent, TrainSettings};
 
 use super::*;
 use crate::directory::tests::stories_dir;

@@ -15,7 +15,7 @@ use crate::threads::Threads;
 
 /// Queries of one tile: two AVX-512 vectors, so that little above the diagonal is computed for
 /// the short sequences of small models. Measured against 16 and 48.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 32;
 
 /// Lanes `start..start + len` of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,11 @@ pub(crate) struct Heads {
 
 /// The queries of one tile and the keys it may see.
 #[derive(Clone, Copy)]
-struct Tile {
+pub(super) struct Tile {
     /// First query and number of queries.
-    q: (usize, usize),
+    pub(super) q: (usize, usize),
     /// First key and one past the last.
-    keys: (usize, usize),
+    pub(super) keys: (usize, usize),
     /// Position of the first query among the keys.
     at: usize,
     window: usize,
@@ -53,7 +53,7 @@ struct Tile {
 
 impl Tile {
     /// The tile of queries from `q0` on, when `past` keys lie before the first query.
-    fn new(heads: &Heads, past: usize, len: usize, q0: usize) -> Self {
+    pub(super) fn new(heads: &Heads, past: usize, len: usize, q0: usize) -> Self {
         let nq = BLOCK.min(len - q0);
         let at = past + q0;
         let window = heads.window.unwrap_or(usize::MAX);
@@ -65,7 +65,7 @@ impl Tile {
         }
     }
 
-    fn n_keys(&self) -> usize {
+    pub(super) fn n_keys(&self) -> usize {
         self.keys.1 - self.keys.0
     }
 
@@ -180,7 +180,7 @@ impl WithSimd for HeadForward<'_> {
 
 /// Copies lanes `q.0..q.0 + q.1` of each row into rows of a tile, zeros beyond.
 #[inline(always)]
-fn copy_in(tile: &mut [f32], rows: &[f32], stride: usize, (q0, nq): (usize, usize)) {
+pub(super) fn copy_in(tile: &mut [f32], rows: &[f32], stride: usize, (q0, nq): (usize, usize)) {
     for (tile, row) in tile.chunks_exact_mut(BLOCK).zip(rows.chunks(stride)) {
         tile[..nq].copy_from_slice(&row[q0..q0 + nq]);
         tile[nq..].fill(0.0);
@@ -189,7 +189,7 @@ fn copy_in(tile: &mut [f32], rows: &[f32], stride: usize, (q0, nq): (usize, usiz
 
 /// Scores to unnormalised probabilities: e^(score − largest), exactly 0 where not seen.
 #[inline(always)]
-fn softmax<S: Simd>(
+pub(super) fn softmax<S: Simd>(
     simd: S,
     tile: &Tile,
     softcap: Option<f32>,

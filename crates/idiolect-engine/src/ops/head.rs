@@ -5,6 +5,8 @@
 //! of a chunk are gone before the next: nothing of size N × V exists. Within a chunk positions
 //! are lanes, so every sum over the vocabulary is vertical.
 
+use std::sync::{Mutex, PoisonError};
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::math::{exp, tanh};
@@ -489,30 +491,62 @@ fn score_sums<S: Simd>(
     sums
 }
 
-/// Logits of the first `n` lanes, (n, V) row by row, for sampling.
+/// Rows of the projection that one chunk of work computes of all logits.
+const LOGIT_ROWS: usize = 512;
+
+/// Logits of some lanes, (columns, V) row by row, for sampling.
 pub(crate) fn all_logits(
     head: Head<'_>,
+    threads: &Threads,
+    scratch: &mut [Vec<f32>],
     hidden: &[f32],
     stride: usize,
     columns: &[usize],
     out: &mut Vec<f32>,
-    scratch: &mut Vec<f32>,
 ) {
     let (vocab, width, chunk) = (head.vocab(), head.width, chunk_lanes(head.vocab()));
     out.clear();
     out.resize(columns.len() * vocab, 0.0);
-    let at = |lane: &usize| Target {
-        lane: *lane,
-        token: 0,
-        weight: 0.0,
-    };
+    let mut gathered = super::Buffer::default();
+    gathered.reserve(width * chunk);
     for (columns, out) in columns.chunks(chunk).zip(out.chunks_mut(chunk * vocab)) {
-        let targets: Vec<Target> = columns.iter().map(at).collect();
-        let mut rest = aligned(scratch, (width + vocab) * chunk);
-        let gathered = take(&mut rest, width * chunk);
+        let targets: Vec<Target> = columns
+            .iter()
+            .map(|&lane| Target {
+                lane,
+                token: 0,
+                weight: 0.0,
+            })
+            .collect();
+        let n = targets.len();
+        let gathered = gathered.get_mut(width * chunk);
         head.gather(gathered, chunk, hidden, stride, &targets);
-        head.logits(rest, chunk, gathered, targets.len());
-        transpose((vocab, targets.len()), (rest, chunk), (out, vocab));
+        // Each chunk of work owns a piece of every row.
+        let mut pieces: Vec<Vec<&mut [f32]>> = Vec::new();
+        pieces.resize_with(vocab.div_ceil(LOGIT_ROWS), Vec::new);
+        for row in out.chunks_exact_mut(vocab) {
+            for (piece, of_chunk) in row.chunks_mut(LOGIT_ROWS).zip(&mut pieces) {
+                of_chunk.push(piece);
+            }
+        }
+        let pieces: Vec<Mutex<Vec<&mut [f32]>>> = pieces.into_iter().map(Mutex::new).collect();
+        let gathered = &*gathered;
+        threads.for_chunks(pieces.len(), [], scratch, |i, [], scratch| {
+            let mut pieces = pieces[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let first = i * LOGIT_ROWS;
+            let rows = LOGIT_ROWS.min(vocab - first);
+            let mut rest = aligned(scratch, LOGIT_ROWS * (chunk + n));
+            let logits = take(&mut rest, LOGIT_ROWS * chunk);
+            let part = Head {
+                weight: &head.weight[first * width..(first + rows) * width],
+                ..head
+            };
+            part.logits(&mut logits[..rows * chunk], chunk, gathered, n);
+            transpose((rows, n), (logits, chunk), (&mut *rest, rows));
+            for (piece, row) in pieces.iter_mut().zip(rest.chunks_exact(rows)) {
+                piece.copy_from_slice(row);
+            }
+        });
     }
 }
 

@@ -15,6 +15,7 @@
 
 pub(crate) mod adamw;
 pub(crate) mod attention;
+pub(crate) mod continuation;
 pub(crate) mod dropout;
 pub(crate) mod embed;
 pub(crate) mod gate;

@@ -1,10 +1,11 @@
 //! The engine as the parity tests use it.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use idiolect_core::model::{Rng, Schedule, StepSize, TrainEvent, TrainSettings};
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::cached::{KvCache, forward_cached};
+use idiolect_engine::cached::{Pages, Sequence, forward_prompts, forward_step};
 use idiolect_engine::decoder::{Decoder, Workspace};
 use idiolect_engine::score::{TargetScore, score_rows};
 use idiolect_engine::threads::Threads;
@@ -71,24 +72,28 @@ pub(crate) fn train(
 
 /// The most probable continuation, through the caches.
 pub(crate) fn greedy(decoder: &Decoder, prompt: &[u32], n_tokens: usize) -> Vec<u32> {
-    let mut caches = [KvCache::new(decoder.facts())];
-    let (mut workspace, mut logits) = (Workspace::new(), Vec::new());
-    let mut ids = prompt.to_vec();
-    let mut computed = 0;
-    for _ in 0..n_tokens {
-        forward_cached(
-            decoder,
-            &mut workspace,
-            &mut caches,
-            &[&ids[computed..]],
-            &Threads::single(),
-            &mut logits,
-        );
-        computed = ids.len();
+    let threads = Threads::single();
+    let (mut workspace, mut pages, mut logits) = (Workspace::new(), Pages::default(), Vec::new());
+    let prompts = forward_prompts(decoder, &mut workspace, &[prompt], &threads, &mut logits);
+    let mut sequences: Vec<Sequence> = prompts
+        .into_iter()
+        .map(|prompt| Sequence::after(&Arc::new(prompt)))
+        .collect();
+    let mut ids = Vec::new();
+    while ids.len() < n_tokens {
         let best = (0..logits.len())
             .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
             .unwrap();
         ids.push(best as u32);
+        forward_step(
+            decoder,
+            &mut workspace,
+            &mut pages,
+            &mut sequences,
+            &[best as u32],
+            &threads,
+            &mut logits,
+        );
     }
-    ids.split_off(prompt.len())
+    ids
 }
