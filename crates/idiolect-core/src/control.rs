@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::miniature::{World, WorldSettings};
     use crate::record::{StepCheck, Verdict};
-    use crate::task::task;
+    use crate::task::{NoCode, task};
 
     fn trace(problem_id: &str, text: &str) -> Trace {
         Trace::new(
@@ -184,7 +184,7 @@ mod tests {
         let countdown = task(TaskName::Countdown).unwrap();
         for problem in World::new(WorldSettings::tiny()).unwrap().problems() {
             let trace = random_chain(&problem, "", 0).unwrap();
-            let judged = countdown.verify(&problem, &trace.text, trace.finish);
+            let judged = countdown.verify(&problem, &trace.text, trace.finish, &NoCode);
             assert_eq!(judged.verdict, Verdict::Wrong, "{}", trace.text);
             assert!(
                 judged

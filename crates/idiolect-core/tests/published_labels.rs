@@ -16,7 +16,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use idiolect_core::record::{Finish, Problem, Split, StepCheck, TaskName, Verdict};
-use idiolect_core::task::{ImportRow, gsm8k, task};
+use idiolect_core::task::{ImportRow, NoCode, gsm8k, task};
 use serde_json::{Map, Value, json};
 
 fn data() -> Option<PathBuf> {
@@ -79,6 +79,7 @@ fn differences(rows: &[Value], name: TaskName, gold: impl Fn(&Value) -> Value) -
             &problem(name, gold(row)),
             text(row, "response"),
             Finish::Unknown,
+            &NoCode,
         );
         if (judged.verdict == Verdict::Correct) != row["correct"].as_bool().unwrap() {
             found.push(format!(
@@ -214,13 +215,13 @@ fn every_human_gsm8k_solution_imports_and_answers_its_own_question() {
         for (index, row) in rows.iter().enumerate() {
             let at = ImportRow {
                 index,
-                split: Split::Train,
+                split: Some(Split::Train),
                 set: "gsm8k".to_owned(),
             };
             let imported = gsm8k.import(row.as_object().unwrap(), &at).unwrap();
             let human = imported.problem.human.clone().unwrap();
             assert_eq!(human, text(row, "answer"));
-            let judged = gsm8k.verify(&imported.problem, &human, Finish::Stop);
+            let judged = gsm8k.verify(&imported.problem, &human, Finish::Stop, &NoCode);
             assert_eq!(
                 judged.verdict,
                 Verdict::Correct,

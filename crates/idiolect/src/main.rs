@@ -1,6 +1,7 @@
 //! The program: which reasoning traces does this student learn most from?
 //!
-//! `command` holds one file per command, `stage` the work behind them, `run` the whole experiment.
+//! `command` holds one file per command, `stage` the work behind them, `run` the whole experiment,
+//! `sandbox` what runs model-written code.
 
 mod command;
 mod exit;
@@ -8,11 +9,15 @@ mod interrupt;
 mod model;
 mod progress;
 mod run;
+mod sandbox;
 mod stage;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = sandbox::enter() {
+        return code;
+    }
     interrupt::catch_signals();
     command::main()
 }

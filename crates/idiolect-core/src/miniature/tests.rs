@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::record::{StepCheck, Verdict};
-use crate::task::task;
+use crate::task::{NoCode, task};
 
 fn world(seed: u64) -> World {
     World::new(WorldSettings {
@@ -206,7 +206,8 @@ fn impossible_worlds_are_refused() {
 fn every_text_that_solves_a_problem_verifies_correct() {
     let countdown = task(TaskName::Countdown).unwrap();
     let world = World::new(WorldSettings::default()).unwrap();
-    let verify = |problem: &Problem, text: &str| countdown.verify(problem, text, Finish::Stop);
+    let verify =
+        |problem: &Problem, text: &str| countdown.verify(problem, text, Finish::Stop, &NoCode);
     let digits: BTreeMap<String, Trace> = [Split::Test, Split::Dev, Split::Train, Split::Teacher]
         .iter()
         .flat_map(|split| world.human_traces(*split, Numerals::Digits))

@@ -10,8 +10,8 @@ use crate::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace}
 pub struct ImportRow {
     /// Its number in the file, from 0.
     pub index: usize,
-    /// The part it belongs to, unless the row says otherwise.
-    pub split: Split,
+    /// The part it belongs to, unless the row says otherwise; `None` where nothing tells.
+    pub split: Option<Split>,
     /// The data set's name, the first part of ids: `gsm8k` in `gsm8k/train/17`.
     pub set: String,
 }
@@ -140,7 +140,7 @@ impl Fields {
                 self.left.shift_remove("split");
                 split
             }
-            None => at.split,
+            None => at.split.or(parts.split).unwrap_or(Split::Train),
         };
         let id = match self.take_text(&["problem_id", "id"])? {
             Some(id) if id.contains('/') => id,
@@ -199,6 +199,8 @@ pub(super) struct Parts {
     pub(super) question: String,
     pub(super) gold: Value,
     pub(super) human: Option<String>,
+    /// Where rows and files that do not tell their split belong, if the task knows.
+    pub(super) split: Option<Split>,
 }
 
 /// What a JSON value is, in words.

@@ -11,10 +11,12 @@
 mod arithmetic;
 pub mod compat;
 pub mod countdown;
+mod execute;
 pub mod gsm8k;
 mod import;
 mod lexeme;
 pub mod math;
+pub mod mbpp;
 mod prompt;
 mod rational;
 mod segment;
@@ -22,6 +24,7 @@ mod steps;
 
 use serde_json::{Map, Value};
 
+pub use execute::{Execute, Execution, NoCode, Program};
 pub use import::{ImportRow, Imported, map_columns, split_named};
 pub use prompt::PromptFile;
 pub use rational::Rational;
@@ -81,11 +84,18 @@ pub trait Task: Sync {
     fn placeholders(&self, problem: &Problem) -> Result<Vec<(&'static str, String)>, String>;
 
     /// Judges a response to a problem and checks its steps. A response that was cut (`finish` is
-    /// `length`) counts only an answer that was complete before the cut.
-    fn verify(&self, problem: &Problem, text: &str, finish: Finish) -> Judgement;
+    /// `length`) counts only an answer that was complete before the cut. `code` runs the answers
+    /// that are programs; the others need [`NoCode`] only.
+    fn verify(
+        &self,
+        problem: &Problem,
+        text: &str,
+        finish: Finish,
+        code: &dyn Execute,
+    ) -> Judgement;
 
     /// Judges a bare answer or whole response against a gold string or gold object, without steps.
-    fn verify_pair(&self, gold: &Value, answer: &str) -> Judgement;
+    fn verify_pair(&self, gold: &Value, answer: &str, code: &dyn Execute) -> Judgement;
 
     /// The steps of a text and what recomputation found for each; the final answer is no step.
     fn steps(&self, problem: &Problem, text: &str) -> Vec<Step>;
@@ -139,7 +149,7 @@ pub trait Task: Sync {
 
 /// A task that this version of the program does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the task `{0}` is not in this version of idiolect; `gsm8k`, `math` and `countdown` are")]
+#[error("the task `{0}` is not in this version of idiolect")]
 pub struct TaskUnavailable(pub TaskName);
 
 /// The task of a name.
@@ -151,6 +161,6 @@ pub fn task(name: TaskName) -> Result<&'static dyn Task, TaskUnavailable> {
         TaskName::Countdown => Ok(&countdown::Countdown),
         TaskName::Gsm8k => Ok(&gsm8k::Gsm8k),
         TaskName::Math => Ok(&math::Math),
-        TaskName::Mbpp => Err(TaskUnavailable(name)),
+        TaskName::Mbpp => Ok(&mbpp::Mbpp),
     }
 }

@@ -8,7 +8,7 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{
-    self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
+    self, CodeOption, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
 };
 use super::show::Shown;
 use crate::stage::StageError;
@@ -42,6 +42,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
     output: PathBuf,
     #[command(flatten)]
+    code: CodeOption,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -60,7 +62,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let mut model = arguments.model.open(&arguments.common)?;
     let outcome = arguments
         .common
-        .with_control(|control| eval(&settings, model.as_mut(), control))?;
+        .with_protection(arguments.code.protection(), |control| {
+            eval(&settings, model.as_mut(), control)
+        })?;
     let facts = Tally::of(&settings.output)?.facts(settings.k);
     Ok(Shown::rows(
         &settings.output,

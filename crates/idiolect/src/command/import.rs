@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// Fill a field from another column; may be given again. A column may lie inside objects: a.b
     #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
     columns: Vec<(String, String)>,
-    /// Split of rows that do not tell; default by the file's name, else train
+    /// Split of rows that do not tell; default by the file's name, else MBPP's numbering, else train
     #[arg(long, value_name = "NAME")]
     split: Option<SplitName>,
     /// First part of the ids that are made; default the task's name

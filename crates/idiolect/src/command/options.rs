@@ -9,6 +9,7 @@ use idiolect_core::record::{Split, TaskName};
 use crate::interrupt::Stop;
 use crate::model::{self, Model};
 use crate::progress::Progress;
+use crate::sandbox::Protection;
 use crate::stage::{Control, StageError};
 
 /// What every command that writes rows takes.
@@ -43,6 +44,15 @@ impl Common {
         &self,
         stage: impl FnOnce(Control<'_>) -> Result<T, StageError>,
     ) -> Result<T, StageError> {
+        self.with_protection(Protection::Required, stage)
+    }
+
+    /// Calls a stage that may run model-written code.
+    pub(super) fn with_protection<T>(
+        &self,
+        protection: Protection,
+        stage: impl FnOnce(Control<'_>) -> Result<T, StageError>,
+    ) -> Result<T, StageError> {
         let progress = if self.quiet {
             Progress::quiet()
         } else {
@@ -54,7 +64,28 @@ impl Common {
             fresh: self.fresh,
             max_rejects: self.max_rejects,
             threads: self.threads(),
+            protection,
         })
+    }
+}
+
+/// How model-written code is run.
+#[derive(Args, Clone, Debug)]
+pub(super) struct CodeOption {
+    /// Run model-written code (mbpp) without the sandbox, where the kernel offers none: it can do
+    /// to this machine whatever you can
+    #[arg(long)]
+    unsafe_no_sandbox: bool,
+}
+
+impl CodeOption {
+    /// The protection asked for.
+    pub(super) fn protection(&self) -> Protection {
+        if self.unsafe_no_sandbox {
+            Protection::Waived
+        } else {
+            Protection::Required
+        }
     }
 }
 

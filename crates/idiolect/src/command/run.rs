@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::options::Common;
+use super::options::{CodeOption, Common};
 use super::show::Shown;
 use crate::exit;
 use crate::interrupt::Stop;
@@ -39,6 +39,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    code: CodeOption,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -51,6 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         dry_run: arguments.dry_run,
         fresh: arguments.common.fresh,
         threads: arguments.common.threads(),
+        protection: arguments.code.protection(),
     };
     let shown = if arguments.common.quiet {
         Progress::quiet()

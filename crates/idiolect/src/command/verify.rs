@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
-use super::options::{self, Common, TaskOption};
+use super::options::{self, CodeOption, Common, TaskOption};
 use super::show::Shown;
 use crate::stage::compat::Compat;
 use crate::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
@@ -20,7 +20,10 @@ use crate::stage::{Outcome, StageError};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect verify --problems problems.jsonl --traces traces.jsonl -o verdicts.jsonl
-  idiolect verify --task gsm8k --pairs pairs.jsonl -o results.jsonl")]
+  idiolect verify --task gsm8k --pairs pairs.jsonl -o results.jsonl
+
+MBPP's answers are programs. They run under Python (python3, or IDIOLECT_PYTHON) in a sandbox without
+network, files, or processes of their own; see --unsafe-no-sandbox where the kernel offers none.")]
 pub(super) struct Arguments {
     /// The traces' problems
     #[arg(
@@ -45,6 +48,8 @@ pub(super) struct Arguments {
     /// File of verdicts to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
     output: PathBuf,
+    #[command(flatten)]
+    code: CodeOption,
     #[command(flatten)]
     common: Common,
 }
@@ -72,44 +77,46 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             ));
         }
     };
-    let outcome = arguments.common.with_control(|control| {
-        let output = arguments.output.clone();
-        match (
-            &arguments.problems,
-            &arguments.traces,
-            &arguments.task,
-            &arguments.pairs,
-        ) {
-            (Some(problems), Some(traces), None, None) => {
-                let (problems, traces) = (problems.clone(), traces.clone());
-                verify(
-                    &VerifySettings {
-                        problems,
-                        traces,
-                        compat,
-                        output,
-                    },
-                    control,
-                )
+    let outcome = arguments
+        .common
+        .with_protection(arguments.code.protection(), |control| {
+            let output = arguments.output.clone();
+            match (
+                &arguments.problems,
+                &arguments.traces,
+                &arguments.task,
+                &arguments.pairs,
+            ) {
+                (Some(problems), Some(traces), None, None) => {
+                    let (problems, traces) = (problems.clone(), traces.clone());
+                    verify(
+                        &VerifySettings {
+                            problems,
+                            traces,
+                            compat,
+                            output,
+                        },
+                        control,
+                    )
+                }
+                (None, None, Some(task), Some(pairs)) => {
+                    let (task, pairs) = (task.name(), pairs.clone());
+                    verify_pairs(
+                        &PairSettings {
+                            task,
+                            pairs,
+                            compat,
+                            output,
+                        },
+                        control,
+                    )
+                }
+                _ => Err(StageError::usage(
+                    "give --problems and --traces, or --task and --pairs",
+                    "idiolect verify --help shows both",
+                )),
             }
-            (None, None, Some(task), Some(pairs)) => {
-                let (task, pairs) = (task.name(), pairs.clone());
-                verify_pairs(
-                    &PairSettings {
-                        task,
-                        pairs,
-                        compat,
-                        output,
-                    },
-                    control,
-                )
-            }
-            _ => Err(StageError::usage(
-                "give --problems and --traces, or --task and --pairs",
-                "idiolect verify --help shows both",
-            )),
-        }
-    })?;
+        })?;
     shown(&arguments.output, &outcome, arguments.common.json)
 }
 

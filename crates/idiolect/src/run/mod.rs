@@ -30,6 +30,7 @@ use self::overall::Overall;
 use self::recipe::{BUILT_IN, Recipe, Source};
 use crate::interrupt::Stop;
 use crate::progress::Progress;
+use crate::sandbox::Protection;
 use crate::stage::{Control, StageError};
 
 /// The last stage to do, in order.
@@ -54,6 +55,8 @@ pub(crate) struct RunSettings {
     pub(crate) fresh: bool,
     /// Jobs at once.
     pub(crate) threads: usize,
+    /// Whether model-written code may run without the sandbox.
+    pub(crate) protection: Protection,
 }
 
 /// What every part of a run needs.
@@ -64,6 +67,7 @@ pub(crate) struct RunContext<'a> {
     stop: &'a Stop,
     threads: usize,
     max_rejects: f64,
+    protection: Protection,
     /// The last stage to do, as an index into [`STAGES`].
     until: usize,
 }
@@ -77,6 +81,7 @@ impl<'a> RunContext<'a> {
             fresh: false,
             max_rejects: self.max_rejects,
             threads,
+            protection: self.protection,
         }
     }
 
@@ -150,6 +155,7 @@ pub(crate) fn run(
         stop,
         threads: settings.threads,
         max_rejects,
+        protection: settings.protection,
         until,
     };
     overall.note(&plan::detectable(&recipe));

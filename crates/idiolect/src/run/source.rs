@@ -242,7 +242,7 @@ fn import_gsm8k(
             &row.value,
             &ImportRow {
                 index,
-                split,
+                split: Some(split),
                 set: "gsm8k".to_owned(),
             },
         ) {

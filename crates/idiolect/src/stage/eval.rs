@@ -6,6 +6,7 @@ use idiolect_core::model::{Completion, Generate, GenerateRequest, ModelInfo, Row
 use idiolect_core::record::{Decoding, EvalRow, Finish, Problem, Split, Verdict};
 use idiolect_core::store::{Meta, Opened, Output};
 
+use super::code::CodeRunner;
 use super::generate::{Asked, REQUESTS_AT_ONCE, samples_differ};
 use super::inputs::{Problems, PromptKind, Prompts, tell_model, tell_sampling};
 use super::ordered::generate_in_order;
@@ -40,7 +41,9 @@ pub(crate) fn eval(
     samples_differ(settings.k, &settings.sampling)?;
     let problems = Problems::read(&settings.problems, &settings.splits)?;
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
-    let meta = provenance(settings, &problems, &prompts, model.info());
+    let code = CodeRunner::for_tasks(problems.tasks(), control)?;
+    let mut meta = provenance(settings, &problems, &prompts, model.info());
+    code.tell(&mut meta);
     let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
@@ -50,7 +53,12 @@ pub(crate) fn eval(
         output.reject_once(bad)?;
     }
     let seen = (asked.rows.len() * settings.k + asked.bad.len()) as u64;
-    answer(settings, &problems, &asked, &mut output, model, control)?;
+    let judge = Judge {
+        settings,
+        problems: &problems,
+        code: &code,
+    };
+    answer(&judge, &asked, &mut output, model, control)?;
     Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
@@ -71,14 +79,21 @@ fn provenance(
     meta
 }
 
+/// What judges an answer.
+struct Judge<'a> {
+    settings: &'a EvalSettings,
+    problems: &'a Problems,
+    code: &'a CodeRunner,
+}
+
 fn answer(
-    settings: &EvalSettings,
-    problems: &Problems,
+    judge: &Judge<'_>,
     asked: &Asked<'_>,
     output: &mut Output,
     model: &mut dyn Generate,
     control: Control<'_>,
 ) -> Result<(), StageError> {
+    let settings = judge.settings;
     let total = asked.rows.len() * settings.k;
     let mut start = (output.rows() as usize).min(total);
     let mut meter = control
@@ -99,13 +114,9 @@ fn answer(
                 let unit = start + index;
                 let problem = asked.rows[unit / settings.k].1;
                 unanswered += u64::from(result.is_err());
-                output.push(&judged(
-                    settings,
-                    problems,
-                    problem,
-                    unit % settings.k,
-                    result,
-                ))?;
+                let row = judged(judge, problem, unit % settings.k, result);
+                judge.code.check()?;
+                output.push(&row)?;
                 meter.advance(1);
                 Ok(())
             },
@@ -121,13 +132,12 @@ fn answer(
 }
 
 fn judged(
-    settings: &EvalSettings,
-    problems: &Problems,
+    judge: &Judge<'_>,
     problem: &Problem,
     sample: usize,
     result: Result<Completion, RowError>,
 ) -> EvalRow {
-    let decoding = if settings.sampling.temperature > 0.0 {
+    let decoding = if judge.settings.sampling.temperature > 0.0 {
         Decoding::Sampled
     } else {
         Decoding::Greedy
@@ -151,7 +161,8 @@ fn judged(
     else {
         return row;
     };
-    let judgement = problems.task(problem).verify(problem, &text, finish);
+    let task = judge.problems.task(problem);
+    let judgement = task.verify(problem, &text, finish, judge.code.execute());
     let (verdict, extracted) = (judgement.verdict, judgement.extracted);
     EvalRow {
         text,

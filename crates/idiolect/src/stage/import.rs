@@ -20,7 +20,8 @@ pub(crate) struct ImportSettings {
     pub(crate) files: Vec<PathBuf>,
     /// Pairs of field and the column that fills it.
     pub(crate) columns: Vec<(String, String)>,
-    /// The split of rows that do not tell; `None`: by the file's name, else train.
+    /// The split of rows that do not tell; `None`: by the file's name, else by the row's number
+    /// where the data set has such a rule, else train.
     pub(crate) split: Option<Split>,
     /// First part of made ids; `None` is the task's name.
     pub(crate) set: Option<String>,
@@ -126,7 +127,7 @@ fn started_over(opened: Opened, path: &Path, meta: &Meta) -> Result<Output, Stag
     }
 }
 
-fn split_of(settings: &ImportSettings, path: &Path) -> Split {
+fn split_of(settings: &ImportSettings, path: &Path) -> Option<Split> {
     let parts = |path: &Path| {
         let name = path
             .file_name()
@@ -140,7 +141,7 @@ fn split_of(settings: &ImportSettings, path: &Path) -> Split {
             .collect::<Vec<_>>()
     };
     let named = || parts(path).iter().find_map(|part| split_named(part));
-    settings.split.or_else(named).unwrap_or(Split::Train)
+    settings.split.or_else(named)
 }
 
 fn set_of(settings: &ImportSettings) -> String {
@@ -250,13 +251,16 @@ mod tests {
             traces: None,
         };
         let split = |name: &str| split_of(&settings, Path::new(name));
-        assert_eq!(split("train/test.jsonl.gz"), Split::Test);
-        assert_eq!(split("val_200.jsonl"), Split::Dev);
-        assert_eq!(split("problems.jsonl"), Split::Train);
+        assert_eq!(split("train/test.jsonl.gz"), Some(Split::Test));
+        assert_eq!(split("val_200.jsonl"), Some(Split::Dev));
+        assert_eq!(split("problems.jsonl"), None);
         let told = ImportSettings {
             split: Some(Split::Teacher),
             ..settings
         };
-        assert_eq!(split_of(&told, Path::new("test.jsonl")), Split::Teacher);
+        assert_eq!(
+            split_of(&told, Path::new("test.jsonl")),
+            Some(Split::Teacher)
+        );
     }
 }

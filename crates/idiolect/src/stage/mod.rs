@@ -5,6 +5,7 @@
 //! prints nothing; it tells its progress and returns an [`Outcome`] or a [`StageError`].
 
 pub(crate) mod arms;
+pub(crate) mod code;
 pub(crate) mod compare;
 pub(crate) mod compat;
 pub(crate) mod corrupt;
@@ -27,6 +28,7 @@ use idiolect_core::store::{Meta, Rejects, StoreError};
 use crate::exit;
 use crate::interrupt::Stop;
 use crate::progress::Progress;
+use crate::sandbox::Protection;
 
 /// What every stage is told beside its settings; none of it changes results.
 #[derive(Clone, Copy)]
@@ -41,6 +43,8 @@ pub(crate) struct Control<'a> {
     pub(crate) max_rejects: f64,
     /// Threads for work of the program's own.
     pub(crate) threads: usize,
+    /// Whether model-written code may run without the sandbox.
+    pub(crate) protection: Protection,
 }
 
 /// What a stage did.

@@ -1,6 +1,8 @@
 //! Verify: a verdict on every trace, or on pairs of gold and answer.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use idiolect_core::record::{TaskName, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Row};
@@ -8,6 +10,7 @@ use idiolect_core::task::{Judgement, Task};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::code::CodeRunner;
 use super::compat::{Compat, CompatVerdict};
 use super::inputs::{Input, Problems, the_task};
 use super::{Control, Outcome, StageError};
@@ -48,8 +51,10 @@ pub(crate) fn verify(
 ) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
     let input = Input::open(&settings.traces)?;
+    let code = CodeRunner::for_tasks(problems.tasks(), control)?;
     let mut meta = Meta::of("verify");
     problems.tell(&mut meta);
+    code.tell(&mut meta);
     meta.input("traces", input.hash())
         .setting("compat", settings.compat);
     if let Some(compat) = settings.compat {
@@ -62,8 +67,8 @@ pub(crate) fn verify(
     for bad in &problems.bad {
         output.reject_once(bad)?;
     }
-    let judge = |row: &Row<Trace>| verdict(&problems, &row.value, settings.compat);
-    let seen = judge_rows(&input, &mut output, control, judge)?;
+    let judge = |row: &Row<Trace>| verdict(&problems, &row.value, settings.compat, &code);
+    let seen = judge_rows(&input, &mut output, control, &code, judge)?;
     Outcome::of(
         &settings.output,
         &output.finish(seen + problems.bad.len() as u64)?,
@@ -85,12 +90,13 @@ fn verdict(
     problems: &Problems,
     trace: &Trace,
     compat: Option<Compat>,
+    code: &CodeRunner,
 ) -> Result<Labelled<VerdictRow>, String> {
     let problem = problems
         .get(&trace.problem_id)
         .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
     let task = problems.task(problem);
-    let judgement = task.verify(problem, &trace.text, trace.finish);
+    let judgement = task.verify(problem, &trace.text, trace.finish, code.execute());
     Ok(Labelled {
         row: judgement.into_row(trace, task),
         compat: compat.map(|compat| compat.judge(&problem.gold, &trace.text)),
@@ -113,7 +119,9 @@ pub(crate) fn verify_pairs(
 ) -> Result<Outcome, StageError> {
     let task = the_task(settings.task)?;
     let input = Input::open(&settings.pairs)?;
+    let code = CodeRunner::for_tasks([settings.task], control)?;
     let mut meta = Meta::of("verify --pairs");
+    code.tell(&mut meta);
     meta.input("pairs", input.hash())
         .version("task", task.verifier())
         .setting("compat", settings.compat);
@@ -124,12 +132,17 @@ pub(crate) fn verify_pairs(
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
-    let judge = |row: &Row<Value>| pair(task, &row.value, settings.compat);
-    let seen = judge_rows(&input, &mut output, control, judge)?;
+    let judge = |row: &Row<Value>| pair(task, &row.value, settings.compat, &code);
+    let seen = judge_rows(&input, &mut output, control, &code, judge)?;
     Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
-fn pair(task: &dyn Task, row: &Value, compat: Option<Compat>) -> Result<Labelled<PairRow>, String> {
+fn pair(
+    task: &dyn Task,
+    row: &Value,
+    compat: Option<Compat>,
+    code: &CodeRunner,
+) -> Result<Labelled<PairRow>, String> {
     let field = |name: &str| {
         row.get(name)
             .ok_or_else(|| format!("lacks the field `{name}`"))
@@ -140,7 +153,7 @@ fn pair(task: &dyn Task, row: &Value, compat: Option<Compat>) -> Result<Labelled
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    let judgement = task.verify_pair(gold, &answer);
+    let judgement = task.verify_pair(gold, &answer, code.execute());
     let Judgement {
         verdict,
         extracted,
@@ -164,6 +177,7 @@ fn judge_rows<T, R>(
     input: &Input,
     output: &mut Output,
     control: Control<'_>,
+    code: &CodeRunner,
     judge: impl Fn(&Row<T>) -> Result<R, String> + Sync,
 ) -> Result<u64, StageError>
 where
@@ -184,11 +198,11 @@ where
         }
         block.push(row);
         if block.len() == ROWS_AT_ONCE {
-            judge_block(&mut block, &file, output, control, &judge)?;
+            judge_block(&mut block, &file, output, control, code, &judge)?;
             meter.at(seen);
         }
     }
-    judge_block(&mut block, &file, output, control, &judge)?;
+    judge_block(&mut block, &file, output, control, code, &judge)?;
     meter.at(seen);
     Ok(seen)
 }
@@ -198,6 +212,7 @@ fn judge_block<T, R>(
     file: &str,
     output: &mut Output,
     control: Control<'_>,
+    code: &CodeRunner,
     judge: &(impl Fn(&Row<T>) -> Result<R, String> + Sync),
 ) -> Result<(), StageError>
 where
@@ -208,7 +223,9 @@ where
         Err(bad) => Err(bad.clone()),
         Ok(row) => judge(row).map_err(|reason| BadRow::new(file, row.line, reason, "")),
     };
-    for result in in_parallel(block, control.threads, judged) {
+    let results = in_parallel(block, control.threads, judged);
+    code.check()?;
+    for result in results {
         match result {
             Ok(row) => output.push(&row)?,
             Err(bad) => output.reject(&bad)?,
@@ -230,23 +247,36 @@ fn in_parallel<T: Sync, R: Send>(
 ) -> Vec<R> {
     // Below this, starting threads costs more than it gains.
     const WORTH_A_THREAD: usize = 32;
+    // Items may differ a thousandfold (a program that never ends beside one that does), so threads
+    // take small shares as they come free.
+    const SHARE: usize = 4;
     let threads = threads.clamp(1, items.len().div_ceil(WORTH_A_THREAD).max(1));
     if threads == 1 {
         return items.iter().map(work).collect();
     }
-    let share = items.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        let work = &work;
-        let workers: Vec<_> = items
-            .chunks(share)
-            .map(|items| scope.spawn(move || items.iter().map(work).collect::<Vec<R>>()))
+    let (work, next) = (&work, &AtomicUsize::new(0));
+    let shares = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(move || {
+                    let mut done = Vec::new();
+                    loop {
+                        let share = next.fetch_add(1, Ordering::Relaxed);
+                        match items.chunks(SHARE).nth(share) {
+                            Some(items) => done.push((share, items.iter().map(work).collect())),
+                            None => return done,
+                        }
+                    }
+                })
+            })
             .collect();
         let finished = workers.into_iter().map(|worker| match worker.join() {
             Ok(results) => results,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        finished.flatten().collect()
-    })
+        finished.flatten().collect::<BTreeMap<usize, Vec<R>>>()
+    });
+    shares.into_values().flatten().collect()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 pub use solve::{Expression, Operator, reachable, solve};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{ImportRow, Imported, Judgement, Task, steps};
+use super::{Execute, ImportRow, Imported, Judgement, Task, steps};
 use crate::record::{Finish, Problem, Step, TaskName, Verdict};
 
 /// Problems with more numbers are refused; each has at most 18 digits.
@@ -154,6 +154,7 @@ impl Task for Countdown {
             question: asked.unwrap_or_else(|| question(&gold.numbers, gold.target)),
             gold: json!({"numbers": gold.numbers, "target": gold.target}),
             human,
+            split: None,
         };
         fields.finish(at, parts)
     }
@@ -187,7 +188,13 @@ impl Task for Countdown {
         ])
     }
 
-    fn verify(&self, problem: &Problem, text: &str, finish: Finish) -> Judgement {
+    fn verify(
+        &self,
+        problem: &Problem,
+        text: &str,
+        finish: Finish,
+        _code: &dyn Execute,
+    ) -> Judgement {
         let judged = match Gold::read(&problem.gold) {
             Err(reason) => ungraded(reason),
             Ok(gold) => match answer::extract(text, finish) {
@@ -208,7 +215,7 @@ impl Task for Countdown {
 
     /// A gold string is an expression, alone or in a solution: its numbers and its value are the
     /// problem.
-    fn verify_pair(&self, gold: &Value, answer: &str) -> Judgement {
+    fn verify_pair(&self, gold: &Value, answer: &str, _code: &dyn Execute) -> Judgement {
         let gold = match gold {
             Value::String(text) => gold_of(text),
             object => Gold::read(object),

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::record::{Split, StepCheck};
-use crate::task::{PromptFile, Rational};
+use crate::task::{NoCode, PromptFile, Rational};
 
 fn problem(numbers: &[i64], target: i64) -> Problem {
     Problem {
@@ -172,7 +172,7 @@ fn the_last_complete_tag_counts_and_else_a_final_ans() {
 #[test]
 fn a_cut_response_counts_only_a_complete_answer() {
     let p = problem(&[3, 7, 2], 19);
-    let judged = |text, finish| Countdown.verify(&p, text, finish).verdict;
+    let judged = |text, finish| Countdown.verify(&p, text, finish, &NoCode).verdict;
     assert_eq!(
         judged("<answer>3 * 7 - 2</answer> and", Finish::Length),
         Verdict::Correct
@@ -194,7 +194,7 @@ fn a_cut_response_counts_only_a_complete_answer() {
 
 #[test]
 fn pairs_take_bare_answers_responses_and_gold_texts() {
-    let judged = |gold: Value, answer| Countdown.verify_pair(&gold, answer).verdict;
+    let judged = |gold: Value, answer| Countdown.verify_pair(&gold, answer, &NoCode).verdict;
     let gold = json!({"numbers": [3, 7, 2], "target": 19});
     assert_eq!(judged(gold.clone(), "3*7-2"), Verdict::Correct);
     assert_eq!(
@@ -270,7 +270,7 @@ fn equations_are_recomputed_where_the_text_is_plain() {
 fn rows_of_the_published_sets_import() {
     let at = ImportRow {
         index: 4,
-        split: Split::Train,
+        split: Some(Split::Train),
         set: "countdown".to_owned(),
     };
     let import = |row: Value| Countdown.import(row.as_object().unwrap(), &at);
@@ -437,7 +437,7 @@ proptest! {
     fn any_text_is_judged_without_panic(text in any::<String>(), numbers in prop::collection::vec(0i64..20, 1..5)) {
         let p = problem(&numbers, 7);
         for finish in [Finish::Stop, Finish::Length] {
-            let judged = Countdown.verify(&p, &text, finish);
+            let judged = Countdown.verify(&p, &text, finish, &NoCode);
             for s in &judged.steps {
                 prop_assert!(s.start < s.end && text.get(s.start..s.end).is_some());
             }
@@ -448,8 +448,8 @@ proptest! {
     #[test]
     fn any_arithmetic_soup_is_judged_without_panic(text in "[-0-9 +*/().=^%$\\\\{}|ansx<>\\[\\]×−÷،٣\u{202e}\u{0}\n]{0,80}") {
         let p = problem(&[3, 7, 2], 19);
-        Countdown.verify(&p, &text, Finish::Stop);
-        Countdown.verify(&p, &format!("<answer>{text}</answer>"), Finish::Stop);
+        Countdown.verify(&p, &text, Finish::Stop, &NoCode);
+        Countdown.verify(&p, &format!("<answer>{text}</answer>"), Finish::Stop, &NoCode);
         crate::task::compat::countdown_paper(&format!("<answer>{text}</answer>"), &[3, 7, 2], &json!(19));
         if let Some(first) = answer::read(&text) {
             let again = answer::read(&first.canonical).map(|a| (a.canonical, a.value));
@@ -487,9 +487,14 @@ fn hostile_text_is_judged_in_bounded_time() {
         "\n=",
     ] {
         let text = piece.repeat(1_000_000 / piece.len());
-        Countdown.verify(&p, &text, Finish::Stop);
-        Countdown.verify(&p, &format!("<answer>{text}</answer>"), Finish::Stop);
-        Countdown.verify_pair(&json!(text), &text);
+        Countdown.verify(&p, &text, Finish::Stop, &NoCode);
+        Countdown.verify(
+            &p,
+            &format!("<answer>{text}</answer>"),
+            Finish::Stop,
+            &NoCode,
+        );
+        Countdown.verify_pair(&json!(text), &text, &NoCode);
         super::super::compat::countdown_paper(&format!("<answer>{text}</answer>"), &[9], &json!(1));
     }
     // About two seconds alone; the bound tells linear from quadratic, also on a busy machine.

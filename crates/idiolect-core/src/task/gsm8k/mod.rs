@@ -17,7 +17,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{ImportRow, Imported, Judgement, Task, steps};
+use super::{Execute, ImportRow, Imported, Judgement, Task, steps};
 use crate::record::{Finish, Problem, Step, StepCheck, TaskName, Verdict};
 
 pub use answer::{Found, extract, read_number};
@@ -137,6 +137,7 @@ impl Task for Gsm8k {
             question,
             gold: json!({"answer": gold.to_string()}),
             human,
+            split: None,
         };
         fields.finish(at, parts)
     }
@@ -160,7 +161,13 @@ impl Task for Gsm8k {
         Ok(vec![("question", problem.question.clone())])
     }
 
-    fn verify(&self, problem: &Problem, text: &str, finish: Finish) -> Judgement {
+    fn verify(
+        &self,
+        problem: &Problem,
+        text: &str,
+        finish: Finish,
+        _code: &dyn Execute,
+    ) -> Judgement {
         let judged = match gold_of(&problem.gold) {
             Err(reason) => ungraded(reason),
             Ok(gold) => judge(&gold, extract(text, finish), finish),
@@ -171,7 +178,7 @@ impl Task for Gsm8k {
         }
     }
 
-    fn verify_pair(&self, gold: &Value, answer: &str) -> Judgement {
+    fn verify_pair(&self, gold: &Value, answer: &str, _code: &dyn Execute) -> Judgement {
         match gold_of(gold) {
             Err(reason) => ungraded(reason),
             Ok(gold) => judge(&gold, answer_of(answer), Finish::Unknown),

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::record::Split;
-use crate::task::Rational;
+use crate::task::{NoCode, Rational};
 
 fn problem(answer: &str) -> Problem {
     Problem {
@@ -130,7 +130,8 @@ fn a_cut_response_counts_only_what_was_complete() {
 
 #[test]
 fn answers_are_equal_exactly_or_not() {
-    let verdict = |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer).verdict;
+    let verdict =
+        |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer, &NoCode).verdict;
     for (gold, answer) in [
         ("18", "$18.00"),
         ("1,000", "1000"),
@@ -150,22 +151,26 @@ fn answers_are_equal_exactly_or_not() {
     assert_eq!(verdict("18", "I do not know"), Verdict::NoAnswer);
     assert_eq!(verdict("unknown", "18"), Verdict::Ungraded);
     assert_eq!(
-        Gsm8k.verify_pair(&json!({"answer": 18}), "18").verdict,
+        Gsm8k
+            .verify_pair(&json!({"answer": 18}), "18", &NoCode)
+            .verdict,
         Verdict::Correct
     );
     assert_eq!(
-        Gsm8k.verify_pair(&json!({"target": 18}), "18").verdict,
+        Gsm8k
+            .verify_pair(&json!({"target": 18}), "18", &NoCode)
+            .verdict,
         Verdict::Ungraded
     );
     assert_eq!(
-        Gsm8k.verify_pair(&json!(null), "18").verdict,
+        Gsm8k.verify_pair(&json!(null), "18", &NoCode).verdict,
         Verdict::Ungraded
     );
 }
 
 #[test]
 fn reasons_say_what_was_compared() {
-    let reason = |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer).reason;
+    let reason = |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer, &NoCode).reason;
     assert_eq!(reason("0.5", "#### 1/2"), "1/2 = 0.5 exactly (after ####)");
     assert_eq!(reason("18", "#### 17"), "17 is not 18 (after ####)");
     assert_eq!(reason("18", "18"), "18 (the answer itself)");
@@ -226,7 +231,7 @@ fn steps_are_lines_and_sentences_with_their_arithmetic_checked() {
 fn rows_import_with_gold_and_human_solution() {
     let at = ImportRow {
         index: 17,
-        split: Split::Train,
+        split: Some(Split::Train),
         set: "gsm8k".to_owned(),
     };
     let import = |row: Value| Gsm8k.import(row.as_object().unwrap(), &at);
@@ -284,7 +289,7 @@ proptest! {
     fn equality_is_reflexive_symmetric_and_canonical_forms_stay(n in -100_000i64..100_000, d in 1i64..200, m in -100_000i64..100_000) {
         let value = Rational::ratio(n, d).unwrap().to_string();
         let other = Rational::ratio(m, d).unwrap().to_string();
-        let verdict = |a: &str, b: &str| Gsm8k.verify_pair(&json!(a), b);
+        let verdict = |a: &str, b: &str| Gsm8k.verify_pair(&json!(a), b, &NoCode);
         let own = verdict(&value, &value);
         prop_assert_eq!(own.verdict, Verdict::Correct);
         prop_assert_eq!(own.extracted, Some(value.clone()));
@@ -295,17 +300,17 @@ proptest! {
     #[test]
     fn any_text_is_judged_without_panic(text in any::<String>(), gold in any::<String>()) {
         for finish in [Finish::Stop, Finish::Length] {
-            for s in Gsm8k.verify(&problem("7"), &text, finish).steps {
+            for s in Gsm8k.verify(&problem("7"), &text, finish, &NoCode).steps {
                 prop_assert!(s.start < s.end && text.get(s.start..s.end).is_some());
             }
         }
-        Gsm8k.verify_pair(&json!(gold), &text);
+        Gsm8k.verify_pair(&json!(gold), &text, &NoCode);
     }
 
     #[test]
     fn any_answer_soup_is_judged_without_panic(text in "([0-9.,/%$−\\\\é\u{202e} ]|#### |A: |answer is |\\\\boxed\\{|\\\\frac\\{|\\}|<<|>>|=|\\+|dollars and |cents|million|\n){0,30}") {
         for finish in [Finish::Stop, Finish::Length] {
-            Gsm8k.verify(&problem("7"), &text, finish);
+            Gsm8k.verify(&problem("7"), &text, finish, &NoCode);
         }
         if let Some(found) = read_number(&text) {
             let again = read_number(&found.to_string()).map(|f| f.to_string());
@@ -342,9 +347,9 @@ fn hostile_text_is_judged_in_bounded_time() {
         "5 dollars and ",
     ] {
         let text = piece.repeat(1_000_000 / piece.len());
-        Gsm8k.verify(&problem("7"), &text, Finish::Stop);
-        Gsm8k.verify(&problem("7"), &text, Finish::Length);
-        Gsm8k.verify_pair(&json!(text), &text);
+        Gsm8k.verify(&problem("7"), &text, Finish::Stop, &NoCode);
+        Gsm8k.verify(&problem("7"), &text, Finish::Length, &NoCode);
+        Gsm8k.verify_pair(&json!(text), &text, &NoCode);
     }
     // A few seconds alone; the bound tells linear from quadratic, also on a busy machine.
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());

@@ -29,7 +29,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{ImportRow, Imported, Judgement, Task, steps};
+use super::{Execute, ImportRow, Imported, Judgement, Task, steps};
 use crate::record::{Finish, Problem, Step, TaskName, Verdict};
 
 use answer::{Answer, equivalent};
@@ -191,6 +191,7 @@ impl Task for Math {
             question,
             gold: json!({"answer": gold.trim()}),
             human,
+            split: None,
         };
         fields.finish(at, parts)
     }
@@ -219,7 +220,13 @@ impl Task for Math {
         Ok(vec![("question", problem.question.clone())])
     }
 
-    fn verify(&self, problem: &Problem, text: &str, finish: Finish) -> Judgement {
+    fn verify(
+        &self,
+        problem: &Problem,
+        text: &str,
+        finish: Finish,
+        _code: &dyn Execute,
+    ) -> Judgement {
         let judged = match gold_of(&problem.gold) {
             Err(reason) => ungraded(reason),
             Ok(gold) => match extract::extract(text, finish) {
@@ -236,7 +243,7 @@ impl Task for Math {
         }
     }
 
-    fn verify_pair(&self, gold: &Value, answer: &str) -> Judgement {
+    fn verify_pair(&self, gold: &Value, answer: &str, _code: &dyn Execute) -> Judgement {
         match gold_of(gold) {
             Err(reason) => ungraded(reason),
             Ok(gold) => {

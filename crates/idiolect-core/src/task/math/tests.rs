@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 fn verdict(gold: &str, answer: &str) -> Judgement {
-    Math.verify_pair(&json!(gold), answer)
+    Math.verify_pair(&json!(gold), answer, &crate::task::NoCode)
 }
 
 #[test]
