@@ -61,8 +61,8 @@ struct Limits {
     memory_bytes: u64,
     /// Processor time, seconds; the judge has twice as much.
     cpu_s: u64,
-    /// Time from start to verdict, seconds, for one that waits instead of computing.
-    wall_s: u64,
+    /// Wall time, seconds, in which it has to use half a second of processor time or answer.
+    idle_s: u64,
     /// Bytes of all values returned.
     output_bytes: u64,
 }
@@ -70,7 +70,7 @@ struct Limits {
 const LIMITS: Limits = Limits {
     memory_bytes: 1 << 30,
     cpu_s: 10,
-    wall_s: 40,
+    idle_s: 20,
     output_bytes: 16 << 20,
 };
 

@@ -56,7 +56,7 @@ struct Request<'a> {
 #[serde(rename_all = "lowercase")]
 enum Report {
     /// The server waits for requests.
-    Ready(bool),
+    Ready(serde::de::IgnoredAny),
     /// It cannot.
     Cannot(String),
     /// A judge met a fault of its own.
@@ -179,7 +179,7 @@ impl Server {
         self.send(&request)
             .map_err(|error| format!("it takes no request: {error}"))?;
         // The judge keeps its own time; this is for a judge that does not.
-        let patience = Duration::from_secs(self.limits.wall_s + 2 * self.limits.cpu_s + 20);
+        let patience = Duration::from_secs(4 * self.limits.idle_s * (self.limits.cpu_s + 2));
         let failed = |reason: &str| Execution::Failed {
             reason: reason.to_owned(),
             line: None,
