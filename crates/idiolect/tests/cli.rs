@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "cli/code.rs"]
+mod code;
 #[path = "cli/kit.rs"]
 mod kit;
 #[path = "cli/models.rs"]

@@ -22,7 +22,7 @@ pub(super) fn extract<'a>(text: &'a str, finish: Finish, wanted: &[String]) -> O
         blocks = fenced(text, cut);
     }
     if blocks.is_empty() && !text.contains("```") && !text.contains("[BEGIN]") {
-        blocks.extend(bare(text, cut));
+        blocks.extend(bare(text, cut, wanted));
     }
     blocks.retain(|found| !found.code.is_empty());
     let last = |defines: &dyn Fn(&Found<'_>) -> bool| blocks.iter().rev().find(|f| defines(f));
@@ -98,28 +98,46 @@ fn is_python(tag: &str) -> bool {
     tag.is_empty() || tag.starts_with("py") || tag == "code"
 }
 
-/// Bare code: from the first line that can only be code to the first line after it, outside
-/// brackets and strings, that reads as prose.
-fn bare(text: &str, cut: bool) -> Option<Found<'_>> {
+/// Bare code: from the first line that can only be code, and the assignments above it, to the first
+/// line after it that reads as prose; what stands inside brackets and strings is never prose.
+fn bare<'a>(text: &'a str, cut: bool, wanted: &[String]) -> Option<Found<'a>> {
     let mut at = 0;
-    let mut start = None;
+    let mut start: Option<usize> = None;
+    let mut certain = false;
     let mut state = Nesting::default();
+    let mut end = None;
     for line in text.split_inclusive('\n') {
-        if start.is_none() && begins_code(line) {
-            start = Some(at);
-        }
-        if let Some(start) = start {
-            if state.is_outside() && is_prose(line) {
-                return Some(trimmed(text, start, at));
+        if state.is_outside() {
+            if certain && is_prose(line) {
+                end = Some(at);
+                break;
             }
+            certain |= begins_code(line);
+            let code = certain || is_assignment(line);
+            if code {
+                start.get_or_insert(at);
+            } else if is_prose(line) {
+                start = None;
+            }
+        }
+        if start.is_some() {
             state.read(line);
         }
         at += line.len();
     }
-    match start {
-        Some(start) if !cut => Some(trimmed(text, start, text.len())),
-        _ => None,
-    }
+    let found = trimmed(text, start?, end.unwrap_or(text.len()));
+    let is_code = certain || wanted.iter().any(|name| binds(found.code, name));
+    (is_code && (end.is_some() || !cut)).then_some(found)
+}
+
+/// `NAME = …` at the outermost level.
+fn is_assignment(line: &str) -> bool {
+    let name = line
+        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .unwrap_or(line.len());
+    let rest = line[name..].trim_start();
+    let letter = line.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    letter && rest.starts_with('=') && !rest.starts_with("==")
 }
 
 fn begins_code(line: &str) -> bool {

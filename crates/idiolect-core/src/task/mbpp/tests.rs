@@ -59,6 +59,23 @@ fn code_is_found_wherever_it_stands() {
 fn bare_code_ends_where_prose_begins_and_nowhere_else() {
     let whole = "from typing import List\n\nX: int = 3\ntable = {\n'a': 1,\nb: 2,\n}\n@cache\ndef f(x):\n    \"\"\"Words that\nstand at the margin of a text.\n\"\"\"\n    s = '# \" not a text'\n    return x\n# A comment as prose\nf.cache = {}\nfor i in X:\n    pass\nx = 1\nprint(f(1))\nassert f(1) == 1";
     assert_eq!(code(whole, Finish::Stop), Some(whole));
+    for constants in [
+        "R = 3\nC = 3",
+        "words = {\n  'a': 1,\nplain text: 2}",
+        "R = 3\n\n# why",
+    ] {
+        let whole = format!("{constants}\n{F}");
+        assert_eq!(code(&whole, Finish::Stop), Some(&*whole));
+        assert_eq!(
+            code(&format!("Take x = 3.\n{whole}"), Finish::Stop),
+            Some(&*whole)
+        );
+    }
+    assert_eq!(
+        code("f = lambda x: x", Finish::Stop),
+        Some("f = lambda x: x")
+    );
+    assert_eq!(code("x = 3, so x + 1 = 4", Finish::Stop), None);
     assert_eq!(code("I cannot do this.", Finish::Stop), None);
     assert_eq!(code("from here on we import nothing", Finish::Stop), None);
     assert_eq!(code("class struggle explains it", Finish::Stop), None);
