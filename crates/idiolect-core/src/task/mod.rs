@@ -21,6 +21,7 @@ mod prompt;
 mod rational;
 mod segment;
 mod steps;
+mod variables;
 
 use serde_json::{Map, Value};
 

@@ -2,7 +2,7 @@
 //!
 //! A step is a part of the text as [`super::segment`] cuts it. Every `expression = value` in it is recomputed exactly: one false equation makes the step invalid, else
 //! one true equation makes it valid, else it is unchecked. Where the text does not say plainly what
-//! is computed (a variable, "half of 10 + 2", cents that become dollars) nothing is checked: a
+//! is computed (a variable of unknown value, "half of 10 + 2", cents that become dollars) nothing is checked: a
 //! checker that cries wolf is worse than none. A value shown with decimals may be rounded or cut at
 //! its last digit; integers must be exact.
 
@@ -10,6 +10,7 @@ use super::arithmetic::{Parsed, Reading, parse};
 use super::lexeme::{Kind, Lexeme, lex};
 use super::rational::Rational;
 use super::segment::{list_marker, parts};
+use super::variables::Variables;
 use crate::record::{Step, StepCheck};
 
 /// An expression longer than this many lexemes is not read.
@@ -18,6 +19,7 @@ const MAX_SIDE: usize = 64;
 /// The steps of a text, in order; parts that `is_answer` (given the trimmed part and whether a `|`
 /// stands before it) are left out, and so are parts without a letter or digit.
 pub(super) fn check_steps(text: &str, is_answer: fn(&str, bool) -> bool) -> Vec<Step> {
+    let mut variables = Variables::default();
     parts(text)
         .into_iter()
         .filter(|(start, end, after_bar)| {
@@ -27,18 +29,24 @@ pub(super) fn check_steps(text: &str, is_answer: fn(&str, bool) -> bool) -> Vec<
         .map(|(start, end, _)| Step {
             start,
             end,
-            check: check(&text[start..end]),
+            check: check(&text[start..end], &mut variables),
         })
         .collect()
 }
 
-/// What recomputation finds in one step.
-fn check(part: &str) -> StepCheck {
-    let mut found = StepCheck::Unchecked;
+/// What recomputation finds in one step; what it says of variables is kept for the next.
+fn check(part: &str, variables: &mut Variables) -> StepCheck {
     if !part.contains(['=', '＝']) {
-        return found;
+        return StepCheck::Unchecked;
     }
     let body = &part[list_marker(part)..];
+    let found = check_body(&variables.fill(body));
+    variables.learn(body);
+    found
+}
+
+fn check_body(body: &str) -> StepCheck {
+    let mut found = StepCheck::Unchecked;
     for annotation in annotations(body) {
         found = worse(found, check_annotation(annotation));
     }

@@ -141,9 +141,15 @@ fn is_assignment(line: &str) -> bool {
 }
 
 fn begins_code(line: &str) -> bool {
-    let imports = line.starts_with("from ") && line.contains(" import ");
-    let decorates = line.starts_with('@') && !line.contains(' ');
-    imports || decorates || line.starts_with("import ") || is_definition(line)
+    let words: Vec<&str> = line.split_whitespace().take(3).collect();
+    let imports = match words[..] {
+        ["from", _, "import"] | ["import", _] | ["import", _, "as"] => true,
+        ["import", first, _] => first.ends_with(','),
+        _ => false,
+    };
+    let outermost = !line.starts_with(char::is_whitespace);
+    let decorates = line.starts_with('@') && words.len() == 1;
+    (outermost && imports) || decorates || is_definition(line)
 }
 
 fn is_definition(line: &str) -> bool {
