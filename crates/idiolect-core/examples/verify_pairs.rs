@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         let judged: Vec<_> = rows
             .iter()
-            .map(|(_, gold, answer)| task.verify_pair(gold, answer))
+            .map(|(_, gold, answer)| task.verify_pair(gold, answer, &idiolect_core::task::NoCode))
             .collect();
         eprintln!("{:.6}", start.elapsed().as_secs_f64());
         if pass + 1 < passes {
