@@ -94,6 +94,11 @@ impl Store {
         }
     }
 
+    #[cfg(test)]
+    fn n_bytes(&self) -> usize {
+        self.shape.floats(self.capacity) * size_of::<f32>()
+    }
+
     fn place(&self, layer: usize, head: usize) -> (Range<usize>, Range<usize>) {
         let (keys, values) = (
             self.shape.keys(self.capacity),
@@ -204,6 +209,17 @@ impl Sequence {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The shared prompt, its bytes, and those of this sequence's pages.
+    #[cfg(test)]
+    pub(crate) fn n_bytes(&self) -> (*const Prompt, usize, usize) {
+        let pages = self.pages.iter().map(Store::n_bytes).sum();
+        (
+            Arc::as_ptr(&self.prompt),
+            self.prompt.store.n_bytes(),
+            pages,
+        )
+    }
 }
 
 /// Pages of ended sequences, to be used again.
@@ -226,6 +242,12 @@ impl Pages {
             let page = page.unwrap_or_else(|| Store::new(shape, PAGE));
             sequence.pages.push(page);
         }
+    }
+
+    /// Bytes of the free pages.
+    #[cfg(test)]
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.free.iter().map(Store::n_bytes).sum()
     }
 
     /// Lets go of all but so many pages.

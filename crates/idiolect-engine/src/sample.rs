@@ -161,23 +161,28 @@ impl WithSimd for BlockSum<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
         let Self(exps, weights) = self;
-        let (max, inverse) = (simd.splat_f32s(exps.max), simd.splat_f32s(exps.inverse));
-        let weight = |z| exp(simd, simd.mul_f32s(simd.sub_f32s(z, max), inverse));
         let (logits, last_logits) = S::as_simd_f32s(exps.logits);
         let (weights, last_weights) = S::as_mut_simd_f32s(weights);
         let mut sum = simd.splat_f32s(0.0);
         for (z, w) in logits.iter().zip(weights) {
-            *w = weight(*z);
+            *w = weight(simd, exps, *z);
             sum = simd.add_f32s(sum, *w);
         }
         let mut total = f64::from(simd.reduce_sum_f32s(sum));
         if !last_logits.is_empty() {
-            let w = weight(simd.partial_load_f32s(last_logits));
+            let w = weight(simd, exps, simd.partial_load_f32s(last_logits));
             simd.partial_store_f32s(last_weights, w);
             total += last_weights.iter().map(|w| f64::from(*w)).sum::<f64>();
         }
         total
     }
+}
+
+/// A function and not a closure, which would be compiled without the vector unit.
+#[inline(always)]
+fn weight<S: Simd>(simd: S, exps: Exps<'_>, z: S::f32s) -> S::f32s {
+    let (max, inverse) = (simd.splat_f32s(exps.max), simd.splat_f32s(exps.inverse));
+    exp(simd, simd.mul_f32s(simd.sub_f32s(z, max), inverse))
 }
 
 /// Tokens whose weights agree in their leading bits.

@@ -15,10 +15,12 @@ pub(crate) trait Model: Generate + Score + Train {}
 impl<M: Generate + Score + Train> Model for M {}
 
 /// Opens the model of a reference: a directory in Hugging Face layout, or `scripted:FILE`.
+/// `kv_mib` is the memory it may take for keys and values while it writes.
 pub(crate) fn open(
     reference: &str,
     template: Option<Template>,
     threads: usize,
+    kv_mib: Option<usize>,
 ) -> Result<Box<dyn Model>, StageError> {
     if let Some(file) = reference.strip_prefix("scripted:") {
         return Ok(Box::new(scripted(Path::new(file), template)?));
@@ -35,7 +37,7 @@ pub(crate) fn open(
             "give a model directory (--model DIR), or import traces that were sampled elsewhere: idiolect import",
         ));
     }
-    local(Path::new(reference), template, threads)
+    local(Path::new(reference), template, threads, kv_mib)
 }
 
 fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageError> {
@@ -59,6 +61,7 @@ fn local(
     directory: &Path,
     template: Option<Template>,
     threads: usize,
+    kv_mib: Option<usize>,
 ) -> Result<Box<dyn Model>, StageError> {
     if !directory.is_dir() {
         return Err(StageError::failed(
@@ -66,5 +69,9 @@ fn local(
             "a model is a directory in Hugging Face layout, or scripted:FILE",
         ));
     }
-    Ok(Box::new(LocalModel::load(directory, template, threads)?))
+    let mut model = LocalModel::load(directory, template, threads)?;
+    if let Some(mib) = kv_mib {
+        model.set_kv_bytes(mib.saturating_mul(1 << 20));
+    }
+    Ok(Box::new(model))
 }

@@ -507,3 +507,94 @@ fn of_the_core_crate_the_engine_imports_the_model_seam_alone() {
     }
     assert!(seen > 5, "the sources are scanned");
 }
+
+/// A model whose memory is looked at before every step.
+struct Watched<'a>(Cached<'a>, usize);
+
+impl NextToken for Watched<'_> {
+    type Prompt = Arc<Prompt>;
+    type Sequence = Sequence;
+
+    fn prompts(&mut self, contexts: &[&[u32]], logits: &mut Vec<f32>) -> Vec<Arc<Prompt>> {
+        self.0.prompts(contexts, logits)
+    }
+
+    fn sequence(&mut self, prompt: &Arc<Prompt>) -> Sequence {
+        self.0.sequence(prompt)
+    }
+
+    fn step(&mut self, sequences: &mut [Sequence], tokens: &[u32], logits: &mut Vec<f32>) {
+        self.0.step(sequences, tokens, logits);
+        let mut prompts = std::collections::BTreeMap::new();
+        let mut held = self.0.pages.n_bytes();
+        for sequence in &*sequences {
+            let (prompt, prompt_bytes, pages) = sequence.n_bytes();
+            prompts.insert(prompt, prompt_bytes);
+            held += pages;
+        }
+        self.1 = self.1.max(held + prompts.values().sum::<usize>());
+    }
+
+    fn end(&mut self, sequence: Sequence) {
+        self.0.end(sequence);
+    }
+
+    fn keep_spare(&mut self, bytes: usize) {
+        self.0.keep_spare(bytes);
+    }
+
+    fn prompt_bytes(&self, tokens: usize) -> usize {
+        self.0.prompt_bytes(tokens)
+    }
+
+    fn written_bytes(&self, tokens: usize) -> usize {
+        self.0.written_bytes(tokens)
+    }
+}
+
+#[test]
+fn keys_and_values_stay_inside_their_memory_and_it_changes_no_text() {
+    let model = stories(1);
+    let prompts = [
+        "Once upon a time",
+        "The cat",
+        "Lily and Tom went to the park. They",
+    ];
+    let requests: Vec<GenerateRequest> = (0..21)
+        .map(|i| GenerateRequest {
+            context: prompt(prompts[i / 7]),
+            seed: i as u64,
+        })
+        .collect();
+    let sampling = Sampling {
+        max_tokens: 90,
+        ..Sampling::default()
+    };
+    let run = |memory: usize| {
+        let threads = Threads::single();
+        let mut watched = Watched(Cached::new(&model.decoder, &threads), 0);
+        let manner = Manner {
+            tokenizer: &model.description.tokenizer,
+            limits: model.description.limits(),
+            sampling: &sampling,
+            slots: 16,
+            memory,
+        };
+        let mut texts = vec![String::new(); requests.len()];
+        let mut sink = |i: usize, completion: Result<Completion, RowError>| {
+            texts[i] = completion.unwrap().text;
+            ControlFlow::Continue(())
+        };
+        generate(&mut watched, manner, &Queue::new(&requests), &mut sink).unwrap();
+        (texts, watched.1)
+    };
+    let facts = model.facts();
+    let one = prompt_bytes(facts, 16) + page_bytes(facts, 90);
+    let (plenty, most) = run(usize::MAX);
+    assert!(most > 5 * one);
+    for memory in [one, 2 * one, 5 * one] {
+        let (texts, fullest) = run(memory);
+        assert_eq!(texts, plenty);
+        assert!(fullest <= memory, "{fullest} bytes of {memory}");
+    }
+}

@@ -8,7 +8,8 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{
-    self, CodeOption, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
+    self, CodeOption, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed,
+    SplitOption,
 };
 use super::show::Shown;
 use crate::stage::StageError;
@@ -35,6 +36,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    kv: KvOption,
+    #[command(flatten)]
     prompt: PromptOption,
     #[command(flatten)]
     seed: Seed,
@@ -59,7 +62,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         seed: arguments.seed.seed,
         output: arguments.output.clone(),
     };
-    let mut model = arguments.model.open(&arguments.common)?;
+    let mut model = arguments
+        .model
+        .open_to_write(&arguments.common, &arguments.kv)?;
     let outcome = arguments
         .common
         .with_protection(arguments.code.protection(), |control| {

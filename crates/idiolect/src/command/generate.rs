@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::options::{
-    self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
+    self, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
 };
 use super::show::Shown;
 use crate::stage::generate::{GenerateSettings, generate};
@@ -32,6 +32,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    kv: KvOption,
+    #[command(flatten)]
     prompt: PromptOption,
     #[command(flatten)]
     seed: Seed,
@@ -52,7 +54,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         seed: arguments.seed.seed,
         output: arguments.output.clone(),
     };
-    let mut model = arguments.model.open(&arguments.common)?;
+    let mut model = arguments
+        .model
+        .open_to_write(&arguments.common, &arguments.kv)?;
     let outcome = arguments
         .common
         .with_control(|control| generate(&settings, model.as_mut(), control))?;

@@ -117,12 +117,30 @@ enum TemplateName {
 impl ModelOptions {
     /// Opens it.
     pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
+        self.open_to_write(common, &KvOption { kv_memory: None })
+    }
+
+    /// Opens it to write completions.
+    pub(super) fn open_to_write(
+        &self,
+        common: &Common,
+        kv: &KvOption,
+    ) -> Result<Box<dyn Model>, StageError> {
         let template = self.template.map(|name| match name {
             TemplateName::Raw => Template::Raw,
             TemplateName::Chat => Template::Chat,
         });
-        model::open(&self.model, template, common.threads())
+        model::open(&self.model, template, common.threads(), kv.kv_memory)
     }
+}
+
+/// Memory of a model that writes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct KvOption {
+    /// Memory for keys and values in MiB, default a quarter of what is free up to 4096; changes
+    /// the speed, never a text
+    #[arg(long, value_name = "MIB")]
+    kv_memory: Option<usize>,
 }
 
 /// Which prompt problems are asked with.
