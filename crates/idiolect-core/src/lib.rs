@@ -3,6 +3,7 @@
 //!
 //! Everything here is a total function on parsed values; only [`store`] touches files.
 
+pub mod advice;
 pub mod alignment;
 pub mod arms;
 pub mod comparison;

@@ -394,6 +394,27 @@ pub struct TrainSummary {
     pub model_hash: String,
 }
 
+/// How to look one step ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookaheadSettings {
+    /// Rows whose mean gradient counts as one draw of the gradient.
+    pub rows_per_batch: usize,
+    /// Learning rate of the one step.
+    pub lr: f64,
+}
+
+/// What one step of training on a set would do to other texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookahead {
+    /// Weighted mean surprisal of the set's targets before the step, nats.
+    pub loss: f64,
+    /// Cosine of the step and the gradient of Σ credit · ln p over the goal; positive: the step
+    /// raises it, to first order.
+    pub alignment: f64,
+    /// Change of ln p of each goal text (its end token included) by the step, nats, in order.
+    pub moved: Vec<f64>,
+}
+
 /// Trains a model on examples and writes it as a model directory.
 pub trait Train: Send {
     /// Facts about the model that training starts from.
@@ -409,4 +430,22 @@ pub trait Train: Send {
         out: &Path,
         sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
     ) -> Result<TrainSummary, ModelError>;
+
+    /// Says for each set what one AdamW step along its mean gradient would do to the goal texts,
+    /// each with its credit. The model stays as it is.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] where the model gives no gradients, which is the default.
+    fn look_ahead(
+        &mut self,
+        goal: &[(Example, f64)],
+        sets: &[Vec<Example>],
+        settings: &LookaheadSettings,
+    ) -> Result<Vec<Lookahead>, ModelError> {
+        let _ = (goal, sets, settings);
+        Err(ModelError::Unsupported(format!(
+            "`{}` gives no gradients",
+            self.info().name
+        )))
+    }
 }

@@ -22,6 +22,7 @@ pub mod decoder;
 pub mod encode;
 pub mod facts;
 pub mod local;
+pub mod lookahead;
 pub mod parameters;
 pub mod score;
 pub mod threads;

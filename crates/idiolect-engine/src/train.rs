@@ -26,7 +26,7 @@ use crate::threads::Threads;
 /// about 0.1 ms and a step has hundreds of them, so two threads halved the default student's speed
 /// (`bench/run.py`: 38,526 tokens/s on two, 88,519 on one); above a million parameters a thread's
 /// share of the products outweighs that. It changes no bit.
-const SERIAL: usize = 1_000_000;
+pub(crate) const SERIAL: usize = 1_000_000;
 
 /// What to train on, and how.
 #[derive(Clone, Copy)]

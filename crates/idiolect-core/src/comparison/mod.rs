@@ -10,6 +10,7 @@
 
 mod answers;
 mod difference;
+mod factors;
 mod measure;
 mod result;
 pub mod settings;
@@ -20,6 +21,7 @@ use crate::metric::METRICS;
 use crate::record::{Alignment, EvalRow};
 
 use answers::Answers;
+pub use factors::{FactorAnalysis, FactorEffect, FactorLevels};
 pub use result::{
     Accuracy, ArmResult, Best, Comparison, Correlation, Counts, Difference, DosePoint, Estimate,
     GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
@@ -55,6 +57,8 @@ pub struct ArmData {
     pub alignments: Vec<Alignment>,
     /// What was found of its steps, where they were checked.
     pub steps: Option<StepCounts>,
+    /// Share of its rows verified correct, where they were verified.
+    pub right: Option<f64>,
 }
 
 /// How to compare.
@@ -184,6 +188,7 @@ pub fn compare(
         &answers,
     );
     let warnings = words::warnings(&results, &answers, arms);
+    let factors = factors::analyse(&results, arms, &answers, options);
     Ok(Comparison {
         answer,
         confidence: options.confidence,
@@ -198,6 +203,7 @@ pub fn compare(
         best,
         metrics: METRICS.iter().map(MetricFacts::of).collect(),
         correlations,
+        factors,
         warnings,
     })
 }

@@ -94,6 +94,7 @@ fn data(arm: &str, nll_per_token: f64) -> ArmData {
         problems: 50,
         alignments: alignments(50, nll_per_token),
         steps: Some(steps),
+        right: None,
     }
 }
 
@@ -294,6 +295,78 @@ fn the_dose_curve_starts_at_g() {
         curve
             .windows(2)
             .all(|w| w[0].accuracy.value > w[1].accuracy.value)
+    );
+}
+
+/// Arms whose accuracy is 0.1 + 0.3·right + 0.2·near, whatever the steps.
+fn factorial() -> Comparison {
+    let arms = [
+        ("A", true, true, true),
+        ("B", false, true, true),
+        ("C", true, false, true),
+        ("D", false, false, true),
+        ("E", false, true, false),
+    ];
+    let mut evaluations = vec![evaluation("base", 0, 0, 800, 0.2)];
+    let mut sets = Vec::new();
+    for (arm, right, near, valid) in arms {
+        let skill = 0.2 + 0.6 * f64::from(u8::from(right)) + 0.4 * f64::from(u8::from(near));
+        evaluations.extend((0..3).map(|seed| evaluation(arm, 0, seed, 800, skill.min(1.0))));
+        let steps = StepCounts {
+            valid: if valid { 100 } else { 50 },
+            invalid: 50 * usize::from(!valid),
+            unchecked: 0,
+        };
+        sets.push(ArmData {
+            steps: Some(steps),
+            right: Some(f64::from(u8::from(right))),
+            ..data(arm, if near { 0.3 } else { 5.0 })
+        });
+    }
+    compare(&evaluations, &sets, &options()).unwrap()
+}
+
+#[test]
+fn factors_are_read_off_arms_that_differ_in_one_thing_alone() {
+    let comparison = factorial();
+    let found = comparison.factors.as_ref().unwrap();
+    assert_eq!(found.arms.len(), 5);
+    let of = |name: &str| found.effects.iter().find(|e| e.factor == name).unwrap();
+    let accuracy = |arm: &str| {
+        let arm = comparison.arms.iter().find(|a| a.arm == arm).unwrap();
+        arm.greedy.as_ref().unwrap().mean
+    };
+    let answer = of("answer right");
+    let expected = 0.5 * (accuracy("A") - accuracy("B")) + 0.5 * (accuracy("C") - accuracy("D"));
+    assert!((answer.effect.unwrap() - expected).abs() < 1e-12);
+    assert!(answer.interval.unwrap().low > 0.1, "{answer:?}");
+    assert_eq!(
+        answer.strata,
+        ["near, steps valid: A − B", "far, steps valid: C − D"]
+    );
+    let near = of("near").effect.unwrap();
+    assert!(
+        (near - 0.5 * (accuracy("A") - accuracy("C") + accuracy("B") - accuracy("D"))).abs()
+            < 1e-12
+    );
+    // Steps differ in one stratum only, where they do nothing.
+    let steps = of("steps valid");
+    assert_eq!(steps.strata, ["answer wrong, near: B − E"]);
+    assert!(steps.interval.unwrap().contains(0.0), "{steps:?}");
+    // Two cells of every stratum are empty: no interaction with the steps can be read off.
+    assert_eq!(of("answer right × steps valid").effect, None);
+    let both = of("answer right × near").effect.unwrap();
+    let expected = accuracy("A") - accuracy("B") - accuracy("C") + accuracy("D");
+    assert!((both - expected).abs() < 1e-12);
+}
+
+#[test]
+fn arms_of_mixed_answers_are_in_no_factor() {
+    let (evaluations, mut arms) = whole();
+    arms.iter_mut().for_each(|data| data.right = Some(0.5));
+    assert_eq!(
+        compare(&evaluations, &arms, &options()).unwrap().factors,
+        None
     );
 }
 

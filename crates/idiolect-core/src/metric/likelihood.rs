@@ -25,3 +25,8 @@ pub(super) fn perplexity_by_trace(set: &SetSums) -> Option<f64> {
         .map(f64::exp)
         .filter(|ppl| ppl.is_finite())
 }
+
+/// mean over traces of exp(s̄): `ppl_arith`, which a single far trace dominates.
+pub(super) fn perplexity_arithmetic(set: &SetSums) -> Option<f64> {
+    ratio(set.perplexity_sum, set.traces)
+}

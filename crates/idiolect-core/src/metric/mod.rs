@@ -2,7 +2,9 @@
 //!
 //! A metric is a row of [`METRICS`] and two small functions over stored sums: one of a trace's
 //! [`Alignment`], one of a set's [`SetSums`]. To add one, write the functions in the file of its
-//! family and add the row. Metrics that need a second pass over the model are not here.
+//! family and add the row. What is no fold of one trace's sums has a file and functions of its own:
+//! choices among candidates of one problem ([`grape`], [`lark`]), second contexts ([`conditional`],
+//! [`lalp`]), and sets against the student's own samples ([`between`]).
 //!
 //! A metric's direction says which value is nearer to the student. It is no promise of better
 //! training: whether nearer helps is what a comparison of arms finds out.
@@ -11,12 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Alignment;
 
+pub mod between;
+pub mod conditional;
+pub mod divergence;
 mod energy;
 mod entropy;
+pub mod grape;
+pub mod lalp;
+pub mod lark;
 mod likelihood;
 mod rank;
 pub mod set;
 
+pub use rank::top_share;
 pub use set::{SetSums, closeness};
 
 /// Which value of a metric is nearer to the student.
@@ -109,6 +118,16 @@ pub const METRICS: &[Metric] = &[
         set_definition: "exp of the mean over traces of Σs / T",
         of: likelihood::perplexity,
         of_set: likelihood::perplexity_by_trace,
+    },
+    Metric {
+        name: "ppl_arith",
+        direction: Direction::Lower,
+        unit: "",
+        source: "LLaMA-Factory's set perplexity; outliers dominate it",
+        definition: "exp(Σs / T)",
+        set_definition: "the mean over traces of exp(Σs / T)",
+        of: likelihood::perplexity,
+        of_set: likelihood::perplexity_arithmetic,
     },
     Metric {
         name: "mean_rank",

@@ -2,6 +2,7 @@
 
 use super::ratio;
 use super::set::SetSums;
+use crate::model::TokenScore;
 use crate::record::Alignment;
 
 /// Σr / T.
@@ -34,4 +35,16 @@ pub(super) fn rsr(a: &Alignment) -> Option<f64> {
 /// sums.
 pub(super) fn rsr_of_set(set: &SetSums) -> Option<f64> {
     ratio(set.rank_clip100_per_token_sum, set.nll_per_token_sum)
+}
+
+/// Share of a trace's tokens, the end token aside, of rank at most `k`, for a k that no stored sum
+/// holds.
+pub fn top_share(tokens: &[TokenScore], k: u32) -> Option<f64> {
+    let ranks: Vec<u32> = tokens
+        .iter()
+        .filter(|token| !token.is_end)
+        .map(|token| token.rank)
+        .collect();
+    let within = ranks.iter().filter(|rank| **rank <= k).count();
+    ratio(within as f64, ranks.len() as f64)
 }

@@ -22,6 +22,8 @@ pub struct SetSums {
     pub traces: f64,
     /// Σ over traces of Σs / T.
     pub nll_per_token_sum: f64,
+    /// Σ over traces of exp(Σs / T); not finite where a trace's is not.
+    pub perplexity_sum: f64,
     /// Σ over traces of Σ min(r, 100) / T.
     pub rank_clip100_per_token_sum: f64,
     /// Σ over traces of Z, where it is defined.
@@ -30,7 +32,7 @@ pub struct SetSums {
     pub z_traces: f64,
 }
 
-const N_SUMS: usize = 20;
+const N_SUMS: usize = 21;
 
 impl SetSums {
     /// The sums of a set; `None` of no trace.
@@ -62,6 +64,7 @@ impl SetSums {
             tokens: empty(identity),
             traces: 0.0,
             nll_per_token_sum: 0.0,
+            perplexity_sum: 0.0,
             rank_clip100_per_token_sum: 0.0,
             z_sum: 0.0,
             z_traces: 0.0,
@@ -88,6 +91,7 @@ impl SetSums {
             end_nll,
             traces,
             nll_mean,
+            perplexity,
             rank_mean,
             z,
             z_traces,
@@ -110,6 +114,7 @@ impl SetSums {
         tokens.end_nll_nats = end_nll;
         self.traces = traces;
         self.nll_per_token_sum = nll_mean;
+        self.perplexity_sum = perplexity;
         self.rank_clip100_per_token_sum = rank_mean;
         self.z_sum = z;
         self.z_traces = z_traces;
@@ -137,6 +142,7 @@ fn terms(a: &Alignment) -> [f64; N_SUMS] {
         a.end_nll_nats,
         f64::from(u8::from(a.n_tokens > 0)),
         likelihood::nll_per_token(a).unwrap_or(0.0),
+        likelihood::nll_per_token(a).map_or(0.0, f64::exp),
         rank::mean_rank_clip100(a).unwrap_or(0.0),
         z.unwrap_or(0.0),
         f64::from(u8::from(z.is_some())),

@@ -113,8 +113,47 @@ fn the_golden_set_has_the_published_aggregates() {
     let set = [of("a", 2.0, 4, 10, 2.0), of("b", 9.0, 3, 12, 5.0)];
     near(set_value("ppl_tok", &set), 4.813519741);
     near(set_value("ppl_seq", &set), 5.754602676);
+    near(set_value("ppl_arith", &set), 10.867129097);
     near(set_value("bits_per_byte", &set), 0.721347520);
     near(set_value("rsr", &set), 2.0);
+}
+
+#[test]
+fn the_golden_ranks_have_their_containments() {
+    let tokens: Vec<TokenScore> = LOGITS
+        .iter()
+        .zip(TARGETS)
+        .map(|(logits, target)| TokenScore {
+            token_id: target as u32,
+            logprob: 0.0,
+            rank: direct(logits, target).1,
+            entropy: 0.0,
+            varentropy: 0.0,
+            sum_p2: 0.0,
+            byte_start: 0,
+            is_end: false,
+        })
+        .collect();
+    assert_eq!(
+        (top_share(&tokens, 1), top_share(&tokens, 2)),
+        (Some(0.5), Some(1.0))
+    );
+    assert_eq!(top_share(&[], 1), None);
+}
+
+/// LARK's reference takes Brier over the renormalised top k; ours takes the whole vocabulary, and
+/// the two differ by this much on the golden trace's second token.
+#[test]
+fn brier_over_the_top_two_is_not_brier() {
+    let (z, y) = (LOGITS[1], 0);
+    let top = z[4].exp() + z[0].exp();
+    let (first, target) = (z[4].exp() / top, z[0].exp() / top);
+    near(
+        1.0 - 2.0 * target + first * first + target * target,
+        1.708076207,
+    );
+    let (s, .., q) = direct(&z, y);
+    near(1.0 - 2.0 * (-s).exp() + q, 1.507789309);
 }
 
 #[test]

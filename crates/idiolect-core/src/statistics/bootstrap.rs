@@ -208,22 +208,44 @@ pub struct WorldReplicates<'a> {
 /// worlds of (mean over seeds of the arm − mean over seeds of the baseline). Seeds of the two arms
 /// are resampled apart: equal seed numbers shuffle rows alike and make trainings no more alike.
 pub fn nested(worlds: &[WorldReplicates<'_>], rng: &mut Rng) -> Replicates {
+    let terms: Vec<Vec<Term<'_>>> = worlds
+        .iter()
+        .map(|w| vec![(1.0, w.arm.clone()), (-1.0, w.baseline.clone())])
+        .collect();
+    contrast(&terms, rng)
+}
+
+/// A weight and the seeds of one arm in one world.
+pub type Term<'a> = (f64, Vec<&'a Replicates>);
+
+/// The same for any weighted sum of arms: the mean over worlds of Σ weight · (mean over seeds).
+pub fn contrast(worlds: &[Vec<Term<'_>>], rng: &mut Rng) -> Replicates {
     let observed: Vec<f64> = worlds
         .iter()
-        .map(|w| seed_mean(&w.arm, |r| r.estimate) - seed_mean(&w.baseline, |r| r.estimate))
+        .map(|terms| {
+            terms
+                .iter()
+                .map(|(weight, seeds)| weight * seed_mean(seeds, |r| r.estimate))
+                .sum()
+        })
         .collect();
     let draws = worlds
         .iter()
-        .flat_map(|w| &w.arm)
+        .flatten()
+        .flat_map(|(_, seeds)| seeds)
         .map(|r| r.draws.len())
         .min()
         .unwrap_or(0);
     let mut values = vec![0.0; worlds.len()];
     let draws = (0..draws)
         .map(|draw| {
-            for (value, world) in values.iter_mut().zip(worlds) {
-                *value = resampled_mean(world.arm.len(), |i| world.arm[i].draws[draw], rng)
-                    - resampled_mean(world.baseline.len(), |i| world.baseline[i].draws[draw], rng);
+            for (value, terms) in values.iter_mut().zip(worlds) {
+                *value = terms
+                    .iter()
+                    .map(|(weight, seeds)| {
+                        weight * resampled_mean(seeds.len(), |i| seeds[i].draws[draw], rng)
+                    })
+                    .sum();
             }
             resampled_mean(values.len(), |i| values[i], rng)
         })

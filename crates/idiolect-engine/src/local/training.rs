@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use idiolect_core::model::{
-    Example, ModelError, ModelInfo, Train, TrainEvent, TrainSettings, TrainSummary,
+    Example, Lookahead, LookaheadSettings, ModelError, ModelInfo, Train, TrainEvent, TrainSettings,
+    TrainSummary,
 };
 use serde_json::json;
 
@@ -18,6 +19,7 @@ use crate::directory::Description;
 use crate::encode::encode_whole;
 use crate::facts::Facts;
 use crate::files;
+use crate::lookahead::{Goal, look_ahead};
 use crate::threads::Threads;
 use crate::train::{Training, train_rows};
 
@@ -56,6 +58,41 @@ impl Train for LocalModel {
             place: None,
         };
         job.run(&mut decoder, training, &start, sink)
+    }
+
+    fn look_ahead(
+        &mut self,
+        goal: &[(Example, f64)],
+        sets: &[Vec<Example>],
+        settings: &LookaheadSettings,
+    ) -> Result<Vec<Lookahead>, ModelError> {
+        let usable = |examples: &[Example], what: &str| {
+            let (rows, refused) = self.rows(examples);
+            match refused.first() {
+                None => Ok(rows),
+                Some((i, reason)) => Err(ModelError::Invalid(format!("{what}, row {i}: {reason}"))),
+            }
+        };
+        let (texts, credits): (Vec<Example>, Vec<f64>) = goal.iter().cloned().unzip();
+        let goal = Goal::new(
+            &self.decoder,
+            usable(&texts, "goal")?,
+            credits,
+            &self.threads,
+        );
+        sets.iter()
+            .enumerate()
+            .map(|(i, set)| {
+                let rows = usable(set, &format!("set {i}"))?;
+                Ok(look_ahead(
+                    &self.decoder,
+                    &goal,
+                    &rows,
+                    settings,
+                    &self.threads,
+                ))
+            })
+            .collect()
     }
 }
 

@@ -9,6 +9,7 @@ mod coverage;
 mod differences;
 mod dose;
 pub(crate) mod examples;
+mod factors;
 mod gold;
 mod making;
 mod outcomes;
@@ -67,8 +68,9 @@ pub(crate) fn all(view: &RunView) -> Vec<Section> {
         closeness::section(view),
         dose::section(view),
         differences::section(view),
-        outcomes::section(view),
     ]);
+    sections.extend(factors::section(view));
+    sections.push(outcomes::section(view));
     if !gold_first {
         sections.extend(gold::section(view));
     }

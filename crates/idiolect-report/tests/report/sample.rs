@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use idiolect_core::comparison::{
     Accuracy, ArmData, ArmResult, Best, CompareOptions, Comparison, Correlation, Counts,
-    Difference, DosePoint, Estimate, Evaluation, GoldSurprisal, McNemar, MetricFacts, Relation,
-    SampledAccuracy, SeedAccuracy, StepCounts, compare,
+    Difference, DosePoint, Estimate, Evaluation, FactorAnalysis, FactorEffect, FactorLevels,
+    GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
+    compare,
 };
 use idiolect_core::metric::{Direction, METRICS};
 use idiolect_core::model::Template;
@@ -418,8 +419,40 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
                 })
             })
             .collect(),
+        factors: Some(factors()),
         warnings: vec![
             "24 of 1800 greedy answers of arm `G` were cut off by the token limit".to_owned(),
+        ],
+    }
+}
+
+fn factors() -> FactorAnalysis {
+    let levels = |arm: &str, right, near, valid| FactorLevels {
+        arm: arm.to_owned(),
+        right,
+        near,
+        valid,
+    };
+    FactorAnalysis {
+        method: "answer right: at least 80 % of the rows verified correct".to_owned(),
+        arms: vec![
+            levels("H", true, false, true),
+            levels("G", true, true, true),
+            levels("R", false, true, true),
+        ],
+        effects: vec![
+            FactorEffect {
+                factor: "answer right".to_owned(),
+                effect: Some(0.11),
+                interval: Some(around(0.11, 0.02)),
+                strata: vec!["near, steps valid: G − R".to_owned()],
+            },
+            FactorEffect {
+                factor: "steps valid".to_owned(),
+                effect: None,
+                interval: None,
+                strata: Vec::new(),
+            },
         ],
     }
 }
@@ -708,6 +741,7 @@ pub(crate) fn compared(
                     problems: 40,
                     alignments,
                     steps: None,
+                    right: None,
                 });
             }
         }

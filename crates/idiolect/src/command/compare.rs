@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use idiolect_core::record::Decoding;
 use serde_json::json;
 
-use super::options::Seed;
+use super::options::{Seed, named};
 use super::show::Shown;
 use crate::exit;
 use crate::stage::compare::{CompareSettings, compare};
@@ -40,15 +40,6 @@ pub(super) struct Arguments {
     /// Accepted as everywhere; one thread is enough here
     #[arg(long, value_name = "N")]
     threads: Option<u16>,
-}
-
-fn named(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-            Ok((name.to_owned(), PathBuf::from(path)))
-        }
-        _ => Err("expected NAME=EVAL.jsonl".to_owned()),
-    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {

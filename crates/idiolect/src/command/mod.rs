@@ -1,7 +1,9 @@
 //! The command line: one file a command, each turns its arguments into settings, calls its stage
 //! and says what came out.
 
+mod advise;
 mod arms;
+mod benchmark;
 mod compare;
 mod corrupt;
 mod eval;
@@ -56,8 +58,8 @@ enum Command {
     Compare(compare::Arguments),
     Report(report::Arguments),
     Pretrain(pretrain::Arguments),
-    #[command(hide = true)]
-    Advise(later::Arguments),
+    Advise(advise::Arguments),
+    Benchmark(benchmark::Arguments),
     #[command(hide = true)]
     Inspect(later::Arguments),
     #[command(hide = true)]
@@ -84,7 +86,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
-        Command::Advise(arguments) => later::run("advise", &arguments),
+        Command::Advise(arguments) => advise::run(&arguments),
+        Command::Benchmark(arguments) => benchmark::run(&arguments),
         Command::Inspect(arguments) => later::run("inspect", &arguments),
         Command::Convert(arguments) => later::run("convert", &arguments),
         Command::Serve(arguments) => later::run("serve", &arguments),

@@ -245,6 +245,16 @@ impl TaskOption {
     }
 }
 
+/// `NAME=FILE`.
+pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(path)))
+        }
+        _ => Err("expected NAME=FILE".to_owned()),
+    }
+}
+
 /// Where rows are written. Standard output carries the command's result.
 pub(super) fn output(path: &str) -> Result<PathBuf, String> {
     if path == "-" || path.is_empty() {

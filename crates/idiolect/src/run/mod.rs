@@ -4,6 +4,8 @@
 //! [`world::stages`] shows. Each is skipped where its output already stands, so the same command
 //! continues an interrupted run; a changed recipe is refused with the keys that differ.
 
+pub(crate) mod benchmark;
+mod claims;
 pub(crate) mod costs;
 mod finetune;
 mod jobs;
@@ -91,10 +93,7 @@ impl<'a> RunContext<'a> {
 
     /// The name of the prompt that problems are asked with; none is the task's default.
     fn prompt_name(&self) -> Option<String> {
-        match &self.recipe.source {
-            Source::Miniature { .. } => Some("mini".to_owned()),
-            Source::Gsm8kTraces { prompt, .. } => Some(prompt.clone()),
-        }
+        prompt_name(self.recipe)
     }
 
     fn prompt(&self, task: &dyn Task) -> Result<PromptFile, StageError> {
@@ -111,6 +110,14 @@ impl<'a> RunContext<'a> {
             .iter()
             .position(|s| *s == stage)
             .is_some_and(|at| at < self.until)
+    }
+}
+
+/// The name of the prompt that a recipe's problems are asked with; none is the task's default.
+fn prompt_name(recipe: &Recipe) -> Option<String> {
+    match &recipe.source {
+        Source::Miniature { .. } => Some("mini".to_owned()),
+        Source::Gsm8kTraces { prompt, .. } => Some(prompt.clone()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use idiolect_core::comparison::{
     ArmData, CompareOptions, Comparison, Evaluation, StepCounts, compare,
 };
-use idiolect_core::record::{Alignment, ArmRow, EvalRow, VerdictRow, content_hash};
+use idiolect_core::record::{Alignment, ArmRow, EvalRow, Verdict, VerdictRow, content_hash};
 use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic};
 use idiolect_report::view::{FactGroup, RunView};
 
@@ -89,7 +89,7 @@ pub(crate) fn comparison_of(
     compare(&evaluations, &arms, &options).map_err(|e| StageError::failed(e.to_string(), ""))
 }
 
-fn evaluation(
+pub(super) fn evaluation(
     world: &World,
     number: usize,
     arm: &str,
@@ -110,7 +110,11 @@ fn evaluation(
     })
 }
 
-fn arm_data(recipe: &Recipe, world: &World, number: usize) -> Result<Vec<ArmData>, StoreError> {
+pub(super) fn arm_data(
+    recipe: &Recipe,
+    world: &World,
+    number: usize,
+) -> Result<Vec<ArmData>, StoreError> {
     let mut rows_of: Vec<(String, Vec<ArmRow>)> = Vec::new();
     for arm in &recipe.arms.names {
         rows_of.push((arm.clone(), read(&world.arm(arm))?));
@@ -126,6 +130,17 @@ fn arm_data(recipe: &Recipe, world: &World, number: usize) -> Result<Vec<ArmData
         }
     }
     let verdicts: Vec<VerdictRow> = read(&world.verdicts())?;
+    let right: BTreeSet<&str> = verdicts
+        .iter()
+        .filter(|row| row.verdict == Verdict::Correct)
+        .map(|row| row.trace_id.as_str())
+        .collect();
+    let share = |rows: &[ArmRow]| {
+        let correct = rows
+            .iter()
+            .filter(|row| right.contains(row.trace_id.as_str()));
+        correct.count() as f64 / rows.len() as f64
+    };
     let data = |(arm, rows): &(String, Vec<ArmRow>)| ArmData {
         arm: arm.clone(),
         world: number,
@@ -140,6 +155,7 @@ fn arm_data(recipe: &Recipe, world: &World, number: usize) -> Result<Vec<ArmData
             .filter_map(|r| alignments.get(&r.trace_id).cloned())
             .collect(),
         steps: StepCounts::of(rows, &verdicts),
+        right: (!rows.is_empty()).then(|| share(rows)),
     };
     Ok(rows_of.iter().map(data).collect())
 }
@@ -155,7 +171,7 @@ fn teacher_accuracy(recipe: &Recipe, worlds: &[Numbered]) -> Result<Option<Strin
         total += rows.len();
         correct += rows
             .iter()
-            .filter(|r| r.verdict == idiolect_core::record::Verdict::Correct)
+            .filter(|r| r.verdict == Verdict::Correct)
             .count();
     }
     let share = correct as f64 / total.max(1) as f64;

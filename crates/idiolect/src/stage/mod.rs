@@ -4,12 +4,14 @@
 //! output of the same settings, skips a finished one, and refuses one of other settings. A stage
 //! prints nothing; it tells its progress and returns an [`Outcome`] or a [`StageError`].
 
+pub(crate) mod advise;
 pub(crate) mod arms;
 pub(crate) mod code;
 pub(crate) mod compare;
 pub(crate) mod compat;
 pub(crate) mod corrupt;
 pub(crate) mod eval;
+pub(crate) mod features;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inputs;

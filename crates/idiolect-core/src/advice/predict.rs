@@ -1,0 +1,323 @@
+//! The advice itself: ranking, expected gains and what cannot be told.
+
+use serde::{Deserialize, Serialize};
+
+use super::fit::{Fit, fit};
+use super::judge::leave_out;
+use super::{ArmFeatures, FEATURES, FinishedWorld, common_features};
+use crate::statistics::Interval;
+use crate::statistics::normal;
+use crate::statistics::proportion::smallest_detectable;
+
+/// Coverage of the intervals of expected gains.
+const CONFIDENCE: f64 = 0.8;
+/// Mean rank correlation over left-out worlds below which the advice does not rank.
+const WORTH: f64 = 0.3;
+
+/// What is advised: printed by `idiolect advise`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// In a sentence or two.
+    pub answer: String,
+    /// Best first.
+    pub ranking: Vec<Expected>,
+    /// What was believed and why, one entry a feature.
+    pub trusted: Vec<Trust>,
+    /// Rank correlation with what came out, the mean over finished worlds, each predicted without
+    /// its student and its task where others are left; absent where none could be.
+    pub expected_spearman: Option<f64>,
+    /// Finished worlds learned from.
+    pub worlds: usize,
+    /// What would settle what cannot be told.
+    pub cost_to_know: Vec<String>,
+    /// What a reader must know before believing it.
+    pub warnings: Vec<String>,
+}
+
+/// What is expected of one arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The arm.
+    pub arm: String,
+    /// Sum of weighted votes, about −1 to 1.
+    pub score: f64,
+    /// Gain in greedy accuracy over the untrained student, a share; absent without finished runs.
+    pub gain: Option<f64>,
+    /// Its interval at 80 %: what finished worlds varied by.
+    pub interval: Option<Interval>,
+    /// Arms ranked below it that it cannot be told from.
+    pub cannot_tell_from: Vec<String>,
+}
+
+/// How far a feature is believed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trust {
+    /// The feature.
+    pub feature: String,
+    /// What it is.
+    pub words: String,
+    /// How much its vote counts.
+    pub weight: f64,
+    /// Its own mean rank correlation with accuracy over the finished worlds.
+    pub spearman: Option<f64>,
+}
+
+/// Advice on arms from finished worlds. `tokens_to_train` is what one training of one arm reads,
+/// `n_problems` what an evaluation would hold.
+pub fn advise(
+    arms: &[ArmFeatures],
+    finished: &[FinishedWorld],
+    tokens_to_train: f64,
+    n_problems: usize,
+) -> Advice {
+    let wanted = common_features(arms);
+    let worlds: Vec<&FinishedWorld> = finished.iter().collect();
+    let mut warnings = Vec::new();
+    for feature in FEATURES.iter().filter(|f| !wanted.contains(&f.name)) {
+        warnings.push(format!(
+            "`{}` could not be measured of every arm and has no vote",
+            feature.name
+        ));
+    }
+    let learned = fit(&worlds, &wanted);
+    let fitted = learned.clone().unwrap_or_else(|| prior_votes(&wanted));
+    let references: Vec<&ArmFeatures> = arms.iter().collect();
+    let scores = fitted.scores(&references);
+    let mut order: Vec<usize> = (0..arms.len()).collect();
+    order.sort_by(|a, b| {
+        scores[*b]
+            .total_cmp(&scores[*a])
+            .then_with(|| arms[*a].arm.cmp(&arms[*b].arm))
+    });
+    let spearman = leave_out(finished, &wanted);
+    let believed = learned.is_some() && spearman.is_none_or(|rho| rho >= WORTH);
+    let z = normal::quantile(0.5 + CONFIDENCE / 2.0);
+    let told = |a: usize, b: usize| {
+        let gap = fitted.slope * (scores[a] - scores[b]);
+        believed && gap > z * std::f64::consts::SQRT_2 * fitted.within
+    };
+    let ranking: Vec<Expected> = order
+        .iter()
+        .enumerate()
+        .map(|(place, arm)| {
+            let gain = learned
+                .as_ref()
+                .map(|fit| fit.intercept + fit.slope * scores[*arm]);
+            let half = z * (fitted.within.powi(2) + fitted.between.powi(2)).sqrt();
+            Expected {
+                arm: arms[*arm].arm.clone(),
+                score: scores[*arm],
+                gain,
+                interval: gain.map(|g| Interval {
+                    low: g - half,
+                    high: g + half,
+                }),
+                cannot_tell_from: order[place + 1..]
+                    .iter()
+                    .filter(|other| !told(*arm, **other))
+                    .map(|other| arms[*other].arm.clone())
+                    .collect(),
+            }
+        })
+        .collect();
+    let trusted = fitted
+        .weights
+        .iter()
+        .map(|(name, weight)| Trust {
+            feature: (*name).to_owned(),
+            words: FEATURES
+                .iter()
+                .find(|f| f.name == *name)
+                .map_or(String::new(), |f| f.words.to_owned()),
+            weight: *weight,
+            spearman: super::judge::mean_spearman_of(finished, name),
+        })
+        .collect();
+    Advice {
+        answer: answer(&ranking, learned.is_some(), spearman),
+        cost_to_know: cost(
+            &ranking,
+            &fitted,
+            &scores,
+            arms,
+            tokens_to_train,
+            n_problems,
+        ),
+        ranking,
+        trusted,
+        expected_spearman: spearman,
+        worlds: fitted.worlds,
+        warnings,
+    }
+}
+
+fn prior_votes(names: &[&'static str]) -> Fit {
+    Fit {
+        weights: names
+            .iter()
+            .map(|name| (*name, super::fit::prior(name)))
+            .collect(),
+        intercept: 0.0,
+        slope: 0.0,
+        within: 0.0,
+        between: 0.0,
+        worlds: 0,
+    }
+}
+
+fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String {
+    let Some(first) = ranking.first() else {
+        return "There is no arm to advise on.".to_owned();
+    };
+    if !learned {
+        return "Cannot tell: there is no finished run to learn from, so the order below is that of the prior and unproven.".to_owned();
+    }
+    if let Some(rho) = spearman.filter(|rho| *rho < WORTH) {
+        return format!(
+            "Cannot tell: on finished runs whose student and task were left out such predictions ranked the arms with a correlation of only {rho:.2}."
+        );
+    }
+    let gain = first
+        .gain
+        .zip(first.interval)
+        .map_or(String::new(), |(gain, interval)| {
+            format!(
+                ", expected gain {:+.1} points [{:+.1}, {:+.1}]",
+                100.0 * gain,
+                100.0 * interval.low,
+                100.0 * interval.high
+            )
+        });
+    match first.cannot_tell_from.as_slice() {
+        [] => format!("Train on {}{gain}.", first.arm),
+        open => format!(
+            "{} ranks first{gain}, but cannot be told from {} before training.",
+            first.arm,
+            open.join(", ")
+        ),
+    }
+}
+
+/// For the first arm against each that it cannot be told from: what an experiment would need.
+fn cost(
+    ranking: &[Expected],
+    fit: &Fit,
+    scores: &[f64],
+    arms: &[ArmFeatures],
+    tokens_to_train: f64,
+    n_problems: usize,
+) -> Vec<String> {
+    let Some(first) = ranking.first() else {
+        return Vec::new();
+    };
+    let score = |name: &str| {
+        arms.iter()
+            .position(|arm| arm.arm == name)
+            .map_or(0.0, |at| scores[at])
+    };
+    first
+        .cannot_tell_from
+        .iter()
+        .take(3)
+        .map(|other| {
+            let gap = fit.slope * (first.score - score(other));
+            // Two arms of a small student disagree on about a fifth of the problems.
+            let visible = smallest_detectable(n_problems, 0.2);
+            let tokens = 2.0 * 3.0 * tokens_to_train / 1e6;
+            let trained = format!("training both with 3 seeds reads {tokens:.1}M tokens");
+            if n_problems == 0 || gap <= 0.0 {
+                format!("{} or {other}: {trained}", first.arm)
+            } else if gap >= visible {
+                format!(
+                    "{} or {other}: {trained}; {n_problems} problems show the expected {:.1} points",
+                    first.arm,
+                    100.0 * gap
+                )
+            } else {
+                let needed = n_problems as f64 * (visible / gap).powi(2);
+                format!(
+                    "{} or {other}: {trained}, and the expected {:.1} points need about {needed:.0} evaluation problems; {n_problems} show {:.1}",
+                    first.arm,
+                    100.0 * gap,
+                    100.0 * visible
+                )
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::world;
+    use super::*;
+
+    fn finished() -> Vec<FinishedWorld> {
+        (0..6)
+            .map(|s| world(s, 10, [1.0, 0.5, 0.5], 0.005))
+            .collect()
+    }
+
+    fn candidates() -> Vec<ArmFeatures> {
+        world(77, 6, [1.0, 0.5, 0.5], 0.0)
+            .arms
+            .into_iter()
+            .map(|a| a.before)
+            .collect()
+    }
+
+    #[test]
+    fn a_clear_candidate_is_ranked_first_with_a_gain() {
+        let mut arms = candidates();
+        for feature in FEATURES {
+            arms[3].features.insert(feature.name.into(), 2.0);
+            arms[5].features.insert(feature.name.into(), -1.0);
+        }
+        let advice = advise(&arms, &finished(), 1e6, 600);
+        assert_eq!(advice.ranking[0].arm, "A3");
+        assert_eq!(advice.ranking[5].arm, "A5");
+        assert!(advice.ranking[0].gain.unwrap() > advice.ranking[5].gain.unwrap());
+        assert!(
+            !advice.ranking[0]
+                .cannot_tell_from
+                .contains(&"A5".to_owned()),
+            "{advice:?}"
+        );
+        assert!(advice.expected_spearman.unwrap() > 0.5, "{advice:?}");
+        assert!(advice.answer.contains("A3"), "{}", advice.answer);
+    }
+
+    #[test]
+    fn equal_arms_cannot_be_told_apart_and_the_cost_is_said() {
+        let mut arms = candidates();
+        arms.truncate(2);
+        arms[1] = ArmFeatures {
+            arm: "twin".into(),
+            ..arms[0].clone()
+        };
+        let advice = advise(&arms, &finished(), 1e6, 600);
+        assert_eq!(advice.ranking[0].cannot_tell_from.len(), 1);
+        assert!(
+            advice.cost_to_know[0].contains("6.0M tokens"),
+            "{:?}",
+            advice.cost_to_know
+        );
+    }
+
+    #[test]
+    fn without_finished_runs_it_cannot_tell() {
+        let advice = advise(&candidates(), &[], 1e6, 600);
+        assert!(
+            advice.answer.starts_with("Cannot tell"),
+            "{}",
+            advice.answer
+        );
+        assert!(advice.ranking.iter().all(|e| e.gain.is_none()));
+        let noise: Vec<FinishedWorld> = (0..6).map(|s| world(s, 10, [0.0; 3], 0.05)).collect();
+        let advice = advise(&candidates(), &noise, 1e6, 600);
+        assert!(
+            advice.answer.starts_with("Cannot tell"),
+            "{}",
+            advice.answer
+        );
+    }
+}

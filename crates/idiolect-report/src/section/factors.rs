@@ -1,0 +1,74 @@
+//! What teaches: the answer, the nearness or the steps?
+
+use idiolect_core::comparison::FactorAnalysis;
+
+use super::{Block, Section};
+use crate::table::{Table, left, right};
+use crate::view::RunView;
+use crate::words::{NONE, gain, gains};
+
+/// Left out where no arm can be placed.
+pub(super) fn section(view: &RunView) -> Option<Section> {
+    let factors = view.comparison.factors.as_ref()?;
+    Some(Section {
+        id: "factors",
+        title: "Answer, nearness or steps?".to_owned(),
+        blocks: vec![
+            Block::Paragraph(format!("{}.", factors.method)),
+            Block::Table(levels(factors)),
+            Block::Table(effects(
+                factors,
+                &crate::reading::coverage(&view.comparison),
+            )),
+        ],
+    })
+}
+
+fn levels(factors: &FactorAnalysis) -> Table {
+    let word = |yes: bool, words: [&str; 2]| words[usize::from(!yes)].to_owned();
+    let row = |arm: &idiolect_core::comparison::FactorLevels| {
+        vec![
+            arm.arm.clone(),
+            word(arm.right, ["right", "wrong"]),
+            word(arm.near, ["near", "far"]),
+            word(arm.valid, ["valid", "flawed"]),
+        ]
+    };
+    Table {
+        caption: "Where each arm stands; arms in between are left out.".to_owned(),
+        columns: vec![left("arm"), left("answers"), left("student"), left("steps")],
+        rows: factors.arms.iter().map(row).collect(),
+        quiet: Vec::new(),
+    }
+}
+
+fn effects(factors: &FactorAnalysis, coverage: &str) -> Table {
+    let rows = factors.effects.iter().map(|effect| {
+        let strata = if effect.strata.is_empty() {
+            "no two of these arms differ in this alone".to_owned()
+        } else {
+            effect.strata.join("; ")
+        };
+        vec![
+            effect.factor.clone(),
+            effect.effect.map_or(NONE.to_owned(), gain),
+            effect
+                .interval
+                .map_or(NONE.to_owned(), |i| gains((i.low, i.high))),
+            strata,
+        ]
+    });
+    Table {
+        caption:
+            "Main effects and interactions on accuracy, read off arms that differ in nothing else."
+                .to_owned(),
+        columns: vec![
+            left("factor"),
+            right("effect"),
+            right(&format!("[{coverage}]")),
+            left("read off"),
+        ],
+        rows: rows.collect(),
+        quiet: Vec::new(),
+    }
+}

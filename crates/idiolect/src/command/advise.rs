@@ -1,0 +1,145 @@
+//! `idiolect advise`.
+
+use std::path::PathBuf;
+
+use idiolect_core::advice::predict::Advice;
+use serde_json::json;
+
+use super::options::{Common, ModelOptions, PromptOption, Seed, named};
+use super::show::{Shown, table};
+use crate::exit;
+use crate::stage::advise::{AdviseSettings, advise};
+use crate::stage::features::FeatureSettings;
+
+/// Advise, before any training, which arm a student would learn most from, and how sure that is
+///
+/// Looks at a sample of each arm under the student: how surprising it is, whether its answers are
+/// right, and what one gradient step on it would do to the student's own right and wrong answers. How
+/// much each of these counts was learned from finished runs.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  idiolect advise --model models/student --problems problems.jsonl \\
+    G=arms/G.jsonl W=arms/W.jsonl H=arms/H.jsonl
+  idiolect advise --model M --problems P G=G.jsonl W=W.jsonl --learn runs/mine --json")]
+pub(super) struct Arguments {
+    /// Candidate arms by name
+    #[arg(required = true, value_name = "NAME=ARM.jsonl", value_parser = named)]
+    arms: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Problems: those of the arms, and some outside them to ask the student
+    #[arg(long, value_name = "P")]
+    problems: PathBuf,
+    #[command(flatten)]
+    prompt: PromptOption,
+    /// A finished run of your own to learn from too, as directory or advice.jsonl; may be given again
+    #[arg(long, value_name = "RUN_DIR|FILE")]
+    learn: Vec<PathBuf>,
+    /// Rows of each arm to look at
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    rows: usize,
+    /// Problems to ask the student
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    ask: usize,
+    /// Answers of the student to each
+    #[arg(long, value_name = "K", default_value_t = 16)]
+    samples: usize,
+    /// Tokens after which an answer is cut off
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    max_tokens: usize,
+    /// Learning rate of the training that is considered
+    #[arg(long, default_value_t = 1e-5)]
+    lr: f64,
+    /// Rows of an optimiser step of it
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    rows_per_step: usize,
+    /// Passes over the arm of it, for the cost to know
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    epochs: usize,
+    #[command(flatten)]
+    seed: Seed,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let settings = AdviseSettings {
+        features: FeatureSettings {
+            problems: arguments.problems.clone(),
+            arms: arguments.arms.clone(),
+            prompt: arguments.prompt.prompt.clone(),
+            rows: arguments.rows.max(1),
+            rows_per_step: arguments.rows_per_step.max(1),
+            lr: arguments.lr,
+            probe_problems: arguments.ask,
+            samples: arguments.samples.max(1),
+            max_tokens: arguments.max_tokens,
+            all_metrics: false,
+            seed: arguments.seed.seed,
+        },
+        learn: arguments.learn.clone(),
+        epochs: arguments.epochs,
+    };
+    let mut model = arguments.model.open(&arguments.common)?;
+    let advice = arguments
+        .common
+        .with_control(|control| advise(&settings, model.as_mut(), control))?;
+    Ok(Shown {
+        text: words(&advice),
+        json: json!(advice),
+        as_json: arguments.common.json,
+        code: exit::DONE,
+    })
+}
+
+/// For a person.
+fn words(advice: &Advice) -> String {
+    let points = |share: f64| format!("{:+.1}", 100.0 * share);
+    let mut rows = vec![
+        ["arm", "score", "expected gain", "80 %", "not told from"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for arm in &advice.ranking {
+        rows.push(vec![
+            arm.arm.clone(),
+            format!("{:+.2}", arm.score),
+            arm.gain.map_or("–".to_owned(), points),
+            arm.interval.map_or("–".to_owned(), |i| {
+                format!("[{}, {}]", points(i.low), points(i.high))
+            }),
+            arm.cannot_tell_from.join(" "),
+        ]);
+    }
+    let mut text = format!("{}\n\n{}\n", advice.answer, table(&rows));
+    text.push_str("\ntrusted, by weight:");
+    for trust in &advice.trusted {
+        let proven = trust.spearman.map_or(String::new(), |rho| {
+            format!("; alone it ranked finished runs with {rho:.2}")
+        });
+        text.push_str(&format!(
+            "\n  {:.2}  {}: {}{proven}",
+            trust.weight, trust.feature, trust.words
+        ));
+    }
+    match advice.expected_spearman {
+        Some(rho) => text.push_str(&format!(
+            "\nlearned from {} finished worlds; with student and task left out, the rank correlation with what came out was {rho:.2} on average",
+            advice.worlds
+        )),
+        None => text.push_str(&format!(
+            "\nlearned from {} finished worlds, too few to say how good the advice is",
+            advice.worlds
+        )),
+    }
+    if !advice.cost_to_know.is_empty() {
+        text.push_str("\nwhat it would cost to know:");
+        for cost in &advice.cost_to_know {
+            text.push_str(&format!("\n  {cost}"));
+        }
+    }
+    for warning in &advice.warnings {
+        text.push_str(&format!("\nnote: {warning}"));
+    }
+    text
+}

@@ -1,0 +1,262 @@
+//! The metrics that need passes of their own: what the prompt adds, local naturalness, and the
+//! distances to the student's own samples for the arm's problems.
+
+use std::collections::BTreeMap;
+
+use idiolect_core::advice::ArmFeatures;
+use idiolect_core::alignment::{Identity, fold};
+use idiolect_core::metric::between::{self, classifier, energy, mmd};
+use idiolect_core::metric::{conditional, lalp};
+use idiolect_core::model::{Context, Example, Generate, GenerateRequest, Sampling, Score};
+use idiolect_core::record::{Alignment, Finish};
+use idiolect_core::rng::Rng;
+use idiolect_core::statistics::mean;
+
+use super::super::inputs::Problems;
+use super::super::ordered::generate_in_order;
+use super::{Arm, Control, FeatureSettings, StageError, scores};
+use crate::model::Model;
+
+/// Rows of an arm that the extra passes look at.
+const ROWS: usize = 200;
+/// Samples of the student a problem, the fewest that the distances want.
+const OWN_SAMPLES: usize = 4;
+/// Label permutations; what is used of them is the statistic alone.
+const DRAWS: usize = 1;
+
+/// Adds `pmi_shuffled`, `lalp`, `mmd2_to_own`, `auc_to_own` and `energy_to_own`, turned so that
+/// larger is nearer, and with a start token `ifd_loss` and `ifd_ppl`.
+pub(super) fn measure(
+    settings: &FeatureSettings,
+    arms: &[Arm],
+    aligned: &[Vec<Alignment>],
+    problems: &Problems,
+    model: &mut dyn Model,
+    all: &mut [ArmFeatures],
+    control: Control<'_>,
+) -> Result<(), StageError> {
+    let own = own_samples(settings, arms, model, control)?;
+    for ((arm, aligned), features) in arms.iter().zip(aligned).zip(all) {
+        control
+            .progress
+            .note("advise", &format!("extra passes over {}", arm.name));
+        let n = arm.rows.len().min(ROWS);
+        let mut add = |name: &str, value: Option<f64>| {
+            if let Some(value) = value.filter(|v| v.is_finite()) {
+                features.metrics.insert(name.to_owned(), value);
+            }
+        };
+        let with = &aligned[..n];
+        add(
+            "pmi_shuffled",
+            paired(with, &shuffled(arm, n, model)?, conditional::pmi),
+        );
+        if let Some(without) = prompted(arm, n, model)? {
+            add("ifd_loss", paired(with, &without, conditional::ifd_loss));
+            add("ifd_ppl", paired(with, &without, conditional::ifd_ppl));
+        }
+        add("lalp", local(arm, n, problems, model)?);
+        let ours: Vec<Alignment> = aligned
+            .iter()
+            .filter(|a| a.problem_id.as_ref().is_some_and(|p| own.contains_key(p)))
+            .cloned()
+            .collect();
+        let theirs: Vec<Alignment> = own.values().flatten().cloned().collect();
+        let (a, b) = (between::features(&ours), between::features(&theirs));
+        let mut rng = Rng::keyed(settings.seed, &["advise", "mmd", &arm.name]);
+        add(
+            "mmd2_to_own",
+            mmd::mmd(&a, &b, DRAWS, &mut rng).map(|m| -m.mmd2),
+        );
+        // Below one half is noise about no difference.
+        add(
+            "auc_to_own",
+            classifier::held_out_auc(&a, &b).map(|auc| -(auc - 0.5).abs()),
+        );
+        let nll = |set: &[between::Point]| set.iter().map(|p| p.at[0]).collect::<Vec<_>>();
+        add(
+            "energy_to_own",
+            energy::energy_distance(&nll(&a), &nll(&b)).map(|d| -d),
+        );
+        super::stop(control)?;
+    }
+    Ok(())
+}
+
+/// Mean over rows of a function of both scores.
+fn paired(
+    with: &[Alignment],
+    without: &[Alignment],
+    of: fn(&Alignment, &Alignment) -> Option<f64>,
+) -> Option<f64> {
+    let values: Vec<f64> = with
+        .iter()
+        .zip(without)
+        .filter_map(|(with, without)| of(with, without))
+        .collect();
+    (!values.is_empty()).then(|| mean(&values))
+}
+
+/// Each completion after the prompt of the next row: how much of it is about its own problem?
+fn shuffled(arm: &Arm, n: usize, model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
+    let examples: Vec<Example> = (0..n)
+        .map(|at| Example {
+            context: arm.rows[(at + 1) % n].example.context.clone(),
+            ..arm.rows[at].example.clone()
+        })
+        .collect();
+    folded(&examples, model)
+}
+
+/// Each completion after an empty prompt; `None` where the model puts no token before a text, as
+/// then nothing predicts the completion's first token.
+fn prompted(
+    arm: &Arm,
+    n: usize,
+    model: &mut dyn Model,
+) -> Result<Option<Vec<Alignment>>, StageError> {
+    let example = |row: &super::ArmRow| Example {
+        context: Context::Prompt(String::new()),
+        ..row.example.clone()
+    };
+    let examples: Vec<Example> = arm.rows[..n].iter().map(example).collect();
+    let mut possible = true;
+    let scorer: &mut dyn Score = model;
+    scorer.score(&examples[..1.min(n)], &mut |_, result| {
+        possible = result.is_ok();
+        std::ops::ControlFlow::Continue(())
+    })?;
+    if possible {
+        folded(&examples, model).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
+    let scored = scores(model, examples)?;
+    let info = Score::info(model).clone();
+    Ok(scored
+        .iter()
+        .zip(examples)
+        .map(|(scored, example)| {
+            fold(
+                &scored.tokens,
+                Identity {
+                    trace_id: "",
+                    problem_id: None,
+                    model: &info.hash,
+                    template: info.template,
+                    completion_bytes: example.completion.len(),
+                },
+            )
+        })
+        .collect())
+}
+
+/// Mean local naturalness: each step after its prompt and the few steps before it.
+fn local(
+    arm: &Arm,
+    n: usize,
+    problems: &Problems,
+    model: &mut dyn Model,
+) -> Result<Option<f64>, StageError> {
+    let (mut examples, mut places) = (Vec::new(), Vec::new());
+    for (at, row) in arm.rows[..n].iter().enumerate() {
+        let text = &row.example.completion;
+        let steps = match &row.problem {
+            Some(problem) => {
+                problems
+                    .task(problem)
+                    .verify(problem, text, Finish::Stop)
+                    .steps
+            }
+            None => lalp::lines(text),
+        };
+        for local in lalp::locals(text, &steps, lalp::CONTEXT_STEPS) {
+            examples.push(Example {
+                completion: local.text.to_owned(),
+                ..row.example.clone()
+            });
+            places.push((at, local.start));
+        }
+    }
+    let mut steps: BTreeMap<usize, Vec<(f64, u64)>> = BTreeMap::new();
+    for (scored, (at, start)) in scores(model, &examples)?.iter().zip(places) {
+        let own = scored
+            .tokens
+            .iter()
+            .filter(|token| !token.is_end && token.byte_start as usize >= start);
+        let (sum, tokens) = own.fold((0.0, 0), |(sum, n), token| {
+            (sum + f64::from(token.logprob), n + 1)
+        });
+        steps.entry(at).or_default().push((sum, tokens));
+    }
+    let values: Vec<f64> = steps
+        .values()
+        .filter_map(|steps| lalp::lalp(steps))
+        .collect();
+    Ok((!values.is_empty()).then(|| mean(&values)))
+}
+
+/// The student's own samples at temperature 1 for some problems of the arms, scored.
+fn own_samples(
+    settings: &FeatureSettings,
+    arms: &[Arm],
+    model: &mut dyn Model,
+    control: Control<'_>,
+) -> Result<BTreeMap<String, Vec<Alignment>>, StageError> {
+    let mut asked: BTreeMap<String, Context> = BTreeMap::new();
+    for row in arms.iter().flat_map(|arm| arm.rows.iter().take(ROWS)) {
+        if let Some(problem) = &row.problem {
+            if asked.len() < ROWS {
+                asked
+                    .entry(problem.id.clone())
+                    .or_insert_with(|| row.example.context.clone());
+            }
+        }
+    }
+    let asked: Vec<(String, Context)> = asked.into_iter().collect();
+    let requests: Vec<GenerateRequest> = (0..asked.len() * OWN_SAMPLES)
+        .map(|unit| {
+            let (id, context) = &asked[unit / OWN_SAMPLES];
+            let sample = (unit % OWN_SAMPLES).to_string();
+            GenerateRequest {
+                context: context.clone(),
+                seed: Rng::keyed(settings.seed, &["advise", "own", id, &sample]).next_u64(),
+            }
+        })
+        .collect();
+    let sampling = Sampling {
+        max_tokens: settings.max_tokens,
+        ..Sampling::default()
+    };
+    let mut written: Vec<(usize, Example)> = Vec::new();
+    let generator: &mut dyn Generate = model;
+    generate_in_order(
+        generator,
+        &requests,
+        &sampling,
+        control.stop,
+        |unit, result| {
+            if let Ok(completion) = result {
+                if !completion.text.is_empty() {
+                    let example = Example {
+                        context: requests[unit].context.clone(),
+                        completion: completion.text,
+                        weight: 1.0,
+                    };
+                    written.push((unit / OWN_SAMPLES, example));
+                }
+            }
+            Ok(())
+        },
+    )?;
+    let examples: Vec<Example> = written.iter().map(|(_, example)| example.clone()).collect();
+    let mut own: BTreeMap<String, Vec<Alignment>> = BTreeMap::new();
+    for ((at, _), mut alignment) in written.iter().zip(folded(&examples, model)?) {
+        alignment.problem_id = Some(asked[*at].0.clone());
+        own.entry(asked[*at].0.clone()).or_default().push(alignment);
+    }
+    Ok(own)
+}

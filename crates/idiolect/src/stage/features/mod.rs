@@ -1,0 +1,368 @@
+//! What is measured of candidate arms before training; `advise` predicts from it and the benchmark
+//! judges it.
+//!
+//! Four passes over a sample of each arm under the untrained student: scores of its rows, verdicts
+//! on its answers, one gradient step ahead ([`probe`]), and the extra passes of [`extra`].
+
+mod extra;
+mod probe;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use idiolect_core::advice::ArmFeatures;
+use idiolect_core::alignment::{Identity, fold};
+use idiolect_core::metric::{METRICS, SetSums, grape, lark, named};
+use idiolect_core::model::{Context, Example, Score, Scored};
+use idiolect_core::record::{Alignment, Finish, Problem, StepCheck, Verdict};
+use idiolect_core::rng::Rng;
+use idiolect_core::task::Judgement;
+use serde_json::Value;
+
+use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts};
+use super::{Control, StageError};
+use crate::model::Model;
+
+/// What to measure and on how much of it.
+#[derive(Clone, Debug)]
+pub(crate) struct FeatureSettings {
+    /// `problems.jsonl`.
+    pub(crate) problems: PathBuf,
+    /// Names and files.
+    pub(crate) arms: Vec<(String, PathBuf)>,
+    /// A built-in prompt or a file; `None` is the task's default.
+    pub(crate) prompt: Option<String>,
+    /// Rows of each arm that are looked at.
+    pub(crate) rows: usize,
+    /// Rows of an optimiser step.
+    pub(crate) rows_per_step: usize,
+    /// Peak learning rate of the training that is considered.
+    pub(crate) lr: f64,
+    /// Problems that the student is asked to find its own right answers.
+    pub(crate) probe_problems: usize,
+    /// Samples a problem.
+    pub(crate) samples: usize,
+    /// Longest answer in tokens.
+    pub(crate) max_tokens: usize,
+    /// Also measure what only the benchmark shows: pointwise mutual information, local naturalness
+    /// and the distances to the student's own samples.
+    pub(crate) all_metrics: bool,
+    /// Decides which rows and problems, and the student's samples.
+    pub(crate) seed: u64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    /// In the order of the arms.
+    pub(crate) arms: Vec<ArmFeatures>,
+    /// What a reader must know.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One row of an arm that is looked at.
+struct ArmRow {
+    problem: Option<Problem>,
+    example: Example,
+}
+
+/// An arm's sample, and how long the whole is.
+struct Arm {
+    name: String,
+    rows: Vec<ArmRow>,
+    total: usize,
+    problems: BTreeSet<String>,
+}
+
+/// Measures every arm.
+pub(crate) fn measure(
+    settings: &FeatureSettings,
+    model: &mut dyn Model,
+    control: Control<'_>,
+) -> Result<Measured, StageError> {
+    let problems = Problems::read(&settings.problems, &[])?;
+    let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
+    let mut warnings = Vec::new();
+    let mut arms = Vec::new();
+    for (name, path) in &settings.arms {
+        arms.push(Arm::read(name, path, &problems, settings)?);
+    }
+    same_prompt(&arms, &problems, &prompts)?;
+    let mut all = Vec::new();
+    let mut aligned = Vec::new();
+    for arm in &arms {
+        control
+            .progress
+            .note("advise", &format!("scoring a sample of {}", arm.name));
+        let alignments = alignments(arm, model)?;
+        all.push(arm.features(&problems, &alignments)?);
+        aligned.push(alignments);
+        stop(control)?;
+    }
+    by_problem(&aligned, &mut all);
+    let used: BTreeSet<&str> = arms
+        .iter()
+        .flat_map(|a| a.problems.iter().map(String::as_str))
+        .collect();
+    match probe::probe(settings, &problems, &prompts, &used, model, control)? {
+        Err(why) => warnings.push(why),
+        Ok(probe) => {
+            warnings.extend(probe.warning.clone());
+            for (arm, features) in arms.iter().zip(&mut all) {
+                control
+                    .progress
+                    .note("advise", &format!("one step ahead on {}", arm.name));
+                probe.look_ahead(arm, settings, model, features, &mut warnings)?;
+                stop(control)?;
+            }
+        }
+    }
+    if settings.all_metrics {
+        extra::measure(
+            settings, &arms, &aligned, &problems, model, &mut all, control,
+        )?;
+    }
+    warnings.dedup();
+    Ok(Measured {
+        arms: all,
+        warnings,
+    })
+}
+
+fn stop(control: Control<'_>) -> Result<(), StageError> {
+    if control.stop.requested() {
+        return Err(StageError::Interrupted);
+    }
+    Ok(())
+}
+
+impl Arm {
+    /// Reads all rows and keeps a seeded sample. A row that is none is an error: advice on a part
+    /// of an arm would be advice on another arm.
+    fn read(
+        name: &str,
+        path: &Path,
+        problems: &Problems,
+        settings: &FeatureSettings,
+    ) -> Result<Self, StageError> {
+        let input = Input::open(path)?;
+        let mut rows = Vec::new();
+        let mut known = BTreeSet::new();
+        for row in input.rows::<Value>()? {
+            let (line, data) = match row? {
+                Err(bad) => (bad.line, Err(bad.reason)),
+                Ok(row) => (row.line, DataRow::parse(&row.value)),
+            };
+            let data = data.map_err(|reason| {
+                StageError::failed(
+                    format!("`{}`, line {line}: {reason}", path.display()),
+                    "an arm is a file of rows with `prompt` and `completion`, or `messages`",
+                )
+            })?;
+            known.extend(data.problem_id.clone());
+            rows.push(ArmRow {
+                problem: data
+                    .problem_id
+                    .as_deref()
+                    .and_then(|id| problems.get(id))
+                    .cloned(),
+                example: data.example,
+            });
+        }
+        if rows.is_empty() {
+            return Err(StageError::failed(
+                format!("the arm `{name}` (`{}`) has no row", path.display()),
+                "",
+            ));
+        }
+        let total = rows.len();
+        // One key for all arms: matched arms are looked at on the same problems.
+        let mut order: Vec<usize> = (0..total).collect();
+        Rng::keyed(settings.seed, &["advise", "rows"]).shuffle(&mut order);
+        order.truncate(settings.rows);
+        order.sort_unstable();
+        let mut rows: Vec<Option<ArmRow>> = rows.into_iter().map(Some).collect();
+        Ok(Self {
+            name: name.to_owned(),
+            rows: order.into_iter().filter_map(|at| rows[at].take()).collect(),
+            total,
+            problems: known,
+        })
+    }
+
+    fn examples(&self) -> Vec<Example> {
+        self.rows.iter().map(|row| row.example.clone()).collect()
+    }
+
+    /// Everything that folds out of scores and verdicts.
+    fn features(
+        &self,
+        problems: &Problems,
+        alignments: &[Alignment],
+    ) -> Result<ArmFeatures, StageError> {
+        let mut arm = ArmFeatures {
+            arm: self.name.clone(),
+            rows: self.total,
+            ..ArmFeatures::default()
+        };
+        let sums = SetSums::of(alignments).map_err(|e| StageError::failed(e.to_string(), ""))?;
+        if let Some(sums) = sums {
+            arm.tokens_per_row = sums.tokens.n_tokens as f64 / alignments.len() as f64;
+            for metric in METRICS {
+                if let Some(value) = (metric.of_set)(&sums) {
+                    arm.metrics
+                        .insert(metric.name.to_owned(), metric.direction.nearness(value));
+                }
+            }
+            let nll = named("nll_per_token").and_then(|m| (m.of_set)(&sums));
+            if let Some(nll) = nll.filter(|nll| *nll > 0.0) {
+                arm.features.insert("nearness".to_owned(), -nll.ln());
+            }
+        }
+        let judged: Vec<Judgement> = self
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let problem = row.problem.as_ref()?;
+                let text = &row.example.completion;
+                Some(problems.task(problem).verify(problem, text, Finish::Stop))
+            })
+            .collect();
+        // A share over some rows would not be the arm's.
+        if judged.len() == self.rows.len() {
+            let right = judged
+                .iter()
+                .filter(|j| j.verdict == Verdict::Correct)
+                .count();
+            arm.features
+                .insert("right".to_owned(), right as f64 / judged.len() as f64);
+            let of = |check: StepCheck| {
+                let steps = judged.iter().flat_map(|j| &j.steps);
+                steps.filter(|step| step.check == check).count() as f64
+            };
+            let (valid, invalid) = (of(StepCheck::Valid), of(StepCheck::Invalid));
+            if valid + invalid > 0.0 {
+                arm.metrics
+                    .insert("valid_steps".to_owned(), valid / (valid + invalid));
+            }
+        }
+        Ok(arm)
+    }
+}
+
+/// The student must be asked as the arms' rows ask it, or its own answers are another dialect's.
+fn same_prompt(arms: &[Arm], problems: &Problems, prompts: &Prompts) -> Result<(), StageError> {
+    for arm in arms {
+        let Some((row, problem)) = arm.rows.iter().find_map(|r| Some((r, r.problem.as_ref()?)))
+        else {
+            continue;
+        };
+        let Context::Prompt(asked) = &row.example.context else {
+            continue;
+        };
+        let rendered = problems
+            .task(problem)
+            .prompt(problem, prompts.of(problem))
+            .map_err(|reason| {
+                StageError::failed(format!("problem `{}`: {reason}", problem.id), "")
+            })?;
+        if rendered != *asked {
+            return Err(StageError::usage(
+                format!(
+                    "the rows of arm `{}` ask problem `{}` with another prompt than the one to ask the student with",
+                    arm.name, problem.id
+                ),
+                "give the prompt that the arms were made with: --prompt NAME|FILE",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Scores in the order of the examples; a row that the student cannot score is an error.
+fn scores(model: &mut dyn Score, examples: &[Example]) -> Result<Vec<Scored>, StageError> {
+    let mut found: Vec<Option<Scored>> = vec![None; examples.len()];
+    let mut refused = None;
+    model.score(examples, &mut |index, result| match result {
+        Ok(scored) => {
+            found[index] = Some(scored);
+            std::ops::ControlFlow::Continue(())
+        }
+        Err(error) => {
+            refused = Some((index, error.reason));
+            std::ops::ControlFlow::Break(())
+        }
+    })?;
+    if let Some((index, reason)) = refused {
+        let text: String = examples[index].completion.chars().take(80).collect();
+        return Err(StageError::failed(
+            format!("the student cannot score `{text}`: {reason}"),
+            "",
+        ));
+    }
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn alignments(arm: &Arm, model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
+    let examples = arm.examples();
+    let scored = scores(model, &examples)?;
+    let info = Score::info(model).clone();
+    Ok(scored
+        .iter()
+        .zip(&arm.rows)
+        .enumerate()
+        .map(|(at, (scored, row))| {
+            let trace_id = format!("{}/{at}", arm.name);
+            fold(
+                &scored.tokens,
+                Identity {
+                    trace_id: &trace_id,
+                    problem_id: row.problem.as_ref().map(|p| p.id.as_str()),
+                    model: &info.hash,
+                    template: info.template,
+                    completion_bytes: row.example.completion.len(),
+                },
+            )
+        })
+        .collect())
+}
+
+/// Metrics of an arm's trace among all arms' traces of its problem: LARK's mean ĝ and the share of
+/// problems on which GRAPE picks the arm.
+fn by_problem(aligned: &[Vec<Alignment>], all: &mut [ArmFeatures]) {
+    let mut groups: BTreeMap<&str, Vec<(usize, &Alignment)>> = BTreeMap::new();
+    for (arm, alignments) in aligned.iter().enumerate() {
+        for alignment in alignments {
+            if let Some(problem) = &alignment.problem_id {
+                groups.entry(problem).or_default().push((arm, alignment));
+            }
+        }
+    }
+    let mut lark_sums = vec![(0.0, 0usize); all.len()];
+    let mut grape_picks = vec![0usize; all.len()];
+    let mut whole = 0usize;
+    for group in groups.values().filter(|g| g.len() == all.len()) {
+        let candidates: Vec<Alignment> = group.iter().map(|(_, a)| (*a).clone()).collect();
+        whole += 1;
+        if let Ok(scores) = lark::scores(&candidates) {
+            for ((arm, _), score) in group.iter().zip(scores) {
+                lark_sums[*arm].0 += score;
+                lark_sums[*arm].1 += 1;
+            }
+        }
+        if let Some(pick) = grape::pick(&candidates) {
+            grape_picks[group[pick].0] += 1;
+        }
+    }
+    for (arm, features) in all.iter_mut().enumerate() {
+        let (sum, n) = lark_sums[arm];
+        if n > 0 {
+            features.metrics.insert("lark".to_owned(), sum / n as f64);
+        }
+        if whole > 0 {
+            features
+                .metrics
+                .insert("grape".to_owned(), grape_picks[arm] as f64 / whole as f64);
+        }
+    }
+}

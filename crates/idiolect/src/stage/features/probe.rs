@@ -1,0 +1,255 @@
+//! One step ahead: does a step on an arm make the student's own right answers likelier than its
+//! wrong ones?
+//!
+//! The student answers problems that no arm holds; the verifier says which answers are right. Both
+//! kinds are its own dialect, so what sets them apart is content. An arm that only sounds like the
+//! student moves them alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use idiolect_core::advice::ArmFeatures;
+use idiolect_core::model::{
+    Context, Example, Finish, Generate, GenerateRequest, LookaheadSettings, ModelError, Sampling,
+    Train,
+};
+use idiolect_core::record::{Problem, Split, Verdict};
+use idiolect_core::rng::Rng;
+use idiolect_core::statistics::{mean, standard_error};
+
+use super::super::inputs::{Problems, Prompts};
+use super::super::ordered::generate_in_order;
+use super::{Arm, Control, FeatureSettings, StageError};
+use crate::model::Model;
+
+/// Sampling temperature: cool enough that most wrong answers are wrong in content, not in form.
+const TEMPERATURE: f32 = 0.5;
+/// Problems with right and wrong answers below which the step says nothing.
+const FEW: usize = 12;
+
+/// The student's own answers to problems that it got right sometimes.
+pub(super) struct Probe {
+    /// Answers with their credit: of each problem 1 over the right ones, −1 over the wrong ones.
+    goal: Vec<(Example, f64)>,
+    /// Which problem each belongs to.
+    problem: Vec<usize>,
+    /// What a reader must know.
+    pub(super) warning: Option<String>,
+}
+
+/// Samples and judges the student's answers. `Err` says why there is nothing to look ahead with.
+pub(super) fn probe(
+    settings: &FeatureSettings,
+    problems: &Problems,
+    prompts: &Prompts,
+    used: &BTreeSet<&str>,
+    model: &mut dyn Model,
+    control: Control<'_>,
+) -> Result<Result<Probe, String>, StageError> {
+    let (chosen, warning) = choose(settings, problems, used);
+    if chosen.is_empty() {
+        return Ok(Err(
+            "there is no problem outside the test split to ask the student".to_owned(),
+        ));
+    }
+    let mut contexts = Vec::new();
+    for problem in &chosen {
+        let prompt = problems.task(problem).prompt(problem, prompts.of(problem));
+        let prompt = prompt.map_err(|reason| {
+            StageError::failed(format!("problem `{}`: {reason}", problem.id), "")
+        })?;
+        contexts.push(Context::Prompt(prompt));
+    }
+    let requests: Vec<GenerateRequest> = (0..chosen.len() * settings.samples)
+        .map(|unit| {
+            let at = unit / settings.samples;
+            let sample = (unit % settings.samples).to_string();
+            let mut rng = Rng::keyed(
+                settings.seed,
+                &["advise", "sample", &chosen[at].id, &sample],
+            );
+            GenerateRequest {
+                context: contexts[at].clone(),
+                seed: rng.next_u64(),
+            }
+        })
+        .collect();
+    let sampling = Sampling {
+        temperature: TEMPERATURE,
+        max_tokens: settings.max_tokens,
+        ..Sampling::default()
+    };
+    let mut meter =
+        control
+            .progress
+            .begin("ask the student", "answers", Some(requests.len() as u64), 0);
+    let mut answers: Vec<BTreeMap<String, bool>> = vec![BTreeMap::new(); chosen.len()];
+    let generator: &mut dyn Generate = model;
+    generate_in_order(
+        generator,
+        &requests,
+        &sampling,
+        control.stop,
+        |unit, result| {
+            let at = unit / settings.samples;
+            meter.advance(1);
+            if let Ok(completion) = result {
+                let judged = problems.task(chosen[at]).verify(
+                    chosen[at],
+                    &completion.text,
+                    completion.finish,
+                );
+                // What was cut off or empty cannot be scored as an answer that ends.
+                if completion.finish == Finish::Stop && !completion.text.is_empty() {
+                    answers[at].insert(completion.text, judged.verdict == Verdict::Correct);
+                }
+            }
+            Ok(())
+        },
+    )?;
+    drop(meter);
+    Ok(Probe::of(&contexts, &answers, warning))
+}
+
+/// Problems outside the arms, dev before train, never test; the arms' own where there are none.
+fn choose<'a>(
+    settings: &FeatureSettings,
+    problems: &'a Problems,
+    used: &BTreeSet<&str>,
+) -> (Vec<&'a Problem>, Option<String>) {
+    let allowed = |split: Split| matches!(split, Split::Dev | Split::Train);
+    let mut free: Vec<&Problem> = Vec::new();
+    let mut taken: Vec<&Problem> = Vec::new();
+    for (_, problem) in problems.rows.iter().filter(|(_, p)| allowed(p.split)) {
+        if used.contains(problem.id.as_str()) {
+            taken.push(problem);
+        } else {
+            free.push(problem);
+        }
+    }
+    let warning = free.is_empty().then(|| {
+        "every problem outside the test split is in an arm, so the student was asked the arms' own problems: arms with right answers look better than they are".to_owned()
+    });
+    let mut chosen = if free.is_empty() { taken } else { free };
+    Rng::keyed(settings.seed, &["advise", "problems"]).shuffle(&mut chosen);
+    chosen.sort_by_key(|problem| problem.split != Split::Dev);
+    chosen.truncate(settings.probe_problems);
+    (chosen, warning)
+}
+
+impl Probe {
+    fn of(
+        contexts: &[Context],
+        answers: &[BTreeMap<String, bool>],
+        warning: Option<String>,
+    ) -> Result<Self, String> {
+        let mut probe = Self {
+            goal: Vec::new(),
+            problem: Vec::new(),
+            warning,
+        };
+        let mut mixed = 0;
+        for (context, answers) in contexts.iter().zip(answers) {
+            let right = answers.values().filter(|right| **right).count();
+            let wrong = answers.len() - right;
+            if right == 0 || wrong == 0 {
+                continue;
+            }
+            for (text, is_right) in answers {
+                let example = Example {
+                    context: context.clone(),
+                    completion: text.clone(),
+                    weight: 1.0,
+                };
+                let credit = if *is_right {
+                    1.0 / right as f64
+                } else {
+                    -1.0 / wrong as f64
+                };
+                probe.goal.push((example, credit));
+                probe.problem.push(mixed);
+            }
+            mixed += 1;
+        }
+        if mixed < FEW {
+            return Err(format!(
+                "the student got only {mixed} of {} problems right in some samples and wrong in others (at least {FEW} are needed), so what a step on an arm teaches could not be seen; ask more problems or draw more samples",
+                contexts.len()
+            ));
+        }
+        Ok(probe)
+    }
+
+    /// Adds what one step on the arm does; an arm of a model without gradients gets a warning.
+    pub(super) fn look_ahead(
+        &self,
+        arm: &Arm,
+        settings: &FeatureSettings,
+        model: &mut dyn Model,
+        features: &mut ArmFeatures,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), StageError> {
+        let step = LookaheadSettings {
+            rows_per_batch: settings.rows_per_step,
+            lr: settings.lr,
+        };
+        let found = match Train::look_ahead(model, &self.goal, &[arm.examples()], &step) {
+            Err(ModelError::Unsupported(why)) => {
+                warnings.push(format!("no step ahead: {why}"));
+                return Ok(());
+            }
+            other => other?,
+        };
+        let Some(found) = found.first() else {
+            return Ok(());
+        };
+        let mut gains = vec![0.0; self.problem.last().map_or(0, |last| last + 1)];
+        for ((moved, (_, credit)), problem) in found.moved.iter().zip(&self.goal).zip(&self.problem)
+        {
+            gains[*problem] += moved * credit;
+        }
+        features
+            .features
+            .insert("lookahead".to_owned(), mean(&gains));
+        features
+            .metrics
+            .insert("alignment".to_owned(), found.alignment);
+        if let Some(error) = standard_error(&gains) {
+            features.errors.insert("lookahead".to_owned(), error);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credits_of_each_problem_add_up_to_0() {
+        let context = |at: usize| Context::Prompt(at.to_string());
+        let contexts: Vec<Context> = (0..20).map(context).collect();
+        let mut answers = vec![
+            BTreeMap::from([
+                ("a".to_owned(), true),
+                ("b".to_owned(), false),
+                ("c".to_owned(), false)
+            ]);
+            20
+        ];
+        answers[3] = BTreeMap::from([("a".to_owned(), false)]);
+        let probe = Probe::of(&contexts, &answers, None).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(probe.problem.last(), Some(&18));
+        for problem in 0..19 {
+            let credits = probe
+                .problem
+                .iter()
+                .zip(&probe.goal)
+                .filter(|(p, _)| **p == problem);
+            assert!(credits.map(|(_, (_, credit))| credit).sum::<f64>().abs() < 1e-12);
+        }
+        let words = Probe::of(&contexts[..5], &answers[..5], None)
+            .err()
+            .unwrap();
+        assert!(words.contains("only 4 of 5"), "{words}");
+    }
+}
