@@ -10,6 +10,7 @@ mod corpus;
 mod fixture;
 mod hostile;
 mod mutation;
+mod own_samples;
 mod parity;
 mod reading;
 mod stories;

@@ -97,7 +97,8 @@ pub(crate) fn finetune_unit(recipe: &Recipe, number: usize, arm: &str, seed: u64
     unit(recipe, number, &format!("{arm}/{seed}"))
 }
 
-fn world_units(recipe: &Recipe, number: usize) -> Vec<(String, f64)> {
+/// The units of one world with their costs.
+pub(crate) fn world_units(recipe: &Recipe, number: usize) -> Vec<(String, f64)> {
     let s = sizes(recipe);
     let name = |n: &str| unit(recipe, number, n);
     let samples = recipe

@@ -5,6 +5,7 @@
 //! continues an interrupted run; a changed recipe is refused with the keys that differ.
 
 pub(crate) mod benchmark;
+mod calibrate;
 mod claims;
 pub(crate) mod costs;
 mod finetune;
@@ -126,7 +127,7 @@ fn prompt_name(recipe: &Recipe) -> Option<String> {
 pub(crate) struct Finished {
     /// What to print.
     pub(crate) text: String,
-    /// `comparison.json`, where the run got that far.
+    /// `comparison.json`, where the run got that far; of a plan, the plan.
     pub(crate) comparison: Option<serde_json::Value>,
 }
 
@@ -147,9 +148,10 @@ pub(crate) fn run(
     let dir = settings.out.clone().unwrap_or(default_dir);
     let until = stage_index(settings.until.as_deref())?;
     if settings.dry_run {
+        let plan = plan::plan(&recipe, &dir, settings.threads);
         return Ok(Finished {
-            text: plan::describe(&recipe, &dir),
-            comparison: None,
+            text: plan::describe(&recipe, &dir, &plan),
+            comparison: serde_json::to_value(&plan).ok(),
         });
     }
     let _lock = open_directory(&dir, &recipe, settings.fresh)?;

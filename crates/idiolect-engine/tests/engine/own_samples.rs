@@ -1,0 +1,187 @@
+//! A model's own samples at temperature 1 are as surprising as its entropy says: what the
+//! entropy-relative metrics rest on.
+
+use idiolect_core::alignment::{Identity, fold};
+use idiolect_core::metric::named;
+use idiolect_core::model::{Rng, Template, TokenScore};
+use idiolect_core::record::Alignment;
+use idiolect_core::statistics::{mean, standard_error};
+use idiolect_engine::batch::TokenRow;
+use idiolect_engine::cached::{KvCache, forward_cached};
+use idiolect_engine::decoder::{Decoder, Workspace};
+use idiolect_engine::facts::{Activation, Facts, Family, Norms, Rope};
+use idiolect_engine::threads::Threads;
+
+use crate::subject::scores;
+
+const VOCAB: usize = 40;
+const TRACES: usize = 3000;
+const TOKENS: usize = 200;
+/// Traces computed side by side.
+const TOGETHER: usize = 100;
+
+fn model() -> Decoder {
+    let facts = Facts {
+        family: Family::Llama,
+        vocab: VOCAB,
+        hidden: 16,
+        layers: 2,
+        heads: 2,
+        kv_heads: 2,
+        head_width: 8,
+        intermediate: 24,
+        norm_eps: 1e-5,
+        rope: Rope {
+            theta: 10_000.0,
+            scaling: None,
+        },
+        local_rope: None,
+        qkv_bias: false,
+        qk_norm: false,
+        gain_plus_one: false,
+        norms: Norms::Before,
+        activation: Activation::Silu,
+        embedding_scale: 1.0,
+        attention_scale: 8f32.powf(-0.5),
+        attention_softcap: None,
+        final_softcap: None,
+        windows: vec![None; 2],
+        tied: false,
+    };
+    Decoder::random(facts, 3, 0.5).unwrap()
+}
+
+/// One token drawn from softmax(logits / temperature), in f64.
+fn draw(logits: &[f32], temperature: f64, rng: &mut Rng) -> u32 {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weights: Vec<f64> = logits
+        .iter()
+        .map(|z| (f64::from(z - top) / temperature).exp())
+        .collect();
+    let mut left = rng.uniform() * weights.iter().sum::<f64>();
+    for (token, weight) in weights.iter().enumerate() {
+        left -= weight;
+        if left < 0.0 {
+            return token as u32;
+        }
+    }
+    weights.len() as u32 - 1
+}
+
+/// Traces of `TOKENS` tokens after one first token, none stopped early, sampled through the caches
+/// and scored whole.
+fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<Alignment> {
+    let mut rows: Vec<TokenRow> = Vec::new();
+    let threads = Threads::single();
+    for group in 0..traces / TOGETHER {
+        let mut caches: Vec<KvCache> = (0..TOGETHER)
+            .map(|_| KvCache::new(decoder.facts()))
+            .collect();
+        let mut rngs: Vec<Rng> = (0..TOGETHER)
+            .map(|at| Rng::keyed((group * TOGETHER + at) as u64, &["own samples"]))
+            .collect();
+        let mut ids: Vec<Vec<u32>> = vec![vec![1]; TOGETHER];
+        let (mut workspace, mut logits) = (Workspace::new(), Vec::new());
+        for _ in 0..TOKENS {
+            let last: Vec<&[u32]> = ids.iter().map(|ids| &ids[ids.len() - 1..]).collect();
+            forward_cached(
+                decoder,
+                &mut workspace,
+                &mut caches,
+                &last,
+                &threads,
+                &mut logits,
+            );
+            for ((ids, rng), logits) in ids.iter_mut().zip(&mut rngs).zip(logits.chunks(VOCAB)) {
+                ids.push(draw(logits, temperature, rng));
+            }
+        }
+        rows.extend(ids.into_iter().map(|ids| TokenRow {
+            ids,
+            first_target: 1,
+            weight: 1.0,
+        }));
+    }
+    let identity = Identity {
+        trace_id: "t",
+        problem_id: None,
+        model: "m",
+        template: Template::Raw,
+        completion_bytes: TOKENS,
+    };
+    scores(decoder, &rows)
+        .chunks(TOKENS)
+        .map(|scores| {
+            let tokens: Vec<TokenScore> = scores
+                .iter()
+                .map(|s| TokenScore {
+                    token_id: 0,
+                    logprob: s.logprob,
+                    rank: s.rank,
+                    entropy: s.entropy,
+                    varentropy: s.varentropy,
+                    sum_p2: s.sum_p2,
+                    byte_start: 0,
+                    is_end: false,
+                })
+                .collect();
+            fold(&tokens, identity)
+        })
+        .collect()
+}
+
+fn z_scores(alignments: &[Alignment]) -> Vec<f64> {
+    let z = named("z_score").unwrap().of;
+    alignments.iter().map(|a| z(a).unwrap()).collect()
+}
+
+/// Largest distance of the empirical distribution from the standard normal's.
+fn kolmogorov_smirnov(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len() as f64;
+    sorted
+        .iter()
+        .enumerate()
+        .map(|(at, z)| {
+            let expected = idiolect_core::statistics::normal::cdf(*z);
+            (expected - at as f64 / n)
+                .abs()
+                .max((expected - (at + 1) as f64 / n).abs())
+        })
+        .fold(0.0, f64::max)
+}
+
+#[test]
+fn own_samples_at_temperature_1_have_no_excess_and_a_standard_normal_z() {
+    let alignments = sampled(&model(), TRACES, 1.0);
+    let excess: Vec<f64> = alignments
+        .iter()
+        .map(|a| a.nll_nats - a.entropy_nats)
+        .collect();
+    let z = z_scores(&alignments);
+    let n = TRACES as f64;
+    let error = standard_error(&excess).unwrap();
+    println!("sum(s − H): mean {:.4} ± {error:.4}", mean(&excess));
+    assert!(mean(&excess).abs() < 4.0 * error);
+    let centre = mean(&z);
+    let deviation = (z.iter().map(|z| (z - centre).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    let distance = kolmogorov_smirnov(&z);
+    println!("Z: mean {centre:.4}, deviation {deviation:.4}, Kolmogorov-Smirnov {distance:.4}");
+    // Four standard errors of a mean and of a deviation of 3,000 standard normals.
+    assert!(centre.abs() < 4.0 / n.sqrt(), "{centre}");
+    assert!(
+        (deviation - 1.0).abs() < 4.0 / (2.0 * n).sqrt(),
+        "{deviation}"
+    );
+    // The 0.1 % point of the test; the skew of a sum of 200 terms is far below it.
+    assert!(distance < 1.95 / n.sqrt(), "{distance}");
+}
+
+#[test]
+fn cooled_samples_lie_below_0_and_fail_the_test() {
+    let z = z_scores(&sampled(&model(), 400, 0.7));
+    println!("temperature 0.7: Z mean {:.2}", mean(&z));
+    assert!(mean(&z) < -1.0, "{}", mean(&z));
+    assert!(kolmogorov_smirnov(&z) > 1.95 / 400f64.sqrt());
+}
