@@ -1,13 +1,15 @@
 //! A model's own samples at temperature 1 are as surprising as its entropy says: what the
 //! entropy-relative metrics rest on.
 
+use std::sync::Arc;
+
 use idiolect_core::alignment::{Identity, fold};
 use idiolect_core::metric::named;
 use idiolect_core::model::{Rng, Template, TokenScore};
 use idiolect_core::record::Alignment;
 use idiolect_core::statistics::{mean, standard_error};
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::cached::{KvCache, forward_cached};
+use idiolect_engine::cached::{Pages, Sequence, forward_prompts, forward_step};
 use idiolect_engine::decoder::{Decoder, Workspace};
 use idiolect_engine::facts::{Activation, Facts, Family, Norms, Rope};
 use idiolect_engine::threads::Threads;
@@ -68,32 +70,40 @@ fn draw(logits: &[f32], temperature: f64, rng: &mut Rng) -> u32 {
     weights.len() as u32 - 1
 }
 
-/// Traces of `TOKENS` tokens after one first token, none stopped early, sampled through the caches
+/// Traces of `TOKENS` tokens after one first token, none stopped early, sampled step by step
 /// and scored whole.
 fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<Alignment> {
     let mut rows: Vec<TokenRow> = Vec::new();
     let threads = Threads::single();
     for group in 0..traces / TOGETHER {
-        let mut caches: Vec<KvCache> = (0..TOGETHER)
-            .map(|_| KvCache::new(decoder.facts()))
-            .collect();
         let mut rngs: Vec<Rng> = (0..TOGETHER)
             .map(|at| Rng::keyed((group * TOGETHER + at) as u64, &["own samples"]))
             .collect();
         let mut ids: Vec<Vec<u32>> = vec![vec![1]; TOGETHER];
-        let (mut workspace, mut logits) = (Workspace::new(), Vec::new());
-        for _ in 0..TOKENS {
-            let last: Vec<&[u32]> = ids.iter().map(|ids| &ids[ids.len() - 1..]).collect();
-            forward_cached(
-                decoder,
-                &mut workspace,
-                &mut caches,
-                &last,
-                &threads,
-                &mut logits,
-            );
-            for ((ids, rng), logits) in ids.iter_mut().zip(&mut rngs).zip(logits.chunks(VOCAB)) {
-                ids.push(draw(logits, temperature, rng));
+        let (mut workspace, mut pages, mut logits) =
+            (Workspace::new(), Pages::default(), Vec::new());
+        let first = forward_prompts(decoder, &mut workspace, &[&[1]], &threads, &mut logits)
+            .remove(0);
+        let first = Arc::new(first);
+        let mut sequences: Vec<Sequence> = (0..TOGETHER).map(|_| Sequence::after(&first)).collect();
+        let mut logits = logits.repeat(TOGETHER);
+        for at in 0..TOKENS {
+            let drawn: Vec<u32> = rngs
+                .iter_mut()
+                .zip(logits.chunks(VOCAB))
+                .map(|(rng, logits)| draw(logits, temperature, rng))
+                .collect();
+            ids.iter_mut().zip(&drawn).for_each(|(ids, id)| ids.push(*id));
+            if at + 1 < TOKENS {
+                forward_step(
+                    decoder,
+                    &mut workspace,
+                    &mut pages,
+                    &mut sequences,
+                    &drawn,
+                    &threads,
+                    &mut logits,
+                );
             }
         }
         rows.extend(ids.into_iter().map(|ids| TokenRow {

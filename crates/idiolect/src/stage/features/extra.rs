@@ -8,7 +8,7 @@ use idiolect_core::alignment::{Identity, fold};
 use idiolect_core::metric::between::{self, classifier, energy, mmd};
 use idiolect_core::metric::{conditional, lalp};
 use idiolect_core::model::{Context, Example, Generate, GenerateRequest, Sampling, Score};
-use idiolect_core::record::{Alignment, Finish};
+use idiolect_core::record::Alignment;
 use idiolect_core::rng::Rng;
 use idiolect_core::statistics::mean;
 
@@ -165,12 +165,7 @@ fn local(
     for (at, row) in arm.rows[..n].iter().enumerate() {
         let text = &row.example.completion;
         let steps = match &row.problem {
-            Some(problem) => {
-                problems
-                    .task(problem)
-                    .verify(problem, text, Finish::Stop)
-                    .steps
-            }
+            Some(problem) => problems.task(problem).steps(problem, text),
             None => lalp::lines(text),
         };
         for local in lalp::locals(text, &steps, lalp::CONTEXT_STEPS) {

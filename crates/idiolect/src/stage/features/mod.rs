@@ -19,6 +19,7 @@ use idiolect_core::rng::Rng;
 use idiolect_core::task::Judgement;
 use serde_json::Value;
 
+use super::code::CodeRunner;
 use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts};
 use super::{Control, StageError};
 use crate::model::Model;
@@ -82,6 +83,7 @@ pub(crate) fn measure(
 ) -> Result<Measured, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
+    let code = CodeRunner::for_tasks(problems.tasks(), control)?;
     let mut warnings = Vec::new();
     let mut arms = Vec::new();
     for (name, path) in &settings.arms {
@@ -95,7 +97,8 @@ pub(crate) fn measure(
             .progress
             .note("advise", &format!("scoring a sample of {}", arm.name));
         let alignments = alignments(arm, model)?;
-        all.push(arm.features(&problems, &alignments)?);
+        all.push(arm.features(&problems, &code, &alignments)?);
+        code.check()?;
         aligned.push(alignments);
         stop(control)?;
     }
@@ -104,7 +107,7 @@ pub(crate) fn measure(
         .iter()
         .flat_map(|a| a.problems.iter().map(String::as_str))
         .collect();
-    match probe::probe(settings, &problems, &prompts, &used, model, control)? {
+    match probe::probe(settings, &problems, &prompts, &code, &used, model, control)? {
         Err(why) => warnings.push(why),
         Ok(probe) => {
             warnings.extend(probe.warning.clone());
@@ -198,6 +201,7 @@ impl Arm {
     fn features(
         &self,
         problems: &Problems,
+        code: &CodeRunner,
         alignments: &[Alignment],
     ) -> Result<ArmFeatures, StageError> {
         let mut arm = ArmFeatures {
@@ -225,7 +229,7 @@ impl Arm {
             .filter_map(|row| {
                 let problem = row.problem.as_ref()?;
                 let text = &row.example.completion;
-                Some(problems.task(problem).verify(problem, text, Finish::Stop))
+                Some(problems.task(problem).verify(problem, text, Finish::Stop, code.execute()))
             })
             .collect();
         // A share over some rows would not be the arm's.

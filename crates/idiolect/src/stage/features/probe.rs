@@ -16,6 +16,7 @@ use idiolect_core::record::{Problem, Split, Verdict};
 use idiolect_core::rng::Rng;
 use idiolect_core::statistics::{mean, standard_error};
 
+use super::super::code::CodeRunner;
 use super::super::inputs::{Problems, Prompts};
 use super::super::ordered::generate_in_order;
 use super::{Arm, Control, FeatureSettings, StageError};
@@ -41,6 +42,7 @@ pub(super) fn probe(
     settings: &FeatureSettings,
     problems: &Problems,
     prompts: &Prompts,
+    code: &CodeRunner,
     used: &BTreeSet<&str>,
     model: &mut dyn Model,
     control: Control<'_>,
@@ -97,6 +99,7 @@ pub(super) fn probe(
                     chosen[at],
                     &completion.text,
                     completion.finish,
+                    code.execute(),
                 );
                 // What was cut off or empty cannot be scored as an answer that ends.
                 if completion.finish == Finish::Stop && !completion.text.is_empty() {
@@ -107,6 +110,7 @@ pub(super) fn probe(
         },
     )?;
     drop(meter);
+    code.check()?;
     Ok(Probe::of(&contexts, &answers, warning))
 }
 
