@@ -82,8 +82,8 @@ fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<Alignment>
         let mut ids: Vec<Vec<u32>> = vec![vec![1]; TOGETHER];
         let (mut workspace, mut pages, mut logits) =
             (Workspace::new(), Pages::default(), Vec::new());
-        let first = forward_prompts(decoder, &mut workspace, &[&[1]], &threads, &mut logits)
-            .remove(0);
+        let first =
+            forward_prompts(decoder, &mut workspace, &[&[1]], &threads, &mut logits).remove(0);
         let first = Arc::new(first);
         let mut sequences: Vec<Sequence> = (0..TOGETHER).map(|_| Sequence::after(&first)).collect();
         let mut logits = logits.repeat(TOGETHER);
@@ -93,7 +93,9 @@ fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<Alignment>
                 .zip(logits.chunks(VOCAB))
                 .map(|(rng, logits)| draw(logits, temperature, rng))
                 .collect();
-            ids.iter_mut().zip(&drawn).for_each(|(ids, id)| ids.push(*id));
+            ids.iter_mut()
+                .zip(&drawn)
+                .for_each(|(ids, id)| ids.push(*id));
             if at + 1 < TOKENS {
                 forward_step(
                     decoder,

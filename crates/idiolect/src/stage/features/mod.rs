@@ -229,7 +229,11 @@ impl Arm {
             .filter_map(|row| {
                 let problem = row.problem.as_ref()?;
                 let text = &row.example.completion;
-                Some(problems.task(problem).verify(problem, text, Finish::Stop, code.execute()))
+                Some(
+                    problems
+                        .task(problem)
+                        .verify(problem, text, Finish::Stop, code.execute()),
+                )
             })
             .collect();
         // A share over some rows would not be the arm's.
