@@ -8,6 +8,7 @@ pub mod alignment;
 pub mod arms;
 pub mod comparison;
 pub mod control;
+pub mod curation;
 pub mod flaw;
 pub mod metric;
 pub mod miniature;

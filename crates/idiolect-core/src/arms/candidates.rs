@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::ArmsError;
-use super::spec::Source;
-use crate::record::{Finish, OriginKind, Problem, Split, Trace, Verdict, VerdictRow, trace_id};
+use super::filter::Known;
+use super::near::{HeldOut, near_duplicates};
+use super::spec::{Part, Source};
+use crate::record::{
+    Alignment, Finish, OriginKind, Problem, Split, StepCheck, Trace, Verdict, VerdictRow, trace_id,
+};
 
 /// The traces of the training problems, each text of a kind once.
 pub(super) struct Candidates<'a> {
@@ -17,8 +21,20 @@ pub(super) struct Candidates<'a> {
     human_ids: BTreeSet<String>,
     other_ids: BTreeSet<&'a str>,
     unknown_finish_is_stop: bool,
+    /// Alignments by trace id.
+    alignments: BTreeMap<&'a str, &'a Alignment>,
+    /// Hash of the student, where the alignment tells it.
+    student: Option<&'a str>,
     /// Rows dropped because an equal text of the same making was there.
     pub(super) duplicates: usize,
+    /// Training problems left out because an earlier one asks nearly the same.
+    pub(super) near_problems: usize,
+    /// Traces left out because another of their problem is nearly the same.
+    pub(super) near_traces: usize,
+    /// Training problems left out because they repeat a held-out question.
+    pub(super) contaminated_problems: usize,
+    /// Traces left out because they repeat a held-out question.
+    pub(super) contaminated_traces: usize,
     /// Traces of problems outside the train split.
     pub(super) held_out_traces: usize,
     /// Traces of problems that were not given.
@@ -42,6 +58,7 @@ impl<'a> Candidates<'a> {
         problems: &'a [Problem],
         traces: &'a [Trace],
         verdicts: &'a [VerdictRow],
+        alignments: &'a [Alignment],
         unknown_finish_is_stop: bool,
     ) -> Result<Self, ArmsError> {
         let mut found = Self {
@@ -51,26 +68,55 @@ impl<'a> Candidates<'a> {
             human_ids: BTreeSet::new(),
             other_ids: BTreeSet::new(),
             unknown_finish_is_stop,
+            alignments: alignments
+                .iter()
+                .map(|row| (row.trace_id.as_str(), row))
+                .collect(),
+            student: alignments.first().map(|row| row.model.as_str()),
             duplicates: 0,
+            near_problems: 0,
+            near_traces: 0,
+            contaminated_problems: 0,
+            contaminated_traces: 0,
             held_out_traces: 0,
             orphans: 0,
             same_question: 0,
         };
-        found.take_problems(problems);
-        found.take_traces(problems, traces);
+        // What a teacher was trained on is no test; it guards as a whole question above.
+        let tested = |p: &&Problem| matches!(p.split, Split::Test | Split::Dev);
+        let questions = problems.iter().filter(tested).map(|p| p.question.as_str());
+        let held_out = HeldOut::new(questions);
+        found.take_problems(problems, &held_out);
+        found.take_traces(problems, traces, &held_out);
         Ok(found)
     }
 
-    fn take_problems(&mut self, problems: &'a [Problem]) {
+    fn take_problems(&mut self, problems: &'a [Problem], held_out: &HeldOut) {
         let words = |p: &Problem| p.question.split_whitespace().collect::<Vec<_>>().join(" ");
-        let held_out: BTreeSet<String> = problems
+        let elsewhere: BTreeSet<String> = problems
             .iter()
             .filter(|p| p.split != Split::Train)
             .map(words)
             .collect();
+        let mut training: Vec<&Problem> = Vec::new();
         for problem in problems.iter().filter(|p| p.split == Split::Train) {
-            if held_out.contains(&words(problem)) {
+            if elsewhere.contains(&words(problem)) {
                 self.same_question += 1;
+            } else if held_out.repeated_by(&problem.question) {
+                self.contaminated_problems += 1;
+            } else {
+                training.push(problem);
+            }
+        }
+        training.sort_by_key(|p| &p.id);
+        let questions: Vec<&str> = training.iter().map(|p| p.question.as_str()).collect();
+        let near: BTreeSet<usize> = near_duplicates(&questions)
+            .into_iter()
+            .map(|(later, _)| later)
+            .collect();
+        self.near_problems = near.len();
+        for (at, problem) in training.into_iter().enumerate() {
+            if near.contains(&at) {
                 continue;
             }
             if let Some(text) = &problem.human {
@@ -80,7 +126,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    fn take_traces(&mut self, problems: &'a [Problem], traces: &'a [Trace]) {
+    fn take_traces(&mut self, problems: &'a [Problem], traces: &'a [Trace], held_out: &HeldOut) {
         let known: BTreeSet<&str> = problems.iter().map(|p| p.id.as_str()).collect();
         for trace in traces {
             if trace.origin.kind == OriginKind::Human {
@@ -89,6 +135,10 @@ impl<'a> Candidates<'a> {
                 self.other_ids.insert(&trace.id);
             }
             if self.problems.contains_key(trace.problem_id.as_str()) {
+                if held_out.repeated_by(&trace.text) {
+                    self.contaminated_traces += 1;
+                    continue;
+                }
                 self.traces
                     .entry(&trace.problem_id)
                     .or_default()
@@ -99,12 +149,15 @@ impl<'a> Candidates<'a> {
                 self.orphans += 1;
             }
         }
+        let student = self.student;
+        let key = |trace| (making(trace), is_own(student, trace));
         for traces in self.traces.values_mut() {
             let before = traces.len();
             // Of equal texts the finished one stays.
-            traces.sort_by(|a, b| making(a).cmp(&making(b)).then(a.finish.cmp(&b.finish)));
-            traces.dedup_by(|later, earlier| making(later) == making(earlier));
+            traces.sort_by(|a, b| key(a).cmp(&key(b)).then(a.finish.cmp(&b.finish)));
+            traces.dedup_by(|later, earlier| key(later) == key(earlier));
             self.duplicates += before - traces.len();
+            self.near_traces += drop_near(traces, student);
         }
     }
 
@@ -139,12 +192,26 @@ impl<'a> Candidates<'a> {
             (Source::Dialect(label), OriginKind::Human) => yes_if(
                 labels(trace).any(|l| l == label) || trace.origin.model.as_ref() == Some(label),
             ),
+            (Source::Own, OriginKind::Sampled) if self.is_own(trace) => match trace.finish {
+                Finish::Length => Fit::No("cut off by the token limit"),
+                Finish::Stop | Finish::Unknown => Fit::Yes,
+            },
+            (Source::Correct | Source::Wrong | Source::WrongPrefix, OriginKind::Sampled)
+                if self.is_own(trace) =>
+            {
+                Fit::OtherKind
+            }
             (Source::Correct, OriginKind::Sampled) => match self.verdict(trace) {
                 Some(Verdict::Correct) => Fit::Yes,
                 Some(_) => Fit::No("not correct"),
                 None => Fit::No("no verdict"),
             },
+            (Source::Any, _) => Fit::Yes,
             (Source::Wrong, OriginKind::Sampled) => self.fit_wrong(trace),
+            (Source::WrongPrefix, OriginKind::Sampled) => match self.fit_wrong(trace) {
+                Fit::Yes if self.prefix(trace) == Some(0) => Fit::No("its first step is false"),
+                fit => fit,
+            },
             (Source::Paraphrased, OriginKind::Paraphrased) => self.fit_paraphrase(trace),
             (Source::Flawed(percent), OriginKind::Flawed) => yes_if(dose(trace) == Some(*percent)),
             (Source::Control, OriginKind::Control) => Fit::Yes,
@@ -184,9 +251,50 @@ impl<'a> Candidates<'a> {
         }
     }
 
+    /// The first byte of a trace's first false step; 0 where no step stands before it, `None` where
+    /// no step is false.
+    pub(super) fn prefix(&self, trace: &Trace) -> Option<usize> {
+        let steps = &self.verdicts.get(trace.id.as_str())?.steps;
+        let first = steps
+            .iter()
+            .position(|step| step.check == StepCheck::Invalid)?;
+        Some(if first == 0 { 0 } else { steps[first].start })
+    }
+
+    /// Whether a trace fulfils the filter of a part.
+    pub(super) fn passes(&self, part: &Part, trace: &Trace) -> bool {
+        let known = Known {
+            trace,
+            verdict: self.verdicts.get(trace.id.as_str()).copied(),
+            alignment: self.alignments.get(trace.id.as_str()).copied(),
+        };
+        part.filter
+            .iter()
+            .all(|condition| condition.holds(&known) == Some(true))
+    }
+
+    /// The alignment of a trace, where known.
+    pub(super) fn alignment(&self, trace_id: &str) -> Option<&'a Alignment> {
+        self.alignments.get(trace_id).copied()
+    }
+
+    /// Tokens of a trace without the end token, where its alignment is known.
+    pub(super) fn tokens(&self, trace_id: &str) -> Option<u64> {
+        Some(self.alignments.get(trace_id)?.n_tokens)
+    }
+
+    fn is_own(&self, trace: &Trace) -> bool {
+        is_own(self.student, trace)
+    }
+
     /// What verification found of a trace.
     pub(super) fn verdict(&self, trace: &Trace) -> Option<Verdict> {
-        self.verdicts.get(trace.id.as_str()).map(|row| row.verdict)
+        self.verdict_of(&trace.id)
+    }
+
+    /// What verification found of the trace of an id.
+    pub(super) fn verdict_of(&self, trace_id: &str) -> Option<Verdict> {
+        self.verdicts.get(trace_id).map(|row| row.verdict)
     }
 
     /// Share of a problem's sampled traces that are not correct; `None` without one judged.
@@ -194,13 +302,13 @@ impl<'a> Candidates<'a> {
         let sampled = self
             .all(problem)
             .iter()
-            .filter(|t| t.origin.kind == OriginKind::Sampled);
+            .filter(|t| t.origin.kind == OriginKind::Sampled && !self.is_own(t));
         let judged: Vec<Verdict> = sampled.filter_map(|t| self.verdict(t)).collect();
         let missed = judged.iter().filter(|v| **v != Verdict::Correct).count();
         (!judged.is_empty()).then(|| missed as f64 / judged.len() as f64)
     }
 
-    /// Every source that some trace can stand for, in the order H, other dialects, G, W, P, F, R.
+    /// Every source that some trace can stand for, in the order H, other dialects, G, W, P, F, R, S.
     pub(super) fn sources(&self) -> Vec<Source> {
         let mut dialects = BTreeSet::new();
         let mut doses = BTreeSet::new();
@@ -215,7 +323,7 @@ impl<'a> Candidates<'a> {
         sources.extend(dialects.into_iter().map(Source::Dialect));
         sources.extend([Source::Correct, Source::Wrong, Source::Paraphrased]);
         sources.extend(doses.into_iter().map(Source::Flawed));
-        sources.push(Source::Control);
+        sources.extend([Source::Control, Source::Own]);
         sources.retain(|source| match source {
             Source::Human => self.problems.values().any(|p| self.has_human(p)),
             _ => self
@@ -229,6 +337,33 @@ impl<'a> Candidates<'a> {
     fn has_human(&self, problem: &Problem) -> bool {
         problem.human.is_some() || !self.of(&Source::Human, &problem.id).is_empty()
     }
+}
+
+/// Drops sampled and imported traces that are nearly the same as another of the same model's, and
+/// gives their number. Flawed and control traces are made to be near others, and stay.
+fn drop_near(traces: &mut Vec<&Trace>, student: Option<&str>) -> usize {
+    let before = traces.len();
+    for own in [false, true] {
+        let places: Vec<usize> = (0..traces.len())
+            .filter(|&at| {
+                matches!(
+                    traces[at].origin.kind,
+                    OriginKind::Sampled | OriginKind::Imported
+                ) && is_own(student, traces[at]) == own
+            })
+            .collect();
+        let texts: Vec<&str> = places.iter().map(|&at| traces[at].text.as_str()).collect();
+        let near: BTreeSet<usize> = near_duplicates(&texts)
+            .into_iter()
+            .map(|(later, _)| places[later])
+            .collect();
+        let mut at = 0;
+        traces.retain(|_| {
+            at += 1;
+            !near.contains(&(at - 1))
+        });
+    }
+    before - traces.len()
 }
 
 fn yes_if(condition: bool) -> Fit {
@@ -250,6 +385,16 @@ fn making(trace: &Trace) -> (&str, OriginKind, Option<&str>, Option<u8>, Option<
         None
     };
     (&trace.id, origin.kind, parent, dose(trace), label)
+}
+
+/// Whether the student itself wrote a trace: origins name a model `HASH` or `NAME@HASH`.
+fn is_own(student: Option<&str>, trace: &Trace) -> bool {
+    let hash = trace
+        .origin
+        .model
+        .as_deref()
+        .and_then(|m| m.rsplit('@').next());
+    student.is_some() && hash == student
 }
 
 /// The operations that a trace's origin names.

@@ -7,7 +7,8 @@
 //! the plain arm of that source holds.
 //!
 //! Only problems of the train split enter an arm, and none whose question a held-out problem asks.
-//! What this is not: near-duplicate removal, and choice by closeness.
+//! Near duplicates are dropped, and so is what repeats a held-out question ([`near`]); how many is
+//! always reported. What this is not: choice by closeness, which is [`crate::curation`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,15 +16,21 @@ use crate::record::{Alignment, ArmRow, Problem, Split, Trace, VerdictRow};
 use crate::rng::Rng;
 
 mod candidates;
+mod curated;
+pub mod filter;
+mod matching;
+mod near;
 mod picks;
 pub mod spec;
 mod summary;
 
 use candidates::Candidates;
+pub use matching::{Matching, PickReason, TOKEN_TOLERANCE};
+use matching::{reasons, trim_to_tokens, used};
 use picks::{Picks, draw};
 pub use spec::{ArmSpec, Part, Source, SpecError};
 pub use summary::{ArmCoverage, ArmSummary, ArmsSummary, Coverage, rows_hash};
-use summary::{Covered, coverage_of, summarise};
+use summary::{coverage_of, summarise};
 
 /// What arms are made from.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +52,9 @@ pub struct ArmsInput<'a> {
 pub struct ArmsOptions {
     /// The arms, in order; empty for every plain arm that the traces support.
     pub arms: Vec<ArmSpec>,
-    /// Matched problems to keep; all where unset or fewer.
+    /// How the arms are made equal.
+    pub matching: Matching,
+    /// Rows to keep of each arm, before tokens are matched; all where unset or fewer.
     pub rows: Option<usize>,
     /// Keys every draw.
     pub seed: u64,
@@ -58,8 +67,10 @@ pub struct ArmsOptions {
 pub struct Arm {
     /// Its name and what it is made of.
     pub spec: ArmSpec,
-    /// One row a matched problem, in order of problem id.
+    /// One row a problem, in order of problem id.
     pub rows: Vec<ArmRow>,
+    /// Why each row was picked, in the same order.
+    pub reasons: Vec<PickReason>,
 }
 
 /// All arms with what is to be known of them.
@@ -113,6 +124,38 @@ pub enum ArmsError {
         /// How many problems each arm covers.
         coverage: String,
     },
+    /// A trace without an alignment, where closeness is to decide.
+    #[error(
+        "arm `{arm}` cannot be curated: trace `{trace}` has no alignment; score the traces and give their alignment"
+    )]
+    NoCloseness {
+        /// The arm.
+        arm: String,
+        /// The trace.
+        trace: String,
+    },
+    /// A trace without an alignment, where tokens are to be matched.
+    #[error(
+        "arm `{arm}` cannot be matched on tokens: trace `{trace}` has no alignment; score the traces and give their alignment"
+    )]
+    NoTokens {
+        /// The arm.
+        arm: String,
+        /// The trace.
+        trace: String,
+    },
+    /// Rows too long to come near the tokens of the smallest arm.
+    #[error(
+        "arm `{arm}` cannot be matched on tokens: its rows give {tokens} where the smallest arm has {target}, more than 1 % apart; give more rows, or match on rows"
+    )]
+    TokenMatch {
+        /// The arm.
+        arm: String,
+        /// What its rows give.
+        tokens: u64,
+        /// What they should.
+        target: u64,
+    },
     /// A problem without a prompt.
     #[error(
         "problem `{problem}` has no rendered prompt; render the prompts of all training problems"
@@ -155,29 +198,41 @@ pub fn build(input: ArmsInput<'_>, options: &ArmsOptions) -> Result<BuiltArms, A
         input.problems,
         input.traces,
         input.verdicts,
+        input.alignments,
         options.unknown_finish_is_stop,
     )?;
     let specs = wanted(&candidates, options)?;
     let picks = Picks::draw(&candidates, &specs, options.seed);
     let covered = coverage_of(&candidates, &specs, &picks)?;
-    let matched = match_problems(&specs, &covered)?;
-    let used = limit(&matched, options);
-    let arms: Vec<Arm> = specs
-        .iter()
-        .map(|spec| arm(spec, &used, &picks, &input, options.seed))
-        .collect::<Result<_, _>>()?;
+    let used = used(
+        options.matching,
+        &specs,
+        &covered,
+        options.rows,
+        options.seed,
+    )?;
+    let mut arms: Vec<Arm> = Vec::with_capacity(specs.len());
+    for spec in &specs {
+        let used = &used[&spec.name];
+        match &spec.pick {
+            Some(clause) => arms.extend(curated::arms(
+                spec,
+                clause,
+                used,
+                &candidates,
+                &input,
+                options.seed,
+            )?),
+            None => arms.push(arm(spec, used, &candidates, &picks, &input, options.seed)?),
+        }
+    }
+    if options.matching == Matching::Tokens {
+        trim_to_tokens(&mut arms, &candidates, options.seed)?;
+    }
     for arm in &arms {
         refuse_held_out(&arm.rows, input.problems)?;
     }
-    let summary = summarise(
-        &candidates,
-        &arms,
-        covered,
-        matched.len(),
-        &used,
-        &picks,
-        input.alignments,
-    );
+    let summary = summarise(&candidates, options.matching, &arms, covered);
     Ok(BuiltArms { arms, summary })
 }
 
@@ -192,7 +247,7 @@ pub fn correct_picks<'a>(
     verdicts: &'a [VerdictRow],
     seed: u64,
 ) -> Result<BTreeMap<&'a str, &'a Trace>, ArmsError> {
-    let candidates = Candidates::new(problems, traces, verdicts, false)?;
+    let candidates = Candidates::new(problems, traces, verdicts, &[], false)?;
     let pick = |problem: &&'a str| {
         Some((
             *problem,
@@ -249,40 +304,15 @@ fn wanted(candidates: &Candidates<'_>, options: &ArmsOptions) -> Result<Vec<ArmS
         options.arms.clone()
     };
     let mut names = BTreeSet::new();
-    match specs.iter().find(|spec| !names.insert(spec.name.as_str())) {
-        Some(spec) => Err(ArmsError::SameName {
-            name: spec.name.clone(),
-        }),
+    let all_names = specs.iter().flat_map(ArmSpec::built);
+    match all_names
+        .into_iter()
+        .find(|name| !names.insert(name.clone()))
+    {
+        Some(name) => Err(ArmsError::SameName { name }),
         None if specs.is_empty() => Err(ArmsError::NoArm),
         None => Ok(specs),
     }
-}
-
-/// The problems that every arm covers.
-fn match_problems<'a>(
-    specs: &[ArmSpec],
-    covered: &Covered<'a>,
-) -> Result<BTreeSet<&'a str>, ArmsError> {
-    let mut sets = covered.values().map(|(problems, _)| problems);
-    let mut matched = sets.next().cloned().unwrap_or_default();
-    sets.for_each(|problems| matched.retain(|id| problems.contains(id)));
-    if !matched.is_empty() {
-        return Ok(matched);
-    }
-    let count = |spec: &ArmSpec| format!("{} {}", spec.name, covered[&spec.name].0.len());
-    Err(ArmsError::NoMatch {
-        coverage: specs.iter().map(count).collect::<Vec<_>>().join(", "),
-    })
-}
-
-/// A seeded choice of `options.rows` problems. Each has its own draw, so that one problem more or
-/// fewer leaves the others' places alone.
-fn limit<'a>(matched: &BTreeSet<&'a str>, options: &ArmsOptions) -> BTreeSet<&'a str> {
-    let places = by_lot(matched.iter().copied(), options.seed, "match");
-    places
-        .into_iter()
-        .take(options.rows.unwrap_or(usize::MAX))
-        .collect()
 }
 
 fn by_lot<'a>(ids: impl Iterator<Item = &'a str>, seed: u64, what: &str) -> Vec<&'a str> {
@@ -296,30 +326,43 @@ fn by_lot<'a>(ids: impl Iterator<Item = &'a str>, seed: u64, what: &str) -> Vec<
 fn arm(
     spec: &ArmSpec,
     used: &BTreeSet<&str>,
+    candidates: &Candidates<'_>,
     picks: &Picks<'_>,
     input: &ArmsInput<'_>,
     seed: u64,
 ) -> Result<Arm, ArmsError> {
-    let sources = assign(spec, used, seed);
+    let parts = assign(spec, used, seed);
     let mut rows = Vec::with_capacity(used.len());
     for id in used {
-        let trace = sources.get(id).and_then(|source| picks.of(source, id));
-        let trace = trace.expect("a matched problem is covered by every part of every arm");
+        let part = parts[id];
+        let trace = picks.of(part, id);
+        let trace = trace.expect("a used problem is covered by every part of its arm");
         let prompt = input.prompts.get(*id).ok_or_else(|| ArmsError::NoPrompt {
             problem: (*id).to_owned(),
         })?;
         rows.push(ArmRow {
-            trace_id: trace.id.clone(),
-            problem_id: (*id).to_owned(),
             prompt: prompt.clone(),
-            completion: trace.text.clone(),
-            weight: 1.0,
+            ..row_of(part, trace, candidates)
         });
     }
-    Ok(Arm {
+    let mut arm = Arm {
         spec: spec.clone(),
         rows,
-    })
+        reasons: Vec::new(),
+    };
+    arm.reasons = reasons(&arm, &parts, candidates, picks);
+    Ok(arm)
+}
+
+/// The row of a trace that stands for a part, without its prompt.
+fn row_of(_part: &Part, trace: &Trace, _candidates: &Candidates<'_>) -> ArmRow {
+    ArmRow {
+        trace_id: trace.id.clone(),
+        problem_id: trace.problem_id.clone(),
+        prompt: String::new(),
+        completion: trace.text.clone(),
+        weight: 1.0,
+    }
 }
 
 /// Which part of the arm provides each problem: by lot, in exact shares.
@@ -327,7 +370,7 @@ fn assign<'s, 'i>(
     spec: &'s ArmSpec,
     used: &BTreeSet<&'i str>,
     seed: u64,
-) -> BTreeMap<&'i str, &'s Source> {
+) -> BTreeMap<&'i str, &'s Part> {
     let order = by_lot(
         used.iter().copied(),
         seed,
@@ -343,11 +386,7 @@ fn assign<'s, 'i>(
         } else {
             ((share * order.len() as f64).round() as usize).min(order.len())
         };
-        assigned.extend(
-            order[from..to.max(from)]
-                .iter()
-                .map(|id| (*id, &part.source)),
-        );
+        assigned.extend(order[from..to.max(from)].iter().map(|id| (*id, part)));
         from = to.max(from);
     }
     assigned

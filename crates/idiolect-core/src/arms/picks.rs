@@ -4,58 +4,70 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
-use super::spec::{ArmSpec, Source};
+use super::spec::{ArmSpec, Part, Source};
 use crate::record::{Finish, Origin, OriginKind, Problem, Trace};
 use crate::rng::Rng;
 
-/// The trace that each source holds for each problem that it covers.
+/// The trace that each part of an arm holds for each problem that it covers.
 pub(super) struct Picks<'a> {
-    by_source: BTreeMap<Source, BTreeMap<&'a str, Cow<'a, Trace>>>,
+    /// By [`Part::selection`].
+    by_selection: BTreeMap<String, BTreeMap<&'a str, Cow<'a, Trace>>>,
 }
 
 impl<'a> Picks<'a> {
     pub(super) fn draw(candidates: &Candidates<'a>, specs: &[ArmSpec], seed: u64) -> Self {
-        let mut sources: BTreeSet<&Source> = specs
+        let parts: BTreeMap<String, &Part> = specs
             .iter()
-            .flat_map(|s| &s.parts)
-            .map(|p| &p.source)
+            .flat_map(|spec| &spec.parts)
+            .map(|part| (part.selection(), part))
             .collect();
-        let doses: Vec<&Source> = sources
-            .iter()
-            .copied()
-            .filter(|s| matches!(s, Source::Flawed(_)))
+        let doses: BTreeSet<&Source> = parts
+            .values()
+            .map(|part| &part.source)
+            .filter(|source| matches!(source, Source::Flawed(_)))
             .collect();
-        sources.insert(&Source::Correct);
-        let mut by_source: BTreeMap<Source, BTreeMap<&'a str, Cow<'a, Trace>>> = BTreeMap::new();
-        for source in sources {
+        let mut by_selection = BTreeMap::new();
+        for (selection, part) in parts {
             let mut picks = BTreeMap::new();
             for (id, problem) in &candidates.problems {
-                if let Some(trace) = pick(candidates, source, problem, &doses, seed) {
+                if let Some(trace) = pick(candidates, part, problem, &doses, seed) {
                     picks.insert(*id, trace);
                 }
             }
-            by_source.insert(source.clone(), picks);
+            by_selection.insert(selection, picks);
         }
-        Self { by_source }
+        Self { by_selection }
     }
 
-    pub(super) fn of(&self, source: &Source, problem: &str) -> Option<&Trace> {
-        self.by_source
-            .get(source)?
+    pub(super) fn of(&self, part: &Part, problem: &str) -> Option<&Trace> {
+        self.by_selection
+            .get(&part.selection())?
             .get(problem)
             .map(std::convert::AsRef::as_ref)
     }
 }
 
+impl Picks<'_> {
+    /// In words, why the trace of a part was taken out of `of` that could stand for it.
+    pub(super) fn why(&self, part: &Part, of: usize) -> String {
+        match (&part.source, of) {
+            (Source::Flawed(_), _) => "the flawed copy of the trace that G holds".to_owned(),
+            (Source::WrongPrefix, _) => "the trace that W holds".to_owned(),
+            (_, 1) => "the only one".to_owned(),
+            (_, of) => format!("drawn from {of} by seed, problem and source"),
+        }
+    }
+}
+
 fn pick<'a>(
     candidates: &Candidates<'a>,
-    source: &Source,
+    part: &Part,
     problem: &'a Problem,
-    doses: &[&Source],
+    doses: &BTreeSet<&Source>,
     seed: u64,
 ) -> Option<Cow<'a, Trace>> {
-    let id = problem.id.as_str();
-    let found = match source {
+    let (id, source) = (problem.id.as_str(), &part.source);
+    let mut found = match source {
         Source::Correct => correct(candidates, id, doses),
         Source::Flawed(_) => {
             let parent =
@@ -64,16 +76,27 @@ fn pick<'a>(
         }
         _ => candidates.of(source, id),
     };
-    match draw(&found, source, id, seed) {
+    found.retain(|trace| candidates.passes(part, trace));
+    // Wv holds the trace that W holds, where that one can be learnt in part.
+    let lot = match source {
+        Source::WrongPrefix => &Source::Wrong,
+        other => other,
+    };
+    if *source == Source::WrongPrefix {
+        let mut of_w = candidates.of(&Source::Wrong, id);
+        of_w.retain(|trace| candidates.passes(part, trace));
+        let held = draw(&of_w, lot, id, seed)?;
+        return found
+            .iter()
+            .find(|trace| trace.id == held.id)
+            .map(|trace| Cow::Borrowed(*trace));
+    }
+    match draw(&found, lot, id, seed) {
         Some(trace) => Some(Cow::Borrowed(trace)),
         None if *source == Source::Human => {
             let text = problem.human.as_deref()?;
-            Some(Cow::Owned(Trace::new(
-                id,
-                text,
-                Finish::Stop,
-                Origin::of(OriginKind::Human),
-            )))
+            let trace = Trace::new(id, text, Finish::Stop, Origin::of(OriginKind::Human));
+            candidates.passes(part, &trace).then_some(Cow::Owned(trace))
         }
         None => None,
     }
@@ -81,7 +104,11 @@ fn pick<'a>(
 
 /// The correct traces of a problem. Where F arms are asked for and only some of them were corrupted
 /// at every dose, those: G and F must hold the same trace.
-fn correct<'a>(candidates: &Candidates<'a>, problem: &str, doses: &[&Source]) -> Vec<&'a Trace> {
+fn correct<'a>(
+    candidates: &Candidates<'a>,
+    problem: &str,
+    doses: &BTreeSet<&Source>,
+) -> Vec<&'a Trace> {
     let all = candidates.of(&Source::Correct, problem);
     let corrupted: Vec<&Trace> = all
         .iter()

@@ -1,13 +1,19 @@
 //! The arm language: `NAME=SPEC`, where a spec is one source of traces or a mixture of several.
 //!
 //! ```text
-//! spec    := part ("+" part)*          W    W:0.5+G:0.5
-//! part    := source (":" share)?       shares of a mixture add up to 1; without any they are equal
-//! source  := H | HD | H@LABEL | G | W | P | R | F1 … F100
+//! spec    := part ("+" part)* | part pick  W    W:0.5+G:0.5    G{by=nll_per_token}
+//! part    := source filter? (":" share)?   shares of a mixture add up to 1; without any they are equal
+//! source  := H | HD | H@LABEL | G | W | Wv | P | R | S | F1 … F100 | T
+//! filter  := "[" condition ("," condition)* "]"     W[steps>=2,nll_per_token<1.5]
 //! ```
+//! Conditions are those of [`super::filter`]; `pick := "{" … "}"` is a clause of [`crate::curation`],
+//! and such an arm NAME comes with its controls NAME~random and NAME~length.
 
 use std::fmt;
 use std::str::FromStr;
+
+use super::filter::Condition;
+use crate::curation::Clause;
 
 /// Traces of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,12 +27,19 @@ pub enum Source {
     Correct,
     /// W: sampled and wrong, finished and with a readable answer.
     Wrong,
+    /// Wv: the trace that W holds, learnt only up to its first false step; of traces with a step
+    /// before it.
+    WrongPrefix,
     /// P: a human solution paraphrased, with the right answer.
     Paraphrased,
     /// F25: flawed copies of G's trace, with this percentage of steps corrupted.
     Flawed(u8),
     /// R: content controls.
     Control,
+    /// S: the student's own samples, right or wrong: those of the model that the alignment is of.
+    Own,
+    /// T: every trace, whatever made it; for use with a filter.
+    Any,
 }
 
 const DIGITS: &str = "digits";
@@ -42,6 +55,9 @@ impl fmt::Display for Source {
             Source::Paraphrased => f.write_str("P"),
             Source::Flawed(percent) => write!(f, "F{percent}"),
             Source::Control => f.write_str("R"),
+            Source::Own => f.write_str("S"),
+            Source::WrongPrefix => f.write_str("Wv"),
+            Source::Any => f.write_str("T"),
         }
     }
 }
@@ -60,6 +76,9 @@ impl FromStr for Source {
             "W" => Source::Wrong,
             "P" => Source::Paraphrased,
             "R" => Source::Control,
+            "S" => Source::Own,
+            "Wv" => Source::WrongPrefix,
+            "T" => Source::Any,
             _ => {
                 if let Some(label) = text.strip_prefix("H@").filter(|label| !label.is_empty()) {
                     return Ok(Source::Dialect(label.to_owned()));
@@ -82,8 +101,21 @@ impl FromStr for Source {
 pub struct Part {
     /// Where its traces come from.
     pub source: Source,
+    /// Conditions that all of its traces fulfil.
+    pub filter: Vec<Condition>,
     /// In (0, 1].
     pub share: f64,
+}
+
+impl Part {
+    /// Source and filter in the arm language: what decides which traces stand for it.
+    pub fn selection(&self) -> String {
+        let conditions: Vec<String> = self.filter.iter().map(ToString::to_string).collect();
+        match conditions.as_slice() {
+            [] => self.source.to_string(),
+            _ => format!("{}[{}]", self.source, conditions.join(",")),
+        }
+    }
 }
 
 /// A named arm and what it is made of.
@@ -93,6 +125,8 @@ pub struct ArmSpec {
     pub name: String,
     /// One for a plain arm, several for a mixture; shares add up to 1.
     pub parts: Vec<Part>,
+    /// How its only part is curated; where unset one trace of each problem is drawn.
+    pub pick: Option<Clause>,
 }
 
 /// Why a spec cannot be read.
@@ -100,7 +134,7 @@ pub struct ArmSpec {
 pub enum SpecError {
     /// No such source.
     #[error(
-        "no source of traces is called `{source_name}`; there are H (human), HD or H@LABEL (other human dialects), G (sampled, correct), W (sampled, wrong), P (paraphrased), F1 to F100 (flawed, percent of steps) and R (control), and mixtures such as W:0.5+G:0.5"
+        "no source of traces is called `{source_name}`; there are H (human), HD or H@LABEL (other human dialects), G (sampled, correct), W (sampled, wrong), P (paraphrased), F1 to F100 (flawed, percent of steps), R (control), S (the student's own samples), Wv (W up to its first false step), T (any trace), filters such as W[steps>=2] and mixtures such as W:0.5+G:0.5"
     )]
     UnknownSource {
         /// As given.
@@ -120,6 +154,22 @@ pub enum SpecError {
         /// As given.
         name: String,
     },
+    /// A condition of a filter that cannot be read.
+    #[error("`{text}` is no condition: {reason}; write for example W[steps>=2,verdict=wrong]")]
+    Condition {
+        /// As given.
+        text: String,
+        /// Why.
+        reason: String,
+    },
+    /// A pick that cannot be read.
+    #[error("`{text}` is no pick: {reason}; write for example near=G{{by=nll_per_token,rows=500}}")]
+    Pick {
+        /// As given.
+        text: String,
+        /// Why.
+        reason: String,
+    },
     /// Shares that do not divide the arm.
     #[error(
         "the shares of `{text}` do not divide an arm; give each part a share above 0, adding up to 1, or none a share"
@@ -135,17 +185,33 @@ impl ArmSpec {
     pub fn plain(source: Source) -> Self {
         Self {
             name: source.to_string(),
-            parts: vec![Part { source, share: 1.0 }],
+            parts: vec![Part {
+                source,
+                filter: Vec::new(),
+                share: 1.0,
+            }],
+            pick: None,
         }
+    }
+
+    /// The names of the arms that are built of it: its own, and of a curated one its controls'.
+    pub fn built(&self) -> Vec<String> {
+        let controls = super::curated::CONTROLS
+            .iter()
+            .filter(|_| self.pick.is_some());
+        std::iter::once(self.name.clone())
+            .chain(controls.map(|suffix| format!("{}{suffix}", self.name)))
+            .collect()
     }
 
     /// The spec in its own language, without the name.
     pub fn spec(&self) -> String {
-        match self.parts.as_slice() {
-            [only] => only.source.to_string(),
-            parts => parts
+        match (self.parts.as_slice(), &self.pick) {
+            ([only], Some(pick)) => format!("{}{{{pick}}}", only.selection()),
+            ([only], None) => only.selection(),
+            (parts, _) => parts
                 .iter()
-                .map(|p| format!("{}:{}", p.source, p.share))
+                .map(|p| format!("{}:{}", p.selection(), p.share))
                 .collect::<Vec<_>>()
                 .join("+"),
         }
@@ -157,13 +223,39 @@ impl FromStr for ArmSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let (name, spec) = text.split_once('=').unwrap_or((text, text));
+        // A `=` within a filter or a pick names nothing.
+        let named = text
+            .split_once('=')
+            .filter(|(name, _)| !name.contains(['[', '{']));
+        let (name, spec) = named.unwrap_or((text, text));
         if name.is_empty() || spec.is_empty() {
             return Err(SpecError::Shape {
                 text: text.to_owned(),
             });
         }
+        let (spec, pick) = match spec
+            .trim_end()
+            .strip_suffix('}')
+            .and_then(|s| s.split_once('{'))
+        {
+            Some((spec, clause)) => (spec, Some(clause)),
+            None => (spec, None),
+        };
+        let pick = pick
+            .map(|clause| {
+                clause.parse().map_err(|reason| SpecError::Pick {
+                    text: clause.to_owned(),
+                    reason,
+                })
+            })
+            .transpose()?;
         let parts = parts(spec)?;
+        if pick.is_some() && parts.len() > 1 {
+            return Err(SpecError::Pick {
+                text: text.to_owned(),
+                reason: "a mixture cannot be curated, only one source".to_owned(),
+            });
+        }
         let names_a_file = name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name
                 .chars()
@@ -176,6 +268,7 @@ impl FromStr for ArmSpec {
         Ok(Self {
             name: name.to_owned(),
             parts,
+            pick,
         })
     }
 }
@@ -184,22 +277,25 @@ fn parts(spec: &str) -> Result<Vec<Part>, SpecError> {
     let bad_shares = || SpecError::Shares {
         text: spec.to_owned(),
     };
-    let read: Vec<(Source, Option<f64>)> = spec
-        .split('+')
-        .map(|part| match part.split_once(':') {
-            Some((source, share)) => {
-                let share: f64 = share.trim().parse().map_err(|_| bad_shares())?;
-                Ok((source.trim().parse()?, Some(share)))
-            }
-            None => Ok((part.trim().parse()?, None)),
+    let read: Vec<(Source, Vec<Condition>, Option<f64>)> = outside_brackets(spec, '+')
+        .map(|part| {
+            let mut halves = outside_brackets(part, ':');
+            let selection = halves.next().unwrap_or_default().trim();
+            let share = match (halves.next(), halves.next()) {
+                (None, _) => None,
+                (Some(share), None) => Some(share.trim().parse().map_err(|_| bad_shares())?),
+                (Some(_), Some(_)) => return Err(bad_shares()),
+            };
+            let (source, filter) = selected(selection)?;
+            Ok((source, filter, share))
         })
         .collect::<Result<_, SpecError>>()?;
     let equal = 1.0 / read.len() as f64;
-    let shares: Vec<f64> = if read.iter().all(|(_, share)| share.is_none()) {
+    let shares: Vec<f64> = if read.iter().all(|(_, _, share)| share.is_none()) {
         vec![equal; read.len()]
     } else {
         read.iter()
-            .map(|(_, share)| share.unwrap_or(f64::NAN))
+            .map(|(_, _, share)| share.unwrap_or(f64::NAN))
             .collect()
     };
     let divides =
@@ -210,8 +306,41 @@ fn parts(spec: &str) -> Result<Vec<Part>, SpecError> {
     Ok(read
         .into_iter()
         .zip(shares)
-        .map(|((source, _), share)| Part { source, share })
+        .map(|((source, filter, _), share)| Part {
+            source,
+            filter,
+            share,
+        })
         .collect())
+}
+
+/// The pieces of a text between separators that no bracket holds.
+fn outside_brackets(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut depth = 0usize;
+    text.split(move |c| {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == separator && depth == 0
+    })
+}
+
+/// `source[condition,…]`.
+fn selected(text: &str) -> Result<(Source, Vec<Condition>), SpecError> {
+    let Some((source, rest)) = text.split_once('[') else {
+        return Ok((text.parse()?, Vec::new()));
+    };
+    let conditions = rest.strip_suffix(']').ok_or_else(|| SpecError::Condition {
+        text: text.to_owned(),
+        reason: "its bracket is not closed".to_owned(),
+    })?;
+    let conditions = conditions.split(',').map(str::parse);
+    Ok((
+        source.trim().parse()?,
+        conditions.collect::<Result<_, _>>()?,
+    ))
 }
 
 #[cfg(test)]
@@ -236,6 +365,9 @@ mod tests {
             "W",
             "P",
             "R",
+            "S",
+            "Wv",
+            "T",
             "F25",
             "F100",
         ] {
@@ -267,9 +399,33 @@ mod tests {
     }
 
     #[test]
+    fn filters_read_and_print() {
+        let text = "W[steps>=2,verdict=wrong]:0.5+G[model=a+b:c]:0.5";
+        assert_eq!(spec(&format!("m={text}")).spec(), text);
+        assert_eq!(spec("m=T[origin=sampled]").parts[0].source, Source::Any);
+        for bad in ["m=W[steps>=2", "m=W[]", "m=W[steps]", "m=W[speed>1]"] {
+            assert!(
+                error(bad).contains("is no condition"),
+                "{bad}: {}",
+                error(bad)
+            );
+        }
+        assert!(error("W[steps>=2]").contains("cannot name an arm"));
+    }
+
+    #[test]
+    fn picks_read_and_print() {
+        let text = "G[steps>=2]{by=nll_per_token,far,per=set,rows=5,strata=difficulty+length}";
+        assert_eq!(spec(&format!("near={text}")).spec(), text);
+        for bad in ["n=G{}", "n=G{by=speed}", "n=G:0.5+W:0.5{by=rsr}"] {
+            assert!(error(bad).contains("is no pick"), "{bad}: {}", error(bad));
+        }
+    }
+
+    #[test]
     fn unknown_sources_are_refused_with_a_list() {
         for bad in [
-            "X", "x=F0", "x=F101", "x=Ffoo", "x=F", "x=F999", "x=H@", "x=S", "x=W+Z", "x=w",
+            "X", "x=F0", "x=F101", "x=Ffoo", "x=F", "x=F999", "x=H@", "x=W+Z", "x=w",
         ] {
             assert!(error(bad).contains("F1 to F100"), "{bad}: {}", error(bad));
         }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::candidates::Candidates;
+use super::matching::{Matching, matched};
 use super::picks::Picks;
 use super::spec::{ArmSpec, Source};
 use super::{Arm, ArmsError};
-use crate::record::{Alignment, ArmRow, Verdict, content_hash};
+use crate::record::{ArmRow, Verdict, content_hash};
 
 /// An arm of fewer rows draws a warning.
 const FEW_ROWS: usize = 30;
@@ -47,6 +48,9 @@ pub struct ArmSummary {
 /// What the arms cover.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
+    /// How the arms were made equal.
+    #[serde(default)]
+    pub matching: Matching,
     /// Problems of the train split, without those below.
     pub train_problems: usize,
     /// Training problems left out because a held-out problem asks the same question.
@@ -59,6 +63,19 @@ pub struct Coverage {
     pub used_difficulty: Option<f64>,
     /// Traces dropped because an equal text of the same making was there.
     pub duplicates: usize,
+    /// Training problems left out because an earlier one asks nearly the same: 0.9 of their runs of
+    /// five words in common.
+    #[serde(default)]
+    pub near_duplicate_problems: usize,
+    /// Sampled or imported traces left out because another of their problem is nearly the same.
+    #[serde(default)]
+    pub near_duplicate_traces: usize,
+    /// Training problems left out because they repeat 0.8 of a test or dev question's runs of 13 words.
+    #[serde(default)]
+    pub contaminated_problems: usize,
+    /// Traces left out because they repeat a test or dev question.
+    #[serde(default)]
+    pub contaminated_traces: usize,
     /// Traces left out because their problem is held out.
     pub held_out_traces: usize,
     /// Traces left out because their problem was not given.
@@ -106,11 +123,7 @@ pub(super) fn coverage_of<'a>(
 ) -> Result<Covered<'a>, ArmsError> {
     let mut covered = Covered::new();
     for spec in specs {
-        let has_all = |id: &&&str| {
-            spec.parts
-                .iter()
-                .all(|part| picks.of(&part.source, id).is_some())
-        };
+        let has_all = |id: &&&str| spec.parts.iter().all(|part| picks.of(part, id).is_some());
         let problems: BTreeSet<&str> = candidates
             .problems
             .keys()
@@ -181,33 +194,31 @@ fn average(values: &[f64]) -> Option<f64> {
 /// What `arms.json` holds.
 pub(super) fn summarise(
     candidates: &Candidates<'_>,
+    matching: Matching,
     arms: &[Arm],
     covered: Covered<'_>,
-    matched_problems: usize,
-    used: &BTreeSet<&str>,
-    picks: &Picks<'_>,
-    alignments: &[Alignment],
 ) -> ArmsSummary {
-    let tokens: BTreeMap<&str, u64> = alignments
+    let used: BTreeSet<&str> = arms
         .iter()
-        .map(|a| (a.trace_id.as_str(), a.n_tokens))
+        .flat_map(|arm| &arm.rows)
+        .map(|row| row.problem_id.as_str())
         .collect();
     let summaries: BTreeMap<String, ArmSummary> = arms
         .iter()
-        .map(|arm| {
-            (
-                arm.spec.name.clone(),
-                summary(arm, &tokens, candidates, picks),
-            )
-        })
+        .map(|arm| (arm.spec.name.clone(), summary(arm, candidates)))
         .collect();
     let coverage = Coverage {
         train_problems: candidates.problems.len(),
         same_question_as_held_out: candidates.same_question,
-        matched_problems,
+        matching,
+        matched_problems: matched(&covered).len(),
         used_problems: used.len(),
-        used_difficulty: difficulty(candidates, used),
+        used_difficulty: difficulty(candidates, &used),
         duplicates: candidates.duplicates,
+        near_duplicate_problems: candidates.near_problems,
+        near_duplicate_traces: candidates.near_traces,
+        contaminated_problems: candidates.contaminated_problems,
+        contaminated_traces: candidates.contaminated_traces,
         held_out_traces: candidates.held_out_traces,
         unknown_problem_traces: candidates.orphans,
         arms: covered
@@ -223,23 +234,11 @@ pub(super) fn summarise(
     }
 }
 
-fn summary(
-    arm: &Arm,
-    tokens: &BTreeMap<&str, u64>,
-    candidates: &Candidates<'_>,
-    picks: &Picks<'_>,
-) -> ArmSummary {
+fn summary(arm: &Arm, candidates: &Candidates<'_>) -> ArmSummary {
     let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
     let used: BTreeSet<&str> = arm.rows.iter().map(|row| row.problem_id.as_str()).collect();
     for row in &arm.rows {
-        let held = arm
-            .spec
-            .parts
-            .iter()
-            .filter_map(|part| picks.of(&part.source, &row.problem_id));
-        let verdict = held
-            .filter(|trace| trace.id == row.trace_id)
-            .find_map(|trace| candidates.verdict(trace));
+        let verdict = candidates.verdict_of(&row.trace_id);
         let name = verdict.map_or("none", verdict_name);
         *verdicts.entry(name.to_owned()).or_default() += 1;
     }
@@ -248,7 +247,7 @@ fn summary(
         tokens: arm
             .rows
             .iter()
-            .map(|row| tokens.get(row.trace_id.as_str()).copied())
+            .map(|row| candidates.tokens(&row.trace_id))
             .sum(),
         bytes: arm.rows.iter().map(|row| row.completion.len() as u64).sum(),
         problems: used.len(),
@@ -303,6 +302,28 @@ fn warnings(
             "{} training problems were left out: a held-out problem asks the same question",
             coverage.same_question_as_held_out
         ));
+    }
+    for (count, what) in [
+        (
+            coverage.near_duplicate_problems,
+            "training problems were left out: an earlier one asks nearly the same",
+        ),
+        (
+            coverage.near_duplicate_traces,
+            "traces were left out: another of their problem is nearly the same",
+        ),
+        (
+            coverage.contaminated_problems,
+            "training problems were left out: they repeat a held-out question",
+        ),
+        (
+            coverage.contaminated_traces,
+            "traces were left out: they repeat a held-out question",
+        ),
+    ] {
+        if count > 0 {
+            warnings.push(format!("{count} {what}"));
+        }
     }
     warnings
 }

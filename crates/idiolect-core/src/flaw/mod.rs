@@ -7,9 +7,20 @@
 //!
 //! Recipe and doses of the paper (arXiv 2512.22255) are unknown; the operators are our own.
 
+mod code;
+mod contradicting_step;
+mod dropped_step;
+mod duplicated_step;
 mod equation;
+mod foreign_step;
 mod number_slip;
+mod off_by_one;
 mod operator_swap;
+mod pieces;
+mod renamed_variable;
+mod shuffled_steps;
+mod step_flaws;
+mod wrong_answer;
 mod wrong_operator;
 
 use std::fmt;
@@ -19,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::miniature::chain::Chain;
-use crate::record::{Origin, OriginKind, Trace};
+use crate::record::{Origin, OriginKind, Problem, Trace};
 use crate::rng::Rng;
 
 /// What can be done to a step.
@@ -32,11 +43,41 @@ pub enum FlawOp {
     OperatorSwap,
     /// A false result in an equation of free text, carried into the rest of the text.
     NumberSlip,
+    /// A step left out.
+    DroppedStep,
+    /// Steps in each other's places.
+    ShuffledSteps,
+    /// A step that stands twice.
+    DuplicatedStep,
+    /// A step followed by its contradiction.
+    ContradictingStep,
+    /// A step of another problem's trace.
+    ForeignStep,
+    /// Another final answer, every step as it was.
+    WrongAnswer,
+    /// A comparison or number of a line of code, one off.
+    OffByOne,
+    /// One use of a variable in a line of code, named as another.
+    RenamedVariable,
 }
 
 impl FlawOp {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::WrongOperator, Self::OperatorSwap, Self::NumberSlip];
+    pub const ALL: [Self; 11] = [
+        Self::WrongOperator,
+        Self::OperatorSwap,
+        Self::NumberSlip,
+        Self::DroppedStep,
+        Self::ShuffledSteps,
+        Self::DuplicatedStep,
+        Self::ContradictingStep,
+        Self::ForeignStep,
+        Self::WrongAnswer,
+        Self::OffByOne,
+        Self::RenamedVariable,
+    ];
+    /// Those that a dose draws from where none are named.
+    const DEFAULT: [Self; 3] = [Self::WrongOperator, Self::OperatorSwap, Self::NumberSlip];
 
     /// The name in origins and on the command line.
     pub fn as_str(self) -> &'static str {
@@ -44,6 +85,14 @@ impl FlawOp {
             Self::WrongOperator => "wrong_operator",
             Self::OperatorSwap => "operator_swap",
             Self::NumberSlip => "number_slip",
+            Self::DroppedStep => "dropped_step",
+            Self::ShuffledSteps => "shuffled_steps",
+            Self::DuplicatedStep => "duplicated_step",
+            Self::ContradictingStep => "contradicting_step",
+            Self::ForeignStep => "foreign_step",
+            Self::WrongAnswer => "wrong_answer",
+            Self::OffByOne => "off_by_one",
+            Self::RenamedVariable => "renamed_variable",
         }
     }
 }
@@ -74,16 +123,40 @@ pub struct FlawSettings {
     /// Operators to draw from; empty: every operator that applies to the text.
     #[serde(default)]
     pub ops: Vec<FlawOp>,
+    /// What becomes of the final answer, whatever becomes of the steps.
+    #[serde(default, skip_serializing_if = "FinalAnswer::is_as_it_comes")]
+    pub answer: FinalAnswer,
     /// Decides which steps and how.
     #[serde(default)]
     pub seed: u64,
+}
+
+/// The final answer of a flawed trace: a switch of its own, so that flawed steps and a wrong answer
+/// can be told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalAnswer {
+    /// What the flawed steps lead to.
+    #[default]
+    AsItComes,
+    /// The parent's, which must be right.
+    Right,
+    /// A wrong one.
+    Wrong,
+}
+
+impl FinalAnswer {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_as_it_comes(&self) -> bool {
+        *self == Self::AsItComes
+    }
 }
 
 /// Why a trace cannot be corrupted as asked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FlawError {
     /// A name of no operator.
-    #[error("no flaw operator `{name}`; there are wrong_operator, operator_swap and number_slip")]
+    #[error("no flaw operator `{name}`; there are {}", FlawOp::ALL.map(FlawOp::as_str).join(", "))]
     UnknownOp {
         /// As given.
         name: String,
@@ -93,6 +166,14 @@ pub enum FlawError {
     Dose {
         /// As given.
         dose: f64,
+    },
+    /// The final answer cannot be made what was asked.
+    #[error("the final answer cannot be made {wanted}: {reason}")]
+    Answer {
+        /// `right` or `wrong`.
+        wanted: &'static str,
+        /// Why.
+        reason: &'static str,
     },
     /// None of the operators asked for can read the text.
     #[error(
@@ -104,7 +185,29 @@ pub enum FlawError {
     },
 }
 
-/// A copy of a trace with each step corrupted with probability `dose`.
+/// A copy of a problem's trace with each step corrupted with probability `dose` by any of the
+/// operators, and with the final answer that is asked for. `donors` are steps of other problems'
+/// traces, for `foreign_step`.
+///
+/// As [`corrupt`], and every flaw of an equation carries what the step checker found of it
+/// (`"check":"invalid"`): one that came out true by accident is drawn again, or left out.
+///
+/// # Errors
+/// As [`corrupt`]; an answer that cannot be made what is asked.
+pub fn corrupt_problem(
+    problem: &Problem,
+    trace: &Trace,
+    donors: &[&str],
+    settings: &FlawSettings,
+) -> Result<Trace, FlawError> {
+    let plain = settings.ops.iter().all(|op| FlawOp::DEFAULT.contains(op));
+    if plain && settings.answer == FinalAnswer::AsItComes {
+        return corrupt(trace, settings);
+    }
+    step_flaws::corrupt(problem, trace, donors, settings)
+}
+
+/// A copy of a trace with each step corrupted with probability `dose` by operators of equations.
 ///
 /// `origin.ops` opens with `{"dose":…,"steps":n,"flawed":[…]}` (n steps were found; those listed,
 /// from 0, were corrupted) and goes on with one `{"op":…,"dose":…,"step":…}` a flaw. A trace in
@@ -118,13 +221,14 @@ pub fn corrupt(trace: &Trace, settings: &FlawSettings) -> Result<Trace, FlawErro
         dose,
         ref ops,
         seed,
+        ..
     } = *settings;
     if !(0.0..=1.0).contains(&dose) {
         return Err(FlawError::Dose { dose });
     }
     let chain = Chain::parse(&trace.text);
     let asked = if ops.is_empty() {
-        &FlawOp::ALL[..]
+        &FlawOp::DEFAULT[..]
     } else {
         &ops[..]
     };
@@ -132,7 +236,7 @@ pub fn corrupt(trace: &Trace, settings: &FlawSettings) -> Result<Trace, FlawErro
     let fitting: Vec<FlawOp> = asked
         .iter()
         .copied()
-        .filter(|op| in_dialect_m(op) == chain.is_some())
+        .filter(|op| FlawOp::DEFAULT.contains(op) && in_dialect_m(op) == chain.is_some())
         .collect();
     if fitting.is_empty() {
         let ops = asked
@@ -183,9 +287,7 @@ fn corrupt_equations(
             let op = ops[rng.below(ops.len())];
             let (text, end) = match op {
                 FlawOp::NumberSlip => number_slip::apply(&flawed.text, &equation, &mut rng),
-                FlawOp::OperatorSwap | FlawOp::WrongOperator => {
-                    operator_swap::apply(&flawed.text, &equation, &mut rng)
-                }
+                _ => operator_swap::apply(&flawed.text, &equation, &mut rng),
             };
             flawed.text = text;
             flawed.flaws.push((flawed.steps, op));

@@ -14,7 +14,7 @@ pub(super) fn apply(text: &str, equation: &Equation, rng: &mut Rng) -> (String, 
 }
 
 /// A number with one of its digits changed; no new leading zero.
-fn slip(number: &str, rng: &mut Rng) -> String {
+pub(super) fn slip(number: &str, rng: &mut Rng) -> String {
     let digits: Vec<usize> = number
         .bytes()
         .enumerate()
@@ -38,7 +38,7 @@ fn slip(number: &str, rng: &mut Rng) -> String {
 }
 
 /// `text` with each whole number that is written `old` written `new`.
-fn replace_number(text: &str, old: &str, new: &str) -> String {
+pub(super) fn replace_number(text: &str, old: &str, new: &str) -> String {
     let mut replaced = String::with_capacity(text.len());
     let mut at = 0;
     while let Some(found) = text[at..].find(|c: char| c.is_ascii_digit()) {

@@ -10,18 +10,19 @@
 
 pub mod chain;
 mod corpus;
+mod model;
 pub mod prose;
+pub mod stories;
 mod vocabulary;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 pub use self::corpus::TextRow;
-pub use self::vocabulary::{
-    EOS, UNK, config_json, tokenizer_config_json, tokenizer_json, vocabulary,
-};
+pub use self::model::{ModelFamily, ModelShape, config_json};
+pub use self::vocabulary::{EOS, UNK, tokenizer_config_json, tokenizer_json, vocabulary};
 
 use self::chain::{Chain, chains_of};
 use self::prose::Numerals;
@@ -33,44 +34,6 @@ pub const MAX_NUMBER: u32 = 15;
 /// How many problems of numbers up to [`MAX_NUMBER`] there are: pairs of three numbers, in any
 /// order, and a target.
 pub const PROBLEMS: usize = 8_119;
-
-/// The size of a Llama-shaped model with tied embeddings and as many key/value heads as heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelShape {
-    /// Width C of the residual stream.
-    pub hidden: usize,
-    /// Decoder layers.
-    pub layers: usize,
-    /// Attention heads; C / heads must be even.
-    pub heads: usize,
-    /// Width of the gated layer.
-    pub feed_forward: usize,
-}
-
-impl ModelShape {
-    /// The default student.
-    pub const STUDENT: Self = Self {
-        hidden: 64,
-        layers: 3,
-        heads: 4,
-        feed_forward: 176,
-    };
-    /// The default teacher.
-    pub const TEACHER: Self = Self {
-        hidden: 128,
-        layers: 3,
-        heads: 4,
-        feed_forward: 320,
-    };
-
-    /// Parameters with the miniature's vocabulary.
-    pub fn parameters(&self) -> usize {
-        let layer =
-            4 * self.hidden * self.hidden + 3 * self.hidden * self.feed_forward + 2 * self.hidden;
-        vocabulary().len() * self.hidden + self.layers * layer + self.hidden
-    }
-}
 
 /// What prose a student reads before the experiment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -308,16 +271,6 @@ impl World {
         corpus::teacher(self)
     }
 
-    /// `config.json` of the student.
-    pub fn student_config_json(&self) -> Value {
-        config_json(&self.settings.student)
-    }
-
-    /// `config.json` of the teacher.
-    pub fn teacher_config_json(&self) -> Value {
-        config_json(&self.settings.teacher)
-    }
-
     fn rng(&self, key: &[&str]) -> Rng {
         let key: Vec<&str> = ["miniature"].iter().chain(key).copied().collect();
         Rng::keyed(self.settings.seed, &key)
@@ -365,18 +318,11 @@ fn check(settings: &WorldSettings) -> Result<(), WorldError> {
         return Err(WorldError::NoTeacherProblems);
     }
     for (which, shape) in [("student", settings.student), ("teacher", settings.teacher)] {
-        let ModelShape {
-            hidden,
-            layers,
-            heads,
-            feed_forward,
-        } = shape;
-        let some = hidden > 0 && layers > 0 && heads > 0 && feed_forward > 0;
-        if !some || !hidden.is_multiple_of(heads.saturating_mul(2)) {
+        if !shape.is_possible() {
             return Err(WorldError::Shape {
                 which,
-                hidden,
-                heads,
+                hidden: shape.hidden,
+                heads: shape.heads,
             });
         }
     }

@@ -110,21 +110,31 @@ pub fn human(chain: &Chain, numerals: Numerals, rng: &mut Rng) -> Option<String>
     Some(format!("{prose} | ans {}", chain.expression()?))
 }
 
-fn phrase(step: &Step, numerals: Numerals, rng: &mut Rng) -> String {
+pub(super) fn phrase(step: &Step, numerals: Numerals, rng: &mut Rng) -> String {
     phrasings(step.op)[rng.below(4)]
         .replace("{a}", &number(step.left, numerals))
         .replace("{b}", &number(step.right, numerals))
 }
 
+/// Every way to name an operation, and the words of plain prose.
+pub(super) fn phrases() -> impl Iterator<Item = &'static str> {
+    let plain = Op::ALL.into_iter().map(plain_word);
+    Op::ALL.into_iter().flat_map(phrasings).chain(plain)
+}
+
+const fn plain_word(op: Op) -> &'static str {
+    match op {
+        Op::Add => "plus",
+        Op::Sub => "minus",
+        Op::Mul => "times",
+        Op::Div => "over",
+    }
+}
+
 /// A chain in the student's plain prose: no instruction, no answer.
 pub fn plain(chain: &Chain) -> String {
     let sentence = |step: &Step| {
-        let word = match step.op {
-            Op::Add => "plus",
-            Op::Sub => "minus",
-            Op::Mul => "times",
-            Op::Div => "over",
-        };
+        let word = plain_word(step.op);
         let [a, b, r] = [step.left, step.right, step.result].map(|n| number(n, Numerals::Words));
         format!("{a} {word} {b} is {r} .")
     };
@@ -137,7 +147,7 @@ pub fn plain(chain: &Chain) -> String {
 }
 
 /// A number below 100 in words, `twenty one`, or in digits.
-fn number(n: u32, numerals: Numerals) -> String {
+pub(super) fn number(n: u32, numerals: Numerals) -> String {
     let n = n as usize;
     match (numerals, n / 10, n % 10) {
         (Numerals::Words, 0 | 1, _) => UNITS[n].to_owned(),

@@ -1,24 +1,18 @@
-//! The miniature's 204 whole tokens, its tokenizer and its model configurations, in the files
-//! that transformers would save.
+//! Countdown's 204 whole tokens, and the tokenizer files that transformers would save for any
+//! vocabulary of the miniature.
 //!
 //! The tokenizer splits at white space and looks whole words up (`WordLevel`); with no decoder
 //! declared, decoding joins tokens with single spaces. There is no beginning-of-text token.
 
 use serde_json::{Map, Value, json};
 
-use super::{ModelShape, prose};
+use super::model::MAX_POSITIONS;
+use super::prose;
 
 /// Ends every text; id 0.
 pub const EOS: &str = "<eos>";
 /// Stands for words outside the vocabulary, which no text of the miniature holds; id 1.
 pub const UNK: &str = "<unk>";
-
-/// Longest text that the models have positions for.
-const MAX_POSITIONS: usize = 256;
-
-/// Standard deviation of fresh matrices. At transformers' 0.02 models this narrow are still learning
-/// to copy their inputs when their text ends.
-const INITIAL_SD: f64 = 0.08;
 
 const MARKERS: [&str; 13] = [
     "+", "-", "*", "/", "=", "(", ")", ";", "|", "->", "nums", "ans", "rewrite",
@@ -49,9 +43,8 @@ pub fn vocabulary() -> Vec<String> {
         .collect()
 }
 
-/// `tokenizer.json`.
-pub fn tokenizer_json() -> Value {
-    let vocabulary = vocabulary();
+/// `tokenizer.json` of a vocabulary that begins with [`EOS`] and [`UNK`].
+pub fn tokenizer_json(vocabulary: &[String]) -> Value {
     let ids: Map<String, Value> = vocabulary
         .iter()
         .enumerate()
@@ -91,42 +84,12 @@ pub fn tokenizer_config_json() -> Value {
     })
 }
 
-/// `config.json` of a model of this shape with the miniature's vocabulary.
-pub fn config_json(shape: &ModelShape) -> Value {
-    json!({
-        "architectures": ["LlamaForCausalLM"],
-        "attention_bias": false,
-        "attention_dropout": 0.0,
-        "bos_token_id": null,
-        "eos_token_id": 0,
-        "head_dim": shape.hidden / shape.heads.max(1),
-        "hidden_act": "silu",
-        "hidden_size": shape.hidden,
-        "initializer_range": INITIAL_SD,
-        "intermediate_size": shape.feed_forward,
-        "max_position_embeddings": MAX_POSITIONS,
-        "mlp_bias": false,
-        "model_type": "llama",
-        "num_attention_heads": shape.heads,
-        "num_hidden_layers": shape.layers,
-        "num_key_value_heads": shape.heads,
-        "pad_token_id": null,
-        "pretraining_tp": 1,
-        "rms_norm_eps": 1e-5,
-        "rope_scaling": null,
-        "rope_theta": 10000.0,
-        "tie_word_embeddings": true,
-        "torch_dtype": "float32",
-        "use_cache": true,
-        "vocab_size": vocabulary().len(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::miniature::{ModelFamily, ModelShape, config_json};
 
     #[test]
     fn there_are_204_distinct_tokens() {
@@ -138,15 +101,18 @@ mod tests {
 
     #[test]
     fn special_tokens_have_the_ids_that_the_config_names() {
-        let tokenizer = tokenizer_json();
+        let tokenizer = tokenizer_json(&vocabulary());
         assert_eq!(tokenizer["model"]["vocab"][EOS], 0);
         assert_eq!(tokenizer["added_tokens"][1]["content"], UNK);
-        assert_eq!(config_json(&ModelShape::STUDENT)["eos_token_id"], 0);
+        assert_eq!(
+            config_json(ModelFamily::Llama, &ModelShape::STUDENT, 204)["eos_token_id"],
+            0
+        );
     }
 
     #[test]
     fn the_shapes_have_the_documented_sizes() {
-        assert_eq!(ModelShape::STUDENT.parameters(), 164_032);
-        assert_eq!(ModelShape::TEACHER.parameters(), 592_256);
+        assert_eq!(ModelShape::STUDENT.parameters(204), 164_032);
+        assert_eq!(ModelShape::TEACHER.parameters(204), 592_256);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use idiolect_core::flaw::{FlawOp, FlawSettings};
+use idiolect_core::flaw::{FinalAnswer, FlawOp, FlawSettings};
 use idiolect_core::record::Trace;
 use idiolect_core::store::Rows;
 use serde_json::json;
@@ -20,6 +20,8 @@ use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect corrupt --problems problems.jsonl --traces correct.jsonl --dose 0.25 -o flawed25.jsonl
+  idiolect corrupt --problems problems.jsonl --traces correct.jsonl --dose 0.5 \\
+    --ops dropped_step,contradicting_step --answer right -o flawed50-right.jsonl
   idiolect corrupt --problems problems.jsonl --traces correct.jsonl --control -o control.jsonl")]
 pub(super) struct Arguments {
     /// The traces' problems
@@ -31,10 +33,14 @@ pub(super) struct Arguments {
     /// Probability that a step is made wrong, 0 to 1
     #[arg(long, value_name = "SHARE", required_unless_present = "control", value_parser = options::share)]
     dose: Option<f64>,
-    /// Operators to draw from: wrong_operator, operator_swap, number_slip; default those that
-    /// apply to the text
+    /// Operators to draw from: wrong_operator, operator_swap, number_slip (default: those of these
+    /// that apply to the text), dropped_step, shuffled_steps, duplicated_step, contradicting_step,
+    /// foreign_step, wrong_answer, and of code off_by_one, renamed_variable
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "dose")]
     ops: Vec<String>,
+    /// What becomes of the final answer, whatever becomes of the steps: as-it-comes, right, wrong
+    #[arg(long, value_name = "WHICH", default_value = "as-it-comes", value_parser = answer, requires = "dose")]
+    answer: FinalAnswer,
     /// Write content controls instead
     #[arg(long, conflicts_with = "dose")]
     control: bool,
@@ -54,6 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         Some(dose) => Corruption::Flaws(FlawSettings {
             dose,
             ops: ops(&arguments.ops)?,
+            answer: arguments.answer,
             seed,
         }),
     };
@@ -73,6 +80,15 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         &facts,
         arguments.common.json,
     ))
+}
+
+fn answer(text: &str) -> Result<FinalAnswer, String> {
+    match text {
+        "as-it-comes" => Ok(FinalAnswer::AsItComes),
+        "right" => Ok(FinalAnswer::Right),
+        "wrong" => Ok(FinalAnswer::Wrong),
+        _ => Err("expected as-it-comes, right or wrong".to_owned()),
+    }
 }
 
 fn ops(names: &[String]) -> Result<Vec<FlawOp>, StageError> {

@@ -1,10 +1,11 @@
 //! What a run costs, in floating-point operations, by unit of work: the basis of the time left and
 //! of `--dry-run`. Training counts 6 × parameters × tokens, writing and scoring 2 ×.
 
+use idiolect_core::miniature::stories::{self, StorySettings};
 use idiolect_core::miniature::{ModelShape, WorldSettings};
 
 use super::layout::World;
-use super::recipe::{Recipe, Shape, Source};
+use super::recipe::{MiniatureWorld, Recipe, ScratchModel, Shape, Source};
 
 /// Tokens of a GSM8K row, prompt included, as its own student's vocabulary cuts it: about.
 const GSM8K_ROW_TOKENS: f64 = 250.0;
@@ -13,8 +14,9 @@ const GSM8K_TRAIN_ROWS: f64 = 7473.0;
 /// GSM8K problems with published traces, and distinct published traces of kind `cot`: about.
 const GSM8K_PROBLEMS: f64 = 651.0;
 const GSM8K_TRACES: f64 = 3700.0;
-/// Tokens of a miniature problem's prompt with its response.
-const MINIATURE_ROW_TOKENS: f64 = 31.0;
+/// Tokens of a miniature problem's prompt with its response: about.
+const COUNTDOWN_ROW_TOKENS: f64 = 31.0;
+const STORY_ROW_TOKENS: f64 = 70.0;
 
 /// Sizes that decide the work.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,21 +34,7 @@ pub(crate) struct Sizes {
 /// The sizes of one world of a recipe; an existing student counts as the recipe's own.
 pub(crate) fn sizes(recipe: &Recipe) -> Sizes {
     match &recipe.source {
-        Source::Miniature { size } => {
-            let world = WorldSettings::named(size).unwrap_or_default();
-            let parameters = |shape: &ModelShape| shape.parameters() as f64;
-            Sizes {
-                student: parameters(&world.student),
-                teacher: parameters(&world.teacher),
-                student_tokens: world.student_tokens as f64 * recipe.pretrain.student.epochs as f64,
-                teacher_tokens: world.teacher_tokens as f64
-                    * recipe.pretrain.teacher.as_ref().map_or(0, |t| t.epochs) as f64,
-                row_tokens: MINIATURE_ROW_TOKENS,
-                train_problems: world.train_problems as f64,
-                test_problems: world.test_problems as f64,
-                given_traces: 0.0,
-            }
-        }
+        Source::Miniature { world, size } => miniature(recipe, *world, size),
         Source::Gsm8kTraces {
             dev_share,
             test_share,
@@ -68,6 +56,44 @@ pub(crate) fn sizes(recipe: &Recipe) -> Sizes {
             test_problems: GSM8K_PROBLEMS * test_share,
             given_traces: GSM8K_TRACES,
         },
+    }
+}
+
+/// The sizes of a generated world.
+fn miniature(recipe: &Recipe, world: MiniatureWorld, size: &str) -> Sizes {
+    let epochs = |model: Option<&ScratchModel>| model.map_or(0, |m| m.epochs) as f64;
+    let teacher_epochs = epochs(recipe.pretrain.teacher.as_ref());
+    let student_epochs = epochs(Some(&recipe.pretrain.student));
+    let parameters = |shape: &ModelShape, vocabulary: usize| shape.parameters(vocabulary) as f64;
+    match world {
+        MiniatureWorld::Countdown => {
+            let world = WorldSettings::named(size).unwrap_or_default();
+            let words = idiolect_core::miniature::vocabulary().len();
+            Sizes {
+                student: parameters(&world.student, words),
+                teacher: parameters(&world.teacher, words),
+                student_tokens: world.student_tokens as f64 * student_epochs,
+                teacher_tokens: world.teacher_tokens as f64 * teacher_epochs,
+                row_tokens: COUNTDOWN_ROW_TOKENS,
+                train_problems: world.train_problems as f64,
+                test_problems: world.test_problems as f64,
+                given_traces: 0.0,
+            }
+        }
+        MiniatureWorld::Stories => {
+            let world = StorySettings::named(size).unwrap_or_default();
+            let words = stories::vocabulary().len();
+            Sizes {
+                student: parameters(&world.student, words),
+                teacher: parameters(&world.teacher, words),
+                student_tokens: world.student_tokens as f64 * student_epochs,
+                teacher_tokens: world.teacher_tokens as f64 * teacher_epochs,
+                row_tokens: STORY_ROW_TOKENS,
+                train_problems: world.train_problems as f64,
+                test_problems: world.test_problems as f64,
+                given_traces: 0.0,
+            }
+        }
     }
 }
 
@@ -121,7 +147,7 @@ pub(crate) fn world_units(recipe: &Recipe, number: usize) -> Vec<(String, f64)> 
         (name("score"), 2.0 * s.student * s.row_tokens * traces),
         (name("base/0"), 2.0 * s.student * answers * s.row_tokens),
     ];
-    for arm in &recipe.arms.names {
+    for arm in &recipe.arms.listed() {
         for seed in 0..recipe.finetune.seeds as u64 {
             units.push((finetune_unit(recipe, number, arm, seed), tune));
         }

@@ -38,8 +38,9 @@ pub(crate) fn all(
     seed: u64,
 ) -> Result<(), StageError> {
     gold_traces(world)?;
+    let arms = run.recipe.arms.listed();
     let mut jobs = vec![Job { arm: BASE, seed: 0 }];
-    for arm in &run.recipe.arms.names {
+    for arm in &arms {
         jobs.extend((0..run.recipe.finetune.seeds as u64).map(|seed| Job { arm, seed }));
     }
     if run.recipe.pretrain.teacher.is_some() {

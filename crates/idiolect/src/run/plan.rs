@@ -196,7 +196,7 @@ pub(crate) fn describe(recipe: &Recipe, dir: &Path, plan: &Plan) -> String {
     ));
     line(format!(
         "arms {} × {} seed(s), {} epochs of {} rows each",
-        recipe.arms.names.join(" "),
+        recipe.arms.listed().join(" "),
         recipe.finetune.seeds,
         recipe.finetune.epochs,
         recipe

@@ -7,10 +7,12 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
+use idiolect_core::miniature::ModelFamily;
 use idiolect_core::model::Schedule;
 
 /// The recipes that the program carries, by name and text.
-pub(crate) const BUILT_IN: [(&str, &str); 3] = [
+pub(crate) const BUILT_IN: [(&str, &str); 4] = [
     (
         "miniature",
         include_str!("../../../../recipes/miniature.toml"),
@@ -19,6 +21,10 @@ pub(crate) const BUILT_IN: [(&str, &str); 3] = [
     (
         "gsm8k-real",
         include_str!("../../../../recipes/gsm8k-real.toml"),
+    ),
+    (
+        "benchmark",
+        include_str!("../../../../recipes/benchmark.toml"),
     ),
 ];
 
@@ -67,8 +73,11 @@ pub(crate) struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Source {
-    /// A generated Countdown world with its own language.
+    /// A generated world with its own language.
     Miniature {
+        /// What its problems are.
+        #[serde(default)]
+        world: MiniatureWorld,
         /// `default`, or `tiny` for a world of seconds.
         size: String,
     },
@@ -91,6 +100,17 @@ pub(crate) enum Source {
         /// Share of the problems that become test, by hash of their id.
         test_share: f64,
     },
+}
+
+/// The problems of a generated world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MiniatureWorld {
+    /// Countdown with three numbers.
+    #[default]
+    Countdown,
+    /// Word problems of two to four steps, verified as GSM8K.
+    Stories,
 }
 
 /// The models trained from random weights inside the run.
@@ -122,6 +142,9 @@ pub(crate) struct ScratchModel {
     pub(crate) weight_decay: f64,
     /// AdamW's second-moment decay.
     pub beta2: f64,
+    /// The decoder's family, in a generated world.
+    #[serde(default)]
+    pub(crate) family: ModelFamily,
     /// The shape, where the source does not fix it.
     #[serde(default)]
     pub(crate) shape: Option<Shape>,
@@ -169,13 +192,37 @@ pub(crate) struct Paraphrase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Arms {
-    /// Names, in the order of the report.
+    /// Arms in the arm language, `W` or `WG=W:0.5+G:0.5`, in the order of the report.
     pub(crate) names: Vec<String>,
-    /// Matched problems of each arm; all that every arm covers where unset.
+    /// How arms are made equal: `problems`, `rows` or `tokens`.
+    #[serde(default, rename = "match")]
+    pub(crate) matching: Matching,
+    /// Rows of each arm; all where unset.
     #[serde(default)]
     pub(crate) rows: Option<usize>,
     /// What every other arm is compared with, the first being the main one.
     pub(crate) baselines: Vec<String>,
+}
+
+impl Arms {
+    /// What each arm is made of; entries that cannot be read were refused with the recipe.
+    pub(crate) fn specs(&self) -> Vec<ArmSpec> {
+        self.names
+            .iter()
+            .filter_map(|arm| arm.parse().ok())
+            .collect()
+    }
+
+    /// The arms' names alone, a curated arm's controls behind it.
+    pub(crate) fn listed(&self) -> Vec<String> {
+        self.specs().iter().flat_map(ArmSpec::built).collect()
+    }
+
+    /// Whether some arm takes traces of a source.
+    pub(crate) fn need(&self, source: &ArmSource) -> bool {
+        let mut specs = self.specs().into_iter();
+        specs.any(|arm| arm.parts.iter().any(|part| part.source == *source))
+    }
 }
 
 /// Fine-tuning of the student on each arm; no weight decay, clipping at norm 1.
@@ -351,9 +398,17 @@ fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     if recipe.arms.names.is_empty() {
         return bad("arms.names", "must name at least one arm");
     }
+    for arm in &recipe.arms.names {
+        if let Err(error) = arm.parse::<ArmSpec>() {
+            return bad(
+                "arms.names",
+                &format!("holds an arm that cannot be read: {error}"),
+            );
+        }
+    }
     if recipe
         .arms
-        .names
+        .listed()
         .iter()
         .any(|n| n == "base" || n == "teacher")
     {

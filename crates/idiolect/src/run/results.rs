@@ -73,7 +73,7 @@ pub(crate) fn comparison_of(
     let mut arms = Vec::new();
     for (number, world) in worlds {
         evaluations.push(evaluation(world, *number, BASE, 0)?);
-        for arm in &recipe.arms.names {
+        for arm in &recipe.arms.listed() {
             for seed in 0..recipe.finetune.seeds as u64 {
                 evaluations.push(evaluation(world, *number, arm, seed)?);
             }
@@ -116,7 +116,7 @@ pub(super) fn arm_data(
     number: usize,
 ) -> Result<Vec<ArmData>, StoreError> {
     let mut rows_of: Vec<(String, Vec<ArmRow>)> = Vec::new();
-    for arm in &recipe.arms.names {
+    for arm in &recipe.arms.listed() {
         rows_of.push((arm.clone(), read(&world.arm(arm))?));
     }
     let wanted: BTreeSet<&str> = rows_of
@@ -248,7 +248,7 @@ fn provenance(
         ] {
             facts.push(fact(name, hash_file(&path)?));
         }
-        for arm in &recipe.arms.names {
+        for arm in &recipe.arms.listed() {
             facts.push(fact(
                 &format!("arms/{arm}.jsonl"),
                 hash_file(&world.arm(arm))?,

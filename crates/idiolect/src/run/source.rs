@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use idiolect_core::miniature::{self, WorldSettings, prose::Numerals};
+use idiolect_core::miniature::stories::{self, StorySettings, StoryWorld};
+use idiolect_core::miniature::{self, ModelShape, TextRow, WorldSettings, prose::Numerals};
 use idiolect_core::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
 use idiolect_core::rng::Rng;
 use idiolect_core::store::{
@@ -17,21 +18,14 @@ use serde_json::{Map, Value, json};
 
 use super::RunContext;
 use super::layout::World;
-use super::recipe::{Recipe, ScratchModel, Shape, Source};
+use super::recipe::{MiniatureWorld, Recipe, ScratchModel, Shape, Source};
 use crate::stage::StageError;
-
-/// A text that a model is pretrained on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Text {
-    /// Prompt and response together where it has both.
-    pub(crate) text: String,
-}
 
 /// Lays the sources of one world down: `problems.jsonl`, the human traces (and, of real data, the
 /// sampled ones), corpora and blank models.
 pub(crate) fn prepare(run: &RunContext<'_>, world: &World, seed: u64) -> Result<(), StageError> {
     match &run.recipe.source {
-        Source::Miniature { size } => miniature_world(run, world, size, seed),
+        Source::Miniature { world: kind, size } => miniature_world(run, world, (*kind, size), seed),
         Source::Gsm8kTraces { .. } => gsm8k_traces(run, world, seed),
     }
 }
@@ -57,57 +51,100 @@ pub(crate) fn data_folder(recipe: &Recipe) -> Result<PathBuf, StageError> {
     }
 }
 
+/// A generated world, whatever its problems are.
+struct Made {
+    /// Settings and seed, for the provenance.
+    settings: Value,
+    problems: Vec<Problem>,
+    human: Vec<Trace>,
+    human_digits: Vec<Trace>,
+    student: Vec<TextRow>,
+    teacher: Vec<TextRow>,
+    student_shape: ModelShape,
+    teacher_shape: ModelShape,
+    vocabulary: Vec<String>,
+}
+
+fn make_world(kind: MiniatureWorld, size: &str, seed: u64) -> Result<Made, StageError> {
+    let unknown = || {
+        failed(format!(
+            "`source.size` is `{size}`; there are `default`, `full` (Countdown only) and `tiny`"
+        ))
+    };
+    match kind {
+        MiniatureWorld::Countdown => {
+            let base = WorldSettings::named(size).ok_or_else(unknown)?;
+            let settings = WorldSettings { seed, ..base };
+            let made =
+                miniature::World::new(settings.clone()).map_err(|e| failed(e.to_string()))?;
+            Ok(Made {
+                problems: made.problems(),
+                human: made.human_traces(Split::Train, Numerals::Words),
+                human_digits: made.human_traces(Split::Train, Numerals::Digits),
+                student: made.student_corpus(),
+                teacher: made.teacher_corpus(),
+                student_shape: settings.student,
+                teacher_shape: settings.teacher,
+                vocabulary: miniature::vocabulary(),
+                settings: json!(settings),
+            })
+        }
+        MiniatureWorld::Stories => {
+            let base = StorySettings::named(size).ok_or_else(unknown)?;
+            let settings = StorySettings { seed, ..base };
+            let made = StoryWorld::new(settings.clone()).map_err(|e| failed(e.to_string()))?;
+            Ok(Made {
+                problems: made.problems(),
+                human: made.human_traces(Split::Train, Numerals::Words),
+                human_digits: made.human_traces(Split::Train, Numerals::Digits),
+                student: made.student_corpus(),
+                teacher: made.teacher_corpus(),
+                student_shape: settings.student,
+                teacher_shape: settings.teacher,
+                vocabulary: stories::vocabulary(),
+                settings: json!(settings),
+            })
+        }
+    }
+}
+
 fn miniature_world(
     run: &RunContext<'_>,
     world: &World,
-    size: &str,
+    (kind, size): (MiniatureWorld, &str),
     seed: u64,
 ) -> Result<(), StageError> {
-    let base = WorldSettings::named(size).ok_or_else(|| {
-        failed(format!(
-            "`source.size` is `{size}`; there are `default`, `full` and `tiny`"
-        ))
-    })?;
-    let settings = WorldSettings { seed, ..base };
+    let made = make_world(kind, size, seed)?;
     let mut meta = Meta::of("world");
-    meta.setting("world", &settings);
-    let made = miniature::World::new(settings).map_err(|e| failed(e.to_string()))?;
-
-    write_rows(&world.problems(), &meta, || made.problems().into_iter())?;
-    for (name, numerals) in [
-        ("human", Numerals::Words),
-        ("human-digits", Numerals::Digits),
-    ] {
-        write_rows(&world.part(name), &meta, || {
-            made.human_traces(Split::Train, numerals).into_iter()
-        })?;
-    }
-    let text = |rows: Vec<miniature::TextRow>| rows.into_iter().map(|row| Text { text: row.text });
-    write_rows(&world.corpus("student"), &meta, || {
-        text(made.student_corpus())
+    meta.setting("world", &made.settings);
+    write_rows(&world.problems(), &meta, || made.problems.iter())?;
+    write_rows(&world.part("human"), &meta, || made.human.iter())?;
+    write_rows(&world.part("human-digits"), &meta, || {
+        made.human_digits.iter()
     })?;
-    write_rows(&world.corpus("teacher"), &meta, || {
-        text(made.teacher_corpus())
-    })?;
-    for (model, config) in [
-        ("student", made.student_config_json()),
-        ("teacher", made.teacher_config_json()),
+    write_rows(&world.corpus("student"), &meta, || made.student.iter())?;
+    write_rows(&world.corpus("teacher"), &meta, || made.teacher.iter())?;
+    let pretrain = &run.recipe.pretrain;
+    let teacher_family = pretrain.teacher.as_ref().map(|t| t.family);
+    for (model, family, shape) in [
+        ("student", pretrain.student.family, &made.student_shape),
+        (
+            "teacher",
+            teacher_family.unwrap_or_default(),
+            &made.teacher_shape,
+        ),
     ] {
-        let tokenizer = (
-            miniature::tokenizer_json(),
-            miniature::tokenizer_config_json(),
-        );
         write_blank(
             &world.blank(model),
-            &config,
-            &tokenizer.0.to_string(),
-            &tokenizer.1,
+            &miniature::config_json(family, shape, made.vocabulary.len()),
+            &miniature::tokenizer_json(&made.vocabulary).to_string(),
+            &miniature::tokenizer_config_json(),
         )?;
     }
     run.note(&format!(
         "{} problems: {}",
-        made.problems().len(),
-        split_counts(made.problems().iter().map(|p| p.split))
+        made.problems.len(),
+        split_counts(made.problems.iter().map(|p| p.split))
     ));
     Ok(())
 }
@@ -214,7 +251,10 @@ fn shape_of(model: &ScratchModel) -> Result<&Shape, StageError> {
 }
 
 /// Question and solution in the form in which the student is later asked.
-fn pretraining_texts(run: &RunContext<'_>, problems: &[Problem]) -> Result<Vec<Text>, StageError> {
+fn pretraining_texts(
+    run: &RunContext<'_>,
+    problems: &[Problem],
+) -> Result<Vec<TextRow>, StageError> {
     let task = task(TaskName::Gsm8k).map_err(|e| failed(e.to_string()))?;
     let prompt = run.prompt(task)?;
     problems
@@ -222,7 +262,7 @@ fn pretraining_texts(run: &RunContext<'_>, problems: &[Problem]) -> Result<Vec<T
         .filter_map(|p| Some((p, p.human.as_deref()?)))
         .map(|(p, solution)| {
             let asked = task.prompt(p, &prompt).map_err(failed)?;
-            Ok(Text {
+            Ok(TextRow {
                 text: format!("{asked}{solution}"),
             })
         })

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use idiolect_core::arms;
-use idiolect_core::flaw::FlawSettings;
+use idiolect_core::arms::{self, Source};
+use idiolect_core::flaw::{FinalAnswer, FlawSettings};
 use idiolect_core::model::{Sampling, Template};
 use idiolect_core::record::{Problem, Split, Trace, VerdictRow};
 use idiolect_core::store::{Meta, hash_file};
@@ -15,11 +15,15 @@ use super::costs::unit;
 use super::layout::World;
 use super::source::write_rows;
 use super::view::read;
+use super::world::load_student;
 use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 use crate::stage::generate::{GenerateSettings, generate};
 use crate::stage::paraphrase::{ParaphraseSettings, paraphrase};
 use crate::stage::verify::{VerifySettings, verify};
 use crate::stage::{Control, StageError};
+
+/// The student's own samples of a problem: arm S takes one.
+const OWN_SAMPLES: usize = 2;
 
 /// Writes all traces of a world.
 pub(crate) fn write(
@@ -48,6 +52,26 @@ pub(crate) fn write(
                 output: world.part("sampled"),
             },
             &mut teacher(run, world)?,
+            control,
+        )?;
+    }
+    if let Some(sample) = run.recipe.sample.as_ref().filter(|_| has_own(run)) {
+        let sampling = Sampling {
+            temperature: sample.temperature,
+            max_tokens: sample.max_tokens,
+            ..Sampling::default()
+        };
+        generate(
+            &GenerateSettings {
+                problems: world.problems(),
+                splits: vec![Split::Train],
+                k: OWN_SAMPLES,
+                sampling,
+                prompt: run.prompt_name(),
+                seed,
+                output: world.part("own"),
+            },
+            &mut load_student(run, world, run.threads)?,
             control,
         )?;
     }
@@ -106,6 +130,7 @@ fn derived(
         let settings = FlawSettings {
             dose: *dose,
             ops: Vec::new(),
+            answer: FinalAnswer::AsItComes,
             seed,
         };
         wanted.push((dose_part(*dose), Corruption::Flaws(settings)));
@@ -125,8 +150,12 @@ fn derived(
     Ok(())
 }
 
+fn has_own(run: &RunContext<'_>) -> bool {
+    run.recipe.arms.need(&Source::Own)
+}
+
 fn has_control(run: &RunContext<'_>) -> bool {
-    run.recipe.arms.names.iter().any(|name| name == "R")
+    run.recipe.arms.need(&Source::Control)
 }
 
 /// The trace that arm G takes of each train problem that has one.
@@ -152,10 +181,13 @@ fn dose_part(dose: f64) -> String {
 /// All parts in a fixed order, as one file.
 fn gather(run: &RunContext<'_>, world: &World) -> Result<(), StageError> {
     let mut parts: Vec<String> = vec!["human".to_owned()];
-    if run.recipe.arms.names.iter().any(|name| name == "HD") {
+    if run.recipe.arms.need(&Source::Dialect("digits".to_owned())) {
         parts.push("human-digits".to_owned());
     }
     parts.push("sampled".to_owned());
+    if run.recipe.sample.is_some() && has_own(run) {
+        parts.push("own".to_owned());
+    }
     if run.recipe.paraphrase.is_some() {
         parts.push("paraphrased".to_owned());
     }

@@ -72,7 +72,7 @@ pub(crate) fn about_arm(name: &str) -> String {
 
 fn limits(recipe: &Recipe) -> Vec<String> {
     match &recipe.source {
-        Source::Miniature { size } if size == "tiny" => vec![
+        Source::Miniature { size, .. } if size == "tiny" => vec![
             "This is the seconds-long recipe: its models are too small to learn anything, so no number here means anything.".to_owned(),
         ],
         Source::Miniature { .. } => vec![
@@ -96,7 +96,7 @@ fn limits(recipe: &Recipe) -> Vec<String> {
 
 fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreError> {
     let verdicts = verdicts_by_trace(world)?;
-    for name in &recipe.arms.names {
+    for name in &recipe.arms.listed() {
         let rows: Vec<ArmRow> = read(&world.arm(name))?;
         let mut counts = Counts::default();
         for row in &rows {
@@ -135,7 +135,7 @@ fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreE
 /// How many of the train problems each arm could cover, and how many all arms cover.
 fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
     let of = summary.coverage.train_problems;
-    for arm in &recipe.arms.names {
+    for arm in &recipe.arms.listed() {
         if let Some(covered) = summary.coverage.arms.get(arm) {
             let label = format!("train problems with a trace for {arm}");
             view.coverage.push(Share {
@@ -155,7 +155,7 @@ fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
         n: summary.coverage.used_problems,
         of: summary.coverage.matched_problems,
     });
-    if recipe.arms.names.iter().any(|name| name == "W") {
+    if recipe.arms.need(&idiolect_core::arms::Source::Wrong) {
         view.coverage_notes.push(
             "W exists only for problems on which the sampled model erred and G only where it succeeded, so the matched problems are neither its easiest nor its hardest.".to_owned(),
         );
@@ -169,7 +169,7 @@ fn curves(
     world: &World,
     view: &mut RunView,
 ) -> Result<(), StoreError> {
-    for arm in &recipe.arms.names {
+    for arm in &recipe.arms.listed() {
         for seed in 0..recipe.finetune.seeds as u64 {
             let log: Vec<TrainEvent> = read(&world.checkpoint(arm, seed).join("log.jsonl"))?;
             let points: Vec<(usize, f64)> = log
@@ -204,7 +204,7 @@ fn curves(
 /// The same problem's trace in each arm, with the untrained student's surprisal at each token.
 fn examples(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreError> {
     let mut by_problem: BTreeMap<String, Vec<(String, ArmRow)>> = BTreeMap::new();
-    for arm in &recipe.arms.names {
+    for arm in &recipe.arms.listed() {
         for row in read::<ArmRow>(&world.arm(arm))? {
             by_problem
                 .entry(row.problem_id.clone())

@@ -172,10 +172,11 @@ fn build_arms(
         arms: run
             .recipe
             .arms
-            .names
-            .iter()
-            .map(|name| (name.clone(), name.clone()))
+            .specs()
+            .into_iter()
+            .map(|arm| (arm.name.clone(), arm.spec()))
             .collect(),
+        matching: run.recipe.arms.matching,
         rows: run.recipe.arms.rows,
         // Published traces do not say how they ended.
         unknown_finish_is_stop: matches!(run.recipe.source, Source::Gsm8kTraces { .. }),

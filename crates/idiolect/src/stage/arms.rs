@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::arms::{ArmSpec, ArmsInput, ArmsOptions, ArmsSummary, BuiltArms, build};
+use idiolect_core::arms::{
+    ArmSpec, ArmsInput, ArmsOptions, ArmsSummary, BuiltArms, Matching, build,
+};
 use idiolect_core::record::{Alignment, Problem, Split, Trace, VerdictRow, content_hash};
 use idiolect_core::store::{BadRow, Folder, Meta, OpenedFolder, write_atomic};
 use serde::de::DeserializeOwned;
@@ -24,7 +26,9 @@ pub(crate) struct ArmsSettings {
     pub(crate) alignment: Option<PathBuf>,
     /// Pairs of name and spec; none are every plain arm that the traces support.
     pub(crate) arms: Vec<(String, String)>,
-    /// Matched problems to keep; all where unset.
+    /// How the arms are made equal.
+    pub(crate) matching: Matching,
+    /// Rows of each arm to keep, before tokens are matched; all where unset.
     pub(crate) rows: Option<usize>,
     /// Lets W hold traces whose source does not say how they ended.
     pub(crate) unknown_finish_is_stop: bool,
@@ -69,6 +73,7 @@ pub(crate) fn arms(settings: &ArmsSettings, control: Control<'_>) -> Result<Outc
     };
     let options = ArmsOptions {
         arms: specs,
+        matching: settings.matching,
         rows: settings.rows,
         seed: settings.seed,
         unknown_finish_is_stop: settings.unknown_finish_is_stop,
@@ -144,6 +149,7 @@ fn provenance(
         .map(|arm| format!("{}={}", arm.name, arm.spec()))
         .collect();
     meta.setting("arms", named)
+        .setting("matching", settings.matching)
         .setting("rows", settings.rows)
         .setting("unknown_finish_is_stop", settings.unknown_finish_is_stop)
         .setting("seed", settings.seed);
@@ -200,6 +206,14 @@ fn write(folder: &Path, built: &BuiltArms) -> Result<String, StageError> {
         }
         write_atomic(&folder.join(format!("{}.jsonl", arm.spec.name)), &text)?;
     }
+    let picks: BTreeMap<&str, _> = built
+        .arms
+        .iter()
+        .map(|arm| (arm.spec.name.as_str(), &arm.reasons))
+        .collect();
+    let picks =
+        serde_json::to_vec(&picks).map_err(|error| StageError::failed(error.to_string(), ""))?;
+    write_atomic(&folder.join("picks.json"), &picks)?;
     let mut text = serde_json::to_vec_pretty(&built.summary)
         .map_err(|error| StageError::failed(error.to_string(), ""))?;
     text.push(b'\n');

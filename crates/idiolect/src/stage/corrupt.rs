@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use idiolect_core::control::control as control_of;
-use idiolect_core::flaw::{FlawSettings, corrupt as corrupt_trace};
+use idiolect_core::flaw::{FlawOp, FlawSettings, corrupt_problem};
 use idiolect_core::record::Trace;
+use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
 
 use super::inputs::{Input, Problems};
@@ -70,7 +71,7 @@ fn copy(
     output: &mut Output,
     control: Control<'_>,
 ) -> Result<u64, StageError> {
-    let donors = donors(settings, input)?;
+    let donors = donors(settings, problems, input)?;
     let (mut seen, mut ids) = (0, BTreeSet::new());
     let mut meter = control
         .progress
@@ -98,28 +99,76 @@ fn copy(
     Ok(seen)
 }
 
-/// The traces that a content control may borrow from: all of them.
-fn donors(settings: &CorruptSettings, input: &Input) -> Result<Vec<Trace>, StageError> {
-    if matches!(settings.corruption, Corruption::Flaws(_)) {
-        return Ok(Vec::new());
+/// Steps of other problems that a flawed trace may take one from.
+const FOREIGN_STEPS: usize = 16;
+
+/// What a corruption borrows from.
+enum Donors {
+    /// All traces: a content control takes one of another problem.
+    Traces(Vec<Trace>),
+    /// All steps with their problems.
+    Steps(Vec<(String, String)>),
+}
+
+fn donors(
+    settings: &CorruptSettings,
+    problems: &Problems,
+    input: &Input,
+) -> Result<Donors, StageError> {
+    let traces = || -> Result<Vec<Trace>, StageError> {
+        let rows = input.rows::<Trace>()?.collect_good(drop)?;
+        Ok(rows.into_iter().map(|row| row.value).collect())
+    };
+    let flaws = match &settings.corruption {
+        Corruption::ContentControl { .. } => return Ok(Donors::Traces(traces()?)),
+        Corruption::Flaws(flaws) => flaws,
+    };
+    if !flaws.ops.contains(&FlawOp::ForeignStep) {
+        return Ok(Donors::Steps(Vec::new()));
     }
-    let rows = input.rows::<Trace>()?.collect_good(drop)?;
-    Ok(rows.into_iter().map(|row| row.value).collect())
+    let mut steps = Vec::new();
+    for trace in traces()? {
+        let Some(problem) = problems.get(&trace.problem_id) else {
+            continue;
+        };
+        for step in problems.task(problem).steps(problem, &trace.text) {
+            let text = &trace.text[step.start..step.end];
+            steps.push((trace.problem_id.clone(), text.to_owned()));
+        }
+    }
+    Ok(Donors::Steps(steps))
+}
+
+/// Some steps of other problems, by lot.
+fn foreign<'a>(steps: &'a [(String, String)], trace: &Trace, seed: u64) -> Vec<&'a str> {
+    if steps.is_empty() {
+        return Vec::new();
+    }
+    let mut rng = Rng::keyed(seed, &["foreign steps", &trace.id]);
+    (0..FOREIGN_STEPS)
+        .map(|_| &steps[rng.below(steps.len())])
+        .filter(|(problem, _)| *problem != trace.problem_id)
+        .map(|(_, text)| text.as_str())
+        .collect()
 }
 
 fn changed(
     settings: &CorruptSettings,
     problems: &Problems,
-    donors: &[Trace],
+    donors: &Donors,
     trace: &Trace,
 ) -> Result<Trace, String> {
     let problem = problems
         .get(&trace.problem_id)
         .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
-    match &settings.corruption {
-        Corruption::Flaws(flaws) => corrupt_trace(trace, flaws).map_err(|error| error.to_string()),
-        Corruption::ContentControl { seed } => {
-            control_of(problem, trace, donors, *seed).map_err(|error| error.to_string())
+    match (&settings.corruption, donors) {
+        (Corruption::Flaws(flaws), Donors::Steps(steps)) => {
+            let steps = foreign(steps, trace, flaws.seed);
+            corrupt_problem(problem, trace, &steps, flaws).map_err(|error| error.to_string())
         }
+        (Corruption::ContentControl { seed }, Donors::Traces(traces)) => {
+            control_of(problem, trace, traces, *seed).map_err(|error| error.to_string())
+        }
+        _ => Err("donors of another corruption".to_owned()),
     }
 }

@@ -3,8 +3,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use idiolect_core::miniature::{World, WorldSettings};
-use idiolect_core::miniature::{tokenizer_config_json, tokenizer_json};
+use idiolect_core::miniature::{
+    ModelFamily, World, WorldSettings, config_json, tokenizer_config_json, tokenizer_json,
+    vocabulary,
+};
 use idiolect_core::record::Split;
 use serde_json::{Value, json};
 
@@ -63,8 +65,13 @@ fn world() -> Place {
                 .collect(),
         ),
     );
-    place.write("config.json", &world.student_config_json().to_string());
-    place.write("tokenizer.json", &tokenizer_json().to_string());
+    let words = vocabulary();
+    let shape = &world.settings().student;
+    place.write(
+        "config.json",
+        &config_json(ModelFamily::Llama, shape, words.len()).to_string(),
+    );
+    place.write("tokenizer.json", &tokenizer_json(&words).to_string());
     place.write(
         "tokenizer_config.json",
         &tokenizer_config_json().to_string(),

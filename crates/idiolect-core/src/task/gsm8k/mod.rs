@@ -153,6 +153,11 @@ impl Task for Gsm8k {
                 "paraphrase",
                 include_str!("../../../prompts/gsm8k/paraphrase.txt"),
             ),
+            ("mini", include_str!("../../../prompts/gsm8k/mini.txt")),
+            (
+                "mini-paraphrase",
+                include_str!("../../../prompts/gsm8k/mini-paraphrase.txt"),
+            ),
         ]
     }
 
