@@ -13,6 +13,7 @@ pub mod flaw;
 pub mod metric;
 pub mod miniature;
 pub mod model;
+pub mod paraphrase;
 pub mod record;
 pub mod rng;
 pub mod statistics;

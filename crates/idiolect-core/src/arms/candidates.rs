@@ -245,6 +245,9 @@ impl<'a> Candidates<'a> {
         });
         match self.verdict(trace) {
             _ if of_other => Fit::No("not of a human solution"),
+            _ if labels(trace).any(|label| label == FAULT) => {
+                Fit::No("not faithful to its original")
+            }
             Some(Verdict::Correct) => Fit::Yes,
             Some(_) => Fit::No("the answer was not preserved"),
             None => Fit::No("no verdict"),
@@ -259,6 +262,23 @@ impl<'a> Candidates<'a> {
             .iter()
             .position(|step| step.check == StepCheck::Invalid)?;
         Some(if first == 0 { 0 } else { steps[first].start })
+    }
+
+    /// The alignments of a derived trace (flawed or paraphrased) and of what it was made from.
+    pub(super) fn with_parent(
+        &self,
+        problem: &str,
+        trace_id: &str,
+    ) -> Option<(&'a Alignment, &'a Alignment)> {
+        let trace = self.all(problem).iter().find(|trace| {
+            trace.id == trace_id
+                && matches!(
+                    trace.origin.kind,
+                    OriginKind::Flawed | OriginKind::Paraphrased
+                )
+        })?;
+        let parent = trace.origin.parent.as_deref()?;
+        Some((self.alignment(trace_id)?, self.alignment(parent)?))
     }
 
     /// Whether a trace fulfils the filter of a part.
@@ -396,6 +416,9 @@ fn is_own(student: Option<&str>, trace: &Trace) -> bool {
         .and_then(|m| m.rsplit('@').next());
     student.is_some() && hash == student
 }
+
+/// The operation in the origin of a rewriting that was found at fault; see [`crate::paraphrase`].
+pub const FAULT: &str = "fault";
 
 /// The operations that a trace's origin names.
 fn labels(trace: &Trace) -> impl Iterator<Item = &str> {

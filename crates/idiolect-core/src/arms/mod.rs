@@ -25,11 +25,13 @@ pub mod spec;
 mod summary;
 
 use candidates::Candidates;
+pub use candidates::FAULT;
 pub use matching::{Matching, PickReason, TOKEN_TOLERANCE};
 use matching::{reasons, trim_to_tokens, used};
+pub use near::similarity;
 use picks::{Picks, draw};
 pub use spec::{ArmSpec, Part, Source, SpecError};
-pub use summary::{ArmCoverage, ArmSummary, ArmsSummary, Coverage, rows_hash};
+pub use summary::{ArmCoverage, ArmSummary, ArmsSummary, Coverage, ParentCloseness, rows_hash};
 use summary::{coverage_of, summarise};
 
 /// What arms are made from.

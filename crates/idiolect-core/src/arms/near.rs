@@ -119,6 +119,11 @@ fn jaccard(a: &BTreeSet<u64>, b: &BTreeSet<u64>) -> f64 {
     }
 }
 
+/// How much two texts share: the Jaccard index of their runs of five words, 0 to 1.
+pub fn similarity(a: &str, b: &str) -> f64 {
+    jaccard(&runs(a, SHINGLE), &runs(b, SHINGLE))
+}
+
 /// The held-out questions by their n-grams.
 pub(super) struct HeldOut {
     /// Which questions hold an n-gram.

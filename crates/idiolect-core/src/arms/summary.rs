@@ -43,6 +43,21 @@ pub struct ArmSummary {
     pub hash: String,
     /// How many of its traces have each verdict; `none` where none was given.
     pub verdicts: BTreeMap<String, usize>,
+    /// What flaws or paraphrase cost in closeness; absent for other arms and without alignment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parents: Option<ParentCloseness>,
+}
+
+/// Closeness of derived traces beside that of the traces that they were made from: the shift of the
+/// distribution, to be told apart from what was done to the content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParentCloseness {
+    /// Rows of which both were scored.
+    pub traces: usize,
+    /// Surprisal in nats over tokens, of the arm's traces.
+    pub nll_per_token: f64,
+    /// The same of their parents.
+    pub parents_nll_per_token: f64,
 }
 
 /// What the arms cover.
@@ -254,7 +269,27 @@ fn summary(arm: &Arm, candidates: &Candidates<'_>) -> ArmSummary {
         spec: arm.spec.spec(),
         hash: rows_hash(&arm.rows),
         verdicts,
+        parents: parents(arm, candidates),
     }
+}
+
+fn parents(arm: &Arm, candidates: &Candidates<'_>) -> Option<ParentCloseness> {
+    let (mut traces, mut own, mut of_parents) = (0, (0.0, 0), (0.0, 0));
+    for row in &arm.rows {
+        if let Some((trace, parent)) = candidates.with_parent(&row.problem_id, &row.trace_id) {
+            traces += 1;
+            own = (own.0 + trace.nll_nats, own.1 + trace.n_tokens);
+            of_parents = (
+                of_parents.0 + parent.nll_nats,
+                of_parents.1 + parent.n_tokens,
+            );
+        }
+    }
+    (own.1 > 0 && of_parents.1 > 0).then(|| ParentCloseness {
+        traces,
+        nll_per_token: own.0 / own.1 as f64,
+        parents_nll_per_token: of_parents.0 / of_parents.1 as f64,
+    })
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {

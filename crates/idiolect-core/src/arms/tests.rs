@@ -575,3 +575,251 @@ proptest! {
         }
     }
 }
+
+/// `world` with an alignment for each trace: tokens from the text's length, surprisal from its hash.
+fn alignments(world: &World) -> Vec<Alignment> {
+    world
+        .traces
+        .iter()
+        .map(|trace| {
+            let tokens = 5 + (trace.id.as_bytes()[0] % 40) as u64;
+            let nll = f64::from(trace.id.as_bytes()[1]) / 10.0;
+            serde_json::from_value(json!({
+                "trace_id": trace.id, "problem_id": trace.problem_id, "model": "student", "template": "raw",
+                "n_tokens": tokens, "n_bytes": tokens, "nll_nats": nll, "entropy_nats": 1.0, "varentropy_nats2": 1.0,
+                "abs_excess_nats": 1.0, "rank_sum": 4.0, "rank_clip100_sum": 4.0, "log_rank_sum": 0.0, "top1": 0,
+                "top5": 0, "top10": 0, "top50": 0, "brier_sum": 0.0, "end_nll_nats": 0.0,
+            }))
+            .unwrap()
+        })
+        .collect()
+}
+
+fn built(
+    world: &World,
+    alignments: &[Alignment],
+    arms: &[&str],
+    matching: Matching,
+) -> Result<BuiltArms, ArmsError> {
+    let options = ArmsOptions {
+        arms: arms.iter().map(|arm| arm.parse().unwrap()).collect(),
+        matching,
+        ..ArmsOptions::default()
+    };
+    build(
+        ArmsInput {
+            alignments,
+            ..world.input()
+        },
+        &options,
+    )
+}
+
+#[test]
+fn token_matched_totals_agree_within_one_percent() {
+    let world = world();
+    let alignments = alignments(&world);
+    let arms = built(&world, &alignments, &["G", "W"], Matching::Tokens).unwrap();
+    let totals: Vec<u64> = arms
+        .summary
+        .arms
+        .values()
+        .map(|arm| arm.tokens.unwrap())
+        .collect();
+    let (least, most) = (*totals.iter().min().unwrap(), *totals.iter().max().unwrap());
+    assert!(
+        (most - least) as f64 <= TOKEN_TOLERANCE * least as f64,
+        "{totals:?}"
+    );
+    let none = built(&world, &[], &["G", "W"], Matching::Tokens).unwrap_err();
+    assert!(none.to_string().contains("score the traces"), "{none}");
+}
+
+#[test]
+fn row_matched_arms_have_as_many_rows_each_of_its_own_problems() {
+    let mut world = world();
+    // W loses half of its problems; matched on rows G keeps as many, of any problem.
+    let gone: Vec<String> = (0..20).map(|at| format!("p{at:02}")).collect();
+    world
+        .traces
+        .retain(|t| !(gone.contains(&t.problem_id) && t.text.starts_with("wrong")));
+    let arms = built(&world, &[], &["G", "W"], Matching::Rows).unwrap();
+    let problems = |at: usize| -> BTreeSet<&str> {
+        arms.arms[at]
+            .rows
+            .iter()
+            .map(|r| r.problem_id.as_str())
+            .collect()
+    };
+    assert_eq!((problems(0).len(), problems(1).len()), (20, 20));
+    assert!(problems(0) != problems(1));
+    assert_eq!(arms.summary.coverage.matching, Matching::Rows);
+}
+
+#[test]
+fn filters_keep_the_traces_for_which_they_hold() {
+    let world = world();
+    let alignments = alignments(&world);
+    let arms = built(
+        &world,
+        &alignments,
+        &["short=W[tokens<=20]", "W"],
+        Matching::Problems,
+    )
+    .unwrap();
+    let tokens: BTreeMap<&str, u64> = alignments
+        .iter()
+        .map(|a| (a.trace_id.as_str(), a.n_tokens))
+        .collect();
+    assert!(!arms.arms[0].rows.is_empty());
+    assert!(
+        arms.arms[0]
+            .rows
+            .iter()
+            .all(|row| tokens[row.trace_id.as_str()] <= 20)
+    );
+    assert_eq!(arms.summary.arms["short"].spec, "W[tokens<=20]");
+    let none = built(
+        &world,
+        &alignments,
+        &["x=W[tokens>1000]"],
+        Matching::Problems,
+    )
+    .unwrap_err();
+    assert!(
+        none.to_string().contains("covers no training problem"),
+        "{none}"
+    );
+}
+
+#[test]
+fn a_curated_arm_comes_with_its_controls_and_reasons() {
+    let world = world();
+    let alignments = alignments(&world);
+    let arms = built(
+        &world,
+        &alignments,
+        &["near=G{by=nll_per_token}", "W"],
+        Matching::Problems,
+    )
+    .unwrap();
+    let names: Vec<&str> = arms.arms.iter().map(|arm| arm.spec.name.as_str()).collect();
+    assert_eq!(names, ["near", "near~random", "near~length", "W"]);
+    let sizes: BTreeSet<usize> = arms.arms.iter().map(|arm| arm.rows.len()).collect();
+    assert_eq!(sizes.len(), 1);
+    let closeness = |at: usize| {
+        let of: BTreeMap<&str, f64> = alignments
+            .iter()
+            .map(|a| (a.trace_id.as_str(), a.nll_nats / a.n_tokens as f64))
+            .collect();
+        arms.arms[at]
+            .rows
+            .iter()
+            .map(|r| of[r.trace_id.as_str()])
+            .sum::<f64>()
+    };
+    assert!(closeness(0) < closeness(1) && closeness(0) < closeness(2));
+    for arm in &arms.arms {
+        assert_eq!(arm.reasons.len(), arm.rows.len());
+        for (reason, row) in arm.reasons.iter().zip(&arm.rows) {
+            assert_eq!(reason.trace_id, row.trace_id);
+            assert!(!reason.why.is_empty());
+        }
+    }
+    let same = built(
+        &world,
+        &alignments,
+        &["near=G{by=rsr}", "near~random=W"],
+        Matching::Problems,
+    )
+    .unwrap_err();
+    assert!(same.to_string().contains("near~random"));
+}
+
+#[test]
+fn the_students_own_samples_are_s_and_neither_g_nor_w() {
+    let mut world = world();
+    for at in 0..40 {
+        let mut origin = Origin::of(OriginKind::Sampled);
+        origin.model = Some("small@student".to_owned());
+        // The same text as the teacher's: it stands for both.
+        world.add(
+            &format!("p{at:02}"),
+            &format!("right p{at:02} 0"),
+            Finish::Stop,
+            origin,
+            Some(Verdict::Correct),
+        );
+    }
+    let alignments = alignments(&world);
+    let arms = built(&world, &alignments, &["S", "G"], Matching::Problems).unwrap();
+    assert!(
+        arms.arms[0]
+            .rows
+            .iter()
+            .all(|row| row.completion.ends_with(" 0"))
+    );
+    assert_eq!(arms.summary.coverage.arms["S"].traces, 40);
+    assert_eq!(arms.summary.coverage.arms["G"].traces, 120);
+}
+
+#[test]
+fn a_training_problem_that_repeats_a_test_question_is_left_out_and_said() {
+    let mut world = world();
+    let long = "a farmer with eleven brown cows and seven white hens walks to the market every sunday morning to sell milk and eggs";
+    let test = world
+        .problems
+        .iter()
+        .position(|p| p.split == Split::Test)
+        .unwrap();
+    world.problems[test].question = format!("{long} how much?");
+    world.problems[0].question = format!("Read well: {long} how many?");
+    world.problems[2].question = format!(
+        "Is it so that {} asks this of us today in good time for supper",
+        long.replace("seven", "nine")
+    );
+    let near = world.problems[2].question.to_uppercase();
+    world.problems[3].question = near;
+    let arms = built(&world, &[], &["G", "W"], Matching::Problems).unwrap();
+    let coverage = &arms.summary.coverage;
+    assert_eq!(
+        (
+            coverage.contaminated_problems,
+            coverage.near_duplicate_problems
+        ),
+        (1, 1)
+    );
+    assert_eq!(coverage.train_problems, 38);
+    assert!(
+        arms.arms[0]
+            .rows
+            .iter()
+            .all(|row| row.problem_id != "p00" && row.problem_id != "p03")
+    );
+    let said = arms.summary.warnings.join("\n");
+    assert!(
+        said.contains("repeat a held-out question") && said.contains("asks nearly the same"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_trace_that_quotes_a_test_question_is_left_out() {
+    let mut world = world();
+    let long = "a farmer with eleven brown cows and seven white hens walks to the market every sunday morning to sell milk";
+    let test = world
+        .problems
+        .iter()
+        .position(|p| p.split == Split::Test)
+        .unwrap();
+    world.problems[test].question = long.to_owned();
+    world.add(
+        "p01",
+        &format!("Another example: {long} 12"),
+        Finish::Stop,
+        Origin::of(OriginKind::Sampled),
+        Some(Verdict::Wrong),
+    );
+    let arms = built(&world, &[], &["G", "W"], Matching::Problems).unwrap();
+    assert_eq!(arms.summary.coverage.contaminated_traces, 1);
+}

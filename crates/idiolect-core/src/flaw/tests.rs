@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::miniature::chain::{MAX_VALUE, chains_of};
 use crate::record::Finish;
+use crate::rng::Rng;
 
 fn sampled(problem: &str, text: &str) -> Trace {
     Trace::new(problem, text, Finish::Stop, Origin::of(OriginKind::Sampled))
@@ -12,7 +13,201 @@ fn at(dose: f64) -> FlawSettings {
     FlawSettings {
         dose,
         ops: Vec::new(),
+        answer: FinalAnswer::AsItComes,
         seed: 0,
+    }
+}
+
+/// A word problem whose answer is 14.
+fn problem() -> Problem {
+    serde_json::from_str(
+        r#"{"id":"p","task":"gsm8k","question":"q","gold":{"answer":"14"},"split":"train"}"#,
+    )
+    .unwrap()
+}
+
+const SOLUTION: &str = "She starts with 12.\nThen 12 + 5 = 17.\nThen 17 - 3 = 14.\n#### 14";
+
+fn with(op: FlawOp, answer: FinalAnswer, seed: u64) -> Trace {
+    let settings = FlawSettings {
+        dose: 1.0,
+        ops: vec![op],
+        answer,
+        seed,
+    };
+    let donors = ["Half of 40 / 2 = 20 are red.", "That is 3 * 9 = 27."];
+    corrupt_problem(&problem(), &sampled("p", SOLUTION), &donors, &settings).unwrap()
+}
+
+fn lines(trace: &Trace) -> Vec<&str> {
+    trace.text.lines().collect()
+}
+
+#[test]
+fn each_operator_does_what_it_says() {
+    let original: Vec<&str> = SOLUTION.lines().collect();
+    let plain = |op| with(op, FinalAnswer::AsItComes, 0);
+
+    let dropped = plain(FlawOp::DroppedStep);
+    assert_eq!(
+        lines(&dropped),
+        ["Then 17 - 3 = 14.", "#### 14"],
+        "one step stays"
+    );
+
+    let doubled = plain(FlawOp::DuplicatedStep);
+    assert_eq!(lines(&doubled).len(), 7);
+    assert_eq!(lines(&doubled)[0], lines(&doubled)[1]);
+
+    let shuffled = plain(FlawOp::ShuffledSteps);
+    let (mut old, mut new) = (original.clone(), lines(&shuffled));
+    assert_ne!(old, new);
+    assert_eq!(new[3], "#### 14");
+    old.sort_unstable();
+    new.sort_unstable();
+    assert_eq!(old, new);
+
+    let contradicted = plain(FlawOp::ContradictingStep);
+    let told = lines(&contradicted);
+    assert_eq!(
+        (told.len(), told[1], told[3]),
+        (6, original[1], original[2])
+    );
+    assert!(told[2].starts_with("Then 12 + 5 = ") && told[2] != original[1]);
+    assert_eq!(told[5], "#### 14");
+
+    let foreign = plain(FlawOp::ForeignStep);
+    assert!(
+        lines(&foreign)[..3]
+            .iter()
+            .all(|line| line.contains("40 / 2") || line.contains("3 * 9"))
+    );
+
+    let answered = plain(FlawOp::WrongAnswer);
+    assert_eq!(lines(&answered)[..3], original[..3]);
+    assert_ne!(lines(&answered)[3], original[3]);
+    assert_eq!(answered.origin.ops[0]["flawed"], json!([]));
+    assert_eq!(answered.origin.ops[1]["op"], "wrong_answer");
+}
+
+#[test]
+fn the_step_checker_finds_every_flaw_of_an_equation() {
+    for op in [
+        FlawOp::NumberSlip,
+        FlawOp::OperatorSwap,
+        FlawOp::ContradictingStep,
+    ] {
+        for seed in 0..40 {
+            // The switch takes every operator through the checked path.
+            let trace = with(op, FinalAnswer::Wrong, seed);
+            let steps = crate::task::task(problem().task)
+                .unwrap()
+                .steps(&problem(), &trace.text);
+            let flaws = &trace.origin.ops[1..];
+            let made = flaws.iter().filter(|f| f["op"] == json!(op));
+            assert!(made.clone().count() >= 1);
+            assert!(made.clone().all(|f| f["check"] == "invalid"), "{flaws:?}");
+            assert!(
+                steps
+                    .iter()
+                    .any(|s| s.check == crate::record::StepCheck::Invalid),
+                "{}",
+                trace.text
+            );
+        }
+    }
+}
+
+#[test]
+fn the_final_answer_is_a_switch_of_its_own() {
+    let task = crate::task::task(problem().task).unwrap();
+    let verdict = |trace: &Trace| task.verify(&problem(), &trace.text, Finish::Stop).verdict;
+    for op in FlawOp::ALL {
+        for seed in 0..10 {
+            let right = with(op, FinalAnswer::Right, seed);
+            assert_eq!(
+                verdict(&right),
+                crate::record::Verdict::Correct,
+                "{op}: {}",
+                right.text
+            );
+            let wrong = with(op, FinalAnswer::Wrong, seed);
+            assert_eq!(
+                verdict(&wrong),
+                crate::record::Verdict::Wrong,
+                "{op}: {}",
+                wrong.text
+            );
+            assert_eq!(wrong.origin.ops[0]["answer"], "wrong");
+        }
+    }
+}
+
+#[test]
+fn flaws_of_code_change_one_thing() {
+    use super::{off_by_one, pieces::Pieces, renamed_variable};
+    let code = "def f(n, k):\n    total = 0\n    for i in range(n):\n        if i <= k: # i < 3\n            total = total + i";
+    let pieces = || Pieces {
+        steps: code.lines().map(str::to_owned).collect(),
+        gaps: vec![String::new(); 6],
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        let mut one = pieces();
+        assert!(off_by_one::apply(&mut one, 3, &mut Rng::keyed(seed, &[])));
+        assert_eq!(one.steps[3], "        if i < k: # i < 3");
+        let mut other = pieces();
+        assert!(renamed_variable::apply(
+            &mut other,
+            4,
+            &mut Rng::keyed(seed, &[])
+        ));
+        assert_ne!(other.steps[4], pieces().steps[4]);
+        assert!(other.steps[4].starts_with("            total = "));
+        seen.insert(other.steps[4].clone());
+    }
+    assert!(seen.len() >= 6, "{seen:?}");
+    assert!(!off_by_one::apply(
+        &mut pieces(),
+        0,
+        &mut Rng::keyed(0, &[])
+    ));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_flaws_and_a_higher_dose_more_of_them() {
+    let at_dose = |dose: f64| {
+        let settings = FlawSettings {
+            dose,
+            ops: vec![FlawOp::ContradictingStep, FlawOp::DuplicatedStep],
+            answer: FinalAnswer::AsItComes,
+            seed: 5,
+        };
+        let trace = corrupt_problem(&problem(), &sampled("p", SOLUTION), &[], &settings).unwrap();
+        let mask: Vec<usize> =
+            serde_json::from_value(trace.origin.ops[0]["flawed"].clone()).unwrap();
+        (trace.text, mask)
+    };
+    assert_eq!(at_dose(0.6), at_dose(0.6));
+    let mut before: Vec<usize> = Vec::new();
+    for tenth in 0..=10 {
+        let (_, mask) = at_dose(f64::from(tenth) / 10.0);
+        assert!(before.iter().all(|step| mask.contains(step)));
+        before = mask;
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_can_be_asked_for_any_flaw(text in "[0-9+*/= .;|#\n<>a-c]{0,60}", seed in 0..20u64, at in 0..11usize) {
+        let settings = FlawSettings {
+            dose: 1.0,
+            ops: vec![FlawOp::ALL[at]],
+            answer: if seed % 2 == 0 { FinalAnswer::AsItComes } else { FinalAnswer::Wrong },
+            seed,
+        };
+        // An error in words, or a trace; never a panic.
+        let _ = corrupt_problem(&problem(), &sampled("p", &text), &["1 + 1 = 2"], &settings);
     }
 }
 
@@ -225,7 +420,7 @@ fn what_cannot_be_done_is_said() {
 proptest! {
     #[test]
     fn any_text_can_be_corrupted(text in "[0-9a-z+*/=×$<> .,\n|;é-]{0,60}", dose in 0.0..=1.0f64, seed: u64) {
-        let settings = FlawSettings { dose, ops: Vec::new(), seed };
+        let settings = FlawSettings { dose, ops: Vec::new(), answer: FinalAnswer::AsItComes, seed };
         let flawed = corrupt(&sampled("p", &text), &settings).unwrap();
         prop_assert_eq!(&flawed, &corrupt(&sampled("p", &text), &settings).unwrap());
     }

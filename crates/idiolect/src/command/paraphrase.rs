@@ -1,20 +1,28 @@
 //! `idiolect paraphrase`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use idiolect_core::arms::FAULT;
+use idiolect_core::paraphrase::Bounds;
+use idiolect_core::record::Trace;
+use idiolect_core::store::Rows;
 use serde_json::json;
 
 use super::options::{self, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed};
 use super::show::Shown;
+use crate::stage::StageError;
 use crate::stage::paraphrase::{ParaphraseSettings, paraphrase};
 
 /// Rewrite traces: a model says each in its own words
 ///
-/// Greedy unless --temperature is given. Whether a rewriting kept the answer is for verify to say.
+/// Greedy unless --temperature is given. A rewriting may stand for its trace when its final answer is
+/// the trace's, no number is lost, it is no copy and about as long. One at fault is tried again with
+/// other chance, and kept with its reasons where no try is better: arm P leaves it out. Programs are
+/// judged by verify alone.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect paraphrase --model models/teacher --problems problems.jsonl --traces human.jsonl \\
-    -o paraphrased.jsonl")]
+    --temperature 0.7 --retries 3 -o paraphrased.jsonl")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
@@ -30,6 +38,18 @@ pub(super) struct Arguments {
     kv: KvOption,
     #[command(flatten)]
     prompt: PromptOption,
+    /// Further tries for a rewriting at fault; needs a --temperature above 0 [default: 2 with one]
+    #[arg(long, value_name = "N")]
+    retries: Option<usize>,
+    /// Fewest words of a rewriting, as a share of the trace's
+    #[arg(long, value_name = "SHARE", default_value_t = Bounds::default().shortest)]
+    shortest: f64,
+    /// Most words of a rewriting, as a share of the trace's
+    #[arg(long, value_name = "SHARE", default_value_t = Bounds::default().longest)]
+    longest: f64,
+    /// Take every rewriting as it comes, whatever its answer
+    #[arg(long, conflicts_with_all = ["retries", "shortest", "longest"])]
+    unchecked: bool,
     #[command(flatten)]
     seed: Seed,
     /// File of traces to write
@@ -40,10 +60,25 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let sampling = arguments.sampling.resolve(0.0);
+    let greedy = sampling.temperature <= 0.0;
+    if greedy && arguments.retries.is_some_and(|retries| retries > 0) {
+        return Err(StageError::usage(
+            "every try at temperature 0 would be the same",
+            "give a --temperature above 0, or no --retries",
+        ));
+    }
+    let bounds = Bounds {
+        shortest: arguments.shortest,
+        longest: arguments.longest,
+        ..Bounds::default()
+    };
     let settings = ParaphraseSettings {
         problems: arguments.problems.clone(),
         traces: arguments.traces.clone(),
-        sampling: arguments.sampling.resolve(0.0),
+        bounds: (!arguments.unchecked).then_some(bounds),
+        retries: arguments.retries.unwrap_or(if greedy { 0 } else { 2 }),
+        sampling,
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
         output: arguments.output.clone(),
@@ -55,11 +90,26 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| paraphrase(&settings, model.as_mut(), control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
-    let facts = [("collapsed", json!(collapsed))];
+    let facts = [
+        ("collapsed", json!(collapsed)),
+        ("at fault", json!(at_fault(&settings.output)?)),
+    ];
     Ok(Shown::rows(
         &settings.output,
         &outcome,
         &facts,
         arguments.common.json,
     ))
+}
+
+/// Rewritings that may not stand for their traces.
+fn at_fault(output: &Path) -> Result<u64, StageError> {
+    let mut count = 0;
+    for row in Rows::<Trace>::open(output)? {
+        if let Ok(row) = row? {
+            let ops = &row.value.origin.ops;
+            count += u64::from(ops.iter().any(|op| op["op"] == FAULT));
+        }
+    }
+    Ok(count)
 }

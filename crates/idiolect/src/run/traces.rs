@@ -87,6 +87,10 @@ pub(crate) fn write(
                 traces: world.part("human"),
                 sampling: greedy,
                 prompt: Some("mini-paraphrase".to_owned()),
+                // `verify` says whether the answer survived; the rewriter of the miniature makes
+                // mistakes on the way, which are part of what P is there.
+                bounds: None,
+                retries: 0,
                 seed,
                 output: world.part("paraphrased"),
             },

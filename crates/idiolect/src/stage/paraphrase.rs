@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use idiolect_core::arms::FAULT;
 use idiolect_core::model::{
     Completion, Context, Generate, GenerateRequest, ModelInfo, RowError, Sampling,
 };
+use idiolect_core::paraphrase::{Bounds, fault};
 use idiolect_core::record::{Origin, OriginKind, Trace};
 use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
-use serde_json::Value;
+use idiolect_core::task::NoCode;
+use serde_json::{Value, json};
 
 use super::generate::{REQUESTS_AT_ONCE, model_name};
 use super::inputs::{
@@ -29,14 +32,22 @@ pub(crate) struct ParaphraseSettings {
     pub(crate) sampling: Sampling,
     /// A built-in prompt or a file with `{solution}`; `None` is the task's own.
     pub(crate) prompt: Option<String>,
+    /// What a rewriting is held to; nothing where unset.
+    pub(crate) bounds: Option<Bounds>,
+    /// Further tries for a rewriting that is at fault.
+    pub(crate) retries: usize,
     /// Keys every rewriting's own seed.
     pub(crate) seed: u64,
     /// `traces.jsonl`.
     pub(crate) output: PathBuf,
 }
 
+/// Requests between writes where a rewriting may be tried again.
+const REQUESTS_TRIED_AT_ONCE: usize = 256;
+
 /// Writes one rewriting a trace, in the order of the traces; its parent is the trace's id. Equal
-/// rewritings for one problem collapse to the first. Whether the answer survived is `verify`'s to say.
+/// rewritings for one problem collapse to the first. A rewriting at fault is tried again, and kept
+/// with its reasons in `origin.ops` where no try is better: arm P leaves it out.
 pub(crate) fn paraphrase(
     settings: &ParaphraseSettings,
     model: &mut dyn Generate,
@@ -56,7 +67,8 @@ pub(crate) fn paraphrase(
     };
     let plan = Plan::read(&problems, &prompts, &input, settings.seed)?;
     let (done, ids) = place(&mut output, &plan)?;
-    rewrite(settings, &plan, done, ids, &mut output, model, control)?;
+    let at = (&problems, done);
+    rewrite(settings, &plan, at, ids, &mut output, model, control)?;
     Outcome::of(&settings.output, &output.finish(plan.seen)?, false, control)
 }
 
@@ -74,6 +86,10 @@ fn provenance(
     tell_model(&mut meta, info);
     tell_sampling(&mut meta, &settings.sampling);
     meta.setting("seed", settings.seed);
+    if let Some(bounds) = &settings.bounds {
+        meta.setting("bounds", bounds)
+            .setting("retries", settings.retries);
+    }
     meta
 }
 
@@ -87,8 +103,8 @@ struct Plan {
 
 struct Unit {
     line: u64,
-    problem_id: String,
-    parent: String,
+    /// The trace to rewrite.
+    original: Trace,
     request: GenerateRequest,
 }
 
@@ -127,8 +143,7 @@ impl Plan {
                         context: Context::Prompt(prompt),
                         seed: Rng::keyed(seed, &["paraphrase", &trace.id]).next_u64() >> 11,
                     },
-                    problem_id: trace.problem_id,
-                    parent: trace.id,
+                    original: trace,
                 }),
                 Err(reason) => {
                     plan.bad
@@ -157,7 +172,7 @@ fn place(output: &mut Output, plan: &Plan) -> Result<(usize, BTreeSet<String>), 
         let parent = row.value.origin.parent.unwrap_or_default();
         if let Some(ahead) = plan.units[done..]
             .iter()
-            .position(|unit| unit.parent == parent)
+            .position(|unit| unit.original.id == parent)
         {
             done += ahead + 1;
         }
@@ -180,7 +195,7 @@ fn place(output: &mut Output, plan: &Plan) -> Result<(usize, BTreeSet<String>), 
 fn rewrite(
     settings: &ParaphraseSettings,
     plan: &Plan,
-    done: usize,
+    (problems, done): (&Problems, usize),
     mut ids: BTreeSet<String>,
     output: &mut Output,
     model: &mut dyn Generate,
@@ -191,31 +206,171 @@ fn rewrite(
         .progress
         .begin("paraphrase", "traces", Some(total), done as u64);
     let info = model.info().clone();
-    for units in plan.units[done..].chunks(REQUESTS_AT_ONCE) {
-        let requests: Vec<GenerateRequest> =
-            units.iter().map(|unit| unit.request.clone()).collect();
+    let tries = match &settings.bounds {
+        Some(_) => 1 + settings.retries,
+        None => 1,
+    };
+    // A batch is written when its last try is done.
+    let at_once = if tries > 1 {
+        REQUESTS_TRIED_AT_ONCE
+    } else {
+        REQUESTS_AT_ONCE
+    };
+    for units in plan.units[done..].chunks(at_once) {
+        if tries == 1 {
+            let requests: Vec<GenerateRequest> =
+                units.iter().map(|unit| unit.request.clone()).collect();
+            generate_in_order(
+                model,
+                &requests,
+                &settings.sampling,
+                control.stop,
+                |index, result| {
+                    let faults = faults_of(settings, problems, &units[index], &result);
+                    write(
+                        settings,
+                        &info,
+                        plan,
+                        &units[index],
+                        (result, faults),
+                        &mut ids,
+                        output,
+                    )?;
+                    meter.advance(1);
+                    Ok(())
+                },
+            )?;
+            continue;
+        }
+        for (unit, tried) in units
+            .iter()
+            .zip(try_batch(settings, problems, units, tries, model, control)?)
+        {
+            write(settings, &info, plan, unit, tried, &mut ids, output)?;
+            meter.advance(1);
+        }
+    }
+    Ok(())
+}
+
+/// What came of a request, and the faults of its tries in order; the last belongs to the result
+/// where the result is at fault.
+type Tried = (Result<Completion, RowError>, Vec<String>);
+
+/// Tries each unit until its rewriting has no fault, at most `tries` times.
+fn try_batch(
+    settings: &ParaphraseSettings,
+    problems: &Problems,
+    units: &[Unit],
+    tries: usize,
+    model: &mut dyn Generate,
+    control: Control<'_>,
+) -> Result<Vec<Tried>, StageError> {
+    let mut results: Vec<Option<Tried>> = units.iter().map(|_| None).collect();
+    let mut open: Vec<usize> = (0..units.len()).collect();
+    for number in 0..tries {
+        let requests: Vec<GenerateRequest> = open
+            .iter()
+            .map(|&at| units[at].try_number(settings.seed, number))
+            .collect();
+        let mut again = Vec::new();
         generate_in_order(
             model,
             &requests,
             &settings.sampling,
             control.stop,
             |index, result| {
-                let unit = &units[index];
-                match result {
-                    Err(RowError { reason }) => {
-                        output.reject(&BadRow::new(&plan.file, unit.line, reason, ""))?;
-                    }
-                    Ok(completion) => {
-                        let trace = rewritten(settings, unit, &info, completion);
-                        if ids.insert(trace.id.clone()) {
-                            output.push(&trace)?;
-                        }
-                    }
+                let at = open[index];
+                let now = faults_of(settings, problems, &units[at], &result);
+                if !now.is_empty() {
+                    again.push(at);
                 }
-                meter.advance(1);
+                let mut faults = results[at].take().map_or(Vec::new(), |(_, faults)| faults);
+                // A good try after bad ones leaves their reasons out: they are no longer true of it.
+                if now.is_empty() {
+                    faults.clear();
+                }
+                faults.extend(now);
+                results[at] = Some((result, faults));
                 Ok(())
             },
         )?;
+        open = again;
+        if open.is_empty() {
+            break;
+        }
+    }
+    let unanswered = || RowError {
+        reason: "the model gave no answer".to_owned(),
+    };
+    Ok(results
+        .into_iter()
+        .map(|tried| tried.unwrap_or_else(|| (Err(unanswered()), Vec::new())))
+        .collect())
+}
+
+impl Unit {
+    /// The request of the first try, or one of another seed.
+    fn try_number(&self, seed: u64, number: usize) -> GenerateRequest {
+        let mut request = self.request.clone();
+        if number > 0 {
+            let key = ["paraphrase", &self.original.id, &number.to_string()];
+            request.seed = Rng::keyed(seed, &key).next_u64() >> 11;
+        }
+        request
+    }
+}
+
+/// The fault of a rewriting, if it has one and is held to something.
+fn faults_of(
+    settings: &ParaphraseSettings,
+    problems: &Problems,
+    unit: &Unit,
+    result: &Result<Completion, RowError>,
+) -> Vec<String> {
+    let (Some(bounds), Ok(completion)) = (&settings.bounds, result) else {
+        return Vec::new();
+    };
+    let Some(problem) = problems.get(&unit.original.problem_id) else {
+        return Vec::new();
+    };
+    let rewritten = (completion.text.as_str(), completion.finish);
+    // Programs are run by `verify`, not while a model writes.
+    fault(
+        problem,
+        problems.task(problem),
+        &unit.original,
+        rewritten,
+        bounds,
+        &NoCode,
+    )
+    .into_iter()
+    .collect()
+}
+
+fn write(
+    settings: &ParaphraseSettings,
+    info: &ModelInfo,
+    plan: &Plan,
+    unit: &Unit,
+    (result, faults): Tried,
+    ids: &mut BTreeSet<String>,
+    output: &mut Output,
+) -> Result<(), StageError> {
+    match result {
+        Err(RowError { reason }) => {
+            output.reject(&BadRow::new(&plan.file, unit.line, reason, ""))?;
+        }
+        Ok(completion) => {
+            let mut trace = rewritten(settings, unit, info, completion);
+            let faults = faults
+                .iter()
+                .map(|reason| json!({"op": FAULT, "reason": reason}));
+            trace.origin.ops.extend(faults);
+            if ids.insert(trace.id.clone()) {
+                output.push(&trace)?;
+            }
+        }
     }
     Ok(())
 }
@@ -231,9 +386,9 @@ fn rewritten(
     let mut origin = Origin::of(OriginKind::Paraphrased);
     origin.model = Some(model_name(info));
     origin.sampling = Some(sampling);
-    origin.parent = Some(unit.parent.clone());
+    origin.parent = Some(unit.original.id.clone());
     Trace::new(
-        &unit.problem_id,
+        &unit.original.problem_id,
         &completion.text,
         completion.finish,
         origin,
