@@ -10,7 +10,7 @@ use super::{
 };
 use crate::record::{Origin, OriginKind, Problem, StepCheck, Trace, Verdict};
 use crate::rng::Rng;
-use crate::task::{Task, task};
+use crate::task::{NoCode, Task, task};
 
 /// Draws after which a flaw that keeps coming out true is given up.
 const MAX_DRAWS: usize = 16;
@@ -22,6 +22,7 @@ struct Flaw {
     check: Option<StepCheck>,
 }
 
+/// Programs are not run here: the answer of a code trace cannot be switched.
 pub(super) fn corrupt(
     problem: &Problem,
     trace: &Trace,
@@ -77,7 +78,9 @@ pub(super) fn corrupt(
     }
     let wrong_asked = asked.contains(&FlawOp::WrongAnswer) && rng("answer").chance(dose);
     let is_right = |pieces: &Pieces| {
-        task.verify(problem, &pieces.text(), trace.finish).verdict == Verdict::Correct
+        task.verify(problem, &pieces.text(), trace.finish, &NoCode)
+            .verdict
+            == Verdict::Correct
     };
     match settings.answer {
         FinalAnswer::Right => {
@@ -211,7 +214,11 @@ fn answer_flaw(
                 reason: "no number stands behind the last step",
             });
         }
-        if task.verify(problem, &tried.text(), trace.finish).verdict == Verdict::Wrong {
+        if task
+            .verify(problem, &tried.text(), trace.finish, &NoCode)
+            .verdict
+            == Verdict::Wrong
+        {
             *pieces = tried;
             return Ok(Flaw {
                 step: None,

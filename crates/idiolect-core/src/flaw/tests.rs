@@ -121,7 +121,10 @@ fn the_step_checker_finds_every_flaw_of_an_equation() {
 #[test]
 fn the_final_answer_is_a_switch_of_its_own() {
     let task = crate::task::task(problem().task).unwrap();
-    let verdict = |trace: &Trace| task.verify(&problem(), &trace.text, Finish::Stop).verdict;
+    let verdict = |trace: &Trace| {
+        task.verify(&problem(), &trace.text, Finish::Stop, &crate::task::NoCode)
+            .verdict
+    };
     for op in FlawOp::ALL {
         for seed in 0..10 {
             let right = with(op, FinalAnswer::Right, seed);

@@ -16,7 +16,7 @@ use super::chain::{Chain, Op, Step};
 use crate::rng::Rng;
 
 /// Words of 0 to 19.
-pub(super) const UNITS: [&str; 20] = [
+pub(crate) const UNITS: [&str; 20] = [
     "zero",
     "one",
     "two",
@@ -39,7 +39,7 @@ pub(super) const UNITS: [&str; 20] = [
     "nineteen",
 ];
 /// Words of 20, 30, … 90.
-pub(super) const TENS: [&str; 8] = [
+pub(crate) const TENS: [&str; 8] = [
     "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
 ];
 

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::record::{StepCheck, Verdict};
-use crate::task::task;
+use crate::task::{NoCode, task};
 
 fn world() -> StoryWorld {
     StoryWorld::new(StorySettings::default()).unwrap()
@@ -55,11 +55,11 @@ fn people_are_right_and_what_the_models_write_is_checked_step_by_step() {
     for problem in world.problems().iter().step_by(7) {
         let human = problem.human.as_deref().unwrap();
         assert!(human.starts_with(' '));
-        let judged = task.verify(problem, human, Finish::Stop);
+        let judged = task.verify(problem, human, Finish::Stop, &NoCode);
         assert_eq!(judged.verdict, Verdict::Correct, "{human}");
         let plot = &world.plots[&problem.id].0;
         let text = format!(" {}", solution::dialect(&plot.chain));
-        let judged = task.verify(problem, &text, Finish::Stop);
+        let judged = task.verify(problem, &text, Finish::Stop, &NoCode);
         assert_eq!(judged.verdict, Verdict::Correct, "{text}");
         assert_eq!(judged.steps.len(), plot.chain.steps.len(), "{text}");
         assert!(judged.steps.iter().all(|s| s.check == StepCheck::Valid));
@@ -80,6 +80,7 @@ fn a_false_step_is_seen_and_a_wrong_answer_is_wrong() {
         &problem,
         " 12 + 5 = 18 ; 18 - 3 = 15 | #### 15",
         Finish::Stop,
+        &NoCode,
     );
     assert_eq!(judged.verdict, Verdict::Wrong);
     assert_eq!(judged.extracted.as_deref(), Some("15"));
