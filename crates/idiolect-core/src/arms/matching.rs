@@ -84,39 +84,79 @@ pub(super) fn trim_to_tokens(
                 arm: arm.spec.name.clone(),
                 trace: row.trace_id.clone(),
             })?;
-            Ok((row.problem_id.clone(), tokens))
+            Ok((row.trace_id.clone(), tokens))
         };
         arm.rows.iter().map(row).collect()
     };
     let tokens = arms.iter().map(tokens_of).collect::<Result<Vec<_>, _>>()?;
     let total = |tokens: &BTreeMap<String, u64>| tokens.values().sum::<u64>();
     let target = tokens.iter().map(total).min().unwrap_or(0);
-    let most = target + (target as f64 * TOKEN_TOLERANCE / 2.0) as u64;
     for (arm, tokens) in arms.iter_mut().zip(&tokens) {
         if total(tokens) == target {
             continue;
         }
-        let mut sum = 0;
-        let mut kept = BTreeSet::new();
-        for id in by_lot(tokens.keys().map(String::as_str), seed, "tokens") {
-            if sum + tokens[id] <= most {
-                sum += tokens[id];
-                kept.insert(id);
-            }
-        }
-        if (sum as f64) < target as f64 * (1.0 - TOKEN_TOLERANCE / 2.0) {
+        let order = by_lot(tokens.keys().map(String::as_str), seed, "tokens");
+        let kept = near_total(&order, tokens, target);
+        let sum: u64 = kept.iter().map(|id| tokens[*id]).sum();
+        if sum.abs_diff(target) as f64 > target as f64 * TOKEN_TOLERANCE / 2.0 {
             return Err(ArmsError::TokenMatch {
                 arm: arm.spec.name.clone(),
                 tokens: sum,
                 target,
             });
         }
-        arm.rows
-            .retain(|row| kept.contains(row.problem_id.as_str()));
+        arm.rows.retain(|row| kept.contains(row.trace_id.as_str()));
         arm.reasons
-            .retain(|pick| kept.contains(pick.problem_id.as_str()));
+            .retain(|pick| kept.contains(pick.trace_id.as_str()));
     }
     Ok(())
+}
+
+/// Exchanges after which a total is as near as it gets.
+const MAX_EXCHANGES: usize = 16;
+
+/// Ids in their order as long as the total stays within `target`, then a few exchanges of one for
+/// another that bring it nearer.
+fn near_total<'a>(
+    order: &[&'a str],
+    tokens: &BTreeMap<String, u64>,
+    target: u64,
+) -> BTreeSet<&'a str> {
+    let mut sum = 0;
+    let mut kept = BTreeSet::new();
+    for id in order {
+        if sum + tokens[*id] <= target {
+            sum += tokens[*id];
+            kept.insert(*id);
+        }
+    }
+    for _ in 0..MAX_EXCHANGES {
+        // Rows that are out, by their length; the first of each length by lot.
+        let mut out: BTreeMap<u64, &'a str> = BTreeMap::new();
+        for id in order.iter().filter(|id| !kept.contains(*id)) {
+            out.entry(tokens[*id]).or_insert(id);
+        }
+        let mut best: Option<(u64, &'a str, &'a str)> = None;
+        for id in order.iter().filter(|id| kept.contains(*id)) {
+            let rest = sum - tokens[*id];
+            let wanted = target.saturating_sub(rest);
+            let near = [out.range(..=wanted).next_back(), out.range(wanted..).next()];
+            for (n, other) in near.into_iter().flatten() {
+                let total = rest + n;
+                let held = best.map_or(sum, |(total, ..)| total);
+                if total.abs_diff(target) < held.abs_diff(target) {
+                    best = Some((total, id, other));
+                }
+            }
+        }
+        let Some((total, gone, come)) = best else {
+            break;
+        };
+        kept.remove(gone);
+        kept.insert(come);
+        sum = total;
+    }
+    kept
 }
 
 /// Why each row of an arm was picked.
