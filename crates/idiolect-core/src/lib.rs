@@ -6,6 +6,7 @@
 pub mod advice;
 pub mod alignment;
 pub mod arms;
+pub mod audit;
 pub mod comparison;
 pub mod control;
 pub mod curation;

@@ -17,13 +17,14 @@ mod run;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "import",
     "generate",
     "paraphrase",
     "corrupt",
     "verify",
+    "audit",
     "score",
     "arms",
     "train",

@@ -2,27 +2,36 @@
 
 use std::path::PathBuf;
 
+use idiolect_core::record::{Split, TaskName};
 use idiolect_core::store::Meta;
+use idiolect_core::task::countdown::Difficulty;
 use serde_json::json;
 
-use super::options::{self, Common, SplitName, TaskOption};
+use super::options::{self, Common, Seed, SplitName, TaskOption};
 use super::show::Shown;
+use crate::stage::StageError;
+use crate::stage::countdown::{DrawSettings, draw};
 use crate::stage::import::{ImportSettings, import};
 
 /// Read a published data set: its rows become problems, and the solutions they hold traces
 ///
 /// Columns are found by the names that the data sets use; --map tells others. Files may be JSON
-/// lines, a JSON array, parquet, or gzipped.
+/// lines, a JSON array, parquet, or gzipped. Countdown problems can be drawn instead: --generate.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect import gsm8k train.jsonl test.jsonl -o problems.jsonl --traces human.jsonl
-  idiolect import gsm8k rows.parquet --map question=problem --map answer=gold -o problems.jsonl")]
+  idiolect import gsm8k rows.parquet --map question=problem --map answer=gold -o problems.jsonl
+  idiolect import mbpp mbpp.jsonl -o problems.jsonl --traces human.jsonl
+  idiolect import countdown --generate 1000 --numbers 4 --max 100 --seed 7 -o problems.jsonl
+  idiolect import gsm8k samples.jsonl --map response=completion.text -o p.jsonl --traces t.jsonl")]
 pub(super) struct Arguments {
     /// The task of every row
     task: TaskOption,
     /// Files of raw rows; - is standard input
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "generate", value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    generate: GenerateOptions,
     /// File of problems to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
     output: PathBuf,
@@ -42,6 +51,44 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+/// Drawing Countdown problems in place of reading them.
+#[derive(clap::Args, Debug)]
+#[group(skip)]
+struct GenerateOptions {
+    /// Draw so many Countdown problems, each proven to have a solution
+    #[arg(long, value_name = "N", conflicts_with_all = ["files", "columns", "traces"])]
+    generate: Option<usize>,
+    /// Numbers of a drawn problem, 2 to 6
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "generate")]
+    numbers: usize,
+    /// Largest number drawn
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "generate")]
+    max: i64,
+    /// Largest target drawn
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "generate")]
+    max_target: i64,
+    /// Draw problems with at least so many solutions (more than order and grouping apart)
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "generate")]
+    min_solutions: usize,
+    /// Draw problems with at most so many solutions
+    #[arg(long, value_name = "N", requires = "generate")]
+    max_solutions: Option<usize>,
+    #[command(flatten)]
+    seed: Seed,
+}
+
+impl GenerateOptions {
+    fn difficulty(&self) -> Difficulty {
+        Difficulty {
+            numbers: self.numbers,
+            max_number: self.max,
+            max_target: self.max_target,
+            min_solutions: self.min_solutions,
+            max_solutions: self.max_solutions,
+        }
+    }
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((field, column)) if !field.is_empty() && !column.is_empty() => {
@@ -52,6 +99,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
+    if let Some(count) = arguments.generate.generate {
+        return generated(arguments, count);
+    }
     let settings = ImportSettings {
         task: arguments.task.name(),
         files: arguments.files.clone(),
@@ -69,6 +119,42 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         let rows = Meta::read(traces)?.map_or(0, |meta| meta.rows);
         facts.push(("traces", json!(rows)));
     }
+    Ok(Shown::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
+}
+
+fn generated(arguments: &Arguments, count: usize) -> super::Result {
+    if arguments.task.name() != TaskName::Countdown {
+        return Err(StageError::usage(
+            format!(
+                "--generate draws problems of countdown, not of {}",
+                arguments.task.name()
+            ),
+            "give files to read",
+        ));
+    }
+    let settings = DrawSettings {
+        count,
+        difficulty: arguments.generate.difficulty(),
+        seed: arguments.generate.seed.seed,
+        split: arguments.split.map_or(Split::Train, SplitName::split),
+        set: arguments
+            .set
+            .clone()
+            .unwrap_or_else(|| "countdown".to_owned()),
+        output: arguments.output.clone(),
+    };
+    let outcome = arguments
+        .common
+        .with_control(|control| draw(&settings, control))?;
+    let facts = [
+        ("numbers", json!(settings.difficulty.numbers)),
+        ("seed", json!(settings.seed)),
+    ];
     Ok(Shown::rows(
         &settings.output,
         &outcome,

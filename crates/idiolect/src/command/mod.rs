@@ -3,6 +3,7 @@
 
 mod advise;
 mod arms;
+mod audit;
 mod benchmark;
 mod compare;
 mod corrupt;
@@ -51,6 +52,7 @@ enum Command {
     Paraphrase(paraphrase::Arguments),
     Corrupt(corrupt::Arguments),
     Verify(verify::Arguments),
+    Audit(audit::Arguments),
     Score(score::Arguments),
     Arms(arms::Arguments),
     Train(train::Arguments),
@@ -79,6 +81,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Paraphrase(arguments) => paraphrase::run(&arguments),
         Command::Corrupt(arguments) => corrupt::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
         Command::Arms(arguments) => arms::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),

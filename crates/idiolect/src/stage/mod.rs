@@ -6,10 +6,12 @@
 
 pub(crate) mod advise;
 pub(crate) mod arms;
+pub(crate) mod audit;
 pub(crate) mod code;
 pub(crate) mod compare;
 pub(crate) mod compat;
 pub(crate) mod corrupt;
+pub(crate) mod countdown;
 pub(crate) mod eval;
 pub(crate) mod features;
 pub(crate) mod generate;

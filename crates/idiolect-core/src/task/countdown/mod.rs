@@ -12,6 +12,7 @@
 //! that the task does not allow: wrong. The scorer's own verdicts are in [`super::compat`].
 
 mod answer;
+mod generate;
 mod solve;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tests;
 
 use serde_json::{Map, Value, json};
 
+pub use generate::{Difficulty, Drawn, Generator};
 pub use solve::{Expression, Operator, reachable, solve};
 
 use super::import::{Fields, Parts, kind_of};
@@ -118,7 +120,7 @@ impl Task for Countdown {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn import(&self, raw: &Map<String, Value>, at: &ImportRow) -> Result<Imported, String> {
@@ -164,6 +166,10 @@ impl Task for Countdown {
             (
                 "zero-shot",
                 include_str!("../../../prompts/countdown/zero-shot.txt"),
+            ),
+            (
+                "few-shot",
+                include_str!("../../../prompts/countdown/few-shot.txt"),
             ),
             ("mini", include_str!("../../../prompts/countdown/mini.txt")),
             (

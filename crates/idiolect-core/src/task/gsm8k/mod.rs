@@ -109,7 +109,7 @@ impl Task for Gsm8k {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     /// `answer` is the whole solution with its `####` line, or a bare answer; `gold` may stand in for
@@ -147,6 +147,10 @@ impl Task for Gsm8k {
             (
                 "zero-shot",
                 include_str!("../../../prompts/gsm8k/zero-shot.txt"),
+            ),
+            (
+                "few-shot",
+                include_str!("../../../prompts/gsm8k/few-shot.txt"),
             ),
             ("plain", include_str!("../../../prompts/gsm8k/plain.txt")),
             (
