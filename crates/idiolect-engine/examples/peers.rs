@@ -1,7 +1,10 @@
-//! Our half of `bench/run.py`: reads one JSON job a line from standard input, answers with one
-//! JSON line. `bench/torch_side.py` does the same jobs with PyTorch.
+//! Our half of `bench/run.py`: reads one JSON job a line from standard input, answers with JSON
+//! lines. `bench/torch_side.py` and `bench/llama_side.py` do the same jobs with the peers.
 //!
-//!     bench MODEL_DIR ROWS.json
+//!     peers ROWS.json
+//!
+//! A training answers one line a step and waits for the line `step` before each, so that two
+//! sides can take turns.
 #![expect(
     clippy::print_stdout,
     reason = "the answer to a job goes to standard output"
@@ -15,14 +18,20 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use idiolect_core::model::{Rng, Schedule, StepSize, TrainEvent, TrainSettings};
+use idiolect_core::model::{
+    Context, Generate, GenerateRequest, Lora, Rng, Sampling, Schedule, StepSize, Template,
+    TrainEvent, TrainSettings,
+};
+use idiolect_engine::adapter::Adapter;
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::config::Config;
 use idiolect_engine::decoder::Decoder;
+use idiolect_engine::local::LocalModel;
 use idiolect_engine::score::score_rows;
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
 use idiolect_engine::weights::WeightFiles;
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -45,9 +54,23 @@ struct Settings {
 }
 
 #[derive(Deserialize)]
+struct Prompt {
+    text: String,
+}
+
+#[derive(Deserialize)]
 struct Data {
     batches: BTreeMap<String, Vec<Vec<Row>>>,
+    prompts: BTreeMap<String, Vec<Prompt>>,
     settings: Settings,
+}
+
+/// Adapters to train, started from a directory that PEFT wrote.
+#[derive(Deserialize)]
+struct LowRank {
+    r: usize,
+    alpha: f64,
+    from: PathBuf,
 }
 
 /// A job as `run.py` writes it; what another kind of job or side needs is ignored.
@@ -55,15 +78,23 @@ struct Data {
 #[serde(tag = "job", rename_all = "lowercase")]
 enum Job {
     Train {
+        model: PathBuf,
         batches: String,
-        steps: usize,
-        warmup: usize,
         threads: usize,
+        lora: Option<LowRank>,
     },
     Score {
+        model: PathBuf,
         batches: String,
-        passes: usize,
+        #[serde(default)]
         with_scores: bool,
+        threads: usize,
+    },
+    Generate {
+        model: PathBuf,
+        prompts: String,
+        samples: usize,
+        new_tokens: usize,
         threads: usize,
     },
     Peak {
@@ -72,19 +103,26 @@ enum Job {
 }
 
 fn main() -> Fallible<()> {
-    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let (Some(directory), Some(rows)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: bench MODEL_DIR ROWS.json".into());
+    let Some(rows) = std::env::args_os().nth(1) else {
+        return Err("usage: peers ROWS.json".into());
     };
     let data: Data = serde_json::from_slice(&std::fs::read(rows)?)?;
-    let decoder = load(&directory)?;
-    println!("{}", json!({"idiolect": env!("CARGO_PKG_VERSION")}));
-    for line in std::io::stdin().lock().lines() {
-        let answer = answer(&data, &decoder, serde_json::from_str(&line?)?)?;
-        println!("{answer}");
-        std::io::stdout().flush()?;
+    say(&json!({"idiolect": env!("CARGO_PKG_VERSION")}))?;
+    while let Some(line) = next_line()? {
+        answer(&data, serde_json::from_str(&line)?)?;
     }
     Ok(())
+}
+
+fn say(value: &Value) -> Fallible<()> {
+    println!("{value}");
+    Ok(std::io::stdout().flush()?)
+}
+
+fn next_line() -> Fallible<Option<String>> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line)?;
+    Ok((read > 0).then_some(line))
 }
 
 fn load(directory: &Path) -> Fallible<Decoder> {
@@ -94,7 +132,33 @@ fn load(directory: &Path) -> Fallible<Decoder> {
     Ok(Decoder::new(facts, parameters)?)
 }
 
-fn answer(data: &Data, decoder: &Decoder, job: Job) -> Fallible<Value> {
+/// The same model with the adapters of a directory, whose tensors bear the names that ours do.
+fn with_adapter(decoder: Decoder, lora: &LowRank) -> Fallible<Decoder> {
+    let settings = Lora {
+        r: lora.r,
+        alpha: lora.alpha,
+        rslora: false,
+        dropout: 0.0,
+        targets: Vec::new(),
+    };
+    let mut adapter = Adapter::zeros(decoder.facts(), settings)?;
+    let bytes = std::fs::read(lora.from.join("adapter_model.safetensors"))?;
+    let file = SafeTensors::deserialize(&bytes)?;
+    for tensor in adapter.tensors().to_vec() {
+        let stored = file.tensor(&tensor.name)?;
+        let values = stored.data().chunks_exact(4);
+        let own = &mut adapter.values_mut()[tensor.range.clone()];
+        if stored.dtype() != Dtype::F32 || values.len() != own.len() {
+            return Err(format!("`{}` does not fit the model", tensor.name).into());
+        }
+        for (to, from) in own.iter_mut().zip(values) {
+            *to = f32::from_le_bytes([from[0], from[1], from[2], from[3]]);
+        }
+    }
+    Ok(decoder.with_adapter(adapter))
+}
+
+fn answer(data: &Data, job: Job) -> Fallible<()> {
     let batches = |name: &str| {
         data.batches
             .get(name)
@@ -102,31 +166,41 @@ fn answer(data: &Data, decoder: &Decoder, job: Job) -> Fallible<Value> {
     };
     match job {
         Job::Train {
+            model,
             batches: name,
-            steps,
-            warmup,
             threads,
-        } => train(
-            decoder.clone(),
-            batches(&name)?,
-            &data.settings,
-            steps,
-            warmup,
-            &pool(threads)?,
-        ),
+            lora,
+        } => {
+            let decoder = load(&model)?;
+            let decoder = match &lora {
+                Some(lora) => with_adapter(decoder, lora)?,
+                None => decoder,
+            };
+            train(decoder, batches(&name)?, &data.settings, &pool(threads)?)
+        }
         Job::Score {
+            model,
             batches: name,
-            passes,
             with_scores,
             threads,
         } => score(
-            decoder,
+            &load(&model)?,
             batches(&name)?,
-            passes,
             with_scores,
             &pool(threads)?,
         ),
-        Job::Peak { threads } => Ok(json!({"gflops": peak(threads)})),
+        Job::Generate {
+            model,
+            prompts: name,
+            samples,
+            new_tokens,
+            threads,
+        } => {
+            let prompts = data.prompts.get(&name);
+            let prompts = prompts.ok_or_else(|| format!("no prompts `{name}`"))?;
+            generate(&model, prompts, samples, new_tokens, threads)
+        }
+        Job::Peak { threads } => say(&json!({"gflops": peak(threads)})),
     }
 }
 
@@ -144,7 +218,10 @@ fn token_rows(batch: &[Row]) -> impl Iterator<Item = TokenRow> {
     })
 }
 
-/// Steps over the batches in turn; the first `warmup` are not timed.
+/// Steps that one job can do; no bench asks for more.
+const STEPS: usize = 400;
+
+/// Steps over the batches in turn, each when the other end asks for it.
 ///
 /// Training shuffles the rows of an epoch by a generator keyed by the seed; they are laid down
 /// where that shuffle picks them up, so that both sides see the same batches in the same order.
@@ -152,11 +229,9 @@ fn train(
     mut decoder: Decoder,
     batches: &[Vec<Row>],
     s: &Settings,
-    steps: usize,
-    warmup: usize,
     threads: &Threads,
-) -> Fallible<Value> {
-    let wanted: Vec<TokenRow> = (0..warmup + steps)
+) -> Fallible<()> {
+    let wanted: Vec<TokenRow> = (0..STEPS)
         .flat_map(|step| token_rows(&batches[step % batches.len()]))
         .collect();
     let mut order: Vec<usize> = (0..wanted.len()).collect();
@@ -183,51 +258,89 @@ fn train(
         settings: &settings,
         place: None,
     };
-    let (mut losses, mut started) = (Vec::new(), Instant::now());
+    let (mut started, mut fault) = (Instant::now(), None);
     train_rows(&mut decoder, training, threads, &mut |event| {
         if let TrainEvent::Step { loss, .. } = event {
-            losses.push(loss);
+            let wall_s = started.elapsed().as_secs_f64();
+            if let Err(error) = say(&json!({"wall_s": wall_s, "loss": loss})) {
+                fault = Some(error);
+            }
         }
-        if losses.len() == warmup {
-            started = Instant::now();
+        if matches!(event, TrainEvent::Step { .. } | TrainEvent::Started { .. }) {
+            match next_line() {
+                Ok(Some(line)) if line.trim() == "step" => started = Instant::now(),
+                _ => return ControlFlow::Break(()),
+            }
         }
         ControlFlow::Continue(())
     })?;
-    Ok(json!({"wall_s": started.elapsed().as_secs_f64(), "losses": losses}))
+    fault.map_or_else(|| say(&json!({"done": true})), Err)
 }
 
-/// Log-probability, rank and entropy of every target; the first pass is not timed.
+/// Log-probability, rank and entropy of every target; the model is loaded before the clock starts.
 fn score(
     decoder: &Decoder,
     batches: &[Vec<Row>],
-    passes: usize,
     with_scores: bool,
     threads: &Threads,
-) -> Fallible<Value> {
+) -> Fallible<()> {
     let rows: Vec<TokenRow> = batches.iter().flat_map(|batch| token_rows(batch)).collect();
-    let (mut scores, mut started) = (Vec::new(), Instant::now());
-    for pass in 0..=passes {
-        if pass == 1 {
-            started = Instant::now();
-        }
-        scores.clear();
-        score_rows(decoder, &rows, threads, &mut |_, row| {
-            // A row that cannot be scored gives none, which the comparison with the other side finds.
-            scores.extend(
-                row.unwrap_or_default()
-                    .iter()
-                    .map(|s| (s.logprob, s.rank, s.entropy)),
-            );
-            ControlFlow::Continue(())
-        });
-    }
+    let mut scores = Vec::new();
+    let started = Instant::now();
+    score_rows(decoder, &rows, threads, &mut |_, row| {
+        // A row that cannot be scored gives none, which the comparison with the other side finds.
+        scores.extend(
+            row.unwrap_or_default()
+                .iter()
+                .map(|s| (s.logprob, s.rank, s.entropy)),
+        );
+        ControlFlow::Continue(())
+    });
     let wall_s = started.elapsed().as_secs_f64();
     if !with_scores {
         scores.clear();
     }
-    Ok(json!({"wall_s": wall_s, "scores": scores}))
+    say(&json!({"wall_s": wall_s, "scores": scores}))
 }
 
+/// `samples` completions of at most `new_tokens` tokens for every prompt, at temperature 1, from
+/// text to text; the model is loaded before the clock starts.
+fn generate(
+    model: &Path,
+    prompts: &[Prompt],
+    samples: usize,
+    new_tokens: usize,
+    threads: usize,
+) -> Fallible<()> {
+    let mut model = LocalModel::load(model, Some(Template::Raw), threads)?;
+    let requests: Vec<GenerateRequest> = prompts
+        .iter()
+        .flat_map(|p| std::iter::repeat_n(p, samples))
+        .zip(0..)
+        .map(|(p, seed)| GenerateRequest {
+            context: Context::Prompt(p.text.clone()),
+            seed,
+        })
+        .collect();
+    let sampling = Sampling {
+        max_tokens: new_tokens,
+        ..Sampling::default()
+    };
+    let (mut tokens, mut refused) = (0, None);
+    let started = Instant::now();
+    model.generate(&requests, &sampling, &mut |_, completion| {
+        match completion {
+            Ok(completion) => tokens += completion.n_tokens,
+            Err(error) => refused = Some(error),
+        }
+        ControlFlow::Continue(())
+    })?;
+    let wall_s = started.elapsed().as_secs_f64();
+    match refused {
+        Some(error) => Err(error.into()),
+        None => say(&json!({"wall_s": wall_s, "tokens": tokens})),
+    }
+}
 /// GFLOP/s of f32 products of two 1024 x 1024 matrices by the `gemm` crate, one product at a time
 /// on each of `threads` threads, summed over them: best of several rounds.
 fn peak(threads: usize) -> f64 {
