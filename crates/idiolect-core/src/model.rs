@@ -118,6 +118,22 @@ pub struct Example {
     pub completion: String,
     /// Weight of its tokens in the training loss; scoring ignores it.
     pub weight: f32,
+    /// Parts of the completion that are learnt or not; scoring ignores them. What lies in none is
+    /// learnt, and so is the end token.
+    pub spans: Vec<Span>,
+}
+
+/// A part of a completion, which takes part in the training loss or not. A token belongs to it if
+/// the token's first byte does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// First byte, from the first byte of the completion.
+    pub start: usize,
+    /// The byte after its last.
+    pub end: usize,
+    /// Whether its tokens are targets.
+    pub train: bool,
 }
 
 /// What the student finds of one token.
@@ -316,6 +332,15 @@ pub struct TrainSettings {
     pub seed: u64,
     /// Train adapters of this kind and leave the model's own weights as they are.
     pub lora: Option<Lora>,
+    /// For comparison with trainings whose parameters are bf16: what trains, its gradient and
+    /// both moments are rounded to bf16 in each step, as PyTorch holds them for a model that was
+    /// loaded in bf16. Small rates then move nothing.
+    pub bf16_parity: bool,
+    /// Compute each layer's activations again in the backward instead of keeping them: less
+    /// memory, a third more work, the same bits.
+    pub recompute: bool,
+    /// Score the dev examples every so many steps too; 0 at the end of each epoch only.
+    pub dev_every: usize,
     /// A resumable state every so many steps; 0 writes none.
     pub checkpoint_every: usize,
 }
@@ -335,6 +360,9 @@ impl Default for TrainSettings {
             step_size: StepSize::Rows(32),
             seed: 0,
             lora: None,
+            bf16_parity: false,
+            recompute: false,
+            dev_every: 0,
             checkpoint_every: 0,
         }
     }

@@ -215,6 +215,7 @@ fn token_rows(batch: &[Row]) -> impl Iterator<Item = TokenRow> {
         ids: row.ids.clone(),
         first_target: row.first_target,
         weight: 1.0,
+        learnt: Vec::new(),
     })
 }
 

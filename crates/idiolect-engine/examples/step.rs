@@ -106,6 +106,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ids: (0..length).map(|_| rng.below(shape.vocab) as u32).collect(),
             first_target,
             weight: 1.0,
+            learnt: Vec::new(),
         })
         .collect();
     let mut decoder = Decoder::random(facts(&shape), 0, 0.02)?;

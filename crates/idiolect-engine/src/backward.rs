@@ -429,11 +429,11 @@ fn mean_loss(
     Workspace::new().accumulate(decoder, &rows, share, gradients, threads)
 }
 
-/// Σ over rows of weight times targets; 1 when that is 0, so that it can be divided by.
+/// Σ over rows of weight times learnt targets; 1 when that is 0, so that it can be divided by.
 pub(crate) fn total_weight(rows: &[&TokenRow]) -> f64 {
     let total: f64 = rows
         .iter()
-        .map(|r| f64::from(r.weight) * r.n_targets() as f64)
+        .map(|r| f64::from(r.weight) * r.n_learnt() as f64)
         .sum();
     if total > 0.0 { total } else { 1.0 }
 }

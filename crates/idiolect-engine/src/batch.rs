@@ -15,13 +15,16 @@ pub struct TokenRow {
     pub first_target: usize,
     /// Weight of each of its targets in the training loss; scoring ignores it.
     pub weight: f32,
+    /// Which of the targets are learnt, in their order; all of them where it says nothing. Scoring
+    /// ignores it.
+    pub learnt: Vec<bool>,
 }
 
 /// Why a row cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RowFault {
     /// No position is predicted.
-    #[error("holds no target: {ids} tokens, the first target at {first_target}")]
+    #[error("holds no target that is learnt: {ids} tokens, the first target at {first_target}")]
     NoTarget {
         /// Tokens of the row.
         ids: usize,
@@ -58,7 +61,7 @@ impl TokenRow {
         if self.first_target == 0 {
             return Err(RowFault::FirstToken);
         }
-        if self.first_target >= self.ids.len() {
+        if self.first_target >= self.ids.len() || self.n_learnt() == 0 {
             return Err(RowFault::NoTarget {
                 ids: self.ids.len(),
                 first_target: self.first_target,
@@ -82,6 +85,20 @@ impl TokenRow {
     /// Positions that are predicted.
     pub fn n_targets(&self) -> usize {
         self.ids.len().saturating_sub(self.first_target)
+    }
+
+    /// Whether the target at a position takes part in the loss.
+    pub(crate) fn is_learnt(&self, position: usize) -> bool {
+        *self
+            .learnt
+            .get(position - self.first_target)
+            .unwrap_or(&true)
+    }
+
+    /// Positions that take part in the loss.
+    pub fn n_learnt(&self) -> usize {
+        let masked = self.learnt.iter().filter(|learnt| !**learnt).count();
+        self.n_targets().saturating_sub(masked)
     }
 
     /// Tokens that are computed: all but the last, from which nothing is predicted.
@@ -159,17 +176,17 @@ impl Batch {
         }
     }
 
-    /// Adds a row with its targets, each weighing the row's weight times `share`.
+    /// Adds a row with those of its targets that are learnt, each weighing the row's weight times `share`.
     pub(crate) fn push_row(&mut self, row: &TokenRow, share: f64) {
         let start = self.ids.len();
         self.push_tokens(&row.ids[..row.n_inputs()], 0);
         let weight = (f64::from(row.weight) * share) as f32;
-        self.targets
-            .extend((row.first_target..row.ids.len()).map(|t| Target {
-                lane: start + t - 1,
-                token: row.ids[t],
-                weight,
-            }));
+        let targets = (row.first_target..row.ids.len()).filter(|&t| row.is_learnt(t));
+        self.targets.extend(targets.map(|t| Target {
+            lane: start + t - 1,
+            token: row.ids[t],
+            weight,
+        }));
     }
 }
 
@@ -272,6 +289,7 @@ mod tests {
                 ids: vec![5, 6, 7, 8],
                 first_target: 2,
                 weight: 3.0,
+                learnt: Vec::new(),
             },
             0.5,
         );
@@ -280,6 +298,7 @@ mod tests {
                 ids: vec![1, 2],
                 first_target: 1,
                 weight: 1.0,
+                learnt: Vec::new(),
             },
             0.5,
         );
@@ -298,6 +317,7 @@ mod tests {
             ids: [prompt, completion].concat(),
             first_target: prompt.len(),
             weight: 1.0,
+            learnt: Vec::new(),
         }
     }
 

@@ -15,9 +15,10 @@ use crate::facts::Facts;
 use crate::files;
 use crate::parameters::Parameters;
 use crate::tokenizer::Tokenizer;
-use crate::weights::{WeightFiles, write_weights};
+use crate::weights::{Dtype, WeightFiles, write_weights};
 
 /// Everything of a model directory but its weights.
+#[derive(Clone)]
 pub(crate) struct Description {
     /// The parsed `config.json`.
     pub(crate) config: Config,
@@ -106,6 +107,34 @@ impl Description {
             kept,
             generation,
         })
+    }
+
+    /// The same with weights written in another type, which the config then states.
+    ///
+    /// # Errors
+    /// When the config cannot be read again, which it was before.
+    pub(crate) fn with_dtype(&self, dtype: Dtype) -> Result<Self, ModelError> {
+        let mut changed = self.clone();
+        let path = Path::new("config.json");
+        for (_, bytes) in changed.kept.iter_mut().filter(|(n, _)| *n == "config.json") {
+            let mut value = files::parse_json(path, bytes)?;
+            let fields = value
+                .as_object_mut()
+                .ok_or_else(|| ModelError::Invalid("config.json is no object".to_owned()))?;
+            // Whichever spelling the file has; the newer where it has none.
+            let old = fields.contains_key("torch_dtype") && !fields.contains_key("dtype");
+            let name = if old { "torch_dtype" } else { "dtype" };
+            fields.insert(name.to_owned(), json!(dtype.config_name()));
+            if !old && fields.contains_key("torch_dtype") {
+                fields.insert("torch_dtype".to_owned(), json!(dtype.config_name()));
+            }
+            changed.config = Config::read(&value)
+                .map_err(|error| ModelError::Invalid(format!("config.json: {error}")))?;
+            *bytes = serde_json::to_vec_pretty(&value)
+                .map_err(|error| ModelError::Invalid(format!("config.json: {error}")))?;
+            bytes.push(b'\n');
+        }
+        Ok(changed)
     }
 
     /// What rows the model can hold.

@@ -38,5 +38,6 @@ mod linear;
 mod ops;
 mod peft;
 mod sample;
+mod spans;
 #[cfg(test)]
 mod tests;

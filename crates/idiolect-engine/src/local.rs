@@ -24,11 +24,14 @@ use crate::directory::Description;
 use crate::encode::{Row, encode_example};
 use crate::facts::Facts;
 use crate::generate::{Manner, NextToken, Queue, generate};
+use crate::peft;
 use crate::score::{TargetScore, score_rows};
 use crate::threads::Threads;
 
+mod adapted;
 mod training;
 
+use adapted::Origin;
 pub use training::pretrain;
 
 /// A model loaded from a directory in Hugging Face layout.
@@ -39,10 +42,12 @@ pub struct LocalModel {
     info: ModelInfo,
     /// Memory for keys and values while generating.
     kv_bytes: usize,
+    origin: Origin,
 }
 
 impl LocalModel {
-    /// Loads `config.json`, the tokenizer and the weights of a directory. Without `template` the
+    /// Loads `config.json`, the tokenizer and the weights of a directory; of an adapter directory
+    /// those of its base, into which the adapter is merged. Without `template` the
     /// default is taken: `chat` where the model brings a chat template, else `raw`.
     ///
     /// # Errors
@@ -53,6 +58,9 @@ impl LocalModel {
         template: Option<Template>,
         threads: usize,
     ) -> Result<Self, ModelError> {
+        if peft::is_adapter(dir) {
+            return Self::load_adapter(dir, None, template, threads);
+        }
         let description = Description::read(dir)?;
         let template = template.unwrap_or_else(|| description.default_template());
         if template == Template::Chat {
@@ -81,6 +89,10 @@ impl LocalModel {
             threads: pool(threads),
             info,
             kv_bytes: default_kv_bytes(),
+            origin: Origin {
+                dir: dir.to_owned(),
+                adapter: false,
+            },
         })
     }
 
@@ -195,11 +207,13 @@ fn token_row(row: &Result<Row, RowError>) -> TokenRow {
             ids: row.ids.clone(),
             first_target: row.first_target,
             weight: 1.0,
+            learnt: Vec::new(),
         },
         Err(_) => TokenRow {
             ids: Vec::new(),
             first_target: 1,
             weight: 0.0,
+            learnt: Vec::new(),
         },
     }
 }

@@ -105,6 +105,7 @@ pub(crate) fn row(key: usize, len: usize, first_target: usize, weight: f32) -> T
         ids: (0..len).map(|_| rng.below(29) as u32).collect(),
         first_target,
         weight,
+        learnt: Vec::new(),
     }
 }
 
@@ -511,16 +512,19 @@ fn a_fault_in_one_row_leaves_the_others_alone() {
         ids: vec![1, 29],
         first_target: 1,
         weight: 1.0,
+        learnt: Vec::new(),
     };
     let empty = TokenRow {
         ids: vec![],
         first_target: 1,
         weight: 1.0,
+        learnt: Vec::new(),
     };
     let first = TokenRow {
         ids: vec![3],
         first_target: 0,
         weight: 1.0,
+        learnt: Vec::new(),
     };
     let all = [far, good.clone(), empty, first, good];
     let mut seen = Vec::new();

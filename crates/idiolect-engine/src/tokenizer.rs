@@ -19,6 +19,7 @@ use crate::files;
 const LARGEST_VOCABULARY: usize = 1 << 24;
 
 /// A tokenizer with its end token.
+#[derive(Clone)]
 pub struct Tokenizer {
     library: Library,
     spelling: Spelling,

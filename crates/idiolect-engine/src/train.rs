@@ -17,7 +17,7 @@ use crate::backward::{Draw, total_weight};
 use crate::batch::{TokenRow, runs, tokens_at_a_time};
 use crate::checkpoint::{self, Place, State};
 use crate::decoder::{Decoder, Workspace};
-use crate::ops::adamw::{AdamW, adamw, clip_coefficient, gradient_norm};
+use crate::ops::adamw::{AdamW, adamw, clip_coefficient, gradient_norm, round_to_bf16};
 use crate::parameters::decay_runs;
 use crate::score::score_rows;
 use crate::threads::Threads;
@@ -35,7 +35,7 @@ pub struct Training<'a> {
     pub rows: &'a [TokenRow],
     /// Rows that the caller could not make, with the reason; passed on, and not trained on.
     pub refused: &'a [(usize, String)],
-    /// Scored at the end of each epoch.
+    /// Scored at the end of each epoch, and as often as the settings say.
     pub dev: &'a [TokenRow],
     /// How.
     pub settings: &'a TrainSettings,
@@ -94,6 +94,7 @@ fn fingerprint(
 ) -> Result<String, ModelError> {
     let settings = TrainSettings {
         checkpoint_every: 0,
+        recompute: false,
         ..training.settings.clone()
     };
     let invalid = |e: serde_json::Error| ModelError::Invalid(e.to_string());
@@ -104,6 +105,10 @@ fn fingerprint(
         hash.update((row.ids.len() as u64).to_le_bytes());
         hash.update((row.first_target as u64).to_le_bytes());
         hash.update(row.weight.to_le_bytes());
+        hash.update((row.learnt.len() as u64).to_le_bytes());
+        row.learnt
+            .iter()
+            .for_each(|learnt| hash.update([u8::from(*learnt)]));
         row.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
     };
     usable.iter().for_each(|&i| put_row(&training.rows[i]));
@@ -111,6 +116,7 @@ fn fingerprint(
         ids: Vec::new(),
         first_target: 0,
         weight: 0.0,
+        learnt: Vec::new(),
     });
     training.dev.iter().for_each(put_row);
     let adapter = decoder
@@ -139,12 +145,20 @@ pub fn train_rows(
 ) -> Result<Outcome, ModelError> {
     let (usable, refused) = usable_rows(decoder, &training)?;
     let settings = training.settings;
+    if settings.recompute {
+        return Err(ModelError::Unsupported(
+            "computing activations again instead of keeping them is not in this version".to_owned(),
+        ));
+    }
     let mark = fingerprint(decoder, &training, &usable)?;
     let resumed = match training.place {
         Some(place) => checkpoint::resume(place.folder, &mark, decoder)?,
         None => None,
     };
     let n = decoder.trained().len();
+    if settings.bf16_parity && resumed.is_none() {
+        round_to_bf16(decoder.trained_mut());
+    }
     let single = Threads::single();
     let small = decoder.parameters().values().len() < SERIAL;
     let threads = if small { &single } else { threads };
@@ -181,7 +195,8 @@ pub fn train_rows(
             .skip(run.state.step.saturating_sub(first))
         {
             let mut stop = sink(run.step(decoder, step, &order[rows])?).is_break();
-            if step == last && !training.dev.is_empty() {
+            let due = settings.dev_every > 0 && step % settings.dev_every == 0;
+            if (step == last || due) && !training.dev.is_empty() {
                 stop |= sink(TrainEvent::Dev {
                     step,
                     loss: dev_loss(decoder, training.dev, threads),
@@ -244,11 +259,12 @@ fn usable_rows(
     Ok((usable, refused))
 }
 
-/// Mean surprisal of the rows' targets, nats; rows that cannot be scored are left out.
+/// Mean surprisal of the rows' learnt targets, nats; rows that cannot be scored are left out.
 fn dev_loss(decoder: &Decoder, rows: &[TokenRow], threads: &Threads) -> f64 {
     let (mut sum, mut count) = (0.0, 0usize);
-    score_rows(decoder, rows, threads, &mut |_, scores| {
-        for score in scores.unwrap_or_default() {
+    score_rows(decoder, rows, threads, &mut |i, scores| {
+        let targets = (rows[i].first_target..).zip(scores.unwrap_or_default());
+        for (_, score) in targets.filter(|(t, _)| rows[i].is_learnt(*t)) {
             sum -= f64::from(score.logprob);
             count += 1;
         }
@@ -295,6 +311,16 @@ impl Run<'_> {
         indices: &[usize],
     ) -> Result<TrainEvent, ModelError> {
         let settings = self.training.settings;
+        let all = indices.iter().map(|&i| &self.training.rows[i]);
+        let (targets, tokens) = all.fold((0, 0), |(targets, tokens), row| {
+            (targets + row.n_learnt(), tokens + row.n_inputs())
+        });
+        // A row of weight 0 has no part in the step, so nothing of it is computed.
+        let indices: Vec<usize> = indices
+            .iter()
+            .copied()
+            .filter(|&i| self.training.rows[i].weight > 0.0)
+            .collect();
         let rows: Vec<&TokenRow> = indices.iter().map(|&i| &self.training.rows[i]).collect();
         let share = 1.0 / total_weight(&rows);
         self.gradients.fill(0.0);
@@ -302,8 +328,8 @@ impl Run<'_> {
         let drawn = Rng::keyed(settings.seed, &["train", "dropout", &step.to_string()]).next_u64();
         let mut loss = 0.0;
         // Steps of more tokens accumulate.
-        let tokens = tokens_at_a_time(decoder.facts());
-        for run in runs(rows.iter().map(|r| r.n_inputs()), tokens) {
+        let at_a_time = tokens_at_a_time(decoder.facts());
+        for run in runs(rows.iter().map(|r| r.n_inputs()), at_a_time) {
             let draw = Draw {
                 share: dropout,
                 step: drawn,
@@ -318,6 +344,9 @@ impl Run<'_> {
                 self.threads,
             );
         }
+        if settings.bf16_parity {
+            round_to_bf16(&mut self.gradients);
+        }
         let norm = gradient_norm(&self.gradients);
         if !(loss.is_finite() && norm.is_finite()) {
             let names: Vec<String> = indices.iter().map(ToString::to_string).collect();
@@ -327,7 +356,8 @@ impl Run<'_> {
             });
         }
         // A target that follows one token only asks nothing of queries and keys.
-        if !self.reached && rows.iter().any(|r| r.weight > 0.0 && r.ids.len() > 2) {
+        let asks = |r: &&TokenRow| (r.first_target.max(2)..r.ids.len()).any(|t| r.is_learnt(t));
+        if !self.reached && rows.iter().any(asks) {
             all_reached(decoder, &self.gradients)?;
             self.reached = true;
         }
@@ -339,8 +369,8 @@ impl Run<'_> {
             loss,
             lr,
             gradient_norm: norm,
-            target_tokens: rows.iter().map(|r| r.n_targets()).sum(),
-            tokens: rows.iter().map(|r| r.n_inputs()).sum(),
+            target_tokens: targets,
+            tokens,
         })
     }
 
@@ -354,6 +384,7 @@ impl Run<'_> {
                 epsilon: settings.epsilon,
                 weight_decay: if decays { settings.weight_decay } else { 0.0 },
                 t: step,
+                bf16: settings.bf16_parity,
             };
             let parts = [
                 &mut decoder.trained_mut()[range.clone()],

@@ -18,10 +18,21 @@ impl<M: Generate + Score + Train> Model for M {}
 /// `kv_mib` is the memory it may take for keys and values while it writes.
 pub(crate) fn open(
     reference: &str,
+    base: Option<&Path>,
     template: Option<Template>,
     threads: usize,
     kv_mib: Option<usize>,
 ) -> Result<Box<dyn Model>, StageError> {
+    let plain = Path::new(reference).is_dir();
+    if let (Some(base), false) = (base, plain) {
+        return Err(StageError::usage(
+            format!(
+                "--base {}: `{reference}` is no adapter directory",
+                base.display()
+            ),
+            "--base goes with an adapter directory as --model",
+        ));
+    }
     if let Some(file) = reference.strip_prefix("scripted:") {
         return Ok(Box::new(scripted(Path::new(file), template)?));
     }
@@ -37,7 +48,11 @@ pub(crate) fn open(
             "give a model directory (--model DIR), or import traces that were sampled elsewhere: idiolect import",
         ));
     }
-    local(Path::new(reference), template, threads, kv_mib)
+    let mut model = local(Path::new(reference), base, template, threads)?;
+    if let Some(mib) = kv_mib {
+        model.set_kv_bytes(mib.saturating_mul(1 << 20));
+    }
+    Ok(Box::new(model))
 }
 
 fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageError> {
@@ -57,21 +72,21 @@ fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageEr
     )?)
 }
 
-fn local(
+/// Opens a model directory, or an adapter directory with its base.
+pub(crate) fn local(
     directory: &Path,
+    base: Option<&Path>,
     template: Option<Template>,
     threads: usize,
-    kv_mib: Option<usize>,
-) -> Result<Box<dyn Model>, StageError> {
+) -> Result<LocalModel, StageError> {
     if !directory.is_dir() {
         return Err(StageError::failed(
             format!("no model directory `{}`", directory.display()),
-            "a model is a directory in Hugging Face layout, or scripted:FILE",
+            "a model is a directory in Hugging Face layout, an adapter directory, or scripted:FILE",
         ));
     }
-    let mut model = LocalModel::load(directory, template, threads)?;
-    if let Some(mib) = kv_mib {
-        model.set_kv_bytes(mib.saturating_mul(1 << 20));
-    }
-    Ok(Box::new(model))
+    Ok(match base {
+        Some(_) => LocalModel::load_adapter(directory, base, template, threads)?,
+        None => LocalModel::load(directory, template, threads)?,
+    })
 }

@@ -353,6 +353,7 @@ mod tests {
             context: Context::Prompt("p".into()),
             completion: "é  b c".into(),
             weight: 1.0,
+            spans: Vec::new(),
         };
         let mut scored = None;
         model

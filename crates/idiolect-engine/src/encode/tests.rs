@@ -11,6 +11,7 @@ fn row(tokenizer: &Tokenizer, prompt: &str, completion: &str) -> Result<Row, Row
         context: Context::Prompt(prompt.to_owned()),
         completion: completion.to_owned(),
         weight: 1.0,
+        spans: Vec::new(),
     };
     encode_example(tokenizer, LIMITS, &example)
 }

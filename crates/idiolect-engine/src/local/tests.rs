@@ -19,6 +19,7 @@ fn example(context: &str, completion: &str) -> Example {
         context: prompt(context),
         completion: completion.to_owned(),
         weight: 1.0,
+        spans: Vec::new(),
     }
 }
 

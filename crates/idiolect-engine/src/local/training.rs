@@ -6,12 +6,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use idiolect_core::model::{
-    Example, Lookahead, LookaheadSettings, ModelError, ModelInfo, Train, TrainEvent, TrainSettings,
-    TrainSummary,
+    Example, Lookahead, LookaheadSettings, ModelError, ModelInfo, RowError, Train, TrainEvent,
+    TrainSettings, TrainSummary,
 };
 use serde_json::json;
 
+use super::adapted::{Origin, adapted_hash};
 use super::{LocalModel, pool, token_row};
+use crate::adapter::Adapter;
 use crate::batch::TokenRow;
 use crate::checkpoint::Place;
 use crate::decoder::Decoder;
@@ -20,6 +22,8 @@ use crate::encode::encode_whole;
 use crate::facts::Facts;
 use crate::files;
 use crate::lookahead::{Goal, look_ahead};
+use crate::peft;
+use crate::spans::learnt;
 use crate::threads::Threads;
 use crate::train::{Training, train_rows};
 
@@ -44,12 +48,25 @@ impl Train for LocalModel {
         let start = format!("model {}", self.info.hash);
         let job = Job {
             description: &self.description,
+            base: Some((&self.origin, &self.info.hash)),
             threads: &self.threads,
             settings,
             out,
         };
         // This model stays what it is and what `info` says; its copy is trained.
         let mut decoder = self.decoder.clone();
+        if let Some(lora) = &settings.lora {
+            if self.origin.adapter {
+                return Err(ModelError::Unsupported(format!(
+                    "`{}` is an adapter already; merge it into a model first: idiolect convert \
+                     {0} -o MERGED --to merged",
+                    self.info.name
+                )));
+            }
+            let adapter = Adapter::random(decoder.facts(), lora.clone(), settings.seed)
+                .map_err(|error| ModelError::Invalid(error.to_string()))?;
+            decoder = decoder.with_adapter(adapter);
+        }
         let training = Training {
             rows: &rows,
             refused: &refused,
@@ -100,11 +117,22 @@ impl LocalModel {
     /// Rows of the dev examples. One that cannot be scored is an error: leaving it out would
     /// change what the dev loss means without a word.
     fn dev_rows(&self, examples: &[Example]) -> Result<Vec<TokenRow>, ModelError> {
-        let row = |(i, example): (usize, &Example)| match self.encode(example) {
-            Ok(row) => Ok(token_row(&Ok(row))),
-            Err(error) => Err(ModelError::Invalid(format!("dev row {i}: {error}"))),
+        let row = |(i, example): (usize, &Example)| {
+            self.row(example)
+                .map_err(|error| ModelError::Invalid(format!("dev row {i}: {error}")))
         };
         examples.iter().enumerate().map(row).collect()
+    }
+
+    /// An example as it is trained on.
+    fn row(&self, example: &Example) -> Result<TokenRow, RowError> {
+        let row = self.encode(example)?;
+        let learnt = learnt(&example.spans, example.completion.len(), &row.byte_starts)?;
+        Ok(TokenRow {
+            weight: example.weight,
+            learnt,
+            ..token_row(&Ok(row))
+        })
     }
 
     /// Rows of the examples, and which of them are none and why. A refused example keeps its
@@ -112,14 +140,10 @@ impl LocalModel {
     fn rows(&self, examples: &[Example]) -> (Vec<TokenRow>, Vec<(usize, String)>) {
         let mut refused = Vec::new();
         let rows = examples.iter().enumerate().map(|(i, example)| {
-            let row = self.encode(example);
-            if let Err(error) = &row {
+            self.row(example).unwrap_or_else(|error| {
                 refused.push((i, error.reason.clone()));
-            }
-            TokenRow {
-                weight: example.weight,
-                ..token_row(&row)
-            }
+                token_row(&Err(error))
+            })
         });
         (rows.collect(), refused)
     }
@@ -182,6 +206,7 @@ pub fn pretrain(
     };
     let job = Job {
         description: &description,
+        base: None,
         threads: &pool(threads),
         settings,
         out,
@@ -223,6 +248,7 @@ impl TextRows {
                         ids,
                         first_target: 1,
                         weight: 1.0,
+                        learnt: Vec::new(),
                     };
                     all.rows.extend(parts.into_iter().map(row));
                 }
@@ -262,6 +288,8 @@ fn random(description: &Description, seed: u64) -> Result<Decoder, crate::facts:
 /// A training and where its model goes.
 struct Job<'a> {
     description: &'a Description,
+    /// Where the model came from that it starts with, and its hash; none from random weights.
+    base: Option<(&'a Origin, &'a str)>,
     threads: &'a Threads,
     settings: &'a TrainSettings,
     out: &'a Path,
@@ -283,11 +311,8 @@ impl Job<'_> {
             self.settings,
             training.rows.len() - refused,
         );
-        let add_model = |decoder: &Decoder, folder: &Path| {
-            self.description
-                .write(folder, decoder.parameters(), &card)
-                .map(drop)
-        };
+        let add_model =
+            |decoder: &Decoder, folder: &Path| self.write(folder, decoder, &card).map(drop);
         let place = Some(Place {
             folder: self.out,
             add_model: &add_model,
@@ -302,15 +327,27 @@ impl Job<'_> {
                 model_hash,
             });
         }
-        let model_hash = self
-            .description
-            .write(self.out, decoder.parameters(), &card)?;
+        let model_hash = self.write(self.out, decoder, &card)?;
         tidy(self.out, self.settings.checkpoint_every)?;
         Ok(TrainSummary {
             steps: outcome.steps,
             stopped: false,
             model_hash,
         })
+    }
+}
+
+impl Job<'_> {
+    /// Writes the model, or the adapter that was trained beside it; gives the hash of what a
+    /// reader will find.
+    fn write(&self, out: &Path, decoder: &Decoder, card: &str) -> Result<String, ModelError> {
+        let (Some(adapter), Some((origin, base_hash))) = (decoder.adapter(), self.base) else {
+            return self.description.write(out, decoder.parameters(), card);
+        };
+        fs::create_dir_all(out).map_err(|error| files::io_error(out, error))?;
+        let base = peft::relative(out, &origin.dir)?;
+        let hash = peft::write(out, adapter, base.as_deref(), card)?;
+        Ok(adapted_hash(base_hash, adapter.settings(), &hash))
     }
 }
 
@@ -335,15 +372,23 @@ fn tidy(out: &Path, every: usize) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// The README of a trained model: what it is and how it was made. No paths, no times.
+/// The README of a trained model or adapter: what it is and how it was made. No paths, no times.
 fn card(facts: &Facts, start: &str, settings: &TrainSettings, rows: usize) -> String {
     let family = json!(facts.family).as_str().unwrap_or_default().to_owned();
-    let settings = serde_json::to_string_pretty(settings).unwrap_or_default();
+    let json = serde_json::to_string_pretty(settings).unwrap_or_default();
+    let (library, title, what) = match &settings.lora {
+        None => ("transformers", "model", "all weights".to_owned()),
+        Some(lora) => (
+            "peft",
+            "adapter",
+            format!("low-rank adapters of rank {} beside frozen weights", lora.r),
+        ),
+    };
     format!(
-        "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n\
-         # A {family} model trained with idiolect {}\n\n\
-         {} parameters: {} layers, hidden size {}, vocabulary {}. Trained from {start} on {rows} rows; all weights, \
-         AdamW in f32.\n\n```json\n{settings}\n```\n",
+        "---\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n\n\
+         # A {family} {title} trained with idiolect {}\n\n\
+         {} parameters: {} layers, hidden size {}, vocabulary {}. Trained from {start} on {rows} rows; {what}, \
+         AdamW in f32.\n\n```json\n{json}\n```\n",
         env!("CARGO_PKG_VERSION"),
         facts.n_parameters(),
         facts.layers,

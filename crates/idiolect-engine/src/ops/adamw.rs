@@ -46,6 +46,17 @@ pub(crate) struct AdamW {
     pub(crate) epsilon: f64,
     pub(crate) weight_decay: f64,
     pub(crate) t: usize,
+    /// Rounds parameters and moments to bf16 when all of a step is done.
+    pub(crate) bf16: bool,
+}
+
+/// Rounds to the nearest bf16, ties to even. The values are finite.
+pub(crate) fn round_to_bf16(values: &mut [f32]) {
+    for value in values {
+        let bits = value.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
+        *value = f32::from_bits(rounded);
+    }
 }
 
 /// AdamW, in the order of operations of PyTorch's.
@@ -69,6 +80,7 @@ pub(crate) fn adamw(
         epsilon,
         weight_decay,
         t,
+        bf16,
     } = settings;
     let power = |beta: f64| 1.0 - beta.powi(t.min(i32::MAX as usize) as i32);
     let keep = (1.0 - lr * weight_decay) as f32;
@@ -84,13 +96,16 @@ pub(crate) fn adamw(
     threads.for_chunks(chunks, parts, scratch, |chunk, [p, m, v], _| {
         let g = &gradient[chunk * CHUNK..][..p.len()];
         Arch::new().dispatch(|| {
-            for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            for (((p, m), v), g) in p.iter_mut().zip(&mut *m).zip(&mut *v).zip(g) {
                 let g = g * coefficient;
                 *m += blend * (g - *m);
                 *v = beta2_f * *v + fresh * g * g;
                 *p = *p * keep - step * (*m / (v.sqrt() / root + epsilon));
             }
         });
+        if bf16 {
+            [p, m, v].into_iter().for_each(round_to_bf16);
+        }
     });
 }
 
@@ -109,6 +124,7 @@ mod tests {
             epsilon: 1e-8,
             weight_decay: 0.1,
             t,
+            bf16: false,
         };
         let start = normal("p", n, 1.0);
         let mut results = Vec::new();
@@ -142,6 +158,37 @@ mod tests {
         }
         let want: Vec<f32> = exact.iter().map(|e| e[0] as f32).collect();
         close("parameters", &results[0], &want, 1e-6);
+    }
+
+    /// Why bf16 parameters are a mode for comparisons and never the default: at the usual rates of
+    /// fine-tuning nothing moves.
+    #[test]
+    fn bf16_parameters_do_not_move_at_a_small_rate_and_f32_ones_do() {
+        let mut start = normal("p", 999, 1.0);
+        round_to_bf16(&mut start);
+        let run = |lr, bf16| {
+            let (mut p, mut m, mut v) = (start.clone(), vec![0.0; 999], vec![0.0; 999]);
+            for t in 1..100 {
+                let settings = AdamW {
+                    lr,
+                    betas: (0.9, 0.999),
+                    epsilon: 1e-8,
+                    weight_decay: 0.0,
+                    t,
+                    bf16,
+                };
+                let (parts, g) = ([&mut p[..], &mut m, &mut v], vec![1.0; 999]);
+                let scratch = &mut [Vec::new()];
+                adamw(&Threads::single(), scratch, settings, 1.0, parts, &g);
+            }
+            let moved = p.iter().zip(&start).filter(|(p, s)| p != s).count();
+            assert!(!bf16 || p.iter().all(|p| p.to_bits() & 0xffff == 0));
+            moved
+        };
+        // Values below about 1e-3 are spaced closely enough to move even so.
+        assert!(run(1e-6, true) < 10);
+        assert!(run(1e-6, false) > 980);
+        assert!(run(0.05, true) > 980);
     }
 
     #[test]

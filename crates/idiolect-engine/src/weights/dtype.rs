@@ -21,6 +21,15 @@ impl Dtype {
         }
     }
 
+    /// The name in a `config.json`.
+    pub fn config_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::Bf16 => "bfloat16",
+            Self::F16 => "float16",
+        }
+    }
+
     pub(super) fn of(name: &str) -> Option<Self> {
         [Self::F32, Self::Bf16, Self::F16]
             .into_iter()

@@ -37,6 +37,7 @@ impl Case {
                 ids: ids[b[0]..b[1]].iter().map(|&id| id as u32).collect(),
                 first_target,
                 weight: 1.0,
+                learnt: Vec::new(),
             })
             .collect();
         Self {

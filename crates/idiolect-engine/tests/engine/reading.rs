@@ -185,6 +185,7 @@ fn text_becomes_the_reference_tokens_and_offsets() {
             context: Context::Prompt(prompt.to_owned()),
             completion: completion.to_owned(),
             weight: 1.0,
+            spans: Vec::new(),
         };
         let encoded = encode_example(&tokenizer, limits, &example).unwrap();
         assert_eq!(serde_json::json!(encoded.ids), row["ids"], "{prompt}");

@@ -37,6 +37,7 @@ fn examples(rows: &[Value]) -> Vec<Example> {
         context: Context::Prompt(text(row, "prompt").to_owned()),
         completion: text(row, "completion").to_owned(),
         weight: 1.0,
+        spans: Vec::new(),
     };
     rows.iter().map(example).collect()
 }

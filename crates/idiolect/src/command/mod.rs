@@ -6,6 +6,7 @@ mod arms;
 mod audit;
 mod benchmark;
 mod compare;
+mod convert;
 mod corrupt;
 mod eval;
 mod generate;
@@ -62,10 +63,9 @@ enum Command {
     Pretrain(pretrain::Arguments),
     Advise(advise::Arguments),
     Benchmark(benchmark::Arguments),
+    Convert(convert::Arguments),
     #[command(hide = true)]
     Inspect(later::Arguments),
-    #[command(hide = true)]
-    Convert(later::Arguments),
     #[command(hide = true)]
     Serve(later::Arguments),
     #[command(hide = true)]
@@ -92,7 +92,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Advise(arguments) => advise::run(&arguments),
         Command::Benchmark(arguments) => benchmark::run(&arguments),
         Command::Inspect(arguments) => later::run("inspect", &arguments),
-        Command::Convert(arguments) => later::run("convert", &arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::Serve(arguments) => later::run("serve", &arguments),
         Command::Doctor(arguments) => later::run("doctor", &arguments),
     };

@@ -100,9 +100,12 @@ pub(super) struct Seed {
 /// A model and how its prompts are rendered.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ModelOptions {
-    /// A model directory in Hugging Face layout, or scripted:FILE
+    /// A model directory in Hugging Face layout, an adapter directory, or scripted:FILE
     #[arg(long, value_name = "M")]
     pub(super) model: String,
+    /// The base model of an adapter directory, where its adapter_config.json does not lead to it
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// How prompts are rendered; default chat where the model has a template, else raw
     #[arg(long, value_name = "raw|chat")]
     template: Option<TemplateName>,
@@ -130,7 +133,13 @@ impl ModelOptions {
             TemplateName::Raw => Template::Raw,
             TemplateName::Chat => Template::Chat,
         });
-        model::open(&self.model, template, common.threads(), kv.kv_memory)
+        model::open(
+            &self.model,
+            self.base.as_deref(),
+            template,
+            common.threads(),
+            kv.kv_memory,
+        )
     }
 }
 

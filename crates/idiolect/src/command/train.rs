@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use idiolect_core::model::{Schedule, StepSize, TrainSettings};
+use idiolect_core::model::{Lora, Schedule, StepSize, TrainSettings};
 use serde_json::json;
 
 use super::options::{self, Common, ModelOptions, Seed};
@@ -16,10 +16,17 @@ use crate::stage::train::{TrainStageSettings, train};
 /// The folder that is written is the finished model, with log.jsonl; its `checkpoint-STEP` folders
 /// are resumable states. The loss is over completions and their end, never over prompts. A step
 /// holds 32 rows unless --rows-per-step or --tokens-per-step is given.
+///
+/// With --lora the folder is an adapter in PEFT's format: the model's own weights stay as they are
+/// and are found beside it. It can be given wherever a model can; `idiolect convert` merges it.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:
-  idiolect train --model models/student --data arms/W.jsonl --epochs 3 --lr 1e-4 \\
-    --dev dev.jsonl -o train/W")]
+#[command(after_help = "Examples:
+  idiolect train --model models/student --data arms/W.jsonl --epochs 3 --lr 1e-5 \\
+    --dev dev.jsonl --dev-every 50 -o train/W
+  idiolect train --model models/student --data arms/W.jsonl --lora r=16,alpha=32 --lr 2e-4 \\
+    --schedule cosine --warmup 20 --tokens-per-step 8192 -o train/W-lora
+  idiolect train --model models/student --data arms/W.jsonl \\
+    --lora r=64,alpha=16,rslora=true,dropout=0.05,targets=q_proj,v_proj -o train/W-qv")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
@@ -29,9 +36,13 @@ pub(super) struct Arguments {
     /// Rows whose loss is told during training
     #[arg(long, value_name = "ROWS")]
     dev: Option<PathBuf>,
-    /// Train a low-rank adapter: r=16,alpha=32[,targets=...]
-    #[arg(long, value_name = "r=R,alpha=A")]
-    lora: Option<String>,
+    /// Train a low-rank adapter: rank and alpha, and if wanted rslora=true (scale by alpha/sqrt(r)),
+    /// dropout=SHARE, targets=q_proj,v_proj (default: every linear layer of attention and MLP)
+    #[arg(long, value_name = "r=R,alpha=A,...", value_parser = lora)]
+    lora: Option<Lora>,
+    /// Score the dev rows every so many steps too; 0 at the end of each epoch only
+    #[arg(long, value_name = "STEPS", default_value_t = 0, requires = "dev")]
+    dev_every: usize,
     #[command(flatten)]
     schedule: TrainingOptions,
     #[command(flatten)]
@@ -73,6 +84,14 @@ pub(super) struct TrainingOptions {
     /// Largest norm of the whole gradient; 0 does not clip
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = not_negative)]
     clip: f64,
+    /// Compute activations again in the backward instead of keeping them: less memory, a third
+    /// more work, the same result
+    #[arg(long)]
+    recompute: bool,
+    /// For comparison with trainings in bf16: round what trains, gradients and moments to bf16 in
+    /// each step. At small rates nothing then moves
+    #[arg(long)]
+    bf16_parity: bool,
     /// Save a resumable state every so many steps; 0 saves one only when interrupted
     #[arg(long, value_name = "STEPS", default_value_t = 200)]
     checkpoint_every: usize,
@@ -118,6 +137,8 @@ impl TrainingOptions {
             step_size,
             seed,
             checkpoint_every: self.checkpoint_every,
+            recompute: self.recompute,
+            bf16_parity: self.bf16_parity,
             ..default
         })
     }
@@ -137,19 +158,73 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> super::Result {
-    if arguments.lora.is_some() {
-        return Err(StageError::failed(
-            "low-rank adapters (--lora) are not in this version",
-            "leave --lora out to train all weights",
-        ));
+/// Reads `r=16,alpha=32`. What has no `=` goes on with the list before it.
+fn lora(text: &str) -> Result<Lora, String> {
+    let (mut r, mut alpha) = (None, None);
+    let mut lora = Lora {
+        r: 0,
+        alpha: 0.0,
+        rslora: false,
+        dropout: 0.0,
+        targets: Vec::new(),
+    };
+    let mut in_targets = false;
+    for part in text.split(',') {
+        let Some((name, value)) = part.split_once('=') else {
+            if !in_targets || part.is_empty() {
+                return Err(format!("`{part}` is not NAME=VALUE"));
+            }
+            lora.targets.push(part.to_owned());
+            continue;
+        };
+        in_targets = name == "targets";
+        let number = || {
+            value
+                .parse::<f64>()
+                .map_err(|_| format!("`{name}` is no number"))
+        };
+        match name {
+            "r" => {
+                r = Some(
+                    value
+                        .parse()
+                        .map_err(|_| "`r` is no whole number".to_owned())?,
+                )
+            }
+            "alpha" => alpha = Some(number()?),
+            "dropout" => lora.dropout = number()?,
+            "rslora" => {
+                lora.rslora = value
+                    .parse()
+                    .map_err(|_| "`rslora` is true or false".to_owned())?;
+            }
+            "targets" if !value.is_empty() => lora.targets.push(value.to_owned()),
+            "targets" => return Err("`targets` names no layer".to_owned()),
+            _ => {
+                return Err(format!(
+                    "`{name}` is none of r, alpha, rslora, dropout, targets"
+                ));
+            }
+        }
     }
+    lora.r = r.ok_or("`r` is missing: r=16,alpha=32")?;
+    lora.alpha = alpha.ok_or("`alpha` is missing: r=16,alpha=32")?;
+    lora.check()?;
+    Ok(lora)
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let train_settings = TrainSettings {
+        lora: arguments.lora.clone(),
+        dev_every: arguments.dev_every,
+        ..arguments
+            .schedule
+            .resolve(TrainSettings::default(), arguments.seed.seed)?
+    };
     let settings = TrainStageSettings {
         data: arguments.data.clone(),
         dev: arguments.dev.clone(),
-        train: arguments
-            .schedule
-            .resolve(TrainSettings::default(), arguments.seed.seed)?,
+        train: train_settings,
         output: arguments.output.clone(),
     };
     let mut model = arguments.model.open(&arguments.common)?;
@@ -163,4 +238,33 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         &facts,
         arguments.common.json,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_are_read_from_one_argument() {
+        let read = lora("r=16,alpha=32,targets=q_proj,v_proj,rslora=true,dropout=0.1").unwrap();
+        assert_eq!(read.targets, ["q_proj", "v_proj"]);
+        assert_eq!((read.r, read.alpha), (16, 32.0));
+        assert_eq!((read.rslora, read.dropout), (true, 0.1));
+        assert_eq!(lora("alpha=1,r=2").unwrap().targets.len(), 0);
+        for (text, words) in [
+            ("r=16", "alpha"),
+            ("alpha=1", "`r`"),
+            ("r=0,alpha=1", "begins at 1"),
+            ("r=1.5,alpha=1", "whole"),
+            ("r=2,alpha=x", "no number"),
+            ("r=2,alpha=1,q_proj", "NAME=VALUE"),
+            ("r=2,alpha=1,targets=", "names no layer"),
+            ("r=2,alpha=1,bias=all", "none of"),
+            ("r=2,alpha=1,rslora=1", "true or false"),
+            ("r=2,alpha=1,dropout=1", "share"),
+        ] {
+            let message = lora(text).unwrap_err();
+            assert!(message.contains(words), "{text}: {message}");
+        }
+    }
 }

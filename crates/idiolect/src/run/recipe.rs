@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
 use idiolect_core::miniature::ModelFamily;
-use idiolect_core::model::Schedule;
+use idiolect_core::model::{Lora, Schedule};
 
 /// The recipes that the program carries, by name and text.
 pub(crate) const BUILT_IN: [(&str, &str); 4] = [
@@ -239,6 +239,9 @@ pub(crate) struct Finetune {
     pub(crate) lr: f64,
     /// Its fall.
     pub(crate) schedule: Schedule,
+    /// Train adapters of this kind instead of all weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lora: Option<Lora>,
 }
 
 /// Evaluation on the test problems: greedy, and sampled.
@@ -388,6 +391,9 @@ fn check(recipe: &Recipe) -> Result<(), RecipeError> {
             "finetune",
             "needs `seeds`, `epochs` and `rows_per_step` of at least 1",
         );
+    }
+    if let Some(Err(reason)) = recipe.finetune.lora.as_ref().map(Lora::check) {
+        return bad("finetune.lora", &reason);
     }
     if recipe.eval.max_tokens == 0 {
         return bad("eval.max_tokens", "must be at least 1");

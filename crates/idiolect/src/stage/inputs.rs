@@ -329,6 +329,12 @@ impl DataRow {
                 .filter(|weight| *weight >= 0.0 && weight.is_finite())
                 .ok_or("`weight` must be a number of at least 0")?,
         };
+        let spans = match row.get("spans") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(spans) => serde_json::from_value(spans.clone()).map_err(|error| {
+                format!("`spans` must be a list of {{\"start\",\"end\",\"train\"}}: {error}")
+            })?,
+        };
         Ok(Self {
             trace_id: id_of(row, "trace_id")?,
             problem_id: id_of(row, "problem_id")?,
@@ -336,6 +342,7 @@ impl DataRow {
                 context,
                 completion,
                 weight: weight as f32,
+                spans,
             },
         })
     }

@@ -10,6 +10,7 @@ pub(crate) mod audit;
 pub(crate) mod code;
 pub(crate) mod compare;
 pub(crate) mod compat;
+pub(crate) mod convert;
 pub(crate) mod corrupt;
 pub(crate) mod countdown;
 pub(crate) mod eval;

@@ -190,6 +190,7 @@ impl Source {
             context: Context::Prompt(prompt),
             completion: trace.text,
             weight: 1.0,
+            spans: Vec::new(),
         };
         Ok(Item {
             line,

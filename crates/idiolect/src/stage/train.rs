@@ -75,13 +75,13 @@ pub(crate) fn train(
     )
 }
 
-/// Adds training settings to an output's provenance, one a name. How often a state is saved
-/// changes no result.
+/// Adds training settings to an output's provenance, one a name. How often a state is saved, and
+/// whether activations are computed again, changes no result.
 pub(super) fn tell_training(meta: &mut Meta, train: &TrainSettings) {
     if let Ok(Value::Object(settings)) = serde_json::to_value(train) {
         for (name, value) in settings
             .into_iter()
-            .filter(|(name, _)| name != "checkpoint_every")
+            .filter(|(name, _)| name != "checkpoint_every" && name != "recompute")
         {
             meta.setting(&name, value);
         }

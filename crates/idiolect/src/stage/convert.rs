@@ -1,0 +1,58 @@
+//! Convert: an adapter and its base as one model.
+
+use std::path::PathBuf;
+
+use idiolect_core::store::{Folder, Meta, OpenedFolder};
+use idiolect_engine::weights::Dtype;
+
+use super::{Control, Outcome, StageError};
+use crate::model;
+
+/// What to merge, and into what.
+#[derive(Clone, Debug)]
+pub(crate) struct ConvertSettings {
+    /// An adapter directory.
+    pub(crate) input: PathBuf,
+    /// Its base, where its config does not lead to it.
+    pub(crate) base: Option<PathBuf>,
+    /// The type of the weights; none is that of the base's config.
+    pub(crate) dtype: Option<Dtype>,
+    /// The folder of the model.
+    pub(crate) output: PathBuf,
+}
+
+/// Merges an adapter into its base and writes the model.
+pub(crate) fn convert(
+    settings: &ConvertSettings,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
+    // No text is rendered, so that a base with a chat template is as good as one without.
+    let template = Some(idiolect_core::model::Template::Raw);
+    let model = model::local(
+        &settings.input,
+        settings.base.as_deref(),
+        template,
+        control.threads,
+    )?;
+    if !model.is_adapted() {
+        return Err(StageError::failed(
+            format!("`{}` is a model of its own", settings.input.display()),
+            "--to merged takes an adapter directory",
+        ));
+    }
+    let mut meta = Meta::of("convert");
+    meta.version("model", &model.info().hash);
+    meta.setting("to", "merged");
+    meta.setting("dtype", settings.dtype.map(Dtype::config_name));
+    let folder = match Folder::open(&settings.output, &meta, control.fresh)? {
+        OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
+        OpenedFolder::Unfinished(folder) => folder,
+    };
+    let hash = model.write(folder.path(), settings.dtype)?;
+    Outcome::of(
+        &settings.output,
+        &folder.finish(0, 0, &hash)?,
+        false,
+        control,
+    )
+}
