@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Model directories to and fro: what transformers writes loads here, and what is written here loads in transformers.
+"""Model and adapter directories to and fro: what transformers and PEFT write loads here, and what is written here loads there.
 
     cargo build --release
-    .venv/bin/python bench/roundtrip.py            # the environment of fixtures/parity, and pyarrow
+    .venv/bin/python bench/roundtrip.py            # the environment of fixtures/parity (with peft), and pyarrow
 
 For each family, tied and untied, whole and in shards, in f32, bf16 and f16: transformers saves a random model with
 a tokenizer; `idiolect score` gives each completion token's log-prob, which must be transformers' own; `idiolect train`
-writes a fine-tuned directory, and the two must agree on that too. Prints one line a case and exits 1 where one fails.
+writes a fine-tuned directory, and the two must agree on that too. The same with adapters: one that PEFT saved, one that
+`idiolect train --lora` wrote (read by PEFT), and what `idiolect convert --to merged` and PEFT's own merge make of them.
+Prints one line a case and exits 1 where one fails.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import tempfile
 import pyarrow.parquet
 import torch
 import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -77,14 +80,16 @@ def idiolect(program, *arguments):
         raise SystemExit(f"idiolect {' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stderr}")
 
 
-def theirs(directory):
-    """Transformers' log-probs of each row's completion and end token, in f32 arithmetic."""
+def theirs(directory, adapter=None):
+    """Transformers' log-probs of each row's completion and end token, in f32 arithmetic; with an adapter PEFT's."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
     # Gemma's embedding scale is rounded to the type that the weights were stored in.
     stored = getattr(torch, json.loads((directory / "config.json").read_text())["dtype"])
     scale = getattr(model.model.embed_tokens, "embed_scale", None)
     if scale is not None:
         scale.copy_(scale.to(stored))
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter).eval()
     tokens = PreTrainedTokenizerFast.from_pretrained(directory)
     out = []
     for prompt, completion in ROWS:
@@ -130,18 +135,53 @@ def check_full(program, name, config, dtype, shard, tokens, work):
     return read, difference(ours(program, trained, rows, work), after)
 
 
+def check_adapters(program, config, targets, rslora, work):
+    """The differences in log-prob: of an adapter that PEFT saved, of one trained here, and of that one merged here."""
+    base, rows = work / "written", work / "rows.jsonl"
+    saved, trained, merged = work / "saved", work / "adapter", work / "merged"
+    torch.manual_seed(5)
+    settings = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=6, use_rslora=rslora, target_modules=targets)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), settings)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data.normal_(0, 0.1)
+    model.peft_config["default"].base_model_name_or_path = "../written"
+    model.save_pretrained(saved)
+    before = theirs(base)
+    read = theirs(base, saved)
+    assert difference(before, read) > 0.01, "the adapter does nothing"
+    names = "" if targets == "all-linear" else ",targets=" + ",".join(targets)
+    lora = f"r=4,alpha=6,rslora={str(rslora).lower()},dropout=0.1{names}"
+    idiolect(program, "train", "--model", base, "--template", "raw", "--data", rows, "-o", trained, "--lora", lora, "--lr", "0.03", "--epochs", "4")
+    after = theirs(base, trained)
+    assert difference(before, after) > 0.01, "training changed nothing"
+    idiolect(program, "convert", trained, "-o", merged, "--to", "merged", "--dtype", "f32")
+    # A merged f32 directory says so in its config; Gemma's embedding scale follows that type.
+    whole = theirs(merged)
+    gemma_in_half = config.model_type.startswith("gemma") and json.loads((base / "config.json").read_text())["dtype"] != "float32"
+    return [
+        difference(ours(program, saved, rows, work), read),
+        difference(ours(program, trained, rows, work), after),
+        difference(ours(program, merged, rows, work), whole),
+        0.0 if gemma_in_half else difference(whole, after),
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default=ROOT / "target/release/idiolect")
     options = parser.parse_args()
     tokens = tokenizer()
     failed = 0
-    print(f"{'case':<28} {'read here':>10} {'read there':>11}   (largest difference in log-prob, limit {LIMIT})")
-    for name, config, dtype, shard in cases():
+    heads = ["read here", "read there", "PEFT's", "adapter", "merged", "merged = it"]
+    print(f"{'case':<28}" + "".join(f" {head:>11}" for head in heads) + f"   (largest difference in log-prob, limit {LIMIT})")
+    for i, (name, config, dtype, shard) in enumerate(cases()):
         with tempfile.TemporaryDirectory() as work:
-            read, wrote = check_full(options.program, name, config, dtype, shard, tokens, pathlib.Path(work))
-        failed += max(read, wrote) > LIMIT
-        print(f"{name:<28} {read:>10.1e} {wrote:>11.1e}", flush=True)
+            found = list(check_full(options.program, name, config, dtype, shard, tokens, pathlib.Path(work)))
+            targets = "all-linear" if i % 2 else ["q_proj", "v_proj", "down_proj"]
+            found += check_adapters(options.program, config, targets, i % 3 == 0, pathlib.Path(work))
+        failed += not max(found) <= LIMIT
+        print(f"{name:<28}" + "".join(f" {value:>11.1e}" for value in found), flush=True)
     sys.exit(failed > 0)
 
 

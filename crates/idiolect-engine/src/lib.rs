@@ -24,6 +24,7 @@ pub mod facts;
 pub mod local;
 pub mod lookahead;
 pub mod parameters;
+pub mod peft;
 pub mod score;
 pub mod threads;
 pub mod tokenizer;
@@ -36,7 +37,6 @@ mod generate;
 mod in_order;
 mod linear;
 mod ops;
-mod peft;
 mod sample;
 mod spans;
 #[cfg(test)]

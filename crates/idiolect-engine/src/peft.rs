@@ -17,20 +17,20 @@ use crate::files;
 use crate::weights::{Dtype, Slot, WeightFiles, write_slots};
 
 /// The file that makes a directory an adapter.
-pub(crate) const CONFIG: &str = "adapter_config.json";
+pub const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// What an `adapter_config.json` says.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct AdapterConfig {
+pub struct AdapterConfig {
     /// What the adapters are.
-    pub(crate) lora: Lora,
+    pub lora: Lora,
     /// `base_model_name_or_path`, as it stands.
-    pub(crate) base: Option<String>,
+    pub base: Option<String>,
 }
 
 /// Whether a directory holds an adapter and no model of its own.
-pub(crate) fn is_adapter(dir: &Path) -> bool {
+pub fn is_adapter(dir: &Path) -> bool {
     dir.join(CONFIG).is_file() && !dir.join("config.json").exists()
 }
 
@@ -57,7 +57,7 @@ const KEEPS_BASE: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 ///
 /// # Errors
 /// Names the file, and the field that cannot be used.
-pub(crate) fn read_config(dir: &Path) -> Result<AdapterConfig, ModelError> {
+pub fn read_config(dir: &Path) -> Result<AdapterConfig, ModelError> {
     let path = dir.join(CONFIG);
     let value = files::parse_json(&path, &files::read(&path)?)?;
     parse(&value).map_err(|reason| ModelError::Invalid(format!("`{}`: {reason}", path.display())))
@@ -163,7 +163,7 @@ fn parse(config: &Value) -> Result<AdapterConfig, String> {
 ///
 /// # Errors
 /// When it names no directory; says what to do.
-pub(crate) fn find_base(dir: &Path, config: &AdapterConfig) -> Result<PathBuf, ModelError> {
+pub fn find_base(dir: &Path, config: &AdapterConfig) -> Result<PathBuf, ModelError> {
     let Some(base) = &config.base else {
         return Err(ModelError::Invalid(format!(
             "`{}` does not name its base model (`base_model_name_or_path`); give it with --base",
@@ -186,7 +186,7 @@ pub(crate) fn find_base(dir: &Path, config: &AdapterConfig) -> Result<PathBuf, M
 ///
 /// # Errors
 /// When a target names no layer, or the file does not hold what the settings describe.
-pub(crate) fn read(
+pub fn read(
     dir: &Path,
     config: &AdapterConfig,
     facts: &Facts,

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "cli/adapters.rs"]
+mod adapters;
 #[path = "cli/code.rs"]
 mod code;
 #[path = "cli/kit.rs"]
@@ -32,6 +34,7 @@ const COMMANDS: [&str; 14] = [
     "compare",
     "report",
     "pretrain",
+    "convert",
 ];
 
 #[test]
@@ -181,18 +184,8 @@ fn failures_are_1_with_error_and_path() {
         ),
         (generate("nowhere"), "no model directory `nowhere`"),
         (
-            place.run(&[
-                "train",
-                "--model",
-                "x",
-                "--data",
-                "p.jsonl",
-                "--lora",
-                "r=16,alpha=32",
-                "-o",
-                "m",
-            ]),
-            "--lora",
+            place.run(&["convert", "nowhere", "-o", "m", "--to", "merged"]),
+            "no model directory `nowhere`",
         ),
     ];
     for (ran, words) in fails {

@@ -4,6 +4,7 @@
     reason = "a test that meets what it cannot use should stop there"
 )]
 
+mod adapters;
 mod agree;
 mod configs;
 mod corpus;

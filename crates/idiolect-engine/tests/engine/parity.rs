@@ -19,9 +19,9 @@ use crate::subject;
 /// A model and what is expected of it.
 pub(crate) struct Case {
     pub(crate) decoder: Decoder,
-    expected: Expected,
+    pub(crate) expected: Expected,
     /// Of weight 1.
-    rows: Vec<TokenRow>,
+    pub(crate) rows: Vec<TokenRow>,
 }
 
 impl Case {
