@@ -441,6 +441,7 @@ fn a_shared_prompt_scores_as_separate_ones_to_the_bit() {
             ids: [&prompt[..], &row(80 + i, len, 1, 1.0).ids].concat(),
             first_target: prompt.len(),
             weight: 1.0,
+            learnt: Vec::new(),
         };
         // More than one batch of them, with a row of another prompt between.
         let mut all: Vec<TokenRow> = (0..24).map(|i| after(i, 1 + 5 * i)).collect();
