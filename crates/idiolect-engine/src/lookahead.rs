@@ -188,6 +188,7 @@ mod tests {
                 ids: (0..9).map(|_| rng.below(vocab) as u32).collect(),
                 first_target: 3,
                 weight: 1.0,
+                learnt: Vec::new(),
             })
             .collect()
     }

@@ -112,6 +112,7 @@ fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<Alignment>
             ids,
             first_target: 1,
             weight: 1.0,
+            learnt: Vec::new(),
         }));
     }
     let identity = Identity {

@@ -32,6 +32,7 @@ pub(super) fn operations_per_second(parameters: f64) -> Option<f64> {
             ids: (0..65).map(|_| rng.below(VOCAB) as u32).collect(),
             first_target: 1,
             weight: 1.0,
+            learnt: Vec::new(),
         })
         .collect();
     let settings = TrainSettings {

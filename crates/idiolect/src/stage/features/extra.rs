@@ -240,6 +240,7 @@ fn own_samples(
                         context: requests[unit].context.clone(),
                         completion: completion.text,
                         weight: 1.0,
+                        spans: Vec::new(),
                     };
                     written.push((unit / OWN_SAMPLES, example));
                 }

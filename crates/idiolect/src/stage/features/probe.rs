@@ -163,6 +163,7 @@ impl Probe {
                     context: context.clone(),
                     completion: text.clone(),
                     weight: 1.0,
+                    spans: Vec::new(),
                 };
                 let credit = if *is_right {
                     1.0 / right as f64
