@@ -19,7 +19,7 @@ mod run;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "run",
     "import",
     "generate",

@@ -176,7 +176,8 @@ impl FinishedRun {
             seed: recipe.seed + number as u64,
         };
         let reference = student.display().to_string();
-        let mut model = crate::model::open(&reference, Some(Template::Raw), control.threads, None)?;
+        let mut model =
+            crate::model::open(&reference, None, Some(Template::Raw), control.threads, None)?;
         let measured = measure(&settings, model.as_mut(), control)?;
         for warning in &measured.warnings {
             control.progress.note(&self.name, warning);
