@@ -313,7 +313,7 @@ pub struct Workspace {
     pub(crate) drops: Drops,
     pub(crate) logits: Buffer,
     pub(crate) logprobs: Vec<f32>,
-    /// One a thread.
+    /// One a thread, and one that they share.
     pub(crate) scratch: Vec<Vec<f32>>,
 }
 
@@ -348,7 +348,7 @@ impl Workspace {
         let n = self.batch.ids.len();
         let sets = if keep == Keep::All { facts.layers } else { 1 };
         self.scratch
-            .resize_with(threads.n().max(self.scratch.len()), Vec::new);
+            .resize_with((threads.n() + 1).max(self.scratch.len()), Vec::new);
         let ropes = std::iter::once(&facts.rope).chain(&facts.local_rope);
         for (angles, rope) in self.angles.iter_mut().zip(ropes) {
             let frequencies = rope.frequencies(facts.head_width);

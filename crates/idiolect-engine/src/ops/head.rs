@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::math::{exp, tanh};
-use super::product::{Left, Onto, Product, multiply};
+use super::packed::{Right, multiply_alone, packs};
+use super::product::{Left, Onto, Product, depth, multiply};
 use super::transpose::transpose;
 use super::{LINE, aligned, lanes, take};
 use crate::threads::Threads;
@@ -51,14 +52,25 @@ pub(crate) struct Head<'a> {
     pub(crate) softcap: Option<f32>,
 }
 
-/// Positions of one chunk: enough for full tiles, and for a large vocabulary enough that the
-/// weight's gradient is not read and written more often than it is computed.
+/// Positions of one chunk: enough that the weight and its gradient are not read and written more
+/// often than it takes to compute with them, and no more logits at once than 96 MiB.
 pub(crate) fn chunk_lanes(vocab: usize) -> usize {
-    if vocab <= 8192 { 128 } else { 256 }
+    if vocab <= 8192 {
+        128
+    } else {
+        ((24 << 20) / vocab / LINE * LINE).clamp(64, 512)
+    }
 }
 
+/// Rows of the vocabulary that are worked on while they are in the caches.
+const ROWS: usize = 1024;
+
+/// Parts of the vocabulary that each sum their own gradient of the hidden states, so that threads
+/// have a part each; the sums are then added in order. Fixed, as the bits depend on it.
+const PARTS: usize = 16;
+
 /// Rows of logits whose sums are kept apart, so that f32 sums over a large vocabulary stay exact
-/// to a few units in the last place; at most 32 KiB of logits.
+/// to a few units in the last place, and which stay in the second cache between two passes.
 const SUM_ROWS: usize = 64;
 
 impl Head<'_> {
@@ -83,15 +95,25 @@ impl Head<'_> {
         }
     }
 
-    /// (V, chunk) = W h, then the cap.
-    fn logits(&self, logits: &mut [f32], chunk: usize, hidden: &[f32], n: usize) {
-        multiply(Product {
-            size: (self.vocab(), lanes(n), self.width),
-            left: Left::rows(self.weight, self.width),
-            right: (hidden, chunk),
-            out: (logits, chunk),
-            onto: Onto::Nothing,
-        });
+    /// (rows, n) at `chunk` = W h for the rows of the vocabulary from `first` on, then the cap.
+    fn logits(
+        &self,
+        scratch: &mut Vec<f32>,
+        (logits, chunk): (&mut [f32], usize),
+        first: usize,
+        hidden: &[f32],
+        n: usize,
+    ) {
+        let size = (logits.len() / chunk, lanes(n), self.width);
+        let left = Left::rows(&self.weight[first * self.width..], self.width);
+        product(
+            scratch,
+            size,
+            left,
+            (hidden, chunk),
+            (logits, chunk),
+            Onto::Nothing,
+        );
         if let Some(c) = self.softcap {
             Arch::new().dispatch(Cap(logits, c));
         }
@@ -105,14 +127,48 @@ impl WithSimd for Cap<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (c, inverse) = (simd.splat_f32s(self.1), simd.splat_f32s(1.0 / self.1));
+        let c = (simd.splat_f32s(self.1), simd.splat_f32s(1.0 / self.1));
         for z in S::as_mut_simd_f32s(self.0).0 {
-            *z = simd.mul_f32s(c, tanh(simd, simd.mul_f32s(*z, inverse)));
+            *z = cap(simd, *z, c);
         }
     }
 }
 
-/// The largest logit of each lane.
+/// c tanh(z / c), given c and 1/c.
+#[inline(always)]
+fn cap<S: Simd>(simd: S, z: S::f32s, (c, inverse): (S::f32s, S::f32s)) -> S::f32s {
+    simd.mul_f32s(c, tanh(simd, simd.mul_f32s(z, inverse)))
+}
+
+/// A product of one thread, packed where that is worth it.
+fn product(
+    scratch: &mut Vec<f32>,
+    size: (usize, usize, usize),
+    left: Left<'_>,
+    right: (&[f32], usize),
+    out: (&mut [f32], usize),
+    onto: Onto<'_>,
+) {
+    if packs(size) {
+        return multiply_alone(
+            scratch,
+            size,
+            left,
+            Right::Rows(right.0, right.1),
+            out,
+            onto,
+        );
+    }
+    multiply(Product {
+        size,
+        left,
+        right,
+        out,
+        onto,
+    });
+}
+
+/// The largest of some rows of logits in each lane.
 #[inline(always)]
 fn largest<S: Simd>(simd: S, logits: &[f32], chunk: usize, largest: &mut [f32]) {
     largest.fill(f32::NEG_INFINITY);
@@ -124,52 +180,112 @@ fn largest<S: Simd>(simd: S, logits: &[f32], chunk: usize, largest: &mut [f32]) 
     }
 }
 
-/// Logits of one chunk become their gradient; log-probabilities of the targets come out.
-struct Loss<'a> {
-    softcap: Option<f32>,
-    logits: &'a mut [f32],
+/// Largest logit and Σ e^(z − largest) of each lane, over some rows of the vocabulary.
+struct Normaliser<'a> {
+    logits: &'a [f32],
     chunk: usize,
-    targets: &'a [Target],
-    /// Per target, overwritten.
-    logprobs: &'a mut [f32],
+    /// Lanes that count, whole lines.
+    n: usize,
+    /// 2 chunks, overwritten: the largest, the sum.
+    stats: &'a mut [f32],
     /// 2 chunks.
     scratch: &'a mut [f32],
 }
 
-impl WithSimd for Loss<'_> {
+impl WithSimd for Normaliser<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {
-            softcap,
             logits,
             chunk,
-            targets,
-            logprobs,
-            mut scratch,
+            n,
+            stats,
+            scratch,
         } = self;
-        let n = lanes(targets.len());
-        let most = take(&mut scratch, n);
-        let factors = take(&mut scratch, n);
-        largest(simd, logits, chunk, most);
-        self::sums(simd, logits, chunk, most, factors);
-        for (i, (t, logprob)) in targets.iter().zip(logprobs).enumerate() {
-            let z = logits[t.token as usize * chunk + i];
-            *logprob = z - most[i] - factors[i].ln();
-            factors[i] = t.weight / factors[i];
+        let (most, sum) = scratch.split_at_mut(chunk);
+        let (most, sum) = (&mut most[..n], &mut sum[..n]);
+        for (i, block) in logits.chunks(SUM_ROWS * chunk).enumerate() {
+            largest(simd, block, chunk, most);
+            sum.fill(0.0);
+            for row in block.chunks_exact(chunk) {
+                let values = S::as_simd_f32s(&row[..n]).0.iter();
+                let (most, sum) = (S::as_simd_f32s(most).0, S::as_mut_simd_f32s(sum).0);
+                for ((z, m), s) in values.zip(most).zip(sum) {
+                    *s = simd.add_f32s(*s, exp(simd, simd.sub_f32s(*z, *m)));
+                }
+            }
+            if i == 0 {
+                stats[..n].copy_from_slice(most);
+                stats[chunk..chunk + n].copy_from_slice(sum);
+            } else {
+                merge(simd, stats, chunk, (most, sum));
+            }
         }
-        // Lanes beyond the targets carry no gradient.
-        factors[targets.len()..].fill(0.0);
-        for row in logits.chunks_exact_mut(chunk) {
+    }
+}
+
+/// Adds one more normaliser to that in `stats`.
+#[inline(always)]
+fn merge<S: Simd>(simd: S, stats: &mut [f32], chunk: usize, (most, sum): (&[f32], &[f32])) {
+    let (m, s) = stats.split_at_mut(chunk);
+    let (m, s) = (&mut m[..most.len()], &mut s[..most.len()]);
+    let old = S::as_mut_simd_f32s(m)
+        .0
+        .iter_mut()
+        .zip(S::as_mut_simd_f32s(s).0);
+    let more = S::as_simd_f32s(most).0.iter().zip(S::as_simd_f32s(sum).0);
+    for ((m, s), (most, sum)) in old.zip(more) {
+        let larger = simd.max_f32s(*m, *most);
+        let kept = exp(simd, simd.sub_f32s(*m, larger));
+        let fresh = exp(simd, simd.sub_f32s(*most, larger));
+        *s = simd.mul_add_f32s(*s, kept, simd.mul_f32s(*sum, fresh));
+        *m = larger;
+    }
+}
+
+/// Merges the normalisers of all blocks, each 2 chunks, into the first.
+struct MergeAll<'a>(&'a mut [f32], usize, usize);
+
+impl WithSimd for MergeAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self(stats, chunk, n) = self;
+        let (first, rest) = stats.split_at_mut(2 * chunk);
+        for block in rest.chunks_exact(2 * chunk) {
+            merge(simd, first, chunk, (&block[..n], &block[chunk..chunk + n]));
+        }
+    }
+}
+
+/// Logits become p · factor · cap'.
+struct Gradient<'a> {
+    softcap: Option<f32>,
+    logits: &'a mut [f32],
+    chunk: usize,
+    /// Largest logit of each lane, and weight / Σ e^(z − largest).
+    most: &'a [f32],
+    factors: &'a [f32],
+}
+
+impl WithSimd for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let n = self.most.len();
+        for row in self.logits.chunks_exact_mut(self.chunk) {
             let row = S::as_mut_simd_f32s(&mut row[..n]).0;
-            let scales = S::as_simd_f32s(most)
+            let scales = S::as_simd_f32s(self.most)
                 .0
                 .iter()
-                .zip(S::as_simd_f32s(factors).0);
+                .zip(S::as_simd_f32s(self.factors).0);
             for (z, (m, f)) in row.iter_mut().zip(scales) {
                 let p = simd.mul_f32s(exp(simd, simd.sub_f32s(*z, *m)), *f);
-                *z = match softcap {
+                *z = match self.softcap {
                     None => p,
                     Some(c) => simd.mul_f32s(p, cap_slope(simd, *z, c)),
                 };
@@ -183,28 +299,6 @@ impl WithSimd for Loss<'_> {
 fn cap_slope<S: Simd>(simd: S, capped: S::f32s, c: f32) -> S::f32s {
     let t = simd.mul_f32s(capped, simd.splat_f32s(1.0 / c));
     simd.negate_mul_add_f32s(t, t, simd.splat_f32s(1.0))
-}
-
-/// Σ e^(z − largest) of each lane.
-#[inline(always)]
-fn sums<S: Simd>(simd: S, logits: &[f32], chunk: usize, most: &[f32], sums: &mut [f32]) {
-    sums.fill(0.0);
-    for block in logits.chunks(SUM_ROWS * chunk) {
-        for (v, (m, total)) in S::as_simd_f32s(most)
-            .0
-            .iter()
-            .zip(S::as_mut_simd_f32s(sums).0)
-            .enumerate()
-        {
-            let at = v * S::F32_LANES;
-            let mut sum = simd.splat_f32s(0.0);
-            for row in block.chunks_exact(chunk) {
-                let z = S::as_simd_f32s(&row[at..]).0[0];
-                sum = simd.add_f32s(sum, exp(simd, simd.sub_f32s(z, *m)));
-            }
-            *total = simd.add_f32s(*total, sum);
-        }
-    }
 }
 
 /// The loss of given targets, and its gradients.
@@ -228,7 +322,7 @@ pub(crate) struct LossAndGradients<'a> {
 }
 
 impl LossAndGradients<'_> {
-    /// Computes all of it, as many chunks side by side as there are threads.
+    /// Computes all of it, chunk after chunk of positions; threads share the vocabulary.
     pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) -> f64 {
         let Self {
             head,
@@ -240,140 +334,137 @@ impl LossAndGradients<'_> {
             logprobs,
             buffer,
         } = self;
-        let (vocab, width, chunk) = (head.vocab(), head.width, chunk_lanes(head.vocab()));
-        let tokens = super::stride(width);
-        let wave = threads.n().min(targets.len().div_ceil(chunk)).max(1);
-        let sizes = [vocab * chunk, width * chunk, chunk * tokens];
-        buffer.reserve(wave * sizes.iter().sum::<usize>());
-        let mut rest = buffer.get_mut(wave * sizes.iter().sum::<usize>());
-        let [d_logits, d_part, states] = sizes.map(|size| take(&mut rest, wave * size));
+        let (vocab, width) = (head.vocab(), head.width);
+        let most_targets = chunk_lanes(vocab);
+        let (chunk, tokens) = (super::stride(most_targets), super::stride(width));
+        let blocks = vocab.div_ceil(ROWS);
+        let part = blocks.div_ceil(PARTS) * ROWS;
+        let parts = vocab.div_ceil(part);
+        let sizes = [
+            vocab * chunk,
+            width * chunk,
+            most_targets * tokens,
+            parts * width * chunk,
+            blocks * 2 * chunk,
+        ];
+        let size = sizes.iter().sum();
+        buffer.reserve(size);
+        let mut rest = buffer.get_mut(size);
+        let [logits, gathered, states, d_parts, stats] = sizes.map(|size| take(&mut rest, size));
+        let frozen = d_weight.is_empty();
         d_hidden.fill(0.0);
-        let mut done = 0;
-        while done < targets.len() {
-            let targets = &targets[done..targets.len().min(done + wave * chunk)];
-            let logprobs = &mut logprobs[done..done + targets.len()];
-            let chunks = targets.len().div_ceil(chunk);
-            let parts = [
-                (&mut *d_logits, sizes[0]),
-                (&mut *d_part, sizes[1]),
-                (&mut *states, sizes[2]),
-                (&mut *logprobs, chunk),
-            ];
+        for (targets, logprobs) in targets
+            .chunks(most_targets)
+            .zip(logprobs.chunks_mut(most_targets))
+        {
+            let n = lanes(targets.len());
+            head.gather(gathered, chunk, hidden, stride, targets);
+            transpose((width, targets.len()), (gathered, chunk), (states, tokens));
+            super::clear_beyond(&mut states[..targets.len() * tokens], width, tokens);
+            let (gathered, states) = (&*gathered, &*states);
             threads.for_chunks(
-                chunks,
-                parts,
+                blocks,
+                [(&mut *logits, ROWS * chunk), (&mut *stats, 2 * chunk)],
                 scratch,
-                |i, [logits, d_part, states, logprobs], scratch| {
-                    let targets = &targets[i * chunk..targets.len().min((i + 1) * chunk)];
-                    one_chunk(
-                        head,
-                        hidden,
-                        stride,
-                        targets,
-                        [logits, d_part, states, logprobs],
-                        scratch,
-                    );
+                |block, [logits, stats], scratch| {
+                    head.logits(scratch, (&mut *logits, chunk), block * ROWS, gathered, n);
+                    Arch::new().dispatch(Normaliser {
+                        logits,
+                        chunk,
+                        n,
+                        stats,
+                        scratch: aligned(scratch, 2 * chunk),
+                    });
                 },
             );
-            for (i, t) in targets.iter().enumerate() {
-                let part = &d_part[i / chunk * sizes[1]..][..sizes[1]];
-                for (d, row) in d_hidden
-                    .chunks_exact_mut(stride)
-                    .zip(part.chunks_exact(chunk))
-                {
-                    d[t.lane] = row[i % chunk];
-                }
+            Arch::new().dispatch(MergeAll(stats, chunk, n));
+            let (most, factors) = stats[..2 * chunk].split_at_mut(chunk);
+            // What is taken from the gradient where the token that came is.
+            let mut taken = Vec::with_capacity(targets.len());
+            for (i, (t, logprob)) in targets.iter().zip(logprobs).enumerate() {
+                let z = logits[t.token as usize * chunk + i];
+                *logprob = z - most[i] - factors[i].ln();
+                factors[i] = t.weight / factors[i];
+                let slope = head.softcap.map_or(1.0, |c| 1.0 - (z / c) * (z / c));
+                taken.push(t.weight * slope);
             }
-            let rows = if threads.n() == 1 {
-                vocab
-            } else {
-                vocab.div_ceil(4 * threads.n()).next_multiple_of(8)
-            };
-            let (d_logits, states) = (&*d_logits, &*states);
-            let frozen = d_weight.is_empty();
+            // Lanes beyond the targets carry no gradient.
+            factors[targets.len()..].fill(0.0);
+            let (most, factors) = (&most[..n], &factors[..n]);
             threads.for_chunks(
-                if frozen { 0 } else { vocab.div_ceil(rows) },
-                [(&mut *d_weight, rows * width)],
+                parts,
+                [
+                    (&mut *logits, part * chunk),
+                    (&mut *d_parts, width * chunk),
+                    (&mut *d_weight, part * width),
+                ],
                 scratch,
-                |r, [d_weight], _| {
-                    for i in 0..chunks {
-                        multiply(Product {
-                            size: (
-                                d_weight.len() / width,
-                                width,
-                                chunk.min(targets.len() - i * chunk),
-                            ),
-                            left: Left::rows(&d_logits[i * sizes[0] + r * rows * chunk..], chunk),
-                            right: (&states[i * sizes[2]..][..sizes[2]], tokens),
-                            out: (d_weight, width),
-                            onto: Onto::Itself,
+                |p, [logits, d_part, d_weight], scratch| {
+                    for (block, logits) in logits.chunks_mut(ROWS * chunk).enumerate() {
+                        let first = p * part + block * ROWS;
+                        let rows = logits.len() / chunk;
+                        Arch::new().dispatch(Gradient {
+                            softcap: head.softcap,
+                            logits: &mut *logits,
+                            chunk,
+                            most,
+                            factors,
                         });
+                        for (i, (t, taken)) in targets.iter().zip(&taken).enumerate() {
+                            if let Some(row) = (t.token as usize).checked_sub(first)
+                                && row < rows
+                            {
+                                logits[row * chunk + i] -= taken;
+                            }
+                        }
+                        if !frozen {
+                            product(
+                                scratch,
+                                (rows, width, targets.len()),
+                                Left::rows(logits, chunk),
+                                (states, tokens),
+                                (&mut d_weight[block * ROWS * width..], width),
+                                Onto::Itself,
+                            );
+                        }
+                        product(
+                            scratch,
+                            (width, n, rows),
+                            Left::columns(&head.weight[first * width..], width),
+                            (logits, chunk),
+                            (&mut *d_part, chunk),
+                            if block == 0 {
+                                Onto::Nothing
+                            } else {
+                                Onto::Itself
+                            },
+                        );
                     }
                 },
             );
-            done += targets.len();
+            let d_parts = &*d_parts;
+            for (c, row) in d_hidden.chunks_exact_mut(stride).enumerate() {
+                for (i, t) in targets.iter().enumerate() {
+                    let at = c * chunk + i;
+                    row[t.lane] = d_parts.iter().skip(at).step_by(width * chunk).sum();
+                }
+            }
         }
-        -targets
-            .iter()
-            .zip(logprobs)
-            .map(|(t, l)| f64::from(t.weight) * f64::from(*l))
-            .sum::<f64>()
+        -weighted_sum(targets, logprobs)
     }
 }
 
-/// Logits, their gradient, the hidden states' gradient, and the states as rows of tokens.
-fn one_chunk(
-    head: Head<'_>,
-    hidden: &[f32],
-    stride: usize,
-    targets: &[Target],
-    [logits, d_part, states, logprobs]: [&mut [f32]; 4],
-    scratch: &mut Vec<f32>,
-) {
-    let (vocab, width, chunk) = (head.vocab(), head.width, chunk_lanes(head.vocab()));
-    let mut rest = aligned(scratch, width * chunk + 2 * chunk);
-    let gathered = take(&mut rest, width * chunk);
-    head.gather(gathered, chunk, hidden, stride, targets);
-    head.logits(logits, chunk, gathered, targets.len());
-    Arch::new().dispatch(Loss {
-        softcap: head.softcap,
-        logits,
-        chunk,
-        targets,
-        logprobs,
-        scratch: rest,
-    });
-    for (i, t) in targets.iter().enumerate() {
-        let at = t.token as usize * chunk + i;
-        // The cap's slope at the target is already inside p's share; take 1 − p's whole value.
-        logits[at] -= t.weight * head.target_slope(gathered, chunk, t, i);
-    }
-    multiply(Product {
-        size: (width, lanes(targets.len()), vocab),
-        left: Left::columns(head.weight, width),
-        right: (logits, chunk),
-        out: (d_part, chunk),
-        onto: Onto::Nothing,
-    });
-    let tokens = super::stride(width);
-    transpose((width, targets.len()), (gathered, chunk), (states, tokens));
-    super::clear_beyond(&mut states[..targets.len() * tokens], width, tokens);
+/// Σ weight · logprob in f64.
+fn weighted_sum(targets: &[Target], logprobs: &[f32]) -> f64 {
+    targets
+        .iter()
+        .zip(logprobs)
+        .map(|(t, l)| f64::from(t.weight) * f64::from(*l))
+        .sum()
 }
 
-impl Head<'_> {
-    /// The cap's slope at the logit of target `i`, recomputed; 1 without a cap.
-    fn target_slope(&self, gathered: &[f32], chunk: usize, target: &Target, i: usize) -> f32 {
-        let Some(c) = self.softcap else { return 1.0 };
-        let row = &self.weight[target.token as usize * self.width..][..self.width];
-        let z: f32 = row
-            .iter()
-            .zip(gathered.chunks_exact(chunk))
-            .map(|(w, h)| w * h[i])
-            .sum();
-        let t = (z / c).tanh();
-        1.0 - t * t
-    }
-}
+/// Positions that are scored at once: the weight is read once for all of them.
+const SCORED: usize = 512;
 
 /// Scores of given targets.
 ///
@@ -387,34 +478,116 @@ pub(crate) fn score(
     scores: &mut Vec<TargetScore>,
     scratch: &mut Vec<f32>,
 ) {
-    let (vocab, width, chunk) = (head.vocab(), head.width, chunk_lanes(head.vocab()));
     scores.clear();
-    for targets in targets.chunks(chunk) {
-        let mut rest = aligned(scratch, (width + vocab + SUMS + 2) * chunk);
+    let (vocab, width) = (head.vocab(), head.width);
+    let most_targets = SCORED.min(targets.len());
+    let (chunk, rows) = (super::stride(most_targets), SCORED_ROWS.min(vocab));
+    // The products' own scratch, beside what is held here.
+    let mut held = std::mem::take(scratch);
+    for targets in targets.chunks(most_targets.max(1)) {
+        let n = lanes(targets.len());
+        let mut rest = aligned(&mut held, (width + rows + SUMS + 3) * chunk);
         let gathered = take(&mut rest, width * chunk);
-        let logits = take(&mut rest, vocab * chunk);
+        let logits = take(&mut rest, rows * chunk);
+        let [target, totals, most] = [1, SUMS + 1, 1].map(|k| take(&mut rest, k * chunk));
         head.gather(gathered, chunk, hidden, stride, targets);
-        head.logits(logits, chunk, gathered, targets.len());
-        Arch::new().dispatch(Score {
-            logits,
+        Arch::new().dispatch(OwnLogits {
+            head,
+            hidden: gathered,
             chunk,
             targets,
-            scores,
-            scratch: rest,
+            logits: target,
         });
+        for first in (0..vocab).step_by(rows) {
+            let logits = &mut logits[..rows.min(vocab - first) * chunk];
+            head.logits(scratch, (&mut *logits, chunk), first, gathered, n);
+            Arch::new().dispatch(Score {
+                logits,
+                chunk,
+                n,
+                target,
+                totals,
+                most,
+                first: first == 0,
+            });
+        }
+        scores.extend((0..targets.len()).map(|i| {
+            let [e, et, ett, ee, above, most] = std::array::from_fn(|s| totals[s * chunk + i]);
+            let (log_sum, mean) = (e.ln(), et / e);
+            TargetScore {
+                logprob: target[i] - most - log_sum,
+                rank: 1 + above as u32,
+                entropy: (log_sum - mean).max(0.0),
+                varentropy: (ett / e - mean * mean).max(0.0),
+                sum_p2: ee / (e * e),
+            }
+        }));
+    }
+    // The larger of the two is kept.
+    if held.len() > scratch.len() {
+        *scratch = held;
     }
 }
+
+/// The targets' own logits, with the bits that the product gives: the same terms in the same
+/// blocks. Ranks compare with them.
+struct OwnLogits<'a> {
+    head: Head<'a>,
+    hidden: &'a [f32],
+    chunk: usize,
+    targets: &'a [Target],
+    logits: &'a mut [f32],
+}
+
+impl WithSimd for OwnLogits<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let width = self.head.width;
+        let lanes = S::F32_LANES;
+        for (v, targets) in self.targets.chunks(lanes).enumerate() {
+            let mut total = None;
+            for k0 in (0..width).step_by(depth(width)) {
+                let mut sum = simd.splat_f32s(0.0);
+                for k in k0..width.min(k0 + depth(width)) {
+                    let mut weights = [0.0; LINE];
+                    for (w, t) in weights.iter_mut().zip(targets) {
+                        *w = self.head.weight[t.token as usize * width + k];
+                    }
+                    let weights = simd.partial_load_f32s(&weights[..lanes]);
+                    let hidden = S::as_simd_f32s(&self.hidden[k * self.chunk..]).0[v];
+                    sum = simd.mul_add_f32s(weights, hidden, sum);
+                }
+                total = Some(total.map_or(sum, |total| simd.add_f32s(total, sum)));
+            }
+            let mut z = total.unwrap_or(simd.splat_f32s(0.0));
+            if let Some(c) = self.head.softcap {
+                z = cap(simd, z, (simd.splat_f32s(c), simd.splat_f32s(1.0 / c)));
+            }
+            S::as_mut_simd_f32s(&mut self.logits[v * lanes..]).0[0] = z;
+        }
+    }
+}
+
+/// Rows of the vocabulary that are projected and folded at a time.
+const SCORED_ROWS: usize = 512;
 
 /// Σe, Σet, Σet², Σe², and how many logits exceed the target's, with t = z − largest, e = e^t.
 const SUMS: usize = 5;
 
+/// Folds some rows of logits into the totals: the [`SUMS`] and then the largest, a chunk each.
 struct Score<'a> {
     logits: &'a [f32],
     chunk: usize,
-    targets: &'a [Target],
-    scores: &'a mut Vec<TargetScore>,
-    /// SUMS + 2 chunks.
-    scratch: &'a mut [f32],
+    /// Lanes that count, whole lines.
+    n: usize,
+    target: &'a [f32],
+    totals: &'a mut [f32],
+    /// One chunk.
+    most: &'a mut [f32],
+    /// Whether the totals begin here.
+    first: bool,
 }
 
 impl WithSimd for Score<'_> {
@@ -425,42 +598,59 @@ impl WithSimd for Score<'_> {
         let Self {
             logits,
             chunk,
-            targets,
-            scores,
-            mut scratch,
+            n,
+            target,
+            totals,
+            most: block_most,
+            mut first,
         } = self;
-        let n = lanes(targets.len());
-        let most = take(&mut scratch, n);
-        let target = take(&mut scratch, n);
-        let totals = &mut scratch[..SUMS * n];
-        largest(simd, logits, chunk, most);
-        for (i, (t, z)) in targets.iter().zip(&mut *target).enumerate() {
-            *z = logits[t.token as usize * chunk + i];
-        }
-        target[targets.len()..].fill(0.0);
-        totals.fill(0.0);
-        let lanes = S::F32_LANES;
         for block in logits.chunks(SUM_ROWS * chunk) {
-            for at in (0..n).step_by(lanes) {
-                let part = score_sums(simd, block, chunk, at, &most[at..], &target[at..]);
-                for (i, sum) in part.into_iter().enumerate() {
-                    let total = &mut S::as_mut_simd_f32s(&mut totals[i * n + at..]).0[0];
-                    *total = simd.add_f32s(*total, sum);
+            largest(simd, block, chunk, &mut block_most[..n]);
+            for at in (0..n).step_by(S::F32_LANES) {
+                let most = S::as_simd_f32s(&block_most[at..]).0[0];
+                let target = S::as_simd_f32s(&target[at..]).0[0];
+                let part = score_sums(simd, block, chunk, at, most, target);
+                let entry = |s: usize| s * chunk + at;
+                if first {
+                    for (s, part) in part.into_iter().enumerate() {
+                        S::as_mut_simd_f32s(&mut totals[entry(s)..]).0[0] = part;
+                    }
+                    S::as_mut_simd_f32s(&mut totals[entry(SUMS)..]).0[0] = most;
+                    continue;
                 }
+                let total = std::array::from_fn(|s| S::as_simd_f32s(&totals[entry(s)..]).0[0]);
+                let old = S::as_simd_f32s(&totals[entry(SUMS)..]).0[0];
+                let larger = simd.max_f32s(old, most);
+                let a = rebased(simd, total, simd.sub_f32s(old, larger));
+                let b = rebased(simd, part, simd.sub_f32s(most, larger));
+                for s in 0..SUMS {
+                    S::as_mut_simd_f32s(&mut totals[entry(s)..]).0[0] = simd.add_f32s(a[s], b[s]);
+                }
+                S::as_mut_simd_f32s(&mut totals[entry(SUMS)..]).0[0] = larger;
             }
+            first = false;
         }
-        scores.extend((0..targets.len()).map(|i| {
-            let [e, et, ett, ee, above] = std::array::from_fn(|s| totals[s * n + i]);
-            let (log_sum, mean) = (e.ln(), et / e);
-            TargetScore {
-                logprob: target[i] - most[i] - log_sum,
-                rank: 1 + above as u32,
-                entropy: (log_sum - mean).max(0.0),
-                varentropy: (ett / e - mean * mean).max(0.0),
-                sum_p2: ee / (e * e),
-            }
-        }));
     }
+}
+
+/// The [`SUMS`] when the largest logit that they refer to moves up by −`shift`.
+#[inline(always)]
+fn rebased<S: Simd>(
+    simd: S,
+    [e, et, ett, ee, above]: [S::f32s; SUMS],
+    shift: S::f32s,
+) -> [S::f32s; SUMS] {
+    let factor = exp(simd, shift);
+    // e^(t + s) (t + s)ⁿ, multiplied out.
+    let moved = simd.mul_add_f32s(shift, e, et);
+    let twice = simd.add_f32s(moved, et);
+    [
+        simd.mul_f32s(factor, e),
+        simd.mul_f32s(factor, moved),
+        simd.mul_f32s(factor, simd.mul_add_f32s(shift, twice, ett)),
+        simd.mul_f32s(simd.mul_f32s(factor, factor), ee),
+        above,
+    ]
 }
 
 /// The [`SUMS`] over some rows, for the lanes from `at` on.
@@ -470,10 +660,9 @@ fn score_sums<S: Simd>(
     rows: &[f32],
     chunk: usize,
     at: usize,
-    most: &[f32],
-    target: &[f32],
+    most: S::f32s,
+    target: S::f32s,
 ) -> [S::f32s; SUMS] {
-    let (most, target) = (S::as_simd_f32s(most).0[0], S::as_simd_f32s(target).0[0]);
     let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
     let mut sums = [zero; SUMS];
     for row in rows.chunks_exact(chunk) {
@@ -504,7 +693,8 @@ pub(crate) fn all_logits(
     columns: &[usize],
     out: &mut Vec<f32>,
 ) {
-    let (vocab, width, chunk) = (head.vocab(), head.width, chunk_lanes(head.vocab()));
+    let (vocab, width) = (head.vocab(), head.width);
+    let chunk = super::stride(columns.len().clamp(1, chunk_lanes(vocab)));
     out.clear();
     out.resize(columns.len() * vocab, 0.0);
     let mut gathered = super::Buffer::default();
@@ -537,11 +727,16 @@ pub(crate) fn all_logits(
             let rows = LOGIT_ROWS.min(vocab - first);
             let mut rest = aligned(scratch, LOGIT_ROWS * (chunk + n));
             let logits = take(&mut rest, LOGIT_ROWS * chunk);
-            let part = Head {
-                weight: &head.weight[first * width..(first + rows) * width],
-                ..head
-            };
-            part.logits(&mut logits[..rows * chunk], chunk, gathered, n);
+            multiply(Product {
+                size: (rows, lanes(n), width),
+                left: Left::rows(&head.weight[first * width..], width),
+                right: (gathered, chunk),
+                out: (logits, chunk),
+                onto: Onto::Nothing,
+            });
+            if let Some(c) = head.softcap {
+                Arch::new().dispatch(Cap(&mut logits[..rows * chunk], c));
+            }
             transpose((rows, n), (logits, chunk), (&mut *rest, rows));
             for (piece, row) in pieces.iter_mut().zip(rest.chunks_exact(rows)) {
                 piece.copy_from_slice(row);

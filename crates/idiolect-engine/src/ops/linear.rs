@@ -4,6 +4,7 @@
 //! whole lines of lanes: those beyond N hold zeros and give zeros.
 
 use super::lanes;
+use super::packed::{Right, multiply_packed, packs};
 use super::product::{Left, Onto, Product, multiply};
 use super::transpose::transpose;
 use crate::threads::Threads;
@@ -36,6 +37,20 @@ pub(crate) fn linear(
     (n, stride): (usize, usize),
 ) {
     let (o, i) = (out.len() / stride, input.len() / stride);
+    for (row, b) in out.chunks_exact_mut(stride).zip(bias) {
+        row[..n].fill(*b);
+        row[n..].fill(0.0);
+    }
+    let size = (o, lanes(n), i);
+    if packs(size) {
+        let onto = match base {
+            Some(base) => Onto::Other(base),
+            None if bias.is_empty() => Onto::Nothing,
+            None => Onto::Itself,
+        };
+        let (left, right) = (Left::rows(weight, i), Right::Rows(input, stride));
+        return multiply_packed(threads, scratch, size, left, right, (out, stride), onto);
+    }
     let rows = chunk_rows(threads, o);
     threads.for_chunks(
         o.div_ceil(rows),
@@ -43,20 +58,13 @@ pub(crate) fn linear(
         scratch,
         |chunk, [out], _| {
             let first = chunk * rows;
-            let m = out.len() / stride;
-            if !bias.is_empty() {
-                for (row, b) in out.chunks_exact_mut(stride).zip(&bias[first..]) {
-                    row[..n].fill(*b);
-                    row[n..].fill(0.0);
-                }
-            }
             let onto = match base {
                 Some(base) => Onto::Other(&base[first * stride..]),
                 None if bias.is_empty() => Onto::Nothing,
                 None => Onto::Itself,
             };
             multiply(Product {
-                size: (m, lanes(n), i),
+                size: (out.len() / stride, lanes(n), i),
                 left: Left::rows(&weight[first * i..], i),
                 right: (input, stride),
                 out: (out, stride),
@@ -82,6 +90,12 @@ pub(crate) fn linear_d_input(
     (n, stride): (usize, usize),
 ) {
     let (o, i) = (d_out.len() / stride, d_input.len() / stride);
+    let size = (i, lanes(n), o);
+    if packs(size) {
+        let (left, right) = (Left::columns(weight, i), Right::Rows(d_out, stride));
+        let out = (d_input, stride);
+        return multiply_packed(threads, scratch, size, left, right, out, Onto::Nothing);
+    }
     let rows = chunk_rows(threads, i);
     threads.for_chunks(
         i.div_ceil(rows),
@@ -118,13 +132,19 @@ pub(crate) fn linear_d_weight(
     tokens: &mut [f32],
 ) {
     let (o, i) = (d_out.len() / stride, input.len() / stride);
+    for (d, row) in d_bias.iter_mut().zip(d_out.chunks_exact(stride)) {
+        *d += row[..n].iter().sum::<f32>();
+    }
+    let size = (o, i, n);
+    if packs(size) {
+        let (left, right) = (Left::rows(d_out, stride), Right::Columns(input, stride));
+        let out = (d_weight, i);
+        return multiply_packed(threads, scratch, size, left, right, out, Onto::Itself);
+    }
     let width = super::stride(i);
     let tokens = &mut tokens[..n * width];
     transpose((i, n), (input, stride), (tokens, width));
     super::clear_beyond(tokens, i, width);
-    for (d, row) in d_bias.iter_mut().zip(d_out.chunks_exact(stride)) {
-        *d += row[..n].iter().sum::<f32>();
-    }
     let tokens = &*tokens;
     let rows = chunk_rows(threads, o);
     threads.for_chunks(

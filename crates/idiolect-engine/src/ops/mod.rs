@@ -25,6 +25,7 @@ pub(crate) mod linear;
 pub(crate) mod low_rank;
 pub(crate) mod math;
 pub(crate) mod norm;
+pub(crate) mod packed;
 pub(crate) mod product;
 pub(crate) mod rope;
 pub(crate) mod transpose;

@@ -46,6 +46,43 @@ impl<'a> Left<'a> {
         }
     }
 
+    /// Whether entries of one column lie side by side.
+    pub(super) fn by_columns(self) -> bool {
+        self.by_columns
+    }
+
+    /// # Panics
+    /// When it is shorter than (m, k); a programmer mistake.
+    pub(super) fn check(self, m: usize, k: usize) {
+        let (rows, width) = if self.by_columns { (k, m) } else { (m, k) };
+        assert!(
+            k == 0 || self.values.len() >= rows.saturating_sub(1) * self.stride + width,
+            "left factor too short"
+        );
+    }
+
+    /// Where entry (i, k) of a factor by rows lies, and the stride.
+    pub(super) fn at(self, i: usize, k: usize) -> (*const f32, usize) {
+        debug_assert!(!self.by_columns, "read where it lies");
+        (self.values[i * self.stride + k..].as_ptr(), self.stride)
+    }
+
+    /// Copies rows from `i` on and `k` columns of a factor by columns into panels of 8 rows,
+    /// (k, 8) each, as many as `to` holds; what lies beyond `m` rows in all is left as it was.
+    pub(super) fn pack(self, i: usize, (m, k): (usize, usize), to: &mut [f32]) {
+        let panels = to.len() / (8 * k).max(1);
+        let whole = panels.min((m - i) / 8);
+        for (l, column) in self.values.chunks(self.stride).take(k).enumerate() {
+            for p in 0..whole {
+                to[(p * k + l) * 8..][..8].copy_from_slice(&column[i + p * 8..][..8]);
+            }
+            if whole < panels {
+                let rest = &column[i + whole * 8..m];
+                to[(whole * k + l) * 8..][..rest.len()].copy_from_slice(rest);
+            }
+        }
+    }
+
     /// Without the first rows.
     pub(crate) fn skip_rows(self, rows: usize) -> Self {
         let offset = if self.by_columns {
@@ -98,7 +135,7 @@ pub(crate) struct Product<'a> {
 
 /// Largest number of terms summed in registers: 48 columns of B of this depth fill two thirds of
 /// a 48 KiB first-level cache.
-const DEPTH: usize = 192;
+const DEPTH: usize = 512;
 
 /// Rows of A that a block of B meets before the next: 512 × 192 floats are 384 KiB of a
 /// second-level cache of 1 MiB or more.
@@ -106,7 +143,7 @@ const BLOCK_ROWS: usize = 512;
 
 /// The size of the blocks that a sum of k terms is cut into: even, and at most a third above
 /// [`DEPTH`] so that no small rest is left.
-fn depth(k: usize) -> usize {
+pub(super) fn depth(k: usize) -> usize {
     if k <= DEPTH * 4 / 3 {
         k
     } else {
@@ -160,11 +197,7 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
     }
     let wide = n.next_multiple_of(S::F32_LANES);
     let end = |rows: usize, stride: usize, width: usize| rows.saturating_sub(1) * stride + width;
-    let (a_rows, a_width) = if left.by_columns { (k, m) } else { (m, k) };
-    assert!(
-        k == 0 || left.values.len() >= end(a_rows, left.stride, a_width),
-        "left factor too short"
-    );
+    left.check(m, k);
     assert!(
         k == 0 || right.0.len() >= end(k, right.1, wide),
         "right factor too short"
@@ -225,18 +258,18 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
 
 /// A block whose B fits the caches, by raw addresses.
 #[derive(Clone, Copy)]
-struct Block {
-    m: usize,
-    n: usize,
-    k: usize,
-    a: *const f32,
-    a_stride: usize,
-    b: *const f32,
-    b_stride: usize,
+pub(super) struct Block {
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) a: *const f32,
+    pub(super) a_stride: usize,
+    pub(super) b: *const f32,
+    pub(super) b_stride: usize,
     /// Added to the product; null for none.
-    base: *const f32,
-    c: *mut f32,
-    c_stride: usize,
+    pub(super) base: *const f32,
+    pub(super) c: *mut f32,
+    pub(super) c_stride: usize,
 }
 
 impl Block {
@@ -246,7 +279,7 @@ impl Block {
     /// All addresses that the sizes and strides imply must be readable, those of C writable;
     /// B's rows to whole vectors.
     #[inline(always)]
-    unsafe fn run<S: Simd, const COLUMNS: bool>(self, simd: S) {
+    pub(super) unsafe fn run<S: Simd, const COLUMNS: bool>(self, simd: S) {
         let vectors = self.n.div_ceil(S::F32_LANES);
         let mut v = 0;
         // SAFETY: passed on from the caller; each strip stays inside n rounded up to vectors.

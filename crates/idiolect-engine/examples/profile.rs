@@ -1,0 +1,422 @@
+//! Where a training step's time goes: each operation of a model's shape alone, in GFLOP per CPU
+//! second and as a share of what the `gemm` crate reaches on 1024³ products, one on each core.
+//!
+//! `cargo run --release -p idiolect-engine --example profile [tokens] [threads] [filter]`
+//!
+//! The shape is SmolLM2-135M's. Times are CPU seconds of all threads (waiting included), the best
+//! of several rounds, because a shared machine makes wall time mean little.
+#![expect(clippy::print_stdout, reason = "an example prints its figures")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the operations are compiled in from the engine's source, to be timed alone"
+)]
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+#[path = "../src/ops/mod.rs"]
+mod ops;
+#[path = "../src/threads.rs"]
+mod threads;
+mod facts {
+    pub(crate) use idiolect_engine::facts::Activation;
+}
+
+use ops::attention::{Backward, Heads, Segment, attention};
+use ops::head::{Head, LossAndGradients, Target};
+use ops::linear::{linear, linear_d_input, linear_d_weight};
+use threads::Threads;
+
+const HIDDEN: usize = 576;
+const LAYERS: usize = 30;
+const INTERMEDIATE: usize = 1536;
+const VOCAB: usize = 49152;
+const HEADS: usize = 9;
+const KV: usize = 3;
+const WIDTH: usize = 64;
+
+/// Nanoseconds that the threads of this process have run.
+fn cpu_ns() -> u64 {
+    std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|t| {
+            let text = std::fs::read_to_string(t.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        })
+        .sum()
+}
+
+struct Bench {
+    threads: Threads,
+    peak: f64,
+    filter: String,
+    /// CPU seconds, and operations, of a whole step.
+    total: (f64, f64),
+}
+
+impl Bench {
+    /// Times `run`, which does `flops` (or moves `bytes`), and is done `times` in a step.
+    fn time(
+        &mut self,
+        name: &str,
+        times: usize,
+        flops: f64,
+        bytes: f64,
+        mut run: impl FnMut(&Threads),
+    ) {
+        if !name.contains(&self.filter) {
+            return;
+        }
+        // The system's clock of CPU time is coarse, so a round runs often enough to take a while.
+        let (mut best, mut repeat, mut rounds) = (f64::INFINITY, 1, 0);
+        while rounds < 6 {
+            let (wall, before) = (Instant::now(), cpu_ns());
+            (0..repeat).for_each(|_| run(&self.threads));
+            if wall.elapsed() < Duration::from_millis(80) {
+                repeat *= 2;
+                continue;
+            }
+            best = best.min((cpu_ns() - before) as f64 / 1e9 / f64::from(repeat));
+            rounds += 1;
+        }
+        self.total.0 += best * times as f64;
+        self.total.1 += flops * times as f64;
+        println!(
+            "{name:28} x{times:<3} {:8.2} ms  {:7.1} GFLOP/s/core {:5.1}%  {:6.1} GB/s/core",
+            best * 1e3,
+            flops / best / 1e9,
+            100.0 * flops / best / 1e9 / self.peak,
+            bytes / best / 1e9,
+        );
+    }
+}
+
+fn random(n: usize, scale: f32) -> Vec<f32> {
+    let mut state = 12345u32;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale
+        })
+        .collect()
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let n: usize = arguments
+        .next()
+        .and_then(|a| a.parse().ok())
+        .unwrap_or(1024);
+    let count: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(2);
+    let filter = arguments.next().unwrap_or_default();
+    let threads = Threads::new(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN));
+    let peak = peak(count);
+    println!("peak {peak:.1} GFLOP/s per core, {n} tokens, {count} threads");
+    let mut scratch = vec![Vec::new(); count + 1];
+    let scratch = &mut scratch[..];
+    let mut bench = Bench {
+        threads,
+        peak,
+        filter,
+        total: (0.0, 0.0),
+    };
+    let stride = ops::stride(n);
+    let shape = (n, stride);
+    let segment = 256.min(n);
+    let segments: Vec<Segment> = (0..n / segment)
+        .map(|i| Segment {
+            start: i * segment,
+            len: segment,
+        })
+        .collect();
+
+    for (name, o, i) in [
+        ("qkv", (HEADS + 2 * KV) * WIDTH, HIDDEN),
+        ("output", HIDDEN, HEADS * WIDTH),
+        ("gate_up", 2 * INTERMEDIATE, HIDDEN),
+        ("down", HIDDEN, INTERMEDIATE),
+    ] {
+        let weight = random(o * i, 0.05);
+        let mut d_weight = vec![0.0; o * i];
+        let mut x = random(i * stride, 1.0);
+        let mut y = random(o * stride, 1.0);
+        ops::clear_beyond(&mut x, n, stride);
+        ops::clear_beyond(&mut y, n, stride);
+        let mut tokens = vec![0.0; n * ops::stride(i)];
+        let flops = 2.0 * (o * i * n) as f64;
+        let bytes = 4.0 * (o * i + (o + i) * n) as f64;
+        bench.time(&format!("{name} forward"), LAYERS, flops, bytes, |t| {
+            linear(t, scratch, &mut y, (&weight, &[]), &x, None, shape);
+        });
+        bench.time(&format!("{name} d_input"), LAYERS, flops, bytes, |t| {
+            linear_d_input(t, scratch, &mut x, &weight, &y, shape);
+        });
+        bench.time(&format!("{name} d_weight"), LAYERS, flops, bytes, |t| {
+            linear_d_weight(
+                t,
+                scratch,
+                (&mut d_weight, &mut []),
+                &y,
+                &x,
+                shape,
+                &mut tokens,
+            );
+        });
+    }
+
+    let heads = Heads {
+        n: HEADS,
+        kv: KV,
+        width: WIDTH,
+        window: None,
+        softcap: None,
+    };
+    let qkv = random((HEADS + 2 * KV) * WIDTH * stride, 0.3);
+    let mut out = vec![0.0; HEADS * WIDTH * stride];
+    let mut lse = vec![0.0; HEADS * stride];
+    // Two products over half of the square.
+    let flops: f64 = segments
+        .iter()
+        .map(|s| 4.0 * (HEADS * WIDTH * s.len * (s.len + 1) / 2) as f64)
+        .sum();
+    bench.time("attention forward", LAYERS, flops, 0.0, |t| {
+        attention(
+            t,
+            scratch,
+            &heads,
+            (&segments, stride),
+            &mut out,
+            &mut lse,
+            &qkv,
+        );
+    });
+    let d_out = random(HEADS * WIDTH * stride, 1.0);
+    let mut d_qkv = vec![0.0; qkv.len()];
+    bench.time("attention backward", LAYERS, 2.5 * flops, 0.0, |t| {
+        Backward {
+            heads: &heads,
+            segments: &segments,
+            stride,
+            d_qkv: &mut d_qkv,
+            d_out: &d_out,
+            out: &out,
+            lse: &lse,
+            qkv: &qkv,
+        }
+        .run(t, scratch);
+    });
+    drop((qkv, out, d_out, d_qkv));
+
+    let mut gate_up = random(2 * INTERMEDIATE * stride, 1.0);
+    let mut gated = random(INTERMEDIATE * stride, 1.0);
+    let bytes = 4.0 * (3 * INTERMEDIATE * n) as f64;
+    bench.time("gate forward", LAYERS, 0.0, bytes, |t| {
+        ops::gate::gate(
+            t,
+            scratch,
+            facts::Activation::Silu,
+            &mut gated,
+            &gate_up,
+            stride,
+        );
+    });
+    bench.time("gate backward", LAYERS, 0.0, 2.0 * bytes, |t| {
+        ops::gate::gate_backward(
+            t,
+            scratch,
+            facts::Activation::Silu,
+            &mut gate_up,
+            &mut gated,
+            stride,
+        );
+    });
+    drop((gate_up, gated));
+
+    let x = random(HIDDEN * stride, 1.0);
+    let mut y = x.clone();
+    let gain = vec![1.0; HIDDEN];
+    let gain = ops::norm::Gain {
+        weight: &gain,
+        plus_one: false,
+    };
+    let mut inv_rms = vec![0.0; stride];
+    let bytes = 4.0 * (HIDDEN * n) as f64;
+    bench.time("norm forward", 2 * LAYERS + 1, 0.0, 3.0 * bytes, |t| {
+        ops::norm::inverse_rms(&mut inv_rms, &x, stride, 1e-5);
+        ops::norm::scale(t, scratch, &mut y, &x, &inv_rms, gain, &[]);
+    });
+    bench.time("norm again", 2 * LAYERS, 0.0, 2.0 * bytes, |t| {
+        ops::norm::scale(t, scratch, &mut y, &x, &inv_rms, gain, &[]);
+    });
+    let mut means = vec![0.0; stride];
+    let mut d_gain = vec![0.0; HIDDEN];
+    let d = x.clone();
+    bench.time("norm backward", 2 * LAYERS + 1, 0.0, 6.0 * bytes, |t| {
+        ops::norm::Backward {
+            d_input: &mut y,
+            add: true,
+            d_gain: &mut d_gain,
+            d_output: &d,
+            input: &x,
+            inv_rms: &inv_rms,
+            gain,
+            means: &mut means,
+        }
+        .run(t, scratch);
+    });
+    let mut angles = ops::rope::Angles::default();
+    let frequencies: Vec<f64> = (0..WIDTH / 2)
+        .map(|i| 1e4f64.powf(-2.0 * i as f64 / WIDTH as f64))
+        .collect();
+    let positions: Vec<u32> = (0..n).map(|i| (i % segment) as u32).collect();
+    angles.fill(&frequencies, &positions, stride);
+    bench.time("rotate", 2 * LAYERS, 0.0, 2.0 * bytes, |t| {
+        ops::rope::rotate(
+            t,
+            scratch,
+            &mut y,
+            stride,
+            &angles,
+            ops::rope::Turn::Forward,
+            1.0,
+        );
+    });
+
+    let embedding = random(VOCAB * HIDDEN, 0.05);
+    let mut d_weight = vec![0.0; VOCAB * HIDDEN];
+    let ids: Vec<u32> = (0..n).map(|i| (i * 7919 % VOCAB) as u32).collect();
+    bench.time("embed", 1, 0.0, 2.0 * bytes, |t| {
+        ops::embed::embed(t, scratch, &mut y, stride, &embedding, &ids, 1.0);
+    });
+    bench.time("embed backward", 1, 0.0, 3.0 * bytes, |_| {
+        ops::embed::embed_backward(&mut d_weight, &y, stride, &ids, 1.0);
+    });
+    let targets: Vec<Target> = (0..n)
+        .map(|lane| Target {
+            lane,
+            token: (lane * 31 % VOCAB) as u32,
+            weight: 1.0 / n as f32,
+        })
+        .collect();
+    let mut logprobs = vec![0.0; n];
+    let mut buffer = ops::Buffer::default();
+    bench.time(
+        "head loss and gradients",
+        1,
+        6.0 * (VOCAB * HIDDEN * n) as f64,
+        0.0,
+        |t| {
+            LossAndGradients {
+                head: Head {
+                    weight: &embedding,
+                    width: HIDDEN,
+                    softcap: None,
+                },
+                hidden: &x,
+                stride,
+                targets: &targets,
+                d_hidden: &mut y,
+                d_weight: &mut d_weight,
+                logprobs: &mut logprobs,
+                buffer: &mut buffer,
+            }
+            .run(t, scratch);
+        },
+    );
+    drop((buffer, embedding, d_weight));
+
+    let p = 134_515_008 / 4;
+    let [mut a, mut b, mut c] = [0.1, 0.2, 0.3].map(|v| vec![v; p]);
+    let mut g = random(p, 1e-3);
+    let bytes = 4.0 * p as f64;
+    let settings = ops::adamw::AdamW {
+        lr: 1e-3,
+        betas: (0.9, 0.95),
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        t: 3,
+    };
+    bench.time("adamw (a quarter)", 4, 0.0, 7.0 * bytes, |t| {
+        ops::adamw::adamw(t, scratch, settings, 0.5, [&mut a, &mut b, &mut c], &g);
+    });
+    bench.time("gradient norm (a quarter)", 4, 0.0, bytes, |_| {
+        std::hint::black_box(ops::adamw::gradient_norm(&g));
+    });
+    bench.time("clear gradients (a quarter)", 4, 0.0, bytes, |_| {
+        g.fill(0.0);
+    });
+    let (s, flops) = bench.total;
+    println!(
+        "step: {:.2} CPU s, {:.0} GFLOP, {:.1} GFLOP/s/core, {:.1}% of peak",
+        s,
+        flops / 1e9,
+        flops / s / 1e9,
+        100.0 * flops / s / 1e9 / bench.peak
+    );
+}
+
+/// GFLOP per CPU second of the `gemm` crate, one 1024³ product on each of `threads` threads.
+fn peak(threads: usize) -> f64 {
+    const SIZE: usize = 1024;
+    let barrier = std::sync::Barrier::new(threads);
+    let work = || {
+        let (a, b, mut c) = (
+            random(SIZE * SIZE, 1.0),
+            random(SIZE * SIZE, 1.0),
+            vec![0f32; SIZE * SIZE],
+        );
+        let mut best = f64::INFINITY;
+        barrier.wait();
+        for _ in 0..20 {
+            let start = thread_ns();
+            square_product(SIZE, &a, &b, &mut c);
+            best = best.min((thread_ns() - start) as f64);
+        }
+        2.0 * (SIZE as f64).powi(3) / best
+    };
+    let rates: Vec<f64> = std::thread::scope(|s| {
+        let handles: Vec<_> = (0..threads).map(|_| s.spawn(work)).collect();
+        handles.into_iter().filter_map(|h| h.join().ok()).collect()
+    });
+    rates.iter().sum::<f64>() / rates.len() as f64
+}
+
+fn thread_ns() -> u64 {
+    std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|t| t.split(' ').next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+#[expect(unsafe_code, reason = "the matrix product that peak is measured by")]
+fn square_product(n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
+    assert!(a.len() == n * n && b.len() == n * n && c.len() == n * n);
+    let row = n as isize;
+    // SAFETY: three whole n x n matrices stored by rows, c borrowed for writing only here.
+    unsafe {
+        gemm::gemm(
+            n,
+            n,
+            n,
+            c.as_mut_ptr(),
+            1,
+            row,
+            false,
+            a.as_ptr(),
+            1,
+            row,
+            b.as_ptr(),
+            1,
+            row,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
