@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 #[path = "../src/ops/mod.rs"]
 mod ops;
+#[path = "peak/mod.rs"]
+mod peak;
 #[path = "../src/threads.rs"]
 mod threads;
 mod facts {
@@ -26,6 +28,7 @@ mod facts {
 use ops::attention::{Backward, Heads, Segment, attention};
 use ops::head::{Head, LossAndGradients, Target};
 use ops::linear::{linear, linear_d_input, linear_d_weight};
+use peak::{cpu_ns, peak};
 use threads::Threads;
 
 const HIDDEN: usize = 576;
@@ -35,19 +38,6 @@ const VOCAB: usize = 49152;
 const HEADS: usize = 9;
 const KV: usize = 3;
 const WIDTH: usize = 64;
-
-/// Nanoseconds that the threads of this process have run.
-fn cpu_ns() -> u64 {
-    std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|t| {
-            let text = std::fs::read_to_string(t.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        })
-        .sum()
-}
 
 struct Bench {
     threads: Threads,
@@ -330,7 +320,7 @@ fn main() {
 
     let p = 134_515_008 / 4;
     let [mut a, mut b, mut c] = [0.1, 0.2, 0.3].map(|v| vec![v; p]);
-    let mut g = random(p, 1e-3);
+    let g = random(p, 1e-3);
     let bytes = 4.0 * p as f64;
     let settings = ops::adamw::AdamW {
         lr: 1e-3,
@@ -338,15 +328,13 @@ fn main() {
         epsilon: 1e-8,
         weight_decay: 0.1,
         t: 3,
+        bf16: false,
     };
+    bench.time("gradient norm (a quarter)", 4, 0.0, bytes, |t| {
+        std::hint::black_box(ops::adamw::gradient_norm(t, &g));
+    });
     bench.time("adamw (a quarter)", 4, 0.0, 7.0 * bytes, |t| {
         ops::adamw::adamw(t, scratch, settings, 0.5, [&mut a, &mut b, &mut c], &g);
-    });
-    bench.time("gradient norm (a quarter)", 4, 0.0, bytes, |_| {
-        std::hint::black_box(ops::adamw::gradient_norm(&g));
-    });
-    bench.time("clear gradients (a quarter)", 4, 0.0, bytes, |_| {
-        g.fill(0.0);
     });
     let (s, flops) = bench.total;
     println!(
@@ -356,67 +344,4 @@ fn main() {
         flops / s / 1e9,
         100.0 * flops / s / 1e9 / bench.peak
     );
-}
-
-/// GFLOP per CPU second of the `gemm` crate, one 1024³ product on each of `threads` threads.
-fn peak(threads: usize) -> f64 {
-    const SIZE: usize = 1024;
-    let barrier = std::sync::Barrier::new(threads);
-    let work = || {
-        let (a, b, mut c) = (
-            random(SIZE * SIZE, 1.0),
-            random(SIZE * SIZE, 1.0),
-            vec![0f32; SIZE * SIZE],
-        );
-        let mut best = f64::INFINITY;
-        barrier.wait();
-        for _ in 0..20 {
-            let start = thread_ns();
-            square_product(SIZE, &a, &b, &mut c);
-            best = best.min((thread_ns() - start) as f64);
-        }
-        2.0 * (SIZE as f64).powi(3) / best
-    };
-    let rates: Vec<f64> = std::thread::scope(|s| {
-        let handles: Vec<_> = (0..threads).map(|_| s.spawn(work)).collect();
-        handles.into_iter().filter_map(|h| h.join().ok()).collect()
-    });
-    rates.iter().sum::<f64>() / rates.len() as f64
-}
-
-fn thread_ns() -> u64 {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|t| t.split(' ').next()?.parse().ok())
-        .unwrap_or(0)
-}
-
-#[expect(unsafe_code, reason = "the matrix product that peak is measured by")]
-fn square_product(n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
-    assert!(a.len() == n * n && b.len() == n * n && c.len() == n * n);
-    let row = n as isize;
-    // SAFETY: three whole n x n matrices stored by rows, c borrowed for writing only here.
-    unsafe {
-        gemm::gemm(
-            n,
-            n,
-            n,
-            c.as_mut_ptr(),
-            1,
-            row,
-            false,
-            a.as_ptr(),
-            1,
-            row,
-            b.as_ptr(),
-            1,
-            row,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
 }

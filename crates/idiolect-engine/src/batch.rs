@@ -198,7 +198,7 @@ pub(crate) fn tokens_at_a_time(facts: &Facts) -> usize {
     if facts.n_parameters() < 4_000_000 {
         256
     } else {
-        512
+        1024
     }
 }
 

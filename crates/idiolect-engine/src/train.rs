@@ -347,7 +347,7 @@ impl Run<'_> {
         if settings.bf16_parity {
             round_to_bf16(&mut self.gradients);
         }
-        let norm = gradient_norm(&self.gradients);
+        let norm = gradient_norm(self.threads, &self.gradients);
         if !(loss.is_finite() && norm.is_finite()) {
             let names: Vec<String> = indices.iter().map(ToString::to_string).collect();
             return Err(ModelError::NonFinite {

@@ -1,5 +1,7 @@
 //! AdamW with decoupled decay, and the gradient's norm for clipping.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pulp::Arch;
 
 use crate::threads::Threads;
@@ -8,7 +10,7 @@ use crate::threads::Threads;
 const CHUNK: usize = 1 << 14;
 
 /// ‖gradient‖₂: squares summed in f64 in chunks of fixed size.
-pub(crate) fn gradient_norm(gradient: &[f32]) -> f64 {
+pub(crate) fn gradient_norm(threads: &Threads, gradient: &[f32]) -> f64 {
     let square = |chunk: &[f32]| {
         Arch::new().dispatch(|| {
             let mut sums = [0.0f64; super::LINE];
@@ -26,7 +28,16 @@ pub(crate) fn gradient_norm(gradient: &[f32]) -> f64 {
             sums.iter().sum::<f64>() + rest
         })
     };
-    gradient.chunks(CHUNK).map(square).sum::<f64>().sqrt()
+    let chunks = gradient.chunks(CHUNK);
+    // The bits of each chunk's sum.
+    let squares: Vec<AtomicU64> = chunks.map(|_| AtomicU64::new(0)).collect();
+    threads.run(squares.len(), &|_, i| {
+        let end = gradient.len().min((i + 1) * CHUNK);
+        let sum: f64 = square(&gradient[i * CHUNK..end]);
+        squares[i].store(sum.to_bits(), Ordering::Relaxed);
+    });
+    let sums = squares.into_iter().map(|s| f64::from_bits(s.into_inner()));
+    sums.sum::<f64>().sqrt()
 }
 
 /// What PyTorch's `clip_grad_norm_` multiplies the gradient by; 1 when `clip` is 0.
@@ -199,7 +210,7 @@ mod tests {
             .map(|g| f64::from(*g).powi(2))
             .sum::<f64>()
             .sqrt();
-        assert!((gradient_norm(&gradient) - exact).abs() < 1e-9 * exact);
+        assert!((gradient_norm(&Threads::single(), &gradient) - exact).abs() < 1e-9 * exact);
         assert!((clip_coefficient(exact, 1.0) - 1.0 / (exact + 1e-6)).abs() < 1e-15);
         assert!(clip_coefficient(0.5, 1.0) >= 1.0 && clip_coefficient(1e9, 0.0) >= 1.0);
     }

@@ -63,7 +63,7 @@ pub(crate) fn chunk_lanes(vocab: usize) -> usize {
 }
 
 /// Rows of the vocabulary that are worked on while they are in the caches.
-const ROWS: usize = 1024;
+const ROWS: usize = 512;
 
 /// Parts of the vocabulary that each sum their own gradient of the hidden states, so that threads
 /// have a part each; the sums are then added in order. Fixed, as the bits depend on it.

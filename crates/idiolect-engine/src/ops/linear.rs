@@ -135,6 +135,9 @@ pub(crate) fn linear_d_weight(
     for (d, row) in d_bias.iter_mut().zip(d_out.chunks_exact(stride)) {
         *d += row[..n].iter().sum::<f32>();
     }
+    if d_weight.is_empty() {
+        return;
+    }
     let size = (o, i, n);
     if packs(size) {
         let (left, right) = (Left::rows(d_out, stride), Right::Columns(input, stride));
