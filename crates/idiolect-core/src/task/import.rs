@@ -27,7 +27,7 @@ pub struct Imported {
 }
 
 /// A row whose `FIELD`s are filled from other columns, for rows that name them differently. A column
-/// may lie inside objects: `orig.nums`. The column is moved, so it does not stay as an unknown field
+/// may lie inside objects and lists: `orig.nums`, `code.0`. The column is moved, so it does not stay as an unknown field
 /// (one inside an object is copied).
 ///
 /// # Errors
@@ -60,7 +60,10 @@ pub fn map_columns(
 fn nested<'a>(raw: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {
     let mut parts = column.split('.');
     let first = raw.get(parts.next()?)?;
-    parts.try_fold(first, |value, part| value.get(part))
+    parts.try_fold(first, |value, part| match value {
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        other => other.get(part),
+    })
 }
 
 /// The part that a row's `split` or a file's name speaks of: `train`, `dev` (also `val`, `valid`,

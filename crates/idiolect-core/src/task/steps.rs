@@ -164,6 +164,7 @@ fn check_equation(text: &str, lexemes: &[Lexeme], from: usize, equals: usize) ->
             let excused = converts(text, left_side, &left[0], right_side, &right[0])
                 || (next_equals.is_some() && runs_on(&left, right_side))
                 || nearly(&left[0], &right[0], left_side, right_side)
+                || shown_scientifically(&left[0], &right[0], right_side)
                 || (left[0].operations == 0 && right[0].value != right[1].value)
                 || rounds(text);
             if excused {
@@ -200,6 +201,33 @@ fn nearly(left: &Parsed, right: &Parsed, left_side: &[Lexeme], right_side: &[Lex
     let thousandth = Rational::ratio(1, 1000).map(|t| b.magnitude().times(&t));
     (decimals(left, left_side) || decimals(right, right_side))
         && thousandth.is_some_and(|t| a.minus(b).magnitude() <= t)
+}
+
+/// `1.36 * 10^-19`: a value that is shown with a power of ten may be rounded or cut at the last
+/// digit of its first factor.
+fn shown_scientifically(left: &Parsed, right: &Parsed, right_side: &[Lexeme]) -> bool {
+    let [first, times, ten, power, ..] = right_side else {
+        return false;
+    };
+    let (
+        Kind::Number {
+            value: factor,
+            decimals,
+        },
+        Kind::Number { value: base, .. },
+    ) = (&first.kind, &ten.kind)
+    else {
+        return false;
+    };
+    let form = times.kind == Kind::Times && power.kind == Kind::Power;
+    if !form || right.operations != 2 || *decimals == 0 || base.to_i64() != Some(10) {
+        return false;
+    }
+    let (Ok(a), Ok(b)) = (&left.value, &right.value) else {
+        return false;
+    };
+    let unit = Rational::decimal("1", *decimals as i32).and_then(|unit| unit.over(factor));
+    unit.is_some_and(|unit| a.minus(b).magnitude() <= b.magnitude().times(&unit))
 }
 
 /// Whether a step speaks of rounding or of a remainder.

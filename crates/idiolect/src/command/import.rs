@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     /// File of traces to write: the rows' own solutions and responses
     #[arg(long, value_name = "FILE", value_parser = options::output)]
     traces: Option<PathBuf>,
-    /// Fill a field from another column; may be given again. A column may lie inside objects: a.b
+    /// Fill a field from another column; may be given again. A column may lie inside objects and lists: a.b, a.0
     #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
     columns: Vec<(String, String)>,
     /// Split of rows that do not tell; default by the file's name, else MBPP's numbering, else train

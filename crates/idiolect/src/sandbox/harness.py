@@ -30,6 +30,10 @@ MODULES = {
     "fractions", "functools", "heapq", "itertools", "math", "numbers", "operator", "random", "re",
     "statistics", "string", "sys", "textwrap", "time", "typing",
 }
+GIVEN = [
+    "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math",
+    "operator", "random", "re", "string", "sys", "typing",
+]
 CLASSES = {
     (c.__module__, c.__qualname__): c
     for c in [
@@ -215,6 +219,9 @@ class Candidate:
 
     def __init__(self):
         self.module = types.ModuleType("candidate")
+        # Imports that a prompt shows above the code, or that its writer took for granted.
+        self.module.__dict__.update({name: getattr(typing, name) for name in typing.__all__})
+        self.module.__dict__.update({name: sys.modules[name] for name in GIVEN})
         self.objects = []
         sys.modules["candidate"] = self.module
 

@@ -477,3 +477,142 @@ fn nothing_but_rows_settings_and_hashes_is_written() {
         assert!(meta["versions"][name].is_string(), "{name}");
     }
 }
+
+#[test]
+fn drawn_countdown_problems_are_solved_distinct_and_repeatable() {
+    let place = Place::new();
+    let draw = |seed: &str, output: &str| {
+        let draw = [
+            "import",
+            "countdown",
+            "--generate",
+            "20",
+            "--numbers",
+            "3",
+            "--max",
+            "30",
+        ];
+        let rest = ["--max-solutions", "1", "--seed", seed, "-o", output, "-q"];
+        place.done(&[draw.as_slice(), rest.as_slice()].concat())
+    };
+    draw("7", "a.jsonl");
+    draw("7", "b.jsonl");
+    draw("8", "c.jsonl");
+    assert_eq!(place.bytes("a.jsonl"), place.bytes("b.jsonl"));
+    assert_ne!(place.bytes("a.jsonl"), place.bytes("c.jsonl"));
+    let problems = place.lines("a.jsonl");
+    assert_eq!(problems.len(), 20);
+    assert_eq!(problems[19]["id"], "countdown/train/19");
+    let pairs: String = problems
+        .iter()
+        .map(|row| {
+            let pair = json!({"id": row["id"], "gold": row["gold"], "answer": row["gold_expr"]});
+            format!("{pair}\n")
+        })
+        .collect();
+    place.write("pairs.jsonl", &pairs);
+    place.done(&[
+        "verify",
+        "--task",
+        "countdown",
+        "--pairs",
+        "pairs.jsonl",
+        "-o",
+        "r.jsonl",
+        "-q",
+    ]);
+    assert!(
+        place
+            .lines("r.jsonl")
+            .iter()
+            .all(|row| row["verdict"] == "correct")
+    );
+
+    let ran = place.run(&["import", "gsm8k", "--generate", "5", "-o", "d.jsonl"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    let ran = place.run(&[
+        "import",
+        "countdown",
+        "--generate",
+        "5",
+        "--numbers",
+        "9",
+        "-o",
+        "d.jsonl",
+    ]);
+    assert!(
+        ran.code == 2 && ran.err.contains("9 numbers"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn an_audit_finds_lucky_answers_and_good_beginnings() {
+    let place = Place::new();
+    place.write("p.jsonl", &problems(2));
+    place.write(
+        "t.jsonl",
+        &traces(&[
+            ("0", "2 + 2 = 5. #### 1"),
+            ("0", "2 + 2 = 4. 4 - 3 = 1. #### 1"),
+            ("1", "x = 3\nx + 1 = 4\n4 * 2 = 9\n#### 9"),
+            ("1", "4 * 2 = 9\n#### 9"),
+        ]),
+    );
+    let verify = [
+        "verify",
+        "--problems",
+        "p.jsonl",
+        "--traces",
+        "t.jsonl",
+        "-o",
+        "v.jsonl",
+        "-q",
+    ];
+    place.done(&verify);
+    let audit = [
+        "audit",
+        "--problems",
+        "p.jsonl",
+        "--traces",
+        "t.jsonl",
+        "--verdicts",
+        "v.jsonl",
+    ];
+    let shown = place.done(&audit);
+    for words in [
+        "imported",
+        "right answers with a false step: 1",
+        "wrong answers with a valid prefix: 1",
+    ] {
+        assert!(shown.contains(words), "{shown}");
+    }
+    let found: Value =
+        serde_json::from_str(&place.done(&[&audit[..], &["--json"]].concat())).unwrap();
+    assert_eq!(found["right_with_invalid"][0]["trace_id"], "t0");
+    let began = &found["wrong_with_valid_prefix"][0];
+    assert_eq!(began["trace_id"], "t2");
+    assert_eq!(began["first_error_text"], "4 * 2 = 9");
+    assert_eq!(began["prefix_steps"], 2);
+    let counts = &found["groups"]["imported"];
+    assert_eq!(
+        (counts["correct"].as_u64(), counts["wrong"].as_u64()),
+        (Some(2), Some(2))
+    );
+
+    // By arms, where a trace may be in several.
+    let row = |id: &str| {
+        format!(
+            "{}\n",
+            json!({"trace_id": id, "problem_id": "p", "prompt": "", "completion": "", "weight": 1.0})
+        )
+    };
+    place.write("arms/G.jsonl", &row("t0"));
+    place.write("arms/W.jsonl", &(row("t2") + &row("t3")));
+    let by_arm = place.done(&[&audit[..], &["--arms", "arms", "--json"]].concat());
+    let found: Value = serde_json::from_str(&by_arm).unwrap();
+    assert_eq!(found["groups"]["G"]["correct_with_invalid"], 1);
+    assert_eq!(found["groups"]["W"]["wrong_with_valid_prefix"], 1);
+    assert_eq!(found["groups"].as_object().unwrap().len(), 2);
+}

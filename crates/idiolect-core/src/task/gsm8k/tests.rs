@@ -222,6 +222,8 @@ fn steps_are_lines_and_sentences_with_their_arithmetic_checked() {
         ("He leaves at 7:30 + 2 = 9:30", Unchecked),
         ("560//10 = 56", Valid),
         ("<<5+5=11>>", Invalid),
+        ("0.85 * 1.602 * 10^-19 = 1.36 * 10^-19", Unchecked),
+        ("0.85 * 1.602 * 10^-19 = 1.38 * 10^-19", Invalid),
     ] {
         assert_eq!(checks(step), [(expected, step.to_owned())], "{step}");
     }

@@ -10,7 +10,8 @@
 //! A candidate is right if its code loads and no test raises. It runs as it was written (the
 //! published scorers indent it, cut it at `class` or `def test`, or join it with the tests), as a
 //! module of its own whose `__name__` is not `__main__`, and only through [`Execute`]; this file
-//! starts nothing. Line ends of imported code are made `\n`; the published file has both kinds.
+//! starts nothing. An import that the code takes for granted (typing's names, the usual modules of
+//! the standard library) is no fault: completion prompts show it above the code. Line ends of imported code are made `\n`; the published file has both kinds.
 
 mod code;
 
