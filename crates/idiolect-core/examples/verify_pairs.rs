@@ -1,14 +1,14 @@
 //! Judges pairs of gold and answer on one thread, and says how long that took.
 //!
 //! `verify_pairs TASK PAIRS.jsonl [PASSES]`: rows of `id`, `gold` and `answer` in; rows of `id`, `verdict`,
-//! `extracted` and `reason` out; the seconds of each pass on standard error. `bench/verifier.py`
+//! `extracted` and `reason` out, with what our port of Math-Verify says as `compat`; the seconds of each pass on standard error. `bench/verifier.py`
 //! runs it.
 
 use std::error::Error;
 use std::time::Instant;
 
 use idiolect_core::record::TaskName;
-use idiolect_core::task::task;
+use idiolect_core::task::{compat, task};
 use serde_json::{Value, json};
 
 #[expect(
@@ -46,9 +46,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         if pass + 1 < passes {
             continue;
         }
-        for ((id, ..), judged) in rows.iter().zip(judged) {
+        for ((id, gold, answer), judged) in rows.iter().zip(judged) {
             let row = json!({
                 "id": id,
+                "compat": compat::math_verify(&plain(gold), answer),
                 "verdict": judged.verdict,
                 "extracted": judged.extracted,
                 "reason": judged.reason,
@@ -57,4 +58,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// The text of a gold: itself, or its object's `answer`.
+fn plain(gold: &Value) -> String {
+    match gold.get("answer").unwrap_or(gold) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }

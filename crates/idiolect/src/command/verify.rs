@@ -20,7 +20,8 @@ use crate::stage::{Outcome, StageError};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect verify --problems problems.jsonl --traces traces.jsonl -o verdicts.jsonl
-  idiolect verify --task gsm8k --pairs pairs.jsonl -o results.jsonl
+  idiolect verify --task math --pairs pairs.jsonl -o results.jsonl
+  idiolect verify --problems math.jsonl --traces traces.jsonl --compat math-verify -o verdicts.jsonl
 
 MBPP's answers are programs. They run under Python (python3, or IDIOLECT_PYTHON) in a sandbox without
 network, files, or processes of their own; see --unsafe-no-sandbox where the kernel offers none.")]
@@ -57,7 +58,7 @@ pub(super) struct Arguments {
 /// A public scorer.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum CompatName {
-    /// The paper's Countdown scorer
+    /// The paper's scorers, of countdown, math and gsm8k
     Paper,
     /// The math-verify library
     MathVerify,
@@ -70,12 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         None => None,
         Some(CompatName::Paper) => Some(Compat::Paper),
         Some(CompatName::Gsm8kEm) => Some(Compat::Gsm8kEm),
-        Some(CompatName::MathVerify) => {
-            return Err(StageError::failed(
-                "--compat math-verify is not in this version",
-                "there are paper (countdown) and gsm8k-em",
-            ));
-        }
+        Some(CompatName::MathVerify) => Some(Compat::MathVerify),
     };
     let outcome = arguments
         .common

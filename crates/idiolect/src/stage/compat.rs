@@ -1,7 +1,7 @@
 //! What a public scorer says of an answer, as a second, labelled verdict. It decides no arm.
 
 use idiolect_core::record::{TaskName, Verdict};
-use idiolect_core::task::compat::{countdown_paper, gsm8k_em};
+use idiolect_core::task::compat::{countdown_paper, gsm8k_em, math_paper, math_verify};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,8 +11,10 @@ use super::StageError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Compat {
-    /// The paper's Countdown scorer.
+    /// The paper's scorers: of Countdown; of MATH and GSM8K.
     Paper,
+    /// The math-verify library.
+    MathVerify,
     /// GSM8K's exact match.
     Gsm8kEm,
 }
@@ -33,23 +35,37 @@ impl Compat {
         self,
         tasks: impl IntoIterator<Item = TaskName>,
     ) -> Result<(), StageError> {
-        let (name, own) = match self {
-            Self::Paper => ("paper", TaskName::Countdown),
-            Self::Gsm8kEm => ("gsm8k-em", TaskName::Gsm8k),
+        let (name, own): (_, &[TaskName]) = match self {
+            Self::Paper => (
+                "paper",
+                &[TaskName::Countdown, TaskName::Math, TaskName::Gsm8k],
+            ),
+            Self::MathVerify => ("math-verify", &[TaskName::Math, TaskName::Gsm8k]),
+            Self::Gsm8kEm => ("gsm8k-em", &[TaskName::Gsm8k]),
         };
-        match tasks.into_iter().find(|task| *task != own) {
+        match tasks.into_iter().find(|task| !own.contains(task)) {
             None => Ok(()),
-            Some(other) => Err(StageError::usage(
-                format!("--compat {name} judges {own}, and there is a problem of {other}"),
-                "leave --compat out, or give problems of that task alone",
-            )),
+            Some(other) => {
+                let own: Vec<&str> = own.iter().map(|task| task.as_str()).collect();
+                Err(StageError::usage(
+                    format!(
+                        "--compat {name} judges {}, and there is a problem of {other}",
+                        own.join(", ")
+                    ),
+                    "leave --compat out, or give problems of those tasks alone",
+                ))
+            }
         }
     }
 
     /// What it says of an answer; `ungraded` where it cannot use the gold.
     pub(crate) fn judge(self, gold: &Value, answer: &str) -> CompatVerdict {
         let (verdict, score) = match self {
-            Self::Paper => paper(gold, answer),
+            Self::Paper if gold.get("numbers").is_some() || gold.get("target").is_some() => {
+                paper(gold, answer)
+            }
+            Self::Paper => (by_text(gold, answer, math_paper), None),
+            Self::MathVerify => (by_text(gold, answer, math_verify), None),
             Self::Gsm8kEm => (exact_match(gold, answer), None),
         };
         CompatVerdict {
@@ -76,6 +92,21 @@ fn paper(gold: &Value, answer: &str) -> (Verdict, Option<f64>) {
         Verdict::NoAnswer
     };
     (verdict, Some(score))
+}
+
+/// A scorer of texts that says nothing where it reads no answer.
+fn by_text(gold: &Value, answer: &str, scorer: fn(&str, &str) -> Option<bool>) -> Verdict {
+    let gold = match gold.get("answer").unwrap_or(gold) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match scorer(&gold, answer) {
+        Some(true) => Verdict::Correct,
+        Some(false) => Verdict::Wrong,
+        // A gold that does not equal itself is one that the scorer cannot read.
+        None if scorer(&gold, &gold).is_none() => Verdict::Ungraded,
+        None => Verdict::NoAnswer,
+    }
 }
 
 fn exact_match(gold: &Value, answer: &str) -> Verdict {
@@ -114,8 +145,9 @@ mod tests {
         let wrong = says("<answer> 1 + 2 + 3 </answer>");
         assert_eq!((wrong.verdict, wrong.score), (Verdict::Wrong, Some(0.5)));
         assert_eq!(says("none").verdict, Verdict::NoAnswer);
+        let no_numbers = json!({"target": 1});
         assert_eq!(
-            Compat::Paper.judge(&json!("x"), "1").verdict,
+            Compat::Paper.judge(&no_numbers, "1").verdict,
             Verdict::Ungraded
         );
     }
@@ -133,12 +165,27 @@ mod tests {
     }
 
     #[test]
+    fn math_verify_rounds_and_leaves_out_what_it_cannot_read() {
+        let says = |gold: &str, answer: &str| {
+            Compat::MathVerify
+                .judge(&json!({"answer": gold}), answer)
+                .verdict
+        };
+        assert_eq!(says("\\frac{1}{3}", "so $0.333333$"), Verdict::Correct);
+        assert_eq!(says("(1,2)", "$1 < x < 2$"), Verdict::Wrong);
+        assert_eq!(says("24", "I cannot solve this"), Verdict::NoAnswer);
+    }
+
+    #[test]
     fn a_scorer_of_another_task_is_wrong_use() {
         assert!(Compat::Paper.judges_all([TaskName::Countdown]).is_ok());
         let words = Compat::Paper
-            .judges_all([TaskName::Gsm8k])
+            .judges_all([TaskName::Mbpp])
             .unwrap_err()
             .to_string();
-        assert!(words.contains("paper judges countdown"), "{words}");
+        assert!(
+            words.contains("paper judges countdown, math, gsm8k"),
+            "{words}"
+        );
     }
 }

@@ -92,6 +92,23 @@ pub fn gsm8k_em(gold: &str, output: &str) -> Option<bool> {
     Some(after_hashes(output).is_some_and(|answer| answer == gold))
 }
 
+/// What Math-Verify 0.9 says of two responses: whether they agree; `None` where it reads no answer in
+/// one of them. Its conventions are followed, not its code: `docs/verifier.md` gives the measured
+/// agreement and lists what differs.
+pub fn math_verify(gold: &str, output: &str) -> Option<bool> {
+    super::math::math_verify(gold, output)
+}
+
+/// The paper's verdict on MATH and GSM8K: Math-Verify's, without those rows in which either side
+/// is unparsed or longer than 5,000 characters (`None`), which it leaves out of its denominator.
+pub fn math_paper(gold: &str, output: &str) -> Option<bool> {
+    let short = |text: &str| {
+        super::math::extract_answer(text, crate::record::Finish::Unknown)
+            .is_none_or(|answer| answer.chars().count() <= 5000)
+    };
+    (short(gold) && short(output)).then(|| math_verify(gold, output))?
+}
+
 /// `#### (\-?[0-9\.\,]+)`: its first match, without commas.
 fn after_hashes(text: &str) -> Option<String> {
     text.match_indices("#### ").find_map(|(at, mark)| {

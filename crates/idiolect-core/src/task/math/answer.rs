@@ -1,6 +1,8 @@
 //! Two answers as they are written: spelling first, then what they mean, in each way they can be
 //! read.
 
+use std::cell::OnceCell;
+
 use super::equal::{Decision, Outcome, compare, different, equal};
 use super::parse::{Parsed, parse};
 use super::spelling::{key, normal};
@@ -17,8 +19,8 @@ pub(super) struct Answer {
     /// See [`normal`].
     pub(super) text: String,
     key: String,
-    /// The likeliest reading first; empty where it cannot be read.
-    readings: Vec<Tree>,
+    /// The likeliest reading first; empty where it cannot be read. Read when asked for.
+    readings: OnceCell<Vec<Tree>>,
 }
 
 impl Answer {
@@ -26,9 +28,13 @@ impl Answer {
         let text = normal(text);
         Self {
             key: key(&text),
-            readings: readings(&text),
+            readings: OnceCell::new(),
             text,
         }
+    }
+
+    pub(super) fn readings(&self) -> &[Tree] {
+        self.readings.get_or_init(|| readings(&self.text))
     }
 
     /// Whether there is anything in it.
@@ -38,19 +44,26 @@ impl Answer {
 
     /// Whether it could be read as mathematics or words.
     pub(super) fn is_readable(&self) -> bool {
-        !self.readings.is_empty()
+        !self.readings().is_empty()
     }
 
     /// Whether it is an answer and nothing else: no prose around a number or formula.
     pub(super) fn is_bare(&self) -> bool {
-        self.readings.first().is_some_and(|tree| match tree {
+        self.readings().first().is_some_and(|tree| match tree {
             Tree::Text(text) => !text.contains(|c: char| c.is_numeric()),
             tree => !mixes_words(tree),
         })
     }
 
-    fn is_text(&self) -> bool {
-        matches!(self.readings.first(), Some(Tree::Text(_)))
+    /// Whether it is words.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.readings().first(), Some(Tree::Text(_)))
+    }
+
+    /// Whether it is a sentence rather than an answer in words.
+    pub(super) fn is_remark(&self) -> bool {
+        let words = self.text.split_whitespace().count();
+        self.is_text() && (words > 5 || self.text.starts_with("I "))
     }
 
     /// Letters and digits alone, in lower case, without a leading article.
@@ -79,8 +92,8 @@ pub(super) fn equivalent(gold: &Answer, answer: &Answer) -> Decision {
         }
     }
     let mut first: Option<Decision> = None;
-    for g in &gold.readings {
-        for a in &answer.readings {
+    for g in gold.readings() {
+        for a in answer.readings() {
             let decision = compare(g, a);
             if decision.outcome == Outcome::Equal {
                 return decision;
@@ -125,7 +138,10 @@ fn readings(text: &str) -> Vec<Tree> {
     if let Some(joined) = spaced_thousands(text) {
         return readings(&joined);
     }
-    if let Some((month, day, year)) = words::date(&words::plain(text)) {
+    if text.len() <= 60
+        && text.contains(|c: char| c.is_ascii_digit())
+        && let Some((month, day, year)) = words::date(&words::plain(text))
+    {
         return vec![Tree::Date { month, day, year }];
     }
     let mut trees: Vec<Tree> = Vec::new();

@@ -161,6 +161,14 @@ impl Parser<'_> {
                     Tree::Text(self.prose(word))
                 });
             }
+            // "I cannot solve this."
+            if word == "I"
+                && let Some(T::Word(next)) = self.peek_at(1)
+                && words::is_prose(next, true)
+            {
+                self.bump();
+                return Some(Tree::Text(self.prose(word)));
+            }
             // Points and other names in capitals: AB, ACF.
             if word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase()) {
                 self.bump();

@@ -50,6 +50,12 @@ pub(super) fn extract(text: &str, finish: Finish) -> Option<Found> {
 /// The answer that a response states as such.
 pub(super) fn stated(text: &str, finish: Finish) -> Option<Found> {
     let text = until_markers(after_thinking(window(text)));
+    if !["nswer", "box", "####", "NSWER"]
+        .iter()
+        .any(|mark| text.contains(mark))
+    {
+        return None;
+    }
     let cut = finish == Finish::Length;
     if let Some(inside) = template(text) {
         return found(&inside, "in \"Final Answer\"");
@@ -85,6 +91,9 @@ fn after_thinking(text: &str) -> &str {
 
 /// Text up to a chat marker that a model wrote on.
 fn until_markers(text: &str) -> &str {
+    if !text.contains('<') {
+        return text;
+    }
     let end = [
         "<|im_start|>",
         "<|im_end|>",
@@ -408,9 +417,8 @@ fn last_formula(text: &str) -> Option<(usize, usize, &str)> {
     for _ in 0..16 {
         let before = &text[..from];
         let glue = before.trim_end();
-        let joined = ["and", "or", ","]
-            .iter()
-            .find_map(|g| glue.strip_suffix(g))?;
+        let joined = ["and", "or", ","].iter().find_map(|g| glue.strip_suffix(g));
+        let Some(joined) = joined else { break };
         let trimmed = joined.trim_end().trim_end_matches(',');
         let Some((earlier, earlier_end, _)) = last_delimited(trimmed) else {
             break;

@@ -18,6 +18,7 @@ mod extract;
 mod matrix;
 mod members;
 mod parse;
+mod peer;
 mod spelling;
 mod token;
 mod tree;
@@ -32,8 +33,13 @@ use super::import::{Fields, Parts, kind_of};
 use super::{Execute, ImportRow, Imported, Judgement, Task, steps};
 use crate::record::{Finish, Problem, Step, TaskName, Verdict};
 
+pub(super) use peer::math_verify;
+
 use answer::{Answer, equivalent};
 use equal::Outcome;
+
+/// Longer texts are responses, not bare answers.
+const LONGEST_BARE: usize = 1000;
 
 /// The task.
 pub(super) struct Math;
@@ -68,14 +74,16 @@ fn ungraded(reason: String) -> Judgement {
 }
 
 /// Judges an answer that was found in `form`.
-fn judge(gold: &Answer, text: &str, form: &str) -> Judgement {
-    let answer = Answer::of(text);
+fn judge(gold: &Answer, answer: Answer, form: &str) -> Judgement {
     if answer.is_empty() {
         return no_answer("the answer is empty");
     }
     let decision = equivalent(gold, &answer);
     let verdict = match decision.outcome {
         Outcome::Equal => Verdict::Correct,
+        _ if !gold.is_text() && answer.is_remark() => {
+            return no_answer("words that name no value");
+        }
         _ if !answer.is_readable() => {
             return Judgement {
                 extracted: Some(answer.text),
@@ -121,7 +129,7 @@ fn gold_of(gold: &Value) -> Result<Answer, String> {
         Value::Number(number) => number.to_string(),
         other => return Err(format!("the gold is {}, not text", kind_of(other))),
     };
-    let answer = Answer::of(&answer_text(&text).0);
+    let answer = answer_of(&text).0;
     if answer.is_empty() {
         return Err("the gold is empty".to_owned());
     }
@@ -129,16 +137,24 @@ fn gold_of(gold: &Value) -> Result<Answer, String> {
 }
 
 /// The answer of a bare answer or of a whole response, and the form it stands in.
-fn answer_text(text: &str) -> (String, &'static str) {
+fn answer_of(text: &str) -> (Answer, &'static str) {
     if let Some(found) = extract::stated(text, Finish::Unknown) {
-        return (found.text, found.form);
+        return (Answer::of(&found.text), found.form);
     }
     let text = text.trim();
-    let bare = text.len() <= 1000 && Answer::of(text).is_bare();
-    if !bare && let Some(found) = extract::extract(text, Finish::Unknown) {
-        return (found.text, found.form);
+    if text.len() > LONGEST_BARE {
+        return match extract::extract(text, Finish::Unknown) {
+            Some(found) => (Answer::of(&found.text), found.form),
+            None => (Answer::of(text), ""),
+        };
     }
-    (text.to_owned(), "")
+    let whole = Answer::of(text);
+    if !whole.is_bare()
+        && let Some(found) = extract::extract(text, Finish::Unknown)
+    {
+        return (Answer::of(&found.text), found.form);
+    }
+    (whole, "")
 }
 
 impl Task for Math {
@@ -172,7 +188,10 @@ impl Task for Math {
             None => None,
         };
         let gold = match (answer, &human) {
-            (Some(answer), _) => answer_text(&answer).0,
+            (Some(answer), _) => match extract::stated(&answer, Finish::Unknown) {
+                Some(found) => found.text,
+                None => answer,
+            },
             (None, Some(solution)) => {
                 extract::stated(solution, Finish::Unknown)
                     .ok_or("the solution states no answer: no `\\boxed{…}`, and no field `answer`")?
@@ -230,7 +249,7 @@ impl Task for Math {
         let judged = match gold_of(&problem.gold) {
             Err(reason) => ungraded(reason),
             Ok(gold) => match extract::extract(text, finish) {
-                Some(found) => judge(&gold, &found.text, found.form),
+                Some(found) => judge(&gold, Answer::of(&found.text), found.form),
                 None => no_answer(match finish {
                     Finish::Length => "cut off before a complete answer",
                     _ => "no answer in the response",
@@ -247,8 +266,8 @@ impl Task for Math {
         match gold_of(gold) {
             Err(reason) => ungraded(reason),
             Ok(gold) => {
-                let (text, form) = answer_text(answer);
-                judge(&gold, &text, form)
+                let (answer, form) = answer_of(answer);
+                judge(&gold, answer, form)
             }
         }
     }

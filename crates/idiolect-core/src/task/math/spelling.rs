@@ -5,9 +5,9 @@ use std::borrow::Cow;
 /// The answer itself, without what only sets it: mathematical delimiters, `\left`, sizes, a closing
 /// full stop, invisible characters, doubled backslashes. Doing it twice changes nothing.
 pub(super) fn normal(text: &str) -> String {
-    let mut current = once(text);
+    let mut current = text.trim().to_owned();
     // Wrappers may hold wrappers; a few layers are all that is ever seen.
-    for _ in 0..8 {
+    for _ in 0..9 {
         let next = once(&current);
         if next == current {
             break;

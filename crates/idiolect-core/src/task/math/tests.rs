@@ -1,40 +1,492 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::record::Split;
 
-fn verdict(gold: &str, answer: &str) -> Judgement {
+fn judged(gold: &str, answer: &str) -> Judgement {
     Math.verify_pair(&json!(gold), answer, &crate::task::NoCode)
 }
 
-#[test]
-fn equal_answers_are_seen_in_every_notation() {
-    for (gold, answer) in [
-        (r"\frac{1}{2}", "0.5"),
-        (r"\frac12", r"\dfrac{1}{2}"),
-        ("1234", "1,234"),
-        ("x=5", "5"),
-        (r"60^\circ", "60"),
-        (r"28\%", "28"),
-        ("0.335", r"33.5\%"),
-        (r"\$10", "10"),
-        (r"(-\infty,3)\cup(3,\infty)", r"x \ne 3"),
-        ("(x+1)^2", "x^2+2x+1"),
-        (r"3 \pm 2\sqrt{2}", r"3-2\sqrt2, 3+2\sqrt2"),
-        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "(1, 2)"),
-        ("1 \\text{ m}", "100 cm"),
-        (r"\text{(C)}", "C"),
-        ("20:34", r"8:34 \text{ p.m.}"),
-        (r"\text{October 30}", "30 October"),
-        (r"\binom{5}{2}", "10"),
-        (r"\log_2 8", "3"),
-        ("1.5 \\times 10^3", "1500"),
-    ] {
-        let judged = verdict(gold, answer);
+fn check(cases: &[(&str, &str)], expected: Verdict) {
+    for (gold, answer) in cases {
+        let judged = judged(gold, answer);
         assert_eq!(
-            judged.verdict,
-            Verdict::Correct,
-            "{gold} and {answer}: {}",
+            judged.verdict, expected,
+            "gold {gold}, answer {answer}: {}",
             judged.reason
         );
+        assert!(!judged.reason.is_empty());
+    }
+}
+
+#[test]
+fn numbers_are_compared_exactly_in_every_notation() {
+    check(
+        &[
+            (r"\frac{1}{2}", "0.5"),
+            (r"\frac12", r"\dfrac{1}{2}"),
+            ("1234", "1,234"),
+            (r"12{,}345", "12345"),
+            (r"2,\!598,\!960", "2598960"),
+            ("1000", "1 000"),
+            (r"1\frac{4}{5}", "1.8"),
+            ("1.5", "1 1/2"),
+            (r"0.\overline{3}", "1/3"),
+            (r"1.5 \times 10^3", "1500"),
+            ("3.54e-07", r"3.54*10^{-7}"),
+            (r"28\%", "28 percent"),
+            ("0.335", r"33.5\%"),
+            (r"\$10", "10"),
+            ("€77", "77"),
+            (r"60^\circ", "60"),
+            (r"\frac{\pi}{2}", r"90^\circ"),
+            ("10", r"10\text{ cm}^2"),
+            ("10", "10 square units"),
+            (r"1 \text{ m}", "100 cm"),
+            ("1011_2", r"1011_{2}"),
+            ("664_7", "664"),
+            (r"\binom{5}{2}", "10"),
+            ("315", r"\frac{7!}{16}"),
+            (r"\log_2 8", "3"),
+            (r"\tan 45^\circ", "1"),
+            (r"\sqrt{14}", r"\sqrt{5-\sqrt{21}}+\sqrt{\sqrt{21}+5}"),
+            (r"|{-3}|", "3"),
+            (r"\lfloor 3.7 \rfloor", "3"),
+            (r"\gcd(12, 18)", "6"),
+            (r"-97\mod 7", "1"),
+            (r"\sum_{k=1}^{10} k^2", "385"),
+            (r"\sqrt[3]{-8}", "-2"),
+            ("１８", "18"),
+            ("½", "0.5"),
+            ("x²", "x^2"),
+            (r"\frac{1}{12}", "0.0833333333333333"),
+            (r"\sqrt{65}", "8.062258"),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[
+            (r"\frac{10}{11}", "0.9091"),
+            ("100000000000", "99999999999"),
+            ("3.15", "3.14159"),
+            ("0.38", "0.3803"),
+            ("1011_2", "11"),
+            ("664_7", "664_8"),
+            ("10", "10m"),
+            (r"5 \text{ m}", "5 kg"),
+            (r"\sqrt{2}", "1.4142"),
+            ("12:00", "1:00"),
+        ],
+        Verdict::Wrong,
+    );
+}
+
+#[test]
+fn expressions_are_compared_as_identities() {
+    check(
+        &[
+            ("(x+1)^2", "x^2+2x+1"),
+            (r"\sin^2 x", r"1 - \cos^2 x"),
+            (r"\frac{e^{2t}+1}{2e^t}", r"\cosh(t)"),
+            (r"2 \sin b \cos a", r"\sin(a+b)-\sin(a-b)"),
+            (r"100p^{\frac{1}{2}}", r"100\sqrt{p}"),
+            ("4/3-7x/6", r"\frac{8-7x}{6}"),
+            (r"y = 2x+3", "3+2x"),
+            ("2x+4y-3=0", r"y=-\frac{1}{2}x+\frac{3}{4}"),
+            ("x < 1", "-x > -1"),
+            (r"x_{1}", "x_1"),
+            (r"\frac{4A}{3+3i}", r"\frac{2A}{3}(1-i)"),
+            ("1/2x", r"\frac{1}{2}x"),
+            ("1/2x", r"\frac{1}{2x}"),
+            (r"\int x^2\,dx", r"\int x\cdot x \, dx"),
+            ("f(x+1)", "f(1+x)"),
+            ("n!", "n(n-1)!"),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[
+            ("x^2+2x+1", "x^3+2x+1"),
+            (r"\sqrt{x^2}", "x"),
+            ("7 = 11a+c", "11a+c"),
+            ("2x + z = 1", "1"),
+            (r"\cos(x)=\frac{42}{59}", r"\sin(x)=\frac{42}{59}"),
+            ("x > 5", "x < 5"),
+            ("C", "c"),
+            ("f(x)", "f(x+1)"),
+            ("x_1", "x_2"),
+        ],
+        Verdict::Wrong,
+    );
+}
+
+#[test]
+fn collections_are_compared_by_their_structure() {
+    check(
+        &[
+            ("1, 3, 2", "1, 2, 3"),
+            (r"\{1,2,3\}", r"\{3,2,1\}"),
+            (r"3 \pm 2\sqrt{2}", r"3-2\sqrt2, 3+2\sqrt2"),
+            (r"\pm 2021", "{-2021, 2021}"),
+            (r"x=1 \text{ or } x=2", "2, 1"),
+            ("(1,2)", "(1, 2)"),
+            ("p=5,q=2;p=7,q=2", "(5,2),(7,2)"),
+            (r"(-\infty,3)\cup(3,\infty)", r"x \ne 3"),
+            (r"[1/2, \infty)", r"x \in [0.5, \infty)"),
+            ("0<x<1", "(0,1)"),
+            (
+                r"1\leq|z|\leq \frac{3}{2}",
+                r"[-\frac{3}{2}, -1]\cup[1,\frac{3}{2}]",
+            ),
+            ("[0,1] ∪ [1,2]", "[0,2]"),
+            (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "(1, 2)"),
+            (
+                r"\begin{pmatrix} 1 & 0.5 \\ 1/3 & 4 \end{pmatrix}",
+                r"\left[\begin{array}{cc} 1 & 1/2 \\ \frac13 & 4\end{array}\right]",
+            ),
+            (
+                r"2\begin{pmatrix} 1 \\ 2 \end{pmatrix}",
+                r"\begin{pmatrix} 2 \\ 4 \end{pmatrix}",
+            ),
+            ("1:2", "2:4"),
+            (
+                r"(x,y) = (5, 8) \quad \text{and} \quad (8, 5)",
+                "(8,5), (5,8)",
+            ),
+            (r"\emptyset", r"\{\}"),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[
+            ("(1,2)", "(2,1)"),
+            ("[0,1)", "[0,1]"),
+            ("(1, 3, 2)", "[1, 2, 3]"),
+            ("12", "(1,2)"),
+            (r"\sqrt{67},-\sqrt{85}", r"\sqrt{67}"),
+            (r"\pm 2021", "2021"),
+            ("1:2", "2:1"),
+            (
+                r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+                r"\begin{pmatrix} 1 & 3 \\ 2 & 4 \end{pmatrix}",
+            ),
+        ],
+        Verdict::Wrong,
+    );
+}
+
+#[test]
+fn words_letters_times_and_dates_are_answers() {
+    check(
+        &[
+            (r"\text{odd}", "odd"),
+            (r"\text{Sunday}", "sunday"),
+            (r"\text{(C)}", "C"),
+            ("(D) Alina", "D"),
+            ("B", "I think it's B"),
+            ("20:34", r"8:34 \text{ p.m.}"),
+            ("20:34:00", "20:34"),
+            (r"\text{October 30}", "30th October"),
+            (r"\text{A,C,F}", "A, C, F"),
+            (r"\text{the ellipse}", "ellipse"),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[
+            (r"\text{odd}", "even"),
+            ("(A) Cecile", "C"),
+            (r"\text{October 30}", "October 31"),
+            (r"\text{CBAD}", "ABCD"),
+        ],
+        Verdict::Wrong,
+    );
+}
+
+#[test]
+fn what_cannot_be_decided_is_not_called_wrong() {
+    check(
+        &[
+            (r"\int x^2 dx", r"\frac{x^3}{3}"),
+            (r"\lim_{x \to 0} \frac{\sin x}{x}", "1"),
+            (r"\frac{d}{dx} x^2", "2x"),
+            ("9^{9^{9^9}}", "9^{9^{9^8}}"),
+            ("", "5"),
+            (r"\frac{", "5"),
+        ],
+        Verdict::Ungraded,
+    );
+    check(
+        &[("5", ""), ("5", "  $ $ "), ("5", "I cannot say")],
+        Verdict::NoAnswer,
+    );
+}
+
+fn extracted(text: &str) -> Option<String> {
+    extract_answer(text, Finish::Stop)
+}
+
+#[test]
+fn answers_are_found_by_priority() {
+    for (text, expected) in [
+        (
+            r"We get $\boxed{25}$. Final Answer: The final answer is $24$. I hope it is correct.",
+            "$24$",
+        ),
+        (r"We get $\boxed{24}$. The final answer is $25$.", "$25$"),
+        (r"The final answer is $25$. So $\boxed{24}$", "24"),
+        (
+            r"$\boxed{1}$ and then more, so $\boxed{\frac{1}{2}}$.",
+            r"\frac{1}{2}",
+        ),
+        (r"\boxed{1} and \boxed{2}", "1, 2"),
+        (r"\boxed{10} and then \boxed{42}", "42"),
+        ("2 * 12 = 24\n#### 1,234", "1,234"),
+        ("So the answer is $x = 5$.", "$x = 5$"),
+        ("<think> maybe \\boxed{3} </think> It is $4$.", "4"),
+        ("First $a$, then we find that $x \\lt 3$.", r"x \lt 3"),
+        ("It costs $5 each, so 4 of them cost 20 dollars.", "20"),
+        ("计划的比例为13/28", "13/28"),
+        (
+            "Final Answer: The volume of $ABCD$ is 120. I hope it is correct.",
+            "120",
+        ),
+    ] {
+        assert_eq!(extracted(text).as_deref(), Some(expected), "{text}");
+    }
+    assert_eq!(extracted("I cannot solve this"), None);
+}
+
+#[test]
+fn a_cut_response_counts_only_a_complete_answer() {
+    let cut = |text| extract_answer(text, Finish::Length);
+    assert_eq!(cut("so x = 12"), None);
+    assert_eq!(cut(r"thus \boxed{12"), None);
+    assert_eq!(cut(r"thus \boxed{12} and"), Some("12".to_owned()));
+    assert_eq!(cut("The answer is 12"), None);
+}
+
+fn raw(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+#[test]
+fn published_rows_import() {
+    let at = ImportRow {
+        index: 3,
+        split: Split::Train,
+        set: "math".to_owned(),
+    };
+    let imported = Math
+        .import(
+            &raw(json!({
+                "problem": "What is $1+1$?", "level": "Level 1", "type": "Algebra",
+                "solution": r"It is $\boxed{\dfrac{4}{2}}$."
+            })),
+            &at,
+        )
+        .unwrap();
+    assert_eq!(imported.problem.id, "math/train/3");
+    assert_eq!(imported.problem.gold, json!({"answer": r"\dfrac{4}{2}"}));
+    assert_eq!(imported.problem.extra["type"], "Algebra");
+    assert_eq!(imported.traces.len(), 1);
+    let five_hundred = Math
+        .import(
+            &raw(json!({
+                "problem": "What is $1+1$?", "solution": "It is two.", "answer": "2",
+                "subject": "Algebra", "level": 1, "unique_id": "test/algebra/7.json"
+            })),
+            &at,
+        )
+        .unwrap();
+    assert_eq!(five_hundred.problem.id, "math/test/algebra/7.json");
+    assert_eq!(five_hundred.problem.gold, json!({"answer": "2"}));
+    let judged = Math.verify(
+        &five_hundred.problem,
+        r"So it is $\boxed{2}$.",
+        Finish::Stop,
+    );
+    assert_eq!(judged.verdict, Verdict::Correct);
+    for (row, word) in [
+        (json!({"problem": "x", "solution": "no box"}), "boxed"),
+        (
+            json!({"problem": "x", "solution": r"\boxed{}"}),
+            "no answer",
+        ),
+        (json!({"solution": r"\boxed{1}"}), "`problem`"),
+        (json!({"problem": "x", "answer": [1]}), "a list"),
+    ] {
+        let error = Math.import(&raw(row), &at).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn prompts_end_where_the_solution_begins() {
+    let problem = Problem {
+        id: "p".to_owned(),
+        task: TaskName::Math,
+        question: r"What is $\frac{1}{2}+\frac{1}{2}$?".to_owned(),
+        gold: json!({"answer": "1"}),
+        human: None,
+        split: Split::Test,
+        extra: Map::new(),
+    };
+    for name in ["zero-shot", "few-shot", "paper"] {
+        let prompt = Math
+            .prompt(&problem, &Math.prompt_file(name).unwrap())
+            .unwrap();
+        let end = "Problem:\nWhat is $\\frac{1}{2}+\\frac{1}{2}$?\n\nSolution:";
+        assert!(prompt.ends_with(end), "{prompt}");
+        assert!(prompt.contains("I hope it is correct."));
+    }
+    let boxed = Math
+        .prompt(&problem, &Math.prompt_file("boxed").unwrap())
+        .unwrap();
+    assert!(boxed.ends_with(r"\boxed{}."), "{boxed}");
+}
+
+#[test]
+fn every_exemplar_answers_its_own_problem() {
+    let few_shot = include_str!("../../../prompts/math/few-shot.txt");
+    let solutions: Vec<&str> = few_shot
+        .split("Solution:")
+        .skip(1)
+        .filter(|s| s.contains("boxed"))
+        .map(|s| s.split("Problem:").next().unwrap())
+        .collect();
+    assert_eq!(solutions.len(), 4);
+    for solution in solutions {
+        let (_, boxed) = extract::boxed(solution).unwrap();
+        let stated = extracted(solution).unwrap();
+        assert_eq!(
+            judged(&boxed, &stated).verdict,
+            Verdict::Correct,
+            "{solution}"
+        );
+    }
+}
+
+#[test]
+fn hostile_text_is_judged_in_bounded_work() {
+    let long = |part: &str| part.repeat(1_000_000 / part.len());
+    let texts = [
+        long("{"),
+        long("}"),
+        long("\\boxed{"),
+        long("$"),
+        long("(("),
+        long("\\frac"),
+        long("####"),
+        long("answer is "),
+        long("final answer "),
+        long("\\\\"),
+        long("|"),
+        long("\u{202e}\u{301}\u{0}"),
+        long("1,"),
+        long("-"),
+        "9^9^9^9".to_owned(),
+        "9^".repeat(400) + "9",
+        "((((((9!)!)!)!)!)!)!".to_owned(),
+        "99999999!".to_owned(),
+        r"\sum_{k=1}^{2000} k!".to_owned(),
+        r"\binom{999999999}{499999999}".to_owned(),
+        r"\prod_{k=1}^{2000} \sum_{j=1}^{2000} \sum_{i=1}^{2000} 1".to_owned(),
+        "1,".repeat(600) + "1",
+        r"\begin{pmatrix}".to_owned() + &"1 & ".repeat(1200),
+        "x".repeat(4000),
+        "(1+".repeat(500) + "1" + &")".repeat(500),
+        "\u{0}\u{0}5\u{0}".to_owned(),
+    ];
+    for text in &texts {
+        let short: String = text.chars().take(20).collect();
+        for (gold, answer) in [(text.as_str(), "5"), ("5", text.as_str()), (text, text)] {
+            let judged = judged(gold, answer);
+            assert!(judged.reason.len() < 400, "{short}");
+        }
+        let boxed = format!("\\boxed{{{text}}}");
+        assert!(!judged("7", &boxed).reason.is_empty());
+    }
+}
+
+#[test]
+fn a_wider_unit_of_work_ends_as_too_large_and_not_as_wrong() {
+    let judged = judged("((((((9!)!)!)!)!)!)!", "5");
+    assert_eq!(judged.verdict, Verdict::Ungraded, "{}", judged.reason);
+}
+
+/// Expressions as people write them, at random.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        (-50i32..50).prop_map(|n| n.to_string()),
+        (1u32..40, 2u32..9).prop_map(|(n, d)| format!(r"\frac{{{n}}}{{{d}}}")),
+        (0u32..90, 1u32..99).prop_map(|(n, d)| format!("{n}.{d}")),
+        Just("x".to_owned()),
+        Just("a_1".to_owned()),
+        Just(r"\pi".to_owned()),
+        Just("e".to_owned()),
+        Just("i".to_owned()),
+        Just(r"\infty".to_owned()),
+        Just(r"30^\circ".to_owned()),
+        Just(r"12\%".to_owned()),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} + {b}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a})({b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!(r"\frac{{{a}}}{{{b}}}")),
+            (inner.clone(), 2u32..4).prop_map(|(a, n)| format!("({a})^{n}")),
+            inner.clone().prop_map(|a| format!(r"\sqrt{{{a}}}")),
+            inner.clone().prop_map(|a| format!(r"\sin({a})")),
+            inner.clone().prop_map(|a| format!("|{a}|")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}, {b}]")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!(r"\{{{a}, {b}\}}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a}, {b}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!(r"{a} \le {b}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} = {b}")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!(r"{a} \pm {b}")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn every_answer_is_itself(text in expression()) {
+        let own = judged(&text, &text);
+        prop_assert_eq!(own.verdict, Verdict::Correct, "{}", own.reason);
+    }
+
+    #[test]
+    fn equivalence_reads_the_same_both_ways(a in expression(), b in expression()) {
+        // What cannot be read is `ungraded` as gold and `no_answer` as answer.
+        let verdict = |gold: &str, answer: &str| match judged(gold, answer).verdict {
+            Verdict::NoAnswer => Verdict::Ungraded,
+            verdict => verdict,
+        };
+        prop_assert_eq!(verdict(&a, &b), verdict(&b, &a));
+    }
+
+    #[test]
+    fn spacing_and_size_change_nothing(text in expression()) {
+        prop_assume!(Answer::of(&text).is_readable());
+        let spelled = format!("$ {} $.", text.replace("\\frac", "\\dfrac").replace('(', "\\left( ").replace(')', " \\right)"));
+        let other = judged(&text, &spelled);
+        // A half-open bracket is not a pair of \left and \right, but reads the same.
+        prop_assert_eq!(other.verdict, Verdict::Correct, "{} {}", spelled, other.reason);
+    }
+
+    #[test]
+    fn normal_spelling_is_its_own_normal_spelling(text in "[\\PC\\\\${}().,* boxedlft0-9]{0,40}") {
+        let once = normal_answer(&text);
+        prop_assert_eq!(normal_answer(&once), once);
+    }
+
+    #[test]
+    fn any_text_is_judged(gold in "\\PC{0,60}", answer in "\\PC{0,60}") {
+        judged(&gold, &answer);
+        extract_answer(&answer, Finish::Length);
     }
 }

@@ -388,10 +388,25 @@ impl Cutter<'_> {
 
     /// `\text{…}`
     fn text_group(&mut self, rest: &str, length: usize) {
+        let spaces = rest[length..].len() - rest[length..].trim_start_matches(' ').len();
+        let length = length + spaces;
         let Some(inside) = group(&rest[length..]) else {
             return self.skip(length);
         };
         let total = length + inside.len() + 2;
+        if let Some((seconds, read)) = super::words::time(inside.trim())
+            && read == inside.trim().len()
+        {
+            return self.push(T::Time(seconds), total);
+        }
+        // `\text{A5}_{11}`
+        if rest[total..].starts_with('_')
+            && inside.len() < 24
+            && let Some((digits, base, read)) = based(&format!("{inside}{}", &rest[total..]))
+        {
+            let length = total - inside.len() + read;
+            return self.push(T::Based { digits, base }, length);
+        }
         let words = super::words::plain(inside);
         let kind = match words.trim_matches([',', ' ', ';']) {
             "" if words.contains([',', ';']) => T::Comma,

@@ -238,7 +238,8 @@ const MONTHS: [&str; 12] = [
 
 /// "October 30", "30 October 2020", "Oct. 30th, 2020": month, day, year.
 pub(super) fn date(text: &str) -> Option<(u8, u8, Option<i32>)> {
-    if text.len() > 40 {
+    let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+    if text.len() > 40 || letters < 3 {
         return None;
     }
     let (mut month, mut numbers) = (None, Vec::new());
