@@ -2,7 +2,7 @@
 //! not fail it.
 
 use idiolect_core::record::{Split, TaskName};
-use idiolect_core::task::{ImportRow, task};
+use idiolect_core::task::{ImportRow, NoCode, task};
 use serde_json::Value;
 
 /// The body of the target.
@@ -21,7 +21,7 @@ pub(crate) fn run(data: &[u8]) {
             Err(reason) => assert!(!reason.is_empty()),
             Ok(imported) => {
                 for trace in &imported.traces {
-                    task.verify(&imported.problem, &trace.text, trace.finish);
+                    task.verify(&imported.problem, &trace.text, trace.finish, &NoCode);
                 }
             }
         }

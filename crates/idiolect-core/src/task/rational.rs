@@ -181,30 +181,42 @@ impl Rational {
         if !trivial && exponent.unsigned_abs().saturating_mul(size) > max_bits {
             return None;
         }
-        let mut result = Self::integer(1);
-        let mut square = self.clone();
-        let mut left = if trivial {
-            exponent.unsigned_abs() % 2 + 2
+        if trivial {
+            return Some(match exponent {
+                0 => Self::integer(1),
+                e if e % 2 == 0 => self.magnitude(),
+                _ => self.clone(),
+            });
+        }
+        // Numerator and denominator stay coprime: nothing to reduce on the way.
+        let size = u32::try_from(exponent.unsigned_abs()).ok()?;
+        let big = self.to_big();
+        let (n, d) = (big.numer().pow(size), big.denom().pow(size));
+        Some(Self::from_big(if exponent < 0 {
+            BigRational::new(d, n)
         } else {
-            exponent.unsigned_abs()
-        };
-        if exponent == 0 {
-            left = 0;
+            BigRational::new_raw(n, d)
+        }))
+    }
+
+    /// The product of the whole numbers `from..=to` in steps of `step`; 1 where there are none.
+    pub fn product_of(from: i64, to: i64, step: i64) -> Self {
+        let mut product = BigInt::from(1);
+        let mut k = from;
+        while k <= to {
+            product *= k;
+            k += step.max(1);
         }
-        while left > 0 {
-            if left % 2 == 1 {
-                result = result.times(&square);
-            }
-            left /= 2;
-            if left > 0 {
-                square = square.times(&square);
-            }
+        Self::from_big(BigRational::from(product))
+    }
+
+    /// n over k, for `0 <= k <= n`.
+    pub fn choose(n: i64, k: i64) -> Self {
+        let mut result = BigInt::from(1);
+        for i in 0..k.min(n - k) {
+            result = result * (n - i) / (i + 1);
         }
-        if exponent < 0 {
-            Self::integer(1).over(&result)
-        } else {
-            Some(result)
-        }
+        Self::from_big(BigRational::from(result))
     }
 
     /// The nearest double; infinite beyond its range.

@@ -879,7 +879,7 @@ fn plain_expressions(gold: &Tree, answer: &Tree) -> Decision {
 fn numbers(gold: &Tree, answer: &Tree, g: &Value, a: &Value) -> Decision {
     if let (Value::Exact(x), Value::Exact(y)) = (g, a) {
         if x == y {
-            return equal(format!("{} exactly", short(&x.to_string())));
+            return equal(format!("{} exactly", written(x)));
         }
     } else {
         match g.same(a) {
@@ -936,10 +936,19 @@ fn rounds_to(exact_tree: &Tree, exact: &Value, tree: &Tree, decimal: &Value) -> 
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::Exact(value) => short(&value.to_string()),
+        Value::Exact(value) => written(value),
         Value::Near(ball) if ball.is_real() => format!("{:.12}", ball.re),
         Value::Near(ball) => format!("{:.9}{:+.9}i", ball.re, ball.im),
     }
+}
+
+/// A number as it is shown in reasons.
+fn written(value: &Rational) -> String {
+    // Writing a long number out costs more than comparing it.
+    if value.bits() > 1024 {
+        return format!("a number of {} bits", value.bits());
+    }
+    short(&value.to_string())
 }
 
 fn short(text: &str) -> String {

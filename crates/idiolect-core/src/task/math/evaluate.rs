@@ -592,9 +592,7 @@ fn factorial(of: &Value) -> Result {
         if n > 3000 {
             return Err(Lack::TooLarge);
         }
-        return exact((2..=n).fold(Rational::integer(1), |product, k| {
-            product.times(&Rational::integer(k))
-        }));
+        return exact(Rational::product_of(2, n, 1));
     }
     near(of.ball().factorial().ok_or(Lack::Undefined)?)
 }
@@ -607,13 +605,8 @@ fn double_factorial(of: &Value) -> Result {
     if !(0..=3000).contains(&n) {
         return Err(Lack::TooLarge);
     }
-    let mut product = Rational::integer(1);
-    let mut k = n;
-    while k > 1 {
-        product = product.times(&Rational::integer(k));
-        k -= 2;
-    }
-    exact(product)
+    // From 2 or 3 up to n.
+    exact(Rational::product_of(2 + n % 2, n, 2))
 }
 
 fn binomial(above: &Value, below: &Value) -> Result {
@@ -628,11 +621,11 @@ fn binomial(above: &Value, below: &Value) -> Result {
             &multiply(&factorial(below)?, &factorial(&rest)?)?,
         );
     };
-    // The shorter of the two products.
-    let k = match n.to_i64() {
-        Some(n) if n >= k && n - k < k => n - k,
-        _ => k,
-    };
+    if let Some(n) = n.to_i64()
+        && n >= k
+    {
+        return exact(Rational::choose(n, k));
+    }
     if n.bits() > 256 {
         return Err(Lack::TooLarge);
     }

@@ -306,6 +306,7 @@ fn published_rows_import() {
         &five_hundred.problem,
         r"So it is $\boxed{2}$.",
         Finish::Stop,
+        &crate::task::NoCode,
     );
     assert_eq!(judged.verdict, Verdict::Correct);
     for (row, word) in [
