@@ -12,7 +12,7 @@ pub(crate) fn run(data: &[u8]) {
     };
     let at = ImportRow {
         index: 0,
-        split: Split::Train,
+        split: Some(Split::Train),
         set: "fuzz".to_owned(),
     };
     for name in TaskName::ALL {

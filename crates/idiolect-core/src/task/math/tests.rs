@@ -275,7 +275,7 @@ fn raw(value: Value) -> Map<String, Value> {
 fn published_rows_import() {
     let at = ImportRow {
         index: 3,
-        split: Split::Train,
+        split: Some(Split::Train),
         set: "math".to_owned(),
     };
     let imported = Math
