@@ -19,6 +19,8 @@ pub const ADVISE: &str = "advise";
 pub const RANDOM: &str = "random";
 /// The name of ranking by length.
 pub const LONGEST: &str = "longest";
+/// Arms up to which every permutation is counted: 10! = 3.6 million.
+const ENUMERATED: usize = 10;
 /// Permutation draws where there are too many arms to enumerate.
 const DRAWS: usize = 100_000;
 
@@ -48,7 +50,7 @@ pub struct Judged {
 /// Every ranking in every world, over the arms that `keep` keeps.
 pub fn judge(worlds: &[FinishedWorld], keep: &dyn Fn(&str) -> bool) -> Vec<Judged> {
     let kept: Vec<FinishedWorld> = worlds.iter().map(|world| restricted(world, keep)).collect();
-    let mut nulls = NullDistributions::new(DRAWS, 0);
+    let mut nulls = NullDistributions::new(DRAWS, 0).enumerating(ENUMERATED);
     let mut judged = Vec::new();
     for (at, world) in kept.iter().enumerate() {
         if world.arms.len() < 3 {

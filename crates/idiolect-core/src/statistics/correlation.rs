@@ -35,6 +35,7 @@ pub fn rank_correlation(x: &[f64], y: &[f64], draws: usize, seed: u64) -> Option
 pub struct NullDistributions {
     draws: usize,
     seed: u64,
+    enumerated: usize,
     known: BTreeMap<[Vec<i64>; 2], Distribution>,
 }
 
@@ -44,7 +45,16 @@ impl NullDistributions {
         Self {
             draws,
             seed,
+            enumerated: ENUMERATED,
             known: BTreeMap::new(),
+        }
+    }
+
+    /// The same, but all permutations are enumerated up to `n` pairs; ten are 3.6 million.
+    pub fn enumerating(self, n: usize) -> Self {
+        Self {
+            enumerated: n,
+            ..self
         }
     }
 
@@ -74,11 +84,11 @@ impl NullDistributions {
             ranks
         };
         let key = [sorted(rank_x), sorted(rank_y)];
-        let (draws, seed) = (self.draws, self.seed);
+        let (draws, seed, most) = (self.draws, self.seed, self.enumerated);
         let null = self
             .known
             .entry(key)
-            .or_insert_with_key(|key| Distribution::of(key, draws, seed));
+            .or_insert_with_key(|key| Distribution::of(key, draws, seed, most));
         Some(RankCorrelation {
             spearman: spearman as f64 / spearman_scale,
             kendall: kendall as f64 / kendall_scale,
@@ -98,9 +108,9 @@ struct Distribution {
 }
 
 impl Distribution {
-    fn of(ranks: &[Vec<i64>; 2], draws: usize, seed: u64) -> Self {
+    fn of(ranks: &[Vec<i64>; 2], draws: usize, seed: u64, enumerated_up_to: usize) -> Self {
         let signs = [signs(&ranks[0]), signs(&ranks[1])];
-        if ranks[0].len() <= ENUMERATED {
+        if ranks[0].len() <= enumerated_up_to {
             enumerated(ranks, &signs)
         } else {
             drawn(ranks, &signs, draws, seed)
