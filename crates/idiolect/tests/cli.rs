@@ -4,6 +4,8 @@
 
 #[path = "cli/adapters.rs"]
 mod adapters;
+#[path = "cli/advise.rs"]
+mod advise;
 #[path = "cli/code.rs"]
 mod code;
 #[path = "cli/kit.rs"]
@@ -19,7 +21,7 @@ mod run;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "import",
     "generate",
@@ -35,6 +37,8 @@ const COMMANDS: [&str; 15] = [
     "report",
     "pretrain",
     "convert",
+    "advise",
+    "benchmark",
 ];
 
 #[test]

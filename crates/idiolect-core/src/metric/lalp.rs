@@ -39,7 +39,15 @@ pub fn locals<'a>(text: &'a str, steps: &[Step], context: usize) -> Vec<Local<'a
         .collect();
     starts.sort_unstable();
     starts.dedup();
-    starts.insert(0, 0);
+    // What stands before the first step is a unit of its own only where it says something.
+    if starts
+        .first()
+        .is_some_and(|first| text[..*first].trim().is_empty())
+    {
+        starts[0] = 0;
+    } else {
+        starts.insert(0, 0);
+    }
     (0..starts.len())
         .filter(|_| !text.is_empty())
         .map(|unit| {
@@ -105,5 +113,21 @@ mod tests {
             }
         );
         assert!(locals("", &[], 4).is_empty());
+        // A space before the first step belongs to it.
+        let step = |start, end| Step {
+            start,
+            end,
+            check: StepCheck::Valid,
+        };
+        let text = " 1 + 1 = 2 ; 2 + 2 = 4";
+        let found = locals(text, &[step(1, 10), step(13, 22)], 1);
+        assert_eq!(
+            found[0],
+            Local {
+                text: " 1 + 1 = 2 ; ",
+                start: 0
+            }
+        );
+        assert_eq!(found.len(), 2);
     }
 }

@@ -169,6 +169,9 @@ fn local(
             None => lalp::lines(text),
         };
         for local in lalp::locals(text, &steps, lalp::CONTEXT_STEPS) {
+            if local.text.trim().is_empty() {
+                continue;
+            }
             examples.push(Example {
                 completion: local.text.to_owned(),
                 ..row.example.clone()
@@ -235,7 +238,8 @@ fn own_samples(
         control.stop,
         |unit, result| {
             if let Ok(completion) = result {
-                if !completion.text.is_empty() {
+                // A text of spaces may hold no token of its own.
+                if !completion.text.trim().is_empty() {
                     let example = Example {
                         context: requests[unit].context.clone(),
                         completion: completion.text,

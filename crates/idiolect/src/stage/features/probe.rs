@@ -102,7 +102,7 @@ pub(super) fn probe(
                     code.execute(),
                 );
                 // What was cut off or empty cannot be scored as an answer that ends.
-                if completion.finish == Finish::Stop && !completion.text.is_empty() {
+                if completion.finish == Finish::Stop && !completion.text.trim().is_empty() {
                     answers[at].insert(completion.text, judged.verdict == Verdict::Correct);
                 }
             }
