@@ -14,6 +14,7 @@ use crate::encode::Limits;
 use crate::facts::Facts;
 use crate::files;
 use crate::parameters::Parameters;
+use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Dtype, WeightFiles, write_weights};
 
@@ -143,6 +144,40 @@ impl Description {
             positions: self.config.positions,
             vocabulary: self.config.facts.vocab,
         }
+    }
+
+    /// The model's chat template.
+    ///
+    /// # Errors
+    /// When it has none, or one that cannot be read.
+    pub(crate) fn chat(&self, dir: &Path) -> Result<ChatTemplate, ModelError> {
+        let file = self.kept_text("chat_template.jinja");
+        let json = |name: &str| -> Value {
+            let text = self.kept_text(name);
+            text.and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default()
+        };
+        let (settings, special) = (
+            json("tokenizer_config.json"),
+            json("special_tokens_map.json"),
+        );
+        match ChatTemplate::of_files(file.as_deref(), &settings, &special) {
+            Ok(Some(template)) => Ok(template),
+            Ok(None) => Err(ModelError::Unsupported(format!(
+                "`{}` has no chat template (`chat_template.jinja`, or `chat_template` in \
+                 tokenizer_config.json); `--template raw` works without",
+                dir.display()
+            ))),
+            Err(reason) => Err(ModelError::Invalid(format!(
+                "`{}`: the chat template cannot be used: {reason}; `--template raw` works without",
+                dir.display()
+            ))),
+        }
+    }
+
+    fn kept_text(&self, name: &str) -> Option<String> {
+        let (_, bytes) = self.kept.iter().find(|(kept, _)| *kept == name)?;
+        Some(String::from_utf8_lossy(bytes).into_owned())
     }
 
     /// The template that is used when none is asked for.

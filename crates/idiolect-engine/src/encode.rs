@@ -3,11 +3,15 @@
 //!
 //! The text is tokenized once, prompt and completion together, and a token belongs to the
 //! completion if its first byte does; tokenizing the two apart would give other tokens at the
-//! border. Renders no templates yet: `raw` only.
+//! border. Here is template `raw`; `chat` has that of a chat template.
 
 use idiolect_core::model::{Context, Example, RowError};
 
 use crate::tokenizer::{Encoded, Tokenizer};
+pub(crate) use chat::turn_end;
+pub use chat::{encode_chat_context, encode_chat_example};
+
+mod chat;
 
 /// What a model can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +27,12 @@ pub struct Limits {
 pub struct Row {
     /// The whole row: special tokens, prompt, completion, end token.
     pub ids: Vec<u32>,
-    /// Index in `ids` of the first token that is scored or learnt; at least 1.
+    /// Index in `ids` of the completion's first token; at least 1.
     pub first_target: usize,
+    /// Index in `ids` of the first token that is learnt: the model has to write all that follows
+    /// the place where it is asked to begin, and a chat template may put something between that
+    /// and the completion. At least 1, at most `first_target`.
+    pub learn_from: usize,
     /// For `ids[first_target..]`, the offset of its first byte from the first byte of the
     /// completion; the end token has the completion's length.
     pub byte_starts: Vec<u32>,
@@ -74,6 +82,7 @@ pub fn encode_example(
     Ok(Row {
         ids,
         first_target,
+        learn_from: first_target,
         byte_starts,
         straddled,
     })
@@ -127,8 +136,8 @@ fn raw_prompt(context: &Context) -> Result<&str, RowError> {
     match context {
         Context::Prompt(prompt) => Ok(prompt),
         Context::Messages(_) => refuse(
-            "a row of messages needs a chat template, which comes with a later version; give \
-             `prompt` and `completion`",
+            "a row of messages needs a chat template, and this model is used without one \
+             (template raw); give `prompt` and `completion`",
         ),
     }
 }

@@ -20,11 +20,12 @@ use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use idiolect_core::model::{
-    Completion, Finish, GenerateRequest, ModelError, Rng, RowError, Sampling, Sink,
+    Completion, Context, Finish, GenerateRequest, ModelError, Rng, RowError, Sampling, Sink,
 };
 
-use crate::encode::{Limits, encode_context};
+use crate::encode::{Limits, encode_chat_context, encode_context};
 use crate::sample::{self, Drawn};
+use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
 /// What generation asks of a model.
@@ -105,12 +106,23 @@ impl<'a> Queue<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Manner<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
+    /// Renders contexts, where one does.
+    pub(crate) chat: Option<&'a ChatTemplate>,
     pub(crate) limits: Limits,
     pub(crate) sampling: &'a Sampling,
     /// Sequences written at a time.
     pub(crate) slots: usize,
     /// Bytes of keys and values.
     pub(crate) memory: usize,
+}
+
+impl Manner<'_> {
+    fn encode(&self, context: &Context) -> Result<Vec<u32>, RowError> {
+        match self.chat {
+            Some(chat) => encode_chat_context(self.tokenizer, chat, self.limits, context),
+            None => encode_context(self.tokenizer, self.limits, context),
+        }
+    }
 }
 
 /// Writes a completion for each request of the queue. Several workers may share a queue.
@@ -274,7 +286,9 @@ impl<M: NextToken> Writer<'_, M> {
                 },
             };
             let context = &requests[waiting[0]].context;
-            let ids = encode_context(self.manner.tokenizer, self.manner.limits, context)
+            let ids = self
+                .manner
+                .encode(context)
                 .and_then(|ids| self.fits(ids.len()).map(|()| ids));
             match ids {
                 Ok(ids) => {

@@ -2,8 +2,7 @@
 //! out.
 //!
 //! Glues what other modules do: [`encode`](crate::encode) makes rows of examples,
-//! [`score`](crate::score) and [`train`](crate::train) compute on rows, `generate` writes. Renders
-//! template `raw` only.
+//! [`score`](crate::score) and [`train`](crate::train) compute on rows, `generate` writes.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -20,12 +19,12 @@ use crate::cached::{
     Pages, Prompt, Sequence, forward_prompts, forward_step, page_bytes, prompt_bytes,
 };
 use crate::decoder::{Decoder, Workspace};
-use crate::directory::Description;
-use crate::encode::{Row, encode_example};
+use crate::encode::Row;
 use crate::facts::Facts;
 use crate::generate::{Manner, NextToken, Queue, generate};
 use crate::peft;
 use crate::score::{TargetScore, score_rows};
+use crate::text::TextModel;
 use crate::threads::Threads;
 
 mod adapted;
@@ -36,7 +35,7 @@ pub use training::pretrain;
 
 /// A model loaded from a directory in Hugging Face layout.
 pub struct LocalModel {
-    description: Description,
+    text: TextModel,
     decoder: Decoder,
     threads: Threads,
     info: ModelInfo,
@@ -51,8 +50,8 @@ impl LocalModel {
     /// default is taken: `chat` where the model brings a chat template, else `raw`.
     ///
     /// # Errors
-    /// [`ModelError::Unsupported`] for template `chat`, which is not rendered yet; otherwise names
-    /// the file that is missing or damaged and what is wrong with it.
+    /// [`ModelError::Unsupported`] for template `chat` of a model without one; otherwise names the
+    /// file that is missing or damaged and what is wrong with it.
     pub fn load(
         dir: &Path,
         template: Option<Template>,
@@ -61,14 +60,8 @@ impl LocalModel {
         if peft::is_adapter(dir) {
             return Self::load_adapter(dir, None, template, threads);
         }
-        let description = Description::read(dir)?;
-        let template = template.unwrap_or_else(|| description.default_template());
-        if template == Template::Chat {
-            return Err(ModelError::Unsupported(format!(
-                "`{}`: chat templates come with a later version; `--template raw` works",
-                dir.display()
-            )));
-        }
+        let text = TextModel::load(dir, template)?;
+        let description = &text.description;
         let (parameters, hash) = description.read_weights(dir)?;
         let decoder = Decoder::new(description.config.facts.clone(), parameters)
             .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", dir.display())))?;
@@ -76,15 +69,14 @@ impl LocalModel {
             || "model".to_owned(),
             |name| name.to_string_lossy().into_owned(),
         );
-        let tokenizer_hash = description.tokenizer.hash().to_owned();
         let info = ModelInfo {
             hash,
-            tokenizer_hash,
-            template,
+            tokenizer_hash: text.hash(),
+            template: text.template(),
             name,
         };
         Ok(Self {
-            description,
+            text,
             decoder,
             threads: pool(threads),
             info,
@@ -113,11 +105,7 @@ impl LocalModel {
     }
 
     fn encode(&self, example: &Example) -> Result<Row, RowError> {
-        encode_example(
-            &self.description.tokenizer,
-            self.description.limits(),
-            example,
-        )
+        self.text.encode(example)
     }
 }
 
@@ -272,8 +260,9 @@ impl Generate for LocalModel {
             1
         };
         let manner = Manner {
-            tokenizer: &self.description.tokenizer,
-            limits: self.description.limits(),
+            tokenizer: &self.text.description.tokenizer,
+            chat: self.text.chat(),
+            limits: self.text.description.limits(),
             sampling,
             slots: SLOTS,
             memory: self.kv_bytes / workers,

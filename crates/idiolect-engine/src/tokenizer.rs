@@ -159,6 +159,51 @@ impl Tokenizer {
         Ok(Encoded { ids, spans, lead })
     }
 
+    /// Token ids and byte spans of a text that holds its special tokens itself, such as a rendered
+    /// chat template: none are added, and `lead` is 0.
+    ///
+    /// # Errors
+    /// When a word is not in the vocabulary and there is no unknown token.
+    pub fn encode_rendered(&self, text: &str) -> Result<Encoded, String> {
+        let encoding = self
+            .library
+            .encode(text, false)
+            .map_err(|error| error.to_string())?;
+        let ids = encoding.get_ids().to_vec();
+        let spans = self.align(text, &ids, encoding.get_offsets());
+        Ok(Encoded {
+            ids,
+            spans,
+            lead: 0,
+        })
+    }
+
+    /// Whether a token is a special one, which decoding leaves out.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.pieces
+            .get(id as usize)
+            .is_some_and(|piece| piece.special)
+    }
+
+    /// The token as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.library.id_to_token(id)
+    }
+
+    /// The token of a name in the vocabulary.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.library.token_to_id(token)
+    }
+
+    /// The same tokenizer with texts that end with `id`, which stops a generation too.
+    pub(crate) fn ending_with(mut self, id: u32) -> Self {
+        self.end = id;
+        if let Err(place) = self.stops.binary_search(&id) {
+            self.stops.insert(place, id);
+        }
+        self
+    }
+
     /// The same tokenizer with the end tokens of another config.
     #[cfg(test)]
     pub(crate) fn with_ends(mut self, config: &Value) -> Self {
@@ -222,6 +267,22 @@ impl Tokenizer {
     /// Hash of `tokenizer.json` and the end tokens.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// One past the largest token id, added tokens counted.
+    pub fn size(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// What a token adds to a text, or as the vocabulary writes it where that is no text: special
+    /// tokens, and bytes that are part of a character.
+    pub fn shown(&self, id: u32) -> String {
+        let mut bytes = Vec::new();
+        self.append(id, false, &mut bytes);
+        match String::from_utf8(bytes) {
+            Ok(text) if !text.is_empty() => text,
+            _ => self.token(id).unwrap_or_else(|| id.to_string()),
+        }
     }
 
     /// Number of tokens of the model's own vocabulary, added tokens not counted.

@@ -140,12 +140,19 @@ impl WeightFiles {
         })
     }
 
-    /// Reads the model that `facts` describe, and a hash of the names, types, shapes and bytes of
-    /// all its tensors. Nothing of the model's size is allocated before every tensor is found.
+    /// Checks that every tensor of the model that `facts` describe is there, by the headers alone.
     ///
     /// # Errors
-    /// When a tensor is missing, unexpected, of another shape or type, or not finite.
-    pub fn read(&self, facts: &Facts) -> Result<(Parameters, String), WeightsError> {
+    /// When one is missing, unexpected, of another shape or type.
+    pub fn check(&self, facts: &Facts) -> Result<(), WeightsError> {
+        self.check_layers(facts)?;
+        let layout = Layout::new(facts);
+        self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
+        Ok(())
+    }
+
+    /// Nothing is laid out for more layers than there are tensors.
+    fn check_layers(&self, facts: &Facts) -> Result<(), WeightsError> {
         let held: usize = self
             .shards
             .iter()
@@ -161,6 +168,22 @@ impl WeightFiles {
                 reason,
             });
         }
+        Ok(())
+    }
+
+    /// Whether some file holds a tensor of that name.
+    pub fn holds(&self, name: &str) -> bool {
+        let mut headers = self.shards.iter().map(|(_, header)| header);
+        headers.any(|header| header.tensors.contains_key(name))
+    }
+
+    /// Reads the model that `facts` describe, and a hash of the names, types, shapes and bytes of
+    /// all its tensors. Nothing of the model's size is allocated before every tensor is found.
+    ///
+    /// # Errors
+    /// When a tensor is missing, unexpected, of another shape or type, or not finite.
+    pub fn read(&self, facts: &Facts) -> Result<(Parameters, String), WeightsError> {
+        self.check_layers(facts)?;
         let layout = Layout::new(facts);
         let found = self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
         let mut parameters = Parameters::zeros(facts);

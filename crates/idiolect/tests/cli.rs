@@ -6,6 +6,8 @@
 mod adapters;
 #[path = "cli/advise.rs"]
 mod advise;
+#[path = "cli/chat.rs"]
+mod chat;
 #[path = "cli/code.rs"]
 mod code;
 #[path = "cli/kit.rs"]
@@ -21,7 +23,7 @@ mod run;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "run",
     "import",
     "generate",
@@ -35,6 +37,8 @@ const COMMANDS: [&str; 17] = [
     "eval",
     "compare",
     "report",
+    "inspect",
+    "doctor",
     "pretrain",
     "convert",
     "advise",
@@ -182,10 +186,7 @@ fn failures_are_1_with_error_and_path() {
             generate("http://localhost:1/v1#m"),
             "endpoints are not in this version",
         ),
-        (
-            place.run(&["inspect", "--model", "m", "--data", "d"]),
-            "not in this version",
-        ),
+        (place.run(&["serve", "--model", "m"]), "not in this version"),
         (generate("nowhere"), "no model directory `nowhere`"),
         (
             place.run(&["convert", "nowhere", "-o", "m", "--to", "merged"]),

@@ -134,6 +134,7 @@ fn run_within<F: Fn(&[u32], &mut [f32])>(
     };
     let manner = Manner {
         tokenizer,
+        chat: None,
         limits,
         sampling,
         slots,
@@ -408,6 +409,7 @@ fn a_broken_sink_stops_the_work() {
     };
     let manner = Manner {
         tokenizer: &words(),
+        chat: None,
         limits,
         sampling: &sampling,
         slots: 2,

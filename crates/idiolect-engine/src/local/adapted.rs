@@ -96,9 +96,9 @@ impl LocalModel {
         );
         let parameters = self.decoder.parameters();
         match dtype {
-            None => self.description.write(out, parameters, &card),
+            None => self.text.description.write(out, parameters, &card),
             Some(dtype) => {
-                let changed: Description = self.description.with_dtype(dtype)?;
+                let changed: Description = self.text.description.with_dtype(dtype)?;
                 changed.write(out, parameters, &card)
             }
         }

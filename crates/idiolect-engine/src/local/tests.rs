@@ -575,8 +575,9 @@ fn keys_and_values_stay_inside_their_memory_and_it_changes_no_text() {
         let threads = Threads::single();
         let mut watched = Watched(Cached::new(&model.decoder, &threads), 0);
         let manner = Manner {
-            tokenizer: &model.description.tokenizer,
-            limits: model.description.limits(),
+            tokenizer: model.text.tokenizer(),
+            chat: None,
+            limits: model.text.description.limits(),
             sampling: &sampling,
             slots: 16,
             memory,

@@ -47,7 +47,7 @@ impl Train for LocalModel {
         let dev = self.dev_rows(dev)?;
         let start = format!("model {}", self.info.hash);
         let job = Job {
-            description: &self.description,
+            description: &self.text.description,
             base: Some((&self.origin, &self.info.hash)),
             threads: &self.threads,
             settings,
@@ -127,8 +127,13 @@ impl LocalModel {
     /// An example as it is trained on.
     fn row(&self, example: &Example) -> Result<TokenRow, RowError> {
         let row = self.encode(example)?;
-        let learnt = learnt(&example.spans, example.completion.len(), &row.byte_starts)?;
+        let mut learnt = learnt(&example.spans, example.completion.len(), &row.byte_starts)?;
+        // What the template puts before the completion the model has to write too.
+        if !learnt.is_empty() {
+            learnt.splice(0..0, (row.learn_from..row.first_target).map(|_| true));
+        }
         Ok(TokenRow {
+            first_target: row.learn_from,
             weight: example.weight,
             learnt,
             ..token_row(&Ok(row))

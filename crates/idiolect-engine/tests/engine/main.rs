@@ -16,3 +16,4 @@ mod parity;
 mod reading;
 mod stories;
 mod subject;
+mod templates;

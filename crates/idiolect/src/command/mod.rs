@@ -8,9 +8,11 @@ mod benchmark;
 mod compare;
 mod convert;
 mod corrupt;
+mod doctor;
 mod eval;
 mod generate;
 mod import;
+mod inspect;
 mod later;
 mod options;
 mod paraphrase;
@@ -64,12 +66,10 @@ enum Command {
     Advise(advise::Arguments),
     Benchmark(benchmark::Arguments),
     Convert(convert::Arguments),
-    #[command(hide = true)]
-    Inspect(later::Arguments),
+    Inspect(inspect::Arguments),
     #[command(hide = true)]
     Serve(later::Arguments),
-    #[command(hide = true)]
-    Doctor(later::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// Reads the command line, runs the command, prints and gives the exit code.
@@ -91,10 +91,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
         Command::Benchmark(arguments) => benchmark::run(&arguments),
-        Command::Inspect(arguments) => later::run("inspect", &arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Serve(arguments) => later::run("serve", &arguments),
-        Command::Doctor(arguments) => later::run("doctor", &arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     ExitCode::from(match result {
         Ok(shown) => show::print(&shown),

@@ -1,10 +1,11 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use idiolect_core::model::{Sampling, Template};
 use idiolect_core::record::{Split, TaskName};
+use idiolect_engine::text::TextModel;
 
 use crate::interrupt::Stop;
 use crate::model::{self, Model};
@@ -118,6 +119,19 @@ enum TemplateName {
 }
 
 impl ModelOptions {
+    /// The text side of a model directory, without its weights.
+    pub(super) fn text(&self) -> Result<TextModel, StageError> {
+        let directory = directory(&self.model)?;
+        Ok(TextModel::load(directory, self.template())?)
+    }
+
+    fn template(&self) -> Option<Template> {
+        self.template.map(|name| match name {
+            TemplateName::Raw => Template::Raw,
+            TemplateName::Chat => Template::Chat,
+        })
+    }
+
     /// Opens it.
     pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
         self.open_to_write(common, &KvOption { kv_memory: None })
@@ -129,18 +143,26 @@ impl ModelOptions {
         common: &Common,
         kv: &KvOption,
     ) -> Result<Box<dyn Model>, StageError> {
-        let template = self.template.map(|name| match name {
-            TemplateName::Raw => Template::Raw,
-            TemplateName::Chat => Template::Chat,
-        });
         model::open(
             &self.model,
             self.base.as_deref(),
-            template,
+            self.template(),
             common.threads(),
             kv.kv_memory,
         )
     }
+}
+
+/// The directory of a model whose files are looked at.
+pub(super) fn directory(model: &str) -> Result<&Path, StageError> {
+    let path = Path::new(model);
+    if path.is_dir() {
+        return Ok(path);
+    }
+    Err(StageError::failed(
+        format!("no model directory `{model}`"),
+        "this command looks at the files of a model: give a directory in Hugging Face layout",
+    ))
 }
 
 /// Memory of a model that writes.

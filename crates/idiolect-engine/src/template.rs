@@ -1,0 +1,304 @@
+//! A model's chat template: messages to the text that is tokenized.
+//!
+//! Templates are Jinja as transformers renders them: `trim_blocks` and `lstrip_blocks`, loop
+//! controls, a `tojson` that escapes no HTML, `raise_exception`, `strftime_now`, Python's string
+//! methods, and `{% generation %}` blocks, which render as what they hold. What a template may
+//! spend is bounded, and the date is fixed ([`TODAY`]): rows of one model must not change from
+//! day to day. Held to transformers' bytes by `fixtures/templates`.
+
+use std::collections::BTreeMap;
+
+use idiolect_core::model::{Message, content_hash};
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::Serialize;
+
+/// Instructions that one rendering may take: a few hundred a message, so this bounds a loop that
+/// would not end and no conversation.
+const FUEL: u64 = 20_000_000;
+
+/// The day that `strftime_now` tells, the one that Llama's templates fall back to: a Friday.
+pub const TODAY: &str = "26 Jul 2024";
+
+/// A template that has been read.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    /// The special tokens by their names in `tokenizer_config.json`, which templates put.
+    tokens: BTreeMap<String, String>,
+    source: String,
+    hash: String,
+}
+
+impl ChatTemplate {
+    /// Reads a template. `tokens` are the special tokens that it may name, such as `bos_token`.
+    ///
+    /// # Errors
+    /// What is wrong with it, and in which line.
+    pub fn new(source: &str, tokens: BTreeMap<String, String>) -> Result<Self, String> {
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_fuel(Some(FUEL));
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(|out, state, value| match value.kind() {
+            // As Python writes them.
+            ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
+            ValueKind::None => Ok(out.write_str("None")?),
+            _ => minijinja::escape_formatter(out, state, value),
+        });
+        environment.add_filter("tojson", to_json);
+        environment.add_function("raise_exception", |reason: String| -> Result<(), Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, reason))
+        });
+        environment.add_function("strftime_now", |format: String| date(&format));
+        environment
+            .add_template_owned("chat template", without_generation_tags(source))
+            .map_err(|error| words(&error))?;
+        Ok(Self {
+            environment,
+            hash: content_hash(format!("{source}\0{tokens:?}").as_bytes()),
+            source: source.to_owned(),
+            tokens,
+        })
+    }
+
+    /// The template of a model directory's files: `file` is `chat_template.jinja`, which goes
+    /// before what `tokenizer_config.json` (`settings`) holds; `special` is
+    /// `special_tokens_map.json`. `Null` stands for an absent one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_files(
+        file: Option<&str>,
+        settings: &serde_json::Value,
+        special: &serde_json::Value,
+    ) -> Result<Option<Self>, String> {
+        let source = match file {
+            Some(file) => file.to_owned(),
+            None => match &settings["chat_template"] {
+                serde_json::Value::Null => return Ok(None),
+                serde_json::Value::String(source) => source.clone(),
+                serde_json::Value::Array(named) => default_of(named)?,
+                _ => return Err("`chat_template` is neither a text nor a list".to_owned()),
+            },
+        };
+        let mut tokens = BTreeMap::new();
+        for values in [special, settings] {
+            for (name, value) in values.as_object().into_iter().flatten() {
+                let token = value.as_str().or_else(|| value["content"].as_str());
+                if let (true, Some(token)) = (name.ends_with("_token"), token) {
+                    tokens.insert(name.clone(), token.to_owned());
+                }
+            }
+        }
+        Self::new(&source, tokens).map(Some)
+    }
+
+    /// The text of a conversation; with `generation_prompt` it ends where the assistant begins.
+    ///
+    /// # Errors
+    /// What the template says against these messages, or what it cannot do.
+    pub fn render(&self, messages: &[Message], generation_prompt: bool) -> Result<String, String> {
+        let values = context! {
+            messages => messages,
+            add_generation_prompt => generation_prompt,
+            tools => (),
+            documents => (),
+        };
+        let tokens = Value::from_serialize(&self.tokens);
+        self.environment
+            .get_template("chat template")
+            .and_then(|template| template.render(context! { ..values, ..tokens }))
+            .map_err(|error| words(&error))
+    }
+
+    /// The template as it stands.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Hash of the template and the tokens that it may put.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+/// Of a list of named templates the one that is used where nobody asks for another.
+fn default_of(named: &[serde_json::Value]) -> Result<String, String> {
+    let of = |entry: &serde_json::Value| {
+        Some((
+            entry["name"].as_str()?,
+            entry["template"].as_str()?.to_owned(),
+        ))
+        .map(|(name, template)| (name.to_owned(), template))
+    };
+    let entries: Vec<(String, String)> = named.iter().filter_map(of).collect();
+    let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+    let found = entries.iter().find(|(name, _)| name == "default");
+    found.map(|(_, template)| template.clone()).ok_or_else(|| {
+        format!(
+            "`chat_template` lists {} and none is named `default`",
+            names.join(", ")
+        )
+    })
+}
+
+fn words(error: &Error) -> String {
+    let what = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
+    let line = error
+        .line()
+        .map_or_else(String::new, |line| format!(" (line {line})"));
+    format!("the chat template says: {what}{line}")
+}
+
+/// `{% generation %}` marks what the assistant wrote and renders as what it holds, so it becomes a
+/// condition that always holds, which treats the space around it alike. Tags are sought where tags
+/// can be: outside comments, expressions, texts and `raw` blocks.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest
+        .find("{%")
+        .into_iter()
+        .chain(rest.find("{#"))
+        .chain(rest.find("{{"))
+        .min()
+    {
+        let (before, tag) = rest.split_at(start);
+        out.push_str(before);
+        let end = match tag.as_bytes()[1] {
+            b'#' => tag.find("#}").map(|end| end + 2),
+            kind => end_of_code(tag, if kind == b'%' { "%}" } else { "}}" }),
+        };
+        let Some(mut end) = end else {
+            rest = tag;
+            break;
+        };
+        let inside = tag[2..end - 2].trim_matches(['-', '+']).trim();
+        match (tag.as_bytes()[1], inside) {
+            (b'%', "generation") => out.push_str(&tag[..end].replacen("generation", "if true", 1)),
+            (b'%', "endgeneration") => {
+                out.push_str(&tag[..end].replacen("endgeneration", "endif", 1));
+            }
+            (b'%', "raw") => {
+                end = tag.find("endraw").map_or(tag.len(), |at| at);
+                out.push_str(&tag[..end]);
+            }
+            _ => out.push_str(&tag[..end]),
+        }
+        rest = &tag[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// One past `close` in code that begins with an opening pair, texts in quotes passed over.
+fn end_of_code(code: &str, close: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in code.char_indices().skip(2) {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(q) if c == q => quote = None,
+            Some(_) => {}
+            None if code[at..].starts_with(close) => return Some(at + close.len()),
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None => {}
+        }
+    }
+    None
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False, indent=…)`.
+fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let _: Option<bool> = options.get("ensure_ascii")?;
+    options.assert_all_used()?;
+    let bad = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let mut out = Vec::new();
+    match indent {
+        Some(width) => {
+            let spaces = vec![b' '; width];
+            let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
+            value.serialize(&mut serde_json::Serializer::with_formatter(
+                &mut out, formatter,
+            ))
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(
+            &mut out, OneLine,
+        )),
+    }
+    .map_err(bad)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// JSON on one line with a space behind `,` and `:`.
+struct OneLine;
+
+impl serde_json::ser::Formatter for OneLine {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        out: &mut W,
+    ) -> std::io::Result<()> {
+        out.write_all(b": ")
+    }
+}
+
+/// [`TODAY`] at midnight in the directives of `strftime` that templates use.
+fn date(format: &str) -> Result<String, Error> {
+    let mut out = String::new();
+    let mut characters = format.chars();
+    while let Some(c) = characters.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        out.push_str(match characters.next() {
+            Some('a') => "Fri",
+            Some('A') => "Friday",
+            Some('b' | 'h') => "Jul",
+            Some('B') => "July",
+            Some('d' | 'e') => "26",
+            Some('F') => "2024-07-26",
+            Some('H' | 'M' | 'S') => "00",
+            Some('I') => "12",
+            Some('j') => "208",
+            Some('m') => "07",
+            Some('p') => "AM",
+            Some('y') => "24",
+            Some('Y') => "2024",
+            Some('%') => "%",
+            other => {
+                let reason = format!(
+                    "`strftime_now` does not know `%{}`",
+                    other.map_or_else(String::new, String::from)
+                );
+                return Err(Error::new(ErrorKind::InvalidOperation, reason));
+            }
+        });
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The text side of a model directory, without its weights: examples to token rows.
+
+use std::path::Path;
+
+use idiolect_core::model::{Context, Example, ModelError, RowError, Template, content_hash};
+
+use crate::config::Config;
+use crate::directory::Description;
+use crate::encode::{
+    Row, encode_chat_context, encode_chat_example, encode_context, encode_example, turn_end,
+};
+use crate::template::ChatTemplate;
+use crate::tokenizer::Tokenizer;
+
+/// Config, tokenizer and template of a model directory.
+pub struct TextModel {
+    pub(crate) description: Description,
+    /// What renders, for template `chat`.
+    pub(crate) chat: Option<ChatTemplate>,
+}
+
+impl TextModel {
+    /// Reads `config.json`, the tokenizer and the chat template. Without `template` the default is
+    /// taken: `chat` where the model brings a chat template, else `raw`. With `chat` texts end
+    /// with the token that the template puts behind the assistant's turn.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] for template `chat` of a model without one; otherwise names the
+    /// file that is missing or damaged and what is wrong with it.
+    pub fn load(dir: &Path, template: Option<Template>) -> Result<Self, ModelError> {
+        let mut description = Description::read(dir)?;
+        let chat = match template.unwrap_or_else(|| description.default_template()) {
+            Template::Raw => None,
+            Template::Chat => Some(description.chat(dir)?),
+        };
+        let end = chat
+            .as_ref()
+            .and_then(|chat| turn_end(&description.tokenizer, chat));
+        if let Some(end) = end {
+            description.tokenizer = description.tokenizer.ending_with(end);
+        }
+        Ok(Self { description, chat })
+    }
+
+    /// How prompts are rendered.
+    pub fn template(&self) -> Template {
+        if self.chat.is_some() {
+            Template::Chat
+        } else {
+            Template::Raw
+        }
+    }
+
+    /// What the config says.
+    pub fn config(&self) -> &Config {
+        &self.description.config
+    }
+
+    /// The tokenizer, with the template's end of turn as its end where it has one.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.description.tokenizer
+    }
+
+    /// The chat template, if it is used.
+    pub fn chat(&self) -> Option<&ChatTemplate> {
+        self.chat.as_ref()
+    }
+
+    /// Hash of the tokenizer, and of the template where one renders.
+    pub fn hash(&self) -> String {
+        let tokenizer = self.description.tokenizer.hash();
+        self.chat.as_ref().map_or_else(
+            || tokenizer.to_owned(),
+            |chat| content_hash(format!("{tokenizer} {}", chat.hash()).as_bytes()),
+        )
+    }
+
+    /// The row that is scored and trained on.
+    ///
+    /// # Errors
+    /// Why the example cannot be one.
+    pub fn encode(&self, example: &Example) -> Result<Row, RowError> {
+        let (tokenizer, limits) = (&self.description.tokenizer, self.description.limits());
+        match &self.chat {
+            Some(chat) => encode_chat_example(tokenizer, chat, limits, example),
+            None => encode_example(tokenizer, limits, example),
+        }
+    }
+
+    /// The tokens that a completion is to follow.
+    ///
+    /// # Errors
+    /// Why the model cannot be asked this.
+    pub fn encode_context(&self, context: &Context) -> Result<Vec<u32>, RowError> {
+        let (tokenizer, limits) = (&self.description.tokenizer, self.description.limits());
+        match &self.chat {
+            Some(chat) => encode_chat_context(tokenizer, chat, limits, context),
+            None => encode_context(tokenizer, limits, context),
+        }
+    }
+}

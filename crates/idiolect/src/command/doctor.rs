@@ -1,0 +1,57 @@
+//! `idiolect doctor`.
+
+use idiolect_engine::doctor::{Finding, Severity, examine};
+use serde_json::json;
+
+use super::options::directory;
+use super::show::Shown;
+use crate::exit;
+
+/// Say what would go wrong with a model, and how to mend it
+///
+/// Looks at end tokens, padding, chat template, generation config, vocabulary and the headers of
+/// the weights. Exit code 1 where something is an error, else 0.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:
+  idiolect doctor --model models/student")]
+pub(super) struct Arguments {
+    /// A model directory in Hugging Face layout
+    #[arg(long, value_name = "M")]
+    model: String,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let findings = examine(directory(&arguments.model)?);
+    let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings, notes) = (
+        count(Severity::Error),
+        count(Severity::Warning),
+        count(Severity::Note),
+    );
+    let mut text: Vec<String> = findings.iter().map(shown).collect();
+    text.push(format!(
+        "{errors} errors, {warnings} warnings, {notes} notes"
+    ));
+    Ok(Shown {
+        text: text.join("\n"),
+        json: json!({"errors": errors, "warnings": warnings, "notes": notes, "findings": findings}),
+        as_json: arguments.json,
+        code: if errors > 0 { exit::FAILED } else { exit::DONE },
+    })
+}
+
+fn shown(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let mut text = format!("{severity:<8} {}: {}", finding.about, finding.what);
+    if !finding.fix.is_empty() {
+        text.push_str(&format!("\n{:<8} → {}", "", finding.fix));
+    }
+    text
+}

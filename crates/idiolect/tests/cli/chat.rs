@@ -1,0 +1,208 @@
+//! Chat templates from end to end, `inspect` and `doctor`, on the small trained model.
+
+use serde_json::{Value, json};
+
+use crate::kit::Place;
+
+const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content | trim }}</s>\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+
+/// The trained model of the repository, with a template.
+fn place() -> Place {
+    let place = Place::new();
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
+    std::fs::create_dir(place.path("m")).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let file = entry.unwrap().path();
+        std::fs::copy(&file, place.path("m").join(file.file_name().unwrap())).unwrap();
+    }
+    place.write("m/chat_template.jinja", TEMPLATE);
+    let turns = json!([{"role": "user", "content": "Tell a story."}, {"role": "assistant", "content": "Once upon a time."}]);
+    let rows = [
+        json!({"messages": turns}),
+        json!({"prompt": "Tell a story.", "completion": "Once upon a time."}),
+    ];
+    place.write("rows.jsonl", &rows.map(|row| format!("{row}\n")).concat());
+    place
+}
+
+#[test]
+fn chat_is_the_default_of_a_model_with_a_template_in_every_command() {
+    let place = place();
+    place.done(&[
+        "score",
+        "--model",
+        "m",
+        "--data",
+        "rows.jsonl",
+        "-o",
+        "a.jsonl",
+    ]);
+    let rows = place.lines("a.jsonl");
+    assert_eq!(rows[0]["template"], "chat");
+    // A prompt is the user's turn.
+    assert_eq!(rows[0]["nll_nats"], rows[1]["nll_nats"]);
+    place.write(
+        "raw.jsonl",
+        &format!(
+            "{}\n",
+            json!({"prompt": "Tell a story.", "completion": "Once upon a time."})
+        ),
+    );
+    place.done(&[
+        "score",
+        "--model",
+        "m",
+        "--template",
+        "raw",
+        "--data",
+        "raw.jsonl",
+        "-o",
+        "b.jsonl",
+    ]);
+    let raw = &place.lines("b.jsonl")[0];
+    assert_eq!(raw["template"], "raw");
+    assert_ne!(raw["nll_nats"], rows[0]["nll_nats"]);
+    let refused = place.run(&[
+        "score",
+        "--model",
+        "m",
+        "--template",
+        "raw",
+        "--data",
+        "rows.jsonl",
+        "-o",
+        "c.jsonl",
+    ]);
+    assert_eq!(refused.code, 1, "half of the rows have messages");
+    assert!(
+        place
+            .text("c.jsonl.rejects.jsonl")
+            .contains("chat template")
+    );
+
+    let train = [
+        "train",
+        "--model",
+        "m",
+        "--data",
+        "rows.jsonl",
+        "-o",
+        "t",
+        "--lr",
+        "0.003",
+        "--epochs",
+        "30",
+        "--rows-per-step",
+        "2",
+    ];
+    place.done(&train);
+    assert!(place.path("t/chat_template.jinja").exists());
+    let problem = json!({"id": "gsm8k/test/1", "task": "gsm8k", "question": "q", "gold": {"answer": "1"}, "split": "test"});
+    place.write("p.jsonl", &format!("{problem}\n"));
+    place.write("prompt.txt", "Tell a story.");
+    place.done(&[
+        "generate",
+        "--model",
+        "t",
+        "--problems",
+        "p.jsonl",
+        "--prompt",
+        "prompt.txt",
+        "-n",
+        "1",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "60",
+        "-o",
+        "g.jsonl",
+    ]);
+    let written = &place.lines("g.jsonl")[0];
+    assert_eq!(
+        (&written["text"], &written["finish"]),
+        (&json!("Once upon a time."), &json!("stop")),
+        "it ends its turn"
+    );
+}
+
+#[test]
+fn inspect_shows_what_is_learnt() {
+    let place = place();
+    let shown = place.done(&["inspect", "--model", "m", "--data", "rows.jsonl"]);
+    assert!(shown.contains("row 1 of 2, template chat"), "{shown}");
+    let learnt = shown
+        .split_once('⟦')
+        .unwrap()
+        .1
+        .split_once('⟧')
+        .unwrap()
+        .0
+        .replace('·', "");
+    assert_eq!(learnt, "Once upon a time.</s>", "{shown}");
+    assert!(shown.contains("⏎") && !shown.contains('\x1b'), "{shown}");
+    let document: Value = serde_json::from_str(&place.done(&[
+        "inspect",
+        "--model",
+        "m",
+        "--data",
+        "rows.jsonl",
+        "--row",
+        "2",
+        "--json",
+    ]))
+    .unwrap();
+    let tokens = document["tokens"].as_array().unwrap();
+    let learnt: Vec<&Value> = tokens
+        .iter()
+        .filter(|token| token["learnt"] == true)
+        .collect();
+    assert_eq!(learnt.len() as u64, document["n_learnt"].as_u64().unwrap());
+    assert_eq!(learnt[0]["byte_start"], 0);
+    let end = learnt.last().unwrap();
+    assert_eq!(
+        (&end["kind"], &end["special"], &end["text"]),
+        (&json!("end"), &json!(true), &json!("</s>"))
+    );
+    assert_eq!(tokens[0]["text"], "<s>");
+    assert_eq!(document["file"]["rows"], 2);
+    let beyond = place.run(&[
+        "inspect",
+        "--model",
+        "m",
+        "--data",
+        "rows.jsonl",
+        "--row",
+        "3",
+    ]);
+    assert_eq!(beyond.code, 2);
+    assert!(beyond.err.contains("has 2 rows"), "{}", beyond.err);
+}
+
+#[test]
+fn doctor_tells_errors_by_its_exit_code() {
+    let place = place();
+    let sound = place.done(&["doctor", "--model", "m"]);
+    assert!(sound.contains("0 errors, 0 warnings"), "{sound}");
+    place.write(
+        "m/chat_template.jinja",
+        "{% for m in messages %}{{ m.content }}{% endfor %}",
+    );
+    let warned = place.done(&["doctor", "--model", "m"]);
+    assert!(
+        warned.contains("warning  end of turn") && warned.contains("→"),
+        "{warned}"
+    );
+    std::fs::write(place.path("m/model.safetensors"), b"short").unwrap();
+    let broken = place.run(&["doctor", "--model", "m", "--json"]);
+    assert_eq!(broken.code, 1);
+    let document: Value = serde_json::from_str(&broken.out).unwrap();
+    assert_eq!(document["errors"], 1);
+    assert_eq!(document["findings"][0]["severity"], "error");
+    assert!(
+        document["findings"][0]["what"]
+            .as_str()
+            .unwrap()
+            .contains("model.safetensors")
+    );
+    assert_eq!(place.run(&["doctor", "--model", "nowhere"]).code, 1);
+}
