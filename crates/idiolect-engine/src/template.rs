@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use idiolect_core::model::{Message, content_hash};
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+use minijinja::{Environment, Error, ErrorKind, State, Value, context};
 use serde::Serialize;
 
 /// Instructions that one rendering may take: a few hundred a message, so this bounds a loop that
@@ -39,8 +39,7 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python_method);
         environment.set_formatter(|out, state, value| match value.kind() {
             // As Python writes them.
             ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
@@ -122,6 +121,27 @@ impl ChatTemplate {
     pub fn hash(&self) -> &str {
         &self.hash
     }
+}
+
+/// Python's methods of strings and mappings. Those that tell a place count characters.
+fn python_method(
+    state: &State<'_, '_>,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    if let (Some(text), [part], "find" | "rfind") = (value.as_str(), args, method)
+        && let Some(part) = part.as_str()
+    {
+        let at = if method == "find" {
+            text.find(part)
+        } else {
+            text.rfind(part)
+        };
+        let place = at.map_or(-1, |at| text[..at].chars().count() as i64);
+        return Ok(Value::from(place));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }
 
 /// Of a list of named templates the one that is used where nobody asks for another.

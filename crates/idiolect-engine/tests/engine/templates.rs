@@ -91,7 +91,10 @@ fn the_span_that_is_learnt_is_the_one_that_generation_blocks_mark() {
         assert_eq!(got, ids[..end], "up to the end of the turn");
         assert_eq!((encoded.learn_from, encoded.first_target), (start, start));
         let decoded = tokenizer.decode_after(&[], &encoded.ids[encoded.first_target..]);
-        assert_eq!(decoded, messages(&row).last().unwrap().content);
+        // Decoding leaves special tokens out.
+        let said = messages(&row).last().unwrap().content.clone();
+        let said = said.replace("<think>", "").replace("</think>", "");
+        assert_eq!(decoded, said);
     }
 }
 

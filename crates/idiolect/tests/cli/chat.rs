@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::kit::Place;
 
-const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content | trim }}</s>\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}{{ m.role }}:\n{{ m.content | trim }}</s>\n{% endfor %}{% if add_generation_prompt %}assistant:\n{% endif %}";
 
 /// The trained model of the repository, with a template.
 fn place() -> Place {
