@@ -221,7 +221,7 @@ fn what_cannot_be_run_is_said_before_anything_is_written() {
         .env_remove("IDIOLECT_DATA")
         .output()
         .unwrap();
-    let words = String::from_utf8_lossy(&ran.stderr).into_owned();
+    let words = String::from_utf8_lossy(&ran.err).into_owned();
     assert_eq!(ran.status.code(), Some(1));
     assert!(words.contains("IDIOLECT_DATA"), "{words}");
 
@@ -231,4 +231,62 @@ fn what_cannot_be_run_is_said_before_anything_is_written() {
         "{plan}"
     );
     assert!(!place.path("runs/default").exists());
+}
+
+#[test]
+fn a_world_of_stories_is_written_by_models_of_other_families_and_judged_as_gsm8k() {
+    let place = Place::new();
+    let sets = [
+        "source.world=stories",
+        "pretrain.student.family=gemma2",
+        "pretrain.teacher.family=qwen2",
+        "arms.names=[\"G\",\"W\",\"S\"]",
+    ];
+    let mut command = vec!["run", "tiny", "--out", "a", "--until", "score", "-q"];
+    command.extend(sets.iter().flat_map(|set| ["--set", set]));
+    place.done(&command);
+    let config = |model: &str| -> Value {
+        serde_json::from_slice(
+            &std::fs::read(place.path(&format!("a/models/{model}/config.json"))).unwrap(),
+        )
+        .unwrap()
+    };
+    assert_eq!(config("student")["model_type"], "gemma2");
+    assert_eq!(config("teacher")["model_type"], "qwen2");
+    let traces = place.lines("a/traces.jsonl");
+    let models: BTreeSet<&str> = traces
+        .iter()
+        .filter(|trace| trace["origin"]["kind"] == "sampled")
+        .filter_map(|trace| trace["origin"]["model"].as_str())
+        .collect();
+    assert_eq!(
+        models.len(),
+        2,
+        "the teacher's samples and the student's own: {models:?}"
+    );
+    let verdicts = place.lines("a/verdicts.jsonl");
+    assert!(
+        verdicts
+            .iter()
+            .all(|row| row["verifier"].as_str().unwrap().starts_with("gsm8k@"))
+    );
+    let human: BTreeSet<&str> = traces
+        .iter()
+        .filter(|trace| trace["origin"]["kind"] == "human")
+        .filter_map(|trace| trace["id"].as_str())
+        .collect();
+    let of_humans = verdicts
+        .iter()
+        .filter(|row| human.contains(row["trace_id"].as_str().unwrap()));
+    assert!(of_humans.clone().count() > 0);
+    assert!(of_humans.clone().all(|row| row["verdict"] == "correct"));
+}
+
+#[test]
+fn an_arm_that_cannot_be_read_is_refused_before_anything_is_done() {
+    let place = Place::new();
+    let ran = place.run(&["run", "tiny", "--out", "a", "--set", "arms.names=[\"X\"]"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("F1 to F100"), "{}", ran.err);
+    assert!(!place.path("a").exists());
 }
