@@ -314,6 +314,9 @@ pub struct ArmRow {
     pub completion: String,
     /// Weight of its tokens in the loss.
     pub weight: f64,
+    /// Parts of the completion that are learnt or not; what lies in none is learnt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<crate::model::Span>,
 }
 
 /// How an evaluation's text was decoded.

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::Span;
 use crate::record::{Alignment, ArmRow, Problem, Split, Trace, VerdictRow};
 use crate::rng::Rng;
 
@@ -356,14 +357,25 @@ fn arm(
     Ok(arm)
 }
 
-/// The row of a trace that stands for a part, without its prompt.
-fn row_of(_part: &Part, trace: &Trace, _candidates: &Candidates<'_>) -> ArmRow {
+/// The row of a trace that stands for a part, without its prompt. Of Wv only what stands before the
+/// first false step is learnt.
+fn row_of(part: &Part, trace: &Trace, candidates: &Candidates<'_>) -> ArmRow {
+    let unlearnt = match part.source {
+        Source::WrongPrefix => candidates.prefix(trace),
+        _ => None,
+    };
+    let spans = unlearnt.map(|start| Span {
+        start,
+        end: trace.text.len(),
+        train: false,
+    });
     ArmRow {
         trace_id: trace.id.clone(),
         problem_id: trace.problem_id.clone(),
         prompt: String::new(),
         completion: trace.text.clone(),
         weight: 1.0,
+        spans: spans.into_iter().collect(),
     }
 }
 

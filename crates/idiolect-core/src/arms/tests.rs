@@ -823,3 +823,67 @@ fn a_trace_that_quotes_a_test_question_is_left_out() {
     let arms = built(&world, &[], &["G", "W"], Matching::Problems).unwrap();
     assert_eq!(arms.summary.coverage.contaminated_traces, 1);
 }
+
+#[test]
+fn wv_holds_the_trace_of_w_and_learns_it_up_to_its_first_false_step() {
+    use crate::record::{Step, StepCheck};
+    let mut world = world();
+    let step = |start, end, check| Step { start, end, check };
+    for verdict in &mut world.verdicts {
+        let trace = world
+            .traces
+            .iter()
+            .find(|t| t.id == verdict.trace_id)
+            .unwrap();
+        let end = trace.text.len();
+        verdict.steps = match trace.text.as_bytes()[trace.text.len() - 1] {
+            // No step before the first false one; two, the second false; none false.
+            b'0' => vec![
+                step(0, 3, StepCheck::Invalid),
+                step(4, end, StepCheck::Valid),
+            ],
+            b'1' => vec![
+                step(0, 3, StepCheck::Valid),
+                step(4, end, StepCheck::Invalid),
+            ],
+            _ => vec![step(0, end, StepCheck::Valid)],
+        };
+    }
+    let arms = built(&world, &[], &["W", "Wv"], Matching::Rows).unwrap();
+    let held: BTreeMap<&str, &ArmRow> = arms.arms[1]
+        .rows
+        .iter()
+        .map(|r| (r.problem_id.as_str(), r))
+        .collect();
+    let mut kinds = BTreeSet::new();
+    for row in arms.arms[1].rows.iter() {
+        assert!(
+            !row.completion.ends_with('0'),
+            "nothing of it could be learnt"
+        );
+        let masked = row.completion.ends_with('1');
+        kinds.insert(masked);
+        let spans: Vec<(usize, usize, bool)> = row
+            .spans
+            .iter()
+            .map(|s| (s.start, s.end, s.train))
+            .collect();
+        assert_eq!(
+            spans,
+            if masked {
+                vec![(4, row.completion.len(), false)]
+            } else {
+                vec![]
+            }
+        );
+    }
+    assert_eq!(kinds.len(), 2);
+    for row in &arms.arms[0].rows {
+        assert!(row.spans.is_empty());
+        if let Some(other) = held.get(row.problem_id.as_str()) {
+            assert_eq!(other.trace_id, row.trace_id);
+        }
+    }
+    let line = serde_json::to_string(&arms.arms[0].rows[0]).unwrap();
+    assert!(!line.contains("spans"), "{line}");
+}

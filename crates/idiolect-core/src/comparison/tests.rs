@@ -591,6 +591,7 @@ fn steps_of_the_rows_alone_are_counted() {
         prompt: String::new(),
         completion: String::new(),
         weight: 1.0,
+        spans: Vec::new(),
     };
     assert_eq!(
         StepCounts::of(std::slice::from_ref(&row), &verdicts),
