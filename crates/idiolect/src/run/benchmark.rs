@@ -129,7 +129,7 @@ impl FinishedRun {
             .setting("measures", MEASURES);
         for (number, world) in &self.worlds {
             meta.input(&format!("problems {number}"), hash_file(&world.problems())?);
-            for arm in &self.recipe.arms.names {
+            for arm in &self.recipe.arms.listed() {
                 meta.input(&format!("{arm} {number}"), hash_file(&world.arm(arm))?);
                 for seed in 0..self.recipe.finetune.seeds as u64 {
                     let greedy = world.evaluation(arm, seed, "greedy");

@@ -63,11 +63,9 @@ fn compared(runs: &[FinishedRun]) -> Result<Comparison, StageError> {
     let (mut evaluations, mut arms) = (Vec::new(), Vec::new());
     let mut number = 0;
     let common: Vec<String> = runs.first().map_or(Vec::new(), |run| {
-        let names = run.recipe.arms.names.iter();
+        let mut names = run.recipe.arms.listed();
+        names.retain(|name| runs.iter().all(|r| r.recipe.arms.listed().contains(name)));
         names
-            .filter(|name| runs.iter().all(|r| r.recipe.arms.names.contains(name)))
-            .cloned()
-            .collect()
     });
     for run in runs {
         for (_, world) in &run.worlds {

@@ -60,6 +60,12 @@ pub(crate) fn about_arm(name: &str) -> String {
         "W" => "sampled traces whose answer is wrong, finished and readable".to_owned(),
         "P" => "human solutions rewritten by the teacher, answer preserved".to_owned(),
         "R" => "content control: the dialect of G without the problem's content".to_owned(),
+        "S" => "the untrained student's own samples, right or wrong".to_owned(),
+        "Wv" => "W, learnt only up to its first false step".to_owned(),
+        name if name.ends_with("~random") => "a pick by lot as large as the curated arm".to_owned(),
+        name if name.ends_with("~length") => {
+            "a pick of like length, as large as the curated arm".to_owned()
+        }
         other => match other.strip_prefix('F').and_then(|d| d.parse::<u32>().ok()) {
             Some(dose) => format!(
                 "G with each step corrupted with probability {:.2}",
