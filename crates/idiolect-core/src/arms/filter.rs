@@ -52,6 +52,10 @@ pub(super) struct Known<'a> {
 
 impl Condition {
     /// Whether it holds; `None` where the field is not known.
+    #[expect(
+        clippy::float_cmp,
+        reason = "`=` and `!=` compare what was written, counts as a rule"
+    )]
     pub(super) fn holds(&self, known: &Known<'_>) -> Option<bool> {
         let origin = &known.trace.origin;
         let word = match self.field {

@@ -146,7 +146,6 @@ pub enum FinalAnswer {
 }
 
 impl FinalAnswer {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     fn is_as_it_comes(&self) -> bool {
         *self == Self::AsItComes
     }
