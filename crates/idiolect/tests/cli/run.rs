@@ -221,7 +221,7 @@ fn what_cannot_be_run_is_said_before_anything_is_written() {
         .env_remove("IDIOLECT_DATA")
         .output()
         .unwrap();
-    let words = String::from_utf8_lossy(&ran.err).into_owned();
+    let words = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert_eq!(ran.status.code(), Some(1));
     assert!(words.contains("IDIOLECT_DATA"), "{words}");
 
