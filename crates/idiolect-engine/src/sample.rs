@@ -88,7 +88,7 @@ pub(crate) fn draw(
     let token = if sampling.temperature > 0.0 {
         let inverse = 1.0 / sampling.temperature;
         let exps = Exps { inverse, ..exps };
-        if inverse != 1.0 || filters(sampling) {
+        if inverse.to_bits() != 1f32.to_bits() || filters(sampling) {
             exps.sums(weights, sums);
         }
         if filters(sampling) {
@@ -96,7 +96,7 @@ pub(crate) fn draw(
         }
         pick(&scratch.weights, &scratch.sums, uniform)?
     } else {
-        logits.iter().position(|z| *z == max)?
+        logits.iter().position(|z| *z >= max)?
     };
     Some(Drawn {
         token: token as u32,
@@ -260,7 +260,7 @@ fn filter(sampling: &Sampling, scratch: &mut Scratch) {
 
 /// Whether `a` comes before `b` in the order of falling weights and then rising ids.
 fn before(a: Last, b: Last) -> bool {
-    a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)
+    a.0 > b.0 || (a.0 >= b.0 && a.1 < b.1)
 }
 
 /// What a filter keeps.
