@@ -285,7 +285,7 @@ mod linux {
             libc::FIONBIO,
             libc::TIOCGWINSZ,
         ] {
-            ioctl.push(one(is(1, request as u64)?)?);
+            ioctl.push(one(is(1, u64::from(request as u32))?)?);
         }
         Ok(vec![
             // Threads, no processes.
