@@ -171,7 +171,7 @@ impl Rational {
         if self.is_zero() && exponent < 0 {
             return None;
         }
-        let trivial = matches!(self.0, Form::Small(0 | 1 | -1, 1));
+        let trivial = matches!(self.0, Form::Small(-1..=1, 1));
         let size = match &self.0 {
             Form::Small(n, d) => {
                 128 - u64::from(n.unsigned_abs().leading_zeros() + d.leading_zeros())

@@ -60,7 +60,8 @@ fn targets_name_layers_as_pefts_do() {
 #[test]
 fn settings_that_make_no_adapter_are_named() {
     let facts = tiny(Family::Llama);
-    let broken: [(&str, fn(&mut Lora)); 4] = [
+    type Break = (&'static str, fn(&mut Lora));
+    let broken: [Break; 4] = [
         ("`r` is 0", |l| l.r = 0),
         ("`alpha` is NaN", |l| l.alpha = f64::NAN),
         ("`dropout` is 1", |l| l.dropout = 1.0),

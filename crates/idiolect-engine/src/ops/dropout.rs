@@ -150,7 +150,7 @@ mod tests {
             assert!((dropped - total * share).abs() < 4.0 * sd, "{dropped}");
             // Another layer, row, position or step: another mask, about as often equal as chance says.
             let mut other = vec![0.0; ones.len()];
-            let scratch = &mut vec![Vec::new()];
+            let scratch = &mut [Vec::new()];
             dropout(share, 8).apply(&Threads::single(), scratch, &mut other, &ones, stride);
             let equal = results[0]
                 .iter()

@@ -132,7 +132,8 @@ fn ten_adamw_steps_of_adapters_are_those_of_pytorch() {
 
 #[test]
 fn a_flipped_scale_is_noticed() {
-    let flips: [(&str, fn(&mut Lora)); 2] = [
+    type Flip = (&'static str, fn(&mut Lora));
+    let flips: [Flip; 2] = [
         ("alpha", |l| l.alpha *= 1.01),
         ("rslora", |l| l.rslora = !l.rslora),
     ];

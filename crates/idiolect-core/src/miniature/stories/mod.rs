@@ -17,6 +17,7 @@ pub mod plot;
 mod solution;
 mod tell;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -143,9 +144,8 @@ impl StoryWorld {
             while left > 0 {
                 // There are tens of thousands of two-step plots and far more of the longer ones.
                 let plot = Plot::draw(STEPS[rng.below(STEPS.len())], &mut rng);
-                let id = plot.id();
-                if !plots.contains_key(&id) {
-                    plots.insert(id, (plot, split));
+                if let Entry::Vacant(place) = plots.entry(plot.id()) {
+                    place.insert((plot, split));
                     left -= 1;
                 }
             }

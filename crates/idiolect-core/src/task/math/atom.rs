@@ -403,7 +403,7 @@ impl Parser<'_> {
         }
         let applied = Tree::Apply(f, arguments);
         Some(match exponent {
-            Some(exponent) => applied.to_the(exponent),
+            Some(exponent) => applied.raised_to(exponent),
             None => applied,
         })
     }

@@ -146,7 +146,9 @@ impl Ball {
                 radius,
             });
         }
-        if self.im == 0.0 && self.re > 0.0 && degree == 2.0 {
+        #[expect(clippy::float_cmp, reason = "exactly the square root")]
+        let square = degree == 2.0;
+        if square && self.im == 0.0 && self.re > 0.0 {
             let root = self.re.sqrt();
             return Some(Self::with(root, 0.0, self.radius / root));
         }

@@ -710,7 +710,7 @@ fn signed(tree: &Tree, minus: bool) -> Tree {
         Tree::Product(items) => Tree::Product(each(items)),
         Tree::Negative(of) => signed(of, minus).negated(),
         Tree::Quotient(pair) => signed(&pair.0, minus).over(signed(&pair.1, minus)),
-        Tree::Power(pair) => signed(&pair.0, minus).to_the(signed(&pair.1, minus)),
+        Tree::Power(pair) => signed(&pair.0, minus).raised_to(signed(&pair.1, minus)),
         Tree::Apply(f, items) => Tree::Apply(*f, each(items)),
         Tree::Bracketed { open, items, close } => Tree::Bracketed {
             open: *open,
@@ -1005,7 +1005,7 @@ fn identity(gold: &Tree, answer: &Tree, symbols: &BTreeSet<&str>) -> Decision {
             }
             _ => continue,
         };
-        if !is_complex && !(g.ball().is_real() && a.ball().is_real()) {
+        if !(is_complex || g.ball().is_real() && a.ball().is_real()) {
             outside.push((g, a));
             continue;
         }

@@ -574,7 +574,7 @@ fn whole_below(value: &Value) -> Result {
         Value::Exact(value) => exact(value.floor()),
         Value::Near(ball) => {
             let (low, high) = (ball.re - ball.radius, ball.re + ball.radius);
-            if !ball.is_real() || low.floor() != high.floor() || low.abs() > 1e15 {
+            if !ball.is_real() || low.floor() < high.floor() || low.abs() > 1e15 {
                 return Err(Lack::Undefined);
             }
             Ok(integer(low.floor() as i64))

@@ -222,14 +222,14 @@ fn sentence_end(text: &str, from: usize) -> usize {
             b'$' => dollars += 1,
             b'{' => depth += 1,
             b'}' => depth -= 1,
-            b'.' | b'!' | b'?' if dollars % 2 == 0 && depth <= 0 && said => {
+            b'.' | b'!' | b'?' if dollars.is_multiple_of(2) && depth <= 0 && said => {
                 let next = bytes.get(i + 1);
                 let initial = bytes[i] == b'.' && i >= 2 && bytes[i - 2] == b'.';
                 if next.is_none_or(u8::is_ascii_whitespace) && !initial {
                     return i;
                 }
             }
-            b'\n' if dollars % 2 == 0 && depth <= 0 && said => return i,
+            b'\n' if dollars.is_multiple_of(2) && depth <= 0 && said => return i,
             b if b.is_ascii_whitespace() || matches!(b, b':' | b'*') => {}
             _ => said = true,
         }

@@ -611,7 +611,7 @@ impl<'a> Parser<'a> {
             }
             other => other,
         };
-        Some(base.to_the(exponent))
+        Some(base.raised_to(exponent))
     }
 
     /// Appends what follows `_` to a name.

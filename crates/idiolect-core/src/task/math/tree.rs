@@ -215,7 +215,7 @@ impl Tree {
         Self::Quotient(Box::new((self, below)))
     }
 
-    pub(super) fn to_the(self, exponent: Self) -> Self {
+    pub(super) fn raised_to(self, exponent: Self) -> Self {
         Self::Power(Box::new((self, exponent)))
     }
 

@@ -248,8 +248,8 @@ pub(super) fn date(text: &str) -> Option<(u8, u8, Option<i32>)> {
         .filter(|w| !w.is_empty())
     {
         let lower = word.to_lowercase();
-        let is_month = |m: &&str| **m == lower || (lower.len() >= 3 && m.starts_with(&lower));
-        if let Some(index) = MONTHS.iter().position(|m| is_month(&m)) {
+        let is_month = |m: &str| m == lower || (lower.len() >= 3 && m.starts_with(&lower));
+        if let Some(index) = MONTHS.iter().position(|m| is_month(m)) {
             if month.replace(index as u8 + 1).is_some() {
                 return None;
             }
@@ -320,7 +320,7 @@ pub(super) fn choice_in(text: &str) -> Option<char> {
             pair[0].to_ascii_lowercase().as_str(),
             "it's" | "is" | "answer" | "choose" | "option"
         );
-        letter(&&pair[1]).filter(|_| says)
+        letter(&pair[1]).filter(|_| says)
     });
     after_is.or_else(|| words.iter().filter(|w| **w != "A").find_map(letter))
 }

@@ -19,7 +19,7 @@ impl Execute for Scripted {
     }
 }
 
-fn code<'a>(text: &'a str, finish: Finish) -> Option<&'a str> {
+fn code(text: &str, finish: Finish) -> Option<&str> {
     let found = extract(text, finish, &["f".to_owned()])?;
     assert_eq!(
         &text[found.start..found.start + found.code.len()],

@@ -206,12 +206,12 @@ fn own_samples(
 ) -> Result<BTreeMap<String, Vec<Alignment>>, StageError> {
     let mut asked: BTreeMap<String, Context> = BTreeMap::new();
     for row in arms.iter().flat_map(|arm| arm.rows.iter().take(ROWS)) {
-        if let Some(problem) = &row.problem {
-            if asked.len() < ROWS {
-                asked
-                    .entry(problem.id.clone())
-                    .or_insert_with(|| row.example.context.clone());
-            }
+        if let Some(problem) = &row.problem
+            && asked.len() < ROWS
+        {
+            asked
+                .entry(problem.id.clone())
+                .or_insert_with(|| row.example.context.clone());
         }
     }
     let asked: Vec<(String, Context)> = asked.into_iter().collect();
