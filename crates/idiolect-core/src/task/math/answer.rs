@@ -92,8 +92,14 @@ pub(super) fn equivalent(gold: &Answer, answer: &Answer) -> Decision {
         }
     }
     let mut first: Option<Decision> = None;
-    for g in gold.readings() {
-        for a in answer.readings() {
+    for (i, g) in gold.readings().iter().enumerate() {
+        for (j, a) in answer.readings().iter().enumerate() {
+            // `100,100` is read as two numbers only beside several.
+            if (i > 0 && is_several(g) && !is_several(a))
+                || (j > 0 && is_several(a) && !is_several(g))
+            {
+                continue;
+            }
             let decision = compare(g, a);
             if decision.outcome == Outcome::Equal {
                 return decision;
@@ -102,6 +108,13 @@ pub(super) fn equivalent(gold: &Answer, answer: &Answer) -> Decision {
         }
     }
     first.unwrap_or_else(|| different("the texts differ"))
+}
+
+fn is_several(tree: &Tree) -> bool {
+    matches!(
+        tree,
+        Tree::List(_) | Tree::Set(_) | Tree::Bracketed { .. } | Tree::Matrix(_)
+    )
 }
 
 /// Whether words stand inside a formula.
@@ -156,7 +169,10 @@ fn readings(text: &str) -> Vec<Tree> {
     if add(parse(text, &tokens, false)) {
         add(parse(text, &tokens, true));
     }
-    let separate = cut(text, Commas::Separate);
+    let separate = match text.contains(",\\!") || text.contains("{,}") {
+        true => Vec::new(),
+        false => cut(text, Commas::Separate),
+    };
     if separate.len() != tokens.len() && add(parse(text, &separate, false)) {
         add(parse(text, &separate, true));
     }

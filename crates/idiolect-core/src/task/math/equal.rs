@@ -797,6 +797,10 @@ fn based(gold: &Tree, answer: &Tree) -> Option<Decision> {
                 negative,
             },
         ) => {
+            let other = match other {
+                Tree::Degrees(of) | Tree::Percent(of) => of,
+                other => other,
+            };
             let Tree::Number { value, .. } = other else {
                 return None;
             };

@@ -31,15 +31,17 @@ pub(super) fn same(a: &Tree, b: &Tree) -> Option<bool> {
         }
     };
     let (va, vb) = (variable(a)?, variable(b)?);
-    let mut all = true;
+    let (mut all, mut any) = (true, false);
     for at in probes(&ends) {
         let (x, y) = (holds(a, &at, va.as_deref())?, holds(b, &at, vb.as_deref())?);
         all &= x == y;
+        any |= x || y;
         if !all {
             return Some(false);
         }
     }
-    Some(true)
+    // Two conditions that nothing meets, such as "intervals" that run backwards, say nothing.
+    any.then_some(true)
 }
 
 /// Whether a tree is a set of reals or a condition on one.
