@@ -55,6 +55,8 @@ impl Decision {
 
 /// More members than this are not matched with each other.
 const MAX_MEMBERS: usize = 64;
+/// Deeper comparisons are not made.
+const MAX_DEPTH: u32 = 60;
 /// Comparisons within one answer.
 const MAX_COMPARISONS: u32 = 6000;
 
@@ -62,12 +64,14 @@ const MAX_COMPARISONS: u32 = 6000;
 pub(super) fn compare(gold: &Tree, answer: &Tree) -> Decision {
     let mut comparer = Comparer {
         left: MAX_COMPARISONS,
+        depth: 0,
     };
     comparer.compare(gold, answer)
 }
 
 struct Comparer {
     left: u32,
+    depth: u32,
 }
 
 impl Comparer {
@@ -75,7 +79,17 @@ impl Comparer {
         let Some(left) = self.left.checked_sub(1) else {
             return undecided("too many parts to compare");
         };
+        if self.depth == MAX_DEPTH {
+            return undecided("nested too deep to compare");
+        }
         self.left = left;
+        self.depth += 1;
+        let decision = self.compare_parts(gold, answer);
+        self.depth -= 1;
+        decision
+    }
+
+    fn compare_parts(&mut self, gold: &Tree, answer: &Tree) -> Decision {
         if gold == answer {
             return equal("the same expression");
         }
@@ -399,7 +413,10 @@ impl Comparer {
                 Some(different(format!("{} and {}", kind(gold), kind(answer))))
             }
             _ => {
-                let many = |t: &Tree| matches!(t, List(_) | Set(_)) || has_signs(t);
+                // A ± that stands where it is not expanded makes no list.
+                let many = |t: &Tree| {
+                    matches!(t, List(_) | Set(_)) || (has_signs(t) && !has_signs(&signed(t, false)))
+                };
                 (many(gold) || many(answer)).then(|| self.in_any_order(gold, answer))
             }
         }
@@ -722,6 +739,17 @@ fn signed(tree: &Tree, minus: bool) -> Tree {
             signs: signs.clone(),
         },
         Tree::Percent(of) => Tree::Percent(Box::new(signed(of, minus))),
+        Tree::Degrees(of) => Tree::Degrees(Box::new(signed(of, minus))),
+        Tree::Quantity(of, unit) => Tree::Quantity(Box::new(signed(of, minus)), unit.clone()),
+        Tree::Call(name, items) => Tree::Call(name.clone(), each(items)),
+        Tree::Set(items) => Tree::Set(each(items)),
+        Tree::List(items) => Tree::List(each(items)),
+        Tree::Ratio(items) => Tree::Ratio(each(items)),
+        Tree::Matrix(rows) => Tree::Matrix(rows.iter().map(|row| each(row)).collect()),
+        Tree::Sets(operation, pair) => Tree::Sets(
+            *operation,
+            Box::new((signed(&pair.0, minus), signed(&pair.1, minus))),
+        ),
         other => other.clone(),
     }
 }

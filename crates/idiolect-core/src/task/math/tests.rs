@@ -401,6 +401,8 @@ fn hostile_text_is_judged_in_bounded_work() {
         "1,".repeat(600) + "1",
         r"\begin{pmatrix}".to_owned() + &"1 & ".repeat(1200),
         "x".repeat(4000),
+        r"\sum_{k=\pm 1}^{\pm 2} \pm k".to_owned(),
+        r"\int \pm x dx, \{\pm 1, |\pm 2|\} \cup \{f(\pm 3)\}".to_owned(),
         "(1+".repeat(500) + "1" + &")".repeat(500),
         "\u{0}\u{0}5\u{0}".to_owned(),
     ];
