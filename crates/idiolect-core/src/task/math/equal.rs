@@ -453,7 +453,7 @@ impl Comparer {
         if g.len() != a.len() && (named(&g) || named(&a)) {
             return different(format!("{} named values and {}", g.len(), a.len()));
         }
-        let mut doubt = None;
+        let (mut doubt, mut missing) = (None, None);
         for (these, those, whose) in [(&g, &a, "answer lacks"), (&a, &g, "gold lacks")] {
             for one in these {
                 let mut found = false;
@@ -472,15 +472,19 @@ impl Comparer {
                     }
                 }
                 if !found {
-                    return doubt.unwrap_or_else(|| {
-                        different(format!(
-                            "the {whose} a member ({} and {})",
-                            g.len(),
-                            a.len()
-                        ))
-                    });
+                    missing.get_or_insert(whose);
                 }
             }
+        }
+        // What could not be decided might be the missing member.
+        if let Some(whose) = missing {
+            return doubt.unwrap_or_else(|| {
+                different(format!(
+                    "the {whose} a member ({} and {})",
+                    g.len(),
+                    a.len()
+                ))
+            });
         }
         equal("the same members")
     }

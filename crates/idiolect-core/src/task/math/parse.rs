@@ -196,7 +196,7 @@ impl<'a> Parser<'a> {
                 while !matches!(self.peek(), None | Some(T::Close('}'))) {
                     self.bump();
                 }
-                self.bump();
+                self.take(&T::Close('}'));
             }
         }
         let to = self.tokens[self.at - 1].end.max(from);

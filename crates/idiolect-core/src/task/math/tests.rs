@@ -401,6 +401,8 @@ fn hostile_text_is_judged_in_bounded_work() {
         "1,".repeat(600) + "1",
         r"\begin{pmatrix}".to_owned() + &"1 & ".repeat(1200),
         "x".repeat(4000),
+        "a m^{".to_owned(),
+        r"5\text{ cm}^{2".to_owned(),
         r"\sum_{k=\pm 1}^{\pm 2} \pm k".to_owned(),
         r"\int \pm x dx, \{\pm 1, |\pm 2|\} \cup \{f(\pm 3)\}".to_owned(),
         "(1+".repeat(500) + "1" + &")".repeat(500),
@@ -478,7 +480,8 @@ proptest! {
 
     #[test]
     fn spacing_and_size_change_nothing(text in expression()) {
-        prop_assume!(Answer::of(&text).is_readable());
+        let own = Answer::of(&text);
+        prop_assume!(own.is_readable() && !own.is_text());
         let spelled = format!("$ {} $.", text.replace("\\frac", "\\dfrac").replace('(', "\\left( ").replace(')', " \\right)"));
         let other = judged(&text, &spelled);
         // A half-open bracket is not a pair of \left and \right, but reads the same.
