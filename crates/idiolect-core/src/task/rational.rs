@@ -113,7 +113,7 @@ impl Rational {
                 i128::from(*a) * i128::from(*c),
                 i128::from(*b) * i128::from(*d),
             ),
-            _ => Self::from_big(self.to_big() * other.to_big()),
+            _ => Self::from_big(multiplied(&self.to_big(), &other.to_big())),
         }
     }
 
@@ -127,7 +127,7 @@ impl Rational {
                 i128::from(*a) * i128::from(*d),
                 i128::from(*b) * i128::from(*c),
             ),
-            _ => Self::from_big(self.to_big() / other.to_big()),
+            _ => Self::from_big(multiplied(&self.to_big(), &other.to_big().recip())),
         })
     }
 
@@ -319,6 +319,29 @@ impl Rational {
             Form::Big(big) => big.as_ref().clone(),
         }
     }
+}
+
+/// A product in lowest terms.
+fn multiplied(a: &BigRational, b: &BigRational) -> BigRational {
+    let (f, g) = (
+        common_factor(a.numer(), b.denom()),
+        common_factor(b.numer(), a.denom()),
+    );
+    BigRational::new_raw(
+        (a.numer() / &f) * (b.numer() / &g),
+        (a.denom() / &g) * (b.denom() / &f),
+    )
+}
+
+/// The greatest common divisor, by division: of a long and a short number it takes few steps, where
+/// the library's shifts take as many as the long one has bits.
+fn common_factor(a: &BigInt, b: &BigInt) -> BigInt {
+    let (mut a, mut b) = (a.abs(), b.abs());
+    while !b.is_zero() {
+        let rest = &a % &b;
+        (a, b) = (b, rest);
+    }
+    if a.is_zero() { BigInt::from(1) } else { a }
 }
 
 fn gcd(mut a: u128, mut b: u128) -> u128 {
