@@ -173,10 +173,6 @@ fn failures_are_1_with_error_and_path() {
             "cut off",
         ),
         (
-            place.run(&["import", "mbpp", "p.jsonl", "-o", "q.jsonl"]),
-            "not in this version",
-        ),
-        (
             place.run(&["import", "gsm8k", "p.jsonl", "-o", "/dev/full"]),
             "not a regular file",
         ),
