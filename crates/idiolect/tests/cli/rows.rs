@@ -230,11 +230,11 @@ fn a_second_labelled_verdict_stands_beside_ours() {
     let ran = place.run(&[
         "verify",
         "--task",
-        "gsm8k",
+        "countdown",
         "--pairs",
         "pairs.jsonl",
         "--compat",
-        "paper",
+        "gsm8k-em",
         "-o",
         "s.jsonl",
     ]);
