@@ -2,7 +2,7 @@
 //!
 //! A prompt is computed once ([`forward_prompts`]) and its keys and values, contiguous and then
 //! never changed, are shared by all sequences that continue it without a copy. What a sequence
-//! writes itself lies in pages of [`PAGE`] tokens ([`forward_step`]), so that memory follows what
+//! writes itself lies in pages of `PAGE` tokens ([`forward_step`]), so that memory follows what
 //! was written and not what might be.
 //!
 //! A sequence's result does not depend on what else is in the call, to the bit: products are per

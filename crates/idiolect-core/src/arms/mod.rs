@@ -7,7 +7,7 @@
 //! the plain arm of that source holds.
 //!
 //! Only problems of the train split enter an arm, and none whose question a held-out problem asks.
-//! Near duplicates are dropped, and so is what repeats a held-out question ([`near`]); how many is
+//! Near duplicates are dropped, and so is what repeats a held-out question (`near`); how many is
 //! always reported. What this is not: choice by closeness, which is [`crate::curation`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
