@@ -128,8 +128,8 @@ fn next_line() -> Fallible<Option<String>> {
 fn load(directory: &Path) -> Fallible<Decoder> {
     let config: Value = serde_json::from_slice(&std::fs::read(directory.join("config.json"))?)?;
     let facts = Config::read(&config)?.facts;
-    let (parameters, _) = WeightFiles::open(directory)?.read(&facts)?;
-    Ok(Decoder::new(facts, parameters)?)
+    let (weights, _) = WeightFiles::open(directory)?.read_as_stored(&facts)?;
+    Ok(Decoder::new(facts, weights)?)
 }
 
 /// The same model with the adapters of a directory, whose tensors bear the names that ours do.

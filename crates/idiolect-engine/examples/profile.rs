@@ -28,6 +28,7 @@ mod facts {
 use ops::attention::{Backward, Heads, Segment, attention};
 use ops::head::{Head, LossAndGradients, Target};
 use ops::linear::{linear, linear_d_input, linear_d_weight};
+use ops::stored::Stored;
 use peak::{cpu_ns, peak};
 use threads::Threads;
 
@@ -139,10 +140,18 @@ fn main() {
         let flops = 2.0 * (o * i * n) as f64;
         let bytes = 4.0 * (o * i + (o + i) * n) as f64;
         bench.time(&format!("{name} forward"), LAYERS, flops, bytes, |t| {
-            linear(t, scratch, &mut y, (&weight, &[]), &x, None, shape);
+            linear(
+                t,
+                scratch,
+                &mut y,
+                (Stored::F32(&weight), &[]),
+                &x,
+                None,
+                shape,
+            );
         });
         bench.time(&format!("{name} d_input"), LAYERS, flops, bytes, |t| {
-            linear_d_input(t, scratch, &mut x, &weight, &y, shape);
+            linear_d_input(t, scratch, &mut x, Stored::F32(&weight), &y, shape);
         });
         bench.time(&format!("{name} d_weight"), LAYERS, flops, bytes, |t| {
             linear_d_weight(
@@ -279,7 +288,15 @@ fn main() {
     let mut d_weight = vec![0.0; VOCAB * HIDDEN];
     let ids: Vec<u32> = (0..n).map(|i| (i * 7919 % VOCAB) as u32).collect();
     bench.time("embed", 1, 0.0, 2.0 * bytes, |t| {
-        ops::embed::embed(t, scratch, &mut y, stride, &embedding, &ids, 1.0);
+        ops::embed::embed(
+            t,
+            scratch,
+            &mut y,
+            stride,
+            Stored::F32(&embedding),
+            &ids,
+            1.0,
+        );
     });
     bench.time("embed backward", 1, 0.0, 3.0 * bytes, |_| {
         ops::embed::embed_backward(&mut d_weight, &y, stride, &ids, 1.0);
@@ -301,7 +318,7 @@ fn main() {
         |t| {
             LossAndGradients {
                 head: Head {
-                    weight: &embedding,
+                    weight: Stored::F32(&embedding),
                     width: HIDDEN,
                     softcap: None,
                 },
@@ -320,7 +337,7 @@ fn main() {
 
     let p = 134_515_008 / 4;
     let [mut a, mut b, mut c] = [0.1, 0.2, 0.3].map(|v| vec![v; p]);
-    let g = random(p, 1e-3);
+    let mut g = random(p, 1e-3);
     let bytes = 4.0 * p as f64;
     let settings = ops::adamw::AdamW {
         lr: 1e-3,
@@ -333,8 +350,9 @@ fn main() {
     bench.time("gradient norm (a quarter)", 4, 0.0, bytes, |t| {
         std::hint::black_box(ops::adamw::gradient_norm(t, &g));
     });
-    bench.time("adamw (a quarter)", 4, 0.0, 7.0 * bytes, |t| {
-        ops::adamw::adamw(t, scratch, settings, 0.5, [&mut a, &mut b, &mut c], &g);
+    bench.time("adamw (a quarter)", 4, 0.0, 8.0 * bytes, |t| {
+        let parts = [&mut a[..], &mut b, &mut c, &mut g];
+        ops::adamw::adamw(t, scratch, settings, 0.5, parts);
     });
     let (s, flops) = bench.total;
     println!(

@@ -123,7 +123,7 @@ impl Workspace {
     ) -> f64 {
         assert_eq!(
             gradients.len(),
-            decoder.trained().len(),
+            decoder.n_trained(),
             "gradients laid out for something else"
         );
         let (base, adapter) = match decoder.adapter() {
@@ -140,7 +140,12 @@ impl Workspace {
                 self.drops.tokens.extend(keys);
             }
         }
-        self.plan(decoder.facts(), Keep::All, threads);
+        let keep = if self.recomputes {
+            Keep::Inputs
+        } else {
+            Keep::All
+        };
+        self.plan(decoder.facts(), keep, threads);
         self.forward(decoder, threads);
         let loss = self.backward(decoder, Sums { base, adapter }, threads);
         // Scores of the same workspace drop nothing.
@@ -153,7 +158,7 @@ impl Workspace {
         let width = facts.hidden * stride;
         let mut grads = std::mem::take(&mut self.gradients);
         grads.plan(facts, (self.n, stride));
-        let layout = decoder.parameters().layout();
+        let layout = decoder.layout();
         self.logprobs.resize(self.batch.targets.len(), 0.0);
         let loss = LossAndGradients {
             head: decoder.head(),
@@ -179,10 +184,15 @@ impl Workspace {
         .run(threads, &mut self.scratch);
         for index in (0..facts.layers).rev() {
             let layer = decoder.layer(index);
-            let mut kept = std::mem::take(&mut self.kept[index]);
+            let slot = self.slot(index);
+            let mut kept = std::mem::take(&mut self.kept[slot]);
+            // What the last layer kept is still there.
+            if self.kept.len() < facts.layers && index + 1 < facts.layers {
+                self.recompute(&layer, index, &mut kept, threads);
+            }
             self.mlp_backward(&layer, &mut kept, &mut grads, &mut sums, threads);
             self.attention_backward(&layer, index, &kept, &mut grads, &mut sums, threads);
-            self.kept[index] = kept;
+            self.kept[slot] = kept;
         }
         let table = sums.of(&layout.embedding);
         if !table.is_empty() {

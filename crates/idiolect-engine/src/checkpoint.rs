@@ -94,7 +94,8 @@ pub(crate) fn write(
         }
     }
     fs::create_dir_all(&temporary).map_err(io(&temporary))?;
-    let vectors = [decoder.trained(), &state.first, &state.second];
+    let trained = decoder.trained();
+    let vectors = [&*trained, &state.first, &state.second];
     let sha256 = write_tensors(&temporary.join(TENSORS), vectors)?;
     let note = Note {
         version: VERSION,

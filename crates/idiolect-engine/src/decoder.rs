@@ -4,6 +4,7 @@
 //! cached generation (attention looks into the caches instead). The backward is in
 //! [`backward`](crate::backward). Shapes are (rows, N) lanes, see `ops`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::adapter::{Adapter, Site};
 use crate::backward::Sums;
 use crate::batch::Batch;
 use crate::facts::{Facts, FactsError, Norms};
+use crate::frozen::Weights;
 use crate::linear::{Linear, LinearGradients, LinearRoom};
 use crate::ops::attention::{Heads, attention};
 use crate::ops::continuation::continuations;
@@ -22,7 +24,7 @@ use crate::ops::head_norm::norm_heads;
 use crate::ops::norm::{Gain, inverse_rms, scale};
 use crate::ops::rope::{Angles, Turn, rotate};
 use crate::ops::{Buffer, clear_beyond, stride};
-use crate::parameters::{LayerRanges, Parameters, Tensor};
+use crate::parameters::{LayerRanges, Layout, Parameters, Tensor};
 use crate::threads::Threads;
 
 /// A model: what it is and what it has learnt.
@@ -31,7 +33,7 @@ pub struct Decoder {
     facts: Facts,
     /// Shared by copies until one changes them: an adapter is trained beside weights that are in
     /// memory once.
-    parameters: Arc<Parameters>,
+    weights: Arc<Weights>,
     adapter: Option<Adapter>,
 }
 
@@ -42,16 +44,17 @@ impl Decoder {
     /// When the facts do not fit each other.
     ///
     /// # Panics
-    /// When the parameters were laid out for other facts; a programmer mistake.
-    pub fn new(facts: Facts, parameters: Parameters) -> Result<Self, FactsError> {
+    /// When the weights were laid out for other facts; a programmer mistake.
+    pub fn new(facts: Facts, weights: impl Into<Weights>) -> Result<Self, FactsError> {
         facts.check()?;
+        let weights = weights.into();
         assert!(
-            parameters.fits(&facts),
-            "parameters laid out for other facts"
+            weights.layout().fits(&facts),
+            "weights laid out for other facts"
         );
         Ok(Self {
             facts,
-            parameters: Arc::new(parameters),
+            weights: Arc::new(weights),
             adapter: None,
         })
     }
@@ -71,14 +74,24 @@ impl Decoder {
         &self.facts
     }
 
-    /// What it has learnt.
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
+    /// Where every tensor of the weights lies.
+    pub fn layout(&self) -> &Layout {
+        self.weights.layout()
     }
 
-    /// What it has learnt, to be changed in place.
+    /// What it has learnt, in f32; a copy where the weights are held in bf16.
+    pub fn parameters(&self) -> Cow<'_, Parameters> {
+        self.weights.to_f32()
+    }
+
+    /// What it has learnt, as it is held.
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// What it has learnt, to be changed in place; in f32 from now on.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
-        Arc::make_mut(&mut self.parameters)
+        Arc::make_mut(&mut self.weights).make_f32()
     }
 
     /// The same with adapters beside its linear layers; from now on they are what trains.
@@ -113,23 +126,34 @@ impl Decoder {
     pub fn trained_tensors(&self) -> &[Tensor] {
         match &self.adapter {
             Some(adapter) => adapter.tensors(),
-            None => self.parameters.layout().tensors(),
+            None => self.layout().tensors(),
         }
     }
 
-    /// Values of [`trained_tensors`](Self::trained_tensors), in their order of place.
-    pub fn trained(&self) -> &[f32] {
+    /// Values of [`trained_tensors`](Self::trained_tensors) in all.
+    pub fn n_trained(&self) -> usize {
         match &self.adapter {
-            Some(adapter) => adapter.values(),
-            None => self.parameters.values(),
+            Some(adapter) => adapter.values().len(),
+            None => self.layout().len(),
         }
     }
 
-    /// Values of [`trained_tensors`](Self::trained_tensors), to be changed in place.
+    /// Values of [`trained_tensors`](Self::trained_tensors), in their order of place; a copy where
+    /// they are weights held in bf16.
+    pub fn trained(&self) -> Cow<'_, [f32]> {
+        match (&self.adapter, &*self.weights) {
+            (Some(adapter), _) => Cow::Borrowed(adapter.values()),
+            (None, Weights::F32(parameters)) => Cow::Borrowed(parameters.values()),
+            (None, weights) => Cow::Owned(weights.to_f32().values().to_vec()),
+        }
+    }
+
+    /// Values of [`trained_tensors`](Self::trained_tensors), to be changed in place; in f32 from
+    /// now on.
     pub fn trained_mut(&mut self) -> &mut [f32] {
         match &mut self.adapter {
             Some(adapter) => adapter.values_mut(),
-            None => Arc::make_mut(&mut self.parameters).values_mut(),
+            None => Arc::make_mut(&mut self.weights).make_f32().values_mut(),
         }
     }
 
@@ -138,8 +162,8 @@ impl Decoder {
         Layer {
             index,
             facts: f,
-            ranges: &self.parameters.layout().layers[index],
-            values: self.parameters.values(),
+            ranges: &self.layout().layers[index],
+            weights: &self.weights,
             adapter: self.adapter.as_ref(),
             heads: Heads {
                 n: f.heads,
@@ -153,7 +177,7 @@ impl Decoder {
 
     pub(crate) fn head(&self) -> Head<'_> {
         Head {
-            weight: &self.parameters.values()[self.parameters.layout().head.clone()],
+            weight: self.weights.matrix(&self.layout().head),
             width: self.facts.hidden,
             softcap: self.facts.final_softcap,
         }
@@ -161,7 +185,7 @@ impl Decoder {
 
     pub(crate) fn final_gain(&self) -> Gain<'_> {
         Gain {
-            weight: &self.parameters.values()[self.parameters.layout().final_norm.clone()],
+            weight: self.weights.vector(&self.layout().final_norm),
             plus_one: self.facts.gain_plus_one,
         }
     }
@@ -173,7 +197,7 @@ pub(crate) struct Layer<'a> {
     pub(crate) index: usize,
     pub(crate) facts: &'a Facts,
     pub(crate) ranges: &'a LayerRanges,
-    values: &'a [f32],
+    weights: &'a Weights,
     adapter: Option<&'a Adapter>,
     pub(crate) heads: Heads,
 }
@@ -181,7 +205,7 @@ pub(crate) struct Layer<'a> {
 impl<'a> Layer<'a> {
     pub(crate) fn gain(&self, range: &Range<usize>) -> Gain<'a> {
         Gain {
-            weight: &self.values[range.clone()],
+            weight: self.weights.vector(range),
             plus_one: self.facts.gain_plus_one,
         }
     }
@@ -193,8 +217,8 @@ impl<'a> Layer<'a> {
     {
         let (weight, bias) = self.places(site);
         Linear {
-            weight: &self.values[weight],
-            bias: &self.values[bias],
+            weight: self.weights.matrix(&weight),
+            bias: self.weights.vector(&bias),
             low_rank: self
                 .adapter
                 .map(|adapter| adapter.at(self.index, site))
@@ -300,7 +324,7 @@ pub struct Workspace {
     pub(crate) stride: usize,
     /// Of the layers without a window, and of those with one where theirs are others.
     pub(crate) angles: [Angles; 2],
-    /// The residual stream before each layer, and after the last: (C, N).
+    /// The residual stream before each layer, and after the last, or two that take turns: (C, N).
     pub(crate) streams: Vec<Buffer>,
     pub(crate) kept: Vec<Kept>,
     /// A normed stream: (C, N).
@@ -309,6 +333,8 @@ pub struct Workspace {
     pub(crate) gated: Buffer,
     pub(crate) final_inv_rms: Buffer,
     pub(crate) gradients: crate::backward::Gradients,
+    /// Whether a training pass keeps each layer's input only.
+    pub(crate) recomputes: bool,
     pub(crate) linear: LinearRoom,
     pub(crate) drops: Drops,
     pub(crate) logits: Buffer,
@@ -321,18 +347,21 @@ pub struct Workspace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Plan {
     n: usize,
+    streams: usize,
     sets: usize,
     sizes: [usize; 5],
     after: bool,
     qk_norm: bool,
 }
 
-/// Whether the activations of all layers stay for a backward.
+/// Which activations stay for a backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// All of them.
+    /// Those of all layers.
     All,
-    /// One set, reused by every layer.
+    /// Each layer's input; the rest is computed again from it.
+    Inputs,
+    /// None: one set serves every layer, and two streams take turns.
     Last,
 }
 
@@ -342,11 +371,24 @@ impl Workspace {
         Self::default()
     }
 
+    /// Empty; a training pass in it keeps each layer's input only, and computes the layer's other
+    /// activations again on the way back: the same bits in less memory.
+    pub fn recomputing() -> Self {
+        Self {
+            recomputes: true,
+            ..Self::default()
+        }
+    }
+
     /// Makes room for the batch. Lanes beyond N are cleared here, and every operation leaves
     /// zeros there.
     pub(crate) fn plan(&mut self, facts: &Facts, keep: Keep, threads: &Threads) {
         let n = self.batch.ids.len();
-        let sets = if keep == Keep::All { facts.layers } else { 1 };
+        let (streams, sets) = match keep {
+            Keep::All => (facts.layers + 1, facts.layers),
+            Keep::Inputs => (facts.layers + 1, 1),
+            Keep::Last => (2, 1),
+        };
         self.scratch
             .resize_with((threads.n() + 1).max(self.scratch.len()), Vec::new);
         let ropes = std::iter::once(&facts.rope).chain(&facts.local_rope);
@@ -364,6 +406,7 @@ impl Workspace {
         ];
         let plan = Plan {
             n,
+            streams,
             sets,
             sizes,
             after,
@@ -373,7 +416,7 @@ impl Workspace {
             return;
         }
         (self.n, self.stride) = (n, stride(n));
-        self.streams.resize_with(sets + 1, Buffer::default);
+        self.streams.resize_with(streams, Buffer::default);
         self.kept.resize_with(sets, Kept::default);
         let shape = (n, self.stride);
         self.gradients.forget();
@@ -418,29 +461,31 @@ impl Workspace {
             decoder,
             threads,
             |layer, _, kept, batch, stride, scratch| {
-                let (qkv, rows) = (
-                    layer.facts.qkv_rows() * stride,
-                    layer.facts.attention_rows() * stride,
-                );
-                attention(
-                    threads,
-                    scratch,
-                    &layer.heads,
-                    (&batch.segments, stride),
-                    kept.attention.get_mut(rows),
-                    kept.lse.get_mut(layer.heads.n * stride),
-                    kept.qkv.get(qkv),
-                );
-                continuations(
-                    threads,
-                    scratch,
-                    &layer.heads,
-                    (&batch.continuations, stride),
-                    kept.attention.get_mut(rows),
-                    kept.qkv.get(qkv),
-                );
+                attend(layer, kept, (batch, stride), threads, scratch);
             },
         );
+    }
+
+    /// Computes again what layer `index` kept, from its input; the same bits.
+    pub(crate) fn recompute(
+        &mut self,
+        layer: &Layer<'_>,
+        index: usize,
+        kept: &mut Kept,
+        threads: &Threads,
+    ) {
+        let width = layer.facts.hidden * self.stride;
+        let input = std::mem::take(&mut self.streams[index]);
+        let mut output = std::mem::take(&mut self.streams[index + 1]);
+        self.compute_qkv(layer, input.get(width), kept, threads);
+        let batch = (&self.batch, self.stride);
+        attend(layer, kept, batch, threads, &mut self.scratch);
+        self.compute_middle(layer, input.get(width), kept, threads);
+        // The output is there; what a norm after it needs is not.
+        let out = layer.norms_after().then(|| output.get_mut(width));
+        self.compute_output(layer, kept, out, threads);
+        self.streams[index] = input;
+        self.streams[index + 1] = output;
     }
 
     /// [`forward`](Self::forward) with attention left to the caller: from `kept.qkv` to
@@ -453,8 +498,7 @@ impl Workspace {
     ) {
         let facts = decoder.facts();
         let (stride, width) = (self.stride, facts.hidden * self.stride);
-        let embedding =
-            &decoder.parameters().values()[decoder.parameters().layout().embedding.clone()];
+        let embedding = decoder.weights.matrix(&decoder.layout().embedding);
         let first = self.streams[0].get_mut(width);
         embed(
             threads,
@@ -482,7 +526,8 @@ impl Workspace {
                 &mut self.scratch,
             );
             self.compute_middle(&layer, input.get(width), &mut kept, threads);
-            self.compute_output(&layer, &mut kept, output.get_mut(width), threads);
+            let out = Some(output.get_mut(width));
+            self.compute_output(&layer, &mut kept, out, threads);
             self.kept[slot] = kept;
             self.streams[next] = output;
             self.streams[before] = input;
@@ -623,20 +668,20 @@ impl Workspace {
         );
     }
 
-    /// The gated unit, onto the residual stream.
+    /// The gated unit, onto the residual stream; only what is kept of it where that is not asked for.
     fn compute_output(
         &mut self,
         layer: &Layer<'_>,
         kept: &mut Kept,
-        out: &mut [f32],
+        out: Option<&mut [f32]>,
         threads: &Threads,
     ) {
         let (facts, stride) = (layer.facts, self.stride);
-        let shape = (self.n, stride);
-        let middle = kept.middle.get(out.len());
+        let (shape, width) = ((self.n, stride), facts.hidden * stride);
+        let middle = kept.middle.get(width);
         let inv_rms = kept.inv_rms[1].get_mut(stride);
         inverse_rms(inv_rms, middle, stride, facts.norm_eps);
-        let normed = self.normed.get_mut(out.len());
+        let normed = self.normed.get_mut(width);
         scale(
             threads,
             &mut self.scratch,
@@ -656,6 +701,7 @@ impl Workspace {
             None,
             shape,
         );
+        let Some(out) = out else { return };
         let gated = self.gated.get_mut(facts.intermediate * stride);
         gate(
             threads,
@@ -677,7 +723,7 @@ impl Workspace {
                 shape,
             );
         }
-        let output = kept.outputs[1].get_mut(out.len());
+        let output = kept.outputs[1].get_mut(width);
         linear.forward(
             threads,
             &mut self.scratch,
@@ -700,6 +746,37 @@ impl Workspace {
             middle,
         );
     }
+}
+
+/// From `kept.qkv` to `kept.attention`.
+fn attend(
+    layer: &Layer<'_>,
+    kept: &mut Kept,
+    (batch, stride): (&Batch, usize),
+    threads: &Threads,
+    scratch: &mut [Vec<f32>],
+) {
+    let (qkv, rows) = (
+        layer.facts.qkv_rows() * stride,
+        layer.facts.attention_rows() * stride,
+    );
+    attention(
+        threads,
+        scratch,
+        &layer.heads,
+        (&batch.segments, stride),
+        kept.attention.get_mut(rows),
+        kept.lse.get_mut(layer.heads.n * stride),
+        kept.qkv.get(qkv),
+    );
+    continuations(
+        threads,
+        scratch,
+        &layer.heads,
+        (&batch.continuations, stride),
+        kept.attention.get_mut(rows),
+        kept.qkv.get(qkv),
+    );
 }
 
 /// Room for `rows` rows of the batch, with zeros beyond its lanes.

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::encode::Limits;
 use crate::facts::Facts;
 use crate::files;
+use crate::frozen::Weights;
 use crate::parameters::Parameters;
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
@@ -193,9 +194,9 @@ impl Description {
     ///
     /// # Errors
     /// When a weight file does not hold the model that the config describes.
-    pub(crate) fn read_weights(&self, dir: &Path) -> Result<(Parameters, String), ModelError> {
-        let (parameters, hash) = WeightFiles::open(dir)?.read(&self.config.facts)?;
-        Ok((parameters, model_hash(&self.config.facts, &hash)))
+    pub(crate) fn read_weights(&self, dir: &Path) -> Result<(Weights, String), ModelError> {
+        let (weights, hash) = WeightFiles::open(dir)?.read_as_stored(&self.config.facts)?;
+        Ok((weights, model_hash(&self.config.facts, &hash)))
     }
 
     /// Writes a whole model directory with `parameters` in the config's type and returns the

@@ -22,6 +22,7 @@ pub mod decoder;
 pub mod doctor;
 pub mod encode;
 pub mod facts;
+pub mod frozen;
 pub mod local;
 pub mod lookahead;
 pub mod parameters;

@@ -8,13 +8,14 @@ use crate::ops::Buffer;
 use crate::ops::dropout::Dropout;
 use crate::ops::linear::{linear, linear_d_input, linear_d_weight};
 use crate::ops::low_rank::{LowRank, Room};
+use crate::ops::stored::Stored;
 use crate::threads::Threads;
 
 /// One linear layer's values.
 #[derive(Clone, Copy)]
 pub(crate) struct Linear<'a> {
     /// (O, I).
-    pub(crate) weight: &'a [f32],
+    pub(crate) weight: Stored<'a>,
     /// (O) or empty.
     pub(crate) bias: &'a [f32],
     pub(crate) low_rank: LowRank<'a>,

@@ -62,8 +62,8 @@ impl LocalModel {
         }
         let text = TextModel::load(dir, template)?;
         let description = &text.description;
-        let (parameters, hash) = description.read_weights(dir)?;
-        let decoder = Decoder::new(description.config.facts.clone(), parameters)
+        let (weights, hash) = description.read_weights(dir)?;
+        let decoder = Decoder::new(description.config.facts.clone(), weights)
             .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", dir.display())))?;
         let name = dir.file_name().map_or_else(
             || "model".to_owned(),

@@ -135,7 +135,7 @@ pub fn look_ahead(
 
 /// Small models stay on one thread, as in training.
 fn serial<'a>(decoder: &Decoder, threads: &'a Threads, single: &'a Threads) -> &'a Threads {
-    if decoder.parameters().values().len() < SERIAL {
+    if decoder.layout().len() < SERIAL {
         single
     } else {
         threads

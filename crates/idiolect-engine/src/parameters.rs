@@ -137,6 +137,11 @@ impl Layout {
         self.by_name.get(name).map(|&i| &self.tensors[i])
     }
 
+    /// Whether it is that of these facts.
+    pub fn fits(&self, facts: &Facts) -> bool {
+        self.len as u128 == facts.n_parameters() && *self == Self::new(facts)
+    }
+
     /// Floats in all.
     pub fn len(&self) -> usize {
         self.len
@@ -259,7 +264,11 @@ pub struct Parameters {
 impl Parameters {
     /// Zeros.
     pub fn zeros(facts: &Facts) -> Self {
-        let layout = Layout::new(facts);
+        Self::of(Layout::new(facts))
+    }
+
+    /// Zeros in a layout.
+    pub(crate) fn of(layout: Layout) -> Self {
         let values = vec![0.0; layout.len()];
         Self { layout, values }
     }
@@ -286,11 +295,6 @@ impl Parameters {
     /// Where every tensor lies.
     pub fn layout(&self) -> &Layout {
         &self.layout
-    }
-
-    /// Whether they are laid out for these facts.
-    pub fn fits(&self, facts: &Facts) -> bool {
-        self.values.len() as u128 == facts.n_parameters() && self.layout == Layout::new(facts)
     }
 
     /// All values in their order of place.

@@ -4,20 +4,23 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use idiolect_core::model::{ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings};
+use idiolect_core::model::{Lora, ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings};
 use proptest::prelude::*;
 
-use crate::backward::loss_and_gradients;
+use crate::adapter::Adapter;
+use crate::backward::{adapter_gradients, loss_and_gradients};
 use crate::batch::TokenRow;
 use crate::cached::{Pages, Sequence, forward_prompts, forward_step};
 use crate::checkpoint::Place;
 use crate::decoder::{Decoder, Workspace, logits};
 use crate::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope, Scaling};
+use crate::frozen::Weights;
 use crate::ops::testing::close;
 use crate::parameters::Parameters;
 use crate::score::{TargetScore, score_rows};
 use crate::threads::Threads;
 use crate::train::{Outcome, Training, learning_rate, train_rows};
+use crate::weights::{Dtype, WeightFiles, write_weights};
 
 /// Tiny models whose facts make every mistake visible; see house-style's adversarial fixtures.
 pub(crate) fn tiny(family: Family) -> Facts {
@@ -792,6 +795,80 @@ fn a_stopped_or_killed_training_resumes_to_the_same_bits() {
         .unwrap()
         .to_string();
     assert!(message.contains("another folder"), "{message}");
+}
+
+#[test]
+fn weights_held_in_bf16_give_the_bits_of_their_f32() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in [Family::Llama, Family::Qwen2, Family::Gemma3] {
+        let facts = tiny(family);
+        let path = folder.path().join("model.safetensors");
+        write_weights(&path, &decoder(facts.clone()).parameters(), Dtype::Bf16).unwrap();
+        let files = WeightFiles::open(folder.path()).unwrap();
+        let (wide, hash) = files.read(&facts).unwrap();
+        let (held, same) = files.read_as_stored(&facts).unwrap();
+        assert!(matches!(held, Weights::Bf16(_)) && hash == same);
+        assert_eq!(*held.to_f32(), wide);
+        let mut chunks = Vec::new();
+        held.each_chunk(|chunk| chunks.extend_from_slice(chunk));
+        assert_eq!(chunks, wide.values());
+
+        let lora = Lora {
+            r: 3,
+            alpha: 6.0,
+            rslora: false,
+            dropout: 0.0,
+            targets: Vec::new(),
+        };
+        let threads = threads(2);
+        let rows = rows();
+        let results = [Weights::F32(wide), held].map(|weights| {
+            let mut model = Decoder::new(facts.clone(), weights).unwrap();
+            let logits = logits(&model, &rows[0].ids, &threads);
+            let mut scores = Vec::new();
+            score_rows(&model, &rows, &threads, &mut |_, found| {
+                scores.push(found.unwrap().to_vec());
+                ControlFlow::Continue(())
+            });
+            let adapter = Adapter::random(&facts, lora.clone(), 3).unwrap();
+            let adapted = model.clone().with_adapter(adapter);
+            let (loss, gradients) = adapter_gradients(&adapted, &rows, &threads).unwrap();
+            // Training all of it makes it f32.
+            model.trained_mut()[0] += 1.0;
+            let all = loss_and_gradients(&model, &rows, &threads);
+            (logits, scores, loss, gradients.values().to_vec(), all)
+        });
+        assert!(results[0] == results[1], "{family:?}");
+    }
+}
+
+#[test]
+fn recomputed_activations_give_the_same_bits() {
+    let rows = rows();
+    let rows: Vec<&TokenRow> = rows.iter().collect();
+    for family in [Family::Llama, Family::Qwen3, Family::Gemma2] {
+        let model = decoder(tiny(family));
+        let gradients = |mut workspace: Workspace| {
+            let mut gradients = vec![0.0; model.trained().len()];
+            let loss = workspace.accumulate(&model, &rows, 0.1, &mut gradients, &threads(2));
+            (loss.to_bits(), gradients, workspace.kept.len())
+        };
+        let (whole, again) = (
+            gradients(Workspace::new()),
+            gradients(Workspace::recomputing()),
+        );
+        assert!(
+            whole.2 > 1 && again.2 == 1,
+            "one set instead of one a layer"
+        );
+        assert!(whole.0 == again.0 && whole.1 == again.1, "{family:?}");
+    }
+    let again = TrainSettings {
+        recompute: true,
+        ..settings()
+    };
+    let [whole, again] = [settings(), again].map(|s| train(&s, None, 2, usize::MAX).unwrap());
+    assert_eq!(whole.values, again.values);
 }
 
 #[test]

@@ -119,14 +119,13 @@ fn fingerprint(
         learnt: Vec::new(),
     });
     training.dev.iter().for_each(put_row);
-    let adapter = decoder
-        .adapter()
-        .map_or(&[][..], |adapter| adapter.values());
-    for values in [decoder.parameters().values(), adapter] {
-        for chunk in values.chunks(1 << 14) {
-            let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
-            hash.update(bytes);
-        }
+    let mut put_values = |values: &[f32]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        hash.update(bytes);
+    };
+    decoder.weights().each_chunk(&mut put_values);
+    if let Some(adapter) = decoder.adapter() {
+        adapter.values().chunks(1 << 14).for_each(put_values);
     }
     Ok(content_hash(&hash.finalize()))
 }
@@ -145,22 +144,20 @@ pub fn train_rows(
 ) -> Result<Outcome, ModelError> {
     let (usable, refused) = usable_rows(decoder, &training)?;
     let settings = training.settings;
-    if settings.recompute {
-        return Err(ModelError::Unsupported(
-            "computing activations again instead of keeping them is not in this version".to_owned(),
-        ));
-    }
     let mark = fingerprint(decoder, &training, &usable)?;
     let resumed = match training.place {
         Some(place) => checkpoint::resume(place.folder, &mark, decoder)?,
         None => None,
     };
-    let n = decoder.trained().len();
+    if decoder.adapter().is_none() {
+        decoder.parameters_mut();
+    }
+    let n = decoder.n_trained();
     if settings.bf16_parity && resumed.is_none() {
         round_to_bf16(decoder.trained_mut());
     }
     let single = Threads::single();
-    let small = decoder.parameters().values().len() < SERIAL;
+    let small = decoder.layout().len() < SERIAL;
     let threads = if small { &single } else { threads };
     let mut run = Run {
         state: resumed.unwrap_or_else(|| State {
@@ -169,7 +166,11 @@ pub fn train_rows(
             second: vec![0.0; n],
         }),
         gradients: vec![0.0; n],
-        workspace: Workspace::new(),
+        workspace: if settings.recompute {
+            Workspace::recomputing()
+        } else {
+            Workspace::new()
+        },
         steps: (0..settings.epochs)
             .map(|e| epoch_order(training.rows, &usable, settings, e).1.len())
             .sum(),
@@ -294,6 +295,7 @@ struct Run<'a> {
     training: Training<'a>,
     threads: &'a Threads,
     state: State,
+    /// Zeros between steps.
     gradients: Vec<f32>,
     workspace: Workspace,
     steps: usize,
@@ -323,7 +325,6 @@ impl Run<'_> {
             .collect();
         let rows: Vec<&TokenRow> = indices.iter().map(|&i| &self.training.rows[i]).collect();
         let share = 1.0 / total_weight(&rows);
-        self.gradients.fill(0.0);
         let dropout = settings.lora.as_ref().map_or(0.0, |lora| lora.dropout);
         let drawn = Rng::keyed(settings.seed, &["train", "dropout", &step.to_string()]).next_u64();
         let mut loss = 0.0;
@@ -390,15 +391,9 @@ impl Run<'_> {
                 &mut decoder.trained_mut()[range.clone()],
                 &mut self.state.first[range.clone()],
                 &mut self.state.second[range.clone()],
+                &mut self.gradients[range],
             ];
-            adamw(
-                self.threads,
-                scratch,
-                step,
-                coefficient,
-                parts,
-                &self.gradients[range],
-            );
+            adamw(self.threads, scratch, step, coefficient, parts);
         }
     }
 

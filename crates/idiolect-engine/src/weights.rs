@@ -18,6 +18,8 @@ use sha2::{Digest, Sha256};
 
 use crate::facts::Facts;
 use crate::files;
+use crate::frozen::{Frozen, Weights};
+use crate::ops::stored::widen;
 use crate::parameters::{Layout, Parameters, Tensor};
 use dtype::has_non_finite;
 use header::Header;
@@ -186,9 +188,28 @@ impl WeightFiles {
         self.check_layers(facts)?;
         let layout = Layout::new(facts);
         let found = self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
-        let mut parameters = Parameters::zeros(facts);
-        let hash = self.read_found(&found, parameters.values_mut())?;
+        let mut parameters = Parameters::of(layout.clone());
+        let hash = self.read_found(&found, Destination::Values(parameters.values_mut()))?;
         Ok((parameters, hash))
+    }
+
+    /// [`read`](Self::read), with the matrices left in bf16 where the files hold all of them so.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_as_stored(&self, facts: &Facts) -> Result<(Weights, String), WeightsError> {
+        self.check_layers(facts)?;
+        let layout = Layout::new(facts);
+        let found = self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
+        let mut matrices = found.iter().filter(|found| found.is_matrix());
+        if matrices.any(|found| found.dtype != Dtype::Bf16) {
+            let mut parameters = Parameters::of(layout.clone());
+            let hash = self.read_found(&found, Destination::Values(parameters.values_mut()))?;
+            return Ok((Weights::F32(parameters), hash));
+        }
+        let mut frozen = Frozen::zeros(layout.clone());
+        let hash = self.read_found(&found, Destination::Frozen(&mut frozen))?;
+        Ok((Weights::Bf16(frozen), hash))
     }
 
     /// Reads exactly these slots into their places and returns the hash of it all.
@@ -198,7 +219,7 @@ impl WeightFiles {
         values: &mut [f32],
     ) -> Result<String, WeightsError> {
         let found = self.find(slots, |_| false)?;
-        self.read_found(&found, values)
+        self.read_found(&found, Destination::Values(values))
     }
 
     /// Finds every slot in the files, with the right shape and a type that can be read, in
@@ -250,27 +271,45 @@ impl WeightFiles {
     }
 
     /// Reads what was found into its places and returns the hash of it all.
-    fn read_found(&self, found: &[Found<'_>], values: &mut [f32]) -> Result<String, WeightsError> {
+    fn read_found(
+        &self,
+        found: &[Found<'_>],
+        mut into: Destination<'_>,
+    ) -> Result<String, WeightsError> {
         let mut files = self
             .shards
             .iter()
             .map(|(path, _)| File::open(path).map_err(|source| io_at(path, source)))
             .collect::<Result<Vec<_>, _>>()?;
         let mut hash = Sha256::new();
-        for Found {
-            slot,
-            shard,
-            start,
-            dtype,
-        } in found
-        {
-            let path = &self.shards[*shard].0;
-            let out = &mut values[slot.range.clone()];
-            hash_head(&mut hash, slot, *dtype);
-            read_tensor(&mut files[*shard], *start, *dtype, out, &mut hash)
-                .map_err(|source| io_at(path, source))?;
-            if let Some(i) = out.iter().position(|x| !x.is_finite()) {
-                let reason = format!("holds {} at index {i}; the file is damaged", out[i]);
+        for found in found {
+            let slot = &found.slot;
+            let path = &self.shards[found.shard].0;
+            let file = &mut files[found.shard];
+            hash_head(&mut hash, slot, found.dtype);
+            let bad = match &mut into {
+                Destination::Frozen(frozen) if found.is_matrix() => {
+                    let out = &mut frozen.matrices[slot.range.clone()];
+                    read_bf16(file, found.start, out, &mut hash).map(|()| {
+                        let mut values = out.iter().map(|half| widen(*half));
+                        values
+                            .position(|x| !x.is_finite())
+                            .map(|i| (i, widen(out[i])))
+                    })
+                }
+                place => {
+                    let out = match place {
+                        Destination::Values(values) => &mut values[slot.range.clone()],
+                        Destination::Frozen(frozen) => frozen.vector_mut(&slot.range),
+                    };
+                    read_tensor(file, found.start, found.dtype, out, &mut hash).map(|()| {
+                        let bad = out.iter().position(|x| !x.is_finite());
+                        bad.map(|i| (i, out[i]))
+                    })
+                }
+            };
+            if let Some((i, x)) = bad.map_err(|source| io_at(path, source))? {
+                let reason = format!("holds {x} at index {i}; the file is damaged");
                 return Err(tensor_at(path, slot.name, reason));
             }
         }
@@ -285,6 +324,20 @@ struct Found<'a> {
     /// Offset in the file, bytes.
     start: u64,
     dtype: Dtype,
+}
+
+impl Found<'_> {
+    fn is_matrix(&self) -> bool {
+        self.slot.shape.len() == 2
+    }
+}
+
+/// Where tensors are read into.
+enum Destination<'a> {
+    /// Each into its place, in f32.
+    Values(&'a mut [f32]),
+    /// Matrices in bf16.
+    Frozen(&'a mut Frozen),
 }
 
 /// Writes a model as one safetensors file, tensors in ascending order of name, through a synced
@@ -370,6 +423,21 @@ fn read_tensor(
         file.read_exact(bytes)?;
         hash.update(&*bytes);
         dtype.decode(bytes, chunk);
+    }
+    Ok(())
+}
+
+/// Reads a bf16 tensor as it is.
+fn read_bf16(file: &mut File, start: u64, out: &mut [u16], hash: &mut Sha256) -> io::Result<()> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = vec![0; 2 * CHUNK.min(out.len())];
+    for chunk in out.chunks_mut(CHUNK) {
+        let bytes = &mut bytes[..2 * chunk.len()];
+        file.read_exact(bytes)?;
+        hash.update(&*bytes);
+        for (half, b) in chunk.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *half = u16::from_le_bytes(*b);
+        }
     }
     Ok(())
 }

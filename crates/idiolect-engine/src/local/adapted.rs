@@ -96,10 +96,10 @@ impl LocalModel {
         );
         let parameters = self.decoder.parameters();
         match dtype {
-            None => self.text.description.write(out, parameters, &card),
+            None => self.text.description.write(out, &parameters, &card),
             Some(dtype) => {
                 let changed: Description = self.text.description.with_dtype(dtype)?;
-                changed.write(out, parameters, &card)
+                changed.write(out, &parameters, &card)
             }
         }
     }

@@ -347,7 +347,7 @@ impl Job<'_> {
     /// reader will find.
     fn write(&self, out: &Path, decoder: &Decoder, card: &str) -> Result<String, ModelError> {
         let (Some(adapter), Some((origin, base_hash))) = (decoder.adapter(), self.base) else {
-            return self.description.write(out, decoder.parameters(), card);
+            return self.description.write(out, &decoder.parameters(), card);
         };
         fs::create_dir_all(out).map_err(|error| files::io_error(out, error))?;
         let base = peft::relative(out, &origin.dir)?;

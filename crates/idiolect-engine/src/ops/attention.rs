@@ -4,6 +4,12 @@
 //! products and vertical passes over a (keys, block) tile, so nothing of size T × T exists and
 //! there is no running rescale. The backward recomputes the probabilities from the log-sum-exp.
 //! q comes with the attention scale and the rotation already in it.
+#![expect(
+    unsafe_code,
+    reason = "tasks of the backward write the lanes of their sequence in rows that they share"
+)]
+
+use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -281,10 +287,67 @@ struct GroupBackward<'a> {
     out: &'a [f32],
     lse: &'a [f32],
     d_out: &'a [f32],
-    d_q: &'a mut [f32],
-    d_k: &'a mut [f32],
-    d_v: &'a mut [f32],
+    d_q: Lanes<'a>,
+    d_k: Lanes<'a>,
+    d_v: Lanes<'a>,
     scratch: &'a mut Vec<f32>,
+}
+
+/// The lanes of one sequence in all rows of an activation; others write other lanes meanwhile.
+#[derive(Clone, Copy)]
+struct Lanes<'a> {
+    first: *mut f32,
+    stride: usize,
+    rows: usize,
+    len: usize,
+    of: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a task is the only one that writes its lanes, see `Lanes::new`.
+unsafe impl Sync for Lanes<'_> {}
+
+impl<'a> Lanes<'a> {
+    /// All lanes.
+    fn all(values: &'a mut [f32], stride: usize) -> Self {
+        Self {
+            first: values.as_mut_ptr(),
+            stride,
+            rows: values.len() / stride,
+            len: stride,
+            of: PhantomData,
+        }
+    }
+
+    /// Some rows of some lanes.
+    ///
+    /// # Safety
+    /// While it is used nobody else may use these lanes of these rows.
+    unsafe fn part(self, (row, rows): (usize, usize), segment: Segment) -> Self {
+        assert!(row + rows <= self.rows && segment.start + segment.len <= self.len);
+        Self {
+            first: self.first.wrapping_add(row * self.stride + segment.start),
+            rows,
+            len: segment.len,
+            ..self
+        }
+    }
+
+    fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows);
+        // SAFETY: inside the slice that `all` was given, checked by `part` and here; whoever made
+        // the part promised that its lanes are used by nobody else.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.len) }
+    }
+
+    /// Overwrites them with the transposed of (lanes, rows) values at a stride.
+    fn set_transposed(&mut self, (values, stride): (&[f32], usize), scratch: &mut [f32]) {
+        let wide = lanes(self.len);
+        transpose((self.len, self.rows), (values, stride), (&mut *scratch, wide));
+        for (r, from) in (0..self.rows).zip(scratch.chunks_exact(wide)) {
+            let to = self.row(r);
+            to.copy_from_slice(&from[..to.len()]);
+        }
+    }
 }
 
 impl WithSimd for GroupBackward<'_> {
@@ -297,13 +360,16 @@ impl WithSimd for GroupBackward<'_> {
             len,
             stride,
             scratch,
+            d_q: mut d_queries,
+            d_k: mut d_keys,
+            d_v: mut d_values,
             ..
         } = self;
         let d = heads.width;
         let wide = lanes(d);
         let mut rest = aligned(
             scratch,
-            (3 * d + 2 * wide + 2 * len + 2) * BLOCK + 2 * len * wide,
+            (3 * d + 2 * wide + 2 * len + 2) * BLOCK + 2 * len * wide + d * lanes(len),
         );
         let q = take(&mut rest, d * BLOCK);
         let d_o = take(&mut rest, d * BLOCK);
@@ -316,6 +382,7 @@ impl WithSimd for GroupBackward<'_> {
         let delta = take(&mut rest, BLOCK);
         let d_k = take(&mut rest, len * wide);
         let d_v = take(&mut rest, len * wide);
+        let turned = take(&mut rest, d * lanes(len));
         for part in [&mut *d_k, &mut *d_v, &mut *q_tokens, &mut *d_o_tokens] {
             part.fill(0.0);
         }
@@ -352,11 +419,8 @@ impl WithSimd for GroupBackward<'_> {
                     out: (d_q, BLOCK),
                     onto: Onto::Nothing,
                 });
-                for (row, tile) in self.d_q[head..]
-                    .chunks_mut(stride)
-                    .zip(d_q.chunks_exact(BLOCK))
-                {
-                    row[q0..q0 + nq].copy_from_slice(&tile[..nq]);
+                for (row, tile) in (h * d..).zip(d_q.chunks_exact(BLOCK)) {
+                    d_queries.row(row)[q0..q0 + nq].copy_from_slice(&tile[..nq]);
                 }
                 transpose((d, nq), (q, BLOCK), (q_tokens, wide));
                 transpose((d, nq), (d_o, BLOCK), (d_o_tokens, wide));
@@ -374,8 +438,8 @@ impl WithSimd for GroupBackward<'_> {
                 }
             }
         }
-        transpose((len, d), (d_k, wide), (self.d_k, stride));
-        transpose((len, d), (d_v, wide), (self.d_v, stride));
+        d_keys.set_transposed((d_k, wide), turned);
+        d_values.set_transposed((d_v, wide), turned);
     }
 }
 
@@ -449,7 +513,7 @@ pub(crate) struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    /// Computes all three gradients.
+    /// Computes all three gradients; threads share the heads of the sequences.
     pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
         let Self {
             heads,
@@ -464,28 +528,35 @@ impl Backward<'_> {
         let (part, group) = (heads.width * stride, heads.n / heads.kv);
         let (q, kv) = qkv.split_at(heads.n * part);
         let (k, v) = kv.split_at(heads.kv * part);
-        let (d_q, d_kv) = d_qkv.split_at_mut(heads.n * part);
-        let (d_k, d_v) = d_kv.split_at_mut(heads.kv * part);
-        let parts = [(d_q, group * part), (d_k, part), (d_v, part)];
-        threads.for_chunks(heads.kv, parts, scratch, |h, [d_q, d_k, d_v], scratch| {
+        let gradients = Lanes::all(d_qkv, stride);
+        let tasks = heads.kv * segments.len();
+        threads.for_chunks(tasks, [], scratch, |task, [], scratch| {
+            let (h, s) = (task / segments.len(), segments[task % segments.len()]);
             let queries = h * group * part;
-            for s in segments {
-                Arch::new().dispatch(GroupBackward {
-                    heads,
-                    len: s.len,
-                    stride,
-                    q: &q[queries + s.start..],
-                    k: &k[h * part + s.start..(h + 1) * part],
-                    v: &v[h * part + s.start..(h + 1) * part],
-                    out: &out[queries + s.start..],
-                    lse: &lse[h * group * stride + s.start..],
-                    d_out: &d_out[queries + s.start..],
-                    d_q: &mut d_q[s.start..],
-                    d_k: &mut d_k[s.start..],
-                    d_v: &mut d_v[s.start..],
-                    scratch,
-                });
-            }
+            let rows = |first: usize, n: usize| (first * heads.width, n * heads.width);
+            let [d_q, d_k, d_v] = [
+                rows(h * group, group),
+                rows(heads.n + h, 1),
+                rows(heads.n + heads.kv + h, 1),
+            ]
+            // SAFETY: no two tasks have the same head and sequence, and no two segments share
+            // lanes.
+            .map(|rows| unsafe { gradients.part(rows, s) });
+            Arch::new().dispatch(GroupBackward {
+                heads,
+                len: s.len,
+                stride,
+                q: &q[queries + s.start..],
+                k: &k[h * part + s.start..(h + 1) * part],
+                v: &v[h * part + s.start..(h + 1) * part],
+                out: &out[queries + s.start..],
+                lse: &lse[h * group * stride + s.start..],
+                d_out: &d_out[queries + s.start..],
+                d_q,
+                d_k,
+                d_v,
+                scratch,
+            });
         });
     }
 }

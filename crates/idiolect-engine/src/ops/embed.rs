@@ -1,5 +1,6 @@
 //! Embedding: rows of a table into lanes.
 
+use super::stored::Stored;
 use crate::threads::Threads;
 
 /// Embedding.
@@ -17,7 +18,7 @@ pub(crate) fn embed(
     scratch: &mut [Vec<f32>],
     out: &mut [f32],
     stride: usize,
-    table: &[f32],
+    table: Stored<'_>,
     ids: &[u32],
     scale: f32,
 ) {
@@ -27,10 +28,11 @@ pub(crate) fn embed(
         width.div_ceil(ROWS),
         [(out, ROWS * stride)],
         scratch,
-        |chunk, [out], _| {
+        |chunk, [out], scratch| {
             let channels = chunk * ROWS..(chunk * ROWS + ROWS).min(width);
             for (n, &id) in ids.iter().enumerate() {
-                let row = &table[id as usize * width..][channels.clone()];
+                let row = table.skip(id as usize * width + channels.start);
+                let row = row.first(channels.len(), super::aligned(scratch, ROWS));
                 for (c, value) in row.iter().enumerate() {
                     out[c * stride + n] = scale * value;
                 }
@@ -78,7 +80,7 @@ mod tests {
             &mut [Vec::new()],
             &mut out,
             stride,
-            &table,
+            Stored::F32(&table),
             &ids,
             2.0,
         );

@@ -12,6 +12,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::math::{exp, tanh};
 use super::packed::{Right, multiply_alone, packs};
 use super::product::{Left, Onto, Product, depth, multiply};
+use super::stored::{Factor, Stored};
 use super::transpose::transpose;
 use super::{LINE, aligned, lanes, take};
 use crate::threads::Threads;
@@ -46,7 +47,7 @@ pub struct TargetScore {
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     /// (V, C).
-    pub(crate) weight: &'a [f32],
+    pub(crate) weight: Stored<'a>,
     pub(crate) width: usize,
     /// c tanh(logit / c).
     pub(crate) softcap: Option<f32>,
@@ -105,7 +106,7 @@ impl Head<'_> {
         n: usize,
     ) {
         let size = (logits.len() / chunk, lanes(n), self.width);
-        let left = Left::rows(&self.weight[first * self.width..], self.width);
+        let left = self.weight.skip(first * self.width).rows(self.width);
         product(
             scratch,
             size,
@@ -144,7 +145,7 @@ fn cap<S: Simd>(simd: S, z: S::f32s, (c, inverse): (S::f32s, S::f32s)) -> S::f32
 fn product(
     scratch: &mut Vec<f32>,
     size: (usize, usize, usize),
-    left: Left<'_>,
+    left: Factor<'_>,
     right: (&[f32], usize),
     out: (&mut [f32], usize),
     onto: Onto<'_>,
@@ -161,7 +162,7 @@ fn product(
     }
     multiply(Product {
         size,
-        left,
+        left: left.widened((size.0, size.2), scratch),
         right,
         out,
         onto,
@@ -421,7 +422,7 @@ impl LossAndGradients<'_> {
                             product(
                                 scratch,
                                 (rows, width, targets.len()),
-                                Left::rows(logits, chunk),
+                                Left::rows(logits, chunk).into(),
                                 (states, tokens),
                                 (&mut d_weight[block * ROWS * width..], width),
                                 Onto::Itself,
@@ -430,7 +431,7 @@ impl LossAndGradients<'_> {
                         product(
                             scratch,
                             (width, n, rows),
-                            Left::columns(&head.weight[first * width..], width),
+                            head.weight.skip(first * width).columns(width),
                             (logits, chunk),
                             (&mut *d_part, chunk),
                             if block == 0 {
@@ -553,7 +554,7 @@ impl WithSimd for OwnLogits<'_> {
                 for k in k0..width.min(k0 + depth(width)) {
                     let mut weights = [0.0; LINE];
                     for (w, t) in weights.iter_mut().zip(targets) {
-                        *w = self.head.weight[t.token as usize * width + k];
+                        *w = self.head.weight.get(t.token as usize * width + k);
                     }
                     let weights = simd.partial_load_f32s(&weights[..lanes]);
                     let hidden = S::as_simd_f32s(&self.hidden[k * self.chunk..]).0[v];
@@ -725,15 +726,22 @@ pub(crate) fn all_logits(
             let mut pieces = pieces[i].lock().unwrap_or_else(PoisonError::into_inner);
             let first = i * LOGIT_ROWS;
             let rows = LOGIT_ROWS.min(vocab - first);
-            let mut rest = aligned(scratch, LOGIT_ROWS * (chunk + n));
+            let weight = head.weight.skip(first * width);
+            let step = weight.at_a_time(rows);
+            let room = weight.room(step * width);
+            let mut rest = aligned(scratch, LOGIT_ROWS * (chunk + n) + room);
+            let room = take(&mut rest, room);
             let logits = take(&mut rest, LOGIT_ROWS * chunk);
-            multiply(Product {
-                size: (rows, lanes(n), width),
-                left: Left::rows(&head.weight[first * width..], width),
-                right: (gathered, chunk),
-                out: (logits, chunk),
-                onto: Onto::Nothing,
-            });
+            for at in (0..rows).step_by(step) {
+                let count = step.min(rows - at);
+                multiply(Product {
+                    size: (count, lanes(n), width),
+                    left: Left::rows(weight.skip(at * width).first(count * width, room), width),
+                    right: (gathered, chunk),
+                    out: (&mut logits[at * chunk..], chunk),
+                    onto: Onto::Nothing,
+                });
+            }
             if let Some(c) = head.softcap {
                 Arch::new().dispatch(Cap(&mut logits[..rows * chunk], c));
             }
@@ -805,7 +813,7 @@ mod tests {
                 let mut logprobs = vec![0.0; targets.len()];
                 let loss = LossAndGradients {
                     head: Head {
-                        weight: &weight,
+                        weight: Stored::F32(&weight),
                         width: WIDTH,
                         softcap,
                     },
@@ -864,7 +872,7 @@ mod tests {
         let h: Vec<f64> = hidden.iter().map(|v| f64::from(*v)).collect();
         for softcap in [None, Some(1.5)] {
             let head = Head {
-                weight: &weight,
+                weight: Stored::F32(&weight),
                 width: WIDTH,
                 softcap,
             };
@@ -897,7 +905,7 @@ mod tests {
     #[test]
     fn equal_logits_share_the_best_rank() {
         let head = Head {
-            weight: &[0.0; 5],
+            weight: Stored::F32(&[0.0; 5]),
             width: 1,
             softcap: None,
         };
@@ -922,7 +930,7 @@ mod tests {
     #[test]
     fn a_diverged_state_shows_in_the_score() {
         let head = Head {
-            weight: &[1.0, 2.0],
+            weight: Stored::F32(&[1.0, 2.0]),
             width: 1,
             softcap: None,
         };

@@ -3,10 +3,11 @@
 //! The three products of one map. Work is shared by rows of what is written. Products run over
 //! whole lines of lanes: those beyond N hold zeros and give zeros.
 
-use super::lanes;
 use super::packed::{Right, multiply_packed, packs};
 use super::product::{Left, Onto, Product, multiply};
+use super::stored::{Stored, widen_all};
 use super::transpose::transpose;
+use super::{aligned, lanes};
 use crate::threads::Threads;
 
 /// The number of rows that one chunk of work writes: everything for one thread, else enough
@@ -17,6 +18,24 @@ fn chunk_rows(threads: &Threads, rows: usize) -> usize {
     } else {
         rows.div_ceil(4 * threads.n()).next_multiple_of(8)
     }
+}
+
+/// Wᵀ without its rows before `first`, of which the next `count` are read.
+fn columns<'a>(
+    weight: Stored<'a>,
+    (first, count): (usize, usize),
+    (o, i): (usize, usize),
+    scratch: &'a mut Vec<f32>,
+) -> Left<'a> {
+    let halves = match weight {
+        Stored::F32(values) => return Left::columns(&values[first..], i),
+        Stored::Bf16(halves) => halves,
+    };
+    let out = aligned(scratch, o * count);
+    for (to, row) in out.chunks_exact_mut(count).zip(halves.chunks_exact(i)) {
+        widen_all(&row[first..first + count], to);
+    }
+    Left::columns(out, count)
 }
 
 /// Linear map.
@@ -31,7 +50,7 @@ pub(crate) fn linear(
     threads: &Threads,
     scratch: &mut [Vec<f32>],
     out: &mut [f32],
-    (weight, bias): (&[f32], &[f32]),
+    (weight, bias): (Stored<'_>, &[f32]),
     input: &[f32],
     base: Option<&[f32]>,
     (n, stride): (usize, usize),
@@ -48,7 +67,7 @@ pub(crate) fn linear(
             None if bias.is_empty() => Onto::Nothing,
             None => Onto::Itself,
         };
-        let (left, right) = (Left::rows(weight, i), Right::Rows(input, stride));
+        let (left, right) = (weight.rows(i), Right::Rows(input, stride));
         return multiply_packed(threads, scratch, size, left, right, (out, stride), onto);
     }
     let rows = chunk_rows(threads, o);
@@ -56,20 +75,26 @@ pub(crate) fn linear(
         o.div_ceil(rows),
         [(out, rows * stride)],
         scratch,
-        |chunk, [out], _| {
-            let first = chunk * rows;
-            let onto = match base {
-                Some(base) => Onto::Other(&base[first * stride..]),
-                None if bias.is_empty() => Onto::Nothing,
-                None => Onto::Itself,
-            };
-            multiply(Product {
-                size: (out.len() / stride, lanes(n), i),
-                left: Left::rows(&weight[first * i..], i),
-                right: (input, stride),
-                out: (out, stride),
-                onto,
-            });
+        |chunk, [out], scratch| {
+            let step = weight.at_a_time(rows);
+            for (part, out) in out.chunks_mut(step * stride).enumerate() {
+                let first = chunk * rows + part * step;
+                let onto = match base {
+                    Some(base) => Onto::Other(&base[first * stride..]),
+                    None if bias.is_empty() => Onto::Nothing,
+                    None => Onto::Itself,
+                };
+                let count = out.len() / stride;
+                let weight = weight.skip(first * i);
+                let room = aligned(scratch, weight.room(count * i));
+                multiply(Product {
+                    size: (count, lanes(n), i),
+                    left: Left::rows(weight.first(count * i, room), i),
+                    right: (input, stride),
+                    out: (out, stride),
+                    onto,
+                });
+            }
         },
     );
 }
@@ -85,14 +110,14 @@ pub(crate) fn linear_d_input(
     threads: &Threads,
     scratch: &mut [Vec<f32>],
     d_input: &mut [f32],
-    weight: &[f32],
+    weight: Stored<'_>,
     d_out: &[f32],
     (n, stride): (usize, usize),
 ) {
     let (o, i) = (d_out.len() / stride, d_input.len() / stride);
     let size = (i, lanes(n), o);
     if packs(size) {
-        let (left, right) = (Left::columns(weight, i), Right::Rows(d_out, stride));
+        let (left, right) = (weight.columns(i), Right::Rows(d_out, stride));
         let out = (d_input, stride);
         return multiply_packed(threads, scratch, size, left, right, out, Onto::Nothing);
     }
@@ -101,14 +126,19 @@ pub(crate) fn linear_d_input(
         i.div_ceil(rows),
         [(d_input, rows * stride)],
         scratch,
-        |chunk, [d_input], _| {
-            multiply(Product {
-                size: (d_input.len() / stride, lanes(n), o),
-                left: Left::columns(&weight[chunk * rows..], i),
-                right: (d_out, stride),
-                out: (d_input, stride),
-                onto: Onto::Nothing,
-            });
+        |chunk, [d_input], scratch| {
+            let step = weight.at_a_time(rows);
+            for (part, d_input) in d_input.chunks_mut(step * stride).enumerate() {
+                let count = d_input.len() / stride;
+                let first = chunk * rows + part * step;
+                multiply(Product {
+                    size: (count, lanes(n), o),
+                    left: columns(weight, (first, count), (o, i), scratch),
+                    right: (d_out, stride),
+                    out: (d_input, stride),
+                    onto: Onto::Nothing,
+                });
+            }
         },
     );
 }
@@ -172,6 +202,37 @@ mod tests {
     use crate::ops::testing::{close, lanes_of, normal};
     use std::num::NonZeroUsize;
 
+    /// On both sides of the size from which products are packed.
+    #[test]
+    fn a_weight_in_bf16_gives_the_bits_of_its_f32() {
+        for (o, i, n) in [(45, 23, 37), (701, 698, 150)] {
+            let stride = crate::ops::stride(n);
+            let halves: Vec<u16> = normal("w", o * i, 1.0)
+                .iter()
+                .map(|w| (w.to_bits() >> 16) as u16)
+                .collect();
+            let mut weight = vec![0.0; o * i];
+            widen_all(&halves, &mut weight);
+            let (x, d) = (lanes_of("x", i, n, stride), lanes_of("d", o, n, stride));
+            assert_eq!(packs((o, lanes(n), i)), o > 100);
+            assert_eq!(packs((i, lanes(n), o)), o > 100);
+            let mut bits = Vec::new();
+            for t in 1..3 {
+                let threads = Threads::new(NonZeroUsize::new(t).unwrap());
+                for weight in [Stored::F32(&weight), Stored::Bf16(&halves)] {
+                    let scratch = &mut vec![Vec::new(); t + 1];
+                    let (mut y, mut dx) = (vec![0.0; o * stride], vec![0.0; i * stride]);
+                    let shape = (n, stride);
+                    linear(&threads, scratch, &mut y, (weight, &[]), &x, None, shape);
+                    linear_d_input(&threads, scratch, &mut dx, weight, &d, shape);
+                    bits.push([y, dx].concat());
+                }
+            }
+            assert!(bits[0].iter().any(|b| *b != 0.0));
+            assert!(bits.iter().all(|b| b == &bits[0]));
+        }
+    }
+
     #[test]
     fn the_three_products_agree_with_their_formulas_on_any_number_of_threads() {
         let (o, i, n, stride) = (45, 23, 37, 48);
@@ -189,7 +250,7 @@ mod tests {
                 &threads,
                 &mut scratch,
                 &mut y,
-                (&weight, &bias),
+                (Stored::F32(&weight), &bias),
                 &x,
                 None,
                 shape,
@@ -199,13 +260,20 @@ mod tests {
                 &threads,
                 &mut scratch,
                 &mut z,
-                (&weight, &[]),
+                (Stored::F32(&weight), &[]),
                 &x,
                 Some(&base),
                 shape,
             );
             let mut dx = vec![0.0; i * stride];
-            linear_d_input(&threads, &mut scratch, &mut dx, &weight, &d, shape);
+            linear_d_input(
+                &threads,
+                &mut scratch,
+                &mut dx,
+                Stored::F32(&weight),
+                &d,
+                shape,
+            );
             let (mut dw, mut db) = (vec![1.0; o * i], vec![1.0; o]);
             let mut tokens = vec![f32::NAN; n * crate::ops::stride(i)];
             linear_d_weight(

@@ -28,6 +28,7 @@ pub(crate) mod norm;
 pub(crate) mod packed;
 pub(crate) mod product;
 pub(crate) mod rope;
+pub(crate) mod stored;
 pub(crate) mod transpose;
 
 /// Lanes come in whole lines of this many floats, the widest vector any machine here has.

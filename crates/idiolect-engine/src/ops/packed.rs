@@ -15,6 +15,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::product::{Block, Left, Onto, depth};
+use super::stored::{Factor, Halves, widen_all};
 use super::transpose::transpose;
 use super::{LINE, aligned};
 use crate::threads::Threads;
@@ -41,15 +42,16 @@ pub(crate) enum Right<'a> {
 ///
 /// # Panics
 /// When a slice is shorter than its shape; a programmer mistake.
-pub(crate) fn multiply_packed(
+pub(crate) fn multiply_packed<'a>(
     threads: &Threads,
     scratch: &mut [Vec<f32>],
     (m, n, k): (usize, usize, usize),
-    left: Left<'_>,
+    left: impl Into<Factor<'a>>,
     right: Right<'_>,
     (out, stride): (&mut [f32], usize),
     onto: Onto<'_>,
 ) {
+    let left = left.into();
     let Some(matrix) = check((m, n, k), left, right, (out, stride), onto) else {
         return;
     };
@@ -67,7 +69,7 @@ pub(crate) fn multiply_packed(
             left.pack(i * part, (m, k), panels);
         });
     }
-    let left = Shared::new(left, panels);
+    let shared_left = Shared::new(left, panels);
     let (column_blocks, columns) = cut_columns(n, depth(k), threads.n());
     // More blocks of rows than the threads ask for would only pack B more often.
     let row_blocks = if column_blocks % threads.n() == 0 {
@@ -87,10 +89,10 @@ pub(crate) fn multiply_packed(
             rows: (i, rows.min(m - i)),
             columns: (j, columns.min(n - j)),
             k,
-            left,
+            left: shared_left,
             right,
             matrix,
-            packed: aligned(scratch, right_size(columns, k)),
+            packed: aligned(scratch, right_size(columns, k) + widened_size(left, k)),
         });
     });
     if let Some(spare) = scratch.get_mut(threads.n()) {
@@ -102,19 +104,21 @@ pub(crate) fn multiply_packed(
 ///
 /// # Panics
 /// When a slice is shorter than its shape; a programmer mistake.
-pub(crate) fn multiply_alone(
+pub(crate) fn multiply_alone<'a>(
     scratch: &mut Vec<f32>,
     (m, n, k): (usize, usize, usize),
-    left: Left<'_>,
+    left: impl Into<Factor<'a>>,
     right: Right<'_>,
     (out, stride): (&mut [f32], usize),
     onto: Onto<'_>,
 ) {
+    let left = left.into();
     let Some(matrix) = check((m, n, k), left, right, (out, stride), onto) else {
         return;
     };
     let (blocks, columns) = cut_columns(n, depth(k), 1);
-    let (of_left, of_right) = (left_size(left, m, k), right_size(columns, k));
+    let of_left = left_size(left, m, k);
+    let of_right = right_size(columns, k) + widened_size(left, k);
     let (panels, packed) = aligned(scratch, of_left + of_right).split_at_mut(of_left);
     if left.by_columns() {
         left.pack(0, (m, k), panels);
@@ -142,7 +146,7 @@ pub(crate) fn packs((m, n, k): (usize, usize, usize)) -> bool {
 /// C and its base, when all slices are as long as they must be; none without entries.
 fn check(
     (m, n, k): (usize, usize, usize),
-    left: Left<'_>,
+    left: Factor<'_>,
     right: Right<'_>,
     (out, stride): (&mut [f32], usize),
     onto: Onto<'_>,
@@ -174,7 +178,7 @@ fn check(
 }
 
 /// Floats of the packed left factor.
-fn left_size(left: Left<'_>, m: usize, k: usize) -> usize {
+fn left_size(left: Factor<'_>, m: usize, k: usize) -> usize {
     if left.by_columns() {
         m.next_multiple_of(TALL) * k
     } else {
@@ -185,6 +189,14 @@ fn left_size(left: Left<'_>, m: usize, k: usize) -> usize {
 /// Floats of a packed block of the right factor, for vectors of any width.
 fn right_size(columns: usize, k: usize) -> usize {
     columns.next_multiple_of(3 * LINE) * depth(k).max(1)
+}
+
+/// Floats of the rows that are widened at a time.
+fn widened_size(left: Factor<'_>, k: usize) -> usize {
+    match left {
+        Factor::Bf16(halves) if !halves.by_columns => TALL * depth(k),
+        _ => 0,
+    }
 }
 
 /// Blocks of columns, and columns of one: whole lines, shared evenly where there are few.
@@ -216,17 +228,19 @@ const TALL: usize = 8;
 enum Shared<'a> {
     /// Where it lies, by rows.
     Rows(Left<'a>),
+    /// By rows, widened [`TALL`] rows at a time.
+    Halves(Halves<'a>),
     /// In panels of [`TALL`] rows, each (k, TALL).
     Panels(&'a [f32]),
 }
 
 impl<'a> Shared<'a> {
     /// A by rows as it is, A by columns as it was packed.
-    fn new(left: Left<'a>, panels: &'a [f32]) -> Self {
-        if left.by_columns() {
-            Self::Panels(panels)
-        } else {
-            Self::Rows(left)
+    fn new(left: Factor<'a>, panels: &'a [f32]) -> Self {
+        match left {
+            _ if left.by_columns() => Self::Panels(panels),
+            Factor::F32(left) => Self::Rows(left),
+            Factor::Bf16(halves) => Self::Halves(halves),
         }
     }
 }
@@ -257,7 +271,7 @@ impl WithSimd for Task<'_> {
         } = self;
         let kc = depth(k).max(1);
         let wide = 3 * S::F32_LANES;
-        let packed = &mut packed[..n.div_ceil(wide) * wide * kc];
+        let (packed, widened) = packed.split_at_mut(n.div_ceil(wide) * wide * kc);
         let mut base = matrix.base;
         let mut k0 = 0;
         while k0 < k || k0 == 0 {
@@ -276,6 +290,13 @@ impl WithSimd for Task<'_> {
                 let (a, a_stride) = match left {
                     Shared::Rows(left) => left.at(i0 + i, k0),
                     Shared::Panels(panels) => (panels[(i0 + i) * k + k0 * TALL..].as_ptr(), TALL),
+                    Shared::Halves(halves) => {
+                        let rows = halves.values[(i0 + i) * halves.stride..].chunks(halves.stride);
+                        for (to, row) in widened.chunks_exact_mut(kc).zip(rows).take(mb) {
+                            widen_all(&row[k0..k0 + kb], to);
+                        }
+                        (widened.as_ptr(), kc)
+                    }
                 };
                 for (p, panel) in packed.chunks_exact(wide * kc).enumerate() {
                     let at = (i0 + i) * matrix.stride + j0 + p * wide;

@@ -18,6 +18,8 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::stored::pack_columns;
+
 /// The left factor, (m, k).
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a> {
@@ -67,20 +69,9 @@ impl<'a> Left<'a> {
         (self.values[i * self.stride + k..].as_ptr(), self.stride)
     }
 
-    /// Copies rows from `i` on and `k` columns of a factor by columns into panels of 8 rows,
-    /// (k, 8) each, as many as `to` holds; what lies beyond `m` rows in all is left as it was.
-    pub(super) fn pack(self, i: usize, (m, k): (usize, usize), to: &mut [f32]) {
-        let panels = to.len() / (8 * k).max(1);
-        let whole = panels.min((m - i) / 8);
-        for (l, column) in self.values.chunks(self.stride).take(k).enumerate() {
-            for p in 0..whole {
-                to[(p * k + l) * 8..][..8].copy_from_slice(&column[i + p * 8..][..8]);
-            }
-            if whole < panels {
-                let rest = &column[i + whole * 8..m];
-                to[(whole * k + l) * 8..][..rest.len()].copy_from_slice(rest);
-            }
-        }
+    /// [`pack_columns`] of a factor by columns.
+    pub(super) fn pack(self, i: usize, size: (usize, usize), to: &mut [f32]) {
+        pack_columns((self.values, self.stride), |value| value, i, size, to);
     }
 
     /// Without the first rows.
