@@ -200,8 +200,8 @@ def student(bench):
     trl = [{"implementation": "trl", "batch_size": b, "threads": t} for b in (16, 32) for t in bench.threads()]
     bare = [{"implementation": i, "threads": t} for i in ("plain", "transformers") for t in bench.threads()]
     return [
-        train_work(bench, work + ", against TRL", "student", "student", trl, {"threads": 1}, "≥ 6", rounds, warm=5),
-        train_work(bench, work + ", against a bare loop", "student", "student", bare, {"threads": 1}, "≥ 2.0", rounds, warm=5),
+        train_work(bench, work + ", against TRL", "student", "student", trl, {"threads": bench.cores}, "≥ 6", rounds, warm=5),
+        train_work(bench, work + ", against a bare loop", "student", "student", bare, {"threads": bench.cores}, "≥ 2.0", rounds, warm=5),
     ]
 
 

@@ -35,6 +35,7 @@ pub mod tokenizer;
 pub mod train;
 pub mod weights;
 
+mod accumulate;
 mod directory;
 mod files;
 mod generate;

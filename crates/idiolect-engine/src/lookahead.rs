@@ -11,12 +11,12 @@ use std::ops::ControlFlow;
 
 use idiolect_core::model::{Lookahead, LookaheadSettings};
 
+use crate::accumulate::{Accumulator, Rows};
 use crate::backward::total_weight;
-use crate::batch::{TokenRow, runs, tokens_at_a_time};
-use crate::decoder::{Decoder, Workspace};
+use crate::batch::TokenRow;
+use crate::decoder::Decoder;
 use crate::score::score_rows;
 use crate::threads::Threads;
-use crate::train::SERIAL;
 
 /// AdamW's usual epsilon.
 const EPSILON: f64 = 1e-8;
@@ -38,9 +38,7 @@ impl Goal {
         credits: Vec<f64>,
         threads: &Threads,
     ) -> Self {
-        let single = Threads::single();
-        let threads = serial(decoder, threads, &single);
-        let mut gradient = vec![0.0f32; decoder.trained().len()];
+        let mut gradient = vec![0.0f32; decoder.n_trained()];
         // A row's weight in a loss is never negative: the two signs are summed apart.
         for sign in [1.0, -1.0] {
             let part: Vec<TokenRow> = rows
@@ -54,14 +52,12 @@ impl Goal {
                 .collect();
             let refs: Vec<&TokenRow> = part.iter().collect();
             let mut sums = vec![0.0f32; gradient.len()];
-            accumulate(
-                decoder,
-                &refs,
-                1.0 / rows.len().max(1) as f64,
-                &mut sums,
-                &mut Workspace::new(),
-                threads,
-            );
+            let part = Rows {
+                rows: &refs,
+                share: 1.0 / rows.len().max(1) as f64,
+                draw: None,
+            };
+            Accumulator::new(false).accumulate(decoder, part, &mut sums, threads);
             for (total, part) in gradient.iter_mut().zip(&sums) {
                 *total += sign as f32 * part;
             }
@@ -83,25 +79,21 @@ pub fn look_ahead(
     settings: &LookaheadSettings,
     threads: &Threads,
 ) -> Lookahead {
-    let single = Threads::single();
-    let threads = serial(decoder, threads, &single);
-    let n = decoder.trained().len();
+    let n = decoder.n_trained();
     let (mut mean, mut square) = (vec![0.0f32; n], vec![0.0f32; n]);
     let mut gradients = vec![0.0f32; n];
-    let mut workspace = Workspace::new();
+    let mut accumulator = Accumulator::new(false);
     let (mut loss, mut batches) = (0.0, 0usize);
     for batch in rows.chunks(settings.rows_per_batch.max(1)) {
         let refs: Vec<&TokenRow> = batch.iter().collect();
         let share = 1.0 / total_weight(&refs);
         gradients.fill(0.0);
-        loss += accumulate(
-            decoder,
-            &refs,
+        let batch = Rows {
+            rows: &refs,
             share,
-            &mut gradients,
-            &mut workspace,
-            threads,
-        );
+            draw: None,
+        };
+        loss += accumulator.accumulate(decoder, batch, &mut gradients, threads);
         for ((m, v), g) in mean.iter_mut().zip(&mut square).zip(&gradients) {
             *m += g;
             *v += g * g;
@@ -131,30 +123,6 @@ pub fn look_ahead(
         alignment: if scale > 0.0 { along / scale } else { 0.0 },
         moved: after.iter().zip(&goal.before).map(|(a, b)| a - b).collect(),
     }
-}
-
-/// Small models stay on one thread, as in training.
-fn serial<'a>(decoder: &Decoder, threads: &'a Threads, single: &'a Threads) -> &'a Threads {
-    if decoder.layout().len() < SERIAL {
-        single
-    } else {
-        threads
-    }
-}
-
-fn accumulate(
-    decoder: &Decoder,
-    rows: &[&TokenRow],
-    share: f64,
-    gradients: &mut [f32],
-    workspace: &mut Workspace,
-    threads: &Threads,
-) -> f64 {
-    let tokens = tokens_at_a_time(decoder.facts());
-    runs(rows.iter().map(|row| row.n_inputs()), tokens)
-        .into_iter()
-        .map(|run| workspace.accumulate(decoder, &rows[run], share, gradients, threads))
-        .sum()
 }
 
 fn log_probabilities(decoder: &Decoder, rows: &[TokenRow], threads: &Threads) -> Vec<f64> {

@@ -13,20 +13,15 @@ use idiolect_core::model::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::accumulate::{Accumulator, Rows};
 use crate::backward::{Draw, total_weight};
-use crate::batch::{TokenRow, runs, tokens_at_a_time};
+use crate::batch::{TokenRow, runs};
 use crate::checkpoint::{self, Place, State};
-use crate::decoder::{Decoder, Workspace};
+use crate::decoder::Decoder;
 use crate::ops::adamw::{AdamW, adamw, clip_coefficient, gradient_norm, round_to_bf16};
 use crate::parameters::decay_runs;
 use crate::score::score_rows;
 use crate::threads::Threads;
-
-/// Parameters below which a step stays on one thread. Handing an operation to a second thread cost
-/// about 0.1 ms and a step has hundreds of them, so two threads halved the default student's speed
-/// (`bench/run.py`: 38,526 tokens/s on two, 88,519 on one); above a million parameters a thread's
-/// share of the products outweighs that. It changes no bit.
-pub(crate) const SERIAL: usize = 1_000_000;
 
 /// What to train on, and how.
 #[derive(Clone, Copy)]
@@ -156,9 +151,6 @@ pub fn train_rows(
     if settings.bf16_parity && resumed.is_none() {
         round_to_bf16(decoder.trained_mut());
     }
-    let single = Threads::single();
-    let small = decoder.layout().len() < SERIAL;
-    let threads = if small { &single } else { threads };
     let mut run = Run {
         state: resumed.unwrap_or_else(|| State {
             step: 0,
@@ -166,11 +158,8 @@ pub fn train_rows(
             second: vec![0.0; n],
         }),
         gradients: vec![0.0; n],
-        workspace: if settings.recompute {
-            Workspace::recomputing()
-        } else {
-            Workspace::new()
-        },
+        accumulator: Accumulator::new(settings.recompute),
+        scratch: vec![Vec::new(); threads.n()],
         steps: (0..settings.epochs)
             .map(|e| epoch_order(training.rows, &usable, settings, e).1.len())
             .sum(),
@@ -297,7 +286,9 @@ struct Run<'a> {
     state: State,
     /// Zeros between steps.
     gradients: Vec<f32>,
-    workspace: Workspace,
+    accumulator: Accumulator,
+    /// One a thread.
+    scratch: Vec<Vec<f32>>,
     steps: usize,
     mark: String,
     /// Whether everything that trains was seen to get a gradient.
@@ -327,24 +318,19 @@ impl Run<'_> {
         let share = 1.0 / total_weight(&rows);
         let dropout = settings.lora.as_ref().map_or(0.0, |lora| lora.dropout);
         let drawn = Rng::keyed(settings.seed, &["train", "dropout", &step.to_string()]).next_u64();
-        let mut loss = 0.0;
-        // Steps of more tokens accumulate.
-        let at_a_time = tokens_at_a_time(decoder.facts());
-        for run in runs(rows.iter().map(|r| r.n_inputs()), at_a_time) {
-            let draw = Draw {
+        let weighted = Rows {
+            rows: &rows,
+            share,
+            draw: Some(Draw {
                 share: dropout,
                 step: drawn,
-                rows: &indices[run.clone()],
-            };
-            loss += self.workspace.accumulate_dropping(
-                decoder,
-                &rows[run],
-                share,
-                Some(draw),
-                &mut self.gradients,
-                self.threads,
-            );
-        }
+                rows: &indices,
+            }),
+        };
+        let gradients = &mut self.gradients;
+        let loss = self
+            .accumulator
+            .accumulate(decoder, weighted, gradients, self.threads);
         if settings.bf16_parity {
             round_to_bf16(&mut self.gradients);
         }
@@ -377,7 +363,6 @@ impl Run<'_> {
 
     fn update(&mut self, decoder: &mut Decoder, step: usize, lr: f64, coefficient: f64) {
         let settings = self.training.settings;
-        let scratch = &mut self.workspace.scratch;
         for (range, decays) in decay_runs(decoder.trained_tensors()) {
             let step = AdamW {
                 lr,
@@ -393,7 +378,7 @@ impl Run<'_> {
                 &mut self.state.second[range.clone()],
                 &mut self.gradients[range],
             ];
-            adamw(self.threads, scratch, step, coefficient, parts);
+            adamw(self.threads, &mut self.scratch, step, coefficient, parts);
         }
     }
 

@@ -40,6 +40,23 @@ pub(crate) fn gradient_norm(threads: &Threads, gradient: &[f32]) -> f64 {
     sums.sum::<f64>().sqrt()
 }
 
+/// Adds parts, each as long as the sums, in their order.
+pub(crate) fn add_all(threads: &Threads, sums: &mut [f32], parts: &[f32]) {
+    let n = sums.len();
+    let scratch = &mut vec![Vec::new(); threads.n()];
+    let chunks = [(sums, CHUNK)];
+    threads.for_chunks(n.div_ceil(CHUNK), chunks, scratch, |chunk, [sums], _| {
+        Arch::new().dispatch(|| {
+            for part in parts.chunks_exact(n) {
+                let part = &part[chunk * CHUNK..][..sums.len()];
+                for (sum, value) in sums.iter_mut().zip(part) {
+                    *sum += value;
+                }
+            }
+        });
+    });
+}
+
 /// What PyTorch's `clip_grad_norm_` multiplies the gradient by; 1 when `clip` is 0.
 pub(crate) fn clip_coefficient(norm: f64, clip: f64) -> f64 {
     if clip > 0.0 {

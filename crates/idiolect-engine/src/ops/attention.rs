@@ -342,7 +342,11 @@ impl<'a> Lanes<'a> {
     /// Overwrites them with the transposed of (lanes, rows) values at a stride.
     fn set_transposed(&mut self, (values, stride): (&[f32], usize), scratch: &mut [f32]) {
         let wide = lanes(self.len);
-        transpose((self.len, self.rows), (values, stride), (&mut *scratch, wide));
+        transpose(
+            (self.len, self.rows),
+            (values, stride),
+            (&mut *scratch, wide),
+        );
         for (r, from) in (0..self.rows).zip(scratch.chunks_exact(wide)) {
             let to = self.row(r);
             to.copy_from_slice(&from[..to.len()]);
