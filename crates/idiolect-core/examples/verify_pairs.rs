@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .into_iter()
         .find(|n| n.as_str() == name)
         .ok_or(usage)?;
-    let task = task(name)?;
+    let task = task(name);
     let file = arguments.next().ok_or(usage)?;
     let passes: usize = arguments.next().map_or(Ok(1), |n| n.parse())?;
     let mut rows = Vec::new();

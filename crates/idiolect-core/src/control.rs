@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_verifier_finds_control_chains_wrong_in_their_answer_alone() {
-        let countdown = task(TaskName::Countdown).unwrap();
+        let countdown = task(TaskName::Countdown);
         for problem in World::new(WorldSettings::tiny()).unwrap().problems() {
             let trace = random_chain(&problem, "", 0).unwrap();
             let judged = countdown.verify(&problem, &trace.text, trace.finish, &NoCode);

@@ -139,7 +139,7 @@ mod tests {
         )
         .unwrap();
         let original = Trace::new("p", ORIGINAL, Finish::Stop, Origin::of(OriginKind::Human));
-        let task = task(problem.task).unwrap();
+        let task = task(problem.task);
         fault(
             &problem,
             task,

@@ -72,7 +72,7 @@ fn text<'a>(row: &'a Value, field: &str) -> &'a str {
 
 /// Rows whose published flag and our verdict differ, described.
 fn differences(rows: &[Value], name: TaskName, gold: impl Fn(&Value) -> Value) -> Vec<String> {
-    let task = task(name).unwrap();
+    let task = task(name);
     let mut found = Vec::new();
     for row in rows {
         let judged = task.verify(
@@ -210,7 +210,7 @@ fn countdown_traces_match_their_recomputed_labels() {
 
 #[test]
 fn every_human_gsm8k_solution_imports_and_answers_its_own_question() {
-    let gsm8k = task(TaskName::Gsm8k).unwrap();
+    let gsm8k = task(TaskName::Gsm8k);
     for (split, rows) in gsm8k_rows() {
         for (index, row) in rows.iter().enumerate() {
             let at = ImportRow {
@@ -257,7 +257,7 @@ fn human_calculator_annotations_check_as_valid() {
 /// mean that the checker misreads prose.
 #[test]
 fn human_steps_are_almost_never_called_invalid() {
-    let gsm8k = task(TaskName::Gsm8k).unwrap();
+    let gsm8k = task(TaskName::Gsm8k);
     let p = problem(TaskName::Gsm8k, json!({"answer": "1"}));
     let (mut checked, mut invalid) = (0, 0);
     for (_, rows) in gsm8k_rows() {

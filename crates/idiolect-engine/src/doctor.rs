@@ -4,14 +4,16 @@
 //! Reads no weights but their headers, and never fails: what cannot be read is a finding. Checks
 //! what a person can mend in files; how well the model does is no question here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use idiolect_core::model::{Message, Template};
+use idiolect_core::model::{Lora, Message, Template};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::directory::Description;
 use crate::encode::turn_end;
 use crate::files;
+use crate::peft;
 use crate::template::{ChatTemplate, TODAY};
 use crate::text::TextModel;
 use crate::tokenizer::Tokenizer;
@@ -42,9 +44,59 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// Examines a model directory; worst first.
-pub fn examine(dir: &Path) -> Vec<Finding> {
+/// Examines a model directory, or an adapter and its base; worst first. `base` overrides what the
+/// adapter names.
+pub fn examine(dir: &Path, base: Option<&Path>) -> Vec<Finding> {
     let mut report = Report::default();
+    let base = peft::is_adapter(dir).then(|| adapter(dir, base, &mut report));
+    match base {
+        None => model(dir, &mut report),
+        Some(Some(base)) => model(&base, &mut report),
+        // What is wrong with the adapter was said.
+        Some(None) => {}
+    }
+    report.findings.sort_by_key(|finding| finding.severity);
+    report.findings
+}
+
+/// Checks an adapter against its base, which is returned.
+fn adapter(dir: &Path, base: Option<&Path>, report: &mut Report) -> Option<PathBuf> {
+    let found = peft::read_config(dir).and_then(|config| {
+        let base = match base {
+            Some(base) => base.to_owned(),
+            None => peft::find_base(dir, &config)?,
+        };
+        let facts = Description::read(&base)?.config.facts;
+        peft::read(dir, &config, &facts)?;
+        Ok((config, base))
+    });
+    match found {
+        Err(error) => {
+            report.add(
+                Severity::Error,
+                "adapter",
+                error.to_string(),
+                "mend the file that is named, or give the base with --base",
+            );
+            None
+        }
+        Ok((config, base)) => {
+            let Lora { r, alpha, .. } = config.lora;
+            report.add(
+                Severity::Note,
+                "adapter",
+                format!(
+                    "of rank {r}, alpha {alpha}, fits its base `{}`; what follows is of the base",
+                    base.display()
+                ),
+                "",
+            );
+            Some(base)
+        }
+    }
+}
+
+fn model(dir: &Path, report: &mut Report) {
     match TextModel::load(dir, Some(Template::Raw)) {
         Err(error) => report.add(
             Severity::Error,
@@ -54,16 +106,14 @@ pub fn examine(dir: &Path) -> Vec<Finding> {
         ),
         Ok(model) => {
             let files = Files::read(dir);
-            weights(dir, &model, &mut report);
-            end_tokens(&model, &files, &mut report);
-            padding(&model, &files, &mut report);
-            vocabulary(&model, &files, &mut report);
-            sampling(&files, &mut report);
-            template(dir, &model, &files, &mut report);
+            weights(dir, &model, report);
+            end_tokens(&model, &files, report);
+            padding(&model, &files, report);
+            vocabulary(&model, &files, report);
+            sampling(&files, report);
+            template(dir, &model, &files, report);
         }
     }
-    report.findings.sort_by_key(|finding| finding.severity);
-    report.findings
 }
 
 #[derive(Default)]

@@ -33,9 +33,7 @@ pub(super) fn corrupt(
     if !(0.0..=1.0).contains(&dose) {
         return Err(FlawError::Dose { dose });
     }
-    let task = task(problem.task).map_err(|_| FlawError::NotApplicable {
-        ops: "every operator".to_owned(),
-    })?;
+    let task = task(problem.task);
     let original = Pieces::of(&trace.text, &task.steps(problem, &trace.text));
     let mut pieces = original.clone();
     let steps = pieces.steps.len();

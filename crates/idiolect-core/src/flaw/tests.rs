@@ -100,9 +100,7 @@ fn the_step_checker_finds_every_flaw_of_an_equation() {
         for seed in 0..40 {
             // The switch takes every operator through the checked path.
             let trace = with(op, FinalAnswer::Wrong, seed);
-            let steps = crate::task::task(problem().task)
-                .unwrap()
-                .steps(&problem(), &trace.text);
+            let steps = crate::task::task(problem().task).steps(&problem(), &trace.text);
             let flaws = &trace.origin.ops[1..];
             let made = flaws.iter().filter(|f| f["op"] == json!(op));
             assert!(made.clone().count() >= 1);
@@ -120,7 +118,7 @@ fn the_step_checker_finds_every_flaw_of_an_equation() {
 
 #[test]
 fn the_final_answer_is_a_switch_of_its_own() {
-    let task = crate::task::task(problem().task).unwrap();
+    let task = crate::task::task(problem().task);
     let verdict = |trace: &Trace| {
         task.verify(&problem(), &trace.text, Finish::Stop, &crate::task::NoCode)
             .verdict

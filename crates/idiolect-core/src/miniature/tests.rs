@@ -204,7 +204,7 @@ fn impossible_worlds_are_refused() {
 
 #[test]
 fn every_text_that_solves_a_problem_verifies_correct() {
-    let countdown = task(TaskName::Countdown).unwrap();
+    let countdown = task(TaskName::Countdown);
     let world = World::new(WorldSettings::default()).unwrap();
     let verify =
         |problem: &Problem, text: &str| countdown.verify(problem, text, Finish::Stop, &NoCode);
@@ -236,7 +236,7 @@ fn every_text_that_solves_a_problem_verifies_correct() {
 
 #[test]
 fn prompts_and_completions_join_at_a_space() {
-    let countdown = task(TaskName::Countdown).unwrap();
+    let countdown = task(TaskName::Countdown);
     let known: BTreeSet<String> = vocabulary().into_iter().collect();
     for problem in world(0).problems() {
         let human = problem.human.as_ref().unwrap();

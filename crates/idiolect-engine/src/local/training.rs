@@ -23,7 +23,6 @@ use crate::facts::Facts;
 use crate::files;
 use crate::lookahead::{Goal, look_ahead};
 use crate::peft;
-use crate::spans::learnt;
 use crate::threads::Threads;
 use crate::train::{Training, train_rows};
 
@@ -126,12 +125,7 @@ impl LocalModel {
 
     /// An example as it is trained on.
     fn row(&self, example: &Example) -> Result<TokenRow, RowError> {
-        let row = self.encode(example)?;
-        let mut learnt = learnt(&example.spans, example.completion.len(), &row.byte_starts)?;
-        // What the template puts before the completion the model has to write too.
-        if !learnt.is_empty() {
-            learnt.splice(0..0, (row.learn_from..row.first_target).map(|_| true));
-        }
+        let (row, learnt) = self.text.encode_to_learn(example)?;
         Ok(TokenRow {
             first_target: row.learn_from,
             weight: example.weight,

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::math::{exp, tanh};
-use super::packed::{Right, multiply_alone, packs};
+use super::packed::{Right, multiply_alone, packs, room_alone};
 use super::product::{Left, Onto, Product, depth, multiply};
 use super::stored::{Factor, Stored};
 use super::transpose::transpose;
@@ -96,10 +96,15 @@ impl Head<'_> {
         }
     }
 
+    /// Floats that [`logits`](Self::logits) of so many rows works in.
+    fn room(&self, rows: usize, n: usize) -> usize {
+        room((rows, n, self.width), self.weight.rows(self.width))
+    }
+
     /// (rows, n) at `chunk` = W h for the rows of the vocabulary from `first` on, then the cap.
     fn logits(
         &self,
-        scratch: &mut Vec<f32>,
+        room: &mut [f32],
         (logits, chunk): (&mut [f32], usize),
         first: usize,
         hidden: &[f32],
@@ -108,7 +113,7 @@ impl Head<'_> {
         let size = (logits.len() / chunk, lanes(n), self.width);
         let left = self.weight.skip(first * self.width).rows(self.width);
         product(
-            scratch,
+            room,
             size,
             left,
             (hidden, chunk),
@@ -141,9 +146,20 @@ fn cap<S: Simd>(simd: S, z: S::f32s, (c, inverse): (S::f32s, S::f32s)) -> S::f32
     simd.mul_f32s(c, tanh(simd, simd.mul_f32s(z, inverse)))
 }
 
+/// Floats that [`product`] works in.
+fn room(size: (usize, usize, usize), left: Factor<'_>) -> usize {
+    if packs(size) {
+        room_alone(size, left)
+    } else {
+        left.room(size.0 * size.2)
+    }
+}
+
 /// A product of one thread, packed where that is worth it.
+///
+/// - `room`: [`room`] floats
 fn product(
-    scratch: &mut Vec<f32>,
+    room: &mut [f32],
     size: (usize, usize, usize),
     left: Factor<'_>,
     right: (&[f32], usize),
@@ -151,18 +167,11 @@ fn product(
     onto: Onto<'_>,
 ) {
     if packs(size) {
-        return multiply_alone(
-            scratch,
-            size,
-            left,
-            Right::Rows(right.0, right.1),
-            out,
-            onto,
-        );
+        return multiply_alone(room, size, left, Right::Rows(right.0, right.1), out, onto);
     }
     multiply(Product {
         size,
-        left: left.widened((size.0, size.2), scratch),
+        left: left.widened((size.0, size.2), room),
         right,
         out,
         onto,
@@ -368,7 +377,8 @@ impl LossAndGradients<'_> {
                 [(&mut *logits, ROWS * chunk), (&mut *stats, 2 * chunk)],
                 scratch,
                 |block, [logits, stats], scratch| {
-                    head.logits(scratch, (&mut *logits, chunk), block * ROWS, gathered, n);
+                    let room = aligned(scratch, head.room(logits.len() / chunk, n));
+                    head.logits(room, (&mut *logits, chunk), block * ROWS, gathered, n);
                     Arch::new().dispatch(Normaliser {
                         logits,
                         chunk,
@@ -419,19 +429,23 @@ impl LossAndGradients<'_> {
                             }
                         }
                         if !frozen {
+                            let size = (rows, width, targets.len());
+                            let left = Left::rows(logits, chunk).into();
                             product(
-                                scratch,
-                                (rows, width, targets.len()),
-                                Left::rows(logits, chunk).into(),
+                                aligned(scratch, room(size, left)),
+                                size,
+                                left,
                                 (states, tokens),
                                 (&mut d_weight[block * ROWS * width..], width),
                                 Onto::Itself,
                             );
                         }
+                        let size = (width, n, rows);
+                        let left = head.weight.skip(first * width).columns(width);
                         product(
-                            scratch,
-                            (width, n, rows),
-                            head.weight.skip(first * width).columns(width),
+                            aligned(scratch, room(size, left)),
+                            size,
+                            left,
                             (logits, chunk),
                             (&mut *d_part, chunk),
                             if block == 0 {
@@ -501,7 +515,8 @@ pub(crate) fn score(
         });
         for first in (0..vocab).step_by(rows) {
             let logits = &mut logits[..rows.min(vocab - first) * chunk];
-            head.logits(scratch, (&mut *logits, chunk), first, gathered, n);
+            let room = aligned(scratch, head.room(logits.len() / chunk, n));
+            head.logits(room, (&mut *logits, chunk), first, gathered, n);
             Arch::new().dispatch(Score {
                 logits,
                 chunk,
@@ -682,7 +697,7 @@ fn score_sums<S: Simd>(
 }
 
 /// Rows of the projection that one chunk of work computes of all logits.
-const LOGIT_ROWS: usize = 512;
+const LOGIT_ROWS: usize = 256;
 
 /// Logits of some lanes, (columns, V) row by row, for sampling.
 pub(crate) fn all_logits(
@@ -726,25 +741,11 @@ pub(crate) fn all_logits(
             let mut pieces = pieces[i].lock().unwrap_or_else(PoisonError::into_inner);
             let first = i * LOGIT_ROWS;
             let rows = LOGIT_ROWS.min(vocab - first);
-            let weight = head.weight.skip(first * width);
-            let step = weight.at_a_time(rows);
-            let room = weight.room(step * width);
+            let room = head.room(rows, lanes(n));
             let mut rest = aligned(scratch, LOGIT_ROWS * (chunk + n) + room);
             let room = take(&mut rest, room);
-            let logits = take(&mut rest, LOGIT_ROWS * chunk);
-            for at in (0..rows).step_by(step) {
-                let count = step.min(rows - at);
-                multiply(Product {
-                    size: (count, lanes(n), width),
-                    left: Left::rows(weight.skip(at * width).first(count * width, room), width),
-                    right: (gathered, chunk),
-                    out: (&mut logits[at * chunk..], chunk),
-                    onto: Onto::Nothing,
-                });
-            }
-            if let Some(c) = head.softcap {
-                Arch::new().dispatch(Cap(&mut logits[..rows * chunk], c));
-            }
+            let logits = &mut take(&mut rest, LOGIT_ROWS * chunk)[..rows * chunk];
+            head.logits(room, (&mut *logits, chunk), first, gathered, n);
             transpose((rows, n), (logits, chunk), (&mut *rest, rows));
             for (piece, row) in pieces.iter_mut().zip(rest.chunks_exact(rows)) {
                 piece.copy_from_slice(row);

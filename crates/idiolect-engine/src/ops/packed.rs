@@ -102,10 +102,12 @@ pub(crate) fn multiply_packed<'a>(
 
 /// [`multiply_packed`] by the calling thread, which may be one of several that have a product each.
 ///
+/// - `room`: [`room_alone`] floats
+///
 /// # Panics
 /// When a slice is shorter than its shape; a programmer mistake.
 pub(crate) fn multiply_alone<'a>(
-    scratch: &mut Vec<f32>,
+    room: &mut [f32],
     (m, n, k): (usize, usize, usize),
     left: impl Into<Factor<'a>>,
     right: Right<'_>,
@@ -117,9 +119,7 @@ pub(crate) fn multiply_alone<'a>(
         return;
     };
     let (blocks, columns) = cut_columns(n, depth(k), 1);
-    let of_left = left_size(left, m, k);
-    let of_right = right_size(columns, k) + widened_size(left, k);
-    let (panels, packed) = aligned(scratch, of_left + of_right).split_at_mut(of_left);
+    let (panels, packed) = room.split_at_mut(left_size(left, m, k));
     if left.by_columns() {
         left.pack(0, (m, k), panels);
     }
@@ -135,6 +135,12 @@ pub(crate) fn multiply_alone<'a>(
             packed,
         });
     }
+}
+
+/// Floats that [`multiply_alone`] works in.
+pub(crate) fn room_alone((m, n, k): (usize, usize, usize), left: Factor<'_>) -> usize {
+    let (_, columns) = cut_columns(n, depth(k), 1);
+    left_size(left, m, k) + right_size(columns, k) + widened_size(left, k)
 }
 
 /// Whether the right factor, (k, n), is worth packing: it is beyond the first caches, and enough

@@ -152,8 +152,16 @@ impl Factor<'_> {
         }
     }
 
-    /// In f32, (m, k), by way of a buffer that grows; rows or columns must lie without gaps.
-    pub(super) fn widened<'b>(self, (m, k): (usize, usize), buffer: &'b mut Vec<f32>) -> Left<'b>
+    /// Floats of the buffer that [`widened`](Self::widened) needs for `n` values.
+    pub(super) fn room(self, n: usize) -> usize {
+        match self {
+            Self::F32(_) => 0,
+            Self::Bf16(_) => n,
+        }
+    }
+
+    /// In f32, (m, k), by way of a buffer; rows or columns must lie without gaps.
+    pub(super) fn widened<'b>(self, (m, k): (usize, usize), buffer: &'b mut [f32]) -> Left<'b>
     where
         Self: 'b,
     {
@@ -161,7 +169,7 @@ impl Factor<'_> {
             Self::F32(left) => return left,
             Self::Bf16(halves) => halves,
         };
-        let values = Stored::Bf16(halves.values).first(m * k, super::aligned(buffer, m * k));
+        let values = Stored::Bf16(halves.values).first(m * k, buffer);
         if halves.by_columns {
             Left::columns(values, m)
         } else {

@@ -1,5 +1,7 @@
 //! `idiolect doctor`.
 
+use std::path::PathBuf;
+
 use idiolect_engine::doctor::{Finding, Severity, examine};
 use serde_json::json;
 
@@ -15,16 +17,19 @@ use crate::exit;
 #[command(after_help = "Example:
   idiolect doctor --model models/student")]
 pub(super) struct Arguments {
-    /// A model directory in Hugging Face layout
+    /// A model directory in Hugging Face layout, or an adapter directory
     #[arg(long, value_name = "M")]
     model: String,
+    /// The base model of an adapter directory, where its adapter_config.json does not lead to it
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let findings = examine(directory(&arguments.model)?);
+    let findings = examine(directory(&arguments.model)?, arguments.base.as_deref());
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings, notes) = (
         count(Severity::Error),

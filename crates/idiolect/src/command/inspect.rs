@@ -44,6 +44,8 @@ enum Kind {
     Put,
     /// Learnt and scored.
     Completion,
+    /// Scored, and kept out of the loss by the row's `spans`.
+    Masked,
     /// Ends the row; learnt and scored.
     End,
 }
@@ -53,7 +55,7 @@ impl Kind {
         match self {
             Self::Context => "context",
             Self::Put => "template",
-            Self::Completion => "completion",
+            Self::Completion | Self::Masked => "completion",
             Self::End => "end",
         }
     }
@@ -64,6 +66,7 @@ impl Kind {
             Self::Context => "\x1b[2m",
             Self::Put => "\x1b[33m",
             Self::Completion => "\x1b[32m",
+            Self::Masked => "\x1b[31m",
             Self::End => "\x1b[1;35m",
         }
     }
@@ -89,18 +92,22 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         let encoded = match read? {
             Err(bad) => Err(bad.reason),
             Ok(row) => DataRow::parse(&row.value).and_then(|row| {
-                let encoded = model.encode(&row.example);
+                let encoded = model.encode_to_learn(&row.example);
                 encoded
-                    .map(|encoded| (encoded, row.example.weight))
+                    .map(|(row_of_tokens, learnt)| Found {
+                        row: row_of_tokens,
+                        learnt,
+                        weight: row.example.weight,
+                    })
                     .map_err(|error| error.reason)
             }),
         };
-        counts.add(encoded.as_ref().ok().map(|(row, _)| row));
+        counts.add(encoded.as_ref().ok());
         if number == arguments.row {
             wanted = Some(encoded);
         }
     }
-    let (row, weight) = match wanted {
+    let found = match wanted {
         Some(Ok(found)) => found,
         Some(Err(reason)) => {
             return Err(StageError::failed(
@@ -123,32 +130,59 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let coloured = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     Ok(Shown {
-        text: text(&model, &row, weight, arguments.row, &counts, coloured),
-        json: document(&model, &row, weight, arguments.row, &counts),
+        text: text(&model, &found, arguments.row, &counts, coloured),
+        json: document(&model, &found, arguments.row, &counts),
         as_json,
         code: super::code(counts.refused),
     })
 }
 
 impl Counts {
-    fn add(&mut self, row: Option<&Row>) {
+    fn add(&mut self, found: Option<&Found>) {
         self.rows += 1;
-        let Some(row) = row else {
+        let Some(found) = found else {
             self.refused += 1;
             return;
         };
+        let row = &found.row;
         self.tokens += row.ids.len();
-        self.learnt += row.ids.len() - row.learn_from;
+        self.learnt += found.n_learnt();
         self.longest = self.longest.max(row.ids.len());
         self.straddled += u64::from(row.straddled);
     }
 }
 
-fn kind(row: &Row, index: usize) -> Kind {
+/// A row as it is trained on.
+struct Found {
+    row: Row,
+    /// From `row.learn_from` on; none where all are.
+    learnt: Vec<bool>,
+    weight: f32,
+}
+
+impl Found {
+    fn is_learnt(&self, index: usize) -> bool {
+        let place = index.checked_sub(self.row.learn_from);
+        let inside = place.filter(|_| index < self.row.ids.len());
+        inside.is_some_and(|place| self.learnt.get(place).copied().unwrap_or(true))
+    }
+
+    fn n_learnt(&self) -> usize {
+        let all = 0..self.row.ids.len();
+        all.filter(|index| self.is_learnt(*index)).count()
+    }
+}
+
+fn kind(found: &Found, index: usize) -> Kind {
+    let row = &found.row;
     if index + 1 == row.ids.len() {
         Kind::End
     } else if index >= row.first_target {
-        Kind::Completion
+        if found.is_learnt(index) {
+            Kind::Completion
+        } else {
+            Kind::Masked
+        }
     } else if index >= row.learn_from {
         Kind::Put
     } else {
@@ -163,7 +197,8 @@ fn template(model: &TextModel) -> &'static str {
     }
 }
 
-fn document(model: &TextModel, row: &Row, weight: f32, number: u64, counts: &Counts) -> Value {
+fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> Value {
+    let row = &found.row;
     let tokenizer = model.tokenizer();
     let token = |(index, &id): (usize, &u32)| {
         let place = index.checked_sub(row.first_target);
@@ -172,8 +207,8 @@ fn document(model: &TextModel, row: &Row, weight: f32, number: u64, counts: &Cou
             "id": id,
             "text": tokenizer.shown(id),
             "special": tokenizer.is_special(id),
-            "kind": kind(row, index).name(),
-            "learnt": index >= row.learn_from,
+            "kind": kind(found, index).name(),
+            "learnt": found.is_learnt(index),
             "byte_start": place.and_then(|place| row.byte_starts.get(place)),
         })
     };
@@ -181,9 +216,9 @@ fn document(model: &TextModel, row: &Row, weight: f32, number: u64, counts: &Cou
     json!({
         "row": number,
         "template": template(model),
-        "weight": weight,
+        "weight": found.weight,
         "n_tokens": row.ids.len(),
-        "n_learnt": row.ids.len() - row.learn_from,
+        "n_learnt": found.n_learnt(),
         "n_completion": row.ids.len() - 1 - row.first_target,
         "straddled": row.straddled,
         "tokens": tokens,
@@ -194,20 +229,15 @@ fn document(model: &TextModel, row: &Row, weight: f32, number: u64, counts: &Cou
     })
 }
 
-fn text(
-    model: &TextModel,
-    row: &Row,
-    weight: f32,
-    number: u64,
-    counts: &Counts,
-    coloured: bool,
-) -> String {
-    let learnt = row.ids.len() - row.learn_from;
+fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured: bool) -> String {
+    let row = &found.row;
     let mut out = format!(
-        "row {number} of {}, template {}, weight {weight}: {} tokens, {learnt} learnt\n",
+        "row {number} of {}, template {}, weight {}: {} tokens, {} learnt\n",
         counts.rows,
         template(model),
+        found.weight,
         row.ids.len(),
+        found.n_learnt(),
     );
     if row.straddled {
         out.push_str(
@@ -216,7 +246,8 @@ fn text(
     }
     out.push('\n');
     for (index, &id) in row.ids.iter().enumerate() {
-        if index == row.learn_from && !coloured {
+        let learnt = found.is_learnt(index);
+        if learnt && !coloured && !found.is_learnt(index.wrapping_sub(1)) {
             out.push('⟦');
         }
         let shown = visible(&model.tokenizer().shown(id));
@@ -228,20 +259,20 @@ fn text(
             };
             out.push_str(&format!(
                 "{}{special}{shown}\x1b[0m",
-                kind(row, index).colour()
+                kind(found, index).colour()
             ));
         } else {
             out.push_str(&shown);
+        }
+        if learnt && !coloured && !found.is_learnt(index + 1) {
+            out.push('⟧');
         }
         if index + 1 < row.ids.len() {
             out.push_str(if coloured { "\x1b[2m·\x1b[0m" } else { "·" });
         }
     }
-    if !coloured {
-        out.push('⟧');
-    }
     out.push_str("\n\n");
-    out.push_str(&legend(row, coloured));
+    out.push_str(&legend(found, coloured));
     out.push_str(&format!(
         "file: {} rows, {} refused, {} tokens, {} learnt, longest row {}, {} with a token over the border",
         counts.rows, counts.refused, counts.tokens, counts.learnt, counts.longest, counts.straddled
@@ -249,7 +280,7 @@ fn text(
     out
 }
 
-fn legend(row: &Row, coloured: bool) -> String {
+fn legend(found: &Found, coloured: bool) -> String {
     if !coloured {
         return "·: border of two tokens; ⏎: line break; ⟦ ⟧: what is learnt\n".to_owned();
     }
@@ -258,7 +289,10 @@ fn legend(row: &Row, coloured: bool) -> String {
         (Kind::Completion, "completion, learnt"),
         (Kind::End, "end, learnt"),
     ];
-    if row.learn_from < row.first_target {
+    if found.learnt.contains(&false) {
+        kinds.push((Kind::Masked, "completion, masked by spans"));
+    }
+    if found.row.learn_from < found.row.first_target {
         kinds.push((Kind::Put, "put by the template, learnt"));
     }
     let words: Vec<String> = kinds

@@ -121,7 +121,10 @@ enum TemplateName {
 impl ModelOptions {
     /// The text side of a model directory, without its weights.
     pub(super) fn text(&self) -> Result<TextModel, StageError> {
-        let directory = directory(&self.model)?;
+        let directory = match &self.base {
+            Some(base) => base,
+            None => directory(&self.model)?,
+        };
         Ok(TextModel::load(directory, self.template())?)
     }
 

@@ -255,7 +255,7 @@ fn pretraining_texts(
     run: &RunContext<'_>,
     problems: &[Problem],
 ) -> Result<Vec<TextRow>, StageError> {
-    let task = task(TaskName::Gsm8k).map_err(|e| failed(e.to_string()))?;
+    let task = task(TaskName::Gsm8k);
     let prompt = run.prompt(task)?;
     problems
         .iter()
@@ -274,7 +274,7 @@ fn import_gsm8k(
     split: Split,
     refused: &mut Vec<BadRow>,
 ) -> Result<Vec<Problem>, StageError> {
-    let task = task(TaskName::Gsm8k).map_err(|e| failed(e.to_string()))?;
+    let task = task(TaskName::Gsm8k);
     let rows = Rows::<Map<String, Value>>::open(path)?.collect_good(|bad| refused.push(bad))?;
     let mut problems = Vec::new();
     for (index, row) in rows.into_iter().enumerate() {

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use idiolect_core::record::{Split, TaskName};
 use idiolect_core::store::{Meta, Opened, Output};
 use idiolect_core::task::countdown::{Difficulty, Generator};
-use idiolect_core::task::{ImportRow, Task};
+use idiolect_core::task::{ImportRow, Task, task};
 use serde_json::json;
 
-use super::inputs::the_task;
 use super::{Control, Outcome, StageError};
 
 /// What to draw.
@@ -31,7 +30,7 @@ pub(crate) struct DrawSettings {
 /// Writes the problems, each with one solution in `gold_expr`. Which problem comes next depends on
 /// those before it, so an unfinished output starts over.
 pub(crate) fn draw(settings: &DrawSettings, control: Control<'_>) -> Result<Outcome, StageError> {
-    let task = the_task(TaskName::Countdown)?;
+    let task = task(TaskName::Countdown);
     let mut generator = Generator::new(settings.seed, settings.difficulty)
         .map_err(|why| StageError::usage(why, "idiolect import --help names the settings"))?;
     let meta = provenance(settings, task);

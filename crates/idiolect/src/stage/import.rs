@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::record::{Problem, Split, TaskName};
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
-use idiolect_core::task::{ImportRow, Imported, Task, map_columns, split_named};
+use idiolect_core::task::{ImportRow, Imported, Task, map_columns, split_named, task};
 use serde_json::{Map, Value};
 
-use super::inputs::{Input, the_task};
+use super::inputs::Input;
 use super::{Control, Outcome, StageError};
 
 /// What to import.
@@ -37,7 +37,7 @@ pub(crate) fn import(
     settings: &ImportSettings,
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
-    let task = the_task(settings.task)?;
+    let task = task(settings.task);
     let inputs = settings
         .files
         .iter()

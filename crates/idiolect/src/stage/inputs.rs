@@ -161,7 +161,7 @@ impl Problems {
             return Ok(());
         }
         if let std::collections::btree_map::Entry::Vacant(entry) = self.tasks.entry(problem.task) {
-            entry.insert(the_task(problem.task)?);
+            entry.insert(task(problem.task));
         }
         self.by_id.insert(problem.id.clone(), self.rows.len());
         self.rows.push((line, problem));
@@ -194,11 +194,6 @@ impl Problems {
         let verifiers: Vec<String> = self.tasks.values().map(|task| task.verifier()).collect();
         meta.version("task", verifiers.join(" "));
     }
-}
-
-/// The task of a name, or the words that it is not in this version.
-pub(crate) fn the_task(name: TaskName) -> Result<&'static dyn Task, StageError> {
-    task(name).map_err(|error| StageError::failed(error.to_string(), ""))
 }
 
 /// Which kind of prompt a stage renders.

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use idiolect_core::record::{TaskName, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Row};
-use idiolect_core::task::{Judgement, Task};
+use idiolect_core::task::{Judgement, Task, task};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::code::CodeRunner;
 use super::compat::{Compat, CompatVerdict};
-use super::inputs::{Input, Problems, the_task};
+use super::inputs::{Input, Problems};
 use super::{Control, Outcome, StageError};
 
 /// What to verify.
@@ -117,7 +117,7 @@ pub(crate) fn verify_pairs(
     settings: &PairSettings,
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
-    let task = the_task(settings.task)?;
+    let task = task(settings.task);
     let input = Input::open(&settings.pairs)?;
     let code = CodeRunner::for_tasks([settings.task], control)?;
     let mut meta = Meta::of("verify --pairs");

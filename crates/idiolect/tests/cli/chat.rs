@@ -179,6 +179,94 @@ fn inspect_shows_what_is_learnt() {
 }
 
 #[test]
+fn inspect_shows_what_spans_keep_out_of_the_loss() {
+    let place = place();
+    place.write(
+        "masked.jsonl",
+        r#"{"prompt":"Once:","completion":"Upon a time.","spans":[{"start":6,"end":12,"train":false}]}"#,
+    );
+    for template in ["raw", "chat"] {
+        let base = [
+            "inspect",
+            "--model",
+            "m",
+            "--data",
+            "masked.jsonl",
+            "--template",
+            template,
+        ];
+        let shown = place.done(&base);
+        let learnt: Vec<&str> = shown
+            .split('⟦')
+            .skip(1)
+            .filter_map(|part| part.split_once('⟧').map(|(learnt, _)| learnt))
+            .collect();
+        let learnt = learnt.concat().replace('·', "");
+        assert!(
+            learnt.contains("pon") && !learnt.contains("time"),
+            "{shown}"
+        );
+        assert!(learnt.contains("</s>"), "the end is always learnt: {shown}");
+        let document: Value =
+            serde_json::from_str(&place.done(&[&base[..], &["--json"]].concat())).unwrap();
+        let tokens = document["tokens"].as_array().unwrap();
+        let masked: Vec<&Value> = tokens
+            .iter()
+            .filter(|t| t["kind"] == "completion" && t["learnt"] == false)
+            .collect();
+        assert!(!masked.is_empty(), "{document}");
+        assert!(
+            masked
+                .iter()
+                .all(|t| t["byte_start"].as_u64().unwrap() >= 6)
+        );
+        let learnt = tokens.iter().filter(|t| t["learnt"] == true).count();
+        assert_eq!(document["n_learnt"], learnt);
+        assert_eq!(document["file"]["learnt"], learnt);
+    }
+}
+
+#[test]
+fn inspect_and_doctor_read_an_adapter_through_its_base() {
+    let place = place();
+    place.done(&[
+        "train",
+        "--model",
+        "m",
+        "--data",
+        "rows.jsonl",
+        "-o",
+        "a",
+        "--lora",
+        "r=2,alpha=4",
+        "--epochs",
+        "1",
+    ]);
+    let of = |model| place.done(&["inspect", "--model", model, "--data", "rows.jsonl"]);
+    assert_eq!(of("a"), of("m"));
+    let sound = place.done(&["doctor", "--model", "a"]);
+    assert!(
+        sound.contains("rank 2") && sound.contains("0 errors"),
+        "{sound}"
+    );
+    std::fs::rename(place.path("m"), place.path("moved")).unwrap();
+    let lost = place.run(&["doctor", "--model", "a"]);
+    assert_eq!(lost.code, 1);
+    assert!(lost.out.contains("--base"), "{}", lost.out);
+    let found = place.done(&["doctor", "--model", "a", "--base", "moved"]);
+    assert!(found.contains("0 errors"), "{found}");
+    place.done(&[
+        "inspect",
+        "--model",
+        "a",
+        "--base",
+        "moved",
+        "--data",
+        "rows.jsonl",
+    ]);
+}
+
+#[test]
 fn doctor_tells_errors_by_its_exit_code() {
     let place = place();
     let sound = place.done(&["doctor", "--model", "m"]);

@@ -51,7 +51,7 @@ fn the_splits_have_their_sizes_and_share_no_plot() {
 #[test]
 fn people_are_right_and_what_the_models_write_is_checked_step_by_step() {
     let world = world();
-    let task = task(TaskName::Gsm8k).unwrap();
+    let task = task(TaskName::Gsm8k);
     for problem in world.problems().iter().step_by(7) {
         let human = problem.human.as_deref().unwrap();
         assert!(human.starts_with(' '));
@@ -75,7 +75,7 @@ fn a_false_step_is_seen_and_a_wrong_answer_is_wrong() {
         .into_iter()
         .find(|p| p.gold["answer"] == "14")
         .unwrap();
-    let task = task(TaskName::Gsm8k).unwrap();
+    let task = task(TaskName::Gsm8k);
     let judged = task.verify(
         &problem,
         " 12 + 5 = 18 ; 18 - 3 = 15 | #### 15",

@@ -166,10 +166,6 @@ impl Task for Gsm8k {
     }
 
     /// `{question}`.
-    fn placeholders(&self, problem: &Problem) -> Result<Vec<(&'static str, String)>, String> {
-        Ok(vec![("question", problem.question.clone())])
-    }
-
     fn verify(
         &self,
         problem: &Problem,

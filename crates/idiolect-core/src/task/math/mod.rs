@@ -235,10 +235,6 @@ impl Task for Math {
     }
 
     /// `{question}`.
-    fn placeholders(&self, problem: &Problem) -> Result<Vec<(&'static str, String)>, String> {
-        Ok(vec![("question", problem.question.clone())])
-    }
-
     fn verify(
         &self,
         problem: &Problem,
