@@ -106,9 +106,14 @@ def paced(side, job):
 
 
 def trial(bench, variants, warm=1, timed=1):
-    """Seconds a step of every way of the peer's, each in a process of its own."""
+    """Seconds a step of every way of the peer's, each in a process of its own. Batch sizes ascend: where a size is much slower than a
+    smaller one of the same way, the larger ones, which pad more, are not tried."""
     times = []
     for variant in variants:
+        same = [t for t, v in zip(times, variants) if {**v, "batch_size": 0} == {**variant, "batch_size": 0}]
+        if len(same) > 1 and same[-1] > 1.3 * min(same):
+            times.append(float("inf"))
+            continue
         side = bench.torch()
         step = paced(side, variant)
         for _ in range(warm):
@@ -152,7 +157,7 @@ def train_work(bench, words, model, batches, variants, mine, goal, rounds=None, 
         "gflops": statistics.median(
             sum(train_flops(inputs.SHAPES[model], b) for b in used[i : i + turn]) / w / 1e9 for i, w in zip(turns, walls[0])
         ) if "lora" not in mine else None,
-        "trial": {describe(v): t for v, t in zip(variants, times)},
+        "trial": {describe(v): t for v, t in zip(variants, times) if t < float("inf")},
     }
     ours.close(), theirs.close()
     say(f"  ours {result['rate']:,.0f} tokens/s, {result['peer']} {result['their_rate']:,.0f}; ratio {statistics.median(result['ratios']):.2f}")

@@ -10,6 +10,8 @@ mod advise;
 mod chat;
 #[path = "cli/code.rs"]
 mod code;
+#[path = "cli/faults.rs"]
+mod faults;
 #[path = "cli/kit.rs"]
 mod kit;
 #[path = "cli/models.rs"]

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::statistics::{mean, standard_error};
+
 /// Something measured of an arm before training, of which more is expected to teach more.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature {
@@ -109,7 +111,8 @@ pub fn rank_scores(values: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Rank scores of each feature that all arms have: `(features, arms)` with the features' names.
+/// Rank scores of each feature that all arms have, times its [`reliability`]: `(features, arms)`
+/// with the features' names.
 pub(crate) fn votes(
     arms: &[&ArmFeatures],
     wanted: &[&'static str],
@@ -121,9 +124,27 @@ pub(crate) fn votes(
                 .iter()
                 .map(|arm| arm.features.get(*name).copied())
                 .collect();
-            Some((*name, rank_scores(&values?)))
+            let values = values?;
+            let errors: Option<Vec<f64>> = arms
+                .iter()
+                .map(|arm| arm.errors.get(*name).copied())
+                .collect();
+            let trust = errors.map_or(1.0, |errors| reliability(&values, &errors));
+            let votes = rank_scores(&values).into_iter().map(|v| trust * v);
+            Some((*name, votes.collect()))
         })
         .collect()
+}
+
+/// The share of the arms' variance that is not their measurement errors', 0 to 1: a feature that
+/// was measured too roughly to tell the arms apart has no vote.
+pub fn reliability(values: &[f64], errors: &[f64]) -> f64 {
+    let Some(error) = standard_error(values).filter(|error| *error > 0.0) else {
+        return 0.0;
+    };
+    let variance = error * error * values.len() as f64;
+    let noise: Vec<f64> = errors.iter().map(|e| e * e).collect();
+    (1.0 - mean(&noise) / variance).clamp(0.0, 1.0)
 }
 
 /// The names of [`FEATURES`] that every arm has.
@@ -182,6 +203,32 @@ pub(crate) mod tests {
         assert_eq!(rank_scores(&[2.0, 2.0, 1.0]), [0.5, 0.5, -1.0]);
         assert_eq!(rank_scores(&[5.0]), [0.0]);
         assert_eq!(rank_scores(&[1.0; 3]), [0.0; 3]);
+    }
+
+    #[test]
+    fn a_feature_that_is_all_noise_has_no_vote() {
+        let of = |values: &[f64], error: f64| reliability(values, &vec![error; values.len()]);
+        for (values, error, want) in [
+            ([1.0, 2.0, 3.0], 0.0, 1.0),
+            ([1.0, 2.0, 3.0], 0.5, 0.75),
+            ([1.0, 2.0, 3.0], 2.0, 0.0),
+            ([1.0, 1.0, 1.0], 0.1, 0.0),
+        ] {
+            assert!(
+                (of(&values, error) - want).abs() < 1e-12,
+                "{values:?} {error}"
+            );
+        }
+        let mut arms: Vec<ArmFeatures> = world(1, 3, [1.0; 3], 0.0)
+            .arms
+            .into_iter()
+            .map(|arm| arm.before)
+            .collect();
+        for arm in &mut arms {
+            arm.errors.insert("lookahead".to_owned(), 10.0);
+        }
+        let found = votes(&arms.iter().collect::<Vec<_>>(), &["lookahead", "nearness"]);
+        assert!(found[0].1.iter().all(|v| *v == 0.0) && found[1].1.iter().any(|v| *v != 0.0));
     }
 
     #[test]

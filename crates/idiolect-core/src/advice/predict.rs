@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, fit};
 use super::judge::leave_out;
-use super::{ArmFeatures, FEATURES, FinishedWorld, common_features};
+use super::{ArmFeatures, FEATURES, FinishedWorld, common_features, reliability};
 use crate::statistics::Interval;
 use crate::statistics::normal;
 use crate::statistics::proportion::smallest_detectable;
@@ -79,6 +79,7 @@ pub fn advise(
             feature.name
         ));
     }
+    warnings.extend(rough(arms, &wanted));
     let learned = fit(&worlds, &wanted);
     let fitted = learned.clone().unwrap_or_else(|| prior_votes(&wanted));
     let references: Vec<&ArmFeatures> = arms.iter().collect();
@@ -149,6 +150,30 @@ pub fn advise(
         worlds: fitted.worlds,
         warnings,
     }
+}
+
+/// Features of which most of what sets the arms apart is measurement error.
+fn rough(arms: &[ArmFeatures], wanted: &[&'static str]) -> Vec<String> {
+    let told = |name: &&&str| {
+        let values: Vec<f64> = arms.iter().map(|arm| arm.features[**name]).collect();
+        let errors: Option<Vec<f64>> = arms
+            .iter()
+            .map(|arm| arm.errors.get(**name).copied())
+            .collect();
+        errors.map_or(1.0, |errors| reliability(&values, &errors))
+    };
+    wanted
+        .iter()
+        .map(|name| (name, told(&name)))
+        .filter(|(_, share)| arms.len() > 1 && *share < 0.5)
+        .map(|(name, share)| {
+            format!(
+                "`{name}` was measured too roughly to tell these arms apart ({:.0} % of the variance between them is more than \
+                 error), and its vote counts that much; ask the student more problems, or look at more rows",
+                100.0 * share
+            )
+        })
+        .collect()
 }
 
 fn prior_votes(names: &[&'static str]) -> Fit {
@@ -300,6 +325,20 @@ mod tests {
             advice.cost_to_know[0].contains("6.0M tokens"),
             "{:?}",
             advice.cost_to_know
+        );
+    }
+
+    #[test]
+    fn a_rough_measurement_is_told() {
+        let mut arms = candidates();
+        assert!(advise(&arms, &finished(), 1e6, 600).warnings.is_empty());
+        for arm in &mut arms {
+            arm.errors.insert("lookahead".to_owned(), 10.0);
+        }
+        let warnings = advise(&arms, &finished(), 1e6, 600).warnings;
+        assert!(
+            warnings[0].contains("`lookahead` was measured too roughly"),
+            "{warnings:?}"
         );
     }
 

@@ -615,8 +615,9 @@ fn steps_of_the_rows_alone_are_counted() {
 
 #[test]
 fn no_difference_is_rarely_called_one() {
-    // Four arms of three seeds, all of the same skill as the base: any claim is false.
-    let runs = 60;
+    // Four arms of three seeds, all of the same skill as the base: any claim is false. More runs:
+    // IDIOLECT_SIMULATIONS=1000 cargo test --release -p idiolect-core rarely_called -- --nocapture
+    let runs = std::env::var("IDIOLECT_SIMULATIONS").map_or(60, |n| n.parse().unwrap());
     let false_alarms = (0..runs)
         .filter(|run| {
             let mut evaluations = vec![evaluation("base", *run, 0, 150, 0.4)];
@@ -636,8 +637,14 @@ fn no_difference_is_rarely_called_one() {
             greedy.any(|d| d.relation != Relation::Unresolved)
         })
         .count();
-    // At 5 % a count of 8 in 60 has probability 0.01.
-    assert!(false_alarms <= 7, "{false_alarms} of {runs}");
+    println!("{false_alarms} of {runs} comparisons claimed something");
+    // At 5 % more than this (7 of 60) has a probability of about 0.01.
+    let (share, n) = (0.05, runs as f64);
+    let most = share * n + 2.33 * (share * (1.0 - share) * n).sqrt();
+    assert!(
+        false_alarms as f64 <= most.max(7.0),
+        "{false_alarms} of {runs}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use idiolect_core::advice::predict::Advice;
 use serde_json::json;
 
-use super::options::{Common, ModelOptions, PromptOption, Seed, named};
+use super::options::{CodeOption, Common, ModelOptions, PromptOption, Seed, named};
 use super::show::{Shown, table};
 use crate::exit;
 use crate::stage::advise::{AdviseSettings, advise};
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1024)]
     rows: usize,
     /// Problems to ask the student
-    #[arg(long, value_name = "N", default_value_t = 400)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     ask: usize,
     /// Answers of the student to each
     #[arg(long, value_name = "K", default_value_t = 16)]
@@ -56,6 +56,8 @@ pub(super) struct Arguments {
     /// Passes over the arm of it, for the cost to know
     #[arg(long, value_name = "N", default_value_t = 1)]
     epochs: usize,
+    #[command(flatten)]
+    code: CodeOption,
     #[command(flatten)]
     seed: Seed,
     #[command(flatten)]
@@ -83,7 +85,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let mut model = arguments.model.open(&arguments.common)?;
     let advice = arguments
         .common
-        .with_control(|control| advise(&settings, model.as_mut(), control))?;
+        .with_protection(arguments.code.protection(), |control| {
+            advise(&settings, model.as_mut(), control)
+        })?;
     Ok(Shown {
         text: words(&advice),
         json: json!(advice),
