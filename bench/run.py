@@ -254,9 +254,10 @@ def score(bench):
     ours, theirs = bench.ours(), bench.torch()
     a, b = (s.ask(j | {"batches": "problems-few", "with_scores": True})["scores"] for s, j in ((ours, mine), (theirs, best)))
     differences = [max(abs(x[c] - y[c]) for x, y in zip(a, b, strict=True)) for c in (0, 2)]
-    moved = sum(x[1] != y[1] for x, y in zip(a, b)) / len(a)
+    # Under random weights thousands of logits lie within a rounding error of each other, so a rank of tens of thousands moves by a few.
+    moved = max(abs(x[1] - y[1]) for x, y in zip(a, b)) / inputs.SHAPES["135m"]["vocab_size"]
     if max(differences) > TOLERANCE or moved > 1e-3:
-        sys.exit(f"error: scores differ by {differences}, {moved:.1%} of ranks: the two sides do different work")
+        sys.exit(f"error: scores differ by {differences}, ranks by {moved:.1e} of the vocabulary: the two sides do different work")
     tokens = sum(len(r["ids"]) for g in bench.data["batches"]["problems"] for r in g)
     result = passes(words, "≥ 3", min(3, bench.rounds), mine, best, ours, theirs, tokens)
     ours.close(), theirs.close()
@@ -278,19 +279,26 @@ def linear(bench):
     return {"linear": found}
 
 
-def generate(bench):
-    words = "sample 8 per problem, 64 problems, 128 new tokens, SmolLM2-135M shape"
-    say(words)
+def sampling(bench):
+    """The words, the job and the new tokens of sampling work."""
     shared = {"job": "generate", "model": bench.model("135m"), "samples": 8, "new_tokens": 128, "threads": bench.cores}
-    count = len(bench.data["prompts"]["all"]) * 8 * 128
-    mine = shared | {"prompts": "all"}
-    results = []
-    ours = bench.ours()
+    return "sample 8 per problem, 64 problems, 128 new tokens, SmolLM2-135M shape", shared, len(bench.data["prompts"]["all"]) * 8 * 128
+
+
+def generate(bench):
+    words, shared, count = sampling(bench)
+    say(words, "against transformers")
     variants = [shared | {"prompts": "few", "implementation": "transformers", "batch_size": b} for b in (64, 128)]
     best, tried = best_of(bench, bench.torch, variants)
-    theirs = bench.torch()
-    results.append(passes(words + ", against transformers", "≥ 4", 1, mine, best | {"prompts": "all"}, ours, theirs, count) | {"trial": tried})
-    theirs.close()
+    ours, theirs = bench.ours(), bench.torch()
+    result = passes(words + ", against transformers", "≥ 4", 1, shared | {"prompts": "all"}, best | {"prompts": "all"}, ours, theirs, count)
+    ours.close(), theirs.close()
+    return result | {"trial": tried}
+
+
+def llama(bench):
+    words, shared, count = sampling(bench)
+    say(words, "against llama.cpp")
     try:
         files = {f: bench.folder / f"135m-{f}.gguf" for f in ("f32", "f16")}
         for f, path in files.items():
@@ -300,13 +308,14 @@ def generate(bench):
         check_gguf(bench, shared["model"], files["f32"])
     except (subprocess.CalledProcessError, OSError) as fault:
         say(f"  llama.cpp left out: {fault}")
-        return results
+        return []
     variants = [shared | {"prompts": "few", "implementation": f"llama.cpp, {f}", "gguf": str(p), "batch_size": b} for f, p in files.items() for b in (64, 128)]
     best, tried = best_of(bench, bench.llama, variants)
-    theirs = bench.llama()
-    results.append(passes(words + ", against llama.cpp", "≥ 1.3", min(2, bench.rounds), mine, best | {"prompts": "all"}, ours, theirs, count) | {"trial": tried})
-    theirs.close(), ours.close()
-    return results
+    ours, theirs = bench.ours(), bench.llama()
+    rounds = min(2, bench.rounds)
+    result = passes(words + ", against llama.cpp", "≥ 1.3", rounds, shared | {"prompts": "all"}, best | {"prompts": "all"}, ours, theirs, count)
+    ours.close(), theirs.close()
+    return result | {"trial": tried}
 
 
 def check_gguf(bench, model, path):
@@ -341,9 +350,9 @@ def memory(bench):
 
 WORK = {
     "student": student, "full": full_real, "lora": lora_real, "dense": dense, "qwen": qwen, "score": score, "linear": linear, "generate": generate,
-    "memory": memory,
+    "llama": llama, "memory": memory,
 }
-ON_REAL_TEXT = {"full", "lora", "qwen", "score", "linear", "generate", "memory"}
+ON_REAL_TEXT = {"full", "lora", "qwen", "score", "linear", "generate", "llama", "memory"}
 
 
 def peaks(bench):
@@ -457,20 +466,20 @@ def main():
         folder = arguments.folder or pathlib.Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         bench = Bench(python, folder, make_data(folder), arguments.rounds, target / "release" / "examples" / "peers")
-        peak = peaks(bench)
-        results = []
-        for name in chosen:
-            if name not in skipped:
-                found = WORK[name](bench)
-                results += found if isinstance(found, list) else [found]
-        peak = {name: max(value, after) for (name, value), after in zip(peak.items(), peaks(bench).values())}
         rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()[1]
         listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True).stdout
         wanted = ("torch", "transformers", "trl", "peft", "llama_cpp_python", "tokenizers")
         versions = ", ".join([f"Rust {rust}", f"Python {platform.python_version()}"] + [f"{p['name']} {p['version']}" for p in json.loads(listed) if p["name"].replace("-", "_") in wanted])
         command = "python bench/run.py" + "".join(f" {a}" for a in ([f"--only {arguments.only}"] if arguments.only else []) + ([f"--rounds {arguments.rounds}"] if arguments.rounds != 5 else []))
-        text = report(results, peak, versions, bench.cores, arguments.rounds, command, skipped)
-    arguments.out.write_text(text)
+        peak, results = peaks(bench), []
+        for name in chosen:
+            if name not in skipped:
+                found = WORK[name](bench)
+                results += found if isinstance(found, list) else [found]
+                peak = {name: max(value, after) for (name, value), after in zip(peak.items(), peaks(bench).values())}
+            # After each, so that a later fault loses nothing.
+            text = report(results, peak, versions, bench.cores, arguments.rounds, command, skipped)
+            arguments.out.write_text(text)
     print(text)
 
 
