@@ -82,38 +82,23 @@ impl Accumulator {
                 Workspace::new()
             })
         });
-        let wave = if small { WAVE } else { 1 };
+        let single = Threads::single();
+        let (wave, inner) = if small { (WAVE, &single) } else { (1, threads) };
         runs.chunks(wave)
-            .map(|wave| self.wave(decoder, rows, wave, gradients, threads))
+            .map(|wave| self.wave(decoder, rows, wave, gradients, (threads, inner)))
             .sum()
     }
 
-    /// Runs with gradients of their own; one alone has all threads.
+    /// Runs with gradients of their own, shared by the threads; `inner` share the operations of one.
     fn wave(
         &mut self,
         decoder: &Decoder,
         rows: Rows<'_>,
         runs: &[Range<usize>],
         gradients: &mut [f32],
-        threads: &Threads,
+        (threads, inner): (&Threads, &Threads),
     ) -> f64 {
         let n = gradients.len();
-        let run = |workspace: &mut Workspace, run: &Range<usize>, into: &mut [f32], threads: &_| {
-            let Rows { rows, share, draw } = rows.part(run.clone());
-            workspace.accumulate_dropping(decoder, rows, share, draw, into, threads)
-        };
-        let single = Threads::single();
-        let small = decoder.layout().len() < SMALL;
-        if let [only] = runs {
-            let workspace = self.workspaces[0].get_mut();
-            let workspace = workspace.unwrap_or_else(PoisonError::into_inner);
-            return run(
-                workspace,
-                only,
-                gradients,
-                if small { &single } else { threads },
-            );
-        }
         let needed = n * runs.len().saturating_sub(1);
         if self.parts.len() < needed {
             self.parts.resize(needed, 0.0);
@@ -132,14 +117,17 @@ impl Accumulator {
             }
             let workspace = workspaces[worker].lock();
             let mut workspace = workspace.unwrap_or_else(PoisonError::into_inner);
-            *loss = run(&mut workspace, &runs[i], into, &Threads::single());
+            let Rows { rows, share, draw } = rows.part(runs[i].clone());
+            *loss = workspace.accumulate_dropping(decoder, rows, share, draw, into, inner);
         });
         let losses = slots.into_iter().map(|slot| {
             let (_, loss) = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
             loss
         });
         let loss = losses.sum();
-        add_all(threads, gradients, &self.parts[..needed]);
+        if needed > 0 {
+            add_all(threads, gradients, &self.parts[..needed]);
+        }
         loss
     }
 }

@@ -48,7 +48,7 @@ pub struct Finding {
 /// adapter names.
 pub fn examine(dir: &Path, base: Option<&Path>) -> Vec<Finding> {
     let mut report = Report::default();
-    let base = peft::is_adapter(dir).then(|| adapter(dir, base, &mut report));
+    let base = (peft::is_adapter(dir) || base.is_some()).then(|| adapter(dir, base, &mut report));
     match base {
         None => model(dir, &mut report),
         Some(Some(base)) => model(&base, &mut report),
@@ -61,11 +61,8 @@ pub fn examine(dir: &Path, base: Option<&Path>) -> Vec<Finding> {
 
 /// Checks an adapter against its base, which is returned.
 fn adapter(dir: &Path, base: Option<&Path>, report: &mut Report) -> Option<PathBuf> {
-    let found = peft::read_config(dir).and_then(|config| {
-        let base = match base {
-            Some(base) => base.to_owned(),
-            None => peft::find_base(dir, &config)?,
-        };
+    let found = peft::read_adapter_config(dir).and_then(|config| {
+        let base = peft::find_base(dir, &config, base)?;
         let facts = Description::read(&base)?.config.facts;
         peft::read(dir, &config, &facts)?;
         Ok((config, base))

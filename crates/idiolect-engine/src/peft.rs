@@ -158,12 +158,59 @@ fn parse(config: &Value) -> Result<AdapterConfig, String> {
     Ok(AdapterConfig { lora, base })
 }
 
-/// Where the base of an adapter lies: what the config names, seen from the adapter, then from
-/// where the program runs.
+/// Where the config and the tokenizer of a model directory lie: an adapter's with its base, which
+/// is `base` or what its config names.
 ///
 /// # Errors
-/// When it names no directory; says what to do.
-pub fn find_base(dir: &Path, config: &AdapterConfig) -> Result<PathBuf, ModelError> {
+/// When a base is given for a directory that is no adapter, or the base cannot be found or used.
+pub fn model_directory(dir: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
+    match base {
+        None if !is_adapter(dir) => Ok(dir.to_owned()),
+        _ => find_base(dir, &read_adapter_config(dir)?, base),
+    }
+}
+
+/// [`read_config`] of what has to be an adapter directory.
+///
+/// # Errors
+/// When it is none; and as [`read_config`].
+pub fn read_adapter_config(dir: &Path) -> Result<AdapterConfig, ModelError> {
+    if !is_adapter(dir) {
+        return Err(ModelError::Invalid(format!(
+            "`{}` is no adapter directory (it has no {CONFIG}, or a config.json of its own), so it \
+             has no base",
+            dir.display()
+        )));
+    }
+    read_config(dir)
+}
+
+/// Where the base of an adapter lies: the one given, or what the config names, seen from the
+/// adapter, then from where the program runs.
+///
+/// # Errors
+/// When the config names no directory, or the base is an adapter too; says what to do.
+pub fn find_base(
+    dir: &Path,
+    config: &AdapterConfig,
+    given: Option<&Path>,
+) -> Result<PathBuf, ModelError> {
+    let base = match given {
+        Some(base) => base.to_owned(),
+        None => named_base(dir, config)?,
+    };
+    if is_adapter(&base) {
+        return Err(ModelError::Unsupported(format!(
+            "`{}`: its base `{}` is an adapter too; merge that into a model first: idiolect \
+             convert {1} -o MERGED --to merged",
+            dir.display(),
+            base.display()
+        )));
+    }
+    Ok(base)
+}
+
+fn named_base(dir: &Path, config: &AdapterConfig) -> Result<PathBuf, ModelError> {
     let Some(base) = &config.base else {
         return Err(ModelError::Invalid(format!(
             "`{}` does not name its base model (`base_model_name_or_path`); give it with --base",
@@ -380,15 +427,15 @@ mod tests {
             ..parse(&minimal()).unwrap()
         };
         assert!(
-            find_base(&adapter, &config)
+            find_base(&adapter, &config, None)
                 .unwrap()
                 .ends_with("models/base")
         );
         config.base = Some("org/model".to_owned());
-        let message = find_base(&adapter, &config).unwrap_err().to_string();
+        let message = find_base(&adapter, &config, None).unwrap_err().to_string();
         assert!(message.contains("org/model") && message.contains("--base"));
         config.base = None;
-        let message = find_base(&adapter, &config).unwrap_err().to_string();
+        let message = find_base(&adapter, &config, None).unwrap_err().to_string();
         assert!(message.contains("--base"), "{message}");
     }
 }

@@ -9,7 +9,6 @@ use crate::directory::Description;
 use crate::encode::{
     Row, encode_chat_context, encode_chat_example, encode_context, encode_example, turn_end,
 };
-use crate::peft;
 use crate::spans::learnt;
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
@@ -22,8 +21,7 @@ pub struct TextModel {
 }
 
 impl TextModel {
-    /// Reads `config.json`, the tokenizer and the chat template; of an adapter directory those of
-    /// its base. Without `template` the default is
+    /// Reads `config.json`, the tokenizer and the chat template. Without `template` the default is
     /// taken: `chat` where the model brings a chat template, else `raw`. With `chat` texts end
     /// with the token that the template puts behind the assistant's turn.
     ///
@@ -31,17 +29,6 @@ impl TextModel {
     /// [`ModelError::Unsupported`] for template `chat` of a model without one; otherwise names the
     /// file that is missing or damaged and what is wrong with it.
     pub fn load(dir: &Path, template: Option<Template>) -> Result<Self, ModelError> {
-        if peft::is_adapter(dir) {
-            let base = peft::find_base(dir, &peft::read_config(dir)?)?;
-            if peft::is_adapter(&base) {
-                return Err(ModelError::Unsupported(format!(
-                    "`{}`: its base `{}` is an adapter too",
-                    dir.display(),
-                    base.display()
-                )));
-            }
-            return Self::load(&base, template);
-        }
         let mut description = Description::read(dir)?;
         let chat = match template.unwrap_or_else(|| description.default_template()) {
             Template::Raw => None,

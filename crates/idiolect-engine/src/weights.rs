@@ -203,8 +203,7 @@ impl WeightFiles {
         let found = self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
         let mut matrices = found.iter().filter(|found| found.is_matrix());
         if matrices.any(|found| found.dtype != Dtype::Bf16) {
-            let mut parameters = Parameters::of(layout.clone());
-            let hash = self.read_found(&found, Destination::Values(parameters.values_mut()))?;
+            let (parameters, hash) = self.read(facts)?;
             return Ok((Weights::F32(parameters), hash));
         }
         let mut frozen = Frozen::zeros(layout.clone());

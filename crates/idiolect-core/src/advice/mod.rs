@@ -120,25 +120,29 @@ pub(crate) fn votes(
     wanted
         .iter()
         .filter_map(|name| {
-            let values: Option<Vec<f64>> = arms
-                .iter()
-                .map(|arm| arm.features.get(*name).copied())
-                .collect();
-            let values = values?;
-            let errors: Option<Vec<f64>> = arms
-                .iter()
-                .map(|arm| arm.errors.get(*name).copied())
-                .collect();
-            let trust = errors.map_or(1.0, |errors| reliability(&values, &errors));
+            let (values, trust) = measured(arms, name)?;
             let votes = rank_scores(&values).into_iter().map(|v| trust * v);
             Some((*name, votes.collect()))
         })
         .collect()
 }
 
+/// A feature of each arm and its [`reliability`], 1 where errors are not known; `None` where an arm
+/// lacks it.
+pub(crate) fn measured(arms: &[&ArmFeatures], name: &str) -> Option<(Vec<f64>, f64)> {
+    let of = |part: fn(&ArmFeatures) -> &BTreeMap<String, f64>| -> Option<Vec<f64>> {
+        arms.iter()
+            .map(|arm| part(arm).get(name).copied())
+            .collect()
+    };
+    let values = of(|arm| &arm.features)?;
+    let trust = of(|arm| &arm.errors).map_or(1.0, |errors| reliability(&values, &errors));
+    Some((values, trust))
+}
+
 /// The share of the arms' variance that is not their measurement errors', 0 to 1: a feature that
 /// was measured too roughly to tell the arms apart has no vote.
-pub fn reliability(values: &[f64], errors: &[f64]) -> f64 {
+fn reliability(values: &[f64], errors: &[f64]) -> f64 {
     let Some(error) = standard_error(values).filter(|error| *error > 0.0) else {
         return 0.0;
     };

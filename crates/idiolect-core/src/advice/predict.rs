@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, fit};
 use super::judge::leave_out;
-use super::{ArmFeatures, FEATURES, FinishedWorld, common_features, reliability};
+use super::{ArmFeatures, FEATURES, FinishedWorld, common_features, measured};
 use crate::statistics::Interval;
 use crate::statistics::normal;
 use crate::statistics::proportion::smallest_detectable;
@@ -79,10 +79,10 @@ pub fn advise(
             feature.name
         ));
     }
-    warnings.extend(rough(arms, &wanted));
+    let references: Vec<&ArmFeatures> = arms.iter().collect();
+    warnings.extend(rough(&references, &wanted));
     let learned = fit(&worlds, &wanted);
     let fitted = learned.clone().unwrap_or_else(|| prior_votes(&wanted));
-    let references: Vec<&ArmFeatures> = arms.iter().collect();
     let scores = fitted.scores(&references);
     let mut order: Vec<usize> = (0..arms.len()).collect();
     order.sort_by(|a, b| {
@@ -153,18 +153,10 @@ pub fn advise(
 }
 
 /// Features of which most of what sets the arms apart is measurement error.
-fn rough(arms: &[ArmFeatures], wanted: &[&'static str]) -> Vec<String> {
-    let told = |name: &&&str| {
-        let values: Vec<f64> = arms.iter().map(|arm| arm.features[**name]).collect();
-        let errors: Option<Vec<f64>> = arms
-            .iter()
-            .map(|arm| arm.errors.get(**name).copied())
-            .collect();
-        errors.map_or(1.0, |errors| reliability(&values, &errors))
-    };
+fn rough(arms: &[&ArmFeatures], wanted: &[&'static str]) -> Vec<String> {
     wanted
         .iter()
-        .map(|name| (name, told(&name)))
+        .filter_map(|name| Some((name, measured(arms, name)?.1)))
         .filter(|(_, share)| arms.len() > 1 && *share < 0.5)
         .map(|(name, share)| {
             format!(

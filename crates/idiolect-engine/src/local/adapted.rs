@@ -38,27 +38,8 @@ impl LocalModel {
         template: Option<Template>,
         threads: usize,
     ) -> Result<Self, ModelError> {
-        if !peft::is_adapter(dir) {
-            return Err(ModelError::Invalid(format!(
-                "`{}` is no adapter directory (it has no {}, or a config.json of its own), so it \
-                 has no base",
-                dir.display(),
-                peft::CONFIG
-            )));
-        }
-        let config = peft::read_config(dir)?;
-        let base = match base {
-            Some(base) => base.to_owned(),
-            None => peft::find_base(dir, &config)?,
-        };
-        if peft::is_adapter(&base) {
-            return Err(ModelError::Unsupported(format!(
-                "`{}`: its base `{}` is an adapter too; merge that into a model first: idiolect \
-                 convert {1} -o MERGED --to merged",
-                dir.display(),
-                base.display()
-            )));
-        }
+        let config = peft::read_adapter_config(dir)?;
+        let base = peft::find_base(dir, &config, base)?;
         let mut model = Self::load(&base, template, threads)?;
         let (adapter, hash) = peft::read(dir, &config, model.facts())?;
         model.info.hash = adapted_hash(&model.info.hash, &config.lora, &hash);

@@ -18,7 +18,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::stored::pack_columns;
+use super::stored::{check_left, pack_columns};
 
 /// The left factor, (m, k).
 #[derive(Clone, Copy)]
@@ -56,11 +56,7 @@ impl<'a> Left<'a> {
     /// # Panics
     /// When it is shorter than (m, k); a programmer mistake.
     pub(super) fn check(self, m: usize, k: usize) {
-        let (rows, width) = if self.by_columns { (k, m) } else { (m, k) };
-        assert!(
-            k == 0 || self.values.len() >= rows.saturating_sub(1) * self.stride + width,
-            "left factor too short"
-        );
+        check_left(self.values, self.stride, self.by_columns, (m, k));
     }
 
     /// Where entry (i, k) of a factor by rows lies, and the stride.

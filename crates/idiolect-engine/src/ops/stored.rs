@@ -142,12 +142,7 @@ impl Factor<'_> {
         match self {
             Self::F32(left) => left.check(m, k),
             Self::Bf16(halves) => {
-                let (rows, width) = if halves.by_columns { (k, m) } else { (m, k) };
-                let needed = rows.saturating_sub(1) * halves.stride + width;
-                assert!(
-                    k == 0 || halves.values.len() >= needed,
-                    "left factor too short"
-                );
+                check_left(halves.values, halves.stride, halves.by_columns, (m, k));
             }
         }
     }
@@ -186,6 +181,16 @@ impl Factor<'_> {
             }
         }
     }
+}
+
+/// # Panics
+/// When a left factor's values are shorter than (m, k); a programmer mistake.
+pub(super) fn check_left<T>(values: &[T], stride: usize, by_columns: bool, (m, k): (usize, usize)) {
+    let (rows, width) = if by_columns { (k, m) } else { (m, k) };
+    assert!(
+        k == 0 || values.len() >= rows.saturating_sub(1) * stride + width,
+        "left factor too short"
+    );
 }
 
 /// Copies rows from `i` on and `k` columns of a factor by columns into panels of 8 rows,

@@ -1,5 +1,7 @@
 //! Element types of weights, to f32 and back.
 
+use crate::ops::stored::widen;
+
 /// Element types that can be computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
@@ -57,7 +59,7 @@ impl Dtype {
             }
             Self::Bf16 => {
                 for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+                    *x = widen(u16::from_le_bytes(*b));
                 }
             }
             Self::F16 => {

@@ -94,8 +94,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             Ok(row) => DataRow::parse(&row.value).and_then(|row| {
                 let encoded = model.encode_to_learn(&row.example);
                 encoded
-                    .map(|(row_of_tokens, learnt)| Found {
-                        row: row_of_tokens,
+                    .map(|(tokens, learnt)| Found {
+                        row: tokens,
                         learnt,
                         weight: row.example.weight,
                     })

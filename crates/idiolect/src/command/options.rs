@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use idiolect_core::model::{Sampling, Template};
 use idiolect_core::record::{Split, TaskName};
+use idiolect_engine::peft;
 use idiolect_engine::text::TextModel;
 
 use crate::interrupt::Stop;
@@ -121,11 +122,8 @@ enum TemplateName {
 impl ModelOptions {
     /// The text side of a model directory, without its weights.
     pub(super) fn text(&self) -> Result<TextModel, StageError> {
-        let directory = match &self.base {
-            Some(base) => base,
-            None => directory(&self.model)?,
-        };
-        Ok(TextModel::load(directory, self.template())?)
+        let directory = peft::model_directory(directory(&self.model)?, self.base.as_deref())?;
+        Ok(TextModel::load(&directory, self.template())?)
     }
 
     fn template(&self) -> Option<Template> {
