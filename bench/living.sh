@@ -19,7 +19,7 @@ for world in countdown stories; do
         # inputs and settings are the same, which their metas say, and makes them again otherwise.
         first=$dir/$world-llama here=$dir/$world-$family
         if [ "$family" != llama ] && [ ! -e "$here/models/teacher" ]; then
-            cell $world $family --until source -q "$@" >/dev/null
+            cell $world $family --until source "$@" >/dev/null
             mkdir -p "$here/models"
             cp -r "$first/models/teacher"* "$here/models/"
             cp "$first"/parts/{sampled,paraphrased}.jsonl* "$here/parts/"

@@ -1,5 +1,7 @@
 //! The advice itself: ranking, expected gains and what cannot be told.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, fit};
@@ -47,6 +49,10 @@ pub struct Expected {
     pub interval: Option<Interval>,
     /// Arms ranked below it that it cannot be told from.
     pub cannot_tell_from: Vec<String>,
+    /// What was measured of it: [`FEATURES`] by name.
+    pub measured: BTreeMap<String, f64>,
+    /// Standard errors of what was measured, where known.
+    pub errors: BTreeMap<String, f64>,
 }
 
 /// How far a feature is believed.
@@ -118,6 +124,8 @@ pub fn advise(
                     .filter(|other| !told(*arm, **other))
                     .map(|other| arms[*other].arm.clone())
                     .collect(),
+                measured: arms[*arm].features.clone(),
+                errors: arms[*arm].errors.clone(),
             }
         })
         .collect();

@@ -180,12 +180,18 @@ pub(crate) struct Sample {
     pub(crate) max_tokens: usize,
 }
 
-/// The teacher's rewriting of the human traces, greedy.
+/// The teacher's rewriting of the human traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Paraphrase {
     /// Longest completion in tokens.
     pub(crate) max_tokens: usize,
+    /// Sampling temperature; greedy where unset.
+    #[serde(default)]
+    pub(crate) temperature: f32,
+    /// Further tries for a rewriting that is at fault; without any, each is taken as it comes.
+    #[serde(default)]
+    pub(crate) retries: usize,
 }
 
 /// Which arms, and how large.
@@ -395,6 +401,15 @@ fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     if let Some(Err(reason)) = recipe.finetune.lora.as_ref().map(Lora::check) {
         return bad("finetune.lora", &reason);
     }
+    if let Some(rewrite) = &recipe.paraphrase
+        && rewrite.retries > 0
+        && rewrite.temperature <= 0.0
+    {
+        return bad(
+            "paraphrase.retries",
+            "needs a `paraphrase.temperature` above 0: every try at 0 would be the same",
+        );
+    }
     if recipe.eval.max_tokens == 0 {
         return bad("eval.max_tokens", "must be at least 1");
     }
@@ -561,6 +576,7 @@ mod tests {
         assert!(error("worlds=0").contains("worlds"));
         assert!(error("nonsense").contains("KEY=VALUE"));
         assert!(error("doses=[2.0]").contains("doses"));
+        assert!(error("paraphrase.retries=2").contains("paraphrase.temperature"));
     }
 
     #[test]

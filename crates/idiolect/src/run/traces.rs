@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use idiolect_core::arms::{self, Source};
 use idiolect_core::flaw::{FinalAnswer, FlawSettings};
 use idiolect_core::model::{Sampling, Template};
+use idiolect_core::paraphrase::Bounds;
 use idiolect_core::record::{Problem, Split, Trace, VerdictRow};
 use idiolect_core::store::{Meta, hash_file};
 use idiolect_engine::local::LocalModel;
@@ -76,8 +77,8 @@ pub(crate) fn write(
         )?;
     }
     if let Some(rewrite) = &run.recipe.paraphrase {
-        let greedy = Sampling {
-            temperature: 0.0,
+        let sampling = Sampling {
+            temperature: rewrite.temperature,
             max_tokens: rewrite.max_tokens,
             ..Sampling::default()
         };
@@ -85,12 +86,12 @@ pub(crate) fn write(
             &ParaphraseSettings {
                 problems: world.problems(),
                 traces: world.part("human"),
-                sampling: greedy,
+                sampling,
                 prompt: Some("mini-paraphrase".to_owned()),
                 // `verify` says whether the answer survived; the rewriter of the miniature makes
-                // mistakes on the way, which are part of what P is there.
-                bounds: None,
-                retries: 0,
+                // mistakes on the way, which are part of what P is where nothing is tried again.
+                bounds: (rewrite.retries > 0).then(Bounds::default),
+                retries: rewrite.retries,
                 seed,
                 output: world.part("paraphrased"),
             },

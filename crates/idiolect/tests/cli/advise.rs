@@ -36,6 +36,8 @@ fn a_finished_run_is_judged_and_advised_on() {
         "grape",
         "lalp",
         "mmd2_to_own",
+        "ifd_loss",
+        "ifd_ppl",
     ] {
         assert!(rankings.contains(&ranking), "{ranking} of {rankings:?}");
     }
@@ -87,6 +89,9 @@ fn a_finished_run_is_judged_and_advised_on() {
     as_json.extend(["--json", "--threads", "2"]);
     let advice: Value = serde_json::from_str(&place.done(&as_json)).unwrap();
     assert_eq!(advice["ranking"].as_array().unwrap().len(), 3);
+    for arm in advice["ranking"].as_array().unwrap() {
+        assert!(arm["measured"]["nearness"].is_f64(), "{arm}");
+    }
     as_json.pop();
     as_json.push("1");
     let again: Value = serde_json::from_str(&place.done(&as_json)).unwrap();

@@ -25,7 +25,7 @@ const OWN_SAMPLES: usize = 4;
 const DRAWS: usize = 1;
 
 /// Adds `pmi_shuffled`, `lalp`, `mmd2_to_own`, `auc_to_own` and `energy_to_own`, turned so that
-/// larger is nearer, and with a start token `ifd_loss` and `ifd_ppl`.
+/// larger is nearer, and `ifd_loss` and `ifd_ppl` as they are.
 pub(super) fn measure(
     settings: &FeatureSettings,
     arms: &[Arm],
@@ -47,14 +47,15 @@ pub(super) fn measure(
             }
         };
         let with = &aligned[..n];
+        let shuffled = shuffled(arm, n, model)?;
         add(
             "pmi_shuffled",
-            paired(with, &shuffled(arm, n, model)?, conditional::pmi),
+            paired(with.iter().zip(&shuffled), conditional::pmi),
         );
-        if let Some(without) = prompted(arm, n, model)? {
-            add("ifd_loss", paired(with, &without, conditional::ifd_loss));
-            add("ifd_ppl", paired(with, &without, conditional::ifd_ppl));
-        }
+        let alone = unprompted(arm, n, model)?;
+        let both = || alone.iter().map(|(at, without)| (&with[*at], without));
+        add("ifd_loss", paired(both(), conditional::ifd_loss));
+        add("ifd_ppl", paired(both(), conditional::ifd_ppl));
         add("lalp", local(arm, n, problems, model)?);
         let ours: Vec<Alignment> = aligned
             .iter()
@@ -83,15 +84,12 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// Mean over rows of a function of both scores.
-fn paired(
-    with: &[Alignment],
-    without: &[Alignment],
+/// Mean over rows of a function of the scores with and without the row's prompt.
+fn paired<'a>(
+    rows: impl Iterator<Item = (&'a Alignment, &'a Alignment)>,
     of: fn(&Alignment, &Alignment) -> Option<f64>,
 ) -> Option<f64> {
-    let values: Vec<f64> = with
-        .iter()
-        .zip(without)
+    let values: Vec<f64> = rows
         .filter_map(|(with, without)| of(with, without))
         .collect();
     (!values.is_empty()).then(|| mean(&values))
@@ -108,29 +106,46 @@ fn shuffled(arm: &Arm, n: usize, model: &mut dyn Model) -> Result<Vec<Alignment>
     folded(&examples, model)
 }
 
-/// Each completion after an empty prompt; `None` where the model puts no token before a text, as
-/// then nothing predicts the completion's first token.
-fn prompted(
+/// Rows of the arm, by number, each completion without its prompt: after an empty one, or where the
+/// model puts no token before a text, so that nothing predicts the first, from the second token on,
+/// as Superfiltering scores it (arXiv 2402.00530). A completion of a single token is left out then.
+fn unprompted(
     arm: &Arm,
     n: usize,
     model: &mut dyn Model,
-) -> Result<Option<Vec<Alignment>>, StageError> {
-    let example = |row: &super::ArmRow| Example {
-        context: Context::Prompt(String::new()),
+) -> Result<Vec<(usize, Alignment)>, StageError> {
+    let after = |context: &str, completion: &str, row: &super::ArmRow| Example {
+        context: Context::Prompt(context.to_owned()),
+        completion: completion.to_owned(),
         ..row.example.clone()
     };
-    let examples: Vec<Example> = arm.rows[..n].iter().map(example).collect();
+    let rows = &arm.rows[..n];
+    let whole: Vec<Example> = rows
+        .iter()
+        .map(|row| after("", &row.example.completion, row))
+        .collect();
     let mut possible = true;
     let scorer: &mut dyn Score = model;
-    scorer.score(&examples[..1.min(n)], &mut |_, result| {
+    scorer.score(&whole[..1.min(n)], &mut |_, result| {
         possible = result.is_ok();
         std::ops::ControlFlow::Continue(())
     })?;
     if possible {
-        folded(&examples, model).map(Some)
-    } else {
-        Ok(None)
+        return Ok(folded(&whole, model)?.into_iter().enumerate().collect());
     }
+    let examples: Vec<Example> = rows.iter().map(|row| row.example.clone()).collect();
+    let (mut places, mut rests) = (Vec::new(), Vec::new());
+    for (at, (scored, row)) in scores(model, &examples)?.iter().zip(rows).enumerate() {
+        let text = &row.example.completion;
+        let mut starts = scored.tokens.iter().skip(1).map(|t| t.byte_start as usize);
+        let second = starts.find(|start| (1..text.len()).contains(start));
+        // A token may end within a character, which no text can be split at.
+        if let Some((first, rest)) = second.and_then(|start| text.split_at_checked(start)) {
+            places.push(at);
+            rests.push(after(first, rest, row));
+        }
+    }
+    Ok(places.into_iter().zip(folded(&rests, model)?).collect())
 }
 
 fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
