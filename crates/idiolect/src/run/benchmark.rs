@@ -208,7 +208,7 @@ impl FinishedRun {
 }
 
 /// Moves when what is measured changes, so that kept measurements are made again.
-const MEASURES: u32 = 2;
+const MEASURES: u32 = 3;
 
 fn write_rows(path: &Path, worlds: &[FinishedWorld]) -> Result<(), StageError> {
     let mut text = String::new();
@@ -301,14 +301,9 @@ fn page(
          neither the student's architecture nor the task of the world that it ranks. ρ is Spearman's rank correlation with \
          the realised greedy accuracies (means over fine-tuning seeds), p its two-sided permutation p. Regret is the \
          accuracy of the best arm minus that of the arm ranked first, in points.\n\n\
-         The features of `advise` and their prior weights were chosen on two worlds of the default experiment (a Llama \
-         student on Countdown, seeds 0 and 7) before this benchmark was run: a world of that student and task is not new to \
-         that choice. Two things were changed on runs of other seeds of the same recipe: the student is asked 1,000 problems \
-         instead of 400 (seed 0: mean ρ 0.79 before, 0.81 after), and what was measured too roughly to tell the arms apart \
-         has less of a vote (seed 1, where the step ahead was mostly noise on word problems: 0.65 before, 0.82 after; \
-         seed 0: 0.80). Seed 2 was new to these: 0.78. Since then the recipe trains its teacher for two epochs and lets it \
-         try a rewriting eight times, as arms on word problems held only 100 rows on seeds 1 and 2. Only other seeds are new \
-         to all of these choices.\n",
+         What `advise` measures and how was chosen on worlds of the default experiment and on seeds 0 to 3 of this recipe \
+         (`docs/decisions.md` has the figures of each choice): only other seeds are new to all of it. On seeds 1 and 2 arms on \
+         word problems held only 100 rows; since then the teacher is trained for two epochs and tries a rewriting eight times.\n",
         seeds.join(", ")
     );
     page += "\n## What came out\n\n";

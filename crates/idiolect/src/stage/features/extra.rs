@@ -1,41 +1,42 @@
-//! The metrics that need passes of their own: what the prompt adds, local naturalness, and the
-//! distances to the student's own samples for the arm's problems.
+//! What only the benchmark shows and needs passes of its own or the student's own samples: what the
+//! prompt adds, local naturalness, and further distances to those samples.
 
 use std::collections::BTreeMap;
 
 use idiolect_core::advice::ArmFeatures;
-use idiolect_core::alignment::{Identity, fold};
-use idiolect_core::metric::between::{self, classifier, energy, mmd};
+use idiolect_core::metric::between::{Point, energy, mmd};
 use idiolect_core::metric::{conditional, lalp};
-use idiolect_core::model::{Context, Example, Generate, GenerateRequest, Sampling, Score};
+use idiolect_core::model::{Context, Example, Score};
 use idiolect_core::record::Alignment;
 use idiolect_core::rng::Rng;
 use idiolect_core::statistics::mean;
 
 use super::super::inputs::Problems;
-use super::super::ordered::generate_in_order;
-use super::{Arm, Control, FeatureSettings, StageError, scores};
+use super::own::Own;
+use super::{Arm, Control, FeatureSettings, StageError, folded, scores};
 use crate::model::Model;
 
 /// Rows of an arm that the extra passes look at.
 const ROWS: usize = 200;
-/// Samples of the student a problem, the fewest that the distances want.
-const OWN_SAMPLES: usize = 4;
 /// Label permutations; what is used of them is the statistic alone.
 const DRAWS: usize = 1;
 
-/// Adds `pmi_shuffled`, `lalp`, `mmd2_to_own`, `auc_to_own` and `energy_to_own`, turned so that
-/// larger is nearer, and `ifd_loss` and `ifd_ppl` as they are.
+/// Adds `pmi_shuffled`, `lalp`, `mmd2_to_own` and `energy_to_own`, turned so that larger is nearer,
+/// and `ifd_loss` and `ifd_ppl` as they are.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what was measured before, and what every pass needs"
+)]
 pub(super) fn measure(
     settings: &FeatureSettings,
     arms: &[Arm],
     aligned: &[Vec<Alignment>],
+    own: &Own,
     problems: &Problems,
     model: &mut dyn Model,
     all: &mut [ArmFeatures],
     control: Control<'_>,
 ) -> Result<(), StageError> {
-    let own = own_samples(settings, arms, model, control)?;
     for ((arm, aligned), features) in arms.iter().zip(aligned).zip(all) {
         control
             .progress
@@ -57,24 +58,13 @@ pub(super) fn measure(
         add("ifd_loss", paired(both(), conditional::ifd_loss));
         add("ifd_ppl", paired(both(), conditional::ifd_ppl));
         add("lalp", local(arm, n, problems, model)?);
-        let ours: Vec<Alignment> = aligned
-            .iter()
-            .filter(|a| a.problem_id.as_ref().is_some_and(|p| own.contains_key(p)))
-            .cloned()
-            .collect();
-        let theirs: Vec<Alignment> = own.values().flatten().cloned().collect();
-        let (a, b) = (between::features(&ours), between::features(&theirs));
+        let (a, b) = own.beside(aligned);
         let mut rng = Rng::keyed(settings.seed, &["advise", "mmd", &arm.name]);
         add(
             "mmd2_to_own",
             mmd::mmd(&a, &b, DRAWS, &mut rng).map(|m| -m.mmd2),
         );
-        // Below one half is noise about no difference.
-        add(
-            "auc_to_own",
-            classifier::held_out_auc(&a, &b).map(|auc| -(auc - 0.5).abs()),
-        );
-        let nll = |set: &[between::Point]| set.iter().map(|p| p.at[0]).collect::<Vec<_>>();
+        let nll = |set: &[Point]| set.iter().map(|p| p.at[0]).collect::<Vec<_>>();
         add(
             "energy_to_own",
             energy::energy_distance(&nll(&a), &nll(&b)).map(|d| -d),
@@ -148,27 +138,6 @@ fn unprompted(
     Ok(places.into_iter().zip(folded(&rests, model)?).collect())
 }
 
-fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
-    let scored = scores(model, examples)?;
-    let info = Score::info(model).clone();
-    Ok(scored
-        .iter()
-        .zip(examples)
-        .map(|(scored, example)| {
-            fold(
-                &scored.tokens,
-                Identity {
-                    trace_id: "",
-                    problem_id: None,
-                    model: &info.hash,
-                    template: info.template,
-                    completion_bytes: example.completion.len(),
-                },
-            )
-        })
-        .collect())
-}
-
 /// Mean local naturalness: each step after its prompt and the few steps before it.
 fn local(
     arm: &Arm,
@@ -210,68 +179,4 @@ fn local(
         .filter_map(|steps| lalp::lalp(steps))
         .collect();
     Ok((!values.is_empty()).then(|| mean(&values)))
-}
-
-/// The student's own samples at temperature 1 for some problems of the arms, scored.
-fn own_samples(
-    settings: &FeatureSettings,
-    arms: &[Arm],
-    model: &mut dyn Model,
-    control: Control<'_>,
-) -> Result<BTreeMap<String, Vec<Alignment>>, StageError> {
-    let mut asked: BTreeMap<String, Context> = BTreeMap::new();
-    for row in arms.iter().flat_map(|arm| arm.rows.iter().take(ROWS)) {
-        if let Some(problem) = &row.problem
-            && asked.len() < ROWS
-        {
-            asked
-                .entry(problem.id.clone())
-                .or_insert_with(|| row.example.context.clone());
-        }
-    }
-    let asked: Vec<(String, Context)> = asked.into_iter().collect();
-    let requests: Vec<GenerateRequest> = (0..asked.len() * OWN_SAMPLES)
-        .map(|unit| {
-            let (id, context) = &asked[unit / OWN_SAMPLES];
-            let sample = (unit % OWN_SAMPLES).to_string();
-            GenerateRequest {
-                context: context.clone(),
-                seed: Rng::keyed(settings.seed, &["advise", "own", id, &sample]).next_u64(),
-            }
-        })
-        .collect();
-    let sampling = Sampling {
-        max_tokens: settings.max_tokens,
-        ..Sampling::default()
-    };
-    let mut written: Vec<(usize, Example)> = Vec::new();
-    let generator: &mut dyn Generate = model;
-    generate_in_order(
-        generator,
-        &requests,
-        &sampling,
-        control.stop,
-        |unit, result| {
-            if let Ok(completion) = result {
-                // A text of spaces may hold no token of its own.
-                if !completion.text.trim().is_empty() {
-                    let example = Example {
-                        context: requests[unit].context.clone(),
-                        completion: completion.text,
-                        weight: 1.0,
-                        spans: Vec::new(),
-                    };
-                    written.push((unit / OWN_SAMPLES, example));
-                }
-            }
-            Ok(())
-        },
-    )?;
-    let examples: Vec<Example> = written.iter().map(|(_, example)| example.clone()).collect();
-    let mut own: BTreeMap<String, Vec<Alignment>> = BTreeMap::new();
-    for ((at, _), mut alignment) in written.iter().zip(folded(&examples, model)?) {
-        alignment.problem_id = Some(asked[*at].0.clone());
-        own.entry(asked[*at].0.clone()).or_default().push(alignment);
-    }
-    Ok(own)
 }

@@ -1,10 +1,12 @@
 //! What is measured of candidate arms before training; `advise` predicts from it and the benchmark
 //! judges it.
 //!
-//! Four passes over a sample of each arm under the untrained student: scores of its rows, verdicts
-//! on its answers, one gradient step ahead ([`probe`]), and the extra passes of [`extra`].
+//! Passes over a sample of each arm under the untrained student: scores of its rows, verdicts on its
+//! answers, whether they can be told from the student's own samples ([`own`]), one gradient step
+//! ahead ([`probe`]), and the extra passes of [`extra`].
 
 mod extra;
+mod own;
 mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,7 @@ use idiolect_core::rng::Rng;
 use idiolect_core::task::Judgement;
 use serde_json::Value;
 
+use self::own::Own;
 use super::code::CodeRunner;
 use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts};
 use super::{Control, StageError};
@@ -45,8 +48,7 @@ pub(crate) struct FeatureSettings {
     pub(crate) samples: usize,
     /// Longest answer in tokens.
     pub(crate) max_tokens: usize,
-    /// Also measure what only the benchmark shows: pointwise mutual information, local naturalness
-    /// and the distances to the student's own samples.
+    /// Also measure what only the benchmark shows ([`extra`]).
     pub(crate) all_metrics: bool,
     /// Decides which rows and problems, and the student's samples.
     pub(crate) seed: u64,
@@ -103,6 +105,16 @@ pub(crate) fn measure(
         stop(control)?;
     }
     by_problem(&aligned, &mut all);
+    control
+        .progress
+        .note("advise", "the student's own samples for the arms' problems");
+    let own = Own::sample(settings, &arms, model, control)?;
+    for (aligned, features) in aligned.iter().zip(&mut all) {
+        let likeness = own.likeness(aligned);
+        features
+            .features
+            .extend(likeness.map(|likeness| ("likeness".to_owned(), likeness)));
+    }
     let used: BTreeSet<&str> = arms
         .iter()
         .flat_map(|a| a.problems.iter().map(String::as_str))
@@ -122,7 +134,7 @@ pub(crate) fn measure(
     }
     if settings.all_metrics {
         extra::measure(
-            settings, &arms, &aligned, &problems, model, &mut all, control,
+            settings, &arms, &aligned, &own, &problems, model, &mut all, control,
         )?;
     }
     warnings.dedup();
@@ -309,6 +321,27 @@ fn scores(model: &mut dyn Score, examples: &[Example]) -> Result<Vec<Scored>, St
         ));
     }
     Ok(found.into_iter().flatten().collect())
+}
+
+fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
+    let scored = scores(model, examples)?;
+    let info = Score::info(model).clone();
+    Ok(scored
+        .iter()
+        .zip(examples)
+        .map(|(scored, example)| {
+            fold(
+                &scored.tokens,
+                Identity {
+                    trace_id: "",
+                    problem_id: None,
+                    model: &info.hash,
+                    template: info.template,
+                    completion_bytes: example.completion.len(),
+                },
+            )
+        })
+        .collect())
 }
 
 fn alignments(arm: &Arm, model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
