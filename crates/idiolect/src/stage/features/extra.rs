@@ -58,16 +58,16 @@ pub(super) fn measure(
         add("ifd_loss", paired(both(), conditional::ifd_loss));
         add("ifd_ppl", paired(both(), conditional::ifd_ppl));
         add("lalp", local(arm, n, problems, model)?);
-        let (a, b) = own.beside(aligned);
+        let (a, b) = (own.asked(aligned), &own.points);
         let mut rng = Rng::keyed(settings.seed, &["advise", "mmd", &arm.name]);
         add(
             "mmd2_to_own",
-            mmd::mmd(&a, &b, DRAWS, &mut rng).map(|m| -m.mmd2),
+            mmd::mmd(&a, b, DRAWS, &mut rng).map(|m| -m.mmd2),
         );
         let nll = |set: &[Point]| set.iter().map(|p| p.at[0]).collect::<Vec<_>>();
         add(
             "energy_to_own",
-            energy::energy_distance(&nll(&a), &nll(&b)).map(|d| -d),
+            energy::energy_distance(&nll(&a), &nll(b)).map(|d| -d),
         );
         super::stop(control)?;
     }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use idiolect_core::advice::ArmFeatures;
 use idiolect_core::alignment::{Identity, fold};
 use idiolect_core::metric::{METRICS, SetSums, grape, lark, named};
-use idiolect_core::model::{Context, Example, Score, Scored};
+use idiolect_core::model::{Context, Example, GenerateRequest, Score, Scored};
 use idiolect_core::record::{Alignment, Finish, Problem, StepCheck, Verdict};
 use idiolect_core::rng::Rng;
 use idiolect_core::task::Judgement;
@@ -345,27 +345,30 @@ fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<Alignment>,
 }
 
 fn alignments(arm: &Arm, model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
-    let examples = arm.examples();
-    let scored = scores(model, &examples)?;
-    let info = Score::info(model).clone();
-    Ok(scored
-        .iter()
-        .zip(&arm.rows)
-        .enumerate()
-        .map(|(at, (scored, row))| {
-            let trace_id = format!("{}/{at}", arm.name);
-            fold(
-                &scored.tokens,
-                Identity {
-                    trace_id: &trace_id,
-                    problem_id: row.problem.as_ref().map(|p| p.id.as_str()),
-                    model: &info.hash,
-                    template: info.template,
-                    completion_bytes: row.example.completion.len(),
-                },
-            )
-        })
-        .collect())
+    let mut alignments = folded(&arm.examples(), model)?;
+    for (at, (alignment, row)) in alignments.iter_mut().zip(&arm.rows).enumerate() {
+        alignment.trace_id = format!("{}/{at}", arm.name);
+        alignment.problem_id = row.problem.as_ref().map(|p| p.id.clone());
+    }
+    Ok(alignments)
+}
+
+/// Requests for `samples` answers to each problem, of an id and what asks it, one after the other.
+fn requests(
+    seed: u64,
+    what: &str,
+    asked: &[(&str, &Context)],
+    samples: usize,
+) -> Vec<GenerateRequest> {
+    let request = |unit: usize| {
+        let (id, context) = asked[unit / samples];
+        let sample = (unit % samples).to_string();
+        GenerateRequest {
+            context: context.clone(),
+            seed: Rng::keyed(seed, &["advise", what, id, &sample]).next_u64(),
+        }
+    };
+    (0..asked.len() * samples).map(request).collect()
 }
 
 /// Metrics of an arm's trace among all arms' traces of its problem: LARK's mean ĝ and the share of

@@ -3,15 +3,14 @@
 //! Surprisal alone calls an arm near that is tidier than anything the student writes; a classifier
 //! sees both sides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use idiolect_core::metric::between::{self, Point, classifier};
-use idiolect_core::model::{Context, Example, Generate, GenerateRequest, Sampling};
+use idiolect_core::model::{Context, Example, Generate, Sampling};
 use idiolect_core::record::Alignment;
-use idiolect_core::rng::Rng;
 
 use super::super::ordered::generate_in_order;
-use super::{Arm, Control, FeatureSettings, StageError, folded};
+use super::{Arm, Control, FeatureSettings, StageError, folded, requests};
 use crate::model::Model;
 
 /// Problems of the arms that the student is asked.
@@ -19,8 +18,13 @@ const PROBLEMS: usize = 200;
 /// Samples a problem, the fewest that the distances want.
 const SAMPLES: usize = 4;
 
-/// Scores of the student's own samples, by problem.
-pub(super) struct Own(BTreeMap<String, Vec<Alignment>>);
+/// The student's own samples.
+pub(super) struct Own {
+    /// What they answer.
+    problems: BTreeSet<String>,
+    /// As numbers, in the order of the problems.
+    pub(super) points: Vec<Point>,
+}
 
 impl Own {
     /// Samples at temperature 1 for some problems of the arms, and scores them.
@@ -40,17 +44,8 @@ impl Own {
                     .or_insert_with(|| row.example.context.clone());
             }
         }
-        let asked: Vec<(String, Context)> = asked.into_iter().collect();
-        let requests: Vec<GenerateRequest> = (0..asked.len() * SAMPLES)
-            .map(|unit| {
-                let (id, context) = &asked[unit / SAMPLES];
-                let sample = (unit % SAMPLES).to_string();
-                GenerateRequest {
-                    context: context.clone(),
-                    seed: Rng::keyed(settings.seed, &["advise", "own", id, &sample]).next_u64(),
-                }
-            })
-            .collect();
+        let asked: Vec<(&str, &Context)> = asked.iter().map(|(id, c)| (id.as_str(), c)).collect();
+        let requests = requests(settings.seed, "own", &asked, SAMPLES);
         let sampling = Sampling {
             max_tokens: settings.max_tokens,
             ..Sampling::default()
@@ -79,33 +74,33 @@ impl Own {
             },
         )?;
         let examples: Vec<Example> = written.iter().map(|(_, example)| example.clone()).collect();
-        let mut own: BTreeMap<String, Vec<Alignment>> = BTreeMap::new();
-        for ((at, _), mut alignment) in written.iter().zip(folded(&examples, model)?) {
-            alignment.problem_id = Some(asked[*at].0.clone());
-            own.entry(asked[*at].0.clone()).or_default().push(alignment);
+        let mut own = folded(&examples, model)?;
+        for (alignment, (at, _)) in own.iter_mut().zip(&written) {
+            alignment.problem_id = Some(asked[*at].0.to_owned());
         }
-        Ok(Self(own))
+        Ok(Self {
+            problems: own.iter().filter_map(|a| a.problem_id.clone()).collect(),
+            points: between::features(&own),
+        })
     }
 
-    /// Traces of an arm for the problems that were asked, and the samples, as numbers.
-    pub(super) fn beside(&self, aligned: &[Alignment]) -> (Vec<Point>, Vec<Point>) {
+    /// Traces of an arm for the problems that were asked, as numbers.
+    pub(super) fn asked(&self, aligned: &[Alignment]) -> Vec<Point> {
         let asked: Vec<Alignment> = aligned
             .iter()
             .filter(|a| {
                 a.problem_id
                     .as_ref()
-                    .is_some_and(|p| self.0.contains_key(p))
+                    .is_some_and(|p| self.problems.contains(p))
             })
             .cloned()
             .collect();
-        let own: Vec<Alignment> = self.0.values().flatten().cloned().collect();
-        (between::features(&asked), between::features(&own))
+        between::features(&asked)
     }
 
     /// −|AUC − ½| of a classifier that tells an arm's traces from the samples; below one half it is
     /// noise about no difference. `None` where there are too few of either.
     pub(super) fn likeness(&self, aligned: &[Alignment]) -> Option<f64> {
-        let (arm, own) = self.beside(aligned);
-        classifier::held_out_auc(&arm, &own).map(|auc| -(auc - 0.5).abs())
+        classifier::held_out_auc(&self.asked(aligned), &self.points).map(|auc| -(auc - 0.5).abs())
     }
 }

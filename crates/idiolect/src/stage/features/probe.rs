@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use idiolect_core::advice::ArmFeatures;
 use idiolect_core::model::{
-    Context, Example, Finish, Generate, GenerateRequest, LookaheadSettings, ModelError, Sampling,
-    Train,
+    Context, Example, Finish, Generate, LookaheadSettings, ModelError, Sampling, Train,
 };
 use idiolect_core::record::{Problem, Split, Verdict};
 use idiolect_core::rng::Rng;
@@ -19,7 +18,7 @@ use idiolect_core::statistics::{mean, standard_error};
 use super::super::code::CodeRunner;
 use super::super::inputs::{Problems, Prompts};
 use super::super::ordered::generate_in_order;
-use super::{Arm, Control, FeatureSettings, StageError};
+use super::{Arm, Control, FeatureSettings, StageError, requests};
 use crate::model::Model;
 
 /// Sampling temperature: cool enough that most wrong answers are wrong in content, not in form.
@@ -61,20 +60,12 @@ pub(super) fn probe(
         })?;
         contexts.push(Context::Prompt(prompt));
     }
-    let requests: Vec<GenerateRequest> = (0..chosen.len() * settings.samples)
-        .map(|unit| {
-            let at = unit / settings.samples;
-            let sample = (unit % settings.samples).to_string();
-            let mut rng = Rng::keyed(
-                settings.seed,
-                &["advise", "sample", &chosen[at].id, &sample],
-            );
-            GenerateRequest {
-                context: contexts[at].clone(),
-                seed: rng.next_u64(),
-            }
-        })
+    let asked: Vec<(&str, &Context)> = chosen
+        .iter()
+        .map(|problem| problem.id.as_str())
+        .zip(&contexts)
         .collect();
+    let requests = requests(settings.seed, "sample", &asked, settings.samples);
     let sampling = Sampling {
         temperature: TEMPERATURE,
         max_tokens: settings.max_tokens,
