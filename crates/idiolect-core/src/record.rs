@@ -146,6 +146,12 @@ impl Origin {
             ops: Vec::new(),
         }
     }
+
+    /// The words in which the prompt that was used introduces a problem, where they are known:
+    /// `sampling.introduction`.
+    pub fn introduction(&self) -> Option<&str> {
+        self.sampling.as_ref()?.get("introduction")?.as_str()
+    }
 }
 
 /// One chain of thought for a problem.
@@ -237,6 +243,16 @@ pub struct Step {
     pub check: StepCheck,
 }
 
+/// The part of a text that verification read: without thinking, and without what goes on behind the
+/// answer. Byte offsets into the text, end exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadSpan {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
 /// The verdict on one trace: a row of `verdicts.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRow {
@@ -255,6 +271,9 @@ pub struct VerdictRow {
     /// The steps and what was found for each.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// The part of the text that was read; `None` where it is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<ReadSpan>,
 }
 
 /// Sums and counts of token scores over one trace: a row of `alignment.jsonl`. Everything from
@@ -348,6 +367,9 @@ pub struct EvalRow {
     pub extracted: Option<String>,
     /// Tokens written, the end token not counted.
     pub n_tokens: usize,
+    /// The part of the text that was read; `None` where it is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<ReadSpan>,
 }
 
 #[cfg(test)]

@@ -260,6 +260,7 @@ mod tests {
             steps: [StepCheck::Valid, StepCheck::Invalid, StepCheck::Unchecked]
                 .map(step)
                 .to_vec(),
+            read: None,
         };
         let alignment: Alignment = serde_json::from_value(json!({
             "trace_id": trace.id, "problem_id": "p", "model": "s", "template": "raw", "n_tokens": 4, "n_bytes": 9,

@@ -41,6 +41,7 @@ impl World {
                 reason: String::new(),
                 verifier: "countdown@1".into(),
                 steps: Vec::new(),
+                read: None,
             });
         }
         let id = trace.id.clone();

@@ -21,6 +21,7 @@ fn row(problem: usize, sample: usize, decoding: Decoding, verdict: Verdict) -> E
         verdict,
         extracted: (verdict != Verdict::NoAnswer).then(|| format!("{verdict:?}")),
         n_tokens: 3,
+        read: None,
     }
 }
 
@@ -573,6 +574,7 @@ fn steps_of_the_rows_alone_are_counted() {
         reason: String::new(),
         verifier: String::new(),
         steps,
+        read: None,
     };
     let verdicts = [
         verdict(

@@ -19,6 +19,7 @@ pub mod math;
 pub mod mbpp;
 mod prompt;
 mod rational;
+mod reading;
 mod segment;
 mod steps;
 mod variables;
@@ -29,8 +30,11 @@ pub use execute::{Execute, Execution, NoCode, Program};
 pub use import::{ImportRow, Imported, map_columns, split_named};
 pub use prompt::PromptFile;
 pub use rational::Rational;
+pub use reading::Answered;
 
-use crate::record::{Finish, Problem, Step, TaskName, Trace, Verdict, VerdictRow};
+use reading::{Reading, read};
+
+use crate::record::{Finish, Problem, ReadSpan, Step, TaskName, Trace, Verdict, VerdictRow};
 
 /// What verification found for one answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +47,8 @@ pub struct Judgement {
     pub reason: String,
     /// The text's steps in text order; empty for a pair.
     pub steps: Vec<Step>,
+    /// The part of the text that was read; `None` where it is the whole.
+    pub read: Option<ReadSpan>,
 }
 
 impl Judgement {
@@ -56,7 +62,38 @@ impl Judgement {
             reason: self.reason,
             verifier: task.verifier(),
             steps: self.steps,
+            read: self.read,
         }
+    }
+
+    /// What was found in the part `read` of `text`, as found in `text`.
+    fn of_part(mut self, read: ReadSpan, text: &str) -> Self {
+        self.steps = shifted(self.steps, read.start);
+        self.read = (read.start > 0 || read.end < text.len()).then_some(read);
+        self
+    }
+}
+
+fn shifted(mut steps: Vec<Step>, by: usize) -> Vec<Step> {
+    for step in &mut steps {
+        step.start += by;
+        step.end += by;
+    }
+    steps
+}
+
+/// Thinking that has not ended answers nothing.
+fn still_thinking(text: &str) -> Judgement {
+    let nothing = ReadSpan {
+        start: text.len(),
+        end: text.len(),
+    };
+    Judgement {
+        verdict: Verdict::NoAnswer,
+        extracted: None,
+        reason: "the thinking has no end".to_owned(),
+        steps: Vec::new(),
+        read: Some(nothing),
     }
 }
 
@@ -86,22 +123,85 @@ pub trait Task: Sync {
         Ok(vec![("question", problem.question.clone())])
     }
 
-    /// Judges a response to a problem and checks its steps. A response that was cut (`finish` is
-    /// `length`) counts only an answer that was complete before the cut. `code` runs the answers
-    /// that are programs; the others need [`NoCode`] only.
+    /// Judges the part of a response that counts and checks its steps. A response that was cut
+    /// (`finish` is `length`) counts only an answer that was complete before the cut. `code` runs
+    /// the answers that are programs; the others need [`NoCode`] only.
+    fn judge(&self, problem: &Problem, part: &str, finish: Finish, code: &dyn Execute)
+    -> Judgement;
+
+    /// Judges the part that counts of a bare answer or whole response against a gold string or gold
+    /// object, without steps.
+    fn judge_pair(&self, gold: &Value, part: &str, code: &dyn Execute) -> Judgement;
+
+    /// The steps of the part that counts and what recomputation found for each; the final answer is
+    /// no step.
+    fn check_steps(&self, problem: &Problem, part: &str) -> Vec<Step>;
+
+    /// How far a text has come with its answer, so that what goes on behind it can be told from it.
+    fn answered(&self, text: &str) -> Answered;
+
+    /// Judges a response to a problem and checks its steps: first the part that counts is found
+    /// (no thinking, nothing behind the end of the turn, no next problem), then it is judged.
     fn verify(
         &self,
         problem: &Problem,
         text: &str,
         finish: Finish,
         code: &dyn Execute,
-    ) -> Judgement;
+    ) -> Judgement {
+        self.verify_asked(problem, text, finish, None, code)
+    }
+
+    /// [`Task::verify`] of a response to a prompt that is known to introduce problems in the words
+    /// `introduction`.
+    fn verify_asked(
+        &self,
+        problem: &Problem,
+        text: &str,
+        finish: Finish,
+        introduction: Option<&str>,
+        code: &dyn Execute,
+    ) -> Judgement {
+        let Reading::Part(read) = read(self, text, introduction) else {
+            return still_thinking(text);
+        };
+        // Where the response went on, its answer was not cut off.
+        let finish = if read.end < text.len() {
+            Finish::Stop
+        } else {
+            finish
+        };
+        self.judge(problem, &text[read.start..read.end], finish, code)
+            .of_part(read, text)
+    }
+
+    /// [`Task::verify`] of a trace, by the prompt that its origin names.
+    fn verify_trace(&self, problem: &Problem, trace: &Trace, code: &dyn Execute) -> Judgement {
+        let introduction = trace.origin.introduction();
+        self.verify_asked(problem, &trace.text, trace.finish, introduction, code)
+    }
 
     /// Judges a bare answer or whole response against a gold string or gold object, without steps.
-    fn verify_pair(&self, gold: &Value, answer: &str, code: &dyn Execute) -> Judgement;
+    fn verify_pair(&self, gold: &Value, answer: &str, code: &dyn Execute) -> Judgement {
+        match read(self, answer, None) {
+            Reading::Thinking => still_thinking(answer),
+            Reading::Part(read) => self
+                .judge_pair(gold, &answer[read.start..read.end], code)
+                .of_part(read, answer),
+        }
+    }
 
-    /// The steps of a text and what recomputation found for each; the final answer is no step.
-    fn steps(&self, problem: &Problem, text: &str) -> Vec<Step>;
+    /// The steps of a text and what recomputation found for each; the final answer is no step, and
+    /// neither is what does not count.
+    fn steps(&self, problem: &Problem, text: &str) -> Vec<Step> {
+        match read(self, text, None) {
+            Reading::Thinking => Vec::new(),
+            Reading::Part(read) => shifted(
+                self.check_steps(problem, &text[read.start..read.end]),
+                read.start,
+            ),
+        }
+    }
 
     /// Name and version as verdicts carry them, for example `gsm8k@1`.
     fn verifier(&self) -> String {

@@ -29,6 +29,25 @@ impl PromptFile {
         }
     }
 
+    /// The words that introduce a problem: what stands before its first placeholder on that line,
+    /// or else the line above. `None` where the problem comes first, or nothing but signs does.
+    pub fn introduction(&self) -> Option<String> {
+        let mut at = 0;
+        loop {
+            at += self.text[at..].find(['{', '}'])?;
+            let rest = &self.text[at..];
+            match placeholder(rest) {
+                Some("solution") | None => {}
+                Some(_) => break,
+            }
+            let doubled = rest.starts_with("{{") || rest.starts_with("}}");
+            at += if doubled { 2 } else { 1 };
+        }
+        let line = self.text[..at].trim_end().lines().next_back()?;
+        let words = line.replace("{{", "{").replace("}}", "}");
+        words.contains(char::is_alphanumeric).then_some(words)
+    }
+
     /// The text with its placeholders filled. Values are inserted as they are, never read again.
     ///
     /// # Errors
@@ -97,6 +116,25 @@ mod tests {
             error.contains("`{quesiton}`") && error.contains("`{question}`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_words_that_introduce_a_problem_are_those_before_it() {
+        for (text, expected) in [
+            ("Solve.\n\nQ: 1 + 1?\nA: 2\n\nQ: {question}\nA:", Some("Q:")),
+            (
+                "Solve.\n\nProblem:\n{question}\n\nSolution:",
+                Some("Problem:"),
+            ),
+            ("nums {numbers} -> {target} |", Some("nums")),
+            ("Use {{name}}.\n{question}", Some("Use {name}.")),
+            ("{question} |", None),
+            ("--- {question}", None),
+            ("rewrite {solution} ->", None),
+        ] {
+            let found = PromptFile::new("p", text).introduction();
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

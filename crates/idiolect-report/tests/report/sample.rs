@@ -769,6 +769,7 @@ fn answer(arm: &str, rate: f64, world: usize, seed: u64, problem: usize) -> Eval
         },
         extracted: Some("1".to_owned()),
         n_tokens: 3,
+        read: None,
     }
 }
 

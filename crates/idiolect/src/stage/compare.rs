@@ -206,6 +206,7 @@ mod tests {
             verdict: Verdict::Wrong,
             extracted: None,
             n_tokens: 1,
+            read: None,
         };
         let meta = model.map(|model| {
             let mut meta = Meta::of("eval");

@@ -56,6 +56,7 @@ pub(crate) fn eval(
     let judge = Judge {
         settings,
         problems: &problems,
+        prompts: &prompts,
         code: &code,
     };
     answer(&judge, &asked, &mut output, model, control)?;
@@ -83,6 +84,7 @@ fn provenance(
 struct Judge<'a> {
     settings: &'a EvalSettings,
     problems: &'a Problems,
+    prompts: &'a Prompts,
     code: &'a CodeRunner,
 }
 
@@ -151,6 +153,7 @@ fn judged(
         verdict: Verdict::Ungraded,
         extracted: None,
         n_tokens: 0,
+        read: None,
     };
     let Ok(Completion {
         text,
@@ -162,14 +165,21 @@ fn judged(
         return row;
     };
     let task = judge.problems.task(problem);
-    let judgement = task.verify(problem, &text, finish, judge.code.execute());
-    let (verdict, extracted) = (judgement.verdict, judgement.extracted);
+    let introduction = judge.prompts.of(problem).introduction();
+    let judgement = task.verify_asked(
+        problem,
+        &text,
+        finish,
+        introduction.as_deref(),
+        judge.code.execute(),
+    );
     EvalRow {
         text,
         finish,
-        verdict,
-        extracted,
+        verdict: judgement.verdict,
+        extracted: judgement.extracted,
         n_tokens,
+        read: judgement.read,
         ..row
     }
 }

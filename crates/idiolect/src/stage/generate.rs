@@ -57,6 +57,7 @@ pub(crate) fn generate(
     let writer = Writer {
         info: model.info().clone(),
         sampling: sampling_value(&settings.sampling),
+        prompts: &prompts,
         ids: place.ids_of_last,
         problem: place
             .done
@@ -219,6 +220,7 @@ struct Writer<'a> {
     settings: &'a GenerateSettings,
     info: ModelInfo,
     sampling: Value,
+    prompts: &'a Prompts,
     /// Which problem `ids` are of.
     problem: usize,
     ids: BTreeSet<String>,
@@ -244,10 +246,13 @@ impl Writer<'_> {
         let mut sampling = self.sampling.clone();
         sampling["seed"] = Value::from(seed);
         sampling["sample"] = Value::from(unit % k);
+        let problem = asked.rows[unit / k].1;
+        if let Some(words) = self.prompts.of(problem).introduction() {
+            sampling["introduction"] = Value::from(words);
+        }
         let mut origin = Origin::of(OriginKind::Sampled);
         origin.model = Some(model_name(&self.info));
         origin.sampling = Some(sampling);
-        let problem = asked.rows[unit / k].1;
         let trace = Trace::new(&problem.id, &completion.text, completion.finish, origin);
         if self.ids.insert(trace.id.clone()) {
             self.output.push(&trace)?;

@@ -106,6 +106,8 @@ struct Unit {
     /// The trace to rewrite.
     original: Trace,
     request: GenerateRequest,
+    /// How the prompt introduces a problem.
+    introduction: Option<String>,
 }
 
 impl Plan {
@@ -137,7 +139,8 @@ impl Plan {
                 continue;
             }
             match prompt_of(problems, prompts, &trace) {
-                Ok(prompt) => plan.units.push(Unit {
+                Ok((prompt, introduction)) => plan.units.push(Unit {
+                    introduction,
                     line: row.line,
                     request: GenerateRequest {
                         context: Context::Prompt(prompt),
@@ -155,13 +158,20 @@ impl Plan {
     }
 }
 
-fn prompt_of(problems: &Problems, prompts: &Prompts, trace: &Trace) -> Result<String, String> {
+/// The prompt for a trace, and how it introduces a problem.
+fn prompt_of(
+    problems: &Problems,
+    prompts: &Prompts,
+    trace: &Trace,
+) -> Result<(String, Option<String>), String> {
     let problem = problems
         .get(&trace.problem_id)
         .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
-    problems
+    let file = prompts.of(problem);
+    let prompt = problems
         .task(problem)
-        .paraphrase_prompt(problem, &trace.text, prompts.of(problem))
+        .paraphrase_prompt(problem, &trace.text, file)?;
+    Ok((prompt, file.introduction()))
 }
 
 /// Units that an earlier process came past, and the ids it wrote; see `generate` for the reasons.
@@ -383,6 +393,9 @@ fn rewritten(
 ) -> Trace {
     let mut sampling = sampling_value(&settings.sampling);
     sampling["seed"] = Value::from(unit.request.seed);
+    if let Some(words) = &unit.introduction {
+        sampling["introduction"] = Value::from(words.as_str());
+    }
     let mut origin = Origin::of(OriginKind::Paraphrased);
     origin.model = Some(model_name(info));
     origin.sampling = Some(sampling);

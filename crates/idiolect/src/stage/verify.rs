@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use idiolect_core::record::{TaskName, Trace, Verdict, VerdictRow};
+use idiolect_core::record::{ReadSpan, TaskName, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Row};
 use idiolect_core::task::{Judgement, Task, task};
 use serde::Serialize;
@@ -96,7 +96,7 @@ fn verdict(
         .get(&trace.problem_id)
         .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
     let task = problems.task(problem);
-    let judgement = task.verify(problem, &trace.text, trace.finish, code.execute());
+    let judgement = task.verify_trace(problem, trace, code.execute());
     Ok(Labelled {
         row: judgement.into_row(trace, task),
         compat: compat.map(|compat| compat.judge(&problem.gold, &trace.text)),
@@ -110,6 +110,9 @@ pub(crate) struct PairRow {
     verdict: Verdict,
     extracted: Option<String>,
     reason: String,
+    /// The part of the answer that was read; left out where it is the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read: Option<ReadSpan>,
 }
 
 /// Writes one verdict a well-formed pair, in the order of the pairs.
@@ -158,6 +161,7 @@ fn pair(
         verdict,
         extracted,
         reason,
+        read,
         ..
     } = judgement;
     Ok(Labelled {
@@ -166,6 +170,7 @@ fn pair(
             verdict,
             extracted,
             reason,
+            read,
         },
         compat: compat.map(|compat| compat.judge(gold, &answer)),
     })

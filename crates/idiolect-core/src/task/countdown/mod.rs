@@ -24,7 +24,7 @@ pub use generate::{Difficulty, Drawn, Generator};
 pub use solve::{Expression, Operator, reachable, solve};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{Execute, ImportRow, Imported, Judgement, Task, steps};
+use super::{Answered, Execute, ImportRow, Imported, Judgement, Task, steps};
 use crate::record::{Finish, Problem, Step, TaskName, Verdict};
 
 /// Problems with more numbers are refused; each has at most 18 digits.
@@ -87,6 +87,7 @@ pub fn judge(candidate: &str, gold: &Gold) -> Judgement {
         extracted,
         reason,
         steps: Vec::new(),
+        read: None,
     };
     let candidate = candidate.trim();
     if candidate.is_empty() {
@@ -111,6 +112,7 @@ fn ungraded(reason: String) -> Judgement {
         extracted: None,
         reason,
         steps: Vec::new(),
+        read: None,
     }
 }
 
@@ -194,34 +196,35 @@ impl Task for Countdown {
         ])
     }
 
-    fn verify(
+    fn judge(
         &self,
         problem: &Problem,
-        text: &str,
+        part: &str,
         finish: Finish,
         _code: &dyn Execute,
     ) -> Judgement {
         let judged = match Gold::read(&problem.gold) {
             Err(reason) => ungraded(reason),
-            Ok(gold) => match answer::extract(text, finish) {
+            Ok(gold) => match answer::extract(part, finish) {
                 Some(candidate) => judge(candidate, &gold),
                 None => Judgement {
                     verdict: Verdict::NoAnswer,
                     extracted: None,
                     reason: no_answer(finish).to_owned(),
                     steps: Vec::new(),
+                    read: None,
                 },
             },
         };
         Judgement {
-            steps: self.steps(problem, text),
+            steps: self.check_steps(problem, part),
             ..judged
         }
     }
 
     /// A gold string is an expression, alone or in a solution: its numbers and its value are the
     /// problem.
-    fn verify_pair(&self, gold: &Value, answer: &str, _code: &dyn Execute) -> Judgement {
+    fn judge_pair(&self, gold: &Value, part: &str, _code: &dyn Execute) -> Judgement {
         let gold = match gold {
             Value::String(text) => gold_of(text),
             object => Gold::read(object),
@@ -229,14 +232,21 @@ impl Task for Countdown {
         match gold {
             Err(reason) => ungraded(reason),
             Ok(gold) => judge(
-                answer::extract(answer, Finish::Unknown).unwrap_or(answer),
+                answer::extract(part, Finish::Unknown).unwrap_or(part),
                 &gold,
             ),
         }
     }
 
-    fn steps(&self, _problem: &Problem, text: &str) -> Vec<Step> {
-        steps::check_steps(text, answer::is_answer)
+    fn check_steps(&self, _problem: &Problem, part: &str) -> Vec<Step> {
+        steps::check_steps(part, answer::is_answer)
+    }
+
+    fn answered(&self, text: &str) -> Answered {
+        match answer::extract(text, Finish::Stop) {
+            Some(_) => Answered::Closed,
+            None => Answered::Nothing,
+        }
     }
 }
 

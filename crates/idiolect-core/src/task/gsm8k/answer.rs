@@ -9,6 +9,7 @@ use std::fmt;
 
 use super::super::lexeme::{Kind, Lexeme, lex};
 use super::super::rational::Rational;
+use super::Answered;
 use crate::record::Finish;
 
 /// A number found in a text.
@@ -87,6 +88,23 @@ pub fn extract(text: &str, finish: Finish) -> Option<Found> {
     numbers(text, &lexemes)
         .last()
         .map(|n| n.found(text, "the last number"))
+}
+
+/// How far a text has come with its answer.
+pub(super) fn answered(text: &str) -> Answered {
+    let closed = || {
+        after_hashes(text, false).is_some()
+            || boxed(text).is_some()
+            || tagged(text).is_some()
+            || rfind_ignoring_case(text, "final answer")
+                .is_some_and(|at| stated(&text[at..], false).is_some())
+    };
+    match extract(text, Finish::Stop) {
+        None => Answered::Nothing,
+        Some(_) if closed() => Answered::Closed,
+        Some(_) if stated(text, false).is_some() || answer_line(text).is_some() => Answered::Stated,
+        Some(_) => Answered::Loosely,
+    }
 }
 
 /// Whether a part of a text is the answer rather than a step.

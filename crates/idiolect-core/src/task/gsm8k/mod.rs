@@ -17,7 +17,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{Execute, ImportRow, Imported, Judgement, Task, steps};
+use super::{Answered, Execute, ImportRow, Imported, Judgement, Task, steps};
 use crate::record::{Finish, Problem, Step, StepCheck, TaskName, Verdict};
 
 pub use answer::{Found, extract, read_number};
@@ -44,6 +44,7 @@ fn judge(gold: &Found, found: Option<Found>, finish: Finish) -> Judgement {
             extracted: None,
             reason: reason.to_owned(),
             steps: Vec::new(),
+            read: None,
         };
     };
     let equal = found.equals(gold);
@@ -62,6 +63,7 @@ fn judge(gold: &Found, found: Option<Found>, finish: Finish) -> Judgement {
         extracted: Some(extracted),
         reason,
         steps: Vec::new(),
+        read: None,
     }
 }
 
@@ -71,6 +73,7 @@ fn ungraded(reason: String) -> Judgement {
         extracted: None,
         reason,
         steps: Vec::new(),
+        read: None,
     }
 }
 
@@ -165,32 +168,35 @@ impl Task for Gsm8k {
         ]
     }
 
-    /// `{question}`.
-    fn verify(
+    fn judge(
         &self,
         problem: &Problem,
-        text: &str,
+        part: &str,
         finish: Finish,
         _code: &dyn Execute,
     ) -> Judgement {
         let judged = match gold_of(&problem.gold) {
             Err(reason) => ungraded(reason),
-            Ok(gold) => judge(&gold, extract(text, finish), finish),
+            Ok(gold) => judge(&gold, extract(part, finish), finish),
         };
         Judgement {
-            steps: self.steps(problem, text),
+            steps: self.check_steps(problem, part),
             ..judged
         }
     }
 
-    fn verify_pair(&self, gold: &Value, answer: &str, _code: &dyn Execute) -> Judgement {
+    fn judge_pair(&self, gold: &Value, part: &str, _code: &dyn Execute) -> Judgement {
         match gold_of(gold) {
             Err(reason) => ungraded(reason),
-            Ok(gold) => judge(&gold, answer_of(answer), Finish::Unknown),
+            Ok(gold) => judge(&gold, answer_of(part), Finish::Unknown),
         }
     }
 
-    fn steps(&self, _problem: &Problem, text: &str) -> Vec<Step> {
-        steps::check_steps(text, answer::is_answer)
+    fn check_steps(&self, _problem: &Problem, part: &str) -> Vec<Step> {
+        steps::check_steps(part, answer::is_answer)
+    }
+
+    fn answered(&self, text: &str) -> Answered {
+        answer::answered(text)
     }
 }

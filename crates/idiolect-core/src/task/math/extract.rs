@@ -3,11 +3,11 @@
 //! By priority: "Final Answer: The final answer is X. I hope it is correct."; else the last of
 //! "final answer is X", `\boxed{X}` and `<answer>X</answer>`; else what follows the last `####`;
 //! else "answer is X"; else the last formula or number. Boxes that only "and" or a comma parts
-//! are one answer. Of a response that thinks first, only what follows the thinking counts.
+//! are one answer.
 
-use crate::record::Finish;
-
+use super::super::Answered;
 use super::token::group;
+use crate::record::Finish;
 
 /// An answer's text and where it was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +37,7 @@ pub(super) fn extract(text: &str, finish: Finish) -> Option<Found> {
         if finish == Finish::Length {
             return None;
         }
-        let text = after_thinking(window(text));
-        let last = last_expression(until_markers(text))?;
+        let last = last_expression(window(text))?;
         Some(Found {
             text: last.to_owned(),
             form: "the last expression",
@@ -49,7 +48,7 @@ pub(super) fn extract(text: &str, finish: Finish) -> Option<Found> {
 
 /// The answer that a response states as such.
 pub(super) fn stated(text: &str, finish: Finish) -> Option<Found> {
-    let text = until_markers(after_thinking(window(text)));
+    let text = window(text);
     if !["nswer", "box", "####", "NSWER"]
         .iter()
         .any(|mark| text.contains(mark))
@@ -83,29 +82,14 @@ fn window(text: &str) -> &str {
     &text[from..]
 }
 
-/// What follows the last `</think>`.
-fn after_thinking(text: &str) -> &str {
-    text.rfind("</think>")
-        .map_or(text, |at| &text[at + "</think>".len()..])
-}
-
-/// Text up to a chat marker that a model wrote on.
-fn until_markers(text: &str) -> &str {
-    if !text.contains('<') {
-        return text;
+/// How far a text has come with its answer.
+pub(super) fn answered(text: &str) -> Answered {
+    match extract(text, Finish::Stop) {
+        None => Answered::Nothing,
+        Some(found) if !found.stated => Answered::Loosely,
+        Some(found) if found.form == "after \"answer is\"" => Answered::Stated,
+        Some(_) => Answered::Closed,
     }
-    let end = [
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|endoftext|>",
-        "<|eot_id|>",
-        "</s>",
-    ]
-    .iter()
-    .filter_map(|m| text.find(m))
-    .filter(|at| *at > 0)
-    .min();
-    end.map_or(text, |at| &text[..at])
 }
 
 /// The last place at which `word` (lower case) stands, without regard to case.

@@ -30,7 +30,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{Execute, ImportRow, Imported, Judgement, Task, steps};
+use super::{Answered, Execute, ImportRow, Imported, Judgement, Task, reading, steps};
 use crate::record::{Finish, Problem, Step, TaskName, Verdict};
 
 pub(super) use peer::math_verify;
@@ -52,7 +52,8 @@ pub fn normal_answer(text: &str) -> String {
 
 /// The answer that a whole response or solution comes to, as it is written there.
 pub fn extract_answer(text: &str, finish: Finish) -> Option<String> {
-    extract::extract(text, finish).map(|f| f.text)
+    let part = reading::part_of(&Math, text)?;
+    extract::extract(part, finish).map(|f| f.text)
 }
 
 fn no_answer(reason: &str) -> Judgement {
@@ -61,6 +62,7 @@ fn no_answer(reason: &str) -> Judgement {
         extracted: None,
         reason: reason.to_owned(),
         steps: Vec::new(),
+        read: None,
     }
 }
 
@@ -70,6 +72,7 @@ fn ungraded(reason: String) -> Judgement {
         extracted: None,
         reason,
         steps: Vec::new(),
+        read: None,
     }
 }
 
@@ -104,6 +107,7 @@ fn judge(gold: &Answer, answer: Answer, form: &str) -> Judgement {
             form => format!("{} ({form})", decision.reason),
         },
         steps: Vec::new(),
+        read: None,
     }
 }
 
@@ -234,17 +238,16 @@ impl Task for Math {
         ]
     }
 
-    /// `{question}`.
-    fn verify(
+    fn judge(
         &self,
         problem: &Problem,
-        text: &str,
+        part: &str,
         finish: Finish,
         _code: &dyn Execute,
     ) -> Judgement {
         let judged = match gold_of(&problem.gold) {
             Err(reason) => ungraded(reason),
-            Ok(gold) => match extract::extract(text, finish) {
+            Ok(gold) => match extract::extract(part, finish) {
                 Some(found) => judge(&gold, Answer::of(&found.text), found.form),
                 None => no_answer(match finish {
                     Finish::Length => "cut off before a complete answer",
@@ -253,23 +256,27 @@ impl Task for Math {
             },
         };
         Judgement {
-            steps: self.steps(problem, text),
+            steps: self.check_steps(problem, part),
             ..judged
         }
     }
 
-    fn verify_pair(&self, gold: &Value, answer: &str, _code: &dyn Execute) -> Judgement {
+    fn judge_pair(&self, gold: &Value, part: &str, _code: &dyn Execute) -> Judgement {
         match gold_of(gold) {
             Err(reason) => ungraded(reason),
             Ok(gold) => {
-                let (answer, form) = answer_of(answer);
+                let (answer, form) = answer_of(part);
                 judge(&gold, answer, form)
             }
         }
     }
 
-    fn steps(&self, _problem: &Problem, text: &str) -> Vec<Step> {
-        steps::check_steps(text, is_answer)
+    fn check_steps(&self, _problem: &Problem, part: &str) -> Vec<Step> {
+        steps::check_steps(part, is_answer)
+    }
+
+    fn answered(&self, text: &str) -> Answered {
+        extract::answered(text)
     }
 }
 

@@ -21,7 +21,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{Execute, Execution, ImportRow, Imported, Judgement, Program, Task, steps};
+use super::{Answered, Execute, Execution, ImportRow, Imported, Judgement, Program, Task, steps};
 use crate::record::{Finish, Problem, Split, Step, StepCheck, TaskName, Verdict};
 
 /// The task.
@@ -87,6 +87,7 @@ fn judged(verdict: Verdict, extracted: Option<String>, reason: String) -> Judgem
         extracted,
         reason,
         steps: Vec::new(),
+        read: None,
     }
 }
 
@@ -281,27 +282,35 @@ impl Task for Mbpp {
         ])
     }
 
-    fn verify(
+    fn judge(
         &self,
         problem: &Problem,
-        text: &str,
+        part: &str,
         finish: Finish,
         code: &dyn Execute,
     ) -> Judgement {
-        let (judgement, found, failed) = judge(Gold::read(&problem.gold), text, finish, code);
+        let (judgement, found, failed) = judge(Gold::read(&problem.gold), part, finish, code);
         Judgement {
-            steps: code_steps(text, found, failed),
+            steps: code_steps(part, found, failed),
             ..judgement
         }
     }
 
-    fn verify_pair(&self, gold: &Value, answer: &str, code: &dyn Execute) -> Judgement {
-        judge(Gold::read(gold), answer, Finish::Unknown, code).0
+    fn judge_pair(&self, gold: &Value, part: &str, code: &dyn Execute) -> Judgement {
+        judge(Gold::read(gold), part, Finish::Unknown, code).0
     }
 
-    fn steps(&self, problem: &Problem, text: &str) -> Vec<Step> {
+    fn check_steps(&self, problem: &Problem, part: &str) -> Vec<Step> {
         let tests = Gold::read(&problem.gold).map_or_else(|_| Vec::new(), |gold| gold.tests);
-        let found = code::extract(text, Finish::Unknown, &code::called(&tests));
-        code_steps(text, found, None)
+        let found = code::extract(part, Finish::Unknown, &code::called(&tests));
+        code_steps(part, found, None)
+    }
+
+    fn answered(&self, text: &str) -> Answered {
+        match code::extract(text, Finish::Stop, &[]) {
+            None => Answered::Nothing,
+            Some(_) if text.contains("[DONE]") || text.contains("```") => Answered::Closed,
+            Some(_) => Answered::Loosely,
+        }
     }
 }
