@@ -13,10 +13,15 @@
 //! starts nothing. An import that the code takes for granted (typing's names, the usual modules of
 //! the standard library) is no fault: completion prompts show it above the code. Line ends of imported code are made `\n`; the published file has both kinds.
 
+mod bare;
+mod blocks;
 mod code;
+mod python;
 
 #[cfg(test)]
 mod tests;
+
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
@@ -91,19 +96,19 @@ fn judged(verdict: Verdict, extracted: Option<String>, reason: String) -> Judgem
     }
 }
 
-/// Finds the code of a response and runs it; with it the span of the code and the line of it that
+/// Finds the code of a response and runs it; with it where the code stands and the line of it that
 /// failed.
-fn judge<'a>(
+fn judge(
     gold: Result<Gold, String>,
-    text: &'a str,
+    text: &str,
     finish: Finish,
     execute: &dyn Execute,
-) -> (Judgement, Option<code::Found<'a>>, Option<usize>) {
+) -> (Judgement, Option<code::Code>, Option<usize>) {
     let gold = match gold {
         Ok(gold) => gold,
         Err(reason) => return (judged(Verdict::Ungraded, None, reason), None, None),
     };
-    let Some(found) = code::extract(text, finish, &code::called(&gold.tests)) else {
+    let Some(found) = code::extract(text, finish, &python::called(&gold.tests)) else {
         let reason = match finish {
             Finish::Length => "cut off before the code was complete",
             _ => "no Python code",
@@ -114,9 +119,9 @@ fn judge<'a>(
             None,
         );
     };
-    let extracted = Some(found.code.to_owned());
+    let extracted = Some(found.text.clone());
     let ran = execute.execute(&Program {
-        code: found.code,
+        code: &found.text,
         setup: &gold.setup,
         tests: &gold.tests,
     });
@@ -145,27 +150,31 @@ fn judge<'a>(
 
 /// The steps of a response: each line of its code with a letter or digit, and the prose around it
 /// as other tasks cut it. The line that failed is invalid; of the others nothing is known.
-fn code_steps(text: &str, found: Option<code::Found<'_>>, failed: Option<usize>) -> Vec<Step> {
-    let Some(found) = found else {
-        return steps::check_steps(text, is_markup);
+fn code_steps(text: &str, found: Option<&code::Code>, failed: Option<usize>) -> Vec<Step> {
+    let mut lines: Vec<(usize, &Range<usize>)> =
+        found.map_or_else(Vec::new, |found| found.lines.iter().enumerate().collect());
+    lines.sort_by_key(|(_, line)| line.start);
+    let mut all: Vec<Step> = Vec::new();
+    let mut at = 0;
+    let prose = |part: Range<usize>| {
+        let by = part.start;
+        steps::check_steps(&text[part], is_markup)
+            .into_iter()
+            .map(move |step| Step {
+                start: step.start + by,
+                end: step.end + by,
+                ..step
+            })
     };
-    let shifted = |by: usize, steps: Vec<Step>| {
-        steps.into_iter().map(move |step| Step {
-            start: step.start + by,
-            end: step.end + by,
-            ..step
-        })
-    };
-    let end = found.start + found.code.len();
-    let mut all: Vec<Step> = steps::check_steps(&text[..found.start], is_markup);
-    let mut at = found.start;
-    for (index, line) in found.code.split_inclusive('\n').enumerate() {
-        let trimmed = line.trim();
-        if trimmed.contains(char::is_alphanumeric) {
-            let start = at + (line.len() - line.trim_start().len());
+    for (index, line) in lines {
+        all.extend(prose(at..line.start));
+        at = line.end;
+        let code = &text[line.clone()];
+        if code.contains(char::is_alphanumeric) {
+            let start = line.end - code.trim_start().len();
             all.push(Step {
                 start,
-                end: start + trimmed.len(),
+                end: start + code.trim().len(),
                 check: if failed == Some(index + 1) {
                     StepCheck::Invalid
                 } else {
@@ -173,16 +182,16 @@ fn code_steps(text: &str, found: Option<code::Found<'_>>, failed: Option<usize>)
                 },
             });
         }
-        at += line.len();
     }
-    all.extend(shifted(end, steps::check_steps(&text[end..], is_markup)));
+    all.extend(prose(at..text.len()));
     all
 }
 
 /// Fences and markers are no steps.
 fn is_markup(part: &str, _after_bar: bool) -> bool {
-    let marker = matches!(part, "[BEGIN]" | "[DONE]");
-    marker || (part.starts_with("```") && !part.contains(char::is_whitespace))
+    let marker = blocks::is_marker(part);
+    let fence = part.starts_with("```") || part.starts_with("~~~");
+    marker || (fence && !part.trim_start_matches(['`', '~']).contains('`'))
 }
 
 /// The part that the data set's authors gave a row, by its number: the first ten are the few-shot
@@ -203,7 +212,7 @@ impl Task for Mbpp {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     /// `test_list` and, in the plus set, `test` are the tests; `test_setup_code` or `test_imports`
@@ -291,7 +300,7 @@ impl Task for Mbpp {
     ) -> Judgement {
         let (judgement, found, failed) = judge(Gold::read(&problem.gold), part, finish, code);
         Judgement {
-            steps: code_steps(part, found, failed),
+            steps: code_steps(part, found.as_ref(), failed),
             ..judgement
         }
     }
@@ -302,14 +311,14 @@ impl Task for Mbpp {
 
     fn check_steps(&self, problem: &Problem, part: &str) -> Vec<Step> {
         let tests = Gold::read(&problem.gold).map_or_else(|_| Vec::new(), |gold| gold.tests);
-        let found = code::extract(part, Finish::Unknown, &code::called(&tests));
-        code_steps(part, found, None)
+        let found = code::extract(part, Finish::Unknown, &python::called(&tests));
+        code_steps(part, found.as_ref(), None)
     }
 
     fn answered(&self, text: &str) -> Answered {
         match code::extract(text, Finish::Stop, &[]) {
             None => Answered::Nothing,
-            Some(_) if text.contains("[DONE]") || text.contains("```") => Answered::Closed,
+            Some(_) if blocks::sets_apart(text) => Answered::Closed,
             Some(_) => Answered::Loosely,
         }
     }
