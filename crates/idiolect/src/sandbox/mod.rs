@@ -39,7 +39,12 @@
 //!   that evaluates a text which the candidate returned lets it decide its own verdict.
 //! - Values cross as copies: a test that asks whether two results are one object, or that expects
 //!   an object to equal plain data by its own `__eq__`, fails. Sets are rebuilt and may iterate in
-//!   another order.
+//!   another order. Instances of the setup's classes keep their identity; those of a class that only
+//!   the tests know cannot cross, and leave the program unjudged.
+//! - Objects of the candidate's own classes: an operator between one and a value of the tests fails
+//!   the test, but a method of it that the tests call, and how two of them compare, is believed.
+//! - A candidate may leave its verdict undecided (an import that fails, a value that cannot cross),
+//!   never make it better.
 
 mod confine;
 mod python;
@@ -172,33 +177,40 @@ impl Sandbox {
 
     /// Runs a program that does nothing wrong and one that tries what must fail.
     fn try_out(&self, server: &mut Server) -> Result<(), SandboxError> {
-        let run = |server: &mut Server, code: &str, test: &str| {
-            let tests = [test.to_owned()];
-            let program = Program {
-                code,
-                setup: "",
-                tests: &tests,
-            };
-            match server.run(&program) {
-                Ok(Execution::Passed) => Ok(()),
-                Ok(Execution::Failed { reason, .. } | Execution::NotJudged(reason)) => Err(reason),
-                Err(Lost(why)) => Err(why),
-            }
-        };
-        run(server, "def f(x): return x + 1", "assert f(1) == 2").map_err(SandboxError::Broken)?;
+        try_harmless(server).map_err(SandboxError::Broken)?;
         if self.protection == Protection::Required {
             let attempts = include_str!("attempts.py");
             let test = "open_ways = attempts()\nassert not open_ways, ', '.join(open_ways)";
-            run(server, attempts, test)
+            passes(server, attempts, test)
                 .map_err(|why| SandboxError::NoProtection(format!("a trial got through: {why}")))?;
         }
         Ok(())
     }
 }
 
+/// Whether a program passes its test.
+fn passes(server: &mut Server, code: &str, test: &str) -> Result<(), String> {
+    let tests = [test.to_owned()];
+    let program = Program {
+        code,
+        setup: "",
+        tests: &tests,
+    };
+    match server.run(&program) {
+        Ok(Execution::Passed) => Ok(()),
+        Ok(Execution::Failed { reason, .. } | Execution::NotJudged(reason)) => Err(reason),
+        Err(Lost(why)) => Err(why),
+    }
+}
+
+fn try_harmless(server: &mut Server) -> Result<(), String> {
+    passes(server, "def f(x): return x + 1", "assert f(1) == 2")
+}
+
 impl Execute for Sandbox {
-    /// A server that is lost takes its program with it; a second one tries once more, so that a
-    /// program is unjudged only where the machine is at fault.
+    /// A server that is lost takes its program with it; a second one tries once more. Where that is
+    /// lost too, a program that does nothing wrong tells whether the machine is at fault, which ends
+    /// the stage, or this program, which is left unjudged.
     fn execute(&self, program: &Program<'_>) -> Execution {
         let mut why = String::new();
         for _ in 0..2 {
@@ -218,6 +230,12 @@ impl Execute for Sandbox {
                 }
                 Err(Lost(error)) => why = error,
             }
+        }
+        if let Ok(mut server) = self.start()
+            && try_harmless(&mut server).is_ok()
+        {
+            self.put_back(server);
+            return Execution::NotJudged(format!("it ends what judges it: {why}"));
         }
         if let Ok(mut broken) = self.broken.lock() {
             broken.get_or_insert_with(|| why.clone());
