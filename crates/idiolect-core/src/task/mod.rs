@@ -20,6 +20,7 @@ pub mod mbpp;
 mod prompt;
 mod rational;
 mod reading;
+mod rounding;
 mod segment;
 mod steps;
 mod variables;
@@ -31,6 +32,7 @@ pub use import::{ImportRow, Imported, map_columns, split_named};
 pub use prompt::PromptFile;
 pub use rational::Rational;
 pub use reading::Answered;
+pub use rounding::REASON as ROUNDED;
 
 use reading::{Reading, read};
 

@@ -3,7 +3,8 @@
 
 use std::cell::OnceCell;
 
-use super::equal::{Decision, Outcome, compare, different, equal};
+use super::equal::{Decision, Outcome, compare, different, equal, undecided};
+use super::evaluate::constant;
 use super::parse::{Parsed, parse};
 use super::spelling::{key, normal};
 use super::token::{Commas, T, cut};
@@ -21,6 +22,8 @@ pub(super) struct Answer {
     key: String,
     /// The likeliest reading first; empty where it cannot be read. Read when asked for.
     readings: OnceCell<Vec<Tree>>,
+    /// The reading in which a comma between digits is a decimal point, or one of India's groups.
+    decimal_comma: OnceCell<Option<Tree>>,
 }
 
 impl Answer {
@@ -29,12 +32,22 @@ impl Answer {
         Self {
             key: key(&text),
             readings: OnceCell::new(),
+            decimal_comma: OnceCell::new(),
             text,
         }
     }
 
     pub(super) fn readings(&self) -> &[Tree] {
         self.readings.get_or_init(|| readings(&self.text))
+    }
+
+    /// What it says if its commas are decimal points, where that is possible.
+    fn decimal_comma(&self) -> Option<&Tree> {
+        let read = || {
+            let text = indian_groups(&self.text).or_else(|| decimal_commas(&self.text))?;
+            readings(&text).into_iter().next()
+        };
+        self.decimal_comma.get_or_init(read).as_ref()
     }
 
     /// Whether there is anything in it.
@@ -51,8 +64,15 @@ impl Answer {
     pub(super) fn is_bare(&self) -> bool {
         self.readings().first().is_some_and(|tree| match tree {
             Tree::Text(text) => !text.contains(|c: char| c.is_numeric()),
+            Tree::Unread(..) => self.text.split_whitespace().count() <= 6,
             tree => !mixes_words(tree),
         })
+    }
+
+    /// Whether it is a value, or a choice, and nothing else.
+    pub(super) fn is_value(&self) -> bool {
+        let letter = words::choice(&self.text).is_some();
+        letter || (self.is_bare() && !self.is_text())
     }
 
     /// Whether it is words.
@@ -65,16 +85,6 @@ impl Answer {
         let words = self.text.split_whitespace().count();
         self.is_text() && (words > 5 || self.text.starts_with("I "))
     }
-
-    /// Letters and digits alone, in lower case, without a leading article.
-    fn words(&self) -> String {
-        let plain = words::plain(&self.text);
-        let mut rest = plain.trim();
-        for article in ["the ", "an ", "a "] {
-            rest = rest.strip_prefix(article).unwrap_or(rest);
-        }
-        rest.chars().filter(|c| c.is_alphanumeric()).collect()
-    }
 }
 
 /// Whether an answer is the gold answer.
@@ -85,8 +95,13 @@ pub(super) fn equivalent(gold: &Answer, answer: &Answer) -> Decision {
     if let Some(decision) = choices(gold, answer) {
         return decision;
     }
-    if gold.is_text() || answer.is_text() {
-        let (g, a) = (gold.words(), answer.words());
+    let (g, a) = (connectives(&gold.text), connectives(&answer.text));
+    if g != a && !g.is_empty() && !a.is_empty() {
+        return undecided("`and` in one, `or` in the other");
+    }
+    let unread = !(gold.is_readable() || answer.is_readable());
+    if unread || gold.is_text() || answer.is_text() {
+        let (g, a) = (words::sequence(&gold.text), words::sequence(&answer.text));
         if g == a && !g.is_empty() {
             return equal("the same words");
         }
@@ -101,13 +116,131 @@ pub(super) fn equivalent(gold: &Answer, answer: &Answer) -> Decision {
                 continue;
             }
             let decision = compare(g, a);
-            if decision.outcome == Outcome::Equal {
-                return decision;
+            match decision.outcome {
+                Outcome::Equal => return decision,
+                Outcome::Rounded => first = Some(decision),
+                _ => {
+                    first.get_or_insert(decision);
+                }
             }
-            first.get_or_insert(decision);
         }
     }
-    first.unwrap_or_else(|| different("the texts differ"))
+    with_decimal_comma(gold, answer)
+        .or(first)
+        .unwrap_or_else(|| different("the texts differ"))
+}
+
+/// `3,5` as an answer to 3.5: a gold that is written with a point, or with neither, leaves no other
+/// reading. As a gold it may be two numbers.
+fn with_decimal_comma(gold: &Answer, answer: &Answer) -> Option<Decision> {
+    if !has_digit_comma(&gold.text)
+        && let Some(a) = answer.decimal_comma()
+    {
+        let decisions = gold.readings().iter().map(|g| compare(g, a));
+        let mut near = decisions.filter(|d| matches!(d.outcome, Outcome::Equal | Outcome::Rounded));
+        return near.next().map(|d| Decision {
+            reason: format!("with a decimal comma: {}", d.reason),
+            ..d
+        });
+    }
+    if !has_digit_comma(&answer.text)
+        && let Some(g) = gold.decimal_comma()
+    {
+        let mut decisions = answer.readings().iter().map(|a| compare(g, a));
+        return decisions
+            .any(|d| matches!(d.outcome, Outcome::Equal | Outcome::Rounded))
+            .then(|| undecided("the comma of the gold may be a decimal point"));
+    }
+    None
+}
+
+/// Whether a comma without a space stands between digits.
+fn has_digit_comma(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
+    (1..bytes.len()).any(|i| bytes[i] == b',' && digit(i - 1) && digit(i + 1) && !digit_pair(bytes, i))
+}
+
+/// Whether a comma at `at` parts the numbers of a pair that is written in brackets: `(1,2)`.
+fn digit_pair(bytes: &[u8], at: usize) -> bool {
+    let open = bytes[..at].iter().filter(|b| b"([".contains(b)).count();
+    let close = bytes[..at].iter().filter(|b| b")]".contains(b)).count();
+    open > close
+}
+
+/// The text with commas between digits as points: `3,5`, `2{,}5`, `1.234,56`. `None` where it has
+/// none, or where three digits after it make it a thousands separator.
+fn decimal_commas(text: &str) -> Option<String> {
+    if !text.contains(',') || text.len() > 200 {
+        return None;
+    }
+    let text = text.replace("{,}", ",");
+    let bytes = text.as_bytes();
+    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
+    let mut out = String::with_capacity(text.len());
+    let mut found = false;
+    let mut from = 0;
+    while from < bytes.len() {
+        if !digit(from) {
+            let length = text[from..].chars().next().map_or(1, char::len_utf8);
+            out.push_str(&text[from..from + length]);
+            from += length;
+            continue;
+        }
+        let run = (from..).take_while(|i| digit(*i) || (matches!(bytes.get(*i), Some(b'.' | b',')) && digit(i + 1)));
+        let to = from + run.count();
+        let number = &text[from..to];
+        match number.split_once(',') {
+            Some((whole, decimals)) if !decimals.contains([',', '.']) => {
+                let groups: Vec<&str> = whole.split('.').collect();
+                let grouped = groups.len() > 1 && groups[1..].iter().all(|g| g.len() == 3);
+                let thousands = decimals.len() == 3 && !grouped && whole.trim_start_matches('0') != "";
+                if thousands || (groups.len() > 1 && !grouped) {
+                    return None;
+                }
+                out.push_str(&groups.concat());
+                out.push('.');
+                out.push_str(decimals);
+                found = true;
+            }
+            Some(_) => return None,
+            None => out.push_str(number),
+        }
+        from = to;
+    }
+    found.then_some(out)
+}
+
+/// `60,00,000`: groups of two before the last, as written in India.
+fn indian_groups(text: &str) -> Option<String> {
+    let from = text.find(|c: char| c.is_ascii_digit())?;
+    let length = text[from..]
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || *b == b',')
+        .count();
+    let (number, after) = text[from..].split_at(length);
+    let groups: Vec<&str> = number.split(',').collect();
+    let [first, middle @ .., last] = &groups[..] else {
+        return None;
+    };
+    let fits = (1..=2).contains(&first.len())
+        && !middle.is_empty()
+        && middle.iter().all(|g| g.len() == 2)
+        && last.len() == 3
+        && !after.contains(|c: char| c.is_ascii_digit())
+        && !text[..from].contains(char::is_alphanumeric);
+    fits.then(|| format!("{}{}{after}", &text[..from], groups.concat()))
+}
+
+/// The signs of logic in a text, ∧ and ∨, which part answers beside each other alike.
+fn connectives(text: &str) -> Vec<char> {
+    let marks = [("\\wedge", '∧'), ("\\land", '∧'), ("∧", '∧'), ("\\vee", '∨'), ("\\lor", '∨'), ("∨", '∨')];
+    let mut found: Vec<(usize, char)> = marks
+        .iter()
+        .flat_map(|(mark, sign)| text.match_indices(mark).map(|(at, _)| (at, *sign)))
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, sign)| sign).collect()
 }
 
 fn is_several(tree: &Tree) -> bool {
@@ -151,6 +284,12 @@ fn readings(text: &str) -> Vec<Tree> {
     if let Some(joined) = spaced_thousands(text) {
         return readings(&joined);
     }
+    if let Some(joined) = grouped(text) {
+        return readings(&joined);
+    }
+    if let Some(trees) = restated(text) {
+        return trees;
+    }
     if text.len() <= 60
         && text.contains(|c: char| c.is_ascii_digit())
         && let Some((month, day, year)) = words::date(&words::plain(text))
@@ -170,19 +309,100 @@ fn readings(text: &str) -> Vec<Tree> {
         add(parse(text, &tokens, true));
     }
     let separate = match text.contains(",\\!") || text.contains("{,}") {
-        true => Vec::new(),
+        // `2{,}5` has no other reading.
+        true => {
+            let decimal = decimal_commas(text).filter(|_| text.contains("{,}"));
+            add(decimal.and_then(|text| parse(&text, &cut(&text, Commas::Separate), false)));
+            Vec::new()
+        }
         false => cut(text, Commas::Separate),
     };
-    if separate.len() != tokens.len() && add(parse(text, &separate, false)) {
+    if separate.len() != tokens.len() && !leading_zero_after_comma(text) && add(parse(text, &separate, false)) {
         add(parse(text, &separate, true));
     }
     if trees.is_empty() && reads_as_words(text) {
-        trees.push(Tree::Text(words::plain(text).trim().to_owned()));
+        let said = words::sequence(text).join(" ");
+        trees.push(words::meaning(text).unwrap_or(Tree::Text(said)));
     }
     if trees.is_empty() {
         trees.extend(equation_tail(text, &tokens));
     }
     trees
+}
+
+/// `4 (four)`, `1600 (420+1180)`, `36 (inches)`: a number, and in brackets the same in other words or
+/// what it counts.
+fn restated(text: &str) -> Option<Vec<Tree>> {
+    let (head, inside) = bracketed_end(text)?;
+    let read = |text: &str| parse(text, &cut(text, Commas::Thousands), false).map(|p| p.tree);
+    let inside = inside
+        .trim_start_matches(['=', '≈', '~'])
+        .trim_start_matches("\\approx")
+        .trim_start();
+    let spoken = words::sequence(inside);
+    let only_words = inside.chars().all(|c| c.is_alphabetic() || " -'’.,".contains(c));
+    let unread = || {
+        let head = readings(head).into_iter().next()?;
+        Some(vec![Tree::Unread(Box::new(head), spoken.join(" "))])
+    };
+    if only_words && spoken.iter().any(|w| w.chars().count() > 2) && words::meaning(inside).is_none() {
+        return match words::changes_value(&spoken) {
+            true => unread(),
+            false => Some(readings(head)),
+        };
+    }
+    let number = read(head).filter(|t| constant(t).is_ok())?;
+    let inside = inside
+        .trim_start_matches("that is,")
+        .trim_start_matches("i.e.,")
+        .trim_start_matches("i.e.")
+        .trim_start_matches("or ");
+    let other = read(inside).filter(|t| constant(t).is_ok())?;
+    match compare(&number, &other).outcome {
+        Outcome::Equal => Some(vec![number]),
+        // The more exact of the two.
+        Outcome::Rounded => {
+            let decimal = |t: &Tree| {
+                t.any(&|t| matches!(t, Tree::Number { decimals: Some(_), .. }))
+            };
+            let exact = decimal(&number) && !decimal(&other);
+            Some(vec![if exact { other } else { number }])
+        }
+        _ if only_words => unread(),
+        _ => None,
+    }
+}
+
+/// What stands before and in a bracket, or text in brackets, that ends a text and stands apart.
+fn bracketed_end(text: &str) -> Option<(&str, &str)> {
+    let (end, open) = match text.strip_suffix(")}") {
+        Some(before) => (before, ["\\text{(", "\\mbox{("]),
+        None => (text.strip_suffix(')')?, [" (", " \\left("]),
+    };
+    let (at, mark) = open
+        .iter()
+        .filter_map(|mark| end.rfind(mark).map(|at| (at, mark)))
+        .max()?;
+    let inside = end[at + mark.len()..].trim();
+    let head = end[..at].trim_end();
+    let head = head
+        .trim_end_matches("\\quad")
+        .trim_end_matches("\\qquad")
+        .trim_end_matches("\\,")
+        .trim_end();
+    let closed = |text: &str| text.matches(['(', '[']).count() == text.matches([')', ']']).count();
+    // `[1, 3)` closes with a bracket that it did not open with.
+    let fits = !head.is_empty() && !inside.is_empty() && closed(head) && !inside.contains(['(', ')']);
+    (fits && !head.ends_with(['+', '-', '*', '/', '^', '=', ',', '<', '>', ':', '·', '×']))
+        .then_some((head, inside))
+}
+
+/// Whether digits that begin with 0 stand right after a comma: `115,000` is no list.
+fn leading_zero_after_comma(text: &str) -> bool {
+    text.match_indices(",0").any(|(at, _)| {
+        text[at + 2..].starts_with(|c: char| c.is_ascii_digit())
+            && text[..at].ends_with(|c: char| c.is_ascii_digit())
+    })
 }
 
 /// Of a text whose beginning cannot be read, what stands after its last `=`.
@@ -202,23 +422,73 @@ fn equation_tail(text: &str, tokens: &[super::token::Token]) -> Option<Tree> {
 }
 
 /// `1 000 000`: groups of exactly three.
+/// `55_581_184`, `7’000’000`, `9.000.000`: digits in groups of three that no comma or space parts.
+/// A point parts groups only where there are several.
+fn grouped(text: &str) -> Option<String> {
+    let from = text.find(|c: char| c.is_ascii_digit())?;
+    if text[..from].contains(char::is_alphanumeric) {
+        return None;
+    }
+    let number = &text[from..];
+    for mark in ["_", "’", "'", "."] {
+        let mut groups = number.split(mark);
+        let first = groups.next()?;
+        let digits = |g: &str| g.bytes().take_while(u8::is_ascii_digit).count();
+        if !(1..=3).contains(&first.len()) || digits(first) != first.len() {
+            continue;
+        }
+        let (mut joined, mut count, mut end) = (first.to_owned(), 0, first.len());
+        for group in groups {
+            let n = digits(group);
+            if n != 3 {
+                break;
+            }
+            joined.push_str(&group[..3]);
+            end += mark.len() + 3;
+            count += 1;
+            if group.len() > 3 {
+                break;
+            }
+        }
+        let rest = &number[end..];
+        let enough = if mark == "." { 2 } else { 1 };
+        if count >= enough && !rest.starts_with(|c: char| c.is_alphanumeric() || "_'’".contains(c)) {
+            return Some(format!("{}{joined}{rest}", &text[..from]));
+        }
+    }
+    None
+}
+
 fn spaced_thousands(text: &str) -> Option<String> {
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let whole = unsigned.split('.').next()?;
-    let mut groups = whole.split(' ');
-    let first = groups.next()?;
-    let digits = |g: &str| g.bytes().all(|b| b.is_ascii_digit());
-    let rest: Vec<&str> = groups.collect();
-    (!rest.is_empty()
-        && (1..=3).contains(&first.len())
-        && digits(first)
-        && rest.iter().all(|g| g.len() == 3 && digits(g)))
-    .then(|| text.replace(' ', ""))
+    let sign = text.len() - text.trim_start_matches(['-', '−', ' ']).len();
+    let mut joined = String::new();
+    let mut at = sign;
+    let digits = |at: usize| text[at..].bytes().take_while(u8::is_ascii_digit).count();
+    let first = digits(at);
+    if !(1..=3).contains(&first) {
+        return None;
+    }
+    joined.push_str(&text[at..at + first]);
+    at += first;
+    let start = at;
+    while text[at..].starts_with(' ') && digits(at + 1) == 3 {
+        joined.push_str(&text[at + 1..at + 4]);
+        at += 4;
+    }
+    // A number that goes on otherwise, as in `1 000 20` or `5 100/3`, has no such groups.
+    let after = &text[at..];
+    let goes_on = after.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '/');
+    (at > start && !goes_on).then(|| format!("{}{joined}{after}", &text[..sign]))
 }
 
 /// Whether most of a short text is words.
 fn reads_as_words(text: &str) -> bool {
-    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
-    let signs = text.chars().filter(|c| "=+*^_{}\\<>".contains(*c)).count();
+    let tokens = words::sequence(text);
+    let is_word = |t: &&String| t.chars().all(char::is_alphabetic);
+    let letters: usize = tokens.iter().filter(is_word).map(|t| t.chars().count()).sum();
+    let signs = tokens
+        .iter()
+        .filter(|t| t.starts_with('\\') || "=+*^_<>".contains(t.as_str()))
+        .count();
     text.len() <= 400 && letters > 2 && signs * 4 <= letters
 }

@@ -17,6 +17,13 @@ impl Parser<'_> {
                     None => Tree::Number { value, decimals },
                 })
             }
+            T::Truncated { value, places } => {
+                self.bump();
+                Some(Tree::Truncated {
+                    value: value.clone(),
+                    places: *places,
+                })
+            }
             T::Based { digits, base } => {
                 self.bump();
                 Some(Tree::Based {
@@ -34,7 +41,7 @@ impl Parser<'_> {
                 self.bump();
                 Some(match self.peek() {
                     Some(T::Sign(_)) => Tree::Symbol(text.clone()),
-                    _ => Tree::Text(text.clone()),
+                    _ => said(text),
                 })
             }
             T::Symbol(name) => {
@@ -158,7 +165,7 @@ impl Parser<'_> {
                 return Some(if names {
                     Tree::Symbol(word.to_owned())
                 } else {
-                    Tree::Text(self.prose(word))
+                    said(&self.prose(word))
                 });
             }
             // "I cannot solve this."
@@ -167,7 +174,7 @@ impl Parser<'_> {
                 && words::is_prose(next, true)
             {
                 self.bump();
-                return Some(Tree::Text(self.prose(word)));
+                return Some(said(&self.prose(word)));
             }
             // Points and other names in capitals: AB, ACF.
             if word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase()) {
@@ -236,12 +243,42 @@ impl Parser<'_> {
     /// The words of a remark that begins an item.
     fn prose(&mut self, first: &str) -> String {
         let mut text = first.to_lowercase();
-        while let Some(T::Word(word) | T::Text(word)) = self.peek() {
-            text.push(' ');
-            text.push_str(&word.to_lowercase());
-            self.bump();
+        loop {
+            match (self.peek(), self.peek_at(1)) {
+                // twenty-five
+                (Some(T::Minus), Some(T::Word(word)))
+                    if !self.tokens[self.at].spaced && !self.tokens[self.at + 1].spaced =>
+                {
+                    text.push('-');
+                    text.push_str(&word.to_lowercase());
+                    self.at += 2;
+                }
+                // one and a half
+                (Some(T::And), Some(T::Word(word))) if words::number(&text).is_some() => {
+                    let mut joined = format!("{text} and {}", word.to_lowercase());
+                    let mut length = 2;
+                    while words::number(&joined).is_none()
+                        && length < 6
+                        && let Some(T::Word(more)) = self.peek_at(length)
+                    {
+                        joined.push(' ');
+                        joined.push_str(&more.to_lowercase());
+                        length += 1;
+                    }
+                    if words::number(&joined).is_none() {
+                        return text;
+                    }
+                    text = joined;
+                    self.at += length;
+                }
+                (Some(T::Word(word) | T::Text(word)), _) => {
+                    text.push(' ');
+                    text.push_str(&word.to_lowercase());
+                    self.bump();
+                }
+                _ => return text,
+            }
         }
-        text
     }
 
     /// `sinx`, `lnx`.
@@ -510,16 +547,29 @@ impl Parser<'_> {
     fn inside(&mut self, open: char) -> Option<Vec<Tree>> {
         let items = self.items()?;
         if open != '⦃' {
-            // `1,2;3,4` in brackets.
-            if self.take(&T::Semicolon) {
-                let mut all = items;
-                all.extend(self.items()?);
-                return Some(all);
+            // `(1;2)` is a tuple, `(1,2;3,4)` one of tuples.
+            let mut groups = vec![items];
+            while self.take(&T::Semicolon) {
+                groups.push(self.items()?);
             }
-            return Some(items);
+            let nested = groups.len() > 1 && groups.iter().any(|group| group.len() > 1);
+            let tuple = |items: Vec<Tree>| Tree::Bracketed {
+                open: '(',
+                items,
+                close: ')',
+            };
+            return Some(match nested {
+                true => groups.into_iter().map(|g| one_or(g, tuple)).collect(),
+                false => groups.into_iter().flatten().collect(),
+            });
         }
         if self.take(&T::Bar) {
             return self.items();
+        }
+        // `\{1;2\}`
+        let mut items = items;
+        while self.take(&T::Semicolon) {
+            items.extend(self.items()?);
         }
         if let [Tree::Ratio(terms)] = &items[..]
             && matches!(self.peek(), Some(T::Close(_)))
@@ -693,4 +743,9 @@ impl Parser<'_> {
         let of = self.nested(Self::product)?;
         Some(Tree::Opaque("limit", vec![Tree::Symbol(name), of]))
     }
+}
+
+/// Words as a value where they name one, else as words.
+fn said(text: &str) -> Tree {
+    words::meaning(text).unwrap_or_else(|| Tree::Text(words::sequence(text).join(" ")))
 }

@@ -9,12 +9,15 @@ use super::super::rational::Rational;
 use super::evaluate::{Lack, POINTS, POSITIVE_POINTS, Point, Value, constant, value};
 use super::parse::is_name;
 use super::tree::{Constant, Function, Sign, Tree};
-use super::{matrix, members, words};
+use super::super::rounding;
+use super::{matrix, members, unit, words};
 
 /// What a comparison found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Equal,
+    /// Equal only when one of them is rounded to the digits that the other gives.
+    Rounded,
     Different,
     Undecided,
 }
@@ -40,9 +43,16 @@ pub(super) fn different(reason: impl Into<String>) -> Decision {
     }
 }
 
-fn undecided(reason: impl Into<String>) -> Decision {
+pub(super) fn undecided(reason: impl Into<String>) -> Decision {
     Decision {
         outcome: Outcome::Undecided,
+        reason: reason.into(),
+    }
+}
+
+fn rounded(reason: impl Into<String>) -> Decision {
+    Decision {
+        outcome: Outcome::Rounded,
         reason: reason.into(),
     }
 }
@@ -50,6 +60,11 @@ fn undecided(reason: impl Into<String>) -> Decision {
 impl Decision {
     fn is_equal(&self) -> bool {
         self.outcome == Outcome::Equal
+    }
+
+    /// Equal, at least when rounded.
+    fn is_near(&self) -> bool {
+        matches!(self.outcome, Outcome::Equal | Outcome::Rounded)
     }
 }
 
@@ -96,8 +111,8 @@ impl Comparer {
         if let Some(decision) = self.quantities(gold, answer) {
             return decision;
         }
-        if let (Tree::Text(a), Tree::Text(b)) = (gold, answer) {
-            return texts(a, b);
+        if let Some(decision) = words_beside(gold, answer) {
+            return decision;
         }
         if let Some(decision) = moments(gold, answer) {
             return decision;
@@ -125,28 +140,47 @@ impl Comparer {
 
     /// Units: of one kind they are converted; unknown ones are remarks.
     fn quantities(&mut self, gold: &Tree, answer: &Tree) -> Option<Decision> {
-        match (gold, answer) {
-            (Tree::Quantity(g, gu), Tree::Quantity(a, au)) => {
-                if gu == au {
-                    return Some(self.compare(g, a));
-                }
-                let (Some(u), Some(v)) = (words::unit(gu), words::unit(au)) else {
-                    return Some(self.compare(g, a));
-                };
-                if u.of != v.of {
-                    return Some(different(format!("{gu} and {au} measure different things")));
-                }
-                let scaled = |tree: &Tree, (n, d): (i64, i64)| {
-                    Tree::Product(vec![
-                        tree.clone(),
-                        Tree::exact(Rational::ratio(n, d).unwrap_or_else(|| Rational::integer(1))),
-                    ])
-                };
-                let same = self.compare(&scaled(g, u.factor), &scaled(a, v.factor));
-                Some(same)
+        use Tree::{Compound, Quantity, Text};
+        if let (Some((g, u)), Some((a, v))) = (measured(gold), measured(answer)) {
+            if let (Quantity(g, gu), Quantity(a, au)) = (gold, answer)
+                && gu == au
+            {
+                return Some(self.compare(g, a));
             }
-            (Tree::Quantity(g, _), a) if !matches!(a, Tree::Text(_)) => Some(self.compare(g, a)),
-            (g, Tree::Quantity(a, _)) if !matches!(g, Tree::Text(_)) => Some(self.compare(g, a)),
+            return Some(match u.is_like(&v) {
+                true => self.compare(&g, &a),
+                false => different("the units measure different things"),
+            });
+        }
+        match (gold, answer) {
+            (Compound(parts), plain) | (plain, Compound(parts)) if plain.is_expression() => {
+                let plain = match plain {
+                    Quantity(of, _) => of,
+                    other => other,
+                };
+                let total = measured(&Compound(parts.clone()))?.0;
+                let meant = parts.iter().any(|(_, unit)| {
+                    let number = total.clone().over(Tree::exact(unit.factor.clone()));
+                    self.compare(&number, plain).is_near()
+                });
+                Some(match meant {
+                    true => undecided("a number without a unit beside several units"),
+                    false => different("another quantity"),
+                })
+            }
+            (Quantity(_, gu), Quantity(_, au)) if unit::powers_differ(gu, au) => {
+                Some(different("the units measure different things"))
+            }
+            (Quantity(g, _), Quantity(a, _)) => Some(self.compare(g, a)),
+            // An angle in radians beside one in degrees: by value only.
+            (Quantity(x, unit), Tree::Degrees(of)) | (Tree::Degrees(of), Quantity(x, unit))
+                if unit == "radians" =>
+            {
+                let turned = Tree::Product(vec![(**of).clone(), Tree::Constant(Constant::Pi)]);
+                Some(self.compare(&turned.over(Tree::integer(180)), x))
+            }
+            (Quantity(g, _), a) if !matches!(a, Text(_)) => Some(self.compare(g, a)),
+            (g, Quantity(a, _)) if !matches!(g, Text(_)) => Some(self.compare(g, a)),
             _ => None,
         }
     }
@@ -255,13 +289,9 @@ impl Comparer {
             return self.equations(gs, ans);
         }
         if gi == ai && gs.len() == ans.len() {
-            let pairs: Vec<Decision> = gs
-                .iter()
-                .zip(ans)
-                .map(|(x, y)| self.compare(x, y))
-                .collect();
-            if pairs.iter().all(Decision::is_equal) {
-                return equal("side by side the same");
+            let sides = self.in_order(gs, ans);
+            if sides.is_near() {
+                return sides;
             }
         }
         let reversed: Vec<Sign> = ai.iter().rev().map(|s| s.reversed()).collect();
@@ -302,7 +332,7 @@ impl Comparer {
     fn equations(&mut self, gold: &[Tree], answer: &[Tree]) -> Decision {
         if self.compare(&gold[0], &answer[0]).is_equal() {
             let right = self.compare(&gold[1], &answer[1]);
-            if right.is_equal() || right.outcome == Outcome::Undecided {
+            if right.outcome != Outcome::Different {
                 return right;
             }
         }
@@ -435,6 +465,8 @@ impl Comparer {
                     return different(format!("part {} differs: {}", i + 1, decision.reason));
                 }
                 Outcome::Undecided => worst = decision,
+                Outcome::Rounded if worst.is_equal() => worst = decision,
+                Outcome::Rounded => {}
             }
         }
         worst
@@ -453,10 +485,10 @@ impl Comparer {
         if g.len() != a.len() && (named(&g) || named(&a)) {
             return different(format!("{} named values and {}", g.len(), a.len()));
         }
-        let (mut doubt, mut missing) = (None, None);
+        let (mut doubt, mut missing, mut near) = (None, None, None);
         for (these, those, whose) in [(&g, &a, "answer lacks"), (&a, &g, "gold lacks")] {
             for one in these {
-                let mut found = false;
+                let (mut found, mut close) = (false, None);
                 for other in those {
                     let decision = match whose {
                         "answer lacks" => self.compare(one, other),
@@ -467,12 +499,17 @@ impl Comparer {
                             found = true;
                             break;
                         }
+                        Outcome::Rounded => close = Some(decision),
                         Outcome::Undecided => doubt = Some(decision),
                         Outcome::Different => {}
                     }
                 }
-                if !found {
-                    missing.get_or_insert(whose);
+                match close {
+                    _ if found => {}
+                    Some(decision) => near = Some(decision),
+                    None => {
+                        missing.get_or_insert(whose);
+                    }
                 }
             }
         }
@@ -486,7 +523,7 @@ impl Comparer {
                 ))
             });
         }
-        equal("the same members")
+        near.unwrap_or_else(|| equal("the same members"))
     }
 
     fn matrices(&mut self, gold: &Tree, answer: &Tree) -> Option<Decision> {
@@ -523,6 +560,7 @@ impl Comparer {
         if g.len() != a.len() || g.is_empty() {
             return Some(different("ratios of different length"));
         }
+        let mut near = None;
         for i in 1..g.len() {
             let (x, y) = (
                 Tree::Product(vec![g[0].clone(), a[i].clone()]),
@@ -532,11 +570,31 @@ impl Comparer {
                 return Some(different("ratios of what is no number"));
             }
             let decision = expressions(&x, &y);
-            if !decision.is_equal() {
-                return Some(decision);
+            match decision.outcome {
+                Outcome::Equal => {}
+                Outcome::Rounded => near = Some(decision),
+                _ => return Some(decision),
             }
         }
-        Some(equal("the same ratio"))
+        Some(near.unwrap_or_else(|| equal("the same ratio")))
+    }
+}
+
+/// A quantity in base units, where its units are known.
+fn measured(tree: &Tree) -> Option<(Tree, unit::Unit)> {
+    let scaled = |value: &Tree, unit: &unit::Unit| {
+        Tree::Product(vec![value.clone(), Tree::exact(unit.factor.clone())])
+    };
+    match tree {
+        Tree::Quantity(value, name) => {
+            let unit = unit::of(name)?;
+            Some((scaled(value, &unit), unit))
+        }
+        Tree::Compound(parts) => {
+            let terms = parts.iter().map(|(value, unit)| scaled(value, unit));
+            Some((Tree::Sum(terms.collect()), parts.first()?.1.clone()))
+        }
+        _ => None,
     }
 }
 
@@ -758,28 +816,75 @@ fn signed(tree: &Tree, minus: bool) -> Tree {
     }
 }
 
-fn texts(gold: &str, answer: &str) -> Decision {
-    let letters = |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).collect() };
-    if letters(gold) == letters(answer) && !letters(gold).is_empty() {
-        return equal("the same words");
+/// Words beside words or a value. Words that hold a number may mean the value after all.
+fn words_beside(gold: &Tree, answer: &Tree) -> Option<Decision> {
+    let unread = |t: &Tree| matches!(t, Tree::Unread(..));
+    if unread(gold) || unread(answer) {
+        return Some(undecided("words that may change the value are not read"));
     }
-    different("the words differ")
+    let numbers = |text: &str| -> Vec<String> {
+        let tokens = text.split(' ').map(str::to_owned);
+        let is_number = |t: &String| {
+            let word = t.chars().all(char::is_alphabetic);
+            let digits = t.contains(|c: char| c.is_ascii_digit());
+            digits || (word && words::changes_value(std::slice::from_ref(t)))
+        };
+        tokens.filter(is_number).collect()
+    };
+    match (gold, answer) {
+        (Tree::Text(g), Tree::Text(a)) if g == a => Some(equal("the same words")),
+        (Tree::Text(g), Tree::Text(a)) => {
+            let (g, a) = (numbers(g), numbers(a));
+            Some(match g == a && !g.is_empty() {
+                true => undecided("words that hold numbers differ"),
+                false => different("the words differ"),
+            })
+        }
+        (Tree::Text(text), value) | (value, Tree::Text(text)) => {
+            let none = matches!(text.as_str(), "none" | "nothing" | "nobody");
+            let zero = matches!(value, Tree::Number { value, .. } if value.is_zero());
+            match value {
+                Tree::Set(items) if none && items.is_empty() => Some(equal("nothing")),
+                _ if none && zero => Some(undecided("`none` may mean 0")),
+                _ if !numbers(text).is_empty() => {
+                    Some(undecided("words that hold a number are not read as a value"))
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// Times and dates.
 fn moments(gold: &Tree, answer: &Tree) -> Option<Decision> {
     match (gold, answer) {
         (Tree::Time(a), Tree::Time(b)) => {
-            // A clock of twelve hours that names no half of the day.
-            let half = 12 * 3600;
-            Some(
-                match a == b
-                    || (a % half == b % half && a.min(b) < &half && (*a < half) == (*b < half))
-                {
-                    true => equal("the same time"),
-                    false => different("the times differ"),
-                },
-            )
+            const HALF: u32 = 12 * 3600;
+            let known = a.half_known && b.half_known;
+            Some(match a.seconds == b.seconds {
+                true => equal("the same time"),
+                false if !known && a.seconds % HALF == b.seconds % HALF => {
+                    undecided("one of the times names no half of the day")
+                }
+                false => different("the times differ"),
+            })
+        }
+        // 4:30 without seconds reads as a ratio.
+        (Tree::Time(time), Tree::Ratio(terms)) | (Tree::Ratio(terms), Tree::Time(time)) => {
+            let part = |i: usize| match terms.get(i) {
+                Some(Tree::Number { value, decimals: None }) => value.to_i64(),
+                _ => None,
+            };
+            let (hour, minute) = (i64::from(time.seconds / 3600), i64::from(time.seconds / 60 % 60));
+            let same = terms.len() == 2
+                && part(0).is_some_and(|h| h % 12 == hour % 12)
+                && part(1) == Some(minute);
+            Some(match same {
+                true if part(0) == Some(hour) => equal("the same time"),
+                true => undecided("one of the times names no half of the day"),
+                false => different("the times differ"),
+            })
         }
         (
             Tree::Date { month, day, year },
@@ -893,7 +998,12 @@ fn expressions(gold: &Tree, answer: &Tree) -> Decision {
                 };
                 return equal(how);
             }
-            last.get_or_insert(decision);
+            match decision.outcome {
+                Outcome::Rounded => last = Some(decision),
+                _ => {
+                    last.get_or_insert(decision);
+                }
+            }
         }
     }
     last.unwrap_or_else(|| different("the values differ"))
@@ -913,6 +1023,11 @@ fn plain_expressions(gold: &Tree, answer: &Tree) -> Decision {
 }
 
 fn numbers(gold: &Tree, answer: &Tree, g: &Value, a: &Value) -> Decision {
+    // 0.2… is no more 0.2 than 0.3333 is 1/3.
+    let is_cut = |t: &Tree| t.any(&|t| matches!(t, Tree::Truncated { .. }));
+    if is_cut(gold) != is_cut(answer) && g.same(a) == Some(true) {
+        return undecided("the dots may stand for digits");
+    }
     if let (Value::Exact(x), Value::Exact(y)) = (g, a) {
         if x == y {
             return equal(format!("{} exactly", written(x)));
@@ -930,17 +1045,24 @@ fn numbers(gold: &Tree, answer: &Tree, g: &Value, a: &Value) -> Decision {
     if decides_nothing(gold) || decides_nothing(answer) {
         return undecided("an integral, limit or derivative is not evaluated");
     }
+    if is_rounded(answer, a, g) || is_rounded(gold, g, a) {
+        return rounded(format!(
+            "{} ({} for {})",
+            rounding::REASON, shown(a), shown(g)
+        ));
+    }
     different(format!("{} is not {}", shown(a), shown(g)))
 }
 
-/// Whether a decimal with at least six places and five digits is a value rounded or cut there.
-/// Fewer digits are another number: 0.9091 is not 10/11. A decimal beside a decimal is exact.
+/// Whether a decimal with at least six places and five digits is a value rounded or cut there, which
+/// makes it equal. Fewer digits decide nothing: see [`is_rounded`]. A decimal beside a decimal is
+/// exact.
 fn rounds_to(exact_tree: &Tree, exact: &Value, tree: &Tree, decimal: &Value) -> bool {
     let Value::Exact(decimal) = decimal else {
         return false;
     };
     let written = |t: &Tree, places: u32| {
-        t.any(&|t| matches!(t, Tree::Number { decimals: Some(d), .. } if *d >= places))
+        t.any(&|t| matches!(t, Tree::Number { decimals: Some(d), .. } | Tree::Truncated { places: d, .. } if *d >= places))
     };
     if !written(tree, 4) || written(exact_tree, 1) {
         return false;
@@ -967,6 +1089,61 @@ fn rounds_to(exact_tree: &Tree, exact: &Value, tree: &Tree, decimal: &Value) -> 
             let cut = ball.re.abs() > decimal.to_f64().abs();
             ball.is_real() && (off <= unit * 0.500_001 || (cut && off <= unit * 1.000_001))
         }
+    }
+}
+
+/// Whether a value, as it is written, is another rounded or cut at its last digit. Of fewer than two
+/// digits, and of a whole number of fewer than five, nothing is said: 7 is not 7.211.
+fn is_rounded(tree: &Tree, shown: &Value, exact: &Value) -> bool {
+    let Some(last_place) = last_place(tree) else {
+        return false;
+    };
+    let whole = matches!(tree, Tree::Number { decimals: None, .. });
+    let (s, e) = (shown.ball(), exact.ball());
+    if !(s.is_real() && e.is_real()) {
+        return false;
+    }
+    let difference = match (shown, exact) {
+        (Value::Exact(s), Value::Exact(e)) => e.minus(s).to_f64(),
+        _ => e.re - s.re,
+    };
+    let units = (s.re.abs() / last_place).round();
+    rounding::tells(units, whole) && rounding::fits(difference, s.re, last_place)
+}
+
+/// What one at the last digit of a decimal is worth, with what it is multiplied by.
+fn last_place(tree: &Tree) -> Option<f64> {
+    match tree {
+        Tree::Number {
+            decimals: Some(places),
+            value,
+        } => {
+            let unit = 10f64.powi(-i32::try_from(*places).ok()?);
+            // 6.02e23: the last digit that is not zero.
+            let scaled = value.to_f64() / unit;
+            (scaled.abs() < 1e15).then_some(unit)
+        }
+        Tree::Number { decimals: None, value } => value.is_integer().then_some(1.0),
+        Tree::Truncated { places, .. } => Some(10f64.powi(-i32::try_from(*places).ok()?)),
+        Tree::Negative(of) | Tree::Quantity(of, _) | Tree::Degrees(of) => last_place(of),
+        Tree::Percent(of) => Some(last_place(of)? / 100.0),
+        Tree::Product(factors) => {
+            let decimal = |t: &&Tree| {
+                matches!(t, Tree::Number { decimals: Some(_), .. } | Tree::Percent(_))
+            };
+            let mut decimals = factors.iter().filter(decimal);
+            let unit = last_place(decimals.next()?)?;
+            if decimals.next().is_some() {
+                return None;
+            }
+            let others = factors.iter().filter(|f| !decimal(f));
+            let mut by = 1.0;
+            for factor in others {
+                by *= constant(factor).ok()?.ball().re.abs();
+            }
+            Some(unit * by)
+        }
+        _ => None,
     }
 }
 
@@ -1108,6 +1285,7 @@ fn kind(tree: &Tree) -> &'static str {
         Tree::Ratio(_) => "a ratio",
         Tree::Time(_) => "a time",
         Tree::Date { .. } => "a date",
+        Tree::Compound(_) => "a quantity in several units",
         _ => "a value",
     }
 }

@@ -176,7 +176,7 @@ impl Evaluator<'_> {
 
     fn unbounded_value(&mut self, tree: &Tree) -> Result {
         match tree {
-            Tree::Number { value, .. } => exact(value.clone()),
+            Tree::Number { value, .. } | Tree::Truncated { value, .. } => exact(value.clone()),
             Tree::Constant(Constant::Pi) => near(Ball::real(std::f64::consts::PI)),
             Tree::Constant(Constant::E) => near(Ball::real(std::f64::consts::E)),
             Tree::Constant(Constant::I) => match self.bound.iter().rev().find(|(n, _)| n == "i") {

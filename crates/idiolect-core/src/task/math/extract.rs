@@ -1,12 +1,17 @@
 //! Finding the final answer of a response.
 //!
 //! By priority: "Final Answer: The final answer is X. I hope it is correct."; else the last of
-//! "final answer is X", `\boxed{X}` and `<answer>X</answer>`; else what follows the last `####`;
-//! else "answer is X"; else the last formula or number. Boxes that only "and" or a comma parts
-//! are one answer.
+//! "final answer is X", `\boxed{X}`, `<answer>X</answer>` and a plain "answer is X" or "Answer: X";
+//! else what follows the last `####`; else the value that the last sentence says something "is"; else
+//! the last formula or number. Boxes that only "and" or a comma parts are one answer, and an empty or
+//! cut box after them takes them back. What a statement says beside its value (why, what it is not) is cut
+//! from it.
 
 use super::super::Answered;
+use super::super::segment::list_marker;
+use super::answer::Answer;
 use super::token::group;
+use super::words;
 use crate::record::Finish;
 
 /// An answer's text and where it was found.
@@ -37,7 +42,11 @@ pub(super) fn extract(text: &str, finish: Finish) -> Option<Found> {
         if finish == Finish::Length {
             return None;
         }
-        let last = last_expression(window(text))?;
+        let text = window(text);
+        if retracted(text, false) {
+            return None;
+        }
+        let last = last_sentence(text).or_else(|| last_expression(text))?;
         Some(Found {
             text: last.to_owned(),
             form: "the last expression",
@@ -56,6 +65,9 @@ pub(super) fn stated(text: &str, finish: Finish) -> Option<Found> {
         return None;
     }
     let cut = finish == Finish::Length;
+    if retracted(text, cut) {
+        return None;
+    }
     if let Some(inside) = template(text) {
         return found(&inside, "in \"Final Answer\"");
     }
@@ -64,14 +76,38 @@ pub(super) fn stated(text: &str, finish: Finish) -> Option<Found> {
         boxed(text).map(|(end, t)| (end, t, "in \\boxed")),
         tagged(text).map(|(end, t)| (end, t, "in <answer>")),
     ];
-    if let Some((_, inside, form)) = candidates.into_iter().flatten().max_by_key(|c| c.0) {
+    let said = answer_is(text, cut);
+    let is_value = |t: &str| Answer::of(t).is_value();
+    let candidates = candidates.into_iter().chain([said
+        .as_ref()
+        .filter(|said| said.direct && is_value(&said.value))
+        .map(|said| (said.end, said.value.clone(), "after \"answer is\""))]);
+    if let Some((_, inside, form)) = candidates.flatten().max_by_key(|c| c.0) {
         return found(&inside, form);
     }
     if let Some(inside) = after_hashes(text, cut) {
         return found(inside, "after ####");
     }
-    let inside = answer_is(text, cut)?;
-    found(&inside, "after \"answer is\"")
+    found(&said?.value, "after \"answer is\"")
+}
+
+/// Whether the last box, which nothing but an empty or cut box may follow, holds no answer: it takes
+/// back the boxes before it. Where the response itself was cut, any box that does not close is cut.
+pub(super) fn retracted(text: &str, cut: bool) -> bool {
+    let Some(at) = text.rfind("\\boxed") else {
+        return false;
+    };
+    let after = text[at + "\\boxed".len()..].trim_start_matches(' ');
+    let Some(open) = after.strip_prefix('{') else {
+        return after.is_empty();
+    };
+    match group(after) {
+        Some(inside) => inside.trim().is_empty() && rfind(after, "answer").is_none(),
+        None => {
+            let line = open.lines().next().unwrap_or_default();
+            open.len() < 4000 && (cut || line.chars().all(|c| !c.is_alphanumeric()))
+        }
+    }
 }
 
 fn window(text: &str) -> &str {
@@ -108,6 +144,10 @@ fn template(text: &str) -> Option<String> {
     for _ in 0..4 {
         let at = rfind(&text[..end], "final answer")?;
         let after = &text[at + "final answer".len()..];
+        if after.starts_with(')') {
+            end = at;
+            continue;
+        }
         let hope = find(after, "i hope");
         if let Some(hope) = hope.filter(|h| *h < 1500) {
             let inside = &after[..hope];
@@ -141,6 +181,10 @@ fn statement(after: &str) -> Option<String> {
     {
         rest = &rest[2..];
     }
+    let rest = rest.trim_start_matches([':', ' ', '*', '=']);
+    if let Some((items, _)) = bullets(rest) {
+        return Some(items);
+    }
     let rest = rest
         .trim_start_matches([':', ' ', '\n', '*', '='])
         .trim_end()
@@ -151,17 +195,239 @@ fn statement(after: &str) -> Option<String> {
     Some(value_of(rest).to_owned())
 }
 
+/// The lines of a list that begins on the next line, joined by commas, and the bytes they take.
+fn bullets(text: &str) -> Option<(String, usize)> {
+    let start = text.trim_start_matches([' ', '\t', '*', ':']);
+    if !start.starts_with('\n') {
+        return None;
+    }
+    let mut items: Vec<&str> = Vec::new();
+    let mut end = 0;
+    for line in start.split_inclusive('\n') {
+        let at = end;
+        end += line.len();
+        let item = line.trim();
+        if item.is_empty() && items.is_empty() {
+            continue;
+        }
+        let marker = list_marker(item);
+        let number = item.starts_with(|c: char| c.is_ascii_digit());
+        let counts = !number || item.starts_with(&(items.len() + 1).to_string());
+        let value = claim(item[marker..].trim());
+        let holds = !number || Answer::of(value).is_value();
+        if marker == 0 || item.starts_with('#') || !counts || !holds || value.is_empty() {
+            end = at;
+            break;
+        }
+        items.push(value);
+        if items.len() == 32 {
+            break;
+        }
+    }
+    (!items.is_empty()).then(|| (items.join(", "), text.len() - start.len() + end))
+}
+
+/// What only introduces a value, and may be dropped before it.
+const INTRODUCTIONS: [&str; 50] = [
+    "therefore",
+    "thus",
+    "hence",
+    "so",
+    "then",
+    "simply",
+    "just",
+    "exactly",
+    "precisely",
+    "approximately",
+    "about",
+    "roughly",
+    "around",
+    "only",
+    "still",
+    "indeed",
+    "clearly",
+    "obviously",
+    "now",
+    "also",
+    "actually",
+    "again",
+    "probably",
+    "likely",
+    "definitely",
+    "equal to",
+    "equals",
+    "given by",
+    "found to be",
+    "as follows",
+    "that",
+    "going to be",
+    "the following",
+    "the number",
+    "the value",
+    "the integer",
+    "the fraction",
+    "the expression",
+    "the pair",
+    "the point",
+    "the interval",
+    "the set",
+    "the letter",
+    "option",
+    "choice",
+    "answer",
+    "final answer",
+    "a total of",
+    "is",
+    "are",
+];
+
+/// What begins a clause beside the value: why it holds, what it is not, what it means.
+const CLAUSES: [&str; 32] = [
+    " because",
+    " since ",
+    ", since ",
+    ", as ",
+    " as required",
+    " as claimed",
+    " as desired",
+    " as expected",
+    " as stated",
+    " not ",
+    ", not ",
+    " and not ",
+    " rather than ",
+    " instead of ",
+    " but not ",
+    ", where ",
+    " where ",
+    ", which ",
+    " which ",
+    ", so ",
+    ", i.e.",
+    " i.e.",
+    ", that is",
+    " given that",
+    " due to ",
+    ", when ",
+    ", in total",
+    ", in all",
+    ", altogether",
+    ", overall",
+    " (not ",
+    ", for ",
+];
+
+/// The value of a statement: without emphasis, what introduces it and the clause after it.
+fn claim(text: &str) -> &str {
+    let mut rest = text.trim();
+    'introduced: loop {
+        rest = emphasis(rest);
+        // "(as an integer): 4"
+        if let Some(inside) = rest.strip_prefix('(')
+            && let Some((label, after)) = inside.split_once("):")
+            && label.len() < 60
+            && label.chars().all(|c| c.is_alphabetic() || c == ' ')
+            && !after.trim().is_empty()
+        {
+            rest = after.trim_start();
+            continue;
+        }
+        for word in INTRODUCTIONS {
+            let Some(head) = rest.get(..word.len()) else {
+                continue;
+            };
+            let after = &rest[word.len()..];
+            if head.eq_ignore_ascii_case(word)
+                && after.starts_with([' ', ':', ',', '\n'])
+                && !after.trim().is_empty()
+            {
+                rest = after.trim_start_matches([' ', ':', ',', '\n']);
+                continue 'introduced;
+            }
+        }
+        break;
+    }
+    let mut to = rest.len();
+    for clause in CLAUSES {
+        let mut from = 0;
+        while let Some(at) = find_from(rest, clause, from) {
+            if at >= to {
+                break;
+            }
+            let (before, after) = (rest[..at].trim(), &rest[at + clause.len()..]);
+            let boundary = clause.ends_with([' ', '.']) || !after.starts_with(char::is_alphanumeric);
+            if boundary && is_balanced(before) && says_something(before) {
+                to = at;
+                break;
+            }
+            from = at + clause.len();
+        }
+    }
+    emphasis(rest[..to].trim().trim_end_matches([',', ';', '—', '–']).trim_end())
+}
+
+/// Without the marks of emphasis at both ends.
+fn emphasis(text: &str) -> &str {
+    let text = text.trim();
+    let starts = text.trim_start_matches('*').trim_start();
+    let ends = starts.trim_end();
+    let ends = ends.strip_suffix('.').filter(|t| t.ends_with('*')).unwrap_or(ends);
+    let ends = ends.trim_end_matches('*').trim_end();
+    if ends.is_empty() { text } else { ends }
+}
+
+/// Whether all brackets and formulas of a text are closed.
+fn is_balanced(text: &str) -> bool {
+    let count = |c: char| text.matches(c).count();
+    count('{') <= count('}') && count('$').is_multiple_of(2) && count('(') <= count(')') + 1
+}
+
+/// Whether a text holds a value rather than "that" or "the one".
+fn says_something(text: &str) -> bool {
+    let value = text.contains(|c: char| c.is_ascii_digit()) || text.contains(['$', '\\']);
+    let words = text.split_whitespace().count();
+    value || (words <= 3 && !text.is_empty() && Answer::of(text).is_readable())
+}
+
+fn find_from(text: &str, word: &str, from: usize) -> Option<usize> {
+    let (bytes, word) = (text.as_bytes(), word.as_bytes());
+    (from..=bytes.len().checked_sub(word.len())?)
+        .take(4000)
+        .find(|i| bytes[*i..*i + word.len()].eq_ignore_ascii_case(word))
+        .filter(|i| text.is_char_boundary(*i))
+}
+
+/// What the last sentence says something is: "My reply is 0.75."
+fn last_sentence(text: &str) -> Option<&str> {
+    let text = text.trim_end().trim_end_matches(['*', '.', ' ']);
+    let from = text.rfind(". ").map_or(0, |i| i + 2);
+    let sentence = &text[from.max(text.rfind('\n').map_or(0, |i| i + 1))..];
+    let at = rfind(sentence, " is ").or_else(|| rfind(sentence, " is: "))?;
+    let before = sentence[..at].split_whitespace();
+    let value = claim(sentence[at + 4..].trim_start_matches([':', ' ']));
+    let short = value.split_whitespace().count() <= 8 && before.count() <= 8;
+    let answer = Answer::of(value);
+    // "$x = 2$ is our answer" says it before.
+    let before_holds_value = sentence[..at].contains(|c: char| c.is_ascii_digit() || "$\\".contains(c));
+    let fits = answer.is_value() || (answer.is_bare() && !answer.is_remark() && !before_holds_value);
+    (short && sentence.len() < 400 && fits).then_some(value)
+}
+
 /// The value that a short statement comes down to: itself where it is a formula, else its last
 /// formula or number.
 fn value_of(rest: &str) -> &str {
     if rest.contains("\\boxed") {
         return rest;
     }
+    let rest = claim(rest);
+    if Answer::of(rest).is_value() {
+        return rest;
+    }
     let prose = rest
         .split_whitespace()
         .filter(|w| w.len() > 1 && w.bytes().all(|b| b.is_ascii_alphabetic()))
         .count();
-    if prose < 3 {
+    if prose < 3 || words::number(rest).is_some() {
         return rest;
     }
     match last_expression(rest) {
@@ -172,10 +438,19 @@ fn value_of(rest: &str) -> &str {
 
 /// "Final Answer: X", "the final answer is X", without the template's end.
 fn final_answer(text: &str, cut: bool) -> Option<(usize, String)> {
-    let at = rfind(text, "final answer")?;
+    let mut at = rfind(text, "final answer")?;
+    // "4 (final answer)" says nothing of what follows.
+    while text[at + "final answer".len()..].starts_with(')') {
+        at = rfind(&text[..at], "final answer")?;
+    }
     let from = at + "final answer".len();
     let lead = text[from..].trim_start_matches(['*', '_', ' ', ':', '#', '\n', '=', '\t']);
     let from = text.len() - lead.len();
+    let label = &text[at + "final answer".len()..];
+    if let Some((items, length)) = bullets(label) {
+        let to = at + "final answer".len() + length;
+        return (!cut || to < text.len()).then_some((to, items));
+    }
     let mut to = sentence_end(text, from);
     // "**Final Answer**" over a paragraph.
     if let Some(more) = rfind(&text[from..], "answer is") {
@@ -213,6 +488,7 @@ fn sentence_end(text: &str, from: usize) -> usize {
                     return i;
                 }
             }
+            b'<' if said && text[i..].starts_with("</answer") => return i,
             b'\n' if dollars.is_multiple_of(2) && depth <= 0 && said => return i,
             b if b.is_ascii_whitespace() || matches!(b, b':' | b'*') => {}
             _ => said = true,
@@ -275,10 +551,19 @@ fn box_at(text: &str, at: usize) -> Option<(&str, usize)> {
     if let Some(inside) = group(&text[from..]) {
         return Some((inside, from + inside.len() + 2));
     }
-    // `\boxed 5`, `\boxed5`
-    if text[from..].starts_with('{') {
-        return None;
+    // A box that nothing closes ends with its formula or line.
+    if let Some(open) = text[from..].strip_prefix('{') {
+        let line = open.lines().next().unwrap_or_default();
+        let end = ["$", "\\)", "\\]", "<|", "</"]
+            .iter()
+            .filter_map(|close| line.find(close))
+            .min()
+            .unwrap_or(line.len());
+        let inside = line[..end].trim_end_matches(['.', ' ']);
+        return (open.len() < 4000 && !inside.trim().is_empty())
+            .then(|| (inside, from + 1 + inside.len()));
     }
+    // `\boxed 5`, `\boxed5`
     let inside = &text[from..];
     let length = inside
         .find(|c: char| c.is_whitespace() || c == '$')
@@ -341,13 +626,26 @@ fn after_hashes(text: &str, cut: bool) -> Option<&str> {
     (complete && !heading).then_some(line)
 }
 
+/// A statement, its end, and whether it says of the answer itself what it is.
+struct Said {
+    end: usize,
+    value: String,
+    direct: bool,
+}
+
 /// "the answer is X", "Answer: X", "answer = X".
-fn answer_is(text: &str, cut: bool) -> Option<String> {
+fn answer_is(text: &str, cut: bool) -> Option<Said> {
     let mut end = text.len();
     for _ in 0..6 {
-        let at = rfind(&text[..end], "answer")?;
+        let (at, word) = ["answer", "my reply"]
+            .into_iter()
+            .filter_map(|word| rfind(&text[..end], word).map(|at| (at, word)))
+            .max()?;
         end = at;
-        let after = &text[at + "answer".len()..];
+        let after = &text[at + word.len()..];
+        if after.starts_with(')') {
+            continue;
+        }
         let lead = after.trim_start_matches(['*', '_', ' ']);
         let direct = lead.starts_with("is ")
             || lead.starts_with("is:")
@@ -367,14 +665,28 @@ fn answer_is(text: &str, cut: bool) -> Option<String> {
             }
             text.len() - lead.len() + is + 4
         };
-        let to = sentence_end(text, from.min(text.len()));
+        let from = from.min(text.len());
+        if let Some((items, length)) = bullets(&text[from..]) {
+            let end = from + length;
+            if cut && end == text.len() {
+                continue;
+            }
+            return Some(Said { end, value: items, direct });
+        }
+        let to = sentence_end(text, from);
         if cut && to == text.len() {
             continue;
         }
         let inside = text[from.min(to)..to].trim();
-        if !inside.is_empty() {
-            return Some(value_of(inside).to_owned());
+        // "The answer is not 4."
+        if inside.is_empty() || inside.to_ascii_lowercase().starts_with("not ") {
+            continue;
         }
+        let value = match boxed(inside) {
+            Some((_, inside)) => inside,
+            None => value_of(inside).to_owned(),
+        };
+        return Some(Said { end: to, value, direct });
     }
     None
 }

@@ -22,6 +22,7 @@ mod peer;
 mod spelling;
 mod token;
 mod tree;
+mod unit;
 mod words;
 
 #[cfg(test)]
@@ -97,7 +98,7 @@ fn judge(gold: &Answer, answer: Answer, form: &str) -> Judgement {
             return ungraded(format!("the gold `{}` cannot be read", short(&gold.text)));
         }
         Outcome::Different => Verdict::Wrong,
-        Outcome::Undecided => Verdict::Ungraded,
+        Outcome::Rounded | Outcome::Undecided => Verdict::Ungraded,
     };
     Judgement {
         verdict,
@@ -133,7 +134,11 @@ fn gold_of(gold: &Value) -> Result<Answer, String> {
         Value::Number(number) => number.to_string(),
         other => return Err(format!("the gold is {}, not text", kind_of(other))),
     };
-    let answer = answer_of(&text).0;
+    let whole = Answer::of(&text);
+    let answer = match whole.is_text() && whole.is_bare() {
+        true => whole,
+        false => answer_of(&text).0,
+    };
     if answer.is_empty() {
         return Err("the gold is empty".to_owned());
     }
@@ -152,13 +157,27 @@ fn answer_of(text: &str) -> (Answer, &'static str) {
             None => (Answer::of(text), ""),
         };
     }
+    if extract::retracted(text, false) {
+        return (Answer::of(""), "");
+    }
     let whole = Answer::of(text);
-    if !whole.is_bare()
+    // Of a formula that cannot be read no part is its answer.
+    if (!whole.is_bare() || whole.is_remark())
+        && has_words(text)
         && let Some(found) = extract::extract(text, Finish::Unknown)
     {
         return (Answer::of(&found.text), found.form);
     }
     (whole, "")
+}
+
+/// Whether a text holds words outside formulas and commands.
+fn has_words(text: &str) -> bool {
+    let sequence = words::sequence(text);
+    let prose = sequence
+        .iter()
+        .filter(|t| t.chars().count() > 1 && t.chars().all(char::is_alphabetic));
+    prose.count() > 0
 }
 
 impl Task for Math {

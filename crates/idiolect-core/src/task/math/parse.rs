@@ -5,7 +5,7 @@
 
 use super::token::{T, Token};
 use super::tree::{Constant, Function, Sign, Tree};
-use super::words;
+use super::{unit, words};
 
 /// Deeper nesting is not read.
 const MAX_DEPTH: usize = 48;
@@ -35,6 +35,7 @@ pub(super) fn parse(text: &str, tokens: &[Token], other_slash: bool) -> Option<P
         other_slash,
         ambiguous_slash: false,
         in_integral: false,
+        after_quantity: false,
     };
     let tree = parser.answers()?;
     parser.peek().is_none().then_some(Parsed {
@@ -55,6 +56,8 @@ pub(super) struct Parser<'a> {
     other_slash: bool,
     ambiguous_slash: bool,
     pub(super) in_integral: bool,
+    /// Whether a quantity stands before the item: `9min 45s`.
+    after_quantity: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -120,6 +123,8 @@ impl<'a> Parser<'a> {
             while matches!(self.peek(), Some(T::Comma | T::And | T::Quad)) {
                 self.bump();
             }
+            self.after_quantity =
+                matches!(items.last(), Some(Tree::Quantity(_, name)) if unit::of(name).is_some());
             match self.peek() {
                 None | Some(T::Semicolon | T::Close(_)) => break,
                 Some(T::Ellipsis) => {
@@ -129,29 +134,98 @@ impl<'a> Parser<'a> {
                 _ => items.push(self.item()?),
             }
             let separated = matches!(self.peek(), Some(T::Comma | T::And | T::Quad));
-            if !separated {
+            if !(separated || self.number_apart(items.last())) {
                 break;
             }
         }
-        (!items.is_empty()).then_some(items)
+        self.after_quantity = false;
+        (!items.is_empty()).then(|| compounds(items))
     }
 
-    /// A relation and the unit or remark after it.
+    /// `1 2`, `2 hours 30 minutes`: a number that stands apart begins another item.
+    fn number_apart(&self, last: Option<&Tree>) -> bool {
+        if self.letter > 0 || !matches!(self.peek(), Some(T::Number { .. })) {
+            return false;
+        }
+        let before = self.at.checked_sub(1).map(|i| &self.tokens[i].kind);
+        match last {
+            Some(Tree::Quantity(_, name)) => unit::of(name).is_some(),
+            _ => matches!(before, Some(T::Number { .. })) && self.tokens[self.at].spaced,
+        }
+    }
+
+    /// A relation, what announces it and the unit or remark after it.
     pub(super) fn item(&mut self) -> Option<Tree> {
+        self.skip_announcement();
         let tree = self.nested(Self::relation)?;
         Some(match self.trailing_words() {
-            Some(unit) => Tree::Quantity(Box::new(tree), unit),
+            Some(remark) => with_remark(tree, &remark),
             None => tree,
         })
+    }
+
+    /// `\text{The answer is }4`, `Answer: 4`: the words before the value.
+    fn skip_announcement(&mut self) {
+        if matches!(self.peek(), Some(T::Approx | T::Sign(Sign::Equal))) {
+            self.bump();
+        }
+        let at = self.at;
+        let mut said = String::new();
+        let mut text = false;
+        while let Some(kind) = self.peek() {
+            match kind {
+                T::Text(word) => {
+                    text = true;
+                    said.push_str(word);
+                }
+                T::Word(word) if self.letter == 0 && self.is_prose(word) => said.push_str(word),
+                T::Colon if !said.is_empty() => said.push(':'),
+                _ => break,
+            }
+            said.push(' ');
+            self.at += 1;
+        }
+        if self.at == at {
+            return;
+        }
+        let value = matches!(
+            self.peek(),
+            Some(
+                T::Number { .. }
+                    | T::Time(_)
+                    | T::Minus
+                    | T::Fraction
+                    | T::Sqrt
+                    | T::Currency
+                    | T::Constant(_)
+                    | T::Open(_)
+                    | T::Signs { .. }
+            )
+        );
+        let mut words = words::sequence(&said);
+        // `sequence` drops the colon that closes it.
+        if said.trim_end().ends_with(':') {
+            words.push(":".to_owned());
+        }
+        let announces = words::announces(&words) || (text && !words::changes_value(&words));
+        if !(value && announces) {
+            self.at = at;
+        }
     }
 
     /// Words that follow an expression: a unit or a remark.
     fn trailing_words(&mut self) -> Option<String> {
         let starts = match self.peek()? {
             T::Text(_) | T::Currency | T::Degree => true,
+            T::Word(word) if self.letter == 0 && words::scale(&word.to_lowercase()).is_some() => {
+                true
+            }
             T::Word(word) if self.letter == 0 => {
                 self.is_prose(word)
-                    || words::is_unit(word, self.tokens[self.at].spaced || self.after_group())
+                    || words::is_unit(
+                        word,
+                        self.tokens[self.at].spaced || self.after_group() || self.after_quantity,
+                    )
             }
             T::Open('{') => self.braced_unit(),
             _ => false,
@@ -178,13 +252,13 @@ impl<'a> Parser<'a> {
                 | T::Times
                 | T::Degree
                 | T::Unknown => true,
-                // The power of a unit; any other number ends the remark unread.
+                // The power of a unit; any other number ends the remark.
                 T::Number { .. } => {
-                    matches!(
-                        self.tokens[self.at - 1].kind,
-                        T::Caret | T::Minus | T::Word(_) | T::Text(_)
-                    )
+                    let before = &self.tokens[self.at - 1];
+                    let raised = self.at >= 2 && self.tokens[self.at - 2].kind == T::Caret;
+                    before.kind == T::Caret || (before.kind == T::Minus && raised)
                 }
+                T::Percent => true,
                 T::Open(_) | T::Close(_) | T::Mod => false,
                 _ => false,
             };
@@ -200,7 +274,10 @@ impl<'a> Parser<'a> {
             }
         }
         let to = self.tokens[self.at - 1].end.max(from);
-        Some(words::plain(&self.text[from..to]).trim().to_owned())
+        let remark = self.text[from..to]
+            .replace("\\cdot", "·")
+            .replace("\\times", "·");
+        Some(words::plain(&remark).trim().to_owned())
     }
 
     /// `800{ml}`: a unit whose `\text` was lost.
@@ -316,7 +393,12 @@ impl<'a> Parser<'a> {
                 _ => break,
             }
         }
-        Some(one_or(terms, Tree::Sum))
+        let sum = one_or(terms, Tree::Sum);
+        if self.take(&T::Over) {
+            let below = self.nested(Self::sum)?;
+            return Some(sum.over(below));
+        }
+        Some(sum)
     }
 
     fn term(&mut self) -> Option<Tree> {
@@ -418,7 +500,7 @@ impl<'a> Parser<'a> {
             },
             T::Open('{') if self.braced_unit() => false,
             T::Word(word) if self.letter == 0 => {
-                let spaced = self.tokens[self.at].spaced;
+                let spaced = self.tokens[self.at].spaced || self.after_quantity;
                 let after_value = matches!(before, Some(T::Number { .. } | T::Close(_)));
                 !(self.is_prose(word)
                     || (after_value && words::is_unit(word, spaced) && self.ends_after_unit()))
@@ -488,6 +570,11 @@ impl<'a> Parser<'a> {
                 return Some(base);
             }
             base = match self.peek() {
+                // "It costs $72.75!"
+                Some(T::Bang) if matches!(base, Tree::Number { decimals: Some(_), .. }) => {
+                    self.bump();
+                    base
+                }
                 Some(T::Bang) => {
                     let mut marks = 0;
                     while self.take(&T::Bang) {
@@ -506,13 +593,14 @@ impl<'a> Parser<'a> {
                 }
                 Some(T::Degree) => {
                     self.bump();
-                    self.temperature();
-                    Tree::Degrees(Box::new(base))
+                    self.degrees(base)
                 }
                 Some(T::Prime) => {
                     self.bump();
                     match base {
                         Tree::Symbol(name) => Tree::Symbol(name + "'"),
+                        // Feet, minutes or a derivative of a number.
+                        Tree::Number { .. } => Tree::Unread(Box::new(base), "prime".to_owned()),
                         other => other,
                     }
                 }
@@ -537,27 +625,62 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The scale of a temperature says nothing about its number.
-    fn temperature(&mut self) {
-        if let Some(T::Word(word)) = self.peek()
-            && matches!(word.as_str(), "C" | "F")
-            && !self.tokens[self.at].spaced
-        {
-            self.bump();
+    /// Degrees of an angle, or of the scale of temperature that follows.
+    fn degrees(&mut self, of: Tree) -> Tree {
+        // 34°56'
+        if let (Some(T::Number { value, .. }), Some(T::Prime)) = (self.peek(), self.peek_at(1)) {
+            let sixty = Tree::integer(60);
+            let mut parts = vec![of, Tree::exact(value.clone()).over(sixty)];
+            self.at += 2;
+            if let (Some(T::Number { value, .. }), Some(T::Prime), Some(T::Prime)) =
+                (self.peek(), self.peek_at(1), self.peek_at(2))
+            {
+                parts.push(Tree::exact(value.clone()).over(Tree::integer(3600)));
+                self.at += 3;
+            }
+            return Tree::Degrees(Box::new(Tree::Sum(parts)));
         }
+        let scale = match self.peek() {
+            Some(T::Word(word) | T::Text(word)) => word.as_str(),
+            _ => "",
+        };
+        let scale = match scale {
+            "C" | "c" | "Celsius" | "celsius" => "°c",
+            "F" | "f" | "Fahrenheit" | "fahrenheit" => "°f",
+            _ => return Tree::Degrees(Box::new(of)),
+        };
+        self.bump();
+        Tree::Quantity(Box::new(of), scale.to_owned())
+    }
+
+    /// The two letters of 12th: an ordinal is its number.
+    fn ordinal(&mut self) -> bool {
+        let is_ending = |kind: Option<&T>| matches!(kind, Some(T::Word(w) | T::Text(w)) if matches!(w.as_str(), "th" | "st" | "nd" | "rd"));
+        let length = match self.peek() {
+            Some(T::Open('{'))
+                if is_ending(self.peek_at(1)) && self.peek_at(2) == Some(&T::Close('}')) =>
+            {
+                3
+            }
+            kind if is_ending(kind) => 1,
+            _ => return false,
+        };
+        self.at += length;
+        true
     }
 
     fn raised(&mut self, base: Tree) -> Option<Tree> {
         if self.take(&T::Degree) {
-            self.temperature();
-            return Some(Tree::Degrees(Box::new(base)));
+            return Some(self.degrees(base));
+        }
+        if matches!(base, Tree::Number { .. }) && self.ordinal() {
+            return Some(base);
         }
         if self.peek() == Some(&T::Open('{')) {
             match (self.peek_at(1), self.peek_at(2)) {
                 (Some(T::Degree), Some(T::Close('}'))) => {
                     self.at += 3;
-                    self.temperature();
-                    return Some(Tree::Degrees(Box::new(base)));
+                    return Some(self.degrees(base));
                 }
                 (Some(T::Prime), Some(T::Close('}'))) => {
                     self.at += 3;
@@ -658,6 +781,134 @@ impl<'a> Parser<'a> {
             other => Tree::Call(format!("_{lowered}"), vec![other]),
         })
     }
+}
+
+/// A value with the words after it: multiplied by "million", a percentage, a time of day, digits of
+/// a base, or a quantity. Words that change a value otherwise are not read.
+fn with_remark(tree: Tree, remark: &str) -> Tree {
+    let words = words::sequence(remark);
+    let mut rest = &words[..];
+    let mut tree = tree;
+    match remark {
+        "degree" | "degrees" => return Tree::Degrees(Box::new(tree)),
+        "radian" | "radians" | "rad" => return Tree::Quantity(Box::new(tree), "radians".to_owned()),
+        _ => {}
+    }
+    while let Some(scale) = rest.first().and_then(|w| words::scale(w)) {
+        tree = Tree::Product(vec![tree, Tree::integer(scale)]);
+        rest = &rest[1..];
+    }
+    if rest.len() < words.len() && rest.first().is_some_and(|w| w == "of") {
+        rest = &rest[1..];
+    }
+    if let [first, more @ ..] = rest
+        && matches!(first.as_str(), "percent" | "pct" | "percentage" | "%")
+    {
+        tree = Tree::Percent(Box::new(tree));
+        rest = match more.first().map(String::as_str) {
+            Some("point" | "points") => &more[1..],
+            _ => more,
+        };
+    }
+    if rest.is_empty() {
+        return tree;
+    }
+    if rest.len() == words.len() {
+        if let Tree::Number {
+            value,
+            decimals: None,
+        } = &tree
+            && let Some(hour) = value.to_i64().and_then(|n| u32::try_from(n).ok())
+            && let Some(clock) = words::on_clock(hour, remark)
+        {
+            return Tree::Time(clock);
+        }
+        if unit::of(remark).is_some() {
+            return Tree::Quantity(Box::new(tree), remark.to_owned());
+        }
+    }
+    let spoken = rest.join(" ");
+    // `45 units^2`
+    let rest = match rest {
+        [words @ .., caret, power] if caret == "^" && matches!(power.as_str(), "2" | "3") => words,
+        all => all,
+    };
+    if unit::of(&spoken).is_none() && words::changes_value(rest) {
+        return match in_base(&tree, rest) {
+            Some(based) => based,
+            None => Tree::Unread(Box::new(tree), spoken),
+        };
+    }
+    Tree::Quantity(Box::new(tree), spoken)
+}
+
+/// "base two" after digits.
+fn in_base(tree: &Tree, words: &[String]) -> Option<Tree> {
+    let words = match words {
+        [preposition, rest @ ..] if preposition == "in" => rest,
+        all => all,
+    };
+    let [base, number] = words else { return None };
+    let Tree::Number {
+        value,
+        decimals: None,
+    } = tree
+    else {
+        return None;
+    };
+    let base_value = (base == "base").then(|| words::number(number))??;
+    let base = u32::try_from(base_value.to_i64()?).ok()?;
+    let digits = value.magnitude().to_string();
+    let fits = digits.chars().all(|c| c.to_digit(36).is_some_and(|d| d < base));
+    (fits && (2..=36).contains(&base)).then(|| Tree::Based {
+        digits,
+        base,
+        negative: value.is_negative(),
+    })
+}
+
+/// Quantities beside each other of one kind, each in a smaller unit than the one before, are one:
+/// 2 hours 30 minutes.
+fn compounds(items: Vec<Tree>) -> Vec<Tree> {
+    let mut joined: Vec<Tree> = Vec::with_capacity(items.len());
+    for item in items {
+        let (value, measure) = match &item {
+            Tree::Quantity(value, name) if value.is_expression() => match unit::of(name) {
+                Some(measure) => ((**value).clone(), measure),
+                None => {
+                    joined.push(item);
+                    continue;
+                }
+            },
+            _ => {
+                joined.push(item);
+                continue;
+            }
+        };
+        let smaller = |last: &unit::Unit| {
+            measure.is_like(last)
+                && last.factor > measure.factor
+        };
+        match joined.last_mut() {
+            Some(Tree::Compound(parts)) if parts.last().is_some_and(|(_, u)| smaller(u)) => {
+                parts.push((value, measure));
+            }
+            Some(last) => {
+                let first = match &*last {
+                    Tree::Quantity(first, name) if first.is_expression() => {
+                        unit::of(name).filter(smaller).map(|u| ((**first).clone(), u))
+                    }
+                    _ => None,
+                };
+                match first {
+                    Some(first) => *last = Tree::Compound(vec![first, (value, measure)]),
+                    None => joined.push(item),
+                }
+            }
+            None => joined.push(item),
+        }
+    }
+    joined
 }
 
 /// The only item, or all of them joined.

@@ -22,8 +22,20 @@ fn once(text: &str) -> String {
     if is_escaped_twice(&text) {
         text = Cow::Owned(text.replace("\\\\", "\\"));
     }
+    if text.contains("**") {
+        text = Cow::Owned(unemphasized(&text));
+    }
+    if text.contains("__") {
+        text = Cow::Owned(text.replace("__", " "));
+    }
+    if text.contains("</") {
+        text = Cow::Owned(untagged(&text));
+    }
+    if text.contains(['{', '}']) {
+        text = balanced(text);
+    }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text.trim();
+    let mut rest = without_marks(text.trim());
     rest = unwrapped(rest);
     let mut space = false;
     while let Some(c) = rest.chars().next() {
@@ -44,9 +56,68 @@ fn once(text: &str) -> String {
                     Some('(' | ')') => Some(("", 2)),
                     Some('[' | ']') => Some((" ", 2)),
                     Some(';' | ':' | ' ' | '\n' | '/') => Some((" ", 2)),
+                    // `05\!:\!00`. After a comma it marks thousands.
+                    Some('!') if !out.ends_with(',') => Some(("", 2)),
                     None => Some(("", 1)),
                     _ => None,
                 },
+                // Type around a value.
+                "boldsymbol" | "mathbf" | "mathrm" | "mathit" | "mathsf" | "mathtt" | "mathnormal"
+                | "bm" | "pmb" => {
+                    let group = super::token::group(&rest[1 + name..]);
+                    match group {
+                        // `\mathrm{\$}`
+                        Some(inside) if !inside.contains(char::is_alphanumeric) => {
+                            push(&mut out, inside, &mut space);
+                            rest = &rest[name + 3 + inside.len()..];
+                            continue;
+                        }
+                        Some(inside) if is_typed_value(inside) => Some(("", name + 1)),
+                        _ => None,
+                    }
+                }
+                "therefore" | "because" | "implies" | "Rightarrow" | "rightarrow" | "Longrightarrow"
+                    if out.trim().is_empty() =>
+                {
+                    Some((" ", name + 1))
+                }
+                "text" | "mbox" | "textbf" | "textit" | "textnormal" | "textrm" | "hbox"
+                | "textsf" | "texttt" | "emph" | "textup" | "textmd" | "textsl" => {
+                    let after = rest[1 + name..].trim_start_matches(' ');
+                    let group = super::token::group(after);
+                    match group.filter(|inside| is_value_in_text(inside, &after[inside.len() + 2..]))
+                    {
+                        Some(inside) => {
+                            // `08\text{:}15`
+                            let apart = inside.contains(char::is_alphanumeric);
+                            space |= apart || inside.starts_with(' ');
+                            push(&mut out, inside.trim(), &mut space);
+                            space = apart || inside.ends_with(' ');
+                            rest = &after[inside.len() + 2..];
+                            continue;
+                        }
+                        None => None,
+                    }
+                }
+                // What only colours or underlines.
+                "color" | "textcolor" | "colorbox" | "fcolorbox" | "underline" | "uline" => {
+                    let colours = match command {
+                        "color" | "textcolor" | "colorbox" => 1,
+                        "fcolorbox" => 2,
+                        _ => 0,
+                    };
+                    let mut after = rest[1 + name..].trim_start();
+                    if after.starts_with('[') && colours > 0 {
+                        after = after.split_once(']').map_or(after, |(_, after)| after);
+                    }
+                    for _ in 0..colours {
+                        let group = super::token::group(after).map_or(0, |g| g.len() + 2);
+                        after = after[group..].trim_start();
+                    }
+                    rest = after;
+                    space = true;
+                    continue;
+                }
                 "dfrac" | "tfrac" | "cfrac" => Some(("\\frac", name + 1)),
                 "left" | "right" | "bigl" | "bigr" | "big" | "Big" | "Bigl" | "Bigr" | "biggl"
                 | "biggr" | "Biggl" | "Biggr" | "bigg" | "Bigg" | "displaystyle" => {
@@ -77,6 +148,15 @@ fn once(text: &str) -> String {
             rest = &rest[length..];
             continue;
         }
+        // `{:}`, `{-}`: a sign without the space around it.
+        if c == '{'
+            && let [_, sign @ (b':' | b'-' | b'+' | b'='), b'}', ..] = rest.as_bytes()
+        {
+            let sign = char::from(*sign).to_string();
+            push(&mut out, &sign, &mut space);
+            rest = &rest[3..];
+            continue;
+        }
         // Delimiters and the currency sign alike say nothing about the value.
         if c == '$' {
             rest = &rest[1..];
@@ -103,6 +183,124 @@ fn push(out: &mut String, text: &str, space: &mut bool) {
         out.push(' ');
     }
     out.push_str(text);
+}
+
+/// Whether the content of `\text{…}` holds a value, so that it is read as if it stood outside: a digit,
+/// or letters parted by commas. `\text{A5}_{11}` stays whole.
+fn is_value_in_text(inside: &str, after: &str) -> bool {
+    let letters = inside.contains(',')
+        && inside
+            .split(',')
+            .all(|part| part.trim().len() == 1 && part.trim().as_bytes()[0].is_ascii_alphabetic());
+    let signs = !inside.trim().is_empty() && !inside.contains(char::is_alphanumeric);
+    let digits = inside.contains(|c: char| c.is_ascii_digit());
+    !after.starts_with(['_', '^']) && (digits || letters || signs)
+}
+
+/// Whether the content of `\mathrm{…}` and the like is a value rather than a name or unit.
+fn is_typed_value(inside: &str) -> bool {
+    let mut commands = inside.split('\\');
+    let letters = |part: &str| part.contains(|c: char| c.is_ascii_alphabetic());
+    let outside = commands.next().is_some_and(letters)
+        || commands.any(|c| c.trim_start_matches(|c: char| c.is_ascii_alphabetic()).contains(|c: char| c.is_ascii_alphabetic()));
+    let digits = inside.contains(|c: char| c.is_ascii_digit());
+    let unit = inside.contains('^') && outside && !inside.starts_with(|c: char| c.is_ascii_digit());
+    (digits && !unit) || !letters(inside)
+}
+
+/// Without `**` that is no power: between two operands it is one.
+fn unemphasized(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("**") {
+        let (before, after) = (&rest[..at], &rest[at + 2..]);
+        out.push_str(before);
+        let operand_before = out
+            .trim_end()
+            .ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '}'));
+        let operand_after = after
+            .trim_start()
+            .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '(' | '-' | '{' | '\\'));
+        let spaces = (out.ends_with(' '), after.starts_with(' '));
+        if operand_before && operand_after && spaces.0 == spaces.1 {
+            out.push_str("**");
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Without HTML tags that set type.
+fn untagged(text: &str) -> String {
+    let mut out = text.to_owned();
+    for tag in ["b", "i", "u", "em", "strong", "sup", "code", "span", "p"] {
+        if out.contains(&format!("</{tag}>")) && tag != "sup" {
+            out = out.replace(&format!("<{tag}>"), "").replace(&format!("</{tag}>"), "");
+        }
+    }
+    out
+}
+
+/// With plain braces that nothing opens dropped, and those that nothing closes closed at the end.
+fn balanced(text: Cow<'_, str>) -> Cow<'_, str> {
+    let (mut depth, mut stray) = (0usize, false);
+    let mut escaped = false;
+    for b in text.bytes() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'{' => depth += 1,
+            b'}' if depth == 0 => stray = true,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    if (depth == 0 && !stray) || depth > 8 {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + depth);
+    let (mut open, mut escaped) = (0usize, false);
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '{' => open += 1,
+            '}' if open == 0 => continue,
+            '}' => open -= 1,
+            _ => {}
+        }
+        out.push(c);
+    }
+    while out.ends_with(['.', ' ', '$']) && open > 0 {
+        out.pop();
+    }
+    out.extend(std::iter::repeat_n('}', open));
+    Cow::Owned(out)
+}
+
+/// Without the marks that close a proof or tick off an answer.
+fn without_marks(text: &str) -> &str {
+    let mut rest = text;
+    loop {
+        let trimmed = rest
+            .trim_end_matches(|c: char| {
+                c.is_whitespace() || matches!(c, '✓' | '✔' | '✅' | '□' | '■' | '∎' | '☑' | '\u{fe0f}')
+            })
+            .trim_end_matches("\\,")
+            .trim_end_matches("\\;")
+            .trim_end_matches("\\ ")
+            .trim_end_matches("\\quad")
+            .trim_end_matches("\\qquad");
+        let next = ["QED", "Q.E.D", "\\checkmark", "\\square", "\\blacksquare", "\\Box", "\\qed", "\\hfill"]
+            .iter()
+            .find_map(|mark| trimmed.strip_suffix(mark))
+            .unwrap_or(trimmed);
+        if next.len() == rest.len() || next.is_empty() {
+            return rest;
+        }
+        rest = next;
+    }
 }
 
 /// Without characters that show nothing, and with full-width ASCII made plain.
@@ -160,6 +358,9 @@ fn unwrapped(text: &str) -> &str {
         ("`", "`"),
         ("\\boxed{", "}"),
         ("\\fbox{", "}"),
+        ("\"", "\""),
+        ("“", "”"),
+        ("*", "*"),
     ] {
         if let Some(inside) = text
             .strip_prefix(open)
@@ -168,26 +369,40 @@ fn unwrapped(text: &str) -> &str {
             let whole = !open.ends_with('{')
                 || super::token::group(&text[open.len() - 1..])
                     .is_some_and(|g| g.len() == inside.len());
-            if whole && !inside.is_empty() {
+            if whole && !inside.is_empty() && !(open.len() < 4 && inside.contains(open)) {
                 return inside;
             }
         }
     }
-    text
+    // Braces around everything, unless they may be those of a set.
+    match super::token::group(text) {
+        Some(inside) if inside.len() + 2 == text.len() && !inside.contains([',', ';']) => inside,
+        _ => text,
+    }
 }
 
-/// The text without spaces, to compare spellings.
+/// The text without spaces, to compare spellings. Between digits a space stays: `1 2` is not 12.
 pub(super) fn key(normal: &str) -> String {
     let mut out = String::with_capacity(normal.len());
     let mut rest = normal;
+    let mut space = false;
     while let Some(c) = rest.chars().next() {
+        let next = rest.strip_prefix('\\').and_then(|r| r.chars().next());
+        if c.is_whitespace() || matches!(next, Some(',' | ' ' | ';' | ':')) {
+            space = true;
+            rest = &rest[if c == '\\' { 2 } else { c.len_utf8() }..];
+            continue;
+        }
+        if next == Some('!') {
+            rest = &rest[2..];
+            continue;
+        }
+        let digit = |c: char| c.is_ascii_digit() || c == '.';
+        if std::mem::take(&mut space) && out.ends_with(digit) && digit(c) {
+            out.push(' ');
+        }
         let mut length = c.len_utf8();
         if c == '\\' {
-            let next = rest[1..].chars().next();
-            if matches!(next, Some(',' | '!' | ' ' | ';' | ':')) {
-                rest = &rest[2..];
-                continue;
-            }
             length += next.map_or(0, char::len_utf8);
             // A space that ends a command's name would glue it to a letter.
             let name = rest[1..]
@@ -207,9 +422,7 @@ pub(super) fn key(normal: &str) -> String {
                 continue;
             }
         }
-        if !c.is_whitespace() {
-            out.push_str(&rest[..length]);
-        }
+        out.push_str(&rest[..length]);
         rest = &rest[length..];
     }
     out

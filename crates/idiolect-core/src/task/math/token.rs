@@ -6,6 +6,8 @@
 use super::super::lexeme::{Kind, read_number};
 use super::super::rational::Rational;
 use super::tree::{Constant, Function, SetOperation, Sign};
+use super::unit;
+use super::words::{self, Clock};
 
 /// A token and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,13 +27,18 @@ pub(super) enum T {
         value: Rational,
         decimals: Option<u32>,
     },
+    /// A decimal that dots continue, in a way that is not known.
+    Truncated {
+        value: Rational,
+        places: u32,
+    },
     /// Digits with an explicit base.
     Based {
         digits: String,
         base: u32,
     },
-    /// 7:30, with a part of the day where one follows: seconds after midnight.
-    Time(u32),
+    /// 7:30, with a part of the day where one follows.
+    Time(Clock),
     /// Letters as they stand.
     Word(String),
     /// A Greek letter or another named symbol.
@@ -56,6 +63,8 @@ pub(super) enum T {
     Degree,
     Prime,
     Fraction,
+    /// `{1 \over 2}`
+    Over,
     Binomial,
     Sqrt,
     Mod,
@@ -168,8 +177,8 @@ impl Cutter<'_> {
         if !raised && let Some((digits, base, length)) = based(rest) {
             return self.push(T::Based { digits, base }, length);
         }
-        if let Some((seconds, length)) = super::words::time(rest) {
-            return self.push(T::Time(seconds), length);
+        if let Some((time, length)) = words::time(rest) {
+            return self.push(T::Time(time), length);
         }
         // A lone superscript or subscript digit run is read whole; `\frac12` takes digits one by one.
         if self.takes_one_digit() {
@@ -205,8 +214,58 @@ impl Cutter<'_> {
                 // It is exact, not rounded.
                 decimals = None;
             }
+        } else if decimals.is_some()
+            && let Some(dots) = dots(&rest[length..])
+        {
+            length += dots;
+            match repeated(written) {
+                Some(repeating) => {
+                    value = repeating;
+                    decimals = None;
+                }
+                None => {
+                    let places = decimals.unwrap_or(0);
+                    return self.push(T::Truncated { value, places }, length);
+                }
+            }
         }
         self.push(T::Number { value, decimals }, length);
+    }
+
+    /// Whether the token before could be the end of a value.
+    fn after_value(&self) -> bool {
+        matches!(
+            self.tokens.last().map(|t| &t.kind),
+            Some(
+                T::Number { .. }
+                    | T::Based { .. }
+                    | T::Close(_)
+                    | T::Percent
+                    | T::Degree
+                    | T::Constant(_)
+                    | T::Bang
+            )
+        )
+    }
+
+    /// What a word between or before numbers stands for, given what follows it.
+    fn operator(&self, word: &str, after: &str) -> Option<T> {
+        let after = after.trim_start_matches([' ', '}', '~', ',']);
+        let number = after.starts_with(|c: char| c.is_ascii_digit() || "$(-.−".contains(c))
+            || ["\\frac", "\\dfrac", "\\tfrac", "\\sqrt", "\\$", "\\pi", "\\left", "\\("]
+                .iter()
+                .any(|command| after.starts_with(command));
+        if !number {
+            return None;
+        }
+        Some(match (word, self.after_value()) {
+            ("plus" | "added to", true) => T::Plus,
+            ("minus", _) | ("negative", false) => T::Minus,
+            ("times" | "multiplied by", true) => T::Times,
+            ("divided by" | "over" | "out of", true) => T::Slash,
+            ("to", true) => T::Colon,
+            _ => return None,
+        })
     }
 
     /// Whether the next digit stands alone: the unbraced arguments of `\frac` and `\binom`.
@@ -254,13 +313,32 @@ impl Cutter<'_> {
         }
         let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
         let word = &rest[..length];
+        let two = ["divided by", "multiplied by", "added to", "out of", "per cent"]
+            .into_iter()
+            .find(|two| {
+                rest.starts_with(two) && !rest[two.len()..].starts_with(|c: char| c.is_alphabetic())
+            });
+        if let Some("per cent") = two {
+            return self.push(T::Percent, "per cent".len());
+        }
+        if let Some(kind) = self.operator(two.unwrap_or(word), &rest[two.map_or(length, str::len)..]) {
+            return self.push(kind, two.map_or(length, str::len));
+        }
         let kind = match word {
+            // `40 min`
+            "min"
+                if self.after_value()
+                    && !rest[length..].trim_start().starts_with(['(', '{', '[', '\\', '_']) =>
+            {
+                T::Word(word.to_owned())
+            }
             "pi" | "Pi" => T::Constant(Constant::Pi),
             "infinity" | "inf" | "oo" | "Infinity" => T::Constant(Constant::Infinity),
             "and" | "or" | "AND" | "OR" => T::And,
+            "USD" | "EUR" | "GBP" | "Rs" => T::Currency,
             "sqrt" => T::Sqrt,
             "mod" => T::Mod,
-            "percent" | "percentage" | "percents" => T::Percent,
+            "percent" | "percentage" | "percents" | "pct" | "pcts" => T::Percent,
             "degrees" | "degree" => T::Degree,
             "bar" if rest[length..].starts_with('{') => T::Accent("bar"),
             "U" if self.brackets == 0
@@ -321,13 +399,16 @@ impl Cutter<'_> {
                 }
             }
             "displaystyle" | "textstyle" | "limits" | "nolimits" | "rm" | "bf" | "it"
-            | "boldsymbol" | "mathrm" | "mathbf" | "mathit" | "mathsf" | "mathcal" | "mathfrak"
+            | "sf" | "tt" | "boldsymbol" | "mathrm" | "mathbf" | "mathit" | "mathsf" | "mathtt"
+            | "mathnormal" | "mathcal" | "mathfrak" | "LARGE" | "huge" | "Huge" | "tiny"
             | "operatorname" | "mathop" | "boxed" | "fbox" | "ensuremath" | "variable"
             | "triangle" | "angle" | "protect" | "phantom" | "mathbb" | "bm" | "noindent"
             | "cr" | "large" | "Large" | "small" | "normalsize" | "vphantom" | "nonumber"
             | "hline" => self.wrapper(name, rest, length),
             "text" | "mbox" | "textbf" | "textit" | "textnormal" | "textrm" | "hbox" | "textsf"
-            | "texttt" | "emph" | "textup" | "textsc" => self.text_group(rest, length),
+            | "texttt" | "emph" | "textup" | "textsc" | "textmd" | "textsl" => {
+                self.text_group(rest, length);
+            }
             "begin" | "end" => self.environment(name, rest, length),
             "quad" | "qquad" => self.push(T::Quad, length),
             "hspace" | "vspace" | "hskip" | "kern" | "label" | "tag" => {
@@ -343,6 +424,24 @@ impl Cutter<'_> {
     /// Commands whose argument counts and whose look does not.
     fn wrapper(&mut self, name: &str, rest: &str, length: usize) {
         let inside = group(&rest[length..]).filter(|g| g.len() <= 24);
+        // `37^\circ\mathrm{C}`
+        if let (Some(scale @ ("C" | "F")), Some(T::Degree)) =
+            (inside.map(str::trim), self.tokens.last().map(|t| &t.kind))
+        {
+            let total = length + inside.map_or(0, |i| i.len() + 2);
+            return self.push(T::Word(scale.to_owned()), total);
+        }
+        // `36\,\mathrm{m/s}`: a unit after a number.
+        if let ("mathrm" | "operatorname" | "mathit" | "mathsf" | "rm" | "mathbf", Some(inside)) =
+            (name, inside)
+            && (self.after_value() || self.after_unit())
+            && !inside.contains(|c: char| c.is_ascii_digit() && !inside.contains('^'))
+        {
+            let unit = words::plain(&inside.replace("\\cdot", "·").replace("\\times", "·"));
+            if unit::of(unit.trim()).is_some() {
+                return self.push(T::Text(unit.trim().to_owned()), length + inside.len() + 2);
+            }
+        }
         match (name, inside) {
             ("phantom" | "vphantom", Some(inside)) => self.skip(length + inside.len() + 2),
             ("mathbb", Some(inside)) => {
@@ -386,6 +485,18 @@ impl Cutter<'_> {
         }
     }
 
+    /// Whether the token before is a unit, or joins one to the next.
+    fn after_unit(&self) -> bool {
+        let mut back = self.tokens.iter().rev().map(|t| &t.kind);
+        match back.next() {
+            Some(T::Text(text)) => unit::of(text).is_some(),
+            Some(T::Times | T::Slash) => {
+                matches!(back.next(), Some(T::Text(text)) if unit::of(text).is_some())
+            }
+            _ => false,
+        }
+    }
+
     /// `\text{…}`
     fn text_group(&mut self, rest: &str, length: usize) {
         let spaces = rest[length..].len() - rest[length..].trim_start_matches(' ').len();
@@ -394,10 +505,10 @@ impl Cutter<'_> {
             return self.skip(length);
         };
         let total = length + inside.len() + 2;
-        if let Some((seconds, read)) = super::words::time(inside.trim())
+        if let Some((time, read)) = words::time(inside.trim())
             && read == inside.trim().len()
         {
-            return self.push(T::Time(seconds), total);
+            return self.push(T::Time(time), total);
         }
         // `\text{A5}_{11}`
         if rest[total..].starts_with('_')
@@ -407,7 +518,7 @@ impl Cutter<'_> {
             let length = total - inside.len() + read;
             return self.push(T::Based { digits, base }, length);
         }
-        let words = super::words::plain(inside);
+        let words = words::plain(inside);
         let kind = match words.trim_matches([',', ' ', ';']) {
             "" if words.contains([',', ';']) => T::Comma,
             "" => {
@@ -415,7 +526,11 @@ impl Cutter<'_> {
                 return;
             }
             "and" | "or" | "and/or" => T::And,
-            _ => T::Text(words.trim().to_owned()),
+            "percent" | "percents" | "pct" | "per cent" => T::Percent,
+            word => match self.operator(word, &rest[total..]) {
+                Some(kind) => kind,
+                None => T::Text(words.trim().to_owned()),
+            },
         };
         self.push(kind, total);
     }
@@ -500,6 +615,8 @@ impl Cutter<'_> {
             '）' => (T::Close(')'), length),
             '|' | '∣' => (T::Bar, length),
             '‖' => (T::DoubleBar, length),
+            '∥' => (T::Sign(Sign::Parallel), length),
+            '⊥' => (T::Sign(Sign::Perpendicular), length),
             ',' | '，' | '、' => (T::Comma, length),
             ';' | '；' => (T::Semicolon, length),
             ':' | '：' | '∶' => (T::Colon, length),
@@ -656,6 +773,51 @@ fn based(text: &str) -> Option<(String, u32, usize)> {
         .then(|| (text[..digits].to_owned(), base, digits + 1 + length))
 }
 
+/// The length of the dots that follow a decimal which goes on: `...`, `…`, `\ldots`.
+fn dots(after: &str) -> Option<usize> {
+    let rest = after.trim_start_matches([' ', '{']);
+    let rest = rest.strip_prefix("\\,").unwrap_or(rest);
+    let mark = ["...", "…", "\\ldots", "\\dots", "\\cdots", "\\dotsc"]
+        .into_iter()
+        .find(|mark| rest.starts_with(mark))?;
+    let braced = after[..after.len() - rest.len()].contains('{');
+    let end = &rest[mark.len()..];
+    let close = usize::from(braced && end.starts_with('}'));
+    (braced == (close == 1)).then_some(after.len() - end.len() + close)
+}
+
+/// The value of decimals that repeat at their end: `0.333` is 1/3, `0.5833` is no more than it is,
+/// `0.58333` is 7/12. A period of one digit must be there three times, one that begins right after
+/// the point twice, any other three times.
+fn repeated(written: &str) -> Option<Rational> {
+    let (whole, digits) = written.split_once('.')?;
+    if digits.len() > 40 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let whole: String = whole.chars().filter(char::is_ascii_digit).collect();
+    let n = digits.len();
+    let bytes = digits.as_bytes();
+    for period in 1..=n / 2 {
+        for start in 0..n {
+            let tail = n - start;
+            let times = if period > 1 && start == 0 { 2 } else { 3 };
+            if tail < period * times {
+                break;
+            }
+            if (start + period..n).any(|i| bytes[i] != bytes[i - period]) {
+                continue;
+            }
+            let fixed = Rational::decimal(&format!("{whole}{}", &digits[..start]), start as i32)?;
+            let nines = Rational::integer(10)
+                .power(period as i64)?
+                .minus(&Rational::integer(1));
+            let round = Rational::decimal(&digits[start..start + period], start as i32)?;
+            return Some(fixed.plus(&round.over(&nines)?));
+        }
+    }
+    None
+}
+
 /// `.\overline{36}` or, after decimals, `\overline{6}`: the value and its length.
 fn repeating_decimals(after: &str, has_point: bool) -> Option<(Rational, usize)> {
     let (point, rest) = match after.strip_prefix('.') {
@@ -663,15 +825,51 @@ fn repeating_decimals(after: &str, has_point: bool) -> Option<(Rational, usize)>
         None if has_point => (0, after),
         _ => return None,
     };
-    let rest = rest.strip_prefix("\\overline")?;
-    let inside = group(rest)?;
+    let (inside, length) = period(rest)?;
     let n = inside.len();
     if n == 0 || n > 15 || !inside.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let nines = 10i64.pow(n as u32) - 1;
     let value = Rational::ratio(inside.parse().ok()?, nines)?;
-    Some((value, point + "\\overline".len() + n + 2))
+    Some((value, point + length))
+}
+
+/// The digits that repeat: under a line, between dots, or in brackets; and the length they take.
+fn period(text: &str) -> Option<(String, usize)> {
+    for command in ["\\overline", "\\bar", "\\widebar", "\\dot"] {
+        let Some(rest) = text.strip_prefix(command) else {
+            continue;
+        };
+        let (first, length) = match group(rest) {
+            Some(inside) => (inside.trim(), inside.len() + 2),
+            None => {
+                let digit = rest.trim_start();
+                let spaces = rest.len() - digit.len();
+                (digit.get(..1)?, spaces + 1)
+            }
+        };
+        let mut digits = first.to_owned();
+        let mut at = command.len() + length;
+        // `\dot{1}4285\dot{7}`
+        if command == "\\dot" {
+            let plain = text[at..].bytes().take_while(u8::is_ascii_digit).count();
+            if let Some(last) = text[at + plain..].strip_prefix("\\dot")
+                && let Some(inside) = group(last)
+            {
+                digits.push_str(&text[at..at + plain]);
+                digits.push_str(inside.trim());
+                at += plain + "\\dot".len() + inside.len() + 2;
+            }
+        }
+        return Some((digits, at));
+    }
+    let inside = text.strip_prefix('(')?;
+    let digits = inside.bytes().take_while(u8::is_ascii_digit).count();
+    let after = inside[digits..].strip_prefix(')')?;
+    // `0.1(6)` alone: with anything beside it, a product.
+    let alone = after.trim_start().is_empty();
+    (digits > 0 && alone).then(|| (inside[..digits].to_owned(), digits + 2))
 }
 
 /// A function by its plain or LaTeX name.
@@ -827,6 +1025,7 @@ fn meaning(name: &str) -> Option<T> {
     use Constant::{E, I, Infinity, Pi};
     Some(match name {
         "frac" | "dfrac" | "tfrac" | "cfrac" | "nicefrac" | "sfrac" => T::Fraction,
+        "over" => T::Over,
         "binom" | "dbinom" | "tbinom" => T::Binomial,
         "sqrt" | "root" => T::Sqrt,
         "times" | "cdot" | "ast" | "cdotp" | "bullet" => T::Times,
@@ -844,7 +1043,9 @@ fn meaning(name: &str) -> Option<T> {
         "mod" | "bmod" => T::Mod,
         "pmod" => T::Pmod,
         "lvert" | "rvert" | "vert" | "mid" => T::Bar,
-        "Vert" | "lVert" | "rVert" | "parallel" => T::DoubleBar,
+        "Vert" | "lVert" | "rVert" => T::DoubleBar,
+        "parallel" => T::Sign(Sign::Parallel),
+        "perp" => T::Sign(Sign::Perpendicular),
         "lbrace" => T::Open('⦃'),
         "rbrace" => T::Close('⦄'),
         "lbrack" => T::Open('['),

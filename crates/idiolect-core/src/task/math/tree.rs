@@ -1,6 +1,8 @@
 //! The expression tree that answers are read into.
 
 use super::super::rational::Rational;
+use super::unit::Unit;
+use super::words::Clock;
 
 /// An answer or a part of one.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +11,11 @@ pub(super) enum Tree {
     Number {
         value: Rational,
         decimals: Option<u32>,
+    },
+    /// A decimal that dots continue: no more is known than that it was cut there.
+    Truncated {
+        value: Rational,
+        places: u32,
     },
     Constant(Constant),
     /// A variable, with its subscript and accents in its name.
@@ -63,8 +70,7 @@ pub(super) enum Tree {
         base: u32,
         negative: bool,
     },
-    /// Seconds after midnight.
-    Time(u32),
+    Time(Clock),
     /// Month and day, and the year where it is given.
     Date {
         month: u8,
@@ -73,6 +79,10 @@ pub(super) enum Tree {
     },
     /// A number and its unit.
     Quantity(Box<Tree>, String),
+    /// Numbers with units of one kind, from large to small: 2 hours 30 minutes.
+    Compound(Vec<(Tree, Unit)>),
+    /// A value beside words that change it in a way that is not read: "half of 12".
+    Unread(Box<Tree>, String),
     /// Words, in lower case with single spaces.
     Text(String),
 }
@@ -162,6 +172,8 @@ pub(super) enum Sign {
     Subset,
     Congruent,
     Similar,
+    Parallel,
+    Perpendicular,
 }
 
 impl Sign {
@@ -223,12 +235,14 @@ impl Tree {
     pub(super) fn parts(&self) -> Vec<&Tree> {
         match self {
             Self::Number { .. }
+            | Self::Truncated { .. }
             | Self::Constant(_)
             | Self::Symbol(_)
             | Self::Based { .. }
             | Self::Time(_)
             | Self::Date { .. }
             | Self::Text(_) => Vec::new(),
+            Self::Compound(parts) => parts.iter().map(|(tree, _)| tree).collect(),
             Self::Sum(items)
             | Self::Product(items)
             | Self::Apply(_, items)
@@ -239,9 +253,11 @@ impl Tree {
             | Self::List(items)
             | Self::Relation { sides: items, .. }
             | Self::Ratio(items) => items.iter().collect(),
-            Self::Negative(a) | Self::Percent(a) | Self::Degrees(a) | Self::Quantity(a, _) => {
-                vec![a]
-            }
+            Self::Negative(a)
+            | Self::Percent(a)
+            | Self::Degrees(a)
+            | Self::Quantity(a, _)
+            | Self::Unread(a, _) => vec![a],
             Self::Signs { of, .. } => vec![of],
             Self::Quotient(pair) | Self::Power(pair) | Self::Sets(_, pair) => {
                 vec![&pair.0, &pair.1]
@@ -269,6 +285,8 @@ impl Tree {
                     | Self::Relation { .. }
                     | Self::Ratio(_)
                     | Self::Text(_)
+                    | Self::Compound(_)
+                    | Self::Unread(..)
                     | Self::Time(_)
                     | Self::Date { .. }
                     | Self::Signs { .. }

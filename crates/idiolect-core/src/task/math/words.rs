@@ -1,4 +1,8 @@
-//! Words in answers: units, times, dates, prose.
+//! Words in answers: prose, times, dates, choices, and what a remark may say.
+
+use super::super::rational::Rational;
+use super::tree::{Constant, Tree};
+use super::unit;
 
 /// Text in lower case with single spaces, without LaTeX that only shapes it.
 pub(super) fn plain(text: &str) -> String {
@@ -36,45 +40,6 @@ pub(super) fn plain(text: &str) -> String {
     out
 }
 
-/// What a unit measures, and how many of the base unit it holds (numerator, denominator).
-pub(super) struct Unit {
-    pub(super) of: &'static str,
-    pub(super) factor: (i64, i64),
-}
-
-/// A unit by its name or sign.
-pub(super) fn unit(name: &str) -> Option<Unit> {
-    let name = name.trim().trim_end_matches('.');
-    let (of, factor) = match name {
-        "mm" | "millimeter" | "millimeters" | "millimetres" => ("length", (1, 1000)),
-        "cm" | "centimeter" | "centimeters" | "centimetres" => ("length", (1, 100)),
-        "dm" => ("length", (1, 10)),
-        "m" | "meter" | "meters" | "metre" | "metres" => ("length", (1, 1)),
-        "km" | "kilometer" | "kilometers" | "kilometres" => ("length", (1000, 1)),
-        "in" | "inch" | "inches" => ("length", (254, 10_000)),
-        "ft" | "foot" | "feet" => ("length", (3048, 10_000)),
-        "yd" | "yard" | "yards" => ("length", (9144, 10_000)),
-        "mi" | "mile" | "miles" => ("length", (1_609_344, 1000)),
-        "mg" | "milligrams" => ("mass", (1, 1_000_000)),
-        "g" | "gm" | "gram" | "grams" => ("mass", (1, 1000)),
-        "kg" | "kgs" | "kilogram" | "kilograms" | "kilos" => ("mass", (1, 1)),
-        "lb" | "lbs" | "pound" | "pounds" => ("mass", (45_359_237, 100_000_000)),
-        "oz" | "ounce" | "ounces" => ("mass", (28_349_523_125, 1_000_000_000_000)),
-        "ms" => ("time", (1, 1000)),
-        "s" | "sec" | "secs" | "second" | "seconds" => ("time", (1, 1)),
-        "min" | "mins" | "minute" | "minutes" => ("time", (60, 1)),
-        "h" | "hr" | "hrs" | "hour" | "hours" => ("time", (3600, 1)),
-        "day" | "days" => ("time", (86_400, 1)),
-        "week" | "weeks" => ("time", (604_800, 1)),
-        "ml" | "mL" | "milliliters" | "millilitres" => ("volume", (1, 1000)),
-        "l" | "L" | "liter" | "liters" | "litre" | "litres" => ("volume", (1, 1)),
-        "cent" | "cents" => ("money", (1, 100)),
-        "dollar" | "dollars" | "usd" | "USD" => ("money", (1, 1)),
-        _ => return None,
-    };
-    Some(Unit { of, factor })
-}
-
 /// Whether a run of letters after a number is a unit rather than variables. One letter may be
 /// either, so it must stand apart.
 pub(super) fn is_unit(word: &str, spaced: bool) -> bool {
@@ -83,11 +48,11 @@ pub(super) fn is_unit(word: &str, spaced: bool) -> bool {
             spaced
                 && matches!(
                     word,
-                    "m" | "g" | "s" | "h" | "l" | "L" | "N" | "J" | "W" | "K"
+                    "m" | "g" | "s" | "h" | "l" | "L" | "N" | "J" | "W" | "K" | "V"
                 )
         }
         _ => {
-            unit(word).is_some()
+            unit::named(word).is_some()
                 || matches!(
                     word,
                     "mph"
@@ -119,6 +84,424 @@ pub(super) fn is_unit(word: &str, spaced: bool) -> bool {
                 )
         }
     }
+}
+
+/// Commands that only set type, size or space: the same words with and without them.
+const SHAPES: [&str; 41] = [
+    "text",
+    "textbf",
+    "textit",
+    "textnormal",
+    "textrm",
+    "textsf",
+    "texttt",
+    "textup",
+    "textsc",
+    "emph",
+    "mbox",
+    "hbox",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "mathtt",
+    "operatorname",
+    "boldsymbol",
+    "bm",
+    "rm",
+    "bf",
+    "it",
+    "sf",
+    "tt",
+    "displaystyle",
+    "textstyle",
+    "quad",
+    "qquad",
+    "left",
+    "right",
+    "big",
+    "Big",
+    "bigl",
+    "bigr",
+    "large",
+    "Large",
+    "small",
+    "normalsize",
+    "boxed",
+    "space",
+];
+
+/// The words, numbers and signs of a text in their order, in lower case: what two texts must share to
+/// be the same words. Only what says nothing is left out: type, space, quotation marks, the
+/// hyphen in a word, full stops after words, a leading article and a bracket around everything.
+pub(super) fn sequence(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut rest = text;
+    let mut before = ' ';
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '\\' => {
+                let name = rest[1..]
+                    .bytes()
+                    .take_while(u8::is_ascii_alphabetic)
+                    .count();
+                let next = rest[1..].chars().next();
+                match (name, next) {
+                    (0, Some(' ' | ',' | ';' | ':' | '!' | '$' | '(' | ')' | '[' | ']')) => 2,
+                    (0, Some(c)) => {
+                        found.push(c.to_string());
+                        1 + c.len_utf8()
+                    }
+                    (0, None) => 1,
+                    _ => {
+                        let command = &rest[1..=name];
+                        if !SHAPES.contains(&command) {
+                            found.push(format!("\\{command}"));
+                        }
+                        1 + name
+                    }
+                }
+            }
+            _ if c.is_alphabetic() => {
+                let mut word = String::new();
+                let mut length = 0;
+                let mut chars = rest.chars().peekable();
+                while let Some(c) = chars.next() {
+                    let joined = matches!(c, '\'' | '’')
+                        && !word.is_empty()
+                        && chars.peek().is_some_and(|n| n.is_alphabetic());
+                    if !(c.is_alphabetic() || joined) {
+                        break;
+                    }
+                    length += c.len_utf8();
+                    if !joined {
+                        word.extend(c.to_lowercase());
+                    }
+                }
+                found.push(word);
+                length
+            }
+            '0'..='9' => {
+                let bytes = rest.as_bytes();
+                let mut length = 0;
+                while bytes.get(length).is_some_and(|b| {
+                    b.is_ascii_digit()
+                        || (matches!(b, b'.' | b',')
+                            && bytes.get(length + 1).is_some_and(u8::is_ascii_digit))
+                }) {
+                    length += 1;
+                }
+                found.push(rest[..length].to_owned());
+                length
+            }
+            _ => {
+                let after = rest[c.len_utf8()..].chars().next();
+                let in_word = before.is_alphabetic() && after.is_some_and(char::is_alphabetic);
+                let silent = c.is_whitespace()
+                    || matches!(c, '{' | '}' | '$' | '~' | '"' | '“' | '”' | '`' | '‘')
+                    || (matches!(c, '-' | '‐' | '‑') && in_word)
+                    || (matches!(c, '.' | '!' | '?') && before.is_alphabetic());
+                if !silent {
+                    found.push(c.to_string());
+                }
+                c.len_utf8()
+            }
+        };
+        before = rest[..length].chars().next_back().unwrap_or(' ');
+        rest = &rest[length..];
+    }
+    while found
+        .last()
+        .is_some_and(|t| matches!(t.as_str(), "," | ";" | ":" | "." | "。"))
+    {
+        found.pop();
+    }
+    let bracketed = |found: &[String]| {
+        matches!(found, [open, inside @ .., close]
+            if open == "(" && close == ")" && inside.iter().all(|t| is_word(t)))
+    };
+    if bracketed(&found) {
+        found.pop();
+        found.remove(0);
+    }
+    while found.len() > 1
+        && matches!(found[0].as_str(), "the" | "an" | "a")
+        && found[1].chars().count() > 1
+        && is_word(&found[1])
+    {
+        found.remove(0);
+    }
+    found
+}
+
+fn is_word(token: &str) -> bool {
+    token.chars().all(char::is_alphabetic)
+}
+
+/// What a number word, or several, come to: "three", "twenty-five", "two thirds", "one and a half",
+/// "minus five", "two dozen".
+pub(super) fn number(text: &str) -> Option<Rational> {
+    let tokens = sequence(text);
+    let mut words: Vec<&str> = tokens.iter().map(String::as_str).collect();
+    let negative = words.len() > 1 && matches!(words[0], "minus" | "negative");
+    if negative {
+        words.remove(0);
+    }
+    let value = unsigned_number(&words)?;
+    Some(if negative { value.negated() } else { value })
+}
+
+fn unsigned_number(words: &[&str]) -> Option<Rational> {
+    if words.is_empty() || words.len() > 16 {
+        return None;
+    }
+    if let Some(whole) = cardinal(words) {
+        return Some(whole);
+    }
+    let (last, before) = words.split_last()?;
+    let part = part(last)?;
+    // "one and a half", "two and three quarters"
+    if let Some(at) = before.iter().position(|w| *w == "and")
+        && at > 0
+    {
+        let whole = cardinal(&before[..at])?;
+        let count = match &before[at + 1..] {
+            [] | ["a" | "one"] => Rational::integer(1),
+            several => cardinal(several)?,
+        };
+        return Some(whole.plus(&count.times(&part)));
+    }
+    match before {
+        // An ordinal alone may be a place in a row: only these are certainly parts.
+        [] if matches!(*last, "half" | "quarter") => Some(part),
+        [] => None,
+        ["a" | "one"] => Some(part),
+        several => Some(cardinal(several)?.times(&part)),
+    }
+}
+
+/// "half", "thirds", "quarter": one of so many parts.
+fn part(word: &str) -> Option<Rational> {
+    let one = word.strip_suffix('s').unwrap_or(word);
+    let parts = match one {
+        "half" | "halve" => 2,
+        "third" => 3,
+        "quarter" | "fourth" => 4,
+        "fifth" => 5,
+        "sixth" => 6,
+        "seventh" => 7,
+        "eighth" => 8,
+        "ninth" => 9,
+        "tenth" => 10,
+        "eleventh" => 11,
+        "twelfth" => 12,
+        "hundredth" => 100,
+        "thousandth" => 1000,
+        _ => return None,
+    };
+    Rational::ratio(1, parts)
+}
+
+/// Whole numbers in words, with "and", "hundred", "dozen" and so on.
+fn cardinal(words: &[&str]) -> Option<Rational> {
+    let (mut total, mut group, mut seen) = (0i64, 0i64, false);
+    let mut last = i64::MAX;
+    for (i, word) in words.iter().enumerate() {
+        if *word == "and" && seen && i + 1 < words.len() {
+            last = last.max(100);
+            continue;
+        }
+        if *word == "a" && i == 0 && words.len() > 1 && scale(words[1]).is_some() {
+            group = 1;
+            seen = true;
+            continue;
+        }
+        if let Some(small) = small(word) {
+            // "twenty five", never "five twenty" or "three four".
+            let fits = match last {
+                20..=90 => small < 10 && small > 0,
+                _ => last >= 100,
+            };
+            if !fits {
+                return None;
+            }
+            group += small;
+            last = small;
+        } else {
+            let scale = scale(word)?;
+            if !seen {
+                return None;
+            }
+            match scale {
+                100 | 12 => group = group.checked_mul(scale)?,
+                _ => {
+                    total = total.checked_add(group.checked_mul(scale)?)?;
+                    group = 0;
+                }
+            }
+            last = 100;
+        }
+        seen = true;
+    }
+    seen.then(|| total.checked_add(group).map(Rational::integer))?
+}
+
+fn small(word: &str) -> Option<i64> {
+    const SMALL: [&str; 20] = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+    ];
+    const TENS: [&str; 8] = [
+        "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+    ];
+    if let Some(n) = SMALL.iter().position(|w| *w == word) {
+        return Some(n as i64);
+    }
+    TENS.iter()
+        .position(|w| *w == word)
+        .map(|n| 20 + 10 * n as i64)
+}
+
+/// What a word such as "million" multiplies a number before it by.
+pub(super) fn scale(word: &str) -> Option<i64> {
+    Some(match word {
+        "dozen" | "dozens" => 12,
+        "hundred" | "hundreds" => 100,
+        "thousand" | "thousands" => 1000,
+        "million" | "millions" => 1_000_000,
+        "billion" | "billions" => 1_000_000_000,
+        "trillion" | "trillions" => 1_000_000_000_000,
+        _ => return None,
+    })
+}
+
+/// Whether words beside a number may change its value: operators, numbers, parts, comparisons,
+/// negations, and verbs, with which they say something of their own.
+pub(super) fn changes_value(words: &[String]) -> bool {
+    words.iter().any(|word| {
+        let word = word.as_str();
+        !(word.chars().all(char::is_alphabetic) || matches!(word, "(" | ")" | "," | "." | "°c" | "°f"))
+            || small(word).is_some()
+            || scale(word).is_some()
+            || part(word).is_some()
+            || matches!(
+                word,
+                "plus"
+                    | "minus"
+                    | "negative"
+                    | "times"
+                    | "over"
+                    | "divided"
+                    | "multiplied"
+                    | "double"
+                    | "doubled"
+                    | "twice"
+                    | "triple"
+                    | "tripled"
+                    | "thrice"
+                    | "squared"
+                    | "cubed"
+                    | "root"
+                    | "power"
+                    | "mod"
+                    | "modulo"
+                    | "choose"
+                    | "factorial"
+                    | "pi"
+                    | "than"
+                    | "least"
+                    | "most"
+                    | "not"
+                    | "no"
+                    | "none"
+                    | "never"
+                    | "neither"
+                    | "except"
+                    | "without"
+                    | "between"
+                    | "until"
+                    | "infinity"
+                    | "infinite"
+                    | "base"
+                    | "percent"
+                    | "pct"
+                    | "percentage"
+                    | "is"
+                    | "are"
+                    | "was"
+                    | "were"
+                    | "has"
+                    | "have"
+                    | "equals"
+                    | "makes"
+                    | "gives"
+                    | "but"
+                    | "wrong"
+                    | "incorrect"
+            )
+    })
+}
+
+/// Whether words before a value only announce it: "The answer is", "Answer:", "therefore".
+pub(super) fn announces(words: &[String]) -> bool {
+    let Some(last) = words.last() else {
+        return true;
+    };
+    let announced = matches!(
+        last.as_str(),
+        "is" | "are" | "be" | "was" | "equals" | "gives" | "get" | "got" | "answer" | "ans"
+            | "result" | "approximately" | "about" | "exactly" | "therefore" | "thus" | "hence"
+            | "so" | "only" | "just" | "simply" | "roughly" | "total" | "option" | "choice"
+            | ":" | "="
+    );
+    // The verb that announces is no verb of another statement.
+    let before: Vec<String> = words[..words.len() - 1]
+        .iter()
+        .filter(|w| !matches!(w.as_str(), "is" | "are" | "have" | "has" | "base" | "," | ":" | "percentage"))
+        .cloned()
+        .collect();
+    announced && !changes_value(&before)
+}
+
+/// Words that stand for a mathematical object.
+pub(super) fn meaning(text: &str) -> Option<Tree> {
+    if let Some(value) = number(text) {
+        return Some(Tree::exact(value));
+    }
+    let tokens = sequence(text);
+    Some(match tokens.join(" ").as_str() {
+        "infinity" | "positive infinity" | "plus infinity" | "infinite" | "infinitely many" => {
+            Tree::Constant(Constant::Infinity)
+        }
+        "negative infinity" | "minus infinity" => {
+            Tree::Negative(Box::new(Tree::Constant(Constant::Infinity)))
+        }
+        "no solution" | "no solutions" | "no real solution" | "no real solutions"
+        | "no solution exists" | "no solutions exist" | "there is no solution"
+        | "there are no solutions" | "there is no real solution" | "there are no real solutions"
+        | "empty set" | "null set" => Tree::Set(Vec::new()),
+        "all real numbers" | "all reals" | "all real" | "real numbers" | "reals"
+        | "set of all real numbers" | "set of real numbers" => Tree::Symbol("ℝ".to_owned()),
+        _ => return None,
+    })
 }
 
 /// Whether a word is prose rather than a product of variables. Short words are only where they
@@ -165,15 +548,44 @@ pub(super) fn is_prose(word: &str, apart: bool) -> bool {
                 | "but"
                 | "may"
                 | "May"
+                | "My"
+                | "my"
+                | "We"
+                | "we"
+                | "He"
+                | "he"
+                | "She"
+                | "she"
+                | "its"
+                | "Its"
+                | "our"
+                | "got"
+                | "get"
+                | "Ans"
+                | "ans"
+                | "So"
+                | "via"
+                | "you"
+                | "who"
         );
     let tail_is_lower = word.bytes().skip(1).all(|b| b.is_ascii_lowercase());
     short || (word.len() >= 4 && tail_is_lower)
 }
 
-/// `7:30`, `20:34:00`, `8:34 p.m.`: seconds after midnight and the length. Without seconds or a
-/// part of the day it is a time only with two-digit minutes that begin with 0, or from 13:00 on, so
-/// that ratios such as 3:25 stay ratios.
-pub(super) fn time(text: &str) -> Option<(u32, usize)> {
+/// A time of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clock {
+    /// Seconds after midnight.
+    pub(super) seconds: u32,
+    /// Whether the half of the day is known: "p.m." stands by it, or the hour is above 12 or
+    /// written with a leading 0.
+    pub(super) half_known: bool,
+}
+
+/// `7:30`, `20:34:00`, `8:34 p.m.`: the time and its length in bytes. Without seconds or a part of
+/// the day it is a time only with two-digit minutes that begin with 0, or from 13:00 on, so that
+/// ratios such as 3:25 stay ratios.
+pub(super) fn time(text: &str) -> Option<(Clock, usize)> {
     let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
     let hours = digits(text);
     if hours == 0 || hours > 2 || !text[hours..].starts_with(':') {
@@ -183,7 +595,7 @@ pub(super) fn time(text: &str) -> Option<(u32, usize)> {
     if digits(&text[at..]) != 2 {
         return None;
     }
-    let mut hour: u32 = text[..hours].parse().ok()?;
+    let hour: u32 = text[..hours].parse().ok()?;
     let minute: u32 = text[at..at + 2].parse().ok()?;
     at += 2;
     let mut second = 0;
@@ -196,29 +608,53 @@ pub(super) fn time(text: &str) -> Option<(u32, usize)> {
         at += 3;
         sure = true;
     }
+    if minute > 59 || second > 59 {
+        return None;
+    }
     let window: String = text[at..].chars().take(24).collect();
-    let letters: String = plain(&window)
-        .chars()
-        .filter(|c| c.is_alphanumeric())
-        .take(2)
-        .collect();
-    let part = match letters.as_str() {
-        "am" => Some(0),
-        "pm" => Some(12),
-        _ => None,
-    };
-    if let Some(shift) = part {
-        hour = hour % 12 + shift;
+    if let Some(clock) = on_clock(hour, &plain(&window)) {
+        // Past the command that sets it, whose name may hold an m.
         let tail = text[at..].to_ascii_lowercase();
-        at += tail.find('m').map_or(0, |i| i + 1);
+        let from = match tail.find('{') {
+            Some(brace) if tail[..brace].contains('\\') => brace,
+            _ => 0,
+        };
+        at += tail[from..].find('m').map_or(0, |i| from + i + 1);
         // The dot of "p.m." and the brace of \text{…}.
         while text[at..].starts_with(['.', '}']) {
             at += 1;
         }
-    } else if !(sure || text[hours + 1..].starts_with('0') || (13..24).contains(&hour)) {
+        let seconds = clock.seconds + minute * 60 + second;
+        return Some((Clock { seconds, ..clock }, at));
+    }
+    if !(sure || text[hours + 1..].starts_with('0') || (13..24).contains(&hour)) || hour > 23 {
         return None;
     }
-    (hour < 24 && minute < 60 && second < 60).then_some((hour * 3600 + minute * 60 + second, at))
+    let half_known = hour > 12 || text.starts_with('0');
+    let seconds = hour * 3600 + minute * 60 + second;
+    Some((Clock { seconds, half_known }, at))
+}
+
+/// The full hour of "9 a.m.", given the number and what follows it.
+pub(super) fn on_clock(hour: u32, after: &str) -> Option<Clock> {
+    let mut letters = after.chars().filter(|c| c.is_alphanumeric());
+    let pair: String = letters.by_ref().take(2).collect();
+    let shift = match pair.to_ascii_lowercase().as_str() {
+        "am" => 0,
+        "pm" => 12,
+        _ => return None,
+    };
+    // "7:30 among" is no time of day.
+    let word = after
+        .trim_start()
+        .split(|c: char| c.is_whitespace())
+        .next()
+        .unwrap_or_default();
+    let short = word.chars().filter(|c| c.is_alphanumeric()).count() <= 2;
+    (short && (1..=12).contains(&hour)).then_some(Clock {
+        seconds: (hour % 12 + shift) * 3600,
+        half_known: true,
+    })
 }
 
 const MONTHS: [&str; 12] = [
