@@ -171,8 +171,48 @@ pub struct Scored {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct RowError {
-    /// In words, with what to do.
+    /// What kind of fault it is, for counts over many rows.
+    pub kind: RowErrorKind,
+    /// What is wrong with this row, and what to do.
     pub reason: String,
+}
+
+impl RowError {
+    /// A fault of a kind that has no name of its own.
+    pub fn other(reason: impl Into<String>) -> Self {
+        Self {
+            kind: RowErrorKind::Other,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Kinds of faults of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RowErrorKind {
+    /// It needs more tokens than the model, or a setting, allows.
+    TooLong,
+    /// No token of the completion is left to score or to learn.
+    NoTarget,
+    /// The chat template does not render it.
+    Template,
+    /// Its text cannot be tokenized, or gives tokens that the model does not have.
+    Tokens,
+    /// Anything else.
+    Other,
+}
+
+impl RowErrorKind {
+    /// The kind, as counts of rows name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooLong => "longer than the student's limit",
+            Self::NoTarget => "no token left to learn",
+            Self::Template => "refused by the chat template",
+            Self::Tokens => "not in the student's vocabulary",
+            Self::Other => "not a row for the student",
+        }
+    }
 }
 
 /// Why a model cannot go on at all.
@@ -373,13 +413,13 @@ impl Default for TrainSettings {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum TrainEvent {
     /// The first event: how many steps there are, and how many an earlier process had finished
-    /// (a resumed training repeats none of those). Rows that cannot be trained on are named here.
+    /// (a resumed training repeats none of those).
     Started {
         /// Optimiser steps in all.
         steps: usize,
         /// Finished before; 0 from the start.
         done: usize,
-        /// Rows that hold no target (index and reason).
+        /// Texts of a pretraining that give no row (index and reason).
         refused: Vec<(usize, String)>,
     },
     /// One optimiser step is done.
@@ -409,6 +449,21 @@ pub enum TrainEvent {
         /// After this step.
         step: usize,
     },
+}
+
+/// What a training on some examples would be, known before its first step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainPlan {
+    /// Examples that cannot be trained on, by index; what follows is of the others.
+    pub refused: Vec<(usize, RowError)>,
+    /// Examples that can.
+    pub rows: usize,
+    /// Their tokens, prompts included.
+    pub tokens: usize,
+    /// The tokens among them that the loss is over.
+    pub target_tokens: usize,
+    /// Optimiser steps of all epochs.
+    pub steps: usize,
 }
 
 /// What a finished or stopped training was.
@@ -447,9 +502,19 @@ pub struct Lookahead {
 pub trait Train: Send {
     /// Facts about the model that training starts from.
     fn info(&self) -> &ModelInfo;
+    /// Which of the examples can be trained on, and what the training of those would be.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] where the model cannot be trained.
+    fn plan(&self, examples: &[Example], settings: &TrainSettings)
+    -> Result<TrainPlan, ModelError>;
     /// Trains and leaves the finished model in `out`; resumable states lie in
     /// `out/checkpoint-<step>/`, and the newest whole one is continued from, to the same bits as
     /// an uninterrupted training.
+    ///
+    /// # Errors
+    /// When an example cannot be trained on (see [`plan`](Self::plan)) or a dev example not
+    /// scored: leaving it out would change what is compared.
     fn train(
         &mut self,
         examples: &[Example],

@@ -254,7 +254,6 @@ fn train(
     };
     let training = Training {
         rows: &rows,
-        refused: &[],
         dev: &[],
         settings: &settings,
         place: None,

@@ -117,7 +117,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let training = Training {
         rows: &rows,
-        refused: &[],
         dev: &[],
         settings: &settings,
         place: None,

@@ -5,7 +5,7 @@
 //! completion if its first byte does; tokenizing the two apart would give other tokens at the
 //! border. Here is template `raw`; `chat` has that of a chat template.
 
-use idiolect_core::model::{Context, Example, RowError};
+use idiolect_core::model::{Context, Example, RowError, RowErrorKind};
 
 use crate::tokenizer::{Encoded, Tokenizer};
 pub(crate) use chat::turn_end;
@@ -135,21 +135,25 @@ pub fn encode_whole(
 fn raw_prompt(context: &Context) -> Result<&str, RowError> {
     match context {
         Context::Prompt(prompt) => Ok(prompt),
-        Context::Messages(_) => refuse(
-            "a row of messages needs a chat template, and this model is used without one \
-             (template raw); give `prompt` and `completion`",
-        ),
+        Context::Messages(_) => Err(RowError {
+            kind: RowErrorKind::Template,
+            reason: "a row of messages needs a chat template, and this model is used without one \
+                     (template raw); give `prompt` and `completion`"
+                .to_owned(),
+        }),
     }
 }
 
 fn encode_text(tokenizer: &Tokenizer, text: &str) -> Result<Encoded, RowError> {
     tokenizer.encode(text).map_err(|reason| RowError {
+        kind: RowErrorKind::Tokens,
         reason: format!("the text cannot be tokenized: {reason}"),
     })
 }
 
 fn offset(bytes: usize) -> Result<u32, RowError> {
     u32::try_from(bytes).map_err(|_| RowError {
+        kind: RowErrorKind::TooLong,
         reason: "the completion is longer than 4 GiB".to_owned(),
     })
 }
@@ -157,22 +161,30 @@ fn offset(bytes: usize) -> Result<u32, RowError> {
 /// Refuses rows that need more than the model's positions and ids beyond its embedding.
 fn check(limits: Limits, ids: &[u32], needed: usize) -> Result<(), RowError> {
     if needed > limits.positions {
-        return refuse(&format!(
-            "the row needs {needed} tokens and the model holds {} (`max_position_embeddings`)",
-            limits.positions
-        ));
+        return Err(RowError {
+            kind: RowErrorKind::TooLong,
+            reason: format!(
+                "the row needs {needed} tokens and the model holds {} (`max_position_embeddings`)",
+                limits.positions
+            ),
+        });
     }
     match ids.iter().find(|&&id| id as usize >= limits.vocabulary) {
-        Some(id) => refuse(&format!(
-            "token {id} is outside the model's vocabulary of {}; the tokenizer is another model's",
-            limits.vocabulary
-        )),
+        Some(id) => Err(RowError {
+            kind: RowErrorKind::Tokens,
+            reason: format!(
+                "token {id} is outside the model's vocabulary of {}; the tokenizer is another model's",
+                limits.vocabulary
+            ),
+        }),
         None => Ok(()),
     }
 }
 
+/// Refuses a row that has nothing to score or to learn.
 fn refuse<T>(reason: &str) -> Result<T, RowError> {
     Err(RowError {
+        kind: RowErrorKind::NoTarget,
         reason: reason.to_owned(),
     })
 }

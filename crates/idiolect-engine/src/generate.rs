@@ -332,15 +332,13 @@ impl<M: NextToken> Writer<'_, M> {
             return Ok(());
         }
         let mib = |bytes: usize| bytes.div_ceil(1 << 20);
-        Err(RowError {
-            reason: format!(
-                "a prompt of {context} tokens and up to {room} more need {} MiB of keys and \
+        Err(RowError::other(format!(
+            "a prompt of {context} tokens and up to {room} more need {} MiB of keys and \
                  values, and {} MiB are set aside for them; allow fewer tokens (--max-tokens) or \
                  more memory (--kv-memory)",
-                mib(bytes),
-                self.manner.memory >> 20
-            ),
-        })
+            mib(bytes),
+            self.manner.memory >> 20
+        )))
     }
 
     /// Tokens that a completion is expected to have: all it may, until some have ended.
@@ -511,12 +509,7 @@ impl<M: NextToken> Writer<'_, M> {
         let failed = self.remove(slot);
         let reason = "the model's logits are not finite; its weights are damaged or its training \
                       diverged";
-        sink(
-            failed.request,
-            Err(RowError {
-                reason: reason.to_owned(),
-            }),
-        )
+        sink(failed.request, Err(RowError::other(reason)))
     }
 }
 

@@ -31,7 +31,7 @@ mod adapted;
 mod training;
 
 use adapted::Origin;
-pub use training::pretrain;
+pub use training::{plan, pretrain};
 
 /// A model loaded from a directory in Hugging Face layout.
 pub struct LocalModel {
@@ -176,9 +176,7 @@ impl LocalModel {
             &mut |i, scores| {
                 let result = match (&rows[i], scores) {
                     (Err(refused), _) => Err(refused.clone()),
-                    (Ok(_), Err(fault)) => Err(RowError {
-                        reason: fault.to_string(),
-                    }),
+                    (Ok(_), Err(fault)) => Err(RowError::other(fault.to_string())),
                     (Ok(row), Ok(scores)) => Ok(scored(row, scores)),
                 };
                 flow = sink(first + i, result);

@@ -1,6 +1,6 @@
 //! Which tokens of a completion take part in the training loss.
 
-use idiolect_core::model::{RowError, Span};
+use idiolect_core::model::{RowError, RowErrorKind, Span};
 
 /// Whether each target is learnt: a token is what the span that holds its first byte says, and is
 /// learnt where no span holds it. The end token, whose first byte lies behind the completion, is
@@ -20,7 +20,7 @@ pub(crate) fn learnt(
     if spans.is_empty() {
         return Ok(Vec::new());
     }
-    let refuse = |reason: String| Err(RowError { reason });
+    let refuse = |reason: String| Err(RowError::other(reason));
     let mut sorted = spans.to_vec();
     sorted.sort_by_key(|span| (span.start, span.end));
     for span in &sorted {
@@ -44,7 +44,10 @@ pub(crate) fn learnt(
     let learnt: Vec<bool> = byte_starts.iter().map(of).collect();
     let of_completion = learnt.len().saturating_sub(1);
     if !learnt[..of_completion].contains(&true) {
-        return refuse("its spans leave no token of the completion to learn".to_owned());
+        return Err(RowError {
+            kind: RowErrorKind::NoTarget,
+            reason: "its spans leave no token of the completion to learn".to_owned(),
+        });
     }
     Ok(learnt)
 }

@@ -694,7 +694,6 @@ fn train(
     });
     let training = Training {
         rows: &rows,
-        refused: &[],
         dev: &dev,
         settings,
         place,
@@ -948,44 +947,29 @@ fn training_learns_and_every_row_takes_part_in_each_epoch() {
 fn a_loss_that_is_not_finite_stops_training_and_names_step_and_rows() {
     let mut model = decoder(tiny(Family::Llama));
     model.parameters_mut().get_mut("model.norm.weight").unwrap()[0] = f32::NAN;
-    let rows = [row(0, 5, 9, 1.0), row(1, 9, 2, 1.0)];
+    let rows = [row(1, 9, 2, 1.0), row(0, 5, 9, 1.0)];
     let settings = settings();
-    let training = Training {
-        rows: &rows,
-        refused: &[],
-        dev: &[],
-        settings: &settings,
-        place: None,
+    let mut attempt = |rows: &[TokenRow]| {
+        let training = Training {
+            rows,
+            dev: &[],
+            settings: &settings,
+            place: None,
+        };
+        train_rows(&mut model, training, &threads(1), &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap_err()
     };
-    let mut refused = Vec::new();
-    let error = train_rows(&mut model, training, &threads(1), &mut |event| {
-        if let TrainEvent::Started { refused: r, .. } = event {
-            refused = r;
-        }
-        ControlFlow::Continue(())
-    })
-    .unwrap_err();
+    let error = attempt(&rows[..1]);
     assert!(
-        matches!(&error, ModelError::NonFinite { step: 1, rows } if rows == "1"),
+        matches!(&error, ModelError::NonFinite { step: 1, rows } if rows == "0"),
         "{error}"
     );
-    assert_eq!(refused.len(), 1, "the row without targets was refused");
-    let training = Training {
-        rows: &rows[..1],
-        refused: &[],
-        dev: &[],
-        settings: &settings,
-        place: None,
-    };
-    let message = train_rows(&mut model, training, &threads(1), &mut |_| {
-        ControlFlow::Continue(())
-    })
-    .unwrap_err();
-    assert!(
-        message
-            .to_string()
-            .contains("no row can be trained on; row 0")
-    );
+    let message = attempt(&rows).to_string();
+    assert!(message.contains("row 1 cannot be trained on"), "{message}");
+    let message = attempt(&[]).to_string();
+    assert!(message.contains("no row to train on"), "{message}");
 }
 
 #[test]

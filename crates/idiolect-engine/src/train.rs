@@ -28,8 +28,6 @@ use crate::threads::Threads;
 pub struct Training<'a> {
     /// The rows; indices in events and errors are theirs.
     pub rows: &'a [TokenRow],
-    /// Rows that the caller could not make, with the reason; passed on, and not trained on.
-    pub refused: &'a [(usize, String)],
     /// Scored at the end of each epoch, and as often as the settings say.
     pub dev: &'a [TokenRow],
     /// How.
@@ -65,11 +63,10 @@ pub fn learning_rate(settings: &TrainSettings, step: usize, steps: usize) -> f64
 /// The rows of each step of an epoch, in a seeded order of its own.
 fn epoch_order(
     rows: &[TokenRow],
-    usable: &[usize],
     settings: &TrainSettings,
     epoch: usize,
 ) -> (Vec<usize>, Vec<Range<usize>>) {
-    let mut order = usable.to_vec();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
     Rng::keyed(settings.seed, &["train", "epoch", &epoch.to_string()]).shuffle(&mut order);
     let steps = match settings.step_size {
         StepSize::Rows(n) => (0..order.len())
@@ -81,12 +78,15 @@ fn epoch_order(
     (order, steps)
 }
 
+/// Optimiser steps of a training on the rows.
+pub(crate) fn n_steps(rows: &[TokenRow], settings: &TrainSettings) -> usize {
+    (0..settings.epochs)
+        .map(|epoch| epoch_order(rows, settings, epoch).1.len())
+        .sum()
+}
+
 /// Everything that decides the outcome, hashed.
-fn fingerprint(
-    decoder: &Decoder,
-    training: &Training<'_>,
-    usable: &[usize],
-) -> Result<String, ModelError> {
+fn fingerprint(decoder: &Decoder, training: &Training<'_>) -> Result<String, ModelError> {
     let settings = TrainSettings {
         checkpoint_every: 0,
         recompute: false,
@@ -106,7 +106,7 @@ fn fingerprint(
             .for_each(|learnt| hash.update([u8::from(*learnt)]));
         row.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
     };
-    usable.iter().for_each(|&i| put_row(&training.rows[i]));
+    training.rows.iter().for_each(&mut put_row);
     put_row(&TokenRow {
         ids: Vec::new(),
         first_target: 0,
@@ -129,17 +129,17 @@ fn fingerprint(
 /// the number of threads and however often it was interrupted and resumed.
 ///
 /// # Errors
-/// When no row can be used, the loss or gradient is not finite, a state cannot be written, or
-/// the newest state in the place belongs to another training.
+/// When there is no row or one cannot be trained on, the loss or gradient is not finite, a state
+/// cannot be written, or the newest state in the place belongs to another training.
 pub fn train_rows(
     decoder: &mut Decoder,
     training: Training<'_>,
     threads: &Threads,
     sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
 ) -> Result<Outcome, ModelError> {
-    let (usable, refused) = usable_rows(decoder, &training)?;
+    check_rows(decoder, training.rows)?;
     let settings = training.settings;
-    let mark = fingerprint(decoder, &training, &usable)?;
+    let mark = fingerprint(decoder, &training)?;
     let resumed = match training.place {
         Some(place) => checkpoint::resume(place.folder, &mark, decoder)?,
         None => None,
@@ -160,9 +160,7 @@ pub fn train_rows(
         gradients: vec![0.0; n],
         accumulator: Accumulator::new(settings.recompute),
         scratch: vec![Vec::new(); threads.n()],
-        steps: (0..settings.epochs)
-            .map(|e| epoch_order(training.rows, &usable, settings, e).1.len())
-            .sum(),
+        steps: n_steps(training.rows, settings),
         training,
         threads,
         mark,
@@ -171,14 +169,14 @@ pub fn train_rows(
     let started = TrainEvent::Started {
         steps: run.steps,
         done: run.state.step,
-        refused,
+        refused: Vec::new(),
     };
     if sink(started).is_break() {
         return run.stop(decoder);
     }
     let mut first = 0;
     for epoch in 0..settings.epochs {
-        let (order, steps) = epoch_order(training.rows, &usable, settings, epoch);
+        let (order, steps) = epoch_order(training.rows, settings, epoch);
         let last = first + steps.len();
         for (step, rows) in (first + 1..)
             .zip(steps)
@@ -217,36 +215,19 @@ pub fn train_rows(
     })
 }
 
-/// Indices of rows that are not trained on, each with its reason.
-type Refused = Vec<(usize, String)>;
-
-/// Indices of rows to train on, and all others with their reasons.
-fn usable_rows(
-    decoder: &Decoder,
-    training: &Training<'_>,
-) -> Result<(Vec<usize>, Refused), ModelError> {
-    let mut refused = training.refused.to_vec();
-    let mut usable = Vec::new();
-    for (i, row) in training.rows.iter().enumerate() {
-        if training.refused.iter().any(|(r, _)| *r == i) {
-            continue;
-        }
-        match row.check(decoder.facts()) {
-            Ok(()) => usable.push(i),
-            Err(fault) => refused.push((i, fault.to_string())),
-        }
+/// Refuses a training of which a row cannot be trained on: the caller chooses the rows, and none is
+/// left out behind its back.
+fn check_rows(decoder: &Decoder, rows: &[TokenRow]) -> Result<(), ModelError> {
+    if rows.is_empty() {
+        return Err(ModelError::Invalid(
+            "there is no row to train on".to_owned(),
+        ));
     }
-    refused.sort();
-    if usable.is_empty() {
-        let first = refused
-            .first()
-            .map(|(i, why)| format!("; row {i}: {why}"))
-            .unwrap_or_default();
-        return Err(ModelError::Invalid(format!(
-            "no row can be trained on{first}"
-        )));
-    }
-    Ok((usable, refused))
+    let check = |(i, row): (usize, &TokenRow)| {
+        row.check(decoder.facts())
+            .map_err(|fault| ModelError::Invalid(format!("row {i} cannot be trained on: {fault}")))
+    };
+    rows.iter().enumerate().try_for_each(check)
 }
 
 /// Mean surprisal of the rows' learnt targets, nats; rows that cannot be scored are left out.

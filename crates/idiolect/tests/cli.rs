@@ -6,12 +6,16 @@
 mod adapters;
 #[path = "cli/advise.rs"]
 mod advise;
+#[path = "cli/arms.rs"]
+mod arms;
 #[path = "cli/chat.rs"]
 mod chat;
 #[path = "cli/code.rs"]
 mod code;
 #[path = "cli/faults.rs"]
 mod faults;
+#[path = "cli/import.rs"]
+mod import;
 #[path = "cli/kit.rs"]
 mod kit;
 #[path = "cli/models.rs"]

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::ArmsError;
 use super::filter::Known;
+use super::left_out::{CUT_OFF, FINISH_UNKNOWN, NO_VERDICT, NOT_SAMPLED, UNGRADED};
 use super::near::{HeldOut, near_duplicates};
 use super::spec::{Part, Source};
+use super::student::Asked;
+use super::{ArmsError, ArmsInput, row_of};
 use crate::record::{
-    Alignment, Finish, OriginKind, Problem, Split, StepCheck, Trace, Verdict, VerdictRow, trace_id,
+    Alignment, ArmRow, Finish, Origin, OriginKind, Problem, Split, StepCheck, Trace, Verdict,
+    VerdictRow, trace_id,
 };
 
 /// The traces of the training problems, each text of a kind once.
+#[derive(Clone)]
 pub(super) struct Candidates<'a> {
     /// Training problems by id.
     pub(super) problems: BTreeMap<&'a str, &'a Problem>,
@@ -21,6 +25,9 @@ pub(super) struct Candidates<'a> {
     human_ids: BTreeSet<String>,
     other_ids: BTreeSet<&'a str>,
     unknown_finish_is_stop: bool,
+    prompts: &'a BTreeMap<String, String>,
+    /// Who is to be trained, where known.
+    learner: Option<Asked<'a>>,
     /// Alignments by trace id.
     alignments: BTreeMap<&'a str, &'a Alignment>,
     /// Hash of the student, where the alignment tells it.
@@ -35,6 +42,8 @@ pub(super) struct Candidates<'a> {
     pub(super) contaminated_problems: usize,
     /// Traces left out because they repeat a held-out question.
     pub(super) contaminated_traces: usize,
+    /// Problems outside the train split.
+    pub(super) held_out_problems: usize,
     /// Traces of problems outside the train split.
     pub(super) held_out_traces: usize,
     /// Traces of problems that were not given.
@@ -55,12 +64,16 @@ enum Fit {
 
 impl<'a> Candidates<'a> {
     pub(super) fn new(
-        problems: &'a [Problem],
-        traces: &'a [Trace],
-        verdicts: &'a [VerdictRow],
-        alignments: &'a [Alignment],
+        input: &ArmsInput<'a>,
         unknown_finish_is_stop: bool,
     ) -> Result<Self, ArmsError> {
+        let ArmsInput {
+            problems,
+            traces,
+            verdicts,
+            alignments,
+            ..
+        } = *input;
         let mut found = Self {
             problems: BTreeMap::new(),
             traces: BTreeMap::new(),
@@ -68,6 +81,8 @@ impl<'a> Candidates<'a> {
             human_ids: BTreeSet::new(),
             other_ids: BTreeSet::new(),
             unknown_finish_is_stop,
+            prompts: input.prompts,
+            learner: input.student.map(Asked::new),
             alignments: alignments
                 .iter()
                 .map(|row| (row.trace_id.as_str(), row))
@@ -78,6 +93,7 @@ impl<'a> Candidates<'a> {
             near_traces: 0,
             contaminated_problems: 0,
             contaminated_traces: 0,
+            held_out_problems: problems.iter().filter(|p| p.split != Split::Train).count(),
             held_out_traces: 0,
             orphans: 0,
             same_question: 0,
@@ -183,17 +199,71 @@ impl<'a> Candidates<'a> {
                 *reasons.entry(reason.to_owned()).or_default() += 1;
             }
         }
+        if *source == Source::Human {
+            for problem in self.problems.values().filter(|p| self.stands_alone(p)) {
+                let fault = solution(problem).and_then(|trace| self.fault(source, &trace));
+                if let Some(reason) = fault {
+                    *reasons.entry(reason.to_owned()).or_default() += 1;
+                }
+            }
+        }
         reasons
     }
 
+    /// The problem's own solution as a trace, where it has one that the student can take.
+    pub(super) fn own_solution(&self, problem: &Problem) -> Option<Trace> {
+        solution(problem).filter(|trace| self.fault(&Source::Human, trace).is_none())
+    }
+
+    /// Whether a problem's own solution is not among the traces.
+    fn stands_alone(&self, problem: &Problem) -> bool {
+        let is_human = |trace: &&Trace| self.making_fits(&Source::Human, trace) == Fit::Yes;
+        !self.all(&problem.id).iter().any(is_human)
+    }
+
+    /// The same candidates for a student that can be trained on every row; `None` where this is
+    /// what they are.
+    pub(super) fn for_any_student(&self) -> Option<Self> {
+        self.learner.as_ref()?;
+        Some(Self {
+            learner: None,
+            ..self.clone()
+        })
+    }
+
+    /// The traces that the student was found not to take, by reason; `None` without a student.
+    pub(super) fn refused_by_student(&self) -> Option<BTreeMap<String, usize>> {
+        self.learner.as_ref().map(Asked::refused)
+    }
+
+    /// Why the student cannot be trained on a trace that stands for a source.
+    fn fault(&self, source: &Source, trace: &Trace) -> Option<&'static str> {
+        let learner = self.learner.as_ref()?;
+        // A problem without a prompt is an error where its row is made.
+        let prompt = self.prompts.get(&trace.problem_id)?;
+        let row = ArmRow {
+            prompt: prompt.clone(),
+            ..row_of(source, trace, self)
+        };
+        learner.fault(&row).map(|fault| fault.name())
+    }
+
     fn fit(&self, source: &Source, trace: &Trace) -> Fit {
+        match self.making_fits(source, trace) {
+            Fit::Yes => self.fault(source, trace).map_or(Fit::Yes, Fit::No),
+            other => other,
+        }
+    }
+
+    /// How a trace stands to a source, whoever is to be trained on it.
+    fn making_fits(&self, source: &Source, trace: &Trace) -> Fit {
         match (source, trace.origin.kind) {
             (Source::Human, OriginKind::Human) => yes_if(labels(trace).next().is_none()),
             (Source::Dialect(label), OriginKind::Human) => yes_if(
                 labels(trace).any(|l| l == label) || trace.origin.model.as_ref() == Some(label),
             ),
             (Source::Own, OriginKind::Sampled) if self.is_own(trace) => match trace.finish {
-                Finish::Length => Fit::No("cut off by the token limit"),
+                Finish::Length => Fit::No(CUT_OFF),
                 Finish::Stop | Finish::Unknown => Fit::Yes,
             },
             (Source::Correct | Source::Wrong | Source::WrongPrefix, OriginKind::Sampled)
@@ -204,9 +274,12 @@ impl<'a> Candidates<'a> {
             (Source::Correct, OriginKind::Sampled) => match self.verdict(trace) {
                 Some(Verdict::Correct) => Fit::Yes,
                 Some(_) => Fit::No("not correct"),
-                None => Fit::No("no verdict"),
+                None => Fit::No(NO_VERDICT),
             },
             (Source::Any, _) => Fit::Yes,
+            (Source::Correct | Source::Wrong | Source::WrongPrefix, OriginKind::Imported) => {
+                Fit::No(NOT_SAMPLED)
+            }
             (Source::Wrong, OriginKind::Sampled) => self.fit_wrong(trace),
             (Source::WrongPrefix, OriginKind::Sampled) => match self.fit_wrong(trace) {
                 Fit::Yes if self.prefix(trace) == Some(0) => Fit::No("its first step is false"),
@@ -225,16 +298,16 @@ impl<'a> Candidates<'a> {
             .get(trace.id.as_str())
             .is_some_and(|row| row.extracted.is_some());
         match self.verdict(trace) {
-            None => Fit::No("no verdict"),
+            None => Fit::No(NO_VERDICT),
             Some(Verdict::Correct) => Fit::No("correct"),
-            Some(Verdict::Ungraded) => Fit::No("ungraded"),
+            Some(Verdict::Ungraded) => Fit::No(UNGRADED),
             Some(Verdict::NoAnswer) => Fit::No("no readable answer"),
             Some(Verdict::Wrong) if !readable => Fit::No("no readable answer"),
             Some(Verdict::Wrong) => match trace.finish {
                 Finish::Stop => Fit::Yes,
-                Finish::Length => Fit::No("cut off by the token limit"),
+                Finish::Length => Fit::No(CUT_OFF),
                 Finish::Unknown if self.unknown_finish_is_stop => Fit::Yes,
-                Finish::Unknown => Fit::No("not known to be finished"),
+                Finish::Unknown => Fit::No(FINISH_UNKNOWN),
             },
         }
     }
@@ -250,7 +323,7 @@ impl<'a> Candidates<'a> {
             }
             Some(Verdict::Correct) => Fit::Yes,
             Some(_) => Fit::No("the answer was not preserved"),
-            None => Fit::No("no verdict"),
+            None => Fit::No(NO_VERDICT),
         }
     }
 
@@ -355,7 +428,7 @@ impl<'a> Candidates<'a> {
     }
 
     fn has_human(&self, problem: &Problem) -> bool {
-        problem.human.is_some() || !self.of(&Source::Human, &problem.id).is_empty()
+        self.own_solution(problem).is_some() || !self.of(&Source::Human, &problem.id).is_empty()
     }
 }
 
@@ -384,6 +457,13 @@ fn drop_near(traces: &mut Vec<&Trace>, student: Option<&str>) -> usize {
         });
     }
     before - traces.len()
+}
+
+/// A problem's own solution as a trace.
+fn solution(problem: &Problem) -> Option<Trace> {
+    let text = problem.human.as_deref()?;
+    let origin = Origin::of(OriginKind::Human);
+    Some(Trace::new(&problem.id, text, Finish::Stop, origin))
 }
 
 fn yes_if(condition: bool) -> Fit {

@@ -71,7 +71,7 @@ pub(super) fn arms(
                     problem: trace.problem_id.clone(),
                 })?,
                 weight: pick.weight,
-                ..super::row_of(part, trace, candidates)
+                ..super::row_of(&part.source, trace, candidates)
             });
             arm.reasons.push(PickReason {
                 problem_id: trace.problem_id.clone(),

@@ -19,21 +19,28 @@ use crate::rng::Rng;
 mod candidates;
 mod curated;
 pub mod filter;
+mod left_out;
 mod matching;
 mod near;
 mod picks;
 pub mod spec;
+mod student;
 mod summary;
 
 use candidates::Candidates;
 pub use candidates::FAULT;
+pub use left_out::{LeftOut, counted, remedy};
+use left_out::{left_out, remedies};
 pub use matching::{Matching, PickReason, TOKEN_TOLERANCE};
 use matching::{reasons, trim_to_tokens, used};
 pub use near::similarity;
 use picks::{Picks, draw};
 pub use spec::{ArmSpec, Part, Source, SpecError};
-pub use summary::{ArmCoverage, ArmSummary, ArmsSummary, Coverage, ParentCloseness, rows_hash};
-use summary::{coverage_of, summarise};
+pub use student::Student;
+pub use summary::{
+    ArmCoverage, ArmSummary, ArmsSummary, Coverage, ParentCloseness, StudentCoverage, rows_hash,
+};
+use summary::{coverage_of, student_coverage, summarise};
 
 /// What arms are made from.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +55,8 @@ pub struct ArmsInput<'a> {
     pub alignments: &'a [Alignment],
     /// The task's rendered prompt of every training problem, by problem id.
     pub prompts: &'a BTreeMap<String, String>,
+    /// Whether the student can be trained on a row; unset, it can on every one.
+    pub student: Option<Student<'a>>,
 }
 
 /// How to build arms.
@@ -107,12 +116,16 @@ pub enum ArmsError {
         other: String,
     },
     /// No trace stands for any arm.
-    #[error(
-        "the traces support no arm: none of them belongs to a problem of the train split; check that problems and traces belong together"
-    )]
-    NoArm,
+    #[error("the traces support no arm{}", each(.left_out))]
+    NoArm {
+        /// Why, by arm.
+        left_out: BTreeMap<String, LeftOut>,
+    },
     /// An arm without a single problem.
-    #[error("arm `{arm}` covers no training problem{}; leave the arm out or give traces for it", because(.excluded))]
+    #[error(
+        "arm `{arm}` covers no training problem{}; leave the arm out or give traces for it",
+        because(.excluded)
+    )]
     EmptyArm {
         /// The arm.
         arm: String,
@@ -180,15 +193,19 @@ pub enum ArmsError {
 }
 
 fn because(excluded: &BTreeMap<String, usize>) -> String {
-    let reasons: Vec<String> = excluded
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
-    if reasons.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", reasons.join(", "))
+    if excluded.is_empty() {
+        return String::new();
     }
+    let remedies: String = remedies(excluded)
+        .iter()
+        .map(|remedy| format!("; {remedy}"))
+        .collect();
+    format!(" ({}){remedies}", counted(excluded))
+}
+
+fn each(left_out: &BTreeMap<String, LeftOut>) -> String {
+    let line = |(arm, why): (&String, &LeftOut)| format!("\n  {arm} {why}");
+    left_out.iter().map(line).collect()
 }
 
 /// Builds matched arms.
@@ -197,13 +214,7 @@ fn because(excluded: &BTreeMap<String, usize>) -> String {
 /// See [`ArmsError`]; an arm asked for that no trace supports is one, a silent gap would not be
 /// noticed.
 pub fn build(input: ArmsInput<'_>, options: &ArmsOptions) -> Result<BuiltArms, ArmsError> {
-    let candidates = Candidates::new(
-        input.problems,
-        input.traces,
-        input.verdicts,
-        input.alignments,
-        options.unknown_finish_is_stop,
-    )?;
+    let candidates = Candidates::new(&input, options.unknown_finish_is_stop)?;
     let specs = wanted(&candidates, options)?;
     let picks = Picks::draw(&candidates, &specs, options.seed);
     let covered = coverage_of(&candidates, &specs, &picks)?;
@@ -235,7 +246,14 @@ pub fn build(input: ArmsInput<'_>, options: &ArmsOptions) -> Result<BuiltArms, A
     for arm in &arms {
         refuse_held_out(&arm.rows, input.problems)?;
     }
-    let summary = summarise(&candidates, options.matching, &arms, covered);
+    let student = student_coverage(&candidates, &specs, options.seed, &covered);
+    let left_out = if options.arms.is_empty() {
+        left_out(&candidates, &specs)
+    } else {
+        BTreeMap::new()
+    };
+    let mut summary = summarise(&candidates, options.matching, &arms, covered, student);
+    summary.left_out = left_out;
     Ok(BuiltArms { arms, summary })
 }
 
@@ -245,12 +263,10 @@ pub fn build(input: ArmsInput<'_>, options: &ArmsOptions) -> Result<BuiltArms, A
 /// # Errors
 /// When two verdicts on one trace disagree.
 pub fn correct_picks<'a>(
-    problems: &'a [Problem],
-    traces: &'a [Trace],
-    verdicts: &'a [VerdictRow],
+    input: &ArmsInput<'a>,
     seed: u64,
 ) -> Result<BTreeMap<&'a str, &'a Trace>, ArmsError> {
-    let candidates = Candidates::new(problems, traces, verdicts, &[], false)?;
+    let candidates = Candidates::new(input, false)?;
     let pick = |problem: &&'a str| {
         Some((
             *problem,
@@ -313,7 +329,9 @@ fn wanted(candidates: &Candidates<'_>, options: &ArmsOptions) -> Result<Vec<ArmS
         .find(|name| !names.insert(name.clone()))
     {
         Some(name) => Err(ArmsError::SameName { name }),
-        None if specs.is_empty() => Err(ArmsError::NoArm),
+        None if specs.is_empty() => Err(ArmsError::NoArm {
+            left_out: left_out(candidates, &specs),
+        }),
         None => Ok(specs),
     }
 }
@@ -345,7 +363,7 @@ fn arm(
         })?;
         rows.push(ArmRow {
             prompt: prompt.clone(),
-            ..row_of(part, trace, candidates)
+            ..row_of(&part.source, trace, candidates)
         });
     }
     let mut arm = Arm {
@@ -357,10 +375,10 @@ fn arm(
     Ok(arm)
 }
 
-/// The row of a trace that stands for a part, without its prompt. Of Wv only what stands before the
-/// first false step is learnt.
-fn row_of(part: &Part, trace: &Trace, candidates: &Candidates<'_>) -> ArmRow {
-    let unlearnt = match part.source {
+/// The row of a trace that stands for a source, without its prompt. Of Wv only what stands before
+/// the first false step is learnt.
+fn row_of(source: &Source, trace: &Trace, candidates: &Candidates<'_>) -> ArmRow {
+    let unlearnt = match source {
         Source::WrongPrefix => candidates.prefix(trace),
         _ => None,
     };

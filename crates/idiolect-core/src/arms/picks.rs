@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
 use super::spec::{ArmSpec, Part, Source};
-use crate::record::{Finish, Origin, OriginKind, Problem, Trace};
+use crate::record::{Problem, Trace};
 use crate::rng::Rng;
 
 /// The trace that each part of an arm holds for each problem that it covers.
@@ -94,8 +94,7 @@ fn pick<'a>(
     match draw(&found, lot, id, seed) {
         Some(trace) => Some(Cow::Borrowed(trace)),
         None if *source == Source::Human => {
-            let text = problem.human.as_deref()?;
-            let trace = Trace::new(id, text, Finish::Stop, Origin::of(OriginKind::Human));
+            let trace = candidates.own_solution(problem)?;
             candidates.passes(part, &trace).then_some(Cow::Owned(trace))
         }
         None => None,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::candidates::Candidates;
+use super::left_out::{LeftOut, counted, reasons};
 use super::matching::{Matching, matched};
 use super::picks::Picks;
 use super::spec::{ArmSpec, Source};
@@ -21,6 +22,9 @@ pub struct ArmsSummary {
     pub arms: BTreeMap<String, ArmSummary>,
     /// What each arm could cover and what was used.
     pub coverage: Coverage,
+    /// Arms that one would look for and that were not built, with why, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, LeftOut>,
     /// What a reader must know: identical, tiny or unreadable arms.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -95,8 +99,20 @@ pub struct Coverage {
     pub held_out_traces: usize,
     /// Traces left out because their problem was not given.
     pub unknown_problem_traces: usize,
+    /// What the student cannot be trained on; absent where no student was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student: Option<StudentCoverage>,
     /// By arm.
     pub arms: BTreeMap<String, ArmCoverage>,
+}
+
+/// What the arms leave out because the student cannot be trained on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudentCoverage {
+    /// Traces that would stand for an arm, by reason.
+    pub traces: BTreeMap<String, usize>,
+    /// Problems that every arm would cover, and with this student does not.
+    pub problems: usize,
 }
 
 /// What one arm could cover, before matching.
@@ -145,18 +161,18 @@ pub(super) fn coverage_of<'a>(
             .filter(has_all)
             .copied()
             .collect();
-        let mut excluded = BTreeMap::new();
         let sources: BTreeSet<&Source> = spec.parts.iter().map(|part| &part.source).collect();
+        if problems.is_empty() {
+            return Err(ArmsError::EmptyArm {
+                arm: spec.name.clone(),
+                excluded: reasons(candidates, sources),
+            });
+        }
+        let mut excluded = BTreeMap::new();
         for source in &sources {
             for (reason, count) in candidates.excluded(source) {
                 *excluded.entry(reason).or_default() += count;
             }
-        }
-        if problems.is_empty() {
-            return Err(ArmsError::EmptyArm {
-                arm: spec.name.clone(),
-                excluded,
-            });
         }
         let lengths: Vec<f64> = problems
             .iter()
@@ -176,7 +192,9 @@ pub(super) fn coverage_of<'a>(
 
 fn lengths(candidates: &Candidates<'_>, sources: &BTreeSet<&Source>, id: &str) -> Vec<f64> {
     let own = |source: &Source| match (source, candidates.problems.get(id)) {
-        (Source::Human, Some(problem)) => problem.human.as_ref().map(|text| text.len() as f64),
+        (Source::Human, Some(problem)) => candidates
+            .own_solution(problem)
+            .map(|trace| trace.text.len() as f64),
         _ => None,
     };
     sources
@@ -206,12 +224,30 @@ fn average(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| crate::statistics::mean(values))
 }
 
+/// What the student leaves out of arms that would cover more for another.
+pub(super) fn student_coverage(
+    candidates: &Candidates<'_>,
+    specs: &[ArmSpec],
+    seed: u64,
+    covered: &Covered<'_>,
+) -> Option<StudentCoverage> {
+    let traces = candidates.refused_by_student()?;
+    let any = candidates.for_any_student()?;
+    let picks = Picks::draw(&any, specs, seed);
+    let with_all = coverage_of(&any, specs, &picks).map_or(0, |covered| matched(&covered).len());
+    Some(StudentCoverage {
+        traces,
+        problems: with_all.saturating_sub(matched(covered).len()),
+    })
+}
+
 /// What `arms.json` holds.
 pub(super) fn summarise(
     candidates: &Candidates<'_>,
     matching: Matching,
     arms: &[Arm],
     covered: Covered<'_>,
+    student: Option<StudentCoverage>,
 ) -> ArmsSummary {
     let used: BTreeSet<&str> = arms
         .iter()
@@ -236,6 +272,7 @@ pub(super) fn summarise(
         contaminated_traces: candidates.contaminated_traces,
         held_out_traces: candidates.held_out_traces,
         unknown_problem_traces: candidates.orphans,
+        student,
         arms: covered
             .into_iter()
             .map(|(name, (_, coverage))| (name, coverage))
@@ -245,6 +282,7 @@ pub(super) fn summarise(
     ArmsSummary {
         arms: summaries,
         coverage,
+        left_out: BTreeMap::new(),
         warnings,
     }
 }
@@ -331,6 +369,15 @@ fn warnings(
                 other.spec.name
             ));
         }
+    }
+    if let Some(student) = coverage.student.as_ref().filter(|s| !s.traces.is_empty()) {
+        warnings.push(format!(
+            "{} traces enter no arm, because the student cannot be trained on them ({}): {} problems \
+             that every arm would cover are left out of all",
+            student.traces.values().sum::<usize>(),
+            counted(&student.traces),
+            student.problems
+        ));
     }
     if coverage.same_question_as_held_out > 0 {
         warnings.push(format!(

@@ -20,6 +20,7 @@ impl World {
             verdicts: &self.verdicts,
             alignments: &[],
             prompts: &self.prompts,
+            student: None,
         }
     }
 
@@ -299,7 +300,7 @@ fn flawed_traces_are_copies_of_the_trace_that_g_holds() {
         assert_eq!(low.completion, format!("flawed {copied} 0.25"));
         assert_eq!(high.completion, format!("flawed {copied} 1"));
     }
-    let picks = correct_picks(&world.problems, &world.traces, &world.verdicts, 4).unwrap();
+    let picks = correct_picks(&world.input(), 4).unwrap();
     assert!(
         rows(&built, "G")
             .iter()
@@ -887,4 +888,144 @@ fn wv_holds_the_trace_of_w_and_learns_it_up_to_its_first_false_step() {
     }
     let line = serde_json::to_string(&arms.arms[0].rows[0]).unwrap();
     assert!(!line.contains("spans"), "{line}");
+}
+
+/// A student that cannot be trained on traces of which the test says so.
+fn built_for(world: &World, arms: &[&str], refuses: &dyn Fn(&ArmRow) -> bool) -> BuiltArms {
+    let takes = |row: &ArmRow| match refuses(row) {
+        true => Err(RowErrorKind::TooLong),
+        false => Ok(()),
+    };
+    let input = ArmsInput {
+        student: Some(Student::new(&takes)),
+        ..world.input()
+    };
+    build(input, &options(arms)).unwrap()
+}
+
+#[test]
+fn what_the_student_cannot_take_stands_for_no_arm() {
+    let world = world();
+    let arms = ["H", "G", "W", "F25", "mix=G:0.5+W:0.5"];
+    // Two of the three right traces of every problem, and all wrong ones of p03; H of p05.
+    let refuses = |row: &ArmRow| {
+        let text = &row.completion;
+        let right = text.starts_with("right ") && !text.ends_with(" 2");
+        let wrong = text.starts_with("wrong p03");
+        right || wrong || text == "human p05"
+    };
+    let built = built_for(&world, &arms, &refuses);
+    for name in ["H", "G", "W", "F25", "mix"] {
+        let ids: Vec<&str> = rows(&built, name)
+            .iter()
+            .map(|row| row.problem_id.as_str())
+            .collect();
+        assert_eq!(ids.len(), 38, "{name}");
+        assert!(!ids.contains(&"p03") && !ids.contains(&"p05"), "{name}");
+        assert!(rows(&built, name).iter().all(|row| !refuses(row)), "{name}");
+    }
+    for (g, f) in rows(&built, "G").iter().zip(rows(&built, "F25")) {
+        let copied = g.completion.strip_prefix("right ").unwrap();
+        assert_eq!(f.completion, format!("flawed {copied} 0.25"));
+    }
+    let coverage = &built.summary.coverage;
+    let student = coverage.student.as_ref().unwrap();
+    assert_eq!(student.problems, 2);
+    let long = RowErrorKind::TooLong.name();
+    assert_eq!(student.traces[long], 2 * 40 + 3 + 1);
+    assert_eq!(coverage.arms["G"].excluded[long], 80);
+    assert_eq!(coverage.arms["W"].excluded[long], 3);
+    assert_eq!(coverage.arms["H"].excluded[long], 1);
+    assert_eq!(coverage.arms["F25"].problems, 40);
+    assert!(
+        built
+            .summary
+            .warnings
+            .iter()
+            .any(|w| w.contains("2 problems that every arm would cover"))
+    );
+    let whole = build(world.input(), &options(&arms)).unwrap();
+    assert_eq!(whole.summary.coverage.student, None);
+    assert_eq!(rows(&whole, "G").len(), 40);
+}
+
+#[test]
+fn the_trace_to_corrupt_is_one_that_the_student_can_take() {
+    let world = world();
+    let takes = |row: &ArmRow| match row.completion.ends_with(" 1") {
+        true => Ok(()),
+        false => Err(RowErrorKind::TooLong),
+    };
+    let input = ArmsInput {
+        student: Some(Student::new(&takes)),
+        ..world.input()
+    };
+    let picks = correct_picks(&input, 4).unwrap();
+    assert_eq!(picks.len(), 40);
+    assert!(picks.values().all(|trace| trace.text.ends_with(" 1")));
+}
+
+#[test]
+fn a_prefix_without_a_token_to_learn_is_no_row_of_wv_and_one_of_w() {
+    let mut world = world();
+    let wrong: BTreeSet<String> = world
+        .traces
+        .iter()
+        .filter(|trace| trace.text.starts_with("wrong "))
+        .map(|trace| trace.id.clone())
+        .collect();
+    for verdict in &mut world.verdicts {
+        if wrong.contains(&verdict.trace_id) {
+            let step = |start, end, check| crate::record::Step { start, end, check };
+            verdict.steps = vec![
+                step(0, 3, crate::record::StepCheck::Valid),
+                step(4, 9, crate::record::StepCheck::Invalid),
+            ];
+        }
+    }
+    let refuses = |row: &ArmRow| !row.spans.is_empty() && row.problem_id.as_str() < "p10";
+    let built = built_for(&world, &["W", "Wv"], &refuses);
+    let rows = rows(&built, "Wv");
+    assert_eq!(rows.len(), 30);
+    assert!(rows.iter().all(|row| row.problem_id.as_str() >= "p10"));
+    assert_eq!(built.summary.coverage.arms["W"].problems, 40);
+    assert_eq!(built.summary.coverage.arms["Wv"].problems, 30);
+}
+
+#[test]
+fn arms_that_one_would_look_for_are_named_with_reason_and_remedy() {
+    let mut world = world();
+    world
+        .problems
+        .iter_mut()
+        .for_each(|problem| problem.human = None);
+    for trace in &mut world.traces {
+        if trace.text.starts_with("wrong ") {
+            trace.finish = Finish::Unknown;
+        }
+        if trace.text.starts_with("right ") {
+            trace.origin.kind = OriginKind::Imported;
+        }
+    }
+    world
+        .traces
+        .retain(|trace| !matches!(trace.origin.kind, OriginKind::Paraphrased | OriginKind::Flawed));
+    let built = build(world.input(), &ArmsOptions::default()).unwrap();
+    let left = &built.summary.left_out;
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["G", "H", "W"]);
+    assert_eq!(left["H"].reasons["problems without a human solution"], 40);
+    assert_eq!(left["G"].reasons["not known to be sampled by a model"], 120);
+    assert_eq!(left["W"].reasons["not known to be finished"], 160);
+    let told = left["W"].to_string();
+    assert!(
+        told.starts_with("(sampled, wrong answer) is left out: ")
+            && told.contains("--unknown-finish-is-stop"),
+        "{told}"
+    );
+    assert!(left["G"].to_string().contains("--model NAME"));
+    // Who names arms gets those, or an error that says as much.
+    let built = build(world.input(), &options(&["R"])).unwrap();
+    assert!(built.summary.left_out.is_empty());
+    let error = build(world.input(), &options(&["W"])).unwrap_err();
+    assert!(error.to_string().contains("--unknown-finish-is-stop"), "{error}");
 }

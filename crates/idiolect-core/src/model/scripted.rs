@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use super::{
     Completion, Context, Example, Finish, Generate, GenerateRequest, ModelError, ModelInfo, Rng,
-    RowError, Sampling, Score, Scored, Sink, Template, TokenScore, Train, TrainEvent,
+    RowError, Sampling, Score, Scored, Sink, Template, TokenScore, Train, TrainEvent, TrainPlan,
     TrainSettings, TrainSummary, content_hash,
 };
 
@@ -100,14 +100,12 @@ impl Scripted {
         let any = |entry: &&Entry| entry.prompt.is_none() && entry.contains.is_none();
         let entries = || self.entries.iter();
         let entry = entries().find(exact).or_else(|| entries().find(partly));
-        let entry = entry
-            .or_else(|| entries().find(any))
-            .ok_or_else(|| RowError {
-                reason: format!(
-                    "the script has no answer to `{}`",
-                    text.chars().take(80).collect::<String>()
-                ),
-            })?;
+        let entry = entry.or_else(|| entries().find(any)).ok_or_else(|| {
+            RowError::other(format!(
+                "the script has no answer to `{}`",
+                text.chars().take(80).collect::<String>()
+            ))
+        })?;
         if entry.delay_ms > 0 {
             std::thread::sleep(Duration::from_millis(entry.delay_ms));
         }
@@ -250,9 +248,21 @@ impl Score for Scripted {
     }
 }
 
+fn cannot_be_trained() -> ModelError {
+    ModelError::Unsupported("a scripted model cannot be trained; give a model directory".to_owned())
+}
+
 impl Train for Scripted {
     fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    fn plan(
+        &self,
+        _examples: &[Example],
+        _settings: &TrainSettings,
+    ) -> Result<TrainPlan, ModelError> {
+        Err(cannot_be_trained())
     }
 
     fn train(
@@ -263,9 +273,7 @@ impl Train for Scripted {
         _out: &Path,
         _sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
     ) -> Result<TrainSummary, ModelError> {
-        Err(ModelError::Unsupported(
-            "a scripted model cannot be trained; give a model directory".to_owned(),
-        ))
+        Err(cannot_be_trained())
     }
 }
 

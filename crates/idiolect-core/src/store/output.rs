@@ -224,6 +224,18 @@ impl Output {
         self.rejects.truncate(0)
     }
 
+    /// Gives the output up: its rows and its provenance go, the rejects stay to be read. The next
+    /// command may write it with any settings.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn abandon(mut self) -> Result<(), StoreError> {
+        self.rejects.sync()?;
+        remove(&Meta::path_of(&self.path))?;
+        remove(self.journal.path())?;
+        remove(&self.path)
+    }
+
     /// Makes the rows durable and marks the output complete. `seen` counts the inputs looked at.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::marker::PhantomData;
 use std::path::Path;
+use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,8 @@ pub const MAX_ROW_BYTES: usize = 64 << 20;
 /// A row and where it stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<T> {
+    /// Name of its file, without the folder.
+    pub file: Arc<str>,
     /// Line of the file, from 1; the row's number in a parquet file.
     pub line: u64,
     /// The row.
@@ -32,6 +35,7 @@ pub struct Row<T> {
 pub struct Rows<T> {
     source: Source,
     path: std::path::PathBuf,
+    file: Arc<str>,
     failed: bool,
     row: PhantomData<fn() -> T>,
 }
@@ -89,6 +93,7 @@ impl<T: DeserializeOwned> Rows<T> {
         Ok(Self {
             source,
             path: path.to_owned(),
+            file: file_name(path).into(),
             failed: false,
             row: PhantomData,
         })
@@ -136,12 +141,12 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
 impl<T: DeserializeOwned> Rows<T> {
     fn typed(&self, raw: Raw) -> Result<Row<T>, BadRow> {
         let bad = |line, reason: String, text: &[u8]| {
-            BadRow::new(
-                &file_name(&self.path),
-                line,
-                reason,
-                &String::from_utf8_lossy(text),
-            )
+            BadRow::new(&self.file, line, reason, &String::from_utf8_lossy(text))
+        };
+        let good = |line, value| Row {
+            file: Arc::clone(&self.file),
+            line,
+            value,
         };
         match raw {
             Raw::Bad(line, reason, text) => Err(bad(line, reason, &text)),
@@ -152,14 +157,14 @@ impl<T: DeserializeOwned> Rows<T> {
                     &text,
                 )),
                 Ok(utf8) => match serde_json::from_str(utf8) {
-                    Ok(value) => Ok(Row { line, value }),
+                    Ok(value) => Ok(good(line, value)),
                     Err(error) => Err(bad(line, in_words(&error), &text)),
                 },
             },
             Raw::Value(line, value) => {
                 let text = value.to_string();
                 match serde_json::from_value(value) {
-                    Ok(value) => Ok(Row { line, value }),
+                    Ok(value) => Ok(good(line, value)),
                     Err(error) => Err(bad(line, in_words(&error), text.as_bytes())),
                 }
             }

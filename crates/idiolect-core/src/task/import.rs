@@ -38,16 +38,13 @@ pub fn map_columns(
 ) -> Result<Map<String, Value>, String> {
     let mut mapped = Vec::with_capacity(mapping.len());
     for (field, column) in mapping {
-        let value = raw
-            .get(column)
-            .or_else(|| nested(&raw, column))
-            .ok_or_else(|| {
-                let columns: Vec<_> = raw.keys().map(|k| format!("`{k}`")).collect();
-                format!(
-                    "no column `{column}` to fill `{field}` from; the row has {}",
-                    columns.join(", ")
-                )
-            })?;
+        let value = column_of(&raw, column).ok_or_else(|| {
+            let columns: Vec<_> = raw.keys().map(|k| format!("`{k}`")).collect();
+            format!(
+                "no column `{column}` to fill `{field}` from; the row has {}",
+                columns.join(", ")
+            )
+        })?;
         mapped.push((field.clone(), value.clone()));
     }
     for (_, column) in mapping {
@@ -55,6 +52,11 @@ pub fn map_columns(
     }
     raw.extend(mapped);
     Ok(raw)
+}
+
+/// The value of a column, which may lie inside objects and lists.
+pub fn column_of<'a>(raw: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {
+    raw.get(column).or_else(|| nested(raw, column))
 }
 
 fn nested<'a>(raw: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {
@@ -99,6 +101,8 @@ impl Fields {
 
     /// Takes the first of `names` that is there and not null.
     pub(super) fn take(&mut self, names: &[&str]) -> Option<Value> {
+        #[cfg(test)]
+        assert!(listed(names), "{names:?} are not in task/field.rs");
         let name = names
             .iter()
             .find(|n| self.left.get(**n).is_some_and(|v| !v.is_null()))?;
@@ -194,6 +198,15 @@ impl Fields {
         }
         Ok(Some(Trace::new(problem_id, &response, finish, origin)))
     }
+}
+
+/// Whether some task lists each of the names.
+#[cfg(test)]
+fn listed(names: &[&str]) -> bool {
+    let all = || TaskName::ALL.into_iter().flat_map(super::fields);
+    names
+        .iter()
+        .all(|name| all().any(|field| field.names.contains(name)))
 }
 
 /// What a task found in a row.

@@ -12,6 +12,7 @@ mod arithmetic;
 pub mod compat;
 pub mod countdown;
 mod execute;
+mod field;
 pub mod gsm8k;
 mod import;
 mod lexeme;
@@ -28,7 +29,8 @@ mod variables;
 use serde_json::{Map, Value};
 
 pub use execute::{Execute, Execution, NoCode, Program};
-pub use import::{ImportRow, Imported, map_columns, split_named};
+pub use field::{Field, fields, own_fields, shared_fields};
+pub use import::{ImportRow, Imported, column_of, map_columns, split_named};
 pub use prompt::PromptFile;
 pub use rational::Rational;
 pub use reading::Answered;

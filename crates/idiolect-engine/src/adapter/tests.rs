@@ -230,7 +230,6 @@ fn train(
     let add_model = |_: &Decoder, _: &Path| Ok(());
     let training = Training {
         rows: &training_rows(),
-        refused: &[],
         dev: &[],
         settings,
         place: folder.map(|folder| Place {
@@ -290,7 +289,6 @@ fn a_parameter_that_no_gradient_reaches_is_an_error_that_names_it() {
     let attempt = |mut model: Decoder| {
         let training = Training {
             rows: &training_rows(),
-            refused: &[],
             dev: &[],
             settings: &settings,
             place: None,

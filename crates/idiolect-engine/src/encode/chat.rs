@@ -1,6 +1,6 @@
 //! Rows of a chat template: the rendered conversation, tokenized once.
 
-use idiolect_core::model::{Context, Example, Message, RowError};
+use idiolect_core::model::{Context, Example, Message, RowError, RowErrorKind};
 
 use super::{Limits, Row, check, offset, refuse};
 use crate::template::ChatTemplate;
@@ -156,11 +156,15 @@ fn message(role: &str, content: &str) -> Message {
 fn render(template: &ChatTemplate, messages: &[Message], prompt: bool) -> Result<String, RowError> {
     template
         .render(messages, prompt)
-        .map_err(|reason| RowError { reason })
+        .map_err(|reason| RowError {
+            kind: RowErrorKind::Template,
+            reason,
+        })
 }
 
 fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Encoded, RowError> {
     tokenizer.encode_rendered(text).map_err(|reason| RowError {
+        kind: RowErrorKind::Tokens,
         reason: format!("the rendered conversation cannot be tokenized: {reason}"),
     })
 }

@@ -342,14 +342,10 @@ mod tests {
             }],
             ..example(text)
         };
-        let dir = tempfile::tempdir().unwrap();
         let rows = [masked.clone(), masked, nothing];
-        let (_, events) = trained(&stories_dir(), dir.path(), &rows, &settings(), 99).unwrap();
-        let TrainEvent::Started { refused, .. } = &events[0] else {
-            panic!("{:?}", events[0]);
-        };
-        assert_eq!(refused[0].0, 2);
-        assert!(refused[0].1.contains("no token of the completion"));
+        let refused = model.plan(&rows, &settings()).unwrap().refused;
+        assert_eq!((refused.len(), refused[0].0), (1, 2));
+        assert!(refused[0].1.reason.contains("no token of the completion"));
     }
 
     #[test]

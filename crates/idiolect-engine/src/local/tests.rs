@@ -1,7 +1,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use idiolect_core::model::{Context, Finish, Schedule, StepSize, Train, TrainEvent, TrainSettings};
+use idiolect_core::model::{
+    Context, Finish, RowErrorKind, Schedule, StepSize, Train, TrainEvent, TrainSettings,
+};
 
 use super::*;
 use crate::directory::tests::stories_dir;
@@ -388,22 +390,43 @@ fn a_stopped_and_resumed_training_leaves_the_bytes_of_an_uninterrupted_one() {
 }
 
 #[test]
-fn rows_that_cannot_be_trained_on_are_named_and_the_rest_is_trained() {
+fn a_plan_names_the_rows_that_cannot_be_trained_on_and_training_refuses_them() {
     let mut examples = lessons();
-    examples.insert(2, example("Tim", ""));
-    let out = tempfile::tempdir().unwrap();
     let settings = TrainSettings {
-        epochs: 1,
+        epochs: 2,
         checkpoint_every: 0,
         ..settings()
     };
+    let out = tempfile::tempdir().unwrap();
     let (events, summary) = tuned(out.path(), &examples, &settings, usize::MAX);
-    let TrainEvent::Started { refused, steps, .. } = &events[0] else {
-        panic!("{events:?}")
+    let mut model = LocalModel::load(&stories_dir(), None, 1).unwrap();
+    let whole = model.plan(&examples, &settings).unwrap();
+    assert_eq!((whole.steps, whole.refused.len()), (summary.steps, 0));
+    let targets = |event: &TrainEvent| match event {
+        TrainEvent::Step { target_tokens, .. } => *target_tokens,
+        _ => 0,
     };
-    assert_eq!((*steps, summary.steps), (3, 3));
-    assert_eq!((refused.len(), refused[0].0), (1, 2));
-    assert!(refused[0].1.contains("empty"));
+    let trained: usize = events.iter().map(targets).sum();
+    assert_eq!(2 * whole.target_tokens, trained);
+
+    examples.insert(2, example("Tim", ""));
+    let long = "Tim had a red ball. ".repeat(200);
+    examples.insert(3, example("Tim", &long));
+    let plan = model.plan(&examples, &settings).unwrap();
+    let kinds: Vec<_> = plan.refused.iter().map(|(i, e)| (*i, e.kind)).collect();
+    assert_eq!(
+        kinds,
+        [(2, RowErrorKind::NoTarget), (3, RowErrorKind::TooLong)]
+    );
+    let others = (plan.rows, plan.tokens, plan.target_tokens, plan.steps);
+    let of = (whole.rows, whole.tokens, whole.target_tokens, whole.steps);
+    assert_eq!(others, of);
+    let error = model
+        .train(&examples, &[], &settings, out.path(), &mut |event| {
+            panic!("{event:?}: nothing is trained")
+        })
+        .unwrap_err();
+    assert!(error.to_string().contains("row 2: the completion is empty"));
 }
 
 #[test]

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use idiolect_core::model::{
     Example, Lookahead, LookaheadSettings, ModelError, ModelInfo, RowError, Train, TrainEvent,
-    TrainSettings, TrainSummary,
+    TrainPlan, TrainSettings, TrainSummary,
 };
 use serde_json::json;
 
 use super::adapted::{Origin, adapted_hash};
-use super::{LocalModel, pool, token_row};
+use super::{LocalModel, pool};
 use crate::adapter::Adapter;
 use crate::batch::TokenRow;
 use crate::checkpoint::Place;
@@ -23,8 +23,9 @@ use crate::facts::Facts;
 use crate::files;
 use crate::lookahead::{Goal, look_ahead};
 use crate::peft;
+use crate::text::TextModel;
 use crate::threads::Threads;
-use crate::train::{Training, train_rows};
+use crate::train::{Training, n_steps, train_rows};
 
 /// Receives what training tells; breaking stops it.
 type Events<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
@@ -32,6 +33,14 @@ type Events<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 impl Train for LocalModel {
     fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    fn plan(
+        &self,
+        examples: &[Example],
+        settings: &TrainSettings,
+    ) -> Result<TrainPlan, ModelError> {
+        Ok(plan(&self.text, examples, settings))
     }
 
     fn train(
@@ -42,8 +51,9 @@ impl Train for LocalModel {
         out: &Path,
         sink: Events<'_>,
     ) -> Result<TrainSummary, ModelError> {
-        let (rows, refused) = self.rows(examples);
-        let dev = self.dev_rows(dev)?;
+        let rows = self.rows(examples, "row")?;
+        // Leaving one out would change what the dev loss means without a word.
+        let dev = self.rows(dev, "dev row")?;
         let start = format!("model {}", self.info.hash);
         let job = Job {
             description: &self.text.description,
@@ -68,7 +78,6 @@ impl Train for LocalModel {
         }
         let training = Training {
             rows: &rows,
-            refused: &refused,
             dev: &dev,
             settings,
             place: None,
@@ -82,24 +91,17 @@ impl Train for LocalModel {
         sets: &[Vec<Example>],
         settings: &LookaheadSettings,
     ) -> Result<Vec<Lookahead>, ModelError> {
-        let usable = |examples: &[Example], what: &str| {
-            let (rows, refused) = self.rows(examples);
-            match refused.first() {
-                None => Ok(rows),
-                Some((i, reason)) => Err(ModelError::Invalid(format!("{what}, row {i}: {reason}"))),
-            }
-        };
         let (texts, credits): (Vec<Example>, Vec<f64>) = goal.iter().cloned().unzip();
         let goal = Goal::new(
             &self.decoder,
-            usable(&texts, "goal")?,
+            self.rows(&texts, "goal, row")?,
             credits,
             &self.threads,
         );
         sets.iter()
             .enumerate()
             .map(|(i, set)| {
-                let rows = usable(set, &format!("set {i}"))?;
+                let rows = self.rows(set, &format!("set {i}, row"))?;
                 Ok(look_ahead(
                     &self.decoder,
                     &goal,
@@ -113,38 +115,43 @@ impl Train for LocalModel {
 }
 
 impl LocalModel {
-    /// Rows of the dev examples. One that cannot be scored is an error: leaving it out would
-    /// change what the dev loss means without a word.
-    fn dev_rows(&self, examples: &[Example]) -> Result<Vec<TokenRow>, ModelError> {
+    /// The rows of the examples.
+    fn rows(&self, examples: &[Example], what: &str) -> Result<Vec<TokenRow>, ModelError> {
         let row = |(i, example): (usize, &Example)| {
-            self.row(example)
-                .map_err(|error| ModelError::Invalid(format!("dev row {i}: {error}")))
+            row_to_learn(&self.text, example)
+                .map_err(|error| ModelError::Invalid(format!("{what} {i}: {error}")))
         };
         examples.iter().enumerate().map(row).collect()
     }
+}
 
-    /// An example as it is trained on.
-    fn row(&self, example: &Example) -> Result<TokenRow, RowError> {
-        let (row, learnt) = self.text.encode_to_learn(example)?;
-        Ok(TokenRow {
-            first_target: row.learn_from,
-            weight: example.weight,
-            learnt,
-            ..token_row(&Ok(row))
-        })
+/// An example as it is trained on.
+fn row_to_learn(text: &TextModel, example: &Example) -> Result<TokenRow, RowError> {
+    let (row, learnt) = text.encode_to_learn(example)?;
+    Ok(TokenRow {
+        ids: row.ids,
+        first_target: row.learn_from,
+        weight: example.weight,
+        learnt,
+    })
+}
+
+/// Which of the examples a model can be trained on, and what the training of those would be. Its
+/// weights are not needed.
+pub fn plan(text: &TextModel, examples: &[Example], settings: &TrainSettings) -> TrainPlan {
+    let (mut rows, mut refused) = (Vec::new(), Vec::new());
+    for (i, example) in examples.iter().enumerate() {
+        match row_to_learn(text, example) {
+            Ok(row) => rows.push(row),
+            Err(error) => refused.push((i, error)),
+        }
     }
-
-    /// Rows of the examples, and which of them are none and why. A refused example keeps its
-    /// place, so that indices are those of the examples.
-    fn rows(&self, examples: &[Example]) -> (Vec<TokenRow>, Vec<(usize, String)>) {
-        let mut refused = Vec::new();
-        let rows = examples.iter().enumerate().map(|(i, example)| {
-            self.row(example).unwrap_or_else(|error| {
-                refused.push((i, error.reason.clone()));
-                token_row(&Err(error))
-            })
-        });
-        (rows.collect(), refused)
+    TrainPlan {
+        refused,
+        rows: rows.len(),
+        tokens: rows.iter().map(|row| row.ids.len()).sum(),
+        target_tokens: rows.iter().map(TokenRow::n_learnt).sum(),
+        steps: n_steps(&rows, settings),
     }
 }
 
@@ -198,7 +205,6 @@ pub fn pretrain(
     }
     let training = Training {
         rows: &rows,
-        refused: &[],
         dev: &[],
         settings,
         place: None,
@@ -303,13 +309,7 @@ impl Job<'_> {
         start: &str,
         sink: Events<'_>,
     ) -> Result<TrainSummary, ModelError> {
-        let refused = training.refused.len();
-        let card = card(
-            decoder.facts(),
-            start,
-            self.settings,
-            training.rows.len() - refused,
-        );
+        let card = card(decoder.facts(), start, self.settings, training.rows.len());
         let add_model =
             |decoder: &Decoder, folder: &Path| self.write(folder, decoder, &card).map(drop);
         let place = Some(Place {

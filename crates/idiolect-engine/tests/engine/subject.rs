@@ -49,7 +49,6 @@ pub(crate) fn train(
         .for_each(|(&at, row)| rows[at] = row);
     let training = Training {
         rows: &rows,
-        refused: &[],
         dev: &[],
         settings,
         place: None,

@@ -36,6 +36,14 @@ pub(super) fn section(view: &RunView) -> Section {
 pub(crate) fn terminal(comparison: &Comparison) -> String {
     let decoding = reading::leading(comparison);
     let mut table = results(comparison);
+    if arms_with_rows(comparison) {
+        table.columns.push(right("rows trained"));
+        for row in &mut table.rows {
+            let arm = comparison.arms.iter().find(|arm| arm.arm == row[0]);
+            let rows = arm.and_then(|arm| arm.rows);
+            row.push(rows.map_or(NONE.to_owned(), words::number));
+        }
+    }
     let baseline = comparison.baselines.first();
     if let Some(baseline) = baseline {
         table
@@ -54,6 +62,10 @@ pub(crate) fn terminal(comparison: &Comparison) -> String {
         reading::replication(comparison),
         reading::coverage(comparison)
     )
+}
+
+fn arms_with_rows(comparison: &Comparison) -> bool {
+    comparison.arms.iter().any(|arm| arm.rows.is_some())
 }
 
 /// Accuracy of every arm, with only the columns that some arm has a number for.
@@ -203,7 +215,7 @@ fn contents(view: &RunView) -> Table {
             left("arm"),
             left("holds"),
             right("problems"),
-            right("rows"),
+            right("rows trained"),
             right("tokens"),
             right("per row"),
             right("correct"),

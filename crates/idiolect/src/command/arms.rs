@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use idiolect_core::arms::{Coverage, Matching};
+use idiolect_core::arms::{ArmsSummary, Coverage, Matching, counted, remedy};
 use serde_json::json;
 
-use super::options::{self, Common, PromptOption, Seed};
+use super::options::{self, Common, PromptOption, Seed, TemplateName};
 use super::show::{Shown, table};
+use crate::stage::StageError;
 use crate::stage::arms::{ArmsSettings, arms, summary};
+use crate::stage::student::StudentText;
 
 /// Build matched training sets (arms) from verified traces
 ///
@@ -16,27 +18,32 @@ use crate::stage::arms::{ArmsSettings, arms, summary};
 /// paraphrased, F1 to F100 flawed, R content control, S the student's own samples, T any trace. A
 /// mixture is W:0.5+G:0.5, a filter W[steps>=2,nll_per_token<1.5], and a curated arm
 /// G{by=nll_per_token,per=set,rows=500}, which comes with NAME~random and NAME~length of its size.
-/// Without --arm: every plain arm that the traces support. Near duplicates and what repeats a test
+/// Without --arm: every plain arm that the traces support; of H, G and W that are left out it is said
+/// why. With --model a trace that the student cannot be trained on (too long, nothing left to learn)
+/// enters no arm, so that what is matched is what is trained; no weights are read. Near duplicates and what repeats a test
 /// question are left out and counted; picks.json tells why each row was picked.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect arms --problems problems.jsonl --traces traces.jsonl --verdicts verdicts.jsonl \\
-    --alignment alignment.jsonl --arm G=G --arm W=W --arm mixed=W:0.5+G:0.5 -o arms
+    --alignment alignment.jsonl --model models/student --arm G=G --arm W=W \\
+    --arm mixed=W:0.5+G:0.5 -o arms
   idiolect arms --problems problems.jsonl --traces traces.jsonl --verdicts verdicts.jsonl \\
     --alignment alignment.jsonl --arm near=G{by=nll_per_token} --arm short=W[tokens<=80] --match tokens -o arms")]
 pub(super) struct Arguments {
     /// Problems of every split: held-out ones guard against leaks
     #[arg(long, value_name = "P")]
     problems: PathBuf,
-    /// Traces to choose from
-    #[arg(long, value_name = "T")]
-    traces: PathBuf,
-    /// Their verdicts
-    #[arg(long, value_name = "V")]
-    verdicts: PathBuf,
-    /// Their alignment, for token counts
+    /// Traces to choose from; may be given again
+    #[arg(long, value_name = "T", required = true)]
+    traces: Vec<PathBuf>,
+    /// Their verdicts; may be given again
+    #[arg(long, value_name = "V", required = true)]
+    verdicts: Vec<PathBuf>,
+    /// Their alignment, for token counts; may be given again
     #[arg(long, value_name = "A")]
-    alignment: Option<PathBuf>,
+    alignment: Vec<PathBuf>,
+    #[command(flatten)]
+    student: StudentOptions,
     /// An arm; may be given again
     #[arg(long = "arm", value_name = "NAME=SPEC", value_parser = pair)]
     arms: Vec<(String, String)>,
@@ -59,6 +66,38 @@ pub(super) struct Arguments {
     output: PathBuf,
     #[command(flatten)]
     common: Common,
+}
+
+/// Who is to be trained on the arms.
+#[derive(clap::Args, Debug)]
+#[group(skip)]
+struct StudentOptions {
+    /// The student: a directory in Hugging Face layout, or an adapter directory. What it cannot be
+    /// trained on enters no arm
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// The base model of an adapter directory, where its adapter_config.json does not lead to it
+    #[arg(long, value_name = "DIR", requires = "model")]
+    base: Option<PathBuf>,
+    /// How prompts are rendered; default chat where the model has a template, else raw
+    #[arg(long, value_name = "raw|chat", requires = "model")]
+    template: Option<TemplateName>,
+    /// Longest row in tokens, prompt and end included; default what the student can hold
+    #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+}
+
+impl StudentOptions {
+    /// Config, tokenizer and template of the student.
+    fn open(&self) -> Result<Option<StudentText>, StageError> {
+        let Some(model) = &self.model else {
+            return Ok(None);
+        };
+        Ok(Some(StudentText {
+            text: options::text_model(model, self.base.as_deref(), self.template)?,
+            max_tokens: self.max_tokens.map(|most| most as usize),
+        }))
+    }
 }
 
 fn matching(text: &str) -> Result<Matching, String> {
@@ -96,9 +135,10 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         seed: arguments.seed.seed,
         output: arguments.output.clone(),
     };
+    let student = arguments.student.open()?;
     let outcome = arguments
         .common
-        .with_control(|control| arms(&settings, control))?;
+        .with_control(|control| arms(&settings, student.as_ref(), control))?;
     let summary = summary(&settings.output)?;
     let mut rows = vec![
         ["arm", "rows", "problems", "tokens", "bytes", "spec"]
@@ -122,8 +162,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let mut shown = Shown::rows(&settings.output, &outcome, &facts, arguments.common.json);
     let head = shown.text.lines().next().unwrap_or_default().to_owned();
     let coverage = &summary.coverage;
+    let notes = notes(&summary, student.is_some());
     shown.text = format!(
-        "{head}\n{}\n\n{}\n{} training problems, {} covered by every arm, {} used\nleft out: {} near-duplicate and {} contaminated problems, {} near-duplicate and {} contaminated traces, {} exact copies",
+        "{head}\n{}\n\n{}\n{notes}{} training problems, {} covered by every arm, {} used\nleft out: {} near-duplicate and {} contaminated problems, {} near-duplicate and {} contaminated traces, {} exact copies",
         table(&rows),
         coverage_table(coverage),
         coverage.train_problems,
@@ -136,6 +177,37 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         coverage.duplicates
     );
     Ok(shown)
+}
+
+/// What enters no arm, why, and what changes it.
+fn notes(summary: &ArmsSummary, checked: bool) -> String {
+    let mut notes = String::new();
+    for (arm, why) in &summary.left_out {
+        notes.push_str(&format!("{arm} {why}\n"));
+    }
+    for (name, arm) in &summary.coverage.arms {
+        if arm.excluded.is_empty() {
+            continue;
+        }
+        notes.push_str(&format!("{name} leaves out {}", counted(&arm.excluded)));
+        for remedy in arm.excluded.keys().filter_map(|reason| remedy(reason)) {
+            notes.push_str(&format!("; {remedy}"));
+        }
+        notes.push('\n');
+    }
+    if let Some(student) = &summary.coverage.student {
+        notes.push_str(&format!(
+            "for the student {} problems are left out of every arm ({} traces)\n",
+            student.problems,
+            student.traces.values().sum::<usize>()
+        ));
+    } else if !checked {
+        notes.push_str(
+            "not checked against a student: with --model M rows that it cannot be trained on enter \
+             no arm\n",
+        );
+    }
+    notes
 }
 
 /// What each arm could cover, before matching.

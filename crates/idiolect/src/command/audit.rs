@@ -21,12 +21,12 @@ pub(super) struct Arguments {
     /// The traces' problems
     #[arg(long, value_name = "P")]
     problems: PathBuf,
-    /// Traces to look at
-    #[arg(long, value_name = "T")]
-    traces: PathBuf,
-    /// Their verdicts
-    #[arg(long, value_name = "V")]
-    verdicts: PathBuf,
+    /// Traces to look at; may be given again
+    #[arg(long, value_name = "T", required = true)]
+    traces: Vec<PathBuf>,
+    /// Their verdicts; may be given again
+    #[arg(long, value_name = "V", required = true)]
+    verdicts: Vec<PathBuf>,
     /// Count by the arms of this folder; default by origin
     #[arg(long, value_name = "ARMS_DIR")]
     arms: Option<PathBuf>,

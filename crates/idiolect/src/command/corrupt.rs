@@ -27,9 +27,9 @@ pub(super) struct Arguments {
     /// The traces' problems
     #[arg(long, value_name = "P")]
     problems: PathBuf,
-    /// Traces to corrupt
-    #[arg(long, value_name = "T")]
-    traces: PathBuf,
+    /// Traces to corrupt; may be given again
+    #[arg(long, value_name = "T", required = true)]
+    traces: Vec<PathBuf>,
     /// Probability that a step is made wrong, 0 to 1
     #[arg(long, value_name = "SHARE", required_unless_present = "control", value_parser = options::share)]
     dose: Option<f64>,

@@ -14,6 +14,7 @@ use super::options::{
 use super::show::Shown;
 use crate::stage::StageError;
 use crate::stage::eval::{EvalSettings, eval};
+use crate::stage::train::rows_trained;
 
 /// Ask a model every problem and judge its answers
 ///
@@ -60,6 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             .resolve(if arguments.k > 1 { 1.0 } else { 0.0 }),
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
+        trained_rows: rows_trained(Path::new(&arguments.model.model))?,
         output: arguments.output.clone(),
     };
     let mut model = arguments

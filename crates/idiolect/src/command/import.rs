@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use idiolect_core::record::{Split, TaskName};
+use clap::ValueEnum;
+use idiolect_core::record::{Finish, Split, TaskName};
 use idiolect_core::store::Meta;
 use idiolect_core::task::countdown::Difficulty;
+use idiolect_core::task::{Field, own_fields, shared_fields};
 use serde_json::json;
 
 use super::options::{self, Common, Seed, SplitName, TaskOption};
@@ -17,13 +19,11 @@ use crate::stage::import::{ImportSettings, import};
 ///
 /// Columns are found by the names that the data sets use; --map tells others. Files may be JSON
 /// lines, a JSON array, parquet, or gzipped. Countdown problems can be drawn instead: --generate.
+/// A row that holds a model's `response` gives a trace too. It counts as sampled, for arms G and W,
+/// where its model is known, and can join W where it is known to have finished: --model and --finish
+/// say so of all rows.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:
-  idiolect import gsm8k train.jsonl test.jsonl -o problems.jsonl --traces human.jsonl
-  idiolect import gsm8k rows.parquet --map question=problem --map answer=gold -o problems.jsonl
-  idiolect import mbpp mbpp.jsonl -o problems.jsonl --traces human.jsonl
-  idiolect import countdown --generate 1000 --numbers 4 --max 100 --seed 7 -o problems.jsonl
-  idiolect import gsm8k samples.jsonl --map response=completion.text -o p.jsonl --traces t.jsonl")]
+#[command(after_help = after_help())]
 pub(super) struct Arguments {
     /// The task of every row
     task: TaskOption,
@@ -41,14 +41,71 @@ pub(super) struct Arguments {
     /// Fill a field from another column; may be given again. A column may lie inside objects and lists: a.b, a.0
     #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
     columns: Vec<(String, String)>,
-    /// Split of rows that do not tell; default by the file's name, else MBPP's numbering, else train
+    /// Split of every row, whatever the row says; default what it says, else by the file's name,
+    /// else MBPP's numbering, else train
     #[arg(long, value_name = "NAME")]
     split: Option<SplitName>,
+    /// The model that wrote every response, whatever the row says; default the row's `model`
+    #[arg(long, value_name = "NAME", conflicts_with = "generate")]
+    model: Option<String>,
+    /// How every response ended, whatever the row says; default the row's `finish`, else unknown
+    #[arg(long, value_name = "HOW", conflicts_with = "generate")]
+    finish: Option<FinishName>,
     /// First part of the ids that are made; default the task's name
     #[arg(long, value_name = "NAME")]
     set: Option<String>,
     #[command(flatten)]
     common: Common,
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FinishName {
+    /// Its writer ended it
+    Stop,
+    /// A token limit cut it off
+    Length,
+    /// Nobody knows
+    Unknown,
+}
+
+impl FinishName {
+    fn finish(self) -> Finish {
+        match self {
+            Self::Stop => Finish::Stop,
+            Self::Length => Finish::Length,
+            Self::Unknown => Finish::Unknown,
+        }
+    }
+}
+
+const EXAMPLES: &str = "Examples:
+  idiolect import gsm8k train.jsonl test.jsonl -o problems.jsonl --traces human.jsonl
+  idiolect import gsm8k rows.parquet --map question=problem --map answer=gold -o problems.jsonl
+  idiolect import mbpp mbpp.jsonl -o problems.jsonl --traces human.jsonl
+  idiolect import countdown --generate 1000 --numbers 4 --max 100 --seed 7 -o problems.jsonl
+  idiolect import gsm8k samples.jsonl --map response=completion.text --model qwen2.5-7b \\
+    --finish stop -o p.jsonl --traces t.jsonl";
+
+/// The examples, and every field with its names.
+fn after_help() -> String {
+    let mut help =
+        format!("{EXAMPLES}\n\nFields, each under any of its names; --map takes them too:");
+    let mut list = |title: &str, fields: &[Field]| {
+        help.push_str(&format!("\n  {title}"));
+        for field in fields {
+            help.push_str(&format!(
+                "\n    {}: {}",
+                field.names.join(", "),
+                field.about
+            ));
+        }
+    };
+    for task in TaskName::ALL {
+        list(task.as_str(), own_fields(task));
+    }
+    list("every task", shared_fields());
+    help
 }
 
 /// Drawing Countdown problems in place of reading them.
@@ -107,6 +164,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         files: arguments.files.clone(),
         columns: arguments.columns.clone(),
         split: arguments.split.map(SplitName::split),
+        model: arguments.model.clone(),
+        finish: arguments.finish.map(FinishName::finish),
         set: arguments.set.clone(),
         output: arguments.output.clone(),
         traces: arguments.traces.clone(),

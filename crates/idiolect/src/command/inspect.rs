@@ -116,7 +116,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                     arguments.row,
                     input.name()
                 ),
-                "the trainer leaves it out and says so",
+                "the trainer refuses it; `idiolect arms --model` leaves such rows out of every arm",
             ));
         }
         None => {

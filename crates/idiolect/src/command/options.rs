@@ -113,24 +113,43 @@ pub(super) struct ModelOptions {
     template: Option<TemplateName>,
 }
 
+/// A template by name.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum TemplateName {
+pub(super) enum TemplateName {
     Raw,
     Chat,
+}
+
+impl TemplateName {
+    fn template(self) -> Template {
+        match self {
+            Self::Raw => Template::Raw,
+            Self::Chat => Template::Chat,
+        }
+    }
+}
+
+/// The text side of a model directory or of an adapter's base, without its weights.
+pub(super) fn text_model(
+    model: &str,
+    base: Option<&Path>,
+    template: Option<TemplateName>,
+) -> Result<TextModel, StageError> {
+    let directory = peft::model_directory(directory(model)?, base)?;
+    Ok(TextModel::load(
+        &directory,
+        template.map(TemplateName::template),
+    )?)
 }
 
 impl ModelOptions {
     /// The text side of a model directory, without its weights.
     pub(super) fn text(&self) -> Result<TextModel, StageError> {
-        let directory = peft::model_directory(directory(&self.model)?, self.base.as_deref())?;
-        Ok(TextModel::load(&directory, self.template())?)
+        text_model(&self.model, self.base.as_deref(), self.template)
     }
 
     fn template(&self) -> Option<Template> {
-        self.template.map(|name| match name {
-            TemplateName::Raw => Template::Raw,
-            TemplateName::Chat => Template::Chat,
-        })
+        self.template.map(TemplateName::template)
     }
 
     /// Opens it.

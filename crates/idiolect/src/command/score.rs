@@ -31,9 +31,9 @@ pub(super) struct Arguments {
         requires = "traces"
     )]
     problems: Option<PathBuf>,
-    /// Traces to score
+    /// Traces to score; may be given again
     #[arg(long, value_name = "T", requires = "problems")]
-    traces: Option<PathBuf>,
+    traces: Vec<PathBuf>,
     /// Rows of prompt and completion, or of messages
     #[arg(long, value_name = "ROWS", conflicts_with_all = ["problems", "traces", "prompt"])]
     data: Option<PathBuf>,
@@ -50,13 +50,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let input = match (&arguments.problems, &arguments.traces, &arguments.data) {
-        (Some(problems), Some(traces), None) => ScoreInput::Traces {
+    let input = match (&arguments.problems, &arguments.data) {
+        (Some(problems), None) => ScoreInput::Traces {
             problems: problems.clone(),
-            traces: traces.clone(),
+            traces: arguments.traces.clone(),
             prompt: arguments.prompt.prompt.clone(),
         },
-        (None, None, Some(data)) => ScoreInput::Data(data.clone()),
+        (None, Some(data)) => ScoreInput::Data(data.clone()),
         _ => {
             return Err(StageError::usage(
                 "give --problems and --traces, or --data",

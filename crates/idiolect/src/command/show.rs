@@ -6,7 +6,7 @@ use std::path::Path;
 use idiolect_core::store::Rejects;
 use serde_json::{Map, Value, json};
 
-use crate::stage::Outcome;
+use crate::stage::{Outcome, first_refused};
 
 /// The result of a command.
 #[derive(Clone, Debug)]
@@ -49,12 +49,18 @@ impl Shown {
                 .map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
         if outcome.rejected > 0 {
-            let rejects = Rejects::path_of(output);
+            let first = first_refused(output).unwrap_or_default();
+            let first = first.first().map_or_else(String::new, |row| {
+                format!(
+                    "; the first is {}, line {}: {}",
+                    row.file, row.line, row.reason
+                )
+            });
             say(&format!(
-                "{} of {} rows were refused: see {}",
+                "{} of {} rows were refused: see {}{first}",
                 outcome.rejected,
                 outcome.seen,
-                rejects.display()
+                Rejects::path_of(output).display()
             ));
         }
         Self {

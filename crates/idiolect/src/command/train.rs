@@ -8,13 +8,16 @@ use serde_json::json;
 
 use super::options::{self, Common, ModelOptions, Seed};
 use super::show::Shown;
+use crate::exit;
 use crate::stage::StageError;
-use crate::stage::train::{TrainStageSettings, train};
+use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
 
 /// Fine-tune a model on the rows of an arm
 ///
 /// The folder that is written is the finished model, with log.jsonl; its `checkpoint-STEP` folders
-/// are resumable states. The loss is over completions and their end, never over prompts. A step
+/// are resumable states. A row that the model cannot be trained on (too long, nothing left to learn)
+/// is refused before the first step; `idiolect arms --model` builds arms without such rows. The loss
+/// is over completions and their end, never over prompts. A step
 /// holds 32 rows unless --rows-per-step or --tokens-per-step is given.
 ///
 /// With --lora the folder is an adapter in PEFT's format: the model's own weights stay as they are
@@ -25,6 +28,7 @@ use crate::stage::train::{TrainStageSettings, train};
     --dev dev.jsonl --dev-every 50 -o train/W
   idiolect train --model models/student --data arms/W.jsonl --lora r=16,alpha=32 --lr 2e-4 \\
     --schedule cosine --warmup 20 --tokens-per-step 8192 -o train/W-lora
+  idiolect train --model models/student --data arms/W.jsonl --dry-run
   idiolect train --model models/student --data arms/W.jsonl \\
     --lora r=64,alpha=16,rslora=true,dropout=0.05,targets=q_proj,v_proj -o train/W-qv")]
 pub(super) struct Arguments {
@@ -48,8 +52,12 @@ pub(super) struct Arguments {
     #[command(flatten)]
     seed: Seed,
     /// Folder of the model to write
-    #[arg(short, long, value_name = "DIR", value_parser = options::output)]
-    output: PathBuf,
+    #[arg(short, long, value_name = "DIR", value_parser = options::output, required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Say which rows would be trained on, in how many tokens and steps, and which cannot; read no
+    /// weights and write nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -221,11 +229,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             .schedule
             .resolve(TrainSettings::default(), arguments.seed.seed)?
     };
+    let Some(output) = arguments.output.clone().filter(|_| !arguments.dry_run) else {
+        return dry_run(arguments, &train_settings);
+    };
     let settings = TrainStageSettings {
         data: arguments.data.clone(),
         dev: arguments.dev.clone(),
         train: train_settings,
-        output: arguments.output.clone(),
+        output,
     };
     let mut model = arguments.model.open(&arguments.common)?;
     let outcome = arguments
@@ -238,6 +249,52 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         &facts,
         arguments.common.json,
     ))
+}
+
+/// Refused rows that a dry run names.
+const NAMED: usize = 10;
+
+fn dry_run(arguments: &Arguments, settings: &TrainSettings) -> super::Result {
+    let text = arguments.model.text()?;
+    let found = trial(&arguments.data, arguments.dev.as_deref(), settings, &text)?;
+    let (plan, refused) = (&found.plan, found.refused.len());
+    let mut shown = format!(
+        "{} rows, {} tokens of which {} are learnt, {} steps in {} epochs; nothing was trained",
+        plan.rows, plan.tokens, plan.target_tokens, plan.steps, settings.epochs
+    );
+    for bad in found.refused.iter().take(NAMED) {
+        shown.push_str(&format!(
+            "\nrefused: {}, line {}: {}",
+            bad.file, bad.line, bad.reason
+        ));
+    }
+    if refused > NAMED {
+        shown.push_str(&format!("\nand {} more", refused - NAMED));
+    }
+    let too_many = refused as f64 > arguments.common.max_rejects * found.seen as f64;
+    if too_many {
+        shown.push_str(&format!(
+            "\n{refused} of {} rows cannot be trained on, more than the allowed share of {}: the \
+             training would refuse to begin\n{REMEDY}",
+            found.seen, arguments.common.max_rejects
+        ));
+    }
+    Ok(Shown {
+        text: shown,
+        json: json!({
+            "rows": plan.rows,
+            "tokens": plan.tokens,
+            "target_tokens": plan.target_tokens,
+            "steps": plan.steps,
+            "refused": found.refused,
+        }),
+        as_json: arguments.common.json,
+        code: if too_many {
+            exit::FAILED
+        } else {
+            super::code(refused as u64)
+        },
+    })
 }
 
 #[cfg(test)]

@@ -34,9 +34,9 @@ pub(super) struct Arguments {
         requires = "traces"
     )]
     problems: Option<PathBuf>,
-    /// Traces to judge
+    /// Traces to judge; may be given again
     #[arg(long, value_name = "T", requires = "problems")]
-    traces: Option<PathBuf>,
+    traces: Vec<PathBuf>,
     /// Task that judges the pairs
     #[arg(long, value_name = "TASK", requires = "pairs")]
     task: Option<TaskOption>,
@@ -77,14 +77,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_protection(arguments.code.protection(), |control| {
             let output = arguments.output.clone();
-            match (
-                &arguments.problems,
-                &arguments.traces,
-                &arguments.task,
-                &arguments.pairs,
-            ) {
-                (Some(problems), Some(traces), None, None) => {
-                    let (problems, traces) = (problems.clone(), traces.clone());
+            match (&arguments.problems, &arguments.task, &arguments.pairs) {
+                (Some(problems), None, None) => {
+                    let (problems, traces) = (problems.clone(), arguments.traces.clone());
                     verify(
                         &VerifySettings {
                             problems,
@@ -95,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                         control,
                     )
                 }
-                (None, None, Some(task), Some(pairs)) => {
+                (None, Some(task), Some(pairs)) => {
                     let (task, pairs) = (task.name(), pairs.clone());
                     verify_pairs(
                         &PairSettings {

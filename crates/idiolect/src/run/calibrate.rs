@@ -42,7 +42,6 @@ pub(super) fn operations_per_second(parameters: f64) -> Option<f64> {
     };
     let training = Training {
         rows: &rows,
-        refused: &[],
         dev: &[],
         settings: &settings,
         place: None,

@@ -86,11 +86,22 @@ fn checkpoint(
                 train: tune_settings(run, arm, job.seed, world_seed),
                 output: dir.clone(),
             };
-            train(
+            // What is matched is what is trained: no row may be missing.
+            let control = Control {
+                max_rejects: 0.0,
+                ..control
+            };
+            let trained = train(
                 &stage,
                 &mut load_student(run, world, control.threads)?,
                 control,
-            )?;
+            );
+            trained.map_err(|error| {
+                error.with_remedy(format!(
+                    "arm `{arm}` has to be trained on every row that it holds: remove the run's \
+                     `arms` folder to build the arms anew, or start over with --fresh"
+                ))
+            })?;
             dir
         }
     };
@@ -145,6 +156,7 @@ fn evaluate(
             sampling,
             prompt: run.prompt_name(),
             seed: world_seed,
+            trained_rows: None,
             output: world.evaluation(job.arm, job.seed, what),
         };
         eval(&settings, model, control)?;
@@ -152,11 +164,16 @@ fn evaluate(
     let settings = ScoreSettings {
         input: ScoreInput::Traces {
             problems: world.problems(),
-            traces: world.part("gold"),
+            traces: vec![world.part("gold")],
             prompt: run.prompt_name(),
         },
         output: world.evaluation(job.arm, job.seed, "gold"),
         tokens: None,
+    };
+    // Too long for one checkpoint is too long for all.
+    let control = Control {
+        max_rejects: 1.0,
+        ..control
     };
     score(&settings, model, control)?;
     Ok(())

@@ -248,6 +248,10 @@ pub(crate) struct Finetune {
     /// Train adapters of this kind instead of all weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lora: Option<Lora>,
+    /// Longest row in tokens, prompt and end included: a trace that makes a longer one enters no
+    /// arm. What the student can hold where unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_length: Option<usize>,
 }
 
 /// Evaluation on the test problems: greedy, and sampled.

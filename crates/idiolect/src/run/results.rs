@@ -141,10 +141,14 @@ pub(super) fn arm_data(
             .filter(|row| right.contains(row.trace_id.as_str()));
         correct.count() as f64 / rows.len() as f64
     };
+    let mut trained: BTreeMap<&str, usize> = BTreeMap::new();
+    for (arm, rows) in &rows_of {
+        trained.insert(arm, rows_trained(recipe, world, arm)?.unwrap_or(rows.len()));
+    }
     let data = |(arm, rows): &(String, Vec<ArmRow>)| ArmData {
         arm: arm.clone(),
         world: number,
-        rows: rows.len(),
+        rows: trained[arm.as_str()],
         problems: rows
             .iter()
             .map(|r| r.problem_id.as_str())
@@ -158,6 +162,18 @@ pub(super) fn arm_data(
         right: (!rows.is_empty()).then(|| share(rows)),
     };
     Ok(rows_of.iter().map(data).collect())
+}
+
+/// The rows that every checkpoint of an arm was trained on; `None` before any was.
+fn rows_trained(recipe: &Recipe, world: &World, arm: &str) -> Result<Option<usize>, StoreError> {
+    let mut fewest = None;
+    for seed in 0..recipe.finetune.seeds as u64 {
+        if let Some(meta) = Meta::read(&world.checkpoint(arm, seed))? {
+            let rows = meta.rows as usize;
+            fewest = Some(fewest.map_or(rows, |fewest: usize| fewest.min(rows)));
+        }
+    }
+    Ok(fewest)
 }
 
 /// The teacher's own greedy accuracy on the test problems, in a sentence.

@@ -1,14 +1,16 @@
 //! Every trace of a world: the teacher's samples, its rewritings of the human solutions, flawed and
 //! control traces, each in a part of its own, gathered into `traces.jsonl`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::arms::{self, Source};
+use idiolect_core::arms::{self, ArmsInput, Source, Student};
 use idiolect_core::flaw::{FinalAnswer, FlawSettings};
 use idiolect_core::model::{Sampling, Template};
 use idiolect_core::paraphrase::Bounds;
-use idiolect_core::record::{Problem, Split, Trace, VerdictRow};
+use idiolect_core::record::{ArmRow, Problem, Split, Trace, VerdictRow};
 use idiolect_core::store::{Meta, hash_file};
+use idiolect_core::task::task;
 use idiolect_engine::local::LocalModel;
 
 use super::RunContext;
@@ -16,7 +18,7 @@ use super::costs::unit;
 use super::layout::World;
 use super::source::write_rows;
 use super::view::read;
-use super::world::load_student;
+use super::world::{load_student, student_text};
 use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 use crate::stage::generate::{GenerateSettings, generate};
 use crate::stage::paraphrase::{ParaphraseSettings, paraphrase};
@@ -124,12 +126,12 @@ fn derived(
     let verdicts = world.part("sampled.verdicts");
     let settings = VerifySettings {
         problems: world.problems(),
-        traces: world.part("sampled"),
+        traces: vec![world.part("sampled")],
         output: verdicts.clone(),
         compat: None,
     };
     verify(&settings, control)?;
-    pick_of_g(world, &verdicts, seed)?;
+    pick_of_g(run, world, &verdicts, seed)?;
     let mut wanted: Vec<(String, Corruption)> = Vec::new();
     for dose in &run.recipe.doses {
         let settings = FlawSettings {
@@ -146,7 +148,7 @@ fn derived(
     for (part, corruption) in wanted {
         let settings = CorruptSettings {
             problems: world.problems(),
-            traces: world.part("picks"),
+            traces: vec![world.part("picks")],
             corruption,
             output: world.part(&part),
         };
@@ -164,7 +166,12 @@ fn has_control(run: &RunContext<'_>) -> bool {
 }
 
 /// The trace that arm G takes of each train problem that has one.
-fn pick_of_g(world: &World, verdicts: &Path, seed: u64) -> Result<(), StageError> {
+fn pick_of_g(
+    run: &RunContext<'_>,
+    world: &World,
+    verdicts: &Path,
+    seed: u64,
+) -> Result<(), StageError> {
     let sampled = world.part("sampled");
     let mut meta = Meta::of("picks");
     meta.setting("seed", seed)
@@ -174,8 +181,26 @@ fn pick_of_g(world: &World, verdicts: &Path, seed: u64) -> Result<(), StageError
     let problems: Vec<Problem> = read(&world.problems())?;
     let traces: Vec<Trace> = read(&sampled)?;
     let verdicts: Vec<VerdictRow> = read(verdicts)?;
-    let picks = arms::correct_picks(&problems, &traces, &verdicts, seed)
-        .map_err(|e| StageError::failed(e.to_string(), ""))?;
+    let student = student_text(run, world)?;
+    student.tell(&mut meta);
+    let mut prompts = BTreeMap::new();
+    for problem in problems.iter().filter(|p| p.split == Split::Train) {
+        let task = task(problem.task);
+        if let Ok(prompt) = task.prompt(problem, &run.prompt(task)?) {
+            prompts.insert(problem.id.clone(), prompt);
+        }
+    }
+    let takes = |row: &ArmRow| student.takes(row).map_err(|error| error.kind);
+    let input = ArmsInput {
+        problems: &problems,
+        traces: &traces,
+        verdicts: &verdicts,
+        alignments: &[],
+        prompts: &prompts,
+        student: Some(Student::new(&takes)),
+    };
+    let picks =
+        arms::correct_picks(&input, seed).map_err(|e| StageError::failed(e.to_string(), ""))?;
     write_rows(&world.part("picks"), &meta, || picks.values())
 }
 

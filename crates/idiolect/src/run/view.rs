@@ -7,12 +7,13 @@ use idiolect_core::arms::ArmsSummary;
 use idiolect_core::comparison::{Comparison, Counts};
 use idiolect_core::model::TrainEvent;
 use idiolect_core::record::{ArmRow, EvalRow, Verdict, VerdictRow};
-use idiolect_core::store::{Rows, StoreError, tokens};
+use idiolect_core::store::{Meta, Rows, StoreError, tokens};
 use idiolect_report::view::{
     ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, RunView, Share, thin,
 };
 use serde::de::DeserializeOwned;
 
+use super::finetune::BASE;
 use super::layout::World;
 use super::recipe::{Recipe, Source};
 
@@ -135,6 +136,14 @@ fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreE
         reason: format!("not a summary of arms: {e}"),
     })?;
     coverage(&summary, recipe, view);
+    let gold = Meta::read(&world.evaluation(BASE, 0, "gold"))?;
+    if let Some(gold) = gold.filter(|meta| meta.rejected > 0) {
+        view.coverage_notes.push(format!(
+            "The surprisal of the test problems' own solutions is over {} of {}: the student cannot \
+             take the others.",
+            gold.rows, gold.seen
+        ));
+    }
     Ok(())
 }
 

@@ -4,16 +4,20 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::model::{Template, TrainSettings};
 use idiolect_engine::local::LocalModel;
+use idiolect_engine::peft;
+use idiolect_engine::text::TextModel;
 
 use super::costs::unit;
 use super::jobs::side_by_side;
 use super::layout::World;
 use super::recipe::{ScratchModel, Source};
 use super::{RunContext, finetune, source, traces};
+use crate::stage::Control;
 use crate::stage::StageError;
-use crate::stage::arms::{ArmsSettings, arms};
+use crate::stage::arms::{ArmsSettings, arms, summary};
 use crate::stage::pretrain::{PretrainSettings, pretrain};
 use crate::stage::score::{ScoreInput, ScoreSettings, score};
+use crate::stage::student::StudentText;
 use crate::stage::verify::{VerifySettings, verify};
 
 /// A stage's name and its work.
@@ -65,9 +69,21 @@ pub(crate) fn load(
     dir: &Path,
     threads: usize,
 ) -> Result<LocalModel, StageError> {
-    // A model trained here has no template; a given one keeps its own default.
-    let template = run.recipe.student.is_none().then_some(Template::Raw);
-    Ok(LocalModel::load(dir, template, threads)?)
+    Ok(LocalModel::load(dir, template(run), threads)?)
+}
+
+/// A model trained here has no template; a given one keeps its own default.
+fn template(run: &RunContext<'_>) -> Option<Template> {
+    run.recipe.student.is_none().then_some(Template::Raw)
+}
+
+/// What the student can be trained on.
+pub(crate) fn student_text(run: &RunContext<'_>, world: &World) -> Result<StudentText, StageError> {
+    let directory = peft::model_directory(&student_dir(run, world), None)?;
+    Ok(StudentText {
+        text: TextModel::load(&directory, template(run))?,
+        max_tokens: run.recipe.finetune.max_length,
+    })
 }
 
 fn pretrain_models(
@@ -128,7 +144,7 @@ fn verify_traces(run: &RunContext<'_>, number: usize, world: &World) -> Result<(
     let progress = run.overall.unit(&unit(run.recipe, number, "verify"));
     let settings = VerifySettings {
         problems: world.problems(),
-        traces: world.traces(),
+        traces: vec![world.traces()],
         output: world.verdicts(),
         compat: None,
     };
@@ -142,16 +158,22 @@ fn score_traces(run: &RunContext<'_>, number: usize, world: &World) -> Result<()
     let settings = ScoreSettings {
         input: ScoreInput::Traces {
             problems: world.problems(),
-            traces: world.traces(),
+            traces: vec![world.traces()],
             prompt: run.prompt_name(),
         },
         output: world.alignment(),
         tokens: Some(world.tokens()),
     };
+    // A trace that the student cannot take has no score and enters no arm; that every row of an arm
+    // has one is seen when arms are built.
+    let control = Control {
+        max_rejects: 1.0,
+        ..run.control(&progress, run.threads)
+    };
     score(
         &settings,
         &mut load_student(run, world, run.threads)?,
-        run.control(&progress, run.threads),
+        control,
     )?;
     run.overall.finish(&name);
     Ok(())
@@ -166,9 +188,9 @@ fn build_arms(
     let progress = run.overall.unit(&unit(run.recipe, number, "arms"));
     let settings = ArmsSettings {
         problems: world.problems(),
-        traces: world.traces(),
-        verdicts: world.verdicts(),
-        alignment: Some(world.alignment()),
+        traces: vec![world.traces()],
+        verdicts: vec![world.verdicts()],
+        alignment: vec![world.alignment()],
         arms: run
             .recipe
             .arms
@@ -184,6 +206,18 @@ fn build_arms(
         seed,
         output: world.arms(),
     };
-    arms(&settings, run.control(&progress, run.threads))?;
-    Ok(())
+    let student = student_text(run, world)?;
+    arms(
+        &settings,
+        Some(&student),
+        run.control(&progress, run.threads),
+    )?;
+    let built = summary(&settings.output)?;
+    match built.arms.iter().find(|(_, arm)| arm.tokens.is_none()) {
+        None => Ok(()),
+        Some((name, _)) => Err(StageError::failed(
+            format!("arm `{name}` holds traces that the student gave no score"),
+            "alignment.jsonl.rejects.jsonl in the run directory says why",
+        )),
+    }
 }

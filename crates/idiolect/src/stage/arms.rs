@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use idiolect_core::arms::{
-    ArmSpec, ArmsInput, ArmsOptions, ArmsSummary, BuiltArms, Matching, build,
+    ArmSpec, ArmsInput, ArmsOptions, ArmsSummary, BuiltArms, Matching, Student, build,
 };
-use idiolect_core::record::{Alignment, Problem, Split, Trace, VerdictRow, content_hash};
+use idiolect_core::record::{Alignment, ArmRow, Problem, Split, Trace, VerdictRow, content_hash};
 use idiolect_core::store::{BadRow, Folder, Meta, OpenedFolder, write_atomic};
 use serde::de::DeserializeOwned;
 
 use super::inputs::{Input, Problems, PromptKind, Prompts};
+use super::student::StudentText;
 use super::{Control, Outcome, StageError};
 
 /// What to build arms from.
@@ -18,12 +19,12 @@ use super::{Control, Outcome, StageError};
 pub(crate) struct ArmsSettings {
     /// `problems.jsonl`, held-out problems included: they guard against leaks.
     pub(crate) problems: PathBuf,
-    /// `traces.jsonl`.
-    pub(crate) traces: PathBuf,
-    /// `verdicts.jsonl`.
-    pub(crate) verdicts: PathBuf,
-    /// `alignment.jsonl`, for token counts.
-    pub(crate) alignment: Option<PathBuf>,
+    /// Files of traces, in order.
+    pub(crate) traces: Vec<PathBuf>,
+    /// Files of their verdicts.
+    pub(crate) verdicts: Vec<PathBuf>,
+    /// Files of their alignments, for token counts; may be none.
+    pub(crate) alignment: Vec<PathBuf>,
     /// Pairs of name and spec; none are every plain arm that the traces support.
     pub(crate) arms: Vec<(String, String)>,
     /// How the arms are made equal.
@@ -40,13 +41,21 @@ pub(crate) struct ArmsSettings {
     pub(crate) output: PathBuf,
 }
 
-/// Writes one file an arm and `arms.json`. All arms hold the same training problems.
-pub(crate) fn arms(settings: &ArmsSettings, control: Control<'_>) -> Result<Outcome, StageError> {
+/// Writes one file an arm and `arms.json`. All arms hold the same training problems, and only rows
+/// that the student can be trained on, where one is given.
+pub(crate) fn arms(
+    settings: &ArmsSettings,
+    student: Option<&StudentText>,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
     let specs = specs(&settings.arms)?;
     let problems = Problems::read(&settings.problems, &[])?;
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
     let files = Files::open(settings)?;
-    let meta = provenance(settings, &specs, &problems, &prompts, &files);
+    let mut meta = provenance(settings, &specs, &problems, &prompts, &files);
+    if let Some(student) = student {
+        student.tell(&mut meta);
+    }
     let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
@@ -64,12 +73,19 @@ pub(crate) fn arms(settings: &ArmsSettings, control: Control<'_>) -> Result<Outc
     for row in &bad {
         folder.reject(row)?;
     }
+    control.allows(&settings.output, folder.rejected(), seen)?;
+    let takes = |row: &ArmRow| {
+        student.map_or(Ok(()), |student| {
+            student.takes(row).map_err(|error| error.kind)
+        })
+    };
     let input = ArmsInput {
         problems: &asked,
         traces: &traces,
         verdicts: &verdicts,
         alignments: &alignments,
         prompts: &prompts,
+        student: student.map(|_| Student::new(&takes)),
     };
     let options = ArmsOptions {
         arms: specs,
@@ -122,9 +138,12 @@ struct Files {
 impl Files {
     fn open(settings: &ArmsSettings) -> Result<Self, StageError> {
         Ok(Self {
-            traces: Input::open(&settings.traces)?,
-            verdicts: Input::open(&settings.verdicts)?,
-            alignment: settings.alignment.as_deref().map(Input::open).transpose()?,
+            traces: Input::open_all(&settings.traces)?,
+            verdicts: Input::open_all(&settings.verdicts)?,
+            alignment: match settings.alignment.as_slice() {
+                [] => None,
+                files => Some(Input::open_all(files)?),
+            },
         })
     }
 }

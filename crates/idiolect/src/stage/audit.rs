@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::audit::StepAudit;
 use idiolect_core::record::{ArmRow, Trace, Verdict, VerdictRow};
-use idiolect_core::store::{BadRow, Rows};
+use idiolect_core::store::BadRow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::StageError;
-use super::inputs::Problems;
+use super::inputs::{Input, Problems};
 
 /// What to audit.
 #[derive(Clone, Debug)]
 pub(crate) struct AuditSettings {
     /// `problems.jsonl`.
     pub(crate) problems: PathBuf,
-    /// `traces.jsonl`.
-    pub(crate) traces: PathBuf,
-    /// `verdicts.jsonl`.
-    pub(crate) verdicts: PathBuf,
+    /// Files of traces, in order.
+    pub(crate) traces: Vec<PathBuf>,
+    /// Files of their verdicts.
+    pub(crate) verdicts: Vec<PathBuf>,
     /// A folder of arms; without one traces are counted by origin.
     pub(crate) arms: Option<PathBuf>,
 }
@@ -233,7 +233,7 @@ fn arms_of(
     files.sort();
     let mut arms: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (arm, path) in files {
-        each(&path, refused, |row: ArmRow| {
+        each(&[path], refused, |row: ArmRow| {
             let of_trace = arms.entry(row.trace_id).or_default();
             if of_trace.last() != Some(&arm) {
                 of_trace.push(arm.clone());
@@ -244,23 +244,18 @@ fn arms_of(
     Ok(arms)
 }
 
-/// Calls `take` with each row of a file; what is no row, or what it does not take, is refused.
+/// Calls `take` with each row of files; what is no row, or what it does not take, is refused.
 fn each<T: DeserializeOwned>(
-    path: &Path,
+    paths: &[PathBuf],
     refused: &mut Vec<BadRow>,
     mut take: impl FnMut(T) -> Result<(), String>,
 ) -> Result<(), StageError> {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    for row in Rows::<T>::open(path)? {
+    for row in Input::open_all(paths)?.rows::<T>()? {
         match row? {
             Err(bad) => refused.push(bad),
             Ok(row) => {
                 if let Err(reason) = take(row.value) {
-                    refused.push(BadRow::new(&name, row.line, reason, ""));
+                    refused.push(BadRow::new(&row.file, row.line, reason, ""));
                 }
             }
         }

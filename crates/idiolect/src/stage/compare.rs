@@ -1,6 +1,6 @@
 //! Compare: which evaluation is better, and how sure is that?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use idiolect_core::comparison::{CompareOptions, Comparison, Evaluation, compare as compare_rows};
@@ -9,6 +9,7 @@ use idiolect_core::store::{Difference, Meta, Rows};
 use serde_json::Value;
 
 use super::StageError;
+use super::eval::TRAINED_ROWS;
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -33,6 +34,7 @@ pub(crate) fn compare(settings: &CompareSettings) -> Result<Comparison, StageErr
     if !settings.assume_same {
         made_alike(&files)?;
     }
+    let trained = trained_rows(&files);
     let evaluations = checkpoints(files);
     let mut options = CompareOptions {
         seed: settings.seed,
@@ -56,8 +58,45 @@ pub(crate) fn compare(settings: &CompareSettings) -> Result<Comparison, StageErr
             }
         }
     }
-    compare_rows(&evaluations, &[], &options)
-        .map_err(|error| StageError::failed(error.to_string(), ""))
+    let mut comparison = compare_rows(&evaluations, &[], &options)
+        .map_err(|error| StageError::failed(error.to_string(), ""))?;
+    show_trained(&mut comparison, &trained);
+    Ok(comparison)
+}
+
+/// Rows that the checkpoints of each arm were trained on, where it is known.
+fn trained_rows(files: &[File]) -> BTreeMap<String, BTreeSet<u64>> {
+    let mut trained: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    for file in files {
+        let meta = file.meta.as_ref();
+        let rows = meta.and_then(|meta| meta.settings.get(TRAINED_ROWS)?.as_u64());
+        trained.entry(file.name.clone()).or_default().extend(rows);
+    }
+    trained.retain(|_, rows| !rows.is_empty());
+    trained
+}
+
+/// Tells of each arm the rows that were trained, the fewest where checkpoints differ, and warns
+/// where they are not as many in all.
+fn show_trained(comparison: &mut Comparison, trained: &BTreeMap<String, BTreeSet<u64>>) {
+    for arm in &mut comparison.arms {
+        let fewest = trained.get(&arm.arm).and_then(BTreeSet::first);
+        arm.rows = fewest.map(|rows| *rows as usize);
+    }
+    let all: BTreeSet<u64> = trained.values().flatten().copied().collect();
+    if all.len() < 2 {
+        return;
+    }
+    let of = |(arm, rows): (&String, &BTreeSet<u64>)| {
+        let rows: Vec<String> = rows.iter().map(u64::to_string).collect();
+        format!("{arm} {}", rows.join(" and "))
+    };
+    let named: Vec<String> = trained.iter().map(of).collect();
+    comparison.warnings.push(format!(
+        "the checkpoints were not trained on as many rows each: {}; part of a difference may come \
+         of that",
+        named.join(", ")
+    ));
 }
 
 /// One file of judged answers.
@@ -127,7 +166,13 @@ fn made_alike(files: &[File]) -> Result<(), StageError> {
             .iter()
             .flat_map(|old| old.differences(meta))
             .filter(|d| {
-                !["versions.model", "versions.tokenizer", "settings.seed"].contains(&d.key.as_str())
+                ![
+                    "versions.model",
+                    "versions.tokenizer",
+                    "settings.seed",
+                    "settings.trained_rows",
+                ]
+                .contains(&d.key.as_str())
             })
             .collect();
         if !differences.is_empty() {

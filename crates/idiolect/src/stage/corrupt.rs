@@ -30,7 +30,7 @@ pub(crate) struct CorruptSettings {
     /// `problems.jsonl`.
     pub(crate) problems: PathBuf,
     /// The traces to corrupt.
-    pub(crate) traces: PathBuf,
+    pub(crate) traces: Vec<PathBuf>,
     /// How.
     pub(crate) corruption: Corruption,
     /// `traces.jsonl`.
@@ -44,7 +44,7 @@ pub(crate) fn corrupt(
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
-    let input = Input::open(&settings.traces)?;
+    let input = Input::open_all(&settings.traces)?;
     let mut meta = Meta::of("corrupt");
     problems.tell(&mut meta);
     meta.input("traces", input.hash());
@@ -82,7 +82,7 @@ fn copy(
         let made = match row? {
             Err(bad) => Err(bad),
             Ok(row) => changed(settings, problems, &donors, &row.value)
-                .map_err(|reason| BadRow::new(&input.name(), row.line, reason, &row.value.text)),
+                .map_err(|reason| BadRow::new(&row.file, row.line, reason, &row.value.text)),
         };
         match made {
             Err(bad) => output.reject(&bad)?,

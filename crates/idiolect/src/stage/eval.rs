@@ -12,6 +12,9 @@ use super::inputs::{Problems, PromptKind, Prompts, tell_model, tell_sampling};
 use super::ordered::generate_in_order;
 use super::{Control, Outcome, StageError};
 
+/// In the provenance of an evaluation: the rows that its model was trained on.
+pub(crate) const TRAINED_ROWS: &str = "trained_rows";
+
 /// What to evaluate.
 #[derive(Clone, Debug)]
 pub(crate) struct EvalSettings {
@@ -27,6 +30,8 @@ pub(crate) struct EvalSettings {
     pub(crate) prompt: Option<String>,
     /// Keys every sample's own seed.
     pub(crate) seed: u64,
+    /// Rows that the model was trained on, where known: `compare` shows them.
+    pub(crate) trained_rows: Option<u64>,
     /// `eval.jsonl`.
     pub(crate) output: PathBuf,
 }
@@ -77,6 +82,9 @@ fn provenance(
     meta.setting("k", settings.k)
         .setting("splits", &settings.splits)
         .setting("seed", settings.seed);
+    if let Some(rows) = settings.trained_rows {
+        meta.setting(TRAINED_ROWS, rows);
+    }
     meta
 }
 

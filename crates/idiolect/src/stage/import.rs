@@ -1,12 +1,14 @@
 //! Import: rows of a published data set become problems, and the traces that they hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use idiolect_core::record::{Problem, Split, TaskName};
+use idiolect_core::record::{Finish, Problem, Split, TaskName};
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
-use idiolect_core::task::{ImportRow, Imported, Task, map_columns, split_named, task};
-use serde_json::{Map, Value};
+use idiolect_core::task::{
+    ImportRow, Imported, Task, column_of, fields, map_columns, split_named, task,
+};
+use serde_json::{Map, Value, json};
 
 use super::inputs::Input;
 use super::{Control, Outcome, StageError};
@@ -20,9 +22,13 @@ pub(crate) struct ImportSettings {
     pub(crate) files: Vec<PathBuf>,
     /// Pairs of field and the column that fills it.
     pub(crate) columns: Vec<(String, String)>,
-    /// The split of rows that do not tell; `None`: by the file's name, else by the row's number
-    /// where the data set has such a rule, else train.
+    /// The split of every row; `None`: what the row says, else by the file's name, else by the
+    /// row's number where the data set has such a rule, else train.
     pub(crate) split: Option<Split>,
+    /// The model that wrote every response; `None`: what the row says.
+    pub(crate) model: Option<String>,
+    /// How every response ended; `None`: what the row says.
+    pub(crate) finish: Option<Finish>,
     /// First part of made ids; `None` is the task's name.
     pub(crate) set: Option<String>,
     /// `problems.jsonl`.
@@ -43,6 +49,7 @@ pub(crate) fn import(
         .iter()
         .map(|file| Input::open(file))
         .collect::<Result<Vec<_>, _>>()?;
+    check_columns(settings, &inputs)?;
     let meta = provenance(settings, task, &inputs);
     let problems = Output::open(&settings.output, &meta, control.fresh)?;
     let traces = settings
@@ -63,7 +70,7 @@ pub(crate) fn import(
         ),
     };
     let mut meter = control.progress.begin("import", "rows", None, 0);
-    let mut seen = 0;
+    let (mut seen, mut first_refused) = (0, None);
     let mut known = Known::default();
     for (input, path) in inputs.iter().zip(&settings.files) {
         let at = |index| ImportRow {
@@ -76,9 +83,16 @@ pub(crate) fn import(
             meter.advance(1);
             let imported = match row? {
                 Err(bad) => Err(bad),
-                Ok(row) => read_row(task, row.value, settings, &at(index))
-                    .and_then(|imported| known.admit(imported, row.line))
-                    .map_err(|reason| BadRow::new(&input.name(), row.line, reason, "")),
+                Ok(row) => {
+                    let columns = || columns_of(&row.value);
+                    let text = || Value::Object(row.value.clone()).to_string();
+                    read_row(task, row.value.clone(), settings, &at(index))
+                        .and_then(|imported| known.admit(imported, row.line))
+                        .map_err(|reason| {
+                            first_refused.get_or_insert_with(columns);
+                            BadRow::new(&row.file, row.line, reason, &text())
+                        })
+                }
             };
             match imported {
                 Err(bad) => problems.reject(&bad)?,
@@ -90,10 +104,84 @@ pub(crate) fn import(
         }
     }
     drop(meter);
+    if let Err(error) = control.allows(&settings.output, problems.rejected(), seen) {
+        // A part of a data set is none, and the corrected command must find the place free.
+        problems.abandon()?;
+        traces.map_or(Ok(()), Output::abandon)?;
+        return Err(error.with_remedy(remedy(settings.task, first_refused.as_deref())));
+    }
     if let Some(traces) = traces {
         traces.finish(seen)?;
     }
     Outcome::of(&settings.output, &problems.finish(seen)?, false, control)
+}
+
+/// Refuses a mapping that no row can follow: to a field that the task does not read, or from a
+/// column that a file does not have. Few rows are looked at where the columns are there.
+fn check_columns(settings: &ImportSettings, inputs: &[Input]) -> Result<(), StageError> {
+    let listed = |names: Vec<&str>| {
+        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        quoted.join(", ")
+    };
+    for (field, _) in &settings.columns {
+        if !fields(settings.task).any(|known| known.names.contains(&field.as_str())) {
+            let known = fields(settings.task).map(|field| field.names[0]).collect();
+            return Err(StageError::usage(
+                format!(
+                    "--map: {} has no field `{field}`; there are {}",
+                    settings.task,
+                    listed(known)
+                ),
+                &format!(
+                    "`idiolect import {} --help` says what they hold",
+                    settings.task
+                ),
+            ));
+        }
+    }
+    for input in inputs {
+        let mut missing: Vec<&(String, String)> = settings.columns.iter().collect();
+        let mut columns = BTreeSet::new();
+        let mut rows = input.rows::<Map<String, Value>>()?;
+        while !missing.is_empty()
+            && let Some(row) = rows.next()
+        {
+            let Ok(row) = row? else { continue };
+            missing.retain(|(_, column)| column_of(&row.value, column).is_none());
+            columns.extend(row.value.keys().cloned());
+        }
+        if let (Some((field, column)), false) = (missing.first(), columns.is_empty()) {
+            let columns = columns.iter().map(String::as_str).collect();
+            return Err(StageError::usage(
+                format!(
+                    "--map {field}={column}: no row of `{}` has a column `{column}`; the columns \
+                     are {}",
+                    input.name(),
+                    listed(columns)
+                ),
+                "",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn columns_of(row: &Map<String, Value>) -> Vec<String> {
+    row.keys().map(|key| format!("`{key}`")).collect()
+}
+
+/// What to do about rows that were refused.
+fn remedy(task: TaskName, columns: Option<&[String]>) -> String {
+    let columns = columns.map_or_else(String::new, |columns| {
+        format!(
+            "; the first row that was refused has {}",
+            columns.join(", ")
+        )
+    });
+    format!(
+        "`idiolect import {task} --help` lists the fields, and --map FIELD=COLUMN fills one from \
+         another column{columns}"
+    )
 }
 
 fn provenance(settings: &ImportSettings, task: &dyn Task, inputs: &[Input]) -> Meta {
@@ -101,6 +189,12 @@ fn provenance(settings: &ImportSettings, task: &dyn Task, inputs: &[Input]) -> M
     for (index, (input, path)) in inputs.iter().zip(&settings.files).enumerate() {
         meta.input(&format!("file.{index}"), input.hash());
         meta.setting(&format!("split.{index}"), split_of(settings, path));
+    }
+    if let Some(model) = &settings.model {
+        meta.setting("model", model);
+    }
+    if let Some(finish) = settings.finish {
+        meta.setting("finish", finish);
     }
     meta.setting("columns", &settings.columns)
         .setting("set", set_of(settings))
@@ -162,14 +256,44 @@ fn read_row(
     } else {
         map_columns(raw, &settings.columns)?
     };
-    task.import(&raw, at)
+    task.import(&overridden(raw, settings), at)
+}
+
+/// A row with what the command line says of all rows in place of what it says itself.
+fn overridden(mut row: Map<String, Value>, settings: &ImportSettings) -> Map<String, Value> {
+    // Without a response there is no trace that these could speak of.
+    let answered = row.get("response").is_some_and(|value| !value.is_null());
+    let said = [
+        ("split", settings.split.map(|split| json!(split))),
+        (
+            "model",
+            settings
+                .model
+                .as_ref()
+                .filter(|_| answered)
+                .map(|model| json!(model)),
+        ),
+        (
+            "finish",
+            settings
+                .finish
+                .filter(|_| answered)
+                .map(|finish| json!(finish)),
+        ),
+    ];
+    for (name, value) in said {
+        if let Some(value) = value {
+            row.insert(name.to_owned(), value);
+        }
+    }
+    row
 }
 
 /// What was written so far.
 #[derive(Default)]
 struct Known {
     problems: BTreeMap<String, (u64, Problem)>,
-    traces: std::collections::BTreeSet<String>,
+    traces: BTreeSet<String>,
 }
 
 impl Known {
@@ -246,6 +370,8 @@ mod tests {
             files: Vec::new(),
             columns: Vec::new(),
             split: None,
+            model: None,
+            finish: None,
             set: None,
             output: PathBuf::new(),
             traces: None,

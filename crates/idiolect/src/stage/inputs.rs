@@ -7,24 +7,105 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use idiolect_core::model::{Context, Example, Message, ModelInfo, Sampling};
-use idiolect_core::record::{Problem, Split, TaskName};
-use idiolect_core::store::{self, BadRow, Meta, Rows, StoreError, file_name};
+use idiolect_core::record::{Problem, Split, TaskName, content_hash};
+use idiolect_core::store::{self, BadRow, Meta, Row, Rows, StoreError, file_name};
 use idiolect_core::task::{PromptFile, Task, task};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::StageError;
 
-/// A file to read rows from, with its hash. Standard input is kept in a temporary file first: its
-/// hash must be known before work begins.
+/// Files to read rows from, one after the other, with their hash.
 pub(crate) struct Input {
+    files: Vec<InputFile>,
+    hash: String,
+}
+
+/// One of them. Standard input is kept in a temporary file first: its hash must be known before
+/// work begins.
+struct InputFile {
     path: PathBuf,
     hash: String,
     spooled: Option<PathBuf>,
 }
 
 impl Input {
-    /// The file at `path`; `-` is standard input. A pipe can be read once only, so it is kept too.
+    /// The file at `path`; `-` is standard input.
     pub(crate) fn open(path: &Path) -> Result<Self, StageError> {
+        Self::open_all(&[path.to_owned()])
+    }
+
+    /// The files at `paths`, in order.
+    pub(crate) fn open_all(paths: &[PathBuf]) -> Result<Self, StageError> {
+        let open = |path: &PathBuf| InputFile::open(path);
+        let files = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let hashes: Vec<&str> = files.iter().map(|file| file.hash.as_str()).collect();
+        let hash = match hashes.as_slice() {
+            [one] => (*one).to_owned(),
+            several => content_hash(several.join(" ").as_bytes()),
+        };
+        Ok(Self { files, hash })
+    }
+
+    /// The content hash: a file's own, or one of all their hashes.
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The first file's name.
+    pub(crate) fn name(&self) -> String {
+        self.files
+            .first()
+            .map_or_else(String::new, |file| file_name(&file.path))
+    }
+
+    /// How many lines there are, where a line is a row: for the time left.
+    pub(crate) fn lines(&self) -> Option<u64> {
+        self.files.iter().map(InputFile::lines).sum()
+    }
+
+    /// The rows.
+    pub(crate) fn rows<T: DeserializeOwned>(&self) -> Result<InputRows<T>, StoreError> {
+        let open = |file: &InputFile| Rows::open(&file.path);
+        let files = self.files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        Ok(InputRows(files.into_iter().flatten()))
+    }
+}
+
+/// The rows of an input, in order; see [`Rows`].
+pub(crate) struct InputRows<T: DeserializeOwned>(std::iter::Flatten<std::vec::IntoIter<Rows<T>>>);
+
+impl<T: DeserializeOwned> Iterator for InputRows<T> {
+    type Item = Result<Result<Row<T>, BadRow>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+impl<T: DeserializeOwned> InputRows<T> {
+    /// All good rows; the bad ones go to `bad`.
+    ///
+    /// # Errors
+    /// As the iterator's.
+    pub(crate) fn collect_good(
+        self,
+        mut bad: impl FnMut(BadRow),
+    ) -> Result<Vec<Row<T>>, StoreError> {
+        let mut rows = Vec::new();
+        for row in self {
+            match row? {
+                Ok(row) => rows.push(row),
+                Err(row) => bad(row),
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl InputFile {
+    /// A pipe can be read once only, so it is kept as standard input is.
+    fn open(path: &Path) -> Result<Self, StageError> {
         if path == Path::new("-") {
             return Self::spool(&mut io::stdin().lock(), "stdin");
         }
@@ -60,18 +141,7 @@ impl Input {
         })
     }
 
-    /// Its content hash.
-    pub(crate) fn hash(&self) -> &str {
-        &self.hash
-    }
-
-    /// Its name, as rejects tell it.
-    pub(crate) fn name(&self) -> String {
-        file_name(&self.path)
-    }
-
-    /// How many lines it has, where a line is a row: for the time left.
-    pub(crate) fn lines(&self) -> Option<u64> {
+    fn lines(&self) -> Option<u64> {
         let mut file = fs::File::open(&self.path).ok()?;
         let (mut buffer, mut lines, mut first) = (vec![0u8; 1 << 16], 0, true);
         loop {
@@ -86,18 +156,13 @@ impl Input {
             lines += text.iter().filter(|byte| **byte == b'\n').count() as u64;
         }
     }
-
-    /// Its rows.
-    pub(crate) fn rows<T: serde::de::DeserializeOwned>(&self) -> Result<Rows<T>, StoreError> {
-        Rows::open(&self.path)
-    }
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> StageError {
     StageError::failed(format!("cannot read `{}`: {error}", path.display()), "")
 }
 
-impl Drop for Input {
+impl Drop for InputFile {
     fn drop(&mut self) {
         if let Some(folder) = &self.spooled {
             // A left-over temporary file harms nobody.

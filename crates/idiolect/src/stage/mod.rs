@@ -22,13 +22,14 @@ mod ordered;
 pub(crate) mod paraphrase;
 pub(crate) mod pretrain;
 pub(crate) mod score;
+pub(crate) mod student;
 pub(crate) mod train;
 pub(crate) mod verify;
 
 use std::path::Path;
 
 use idiolect_core::model::ModelError;
-use idiolect_core::store::{Meta, Rejects, StoreError};
+use idiolect_core::store::{BadRow, Meta, Rejects, Rows, StoreError};
 
 use crate::exit;
 use crate::interrupt::Stop;
@@ -50,6 +51,69 @@ pub(crate) struct Control<'a> {
     pub(crate) threads: usize,
     /// Whether model-written code may run without the sandbox.
     pub(crate) protection: Protection,
+}
+
+impl Control<'_> {
+    /// Fails where more than the allowed share of the rows looked at were refused; the rejects of
+    /// `output` name them.
+    pub(crate) fn allows(&self, output: &Path, rejected: u64, seen: u64) -> Result<(), StageError> {
+        if rejected as f64 <= self.max_rejects * seen as f64 {
+            return Ok(());
+        }
+        Err(StageError::TooManyRefused(Box::new(TooManyRefused {
+            rejected,
+            seen,
+            share: self.max_rejects,
+            rejects: Rejects::path_of(output).display().to_string(),
+            first: first_refused(output)?,
+            remedy: None,
+        })))
+    }
+}
+
+/// Refused rows that an error shows.
+const SHOWN_REJECTS: usize = 3;
+
+/// The first rows that an output refused.
+pub(crate) fn first_refused(output: &Path) -> Result<Vec<BadRow>, StageError> {
+    let path = Rejects::path_of(output);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let mut first = Vec::new();
+    for row in Rows::<BadRow>::open(&path)?.take(SHOWN_REJECTS) {
+        first.extend(row?.ok().map(|row| row.value));
+    }
+    Ok(first)
+}
+
+/// Too many bad rows: a data set that shrinks silently is a wrong result.
+#[derive(Debug, thiserror::Error)]
+#[error("{rejected} of {seen} rows were refused, more than the allowed share of {share}{}", shown(.first, *.rejected))]
+pub(crate) struct TooManyRefused {
+    /// Rows refused.
+    pub(crate) rejected: u64,
+    /// Rows looked at.
+    pub(crate) seen: u64,
+    /// The share allowed.
+    pub(crate) share: f64,
+    /// The file that names them.
+    pub(crate) rejects: String,
+    /// The first of them.
+    pub(crate) first: Vec<BadRow>,
+    /// What to do about them, where the stage knows.
+    pub(crate) remedy: Option<String>,
+}
+
+/// Refused rows, one a line.
+fn shown(first: &[BadRow], rejected: u64) -> String {
+    let line = |row: &BadRow| format!("\n  {}, line {}: {}", row.file, row.line, row.reason);
+    let mut lines: String = first.iter().map(line).collect();
+    let more = rejected.saturating_sub(first.len() as u64);
+    if more > 0 && !first.is_empty() {
+        lines.push_str(&format!("\n  and {more} more"));
+    }
+    lines
 }
 
 /// What a stage did.
@@ -77,16 +141,7 @@ impl Outcome {
         control: Control<'_>,
     ) -> Result<Self, StageError> {
         let (rows, rejected, seen) = (meta.rows, meta.rejected, meta.seen);
-        if rejected as f64 > control.max_rejects * seen as f64 {
-            let rejects = Rejects::path_of(output).display().to_string();
-            let share = control.max_rejects;
-            return Err(StageError::TooManyRefused {
-                rejected,
-                seen,
-                share,
-                rejects,
-            });
-        }
+        control.allows(output, rejected, seen)?;
         Ok(Self {
             rows,
             rejected,
@@ -106,18 +161,9 @@ pub(crate) enum StageError {
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Too many bad rows: a data set that shrinks silently is a wrong result.
-    #[error("{rejected} of {seen} rows were refused, more than the allowed share of {share}")]
-    TooManyRefused {
-        /// Rows refused.
-        rejected: u64,
-        /// Rows looked at.
-        seen: u64,
-        /// The share allowed.
-        share: f64,
-        /// The file that names them.
-        rejects: String,
-    },
+    /// Too many bad rows.
+    #[error(transparent)]
+    TooManyRefused(Box<TooManyRefused>),
     /// Ctrl-C.
     #[error("interrupted; the same command continues")]
     Interrupted,
@@ -156,6 +202,14 @@ impl StageError {
         }
     }
 
+    /// The same, with what to do about refused rows where it is about such.
+    pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        if let Self::TooManyRefused(refused) = &mut self {
+            refused.remedy = Some(remedy.into());
+        }
+        self
+    }
+
     /// The program's exit code for it.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -184,9 +238,17 @@ impl StageError {
             {
                 "free some space; the rows before it stand and the same command continues"
             }
-            Self::TooManyRefused { rejects, .. } => {
+            Self::TooManyRefused(refused) => {
+                let remedy = refused.remedy.iter().map(|remedy| format!("{remedy}\n"));
+                let more = if refused.share > 0.0 {
+                    "; --max-rejects allows more"
+                } else {
+                    ""
+                };
                 return Some(format!(
-                    "`{rejects}` names each with its line and reason; --max-rejects allows more"
+                    "{}`{}` names each with its line and reason{more}",
+                    remedy.collect::<String>(),
+                    refused.rejects
                 ));
             }
             _ => return None,

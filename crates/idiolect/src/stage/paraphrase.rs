@@ -310,9 +310,7 @@ fn try_batch(
             break;
         }
     }
-    let unanswered = || RowError {
-        reason: "the model gave no answer".to_owned(),
-    };
+    let unanswered = || RowError::other("the model gave no answer");
     Ok(results
         .into_iter()
         .map(|tried| tried.unwrap_or_else(|| (Err(unanswered()), Vec::new())))
@@ -368,7 +366,7 @@ fn write(
     output: &mut Output,
 ) -> Result<(), StageError> {
     match result {
-        Err(RowError { reason }) => {
+        Err(RowError { reason, .. }) => {
             output.reject(&BadRow::new(&plan.file, unit.line, reason, ""))?;
         }
         Ok(completion) => {

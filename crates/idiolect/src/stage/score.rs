@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use idiolect_core::alignment::{Identity, fold};
 use idiolect_core::model::{Context, Example, ModelInfo, RowError, Score, Scored};
@@ -22,8 +23,8 @@ pub(crate) enum ScoreInput {
     Traces {
         /// `problems.jsonl`.
         problems: PathBuf,
-        /// `traces.jsonl`.
-        traces: PathBuf,
+        /// Files of traces, in order.
+        traces: Vec<PathBuf>,
         /// A built-in prompt or a file; `None` is the task's default.
         prompt: Option<String>,
     },
@@ -81,7 +82,6 @@ pub(crate) fn score(
     }
     let mut scoring = Scoring {
         info: model.info().clone(),
-        file: source.input.name(),
         output: &mut output,
         tokens,
         straddled: 0,
@@ -122,6 +122,7 @@ struct Source {
 
 /// One row to score.
 struct Item {
+    file: Arc<str>,
     line: u64,
     trace_id: String,
     problem_id: Option<String>,
@@ -143,7 +144,7 @@ impl Source {
                 let problems = Problems::read(problems, &[])?;
                 let prompts = Prompts::resolve(&problems, prompt.as_deref(), PromptKind::Solve)?;
                 Ok(Self {
-                    input: Input::open(traces)?,
+                    input: Input::open_all(traces)?,
                     traces: Some((problems, prompts)),
                 })
             }
@@ -168,11 +169,12 @@ impl Source {
     }
 
     /// The item of a raw row.
-    fn item(&self, line: u64, row: Value) -> Result<Item, String> {
+    fn item(&self, file: Arc<str>, line: u64, row: Value) -> Result<Item, String> {
         let Some((problems, prompts)) = &self.traces else {
             let row = DataRow::parse(&row)?;
             let trace_id = row.trace_id.unwrap_or_else(|| line.to_string());
             return Ok(Item {
+                file,
                 line,
                 trace_id,
                 problem_id: row.problem_id,
@@ -193,6 +195,7 @@ impl Source {
             spans: Vec::new(),
         };
         Ok(Item {
+            file,
             line,
             trace_id: trace.id,
             problem_id: Some(trace.problem_id),
@@ -242,7 +245,6 @@ impl Window {
 /// Writes scores as they come.
 struct Scoring<'a> {
     info: ModelInfo,
-    file: String,
     output: &'a mut Output,
     tokens: Option<Journal>,
     straddled: u64,
@@ -264,16 +266,19 @@ impl Scoring<'_> {
         for row in source.input.rows::<Value>()? {
             seen += 1;
             let row = row?;
-            let line = row.as_ref().map_or_else(|bad| bad.line, |row| row.line);
-            if self.output.already(&self.file, line, None)? {
+            let (file, line) = match &row {
+                Ok(row) => (&*row.file, row.line),
+                Err(bad) => (bad.file.as_str(), bad.line),
+            };
+            if self.output.already(file, line, None)? {
                 continue;
             }
             window.push(row.and_then(|row| {
                 let text = || row.value.to_string().chars().take(200).collect::<String>();
                 let shown = text();
                 source
-                    .item(line, row.value)
-                    .map_err(|reason| BadRow::new(&self.file, line, reason, &shown))
+                    .item(Arc::clone(&row.file), row.line, row.value)
+                    .map_err(|reason| BadRow::new(&row.file, row.line, reason, &shown))
             }));
             if window.is_full() {
                 self.window(std::mem::take(&mut window), model, control, &mut |n| {
@@ -342,7 +347,7 @@ impl Scoring<'_> {
             Some(Err(error)) => {
                 let text = &item.example.completion;
                 return Ok(self.output.reject(&BadRow::new(
-                    &self.file,
+                    &item.file,
                     item.line,
                     error.reason,
                     text,

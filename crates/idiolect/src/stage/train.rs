@@ -1,11 +1,16 @@
 //! Train: fine-tune a model on one arm.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use idiolect_core::model::{Example, ModelError, Train, TrainEvent, TrainSettings, TrainSummary};
+use idiolect_core::model::{
+    Example, ModelError, RowError, Train, TrainEvent, TrainPlan, TrainSettings, TrainSummary,
+};
 use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Rows};
+use idiolect_engine::local::plan;
+use idiolect_engine::text::TextModel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,8 +30,14 @@ pub(crate) struct TrainStageSettings {
     pub(crate) output: PathBuf,
 }
 
+/// What to do about rows that a student cannot be trained on.
+pub(crate) const REMEDY: &str = "build the arms for this student: `idiolect arms --model STUDENT` leaves such \
+                      rows out of every arm alike";
+
 /// Trains and leaves the finished model, `log.jsonl` and resumable states in the output folder.
-/// The log's rows tell the step, what was measured and the wall time so far.
+/// The log's rows tell the step, what was measured and the wall time so far. Rows that cannot be
+/// trained on are refused before the first step, and more than the allowed share of them is an
+/// error.
 pub(crate) fn train(
     settings: &TrainStageSettings,
     model: &mut dyn Train,
@@ -45,17 +56,22 @@ pub(crate) fn train(
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
-    let examples = Examples::read(&data, &mut folder)?;
-    let dev = match dev {
-        Some(dev) => Examples::read(&dev, &mut folder)?,
-        None => Examples::default(),
-    };
-    if examples.rows.is_empty() {
-        return Err(StageError::failed(
-            format!("`{}` holds no row to train on", data.name()),
-            "rows are {\"prompt\":…,\"completion\":…} or {\"messages\":[…]}",
-        ));
+    let mut examples = Examples::read(&data)?;
+    let mut dev = dev
+        .as_ref()
+        .map(Examples::read)
+        .transpose()?
+        .unwrap_or_default();
+    examples.without_refused(model.plan(&examples.rows, &settings.train)?);
+    dev.without_refused(model.plan(&dev.rows, &settings.train)?);
+    for bad in examples.bad.iter().chain(&dev.bad) {
+        folder.reject(bad)?;
     }
+    let seen = examples.seen + dev.seen;
+    control
+        .allows(&settings.output, folder.rejected(), seen)
+        .map_err(|error| error.with_remedy(REMEDY))?;
+    examples.needs_a_row()?;
     let out = folder.path().to_owned();
     let place = Place {
         job: "train",
@@ -65,8 +81,7 @@ pub(crate) fn train(
     let hash = learn(place, &mut folder, control, |sink| {
         model.train(&examples.rows, &dev.rows, &settings.train, &out, sink)
     })?;
-    let seen = examples.seen + dev.seen;
-    let rows = seen - folder.rejected();
+    let rows = examples.rows.len() as u64;
     Outcome::of(
         &settings.output,
         &folder.finish(rows, seen, &hash)?,
@@ -88,17 +103,66 @@ pub(super) fn tell_training(meta: &mut Meta, train: &TrainSettings) {
     }
 }
 
+/// What a training would be, without a step of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Trial {
+    /// Of the rows that can be trained on.
+    pub(crate) plan: TrainPlan,
+    /// Rows of the file.
+    pub(crate) seen: u64,
+    /// Rows that cannot be trained on, those of the dev file included.
+    pub(crate) refused: Vec<BadRow>,
+}
+
+/// Says what a training of the rows of `data` would be. Nothing is written, and of the model only
+/// config, tokenizer and template are read.
+pub(crate) fn trial(
+    data: &Path,
+    dev: Option<&Path>,
+    train: &TrainSettings,
+    text: &TextModel,
+) -> Result<Trial, StageError> {
+    let mut examples = Examples::read(&Input::open(data)?)?;
+    let planned = plan(text, &examples.rows, train);
+    examples.without_refused(planned.clone());
+    examples.needs_a_row()?;
+    let mut refused = examples.bad;
+    let mut seen = examples.seen;
+    if let Some(dev) = dev {
+        let mut dev = Examples::read(&Input::open(dev)?)?;
+        dev.without_refused(plan(text, &dev.rows, train));
+        refused.append(&mut dev.bad);
+        seen += dev.seen;
+    }
+    Ok(Trial {
+        plan: planned,
+        seen,
+        refused,
+    })
+}
+
+/// Rows that a model directory was trained on, where `train` made it.
+pub(crate) fn rows_trained(dir: &Path) -> Result<Option<u64>, StageError> {
+    let meta = Meta::read(dir)?;
+    Ok(meta
+        .filter(|meta| meta.stage == "train" && meta.complete)
+        .map(|meta| meta.rows))
+}
+
 /// The examples of a file and where each stood.
 #[derive(Default)]
 struct Examples {
     rows: Vec<Example>,
+    traces: Vec<Option<String>>,
     lines: Vec<u64>,
+    /// Rows that are no example, or none that can be trained on.
+    bad: Vec<BadRow>,
     file: String,
     seen: u64,
 }
 
 impl Examples {
-    fn read(input: &Input, folder: &mut Folder) -> Result<Self, StageError> {
+    fn read(input: &Input) -> Result<Self, StageError> {
         let mut examples = Self {
             file: input.name(),
             ..Self::default()
@@ -106,19 +170,63 @@ impl Examples {
         for row in input.rows::<Value>()? {
             examples.seen += 1;
             match row? {
-                Err(bad) => folder.reject(&bad)?,
+                Err(bad) => examples.bad.push(bad),
                 Ok(row) => match DataRow::parse(&row.value) {
                     Err(reason) => {
-                        folder.reject(&BadRow::new(&examples.file, row.line, reason, ""))?
+                        let bad = BadRow::new(&row.file, row.line, reason, "");
+                        examples.bad.push(bad);
                     }
                     Ok(data) => {
                         examples.rows.push(data.example);
+                        examples.traces.push(data.trace_id);
                         examples.lines.push(row.line);
                     }
                 },
             }
         }
         Ok(examples)
+    }
+
+    /// Takes out what a plan refuses.
+    fn without_refused(&mut self, plan: TrainPlan) {
+        let mut refused: BTreeMap<usize, RowError> = plan.refused.into_iter().collect();
+        let rows = std::mem::take(&mut self.rows).into_iter();
+        let traces = std::mem::take(&mut self.traces).into_iter();
+        let lines = std::mem::take(&mut self.lines).into_iter();
+        for (i, ((row, trace), line)) in rows.zip(traces).zip(lines).enumerate() {
+            match refused.remove(&i) {
+                None => {
+                    self.rows.push(row);
+                    self.traces.push(trace);
+                    self.lines.push(line);
+                }
+                Some(error) => {
+                    let trace = trace.map_or_else(String::new, |id| format!("trace `{id}`: "));
+                    let reason = format!("{trace}{error}");
+                    let bad = BadRow::new(&self.file, line, reason, &row.completion);
+                    self.bad.push(bad);
+                }
+            }
+        }
+        self.bad.sort_by_key(|bad| bad.line);
+    }
+
+    /// Fails where there is nothing to train on.
+    fn needs_a_row(&self) -> Result<(), StageError> {
+        if !self.rows.is_empty() {
+            return Ok(());
+        }
+        let why = self.bad.first().map_or_else(String::new, |bad| {
+            format!("; line {}: {}", bad.line, bad.reason)
+        });
+        Err(StageError::failed(
+            format!("`{}` holds no row to train on{why}", self.file),
+            if self.bad.is_empty() {
+                "rows are {\"prompt\":…,\"completion\":…} or {\"messages\":[…]}"
+            } else {
+                REMEDY
+            },
+        ))
     }
 }
 

@@ -20,8 +20,8 @@ use super::{Control, Outcome, StageError};
 pub(crate) struct VerifySettings {
     /// `problems.jsonl`.
     pub(crate) problems: PathBuf,
-    /// `traces.jsonl`.
-    pub(crate) traces: PathBuf,
+    /// Files of traces, in order.
+    pub(crate) traces: Vec<PathBuf>,
     /// A public scorer whose verdict stands beside ours.
     pub(crate) compat: Option<Compat>,
     /// `verdicts.jsonl`.
@@ -50,7 +50,7 @@ pub(crate) fn verify(
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
-    let input = Input::open(&settings.traces)?;
+    let input = Input::open_all(&settings.traces)?;
     let code = CodeRunner::for_tasks(problems.tasks(), control)?;
     let mut meta = Meta::of("verify");
     problems.tell(&mut meta);
@@ -189,7 +189,6 @@ where
     T: serde::de::DeserializeOwned + Send + Sync,
     R: Serialize + Send,
 {
-    let file = input.name();
     let mut meter = control
         .progress
         .begin("verify", "rows", input.lines(), output.done());
@@ -197,24 +196,26 @@ where
     for row in input.rows::<T>()? {
         seen += 1;
         let row = row?;
-        let line = row.as_ref().map_or_else(|bad| bad.line, |row| row.line);
-        if output.already(&file, line, None)? {
+        let (file, line) = match &row {
+            Ok(row) => (&*row.file, row.line),
+            Err(bad) => (bad.file.as_str(), bad.line),
+        };
+        if output.already(file, line, None)? {
             continue;
         }
         block.push(row);
         if block.len() == ROWS_AT_ONCE {
-            judge_block(&mut block, &file, output, control, code, &judge)?;
+            judge_block(&mut block, output, control, code, &judge)?;
             meter.at(seen);
         }
     }
-    judge_block(&mut block, &file, output, control, code, &judge)?;
+    judge_block(&mut block, output, control, code, &judge)?;
     meter.at(seen);
     Ok(seen)
 }
 
 fn judge_block<T, R>(
     block: &mut Vec<Result<Row<T>, BadRow>>,
-    file: &str,
     output: &mut Output,
     control: Control<'_>,
     code: &CodeRunner,
@@ -226,7 +227,7 @@ where
 {
     let judged = |row: &Result<Row<T>, BadRow>| match row {
         Err(bad) => Err(bad.clone()),
-        Ok(row) => judge(row).map_err(|reason| BadRow::new(file, row.line, reason, "")),
+        Ok(row) => judge(row).map_err(|reason| BadRow::new(&row.file, row.line, reason, "")),
     };
     let results = in_parallel(block, control.threads, judged);
     code.check()?;

@@ -1,0 +1,45 @@
+//! Which rows a student can be trained on, by its text side alone: no weights are read.
+
+use idiolect_core::model::{Context, Example, RowError, RowErrorKind};
+use idiolect_core::record::ArmRow;
+use idiolect_core::store::Meta;
+use idiolect_engine::text::TextModel;
+
+/// A student and the longest row that it is to be trained on.
+pub(crate) struct StudentText {
+    /// Its config, tokenizer and template.
+    pub(crate) text: TextModel,
+    /// Tokens of a whole row: prompt, completion and end. Unset, as many as the model holds.
+    pub(crate) max_tokens: Option<usize>,
+}
+
+impl StudentText {
+    /// Adds what decides which rows it takes to an output's provenance.
+    pub(crate) fn tell(&self, meta: &mut Meta) {
+        meta.version("tokenizer", self.text.hash())
+            .setting("template", self.text.template())
+            .setting("max_positions", self.text.config().positions)
+            .setting("max_tokens", self.max_tokens);
+    }
+
+    /// Whether it can be trained on a row.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn takes(&self, row: &ArmRow) -> Result<(), RowError> {
+        let example = Example {
+            context: Context::Prompt(row.prompt.clone()),
+            completion: row.completion.clone(),
+            weight: row.weight as f32,
+            spans: row.spans.clone(),
+        };
+        let (row, _) = self.text.encode_to_learn(&example)?;
+        match self.max_tokens {
+            Some(most) if row.ids.len() > most => Err(RowError {
+                kind: RowErrorKind::TooLong,
+                reason: format!("the row has {} tokens, more than {most}", row.ids.len()),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
