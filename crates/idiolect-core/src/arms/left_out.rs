@@ -17,6 +17,8 @@ const OTHER_SPLIT: &str = "problems outside the train split";
 const HELD_OUT: &str = "of problems outside the train split";
 /// Of traces: their problem is unknown.
 const NO_PROBLEM: &str = "of problems that were not given";
+/// Of flawed traces: they stand only beside the trace that they were made from.
+const OF_OTHERS: &str = "copies of traces that G does not hold";
 /// Of G and W: there is no trace to choose from.
 const NONE_SAMPLED: &str = "traces sampled by a teacher";
 
@@ -96,8 +98,8 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// The arms among H, G and W (and P, where something was paraphrased) that are not among the specs,
-/// by name.
+/// The arms among H, G and W (and P and F, where something was paraphrased or flawed) that are not
+/// among the specs, by name.
 pub(super) fn left_out(
     candidates: &Candidates<'_>,
     specs: &[ArmSpec],
@@ -110,6 +112,8 @@ pub(super) fn left_out(
     if !candidates.excluded(&Source::Paraphrased).is_empty() {
         looked_for.push(Source::Paraphrased);
     }
+    let flawed = |source: &Source| matches!(source, Source::Flawed(_));
+    looked_for.extend(candidates.sources().into_iter().filter(flawed));
     looked_for.retain(|source| !built(source));
     looked_for
         .iter()
@@ -141,6 +145,14 @@ pub(super) fn reasons<'s>(
     if sources.iter().any(|source| **source != Source::Human) {
         more.push((HELD_OUT, candidates.held_out_traces));
         more.push((NO_PROBLEM, candidates.orphans));
+    }
+    for source in sources
+        .iter()
+        .filter(|source| matches!(source, Source::Flawed(_)))
+    {
+        let all = candidates.problems.keys();
+        let copies = all.map(|id| candidates.of(source, id).len()).sum();
+        more.push((OF_OTHERS, copies));
     }
     reasons.extend(
         more.into_iter()

@@ -215,8 +215,12 @@ fn each(left_out: &BTreeMap<String, LeftOut>) -> String {
 /// noticed.
 pub fn build(input: ArmsInput<'_>, options: &ArmsOptions) -> Result<BuiltArms, ArmsError> {
     let candidates = Candidates::new(&input, options.unknown_finish_is_stop)?;
-    let specs = wanted(&candidates, options)?;
+    let mut specs = wanted(&candidates, options)?;
     let picks = Picks::draw(&candidates, &specs, options.seed);
+    // Nobody asked for this one by name, so it is left out and said, not an error.
+    if options.arms.is_empty() {
+        specs.retain(|spec| candidates.problems.keys().any(|id| picks.cover(spec, id)));
+    }
     let covered = coverage_of(&candidates, &specs, &picks)?;
     let used = used(
         options.matching,

@@ -39,6 +39,13 @@ impl<'a> Picks<'a> {
         Self { by_selection }
     }
 
+    /// Whether every part of an arm holds a trace of a problem.
+    pub(super) fn cover(&self, spec: &ArmSpec, problem: &str) -> bool {
+        spec.parts
+            .iter()
+            .all(|part| self.of(part, problem).is_some())
+    }
+
     pub(super) fn of(&self, part: &Part, problem: &str) -> Option<&Trace> {
         self.by_selection
             .get(&part.selection())?

@@ -154,7 +154,7 @@ pub(super) fn coverage_of<'a>(
 ) -> Result<Covered<'a>, ArmsError> {
     let mut covered = Covered::new();
     for spec in specs {
-        let has_all = |id: &&&str| spec.parts.iter().all(|part| picks.of(part, id).is_some());
+        let has_all = |id: &&&str| picks.cover(spec, id);
         let problems: BTreeSet<&str> = candidates
             .problems
             .keys()

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
+use crate::model::RowErrorKind;
 use crate::record::{Finish, Origin, OriginKind, TaskName, Verdict, content_hash};
 use crate::rng::Rng;
 
@@ -1009,10 +1010,17 @@ fn arms_that_one_would_look_for_are_named_with_reason_and_remedy() {
     }
     world
         .traces
-        .retain(|trace| !matches!(trace.origin.kind, OriginKind::Paraphrased | OriginKind::Flawed));
+        .retain(|trace| trace.origin.kind != OriginKind::Paraphrased);
     let built = build(world.input(), &ArmsOptions::default()).unwrap();
     let left = &built.summary.left_out;
-    assert_eq!(left.keys().collect::<Vec<_>>(), ["G", "H", "W"]);
+    assert_eq!(
+        left.keys().collect::<Vec<_>>(),
+        ["F100", "F25", "G", "H", "W"]
+    );
+    assert_eq!(
+        left["F25"].reasons["copies of traces that G does not hold"],
+        120
+    );
     assert_eq!(left["H"].reasons["problems without a human solution"], 40);
     assert_eq!(left["G"].reasons["not known to be sampled by a model"], 120);
     assert_eq!(left["W"].reasons["not known to be finished"], 160);
@@ -1027,5 +1035,8 @@ fn arms_that_one_would_look_for_are_named_with_reason_and_remedy() {
     let built = build(world.input(), &options(&["R"])).unwrap();
     assert!(built.summary.left_out.is_empty());
     let error = build(world.input(), &options(&["W"])).unwrap_err();
-    assert!(error.to_string().contains("--unknown-finish-is-stop"), "{error}");
+    assert!(
+        error.to_string().contains("--unknown-finish-is-stop"),
+        "{error}"
+    );
 }

@@ -162,7 +162,13 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let mut shown = Shown::rows(&settings.output, &outcome, &facts, arguments.common.json);
     let head = shown.text.lines().next().unwrap_or_default().to_owned();
     let coverage = &summary.coverage;
-    let notes = notes(&summary, student.is_some());
+    let mut notes = notes(&summary, student.is_some());
+    if settings.alignment.is_empty() {
+        notes.push_str(
+            "no --alignment: tokens are not counted, the student's own samples (S) are not known, \
+             and nothing can be picked or filtered by closeness\n",
+        );
+    }
     shown.text = format!(
         "{head}\n{}\n\n{}\n{notes}{} training problems, {} covered by every arm, {} used\nleft out: {} near-duplicate and {} contaminated problems, {} near-duplicate and {} contaminated traces, {} exact copies",
         table(&rows),

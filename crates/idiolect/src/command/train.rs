@@ -259,7 +259,7 @@ fn dry_run(arguments: &Arguments, settings: &TrainSettings) -> super::Result {
     let found = trial(&arguments.data, arguments.dev.as_deref(), settings, &text)?;
     let (plan, refused) = (&found.plan, found.refused.len());
     let mut shown = format!(
-        "{} rows, {} tokens of which {} are learnt, {} steps in {} epochs; nothing was trained",
+        "{} rows of {} tokens (the loss is over {}), {} steps; epochs: {}; nothing was trained",
         plan.rows, plan.tokens, plan.target_tokens, plan.steps, settings.epochs
     );
     for bad in found.refused.iter().take(NAMED) {

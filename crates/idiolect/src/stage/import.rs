@@ -159,7 +159,7 @@ fn check_columns(settings: &ImportSettings, inputs: &[Input]) -> Result<(), Stag
                     input.name(),
                     listed(columns)
                 ),
-                "",
+                "name one of them; a file with other columns is imported by a command of its own",
             ));
         }
     }

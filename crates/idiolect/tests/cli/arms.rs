@@ -151,7 +151,7 @@ fn a_limit_on_tokens_is_one_on_whole_rows() {
     assert_eq!(ran.code, 1, "{}", ran.out);
     assert!(
         ran.err.contains("the traces support no arm")
-            && ran.err.contains("24 longer than the student's limit")
+            && ran.err.contains("12 longer than the student's limit")
             && ran.err.contains("--max-tokens"),
         "{}",
         ran.err
@@ -187,7 +187,7 @@ fn training_refuses_rows_before_its_first_step_and_names_them() {
     let dry = place.run(&[&train[..], &["--dry-run"]].concat());
     assert_eq!(dry.code, 1);
     assert!(
-        dry.out.contains("9 rows, ") && dry.out.contains(&words),
+        dry.out.contains("9 rows of ") && dry.out.contains(&words),
         "{}",
         dry.out
     );
