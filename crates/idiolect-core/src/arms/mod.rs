@@ -18,6 +18,7 @@ use crate::rng::Rng;
 
 mod candidates;
 mod curated;
+mod describe;
 pub mod filter;
 mod left_out;
 mod matching;
@@ -28,6 +29,7 @@ mod student;
 mod summary;
 
 use candidates::Candidates;
+pub use describe::{Names, describe, explain, in_full};
 pub use candidates::FAULT;
 pub use left_out::{LeftOut, counted, remedy};
 use left_out::{left_out, remedies};

@@ -42,7 +42,8 @@ pub enum Source {
     Any,
 }
 
-const DIGITS: &str = "digits";
+/// The label that HD stands for.
+pub(super) const DIGITS: &str = "digits";
 
 impl Source {
     /// What its traces are.

@@ -14,6 +14,8 @@ pub(super) struct Answers {
     pub(super) arms: Vec<String>,
     /// The problems of all worlds, by id.
     pub(super) problems: Vec<String>,
+    /// Samples that every problem of every sampled checkpoint has; 0 where none was sampled.
+    pub(super) common_k: usize,
     checkpoints: Vec<Checkpoint>,
 }
 
@@ -39,7 +41,8 @@ pub(super) struct Samples {
     pub(super) k: usize,
     /// (samples, correct) by problem.
     tallies: Vec<(usize, usize)>,
-    /// Mean credit of the majority answer.
+    /// Mean credit of the majority answer among a problem's first [`Answers::common_k`] samples:
+    /// more votes make a better majority, so arms are given equally many.
     pub(super) majority: f64,
 }
 
@@ -78,16 +81,25 @@ impl Answers {
             if !arms.contains(&evaluation.arm) {
                 arms.push(evaluation.arm.clone());
             }
-            if !seen.insert((&evaluation.arm, evaluation.world, evaluation.seed)) {
-                let Evaluation {
-                    arm, world, seed, ..
-                } = evaluation;
+            let Evaluation {
+                arm, world, seed, ..
+            } = evaluation;
+            if !seen.insert((arm, *world, *seed)) {
                 return Err(CompareError::TwiceEvaluated {
                     arm: arm.clone(),
                     world: *world,
                     seed: *seed,
                 });
             }
+        }
+        // Where all are empty that is the thing to say, not which came first.
+        let some = evaluations.iter().any(|e| !e.rows.is_empty());
+        if let Some(empty) = evaluations.iter().find(|e| some && e.rows.is_empty()) {
+            return Err(CompareError::Empty {
+                arm: empty.arm.clone(),
+                world: empty.world,
+                seed: empty.seed,
+            });
         }
         let problems: BTreeSet<&str> = evaluations
             .iter()
@@ -103,6 +115,7 @@ impl Answers {
         let mut answers = Self {
             arms,
             problems,
+            common_k: common_k(evaluations),
             checkpoints: Vec::new(),
         };
         for evaluation in ordered {
@@ -166,7 +179,7 @@ impl Answers {
         };
         for (at, problem) in self.problems.iter().enumerate() {
             if let Some(rows) = by_problem.get(problem.as_str()) {
-                checkpoint.take(at, rows);
+                checkpoint.take(at, rows, self.common_k);
             }
         }
         checkpoint.samples.majority /= by_problem.len() as f64;
@@ -255,8 +268,21 @@ impl Answers {
     }
 }
 
+/// The fewest samples of any problem in any evaluation; 0 where none was sampled.
+fn common_k(evaluations: &[Evaluation]) -> usize {
+    let mut counts: BTreeMap<(usize, &str), usize> = BTreeMap::new();
+    for (at, evaluation) in evaluations.iter().enumerate() {
+        for row in &evaluation.rows {
+            if row.decoding == Decoding::Sampled {
+                *counts.entry((at, &row.problem_id)).or_default() += 1;
+            }
+        }
+    }
+    counts.into_values().min().unwrap_or(0)
+}
+
 impl Checkpoint {
-    fn take(&mut self, at: usize, rows: &BTreeMap<usize, &EvalRow>) {
+    fn take(&mut self, at: usize, rows: &BTreeMap<usize, &EvalRow>, common_k: usize) {
         let is_correct = |row: &&EvalRow| row.verdict == Verdict::Correct;
         let correct = rows.values().filter(|row| is_correct(row)).count();
         self.scores[at] = correct as f64 / rows.len() as f64;
@@ -265,6 +291,7 @@ impl Checkpoint {
         self.samples.tallies.push((rows.len(), correct));
         self.samples.majority += proportion::majority(
             rows.values()
+                .take(common_k)
                 .map(|row| (row.extracted.as_deref(), is_correct(row))),
         );
         for row in rows.values() {

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::answers::{Answers, Checkpoint};
-use super::{ArmResult, Best, CompareOptions, Difference, McNemar, Relation, measure, words};
+use super::{
+    ArmResult, Best, CompareOptions, Difference, McNemar, Relation, interval, measure, words,
+};
 use crate::record::Decoding;
 use crate::rng::Rng;
 use crate::statistics::bootstrap::{Replicates, WorldReplicates, mean_acceleration, nested};
+use crate::statistics::few::{least_detectable, least_p};
 use crate::statistics::permutation::sign_flip;
 use crate::statistics::{holm, mean, proportion};
 
@@ -121,9 +124,11 @@ fn difference(
     };
     let replicates = replicates(&pairings, &mut key("seeds"));
     let differences = per_problem(&pairings, answers.problems.len());
-    let n_problems = (0..differences.len())
+    let asked: Vec<f64> = (0..differences.len())
         .filter(|at| pairings.iter().any(|p| p.arm[0].has(*at)))
-        .count();
+        .map(|at| differences[at])
+        .collect();
+    let n_problems = asked.len();
     let (gained, lost) = gained_and_lost(&pairings);
     let mcnemar = if decoding == Decoding::Greedy {
         mcnemar(&pairings)
@@ -133,20 +138,31 @@ fn difference(
     let flip = sign_flip(&differences, options.draws, &mut key("signs"));
     let one_run =
         matches!(pairings.as_slice(), [only] if only.arm.len() == 1 && only.baseline.len() == 1);
-    let (interval, method) = if one_run {
+    let levels = || {
+        let more_seeds = |p: &Pairing<'_>| p.arm.len().max(p.baseline.len()) > 1;
+        levels(pairings.len(), pairings.iter().any(more_seeds))
+    };
+    let drawn = if one_run {
         // One world: `differences` are divided by its number of problems, which changes no skew.
         let interval = replicates.bca(options.confidence, mean_acceleration(&differences));
         (interval, "BCa bootstrap over problems".to_owned())
     } else {
-        (replicates.percentile(options.confidence), levels(&pairings))
+        (replicates.percentile(options.confidence), levels())
     };
+    let (interval, method) = interval::of_difference(drawn, &asked, (gained, lost), options);
     let (p, p_method) = match mcnemar.as_slice() {
         [only] if one_run => (only.p, "exact McNemar test".to_owned()),
         _ if one_run => (flip.p, "sign-flip test over problems".to_owned()),
-        _ => (
-            replicates.p_of_zero(),
-            format!("{}, interval inverted", levels(&pairings)),
-        ),
+        _ => {
+            // No draw of a few problems that all point one way falls on the other side of 0.
+            let (p, least) = (replicates.p_of_zero(), least_p(moving(&differences)));
+            let exact = if least > p {
+                ", not below that of an exact test"
+            } else {
+                ""
+            };
+            (p.max(least), format!("{}, interval inverted{exact}", levels()))
+        }
     };
     Some(Difference {
         arm: arm.to_owned(),
@@ -162,7 +178,11 @@ fn difference(
         p_sign_flip: flip.p,
         gained,
         lost,
-        smallest_detectable: proportion::smallest_detectable_at(replicates.standard_error()),
+        smallest_detectable: least_detectable(n_problems).map(|least| {
+            least.max(proportion::smallest_detectable_at(
+                replicates.standard_error(),
+            ))
+        }),
         n_problems,
         n_seeds: pairings.iter().map(|p| p.arm.len()).min().unwrap_or(0),
         per_world: pairings
@@ -189,12 +209,17 @@ fn pair<'a>(
         .collect()
 }
 
-fn levels(pairings: &[Pairing<'_>]) -> String {
-    let seeds = pairings
-        .iter()
-        .any(|p| p.arm.len().max(p.baseline.len()) > 1);
+/// How many problems differ from 0 by more than rounding.
+fn moving(differences: &[f64]) -> usize {
+    let largest = differences.iter().fold(0.0f64, |most, d| most.max(d.abs()));
+    let is_moving = |d: &&f64| d.abs() > 1e-9 * largest;
+    differences.iter().filter(is_moving).count()
+}
+
+/// What a bootstrap draws from, with several seeds or without.
+pub(super) fn levels(n_worlds: usize, seeds: bool) -> String {
     let mut levels = Vec::new();
-    if pairings.len() > 1 {
+    if n_worlds > 1 {
         levels.push("worlds");
     }
     if seeds {

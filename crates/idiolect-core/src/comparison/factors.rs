@@ -8,12 +8,13 @@
 
 use std::collections::BTreeMap;
 
-use super::answers::Answers;
+use super::answers::{Answers, Checkpoint};
 use super::{ArmData, ArmResult, CompareOptions};
 use crate::record::Decoding;
 use crate::rng::Rng;
-use crate::statistics::Interval;
+use crate::statistics::{Interval, mean};
 use crate::statistics::bootstrap::{Term, contrast};
+use crate::statistics::few::{FEWEST, differing};
 use serde::{Deserialize, Serialize};
 
 /// Shares of right answers from which an arm counts as right, and up to which as wrong.
@@ -55,7 +56,8 @@ pub struct FactorEffect {
     pub factor: String,
     /// Share; absent where no stratum shows it.
     pub effect: Option<f64>,
-    /// Its bootstrap interval over worlds, seeds and problems.
+    /// Its bootstrap interval over worlds, seeds and problems; absent where the effect is, and where
+    /// it is the same on all but five problems or fewer: too few to resample.
     pub interval: Option<Interval>,
     /// The arms behind it, for example `near, steps valid: G, P − R`.
     pub strata: Vec<String>,
@@ -118,7 +120,7 @@ fn place(results: &[ArmResult], arms: &[ArmData]) -> Vec<FactorLevels> {
                 .filter(|data| data.arm == result.arm)
                 .filter_map(|data| data.right)
                 .collect();
-            let share = (!shares.is_empty()).then(|| crate::statistics::mean(&shares))?;
+            let share = (!shares.is_empty()).then(|| mean(&shares))?;
             let right = match share {
                 s if s >= RIGHT => true,
                 s if s <= WRONG => false,
@@ -179,7 +181,7 @@ fn effect(
     FactorEffect {
         factor: name,
         effect: found.as_ref().map(|(effect, _)| *effect),
-        interval: found.map(|(_, interval)| interval),
+        interval: found.and_then(|(_, interval)| interval),
         strata: strata.into_iter().map(|(words, _)| words).collect(),
     }
 }
@@ -228,7 +230,7 @@ fn weighted(
     answers: &Answers,
     name: &str,
     options: &CompareOptions,
-) -> Option<(f64, Interval)> {
+) -> Option<(f64, Option<Interval>)> {
     for decoding in [Decoding::Greedy, Decoding::Sampled] {
         let by_arm: Vec<_> = weights
             .iter()
@@ -250,11 +252,34 @@ fn weighted(
         if !worlds.is_empty() {
             let mut rng = Rng::keyed(options.seed, &["compare", "factor", name]);
             let replicates = contrast(&worlds, &mut rng);
+            let enough = differing(&by_problem(&by_arm, answers.problems.len())) >= FEWEST;
             return Some((
                 replicates.estimate,
-                replicates.percentile(options.confidence),
+                enough.then(|| replicates.percentile(options.confidence)),
             ));
         }
     }
     None
+}
+
+/// The effect on each problem that was asked: the weighted sum of its mean scores.
+fn by_problem(
+    by_arm: &[(f64, BTreeMap<usize, Vec<&Checkpoint>>)],
+    n_problems: usize,
+) -> Vec<f64> {
+    let of_problem = |at: usize| -> Option<f64> {
+        by_arm
+            .iter()
+            .map(|(weight, worlds)| {
+                let asked: Vec<f64> = worlds
+                    .values()
+                    .flatten()
+                    .filter(|c| c.has(at))
+                    .map(|c| c.scores[at])
+                    .collect();
+                (!asked.is_empty()).then(|| weight * mean(&asked))
+            })
+            .sum()
+    };
+    (0..n_problems).filter_map(of_problem).collect()
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use super::answers::{Answers, Checkpoint};
 use super::{
-    Accuracy, ArmData, ArmResult, CompareError, CompareOptions, Correlation, Counts, DosePoint,
-    Estimate, Evaluation, GoldSurprisal, SampledAccuracy, SeedAccuracy, StepCounts,
+    Accuracy, ArmData, ArmResult, Closeness, CompareError, CompareOptions, Correlation, Counts,
+    DosePoint, Estimate, Evaluation, GoldSurprisal, SampledAccuracy, SeedAccuracy, StepCounts,
+    difference, interval,
 };
+use crate::arms::describe;
 use crate::metric::{METRICS, SetSums, named, set};
 use crate::record::Decoding;
 use crate::rng::Rng;
@@ -40,8 +42,10 @@ pub(super) fn arm(
         .flat_map(|data| &data.alignments)
         .map(|a| a.n_tokens)
         .sum();
+    let spec = data.iter().find_map(|data| data.spec.as_deref());
     Ok(ArmResult {
         arm: name.to_owned(),
+        description: describe(name, spec),
         rows: (!data.is_empty()).then(|| data.iter().map(|data| data.rows).sum()),
         tokens: scored.then_some(tokens),
         greedy: greedy(name, answers, options),
@@ -60,16 +64,16 @@ fn greedy(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Accu
         .iter()
         .map(|c| seed_accuracy(c, options))
         .collect();
-    // Worlds share problems, or not; the union counts each once.
-    let n = (0..answers.problems.len())
-        .filter(|at| checkpoints.iter().any(|c| c.has(*at)))
-        .count();
+    let scores = scores(&checkpoints, answers.problems.len());
+    let method = levels(&worlds);
+    let (interval, method) = interval::of_share(&replicates, &scores, method, options);
     Some(Accuracy {
         mean: replicates.estimate,
-        wilson: wilson(replicates.estimate, n, options.confidence),
-        interval: replicates.percentile(options.confidence),
+        wilson: wilson(replicates.estimate, scores.len(), options.confidence),
+        interval,
+        method,
         seed_error: seed_error(&worlds),
-        world_error: standard_error(
+        world_error: spread(
             &worlds
                 .values()
                 .map(|seeds| mean_accuracy(seeds))
@@ -110,15 +114,20 @@ fn sampled(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Sam
     let mut ks: Vec<usize> = std::iter::successors(Some(1), |k| Some(2 * k))
         .take_while(|j| *j < k)
         .collect();
-    ks.push(k);
+    ks.extend([k, answers.common_k]);
+    let scores = scores(&checkpoints, answers.problems.len());
+    let method = levels(&worlds);
+    let (interval, method) = interval::of_share(&replicates, &scores, method, options);
     Some(SampledAccuracy {
         k,
         avg_at_k: replicates.estimate,
-        interval: replicates.percentile(options.confidence),
+        interval,
+        method,
         pass_at: ks
             .into_iter()
             .map(|j| (j, over_worlds(&|c| c.samples.pass_at(j))))
             .collect(),
+        common_k: answers.common_k,
         maj_at_k: over_worlds(&|c| c.samples.majority),
         seed_error: seed_error(&worlds),
         counts: counts(&checkpoints),
@@ -148,6 +157,26 @@ fn replicates(
     ))
 }
 
+/// The mean score of each problem that any of the checkpoints was asked: over those that were.
+/// Worlds share problems, or not; each counts once.
+fn scores(checkpoints: &[&Checkpoint], n: usize) -> Vec<f64> {
+    (0..n)
+        .filter_map(|at| {
+            let asked: Vec<f64> = checkpoints
+                .iter()
+                .filter(|c| c.has(at))
+                .map(|c| c.scores[at])
+                .collect();
+            (!asked.is_empty()).then(|| mean(&asked))
+        })
+        .collect()
+}
+
+/// What the bootstrap of an arm draws from.
+fn levels(worlds: &BTreeMap<usize, Vec<&Checkpoint>>) -> String {
+    difference::levels(worlds.len(), worlds.values().any(|seeds| seeds.len() > 1))
+}
+
 fn mean_accuracy(seeds: &[&Checkpoint]) -> f64 {
     mean(
         &seeds
@@ -166,7 +195,19 @@ fn seed_error(worlds: &BTreeMap<usize, Vec<&Checkpoint>>) -> Option<f64> {
             standard_error(&accuracies).map(|error| error * error)
         })
         .collect();
-    Some(squares?.iter().sum::<f64>().sqrt() / worlds.len() as f64)
+    let error = squares?.iter().sum::<f64>().sqrt() / worlds.len() as f64;
+    Some(error).filter(is_spread)
+}
+
+/// [`standard_error`], but none where all values are equal: a few equal values do not show that
+/// there is no spread.
+fn spread(values: &[f64]) -> Option<f64> {
+    standard_error(values).filter(is_spread)
+}
+
+/// More than rounding.
+fn is_spread(error: &f64) -> bool {
+    *error > 1e-12
 }
 
 fn counts(checkpoints: &[&Checkpoint]) -> Counts {
@@ -179,7 +220,7 @@ fn closeness(
     arm: &str,
     data: &[&ArmData],
     options: &CompareOptions,
-) -> Result<BTreeMap<String, Estimate>, CompareError> {
+) -> Result<BTreeMap<String, Closeness>, CompareError> {
     let draws = options.draws.min(CLOSENESS_DRAWS);
     let mut by_metric: BTreeMap<&str, Vec<Replicates>> = BTreeMap::new();
     let worlds: Vec<&&ArmData> = data
@@ -203,13 +244,8 @@ fn closeness(
     }
     // A metric that one world lacks would be a mean over other worlds than its neighbours.
     by_metric.retain(|_, replicates| replicates.len() == worlds.len());
-    let estimate = |replicates: Vec<Replicates>| {
-        let pooled = mean_of(&replicates);
-        Estimate {
-            value: pooled.estimate,
-            interval: pooled.percentile(options.confidence),
-        }
-    };
+    let estimate =
+        |replicates: Vec<Replicates>| Closeness::of(&mean_of(&replicates), options.confidence);
     Ok(by_metric
         .into_iter()
         .map(|(name, replicates)| (name.to_owned(), estimate(replicates)))
@@ -270,7 +306,9 @@ fn gold(arm: &str, evaluations: &[Evaluation]) -> Result<Option<GoldSurprisal>, 
     Ok(Some(GoldSurprisal {
         nll_per_token: over_worlds(&nll),
         bits_per_byte: values("bits_per_byte").map(|values| over_worlds(&values)),
-        seed_error: errors.map(|squares| squares.iter().sum::<f64>().sqrt() / nll.len() as f64),
+        seed_error: errors
+            .map(|squares| squares.iter().sum::<f64>().sqrt() / nll.len() as f64)
+            .filter(is_spread),
         n_tokens,
     }))
 }

@@ -11,6 +11,7 @@
 mod answers;
 mod difference;
 mod factors;
+mod interval;
 mod measure;
 mod result;
 pub mod settings;
@@ -23,7 +24,7 @@ use crate::record::{Alignment, EvalRow};
 use answers::Answers;
 pub use factors::{FactorAnalysis, FactorEffect, FactorLevels};
 pub use result::{
-    Accuracy, ArmResult, Best, Comparison, Correlation, Counts, Difference, DosePoint, Estimate,
+    Accuracy, ArmResult, Best, Closeness, Comparison, Correlation, Counts, Difference, DosePoint, Estimate,
     GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
 };
 
@@ -49,7 +50,9 @@ pub struct ArmData {
     pub arm: String,
     /// Its world.
     pub world: usize,
-    /// Training rows.
+    /// What it is made of, in the arm language; `None` where only its name is known.
+    pub spec: Option<String>,
+    /// Rows that its checkpoints were trained on.
     pub rows: usize,
     /// Distinct problems among them.
     pub problems: usize,
@@ -92,6 +95,18 @@ pub enum CompareError {
     /// Nothing to compare.
     #[error("there is no evaluation with a row; evaluate at least one checkpoint")]
     Nothing,
+    /// A checkpoint without a single answer beside others that have some.
+    #[error(
+        "arm `{arm}`, world {world}, seed {seed}: the evaluation has no rows; evaluate it, or leave it out"
+    )]
+    Empty {
+        /// The arm.
+        arm: String,
+        /// The world.
+        world: usize,
+        /// The fine-tuning seed.
+        seed: u64,
+    },
     /// A declared baseline that is no arm.
     #[error("the baseline `{name}` is not among the arms {arms}")]
     UnknownBaseline {
@@ -160,7 +175,8 @@ pub enum CompareError {
 /// The main interval and p of a difference come from the nested bootstrap over worlds, seeds and
 /// problems. Where there is one world and one seed on both sides that would count no training noise
 /// at all: then they are BCa over problems and exact McNemar (sign-flip for samples), and the verdict
-/// says "one training run".
+/// says "one training run". Where fewer than six problems differ, intervals, p and the detectable
+/// difference are held to what so few can show ([`crate::statistics::few`]): no interval is a point.
 ///
 /// # Errors
 /// See [`CompareError`].
@@ -187,7 +203,7 @@ pub fn compare(
         &correlations,
         &answers,
     );
-    let warnings = words::warnings(&results, &answers, arms);
+    let warnings = words::warnings(&results, &baselines, &answers, arms);
     let factors = factors::analyse(&results, arms, &answers, options);
     Ok(Comparison {
         answer,

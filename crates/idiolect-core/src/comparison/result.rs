@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::metric::{Direction, Metric};
 use crate::record::{ArmRow, Decoding, Step, StepCheck, VerdictRow};
 use crate::statistics::Interval;
+use crate::statistics::bootstrap::Replicates;
 
 /// Everything a report says about a run: `comparison.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +50,10 @@ pub struct Comparison {
 pub struct ArmResult {
     /// The arm.
     pub arm: String,
-    /// Training rows, summed over worlds; absent where it was not told (`base`).
+    /// What its letter stands for, for example `teacher, wrong answer`; empty where it is not known.
+    #[serde(default)]
+    pub description: String,
+    /// Rows that it was trained on, summed over worlds; absent where that is not known (`base`).
     pub rows: Option<usize>,
     /// Completion tokens of them without end tokens, summed over worlds.
     pub tokens: Option<u64>,
@@ -58,7 +62,7 @@ pub struct ArmResult {
     /// Sampled decoding.
     pub sampled: Option<SampledAccuracy>,
     /// Set-level closeness of its rows to the untrained student, by metric name; the mean over worlds.
-    pub closeness: BTreeMap<String, Estimate>,
+    pub closeness: BTreeMap<String, Closeness>,
     /// What was found of its steps.
     pub steps: Option<StepCounts>,
     /// Surprisal of the evaluation problems' own solutions after training.
@@ -72,11 +76,17 @@ pub struct Accuracy {
     pub mean: f64,
     /// Wilson interval at the mean, n = problems: uncertainty from the choice of problems.
     pub wilson: Interval,
-    /// Bootstrap over seeds and problems (and worlds): uncertainty from training too.
+    /// Bootstrap over seeds and problems (and worlds): uncertainty from training too. Widened to
+    /// hold `wilson` where fewer than six problems differ.
     pub interval: Interval,
-    /// Standard error of the mean from the spread over seeds; absent with one seed a world.
+    /// How `interval` was made.
+    #[serde(default)]
+    pub method: String,
+    /// Standard error of the mean from the spread over seeds; absent with one seed a world, and
+    /// where all are equal: a few equal values do not show that there is no spread.
     pub seed_error: Option<f64>,
-    /// Standard error of the mean from the spread over worlds; absent with one world.
+    /// Standard error of the mean from the spread over worlds; absent with one world, and where all
+    /// are equal.
     pub world_error: Option<f64>,
     /// What the answers were, summed over seeds and worlds.
     pub counts: Counts,
@@ -123,11 +133,18 @@ pub struct SampledAccuracy {
     pub k: usize,
     /// Mean share of correct samples.
     pub avg_at_k: f64,
-    /// Bootstrap interval of it, over seeds and problems (and worlds).
+    /// Bootstrap interval of it, over seeds and problems (and worlds); widened to hold Wilson's
+    /// where fewer than six problems differ.
     pub interval: Interval,
-    /// Unbiased pass@j for j = 1, 2, 4, … and k.
+    /// How `interval` was made.
+    #[serde(default)]
+    pub method: String,
+    /// Unbiased pass@j for j = 1, 2, 4, …, k and `common_k`.
     pub pass_at: BTreeMap<usize, f64>,
-    /// Accuracy of the most frequent answer among the k; ties share the credit.
+    /// Samples a problem that every arm of the comparison has (the fewest): what `maj_at_k` is over.
+    #[serde(default)]
+    pub common_k: usize,
+    /// Accuracy of the most frequent answer among the first `common_k`; ties share the credit.
     pub maj_at_k: f64,
     /// Standard error of `avg_at_k` from the spread over seeds.
     pub seed_error: Option<f64>,
@@ -135,7 +152,29 @@ pub struct SampledAccuracy {
     pub counts: Counts,
 }
 
-/// A number and how sure it is.
+/// A closeness and how sure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Closeness {
+    /// The number.
+    pub value: f64,
+    /// Its bootstrap interval over problems; absent where all resamples give one number, as those of
+    /// a single problem do: they show no spread.
+    pub interval: Option<Interval>,
+}
+
+impl Closeness {
+    /// From the bootstrap.
+    pub fn of(replicates: &Replicates, confidence: f64) -> Self {
+        let drawn = replicates.percentile(confidence);
+        let rounding = 1e-12 * replicates.estimate.abs().max(1.0);
+        Self {
+            value: replicates.estimate,
+            interval: (drawn.high - drawn.low > rounding).then_some(drawn),
+        }
+    }
+}
+
+/// An accuracy and how sure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The number.
@@ -163,7 +202,8 @@ pub struct GoldSurprisal {
     pub nll_per_token: f64,
     /// Bits per byte.
     pub bits_per_byte: Option<f64>,
-    /// Standard error of `nll_per_token` from the spread over seeds.
+    /// Standard error of `nll_per_token` from the spread over seeds; absent with one seed, and where
+    /// all are equal.
     pub seed_error: Option<f64>,
     /// Tokens behind it, one checkpoint's.
     pub n_tokens: u64,
@@ -199,8 +239,9 @@ pub struct Difference {
     pub gained: f64,
     /// The other way round.
     pub lost: f64,
-    /// Smallest true difference that this comparison would find with 80 % power at p < 0.05, a share.
-    pub smallest_detectable: f64,
+    /// Smallest true difference that this comparison would find with 80 % power at p < 0.05, a share;
+    /// absent where there are too few problems to tell any.
+    pub smallest_detectable: Option<f64>,
     /// Problems behind it.
     pub n_problems: usize,
     /// Fine-tuning seeds of the arm, the fewest in any world.

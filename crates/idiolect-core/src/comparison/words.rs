@@ -2,7 +2,9 @@
 
 use super::answers::Answers;
 use super::{ArmData, ArmResult, Best, Correlation, Difference, Relation, measure};
+use crate::arms::Names;
 use crate::record::Decoding;
+use crate::statistics::few::FEWEST;
 
 /// Fewer problems than this cannot show differences of a few points.
 const FEW_PROBLEMS: usize = 200;
@@ -12,31 +14,30 @@ const FEW_ROWS: usize = 30;
 /// For example `W > base by 7.8 points [5.4, 10.6], 3 seeds`. A difference that rests on one
 /// training says so: it may be the seed's and not the arm's.
 pub(super) fn verdict(d: &Difference) -> String {
+    verdict_of(d, &Names::default())
+}
+
+fn verdict_of(d: &Difference, names: &Names) -> String {
+    let (arm, baseline) = (names.of(&d.arm), names.of(&d.baseline));
     let points = |x: f64| format!("{:.1}", 100.0 * x);
     let (low, high) = (d.interval.low, d.interval.high);
     let found = match d.relation {
         Relation::Above => format!(
-            "{} > {} by {} points [{}, {}]",
-            d.arm,
-            d.baseline,
+            "{arm} > {baseline} by {} points [{}, {}]",
             points(d.difference),
             points(low),
             points(high)
         ),
         Relation::Below => {
             format!(
-                "{} < {} by {} points [{}, {}]",
-                d.arm,
-                d.baseline,
+                "{arm} < {baseline} by {} points [{}, {}]",
                 points(-d.difference),
                 points(-high),
                 points(-low)
             )
         }
         Relation::Unresolved => format!(
-            "{} and {} are not told apart: {:+.1} points [{}, {}]",
-            d.arm,
-            d.baseline,
+            "{arm} and {baseline} are not told apart: {:+.1} points [{}, {}]",
             100.0 * d.difference,
             points(low),
             points(high)
@@ -59,11 +60,29 @@ fn runs(d: &Difference) -> String {
 }
 
 /// `a, b and c`.
-pub(super) fn list(items: &[&str]) -> String {
+pub(super) fn list<S: AsRef<str>>(items: &[S]) -> String {
     match items {
         [] => String::new(),
-        [only] => (*only).to_owned(),
-        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+        [only] => only.as_ref().to_owned(),
+        [rest @ .., last] => {
+            let rest: Vec<&str> = rest.iter().map(AsRef::as_ref).collect();
+            format!("{} and {}", rest.join(", "), last.as_ref())
+        }
+    }
+}
+
+fn problems(n: usize) -> String {
+    if n == 1 {
+        "1 problem".to_owned()
+    } else {
+        format!("{n} problems")
+    }
+}
+
+fn called(decoding: Decoding) -> &'static str {
+    match decoding {
+        Decoding::Greedy => "greedy",
+        Decoding::Sampled => "sampled",
     }
 }
 
@@ -87,7 +106,25 @@ pub(super) fn answer(
         Decoding::Sampled
     };
     let share = 100.0 * measure::accuracy(result, decoding).unwrap_or(0.0);
-    let scored = format!("{share:.1} % of {} problems right", answers.problems.len());
+    let names = Names::new(
+        results
+            .iter()
+            .map(|result| (result.arm.as_str(), result.description.as_str())),
+    );
+    let scored = format!("{share:.1} % of {} right", problems(answers.problems.len()));
+    let (with, without): (Vec<&ArmResult>, Vec<&ArmResult>) = results
+        .iter()
+        .partition(|result| measure::accuracy(result, decoding).is_some());
+    let unranked = list(&names.of_all(&without.iter().map(|r| &r.arm).collect::<Vec<_>>()));
+    let unranked = match without.len() {
+        0 => String::new(),
+        1 => format!(" {unranked} has no {} answers and is not ranked.", called(decoding)),
+        _ => format!(" {unranked} have no {} answers and are not ranked.", called(decoding)),
+    };
+    if with.len() == 1 && !without.is_empty() {
+        let only = names.of(&result.arm);
+        return format!("Nothing can be compared: {only} alone has {} answers, {scored}.{unranked}", called(decoding));
+    }
     let against = baselines.first().and_then(|baseline| {
         differences
             .iter()
@@ -96,29 +133,34 @@ pub(super) fn answer(
     let mut text = match against {
         Some(d) if d.relation == Relation::Above => {
             // "Most" is a claim over all arms; it is made only where all of them are told apart.
-            let claim = match best.not_told_apart_from.is_empty() {
-                true => format!("{} taught this student most", best.arm),
-                false => format!("The most accurate arm is {}", best.arm),
+            let arm = names.of(&best.arm);
+            let claim = match best.not_told_apart_from.is_empty() && without.is_empty() {
+                true => format!("{arm} taught this student most"),
+                false => format!("The most accurate arm is {arm}"),
             };
-            format!("{claim}: {scored}. {}.", d.verdict)
+            format!("{claim}: {scored}. {}.", verdict_of(d, &names))
         }
         Some(d) => format!(
             "No arm is shown to have taught this student anything: {}, the most accurate, gets {scored}. {}.",
-            best.arm, d.verdict
+            names.of(&best.arm),
+            verdict_of(d, &names)
         ),
         None => format!(
             "No arm is more accurate than {}, which gets {scored}.",
-            best.arm
+            names.of(&best.arm)
         ),
     };
     match best.not_told_apart_from.as_slice() {
         [] => {}
-        [only] => text += &format!(" {only} is not told apart from {}.", best.arm),
+        [only] => {
+            text += &format!(" {} is not told apart from {}.", names.of(only), best.arm);
+        }
         several => {
-            let names: Vec<&str> = several.iter().map(String::as_str).collect();
-            text += &format!(" {} are not told apart from {}.", list(&names), best.arm);
+            let others = list(&names.of_all(several));
+            text += &format!(" {others} are not told apart from {}.", best.arm);
         }
     }
+    text += &unranked;
     if let Some(c) = correlations
         .iter()
         .find(|c| c.metric == "nll_per_token" && c.decoding == decoding)
@@ -149,14 +191,25 @@ fn on_closeness(c: &Correlation) -> String {
 }
 
 /// What a reader must know before believing the numbers.
-pub(super) fn warnings(results: &[ArmResult], answers: &Answers, arms: &[ArmData]) -> Vec<String> {
+pub(super) fn warnings(
+    results: &[ArmResult],
+    baselines: &[String],
+    answers: &Answers,
+    arms: &[ArmData],
+) -> Vec<String> {
     let mut warnings = Vec::new();
-    if answers.problems.len() < FEW_PROBLEMS {
-        warnings.push(format!(
-            "{} problems are few: differences of some points cannot be told",
-            answers.problems.len()
-        ));
+    match answers.problems.len() {
+        n if n < FEWEST => warnings.push(format!(
+            "{} cannot tell any two arms apart: at least {FEWEST} must differ",
+            problems(n)
+        )),
+        n if n < FEW_PROBLEMS => warnings.push(format!(
+            "{n} problems are few: differences of some points cannot be told"
+        )),
+        _ => {}
     }
+    warnings.extend(other_decodings(results, baselines));
+    warnings.extend(other_numbers_of_samples(results, answers.common_k));
     for result in results {
         warnings.extend(about_answers(result));
     }
@@ -169,6 +222,61 @@ pub(super) fn warnings(results: &[ArmResult], answers: &Answers, arms: &[ArmData
     );
     warnings.extend(identical(answers));
     warnings
+}
+
+/// Greedy and sampled answers are never held against each other: who has one kind alone meets nobody
+/// who has the other.
+fn other_decodings(results: &[ArmResult], baselines: &[String]) -> Vec<String> {
+    let has = |result: &ArmResult, decoding| measure::accuracy(result, decoding).is_some();
+    let kinds = [Decoding::Greedy, Decoding::Sampled];
+    let mut warnings = Vec::new();
+    for baseline in results.iter().filter(|r| baselines.contains(&r.arm)) {
+        for arm in results.iter().filter(|r| r.arm != baseline.arm) {
+            let apart = !kinds.iter().any(|kind| has(arm, *kind) && has(baseline, *kind));
+            let Some(kind) = kinds.into_iter().find(|kind| apart && has(arm, *kind)) else {
+                continue;
+            };
+            let other = if kind == Decoding::Greedy { Decoding::Sampled } else { Decoding::Greedy };
+            warnings.push(format!(
+                "`{}` has {} answers only and `{}` {} ones only: they are not compared; evaluate both with the same decoding",
+                arm.arm, called(kind), baseline.arm, called(other)
+            ));
+        }
+    }
+    if !warnings.is_empty() {
+        return warnings;
+    }
+    for kind in kinds {
+        let (with, without): (Vec<&ArmResult>, Vec<&ArmResult>) =
+            results.iter().partition(|result| has(result, kind));
+        if !with.is_empty() {
+            warnings.extend(without.iter().map(|result| {
+                format!(
+                    "arm `{}` has no {} answers and is left out where those are compared",
+                    result.arm,
+                    called(kind)
+                )
+            }));
+        }
+    }
+    warnings
+}
+
+/// A majority of more votes is a better majority: arms with more samples than others would gain.
+fn other_numbers_of_samples(results: &[ArmResult], common_k: usize) -> Option<String> {
+    let more: Vec<String> = results
+        .iter()
+        .filter_map(|result| Some((&result.arm, result.sampled.as_ref()?.k)))
+        .filter(|(_, k)| *k > common_k)
+        .map(|(arm, k)| format!("`{arm}` {k}"))
+        .collect();
+    (!more.is_empty()).then(|| {
+        format!(
+            "the evaluations have different numbers of samples a problem ({common_k}, but {}): the majority is over the first {common_k} of each; \
+             the average is over all and favours nobody",
+            list(&more)
+        )
+    })
 }
 
 fn about_answers(result: &ArmResult) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{METRICS, Metric, entropy, likelihood, rank};
 use crate::alignment::{Identity, MergeError, empty, merge};
-use crate::comparison::Estimate;
+use crate::comparison::Closeness;
 use crate::model::Template;
 use crate::record::Alignment;
 use crate::rng::Rng;
@@ -217,7 +217,7 @@ fn sums_by_problem(alignments: &[Alignment]) -> Vec<[f64; N_SUMS]> {
     problems.into_values().collect()
 }
 
-/// Every metric of a set with a percentile interval over problems, by name.
+/// Every metric of a set with a percentile interval over problems (none of a single problem), by name.
 ///
 /// # Errors
 /// When the traces were scored by different students or under different templates.
@@ -226,16 +226,13 @@ pub fn closeness(
     draws: usize,
     confidence: f64,
     rng: &mut Rng,
-) -> Result<BTreeMap<String, Estimate>, MergeError> {
+) -> Result<BTreeMap<String, Closeness>, MergeError> {
     Ok(replicates(alignments, draws, rng)?
         .into_iter()
         .map(|(metric, r)| {
             (
                 metric.name.to_owned(),
-                Estimate {
-                    value: r.estimate,
-                    interval: r.percentile(confidence),
-                },
+                Closeness::of(&r, confidence),
             )
         })
         .collect())

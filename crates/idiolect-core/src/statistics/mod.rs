@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod bootstrap;
 pub mod correlation;
+pub mod few;
 pub mod normal;
 pub mod permutation;
 pub mod proportion;

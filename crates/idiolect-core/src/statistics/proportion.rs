@@ -1,8 +1,8 @@
 //! Proportions: Wilson's interval, exact McNemar, pass@k, maj@k, and how small a difference a
 //! number of problems can show.
 
-use super::Interval;
-use super::normal;
+use super::few::at_most;
+use super::{Interval, normal};
 
 /// Wilson's score interval for a share of `n` (Wilson, 1927). `share` may be a mean of shares over
 /// repeated trainings; n is then still the number of problems. Of no problem: [0, 1].
@@ -24,6 +24,37 @@ pub fn wilson(share: f64, n: usize, confidence: f64) -> Interval {
         high: (centre + half).min(1.0),
     }
     .including(share)
+}
+
+/// Exact interval for a share of `n` (Clopper and Pearson, 1934): it covers at least its level at
+/// every share, where [`wilson`]'s does on average. A share that is no whole count, a mean over
+/// repeated trainings or samples, is rounded outwards. Of no problem: [0, 1].
+pub fn clopper_pearson(share: f64, n: usize, confidence: f64) -> Interval {
+    let count = share * n as f64;
+    // Whole counts must not be lost to rounding of the share.
+    let below = (count + 1e-9).floor().max(0.0) as usize;
+    let above = (count - 1e-9).ceil().max(0.0) as usize;
+    Interval {
+        low: exact_low(below.min(n), n, confidence),
+        high: 1.0 - exact_low(n - above.min(n), n, confidence),
+    }
+}
+
+/// The share at which `x` or more of `n` have a probability of half of what `confidence` leaves.
+fn exact_low(x: usize, n: usize, confidence: f64) -> f64 {
+    if x == 0 {
+        return 0.0;
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if 1.0 - at_most(x - 1, n, middle) < (1.0 - confidence) / 2.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 /// Two-sided exact McNemar test: `b` and `c` count the pairs on which only one side is right.
@@ -159,6 +190,27 @@ mod tests {
         ] {
             near(mcnemar(b, c), p);
         }
+    }
+
+    #[test]
+    fn exact_intervals_agree_with_scipy() {
+        // scipy 1.x `binomtest(x, n).proportion_ci(method="exact")`.
+        for (x, n, low, high) in [
+            (0.0, 1, 0.0, 0.975),
+            (1.0, 1, 0.025, 1.0),
+            (3.0, 10, 0.066_739_51, 0.652_452_85),
+            (37.0, 600, 0.043_787_0, 0.084_000_6),
+        ] {
+            let interval = clopper_pearson(x / n as f64, n, 0.95);
+            assert!((interval.low - low).abs() < 1e-6, "{x} of {n}: {interval:?}");
+            assert!((interval.high - high).abs() < 1e-6, "{x} of {n}: {interval:?}");
+        }
+        let unknown = clopper_pearson(0.0, 0, 0.95);
+        assert!(unknown.low <= 0.0 && unknown.high >= 1.0);
+        // Between two counts: the lower end of the one below, the upper end of the one above.
+        let between = clopper_pearson(0.35, 10, 0.95);
+        near(between.low, clopper_pearson(0.3, 10, 0.95).low);
+        near(between.high, clopper_pearson(0.4, 10, 0.95).high);
     }
 
     #[test]
