@@ -1,6 +1,7 @@
 //! How the sections read a comparison: the order of arms, which decoding leads, which metric is
 //! drawn. Kept in one place so that every table and figure agrees.
 
+use idiolect_core::arms::{Names, in_full};
 use idiolect_core::comparison::{
     Accuracy, ArmResult, Comparison, Correlation, Difference, Estimate, MetricFacts,
 };
@@ -33,17 +34,12 @@ pub(crate) fn leading(comparison: &Comparison) -> Decoding {
     }
 }
 
-/// An arm's accuracy under one decoding. A bootstrap that only ever saw equal answers has an
-/// interval of no width, which claims too much; Wilson's takes its place.
+/// An arm's accuracy under one decoding.
 pub(crate) fn accuracy(arm: &ArmResult, decoding: Decoding) -> Option<Estimate> {
     match decoding {
         Decoding::Greedy => arm.greedy.as_ref().map(|a| Estimate {
             value: a.mean,
-            interval: if is_degenerate(a) {
-                a.wilson
-            } else {
-                a.interval
-            },
+            interval: a.interval,
         }),
         Decoding::Sampled => arm.sampled.as_ref().map(|a| Estimate {
             value: a.avg_at_k,
@@ -52,21 +48,57 @@ pub(crate) fn accuracy(arm: &ArmResult, decoding: Decoding) -> Option<Estimate> 
     }
 }
 
-fn is_degenerate(accuracy: &Accuracy) -> bool {
-    accuracy.interval.high - accuracy.interval.low < 1e-12
-}
-
-/// Says where [`accuracy`] shows Wilson's interval; empty where it nowhere does.
+/// Says that some interval was widened to hold Wilson's; empty where none was.
 pub(crate) fn wilson_note(comparison: &Comparison) -> &'static str {
-    let any = comparison
-        .arms
-        .iter()
-        .filter_map(|arm| arm.greedy.as_ref())
-        .any(is_degenerate);
-    if any {
-        " Where all greedy answers are equally right or wrong the interval is Wilson's, over problems alone."
+    let is_widened = |arm: &ArmResult| {
+        let greedy = arm.greedy.as_ref().map(|a| &a.method);
+        let sampled = arm.sampled.as_ref().map(|a| &a.method);
+        let mut methods = greedy.into_iter().chain(sampled);
+        methods.any(|method| method.contains("Wilson"))
+    };
+    if comparison.arms.iter().any(is_widened) {
+        " Where nearly all problems are answered alike there is little to resample: such an interval also holds Wilson's, over problems alone."
     } else {
         ""
+    }
+}
+
+/// The arm's name with its description: `W (teacher, wrong answer)`.
+pub(crate) fn full(arm: &ArmResult) -> String {
+    in_full(&arm.arm, &arm.description)
+}
+
+/// The same of an arm by name; one that was not compared stands by its name alone.
+pub(crate) fn full_name(comparison: &Comparison, name: &str) -> String {
+    arm(comparison, name).map_or_else(|| name.to_owned(), full)
+}
+
+/// The arms' names for one text, each spelled out where it comes first.
+pub(crate) fn names(comparison: &Comparison) -> Names {
+    let described = |arm: &'_ ArmResult| (arm.arm.clone(), arm.description.clone());
+    let arms: Vec<(String, String)> = comparison.arms.iter().map(described).collect();
+    Names::new(
+        arms.iter()
+            .map(|(name, words)| (name.as_str(), words.as_str())),
+    )
+}
+
+/// A sentence that spells out arms whose letters a figure shows; empty where there is nothing to
+/// spell out.
+pub(crate) fn legend<'a>(
+    comparison: &Comparison,
+    names: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let described: Vec<String> = names
+        .into_iter()
+        .filter_map(|name| arm(comparison, name))
+        .filter(|arm| !arm.description.is_empty())
+        .map(full)
+        .collect();
+    if described.is_empty() {
+        String::new()
+    } else {
+        format!(" Arms: {}.", described.join("; "))
     }
 }
 
@@ -85,7 +117,14 @@ pub(crate) fn measure(comparison: &Comparison, decoding: Decoding) -> String {
     match decoding {
         Decoding::Greedy => "greedy accuracy".to_owned(),
         Decoding::Sampled => {
-            samples(comparison).map_or("sampled accuracy".to_owned(), |k| format!("avg@{k}"))
+            let mut all = comparison
+                .arms
+                .iter()
+                .filter_map(|arm| arm.sampled.as_ref().map(|s| s.k));
+            match all.next() {
+                Some(k) if all.all(|other| other == k) => format!("avg@{k}"),
+                _ => "sampled accuracy".to_owned(),
+            }
         }
     }
 }

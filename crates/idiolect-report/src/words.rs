@@ -19,6 +19,15 @@ pub(crate) fn gain(value: f64) -> String {
     fixed(value, 3, true)
 }
 
+/// A share that is above 0: what rounds to none is shown as a bound.
+pub(crate) fn positive_share(value: f64) -> String {
+    if value.is_finite() && value < 0.0005 {
+        "<\u{202f}.001".to_owned()
+    } else {
+        share(value)
+    }
+}
+
 /// An interval of shares: `[.054, .106]`.
 pub(crate) fn shares(interval: (f64, f64)) -> String {
     format!("[{}, {}]", share(interval.0), share(interval.1))
@@ -212,6 +221,8 @@ mod tests {
         assert_eq!(gain(-0.0001), ".000");
         assert_eq!(gains((-0.1, 0.0)), "[−.100, .000]");
         assert_eq!(share(f64::NAN), NONE);
+        assert_eq!(positive_share(0.0004), "<\u{202f}.001");
+        assert_eq!(positive_share(0.0005), ".001");
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod arms;
 mod chat;
 #[path = "cli/code.rs"]
 mod code;
+#[path = "cli/compare.rs"]
+mod compare;
 #[path = "cli/faults.rs"]
 mod faults;
 #[path = "cli/import.rs"]

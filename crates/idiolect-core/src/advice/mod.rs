@@ -57,6 +57,9 @@ pub const FEATURES: &[Feature] = &[
 pub struct ArmFeatures {
     /// The arm.
     pub arm: String,
+    /// What its letter stands for; empty where it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
     /// [`FEATURES`] by name; what could not be measured is absent.
     pub features: BTreeMap<String, f64>,
     /// Standard error of a feature from the sample it was measured on, where known.

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::fit::{Fit, fit};
 use super::judge::leave_out;
 use super::{ArmFeatures, FEATURES, FinishedWorld, common_features, measured};
-use crate::statistics::Interval;
-use crate::statistics::normal;
+use crate::arms::Names;
+use crate::statistics::few::{FEWEST, least_detectable};
 use crate::statistics::proportion::smallest_detectable;
+use crate::statistics::{Interval, normal};
 
 /// Coverage of the intervals of expected gains.
 const CONFIDENCE: f64 = 0.8;
@@ -41,11 +42,15 @@ pub struct Advice {
 pub struct Expected {
     /// The arm.
     pub arm: String,
+    /// What its letter stands for; empty where it is not known.
+    #[serde(default)]
+    pub description: String,
     /// Sum of weighted votes, about −1 to 1.
     pub score: f64,
     /// Gain in greedy accuracy over the untrained student, a share; absent without finished runs.
     pub gain: Option<f64>,
-    /// Its interval at 80 %: what finished worlds varied by.
+    /// Its interval at 80 %: what finished worlds varied by; absent where they are too few to have
+    /// varied.
     pub interval: Option<Interval>,
     /// Arms ranked below it that it cannot be told from.
     pub cannot_tell_from: Vec<String>,
@@ -101,7 +106,7 @@ pub fn advise(
     let z = normal::quantile(0.5 + CONFIDENCE / 2.0);
     let told = |a: usize, b: usize| {
         let gap = fitted.slope * (scores[a] - scores[b]);
-        believed && gap > z * std::f64::consts::SQRT_2 * fitted.within
+        believed && fitted.within > 0.0 && gap > z * std::f64::consts::SQRT_2 * fitted.within
     };
     let ranking: Vec<Expected> = order
         .iter()
@@ -113,9 +118,10 @@ pub fn advise(
             let half = z * (fitted.within.powi(2) + fitted.between.powi(2)).sqrt();
             Expected {
                 arm: arms[*arm].arm.clone(),
+                description: arms[*arm].description.clone(),
                 score: scores[*arm],
                 gain,
-                interval: gain.map(|g| Interval {
+                interval: gain.filter(|_| half > 0.0).map(|g| Interval {
                     low: g - half,
                     high: g + half,
                 }),
@@ -202,23 +208,25 @@ fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String 
             "Cannot tell: on finished runs whose student and task were left out such predictions ranked the arms with a correlation of only {rho:.2}."
         );
     }
-    let gain = first
-        .gain
-        .zip(first.interval)
-        .map_or(String::new(), |(gain, interval)| {
-            format!(
-                ", expected gain {:+.1} points [{:+.1}, {:+.1}]",
-                100.0 * gain,
-                100.0 * interval.low,
-                100.0 * interval.high
-            )
-        });
+    let gain = first.gain.map_or(String::new(), |gain| {
+        let interval = first
+            .interval
+            .map_or(" (too few finished runs for an interval)".to_owned(), |i| {
+                format!(" [{:+.1}, {:+.1}]", 100.0 * i.low, 100.0 * i.high)
+            });
+        format!(", expected gain {:+.1} points{interval}", 100.0 * gain)
+    });
+    let names = Names::new(
+        ranking
+            .iter()
+            .map(|arm| (arm.arm.as_str(), arm.description.as_str())),
+    );
+    let arm = names.of(&first.arm);
     match first.cannot_tell_from.as_slice() {
-        [] => format!("Train on {}{gain}.", first.arm),
+        [] => format!("Train on {arm}{gain}."),
         open => format!(
-            "{} ranks first{gain}, but cannot be told from {} before training.",
-            first.arm,
-            open.join(", ")
+            "{arm} ranks first{gain}, but cannot be told from {} before training.",
+            names.of_all(open).join(", ")
         ),
     }
 }
@@ -247,11 +255,17 @@ fn cost(
         .map(|other| {
             let gap = fit.slope * (first.score - score(other));
             // Two arms of a small student disagree on about a fifth of the problems.
-            let visible = smallest_detectable(n_problems, 0.2);
+            let visible = smallest_detectable(n_problems, 0.2)
+                .max(least_detectable(n_problems).unwrap_or(1.0));
             let tokens = 2.0 * 3.0 * tokens_to_train / 1e6;
             let trained = format!("training both with 3 seeds reads {tokens:.1}M tokens");
             if n_problems == 0 || gap <= 0.0 {
                 format!("{} or {other}: {trained}", first.arm)
+            } else if least_detectable(n_problems).is_none() {
+                format!(
+                    "{} or {other}: {trained}, and {n_problems} evaluation problems cannot tell them apart: at least {FEWEST} must differ",
+                    first.arm
+                )
             } else if gap >= visible {
                 format!(
                     "{} or {other}: {trained}; {n_problems} problems show the expected {:.1} points",
@@ -259,7 +273,7 @@ fn cost(
                     100.0 * gap
                 )
             } else {
-                let needed = n_problems as f64 * (visible / gap).powi(2);
+                let needed = n_problems as f64 * (smallest_detectable(n_problems, 0.2) / gap).powi(2);
                 format!(
                     "{} or {other}: {trained}, and the expected {:.1} points need about {needed:.0} evaluation problems; {n_problems} show {:.1}",
                     first.arm,
@@ -325,6 +339,51 @@ mod tests {
             advice.cost_to_know[0].contains("6.0M tokens"),
             "{:?}",
             advice.cost_to_know
+        );
+    }
+
+    #[test]
+    fn finished_runs_that_did_not_vary_give_no_interval_and_tell_nothing_apart() {
+        // One world of three arms whose gains are all one number.
+        let mut only = world(1, 3, [0.0; 3], 0.0);
+        only.arms.iter_mut().for_each(|arm| arm.accuracy = 0.2);
+        let advice = advise(&candidates(), &[only], 1e6, 600);
+        assert!(
+            advice
+                .ranking
+                .iter()
+                .all(|e| e.gain.is_some() && e.interval.is_none())
+        );
+        let text = serde_json::to_string(&advice).unwrap();
+        assert!(!text.contains("\"low\""), "{text}");
+        assert_eq!(advice.ranking[0].cannot_tell_from.len(), 5, "{advice:?}");
+    }
+
+    #[test]
+    fn a_handful_of_problems_is_said_to_tell_nothing() {
+        let mut arms = candidates();
+        for feature in FEATURES {
+            arms[3].features.insert(feature.name.into(), 0.9);
+        }
+        for n_problems in 1..FEWEST {
+            for cost in advise(&arms, &finished(), 1e6, n_problems).cost_to_know {
+                assert!(cost.contains("cannot tell them apart"), "{cost}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_answer_spells_arms_out() {
+        let mut arms = candidates();
+        for arm in &mut arms {
+            arm.description = format!("the arm {}", arm.arm);
+        }
+        let advice = advise(&arms, &finished(), 1e6, 600);
+        let first = &advice.ranking[0].arm;
+        let answer = &advice.answer;
+        assert!(
+            answer.contains(&format!("{first} (the arm {first})")),
+            "{answer}"
         );
     }
 

@@ -134,7 +134,8 @@ fn round(percent: f64) -> String {
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
-fn of_source(source: &Source) -> String {
+/// What a source's traces are, in a few words.
+pub(super) fn of_source(source: &Source) -> String {
     match source {
         Source::Human => "human".to_owned(),
         Source::Dialect(label) if label == DIGITS => "human, with digits".to_owned(),
@@ -205,11 +206,31 @@ mod tests {
             ("bad", "W", "teacher, wrong answer"),
             ("G", "W", "teacher, wrong answer"),
             ("all", "T", "any trace"),
-            ("mixed", "W:0.5+G:0.5", "50 % teacher, wrong answer; 50 % teacher, correct answer"),
-            ("long", "W[steps>=2]", "teacher, wrong answer, only steps>=2"),
-            ("near", "G{by=nll_per_token,rows=5}", "teacher, correct answer, picked by nll_per_token, rows=5"),
-            ("near~random", "G{by=nll_per_token}", "random pick of the size of near"),
-            ("near~length", "G{by=nll_per_token}", "pick of the size and lengths of near"),
+            (
+                "mixed",
+                "W:0.5+G:0.5",
+                "50 % teacher, wrong answer; 50 % teacher, correct answer",
+            ),
+            (
+                "long",
+                "W[steps>=2]",
+                "teacher, wrong answer, only steps>=2",
+            ),
+            (
+                "near",
+                "G{by=nll_per_token,rows=5}",
+                "teacher, correct answer, picked by nll_per_token, rows=5",
+            ),
+            (
+                "near~random",
+                "G{by=nll_per_token}",
+                "random pick of the size of near",
+            ),
+            (
+                "near~length",
+                "G{by=nll_per_token}",
+                "pick of the size and lengths of near",
+            ),
             ("odd", "no such spec", ""),
         ] {
             assert_eq!(describe(name, Some(spec)), words, "{name}={spec}");
@@ -220,6 +241,9 @@ mod tests {
     fn a_text_spells_an_arm_out_once() {
         let names = Names::new([("W", "teacher, wrong answer"), ("a", "")]);
         assert_eq!(names.of("W"), "W (teacher, wrong answer)");
-        assert_eq!(names.of_all(&["W", "a", "unheard of"]), ["W", "a", "unheard of"]);
+        assert_eq!(
+            names.of_all(&["W", "a", "unheard of"]),
+            ["W", "a", "unheard of"]
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::candidates::Candidates;
+use super::describe::of_source;
 use super::spec::{ArmSpec, Source};
 use crate::model::RowErrorKind;
 
@@ -76,7 +77,7 @@ impl LeftOut {
     fn of(source: &Source, candidates: &Candidates<'_>) -> Self {
         let reasons = reasons(candidates, [source]);
         Self {
-            holds: source.holds(),
+            holds: of_source(source),
             remedies: remedies(&reasons),
             reasons,
         }

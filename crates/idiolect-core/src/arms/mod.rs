@@ -29,8 +29,8 @@ mod student;
 mod summary;
 
 use candidates::Candidates;
-pub use describe::{Names, describe, explain, in_full};
 pub use candidates::FAULT;
+pub use describe::{Names, describe, explain, in_full};
 pub use left_out::{LeftOut, counted, remedy};
 use left_out::{left_out, remedies};
 pub use matching::{Matching, PickReason, TOKEN_TOLERANCE};

@@ -45,24 +45,6 @@ pub enum Source {
 /// The label that HD stands for.
 pub(super) const DIGITS: &str = "digits";
 
-impl Source {
-    /// What its traces are.
-    pub fn holds(&self) -> String {
-        match self {
-            Source::Human => "human solutions".to_owned(),
-            Source::Dialect(label) => format!("human solutions, {label}"),
-            Source::Correct => "sampled, right answer".to_owned(),
-            Source::Wrong => "sampled, wrong answer".to_owned(),
-            Source::WrongPrefix => "sampled, wrong answer, up to the first false step".to_owned(),
-            Source::Paraphrased => "human solutions paraphrased".to_owned(),
-            Source::Flawed(percent) => format!("sampled, {percent} % of steps corrupted"),
-            Source::Control => "content control".to_owned(),
-            Source::Own => "the student's own samples".to_owned(),
-            Source::Any => "any trace".to_owned(),
-        }
-    }
-}
-
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1026,7 +1026,7 @@ fn arms_that_one_would_look_for_are_named_with_reason_and_remedy() {
     assert_eq!(left["W"].reasons["not known to be finished"], 160);
     let told = left["W"].to_string();
     assert!(
-        told.starts_with("(sampled, wrong answer) is left out: ")
+        told.starts_with("(teacher, wrong answer) is left out: ")
             && told.contains("--unknown-finish-is-stop"),
         "{told}"
     );

@@ -161,7 +161,10 @@ fn difference(
             } else {
                 ""
             };
-            (p.max(least), format!("{}, interval inverted{exact}", levels()))
+            (
+                p.max(least),
+                format!("{}, interval inverted{exact}", levels()),
+            )
         }
     };
     Some(Difference {

@@ -12,9 +12,9 @@ use super::answers::{Answers, Checkpoint};
 use super::{ArmData, ArmResult, CompareOptions};
 use crate::record::Decoding;
 use crate::rng::Rng;
-use crate::statistics::{Interval, mean};
 use crate::statistics::bootstrap::{Term, contrast};
 use crate::statistics::few::{FEWEST, differing};
+use crate::statistics::{Interval, mean};
 use serde::{Deserialize, Serialize};
 
 /// Shares of right answers from which an arm counts as right, and up to which as wrong.
@@ -263,10 +263,7 @@ fn weighted(
 }
 
 /// The effect on each problem that was asked: the weighted sum of its mean scores.
-fn by_problem(
-    by_arm: &[(f64, BTreeMap<usize, Vec<&Checkpoint>>)],
-    n_problems: usize,
-) -> Vec<f64> {
+fn by_problem(by_arm: &[(f64, BTreeMap<usize, Vec<&Checkpoint>>)], n_problems: usize) -> Vec<f64> {
     let of_problem = |at: usize| -> Option<f64> {
         by_arm
             .iter()

@@ -7,7 +7,7 @@
 use super::CompareOptions;
 use crate::statistics::Interval;
 use crate::statistics::bootstrap::Replicates;
-use crate::statistics::few::{FEWEST, differing, difference_limits};
+use crate::statistics::few::{FEWEST, difference_limits, differing};
 use crate::statistics::proportion::wilson;
 
 /// What a method gains where limits were added to it.
@@ -81,7 +81,10 @@ mod tests {
                 let scores = vec![share; n];
                 let (interval, method) =
                     of_share(&drawn(&[share; 4]), &scores, "bootstrap".into(), &options);
-                assert!(interval.high - interval.low > 1e-3, "{n} {share} {interval:?}");
+                assert!(
+                    interval.high - interval.low > 1e-3,
+                    "{n} {share} {interval:?}"
+                );
                 assert!(interval.contains(share) && interval.low >= 0.0 && interval.high <= 1.0);
                 assert!(method.contains("Wilson"), "{method}");
             }
@@ -96,8 +99,14 @@ mod tests {
                     (gained, lost),
                     &options,
                 );
-                assert!(interval.high - interval.low > 1e-3, "{n} {difference} {interval:?}");
-                assert!(interval.contains(difference), "{n} {difference} {interval:?}");
+                assert!(
+                    interval.high - interval.low > 1e-3,
+                    "{n} {difference} {interval:?}"
+                );
+                assert!(
+                    interval.contains(difference),
+                    "{n} {difference} {interval:?}"
+                );
                 assert!(method.contains("exact limits"), "{method}");
             }
         }
@@ -116,7 +125,9 @@ mod tests {
     #[test]
     fn seeds_that_are_spread_apart_stay_in_range() {
         let options = CompareOptions::default();
-        let scores = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0];
+        let scores = [
+            1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0,
+        ];
         let (interval, _) = of_share(&drawn(&[0.5, -0.2, 1.3]), &scores, String::new(), &options);
         assert!(interval.low >= 0.0 && interval.high <= 1.0, "{interval:?}");
     }

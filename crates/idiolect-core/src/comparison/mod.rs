@@ -24,8 +24,9 @@ use crate::record::{Alignment, EvalRow};
 use answers::Answers;
 pub use factors::{FactorAnalysis, FactorEffect, FactorLevels};
 pub use result::{
-    Accuracy, ArmResult, Best, Closeness, Comparison, Correlation, Counts, Difference, DosePoint, Estimate,
-    GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
+    Accuracy, ArmResult, Best, Closeness, Comparison, Correlation, Counts, Difference, DosePoint,
+    Estimate, GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy,
+    StepCounts,
 };
 
 /// One checkpoint's answers to the evaluation problems.

@@ -177,7 +177,9 @@ fn a_clear_winner_is_named_with_its_margin() {
         comparison.answer
     );
     assert!(
-        comparison.answer.contains("G > base (untrained student) by "),
+        comparison
+            .answer
+            .contains("G > base (untrained student) by "),
         "{}",
         comparison.answer
     );
@@ -785,7 +787,10 @@ fn no_finite_data_makes_an_interval_of_no_width() {
                 let mut found = Vec::new();
                 let document = serde_json::to_value(&comparison).unwrap();
                 certainties("comparison", &document, &mut found);
-                assert!(found.is_empty(), "{n} × {samples}, {seeds} seeds: {found:#?}");
+                assert!(
+                    found.is_empty(),
+                    "{n} × {samples}, {seeds} seeds: {found:#?}"
+                );
                 for d in &comparison.differences {
                     assert!(d.interval.contains(d.difference), "{d:?}");
                     assert!(d.interval.low >= -1.0 && d.interval.high <= 1.0, "{d:?}");
@@ -808,7 +813,10 @@ fn one_problem_right_against_wrong_shows_nothing() {
     ];
     let comparison = compare(&evaluations, &[], &options()).unwrap();
     let d = find(&comparison, "b", "a", Decoding::Greedy);
-    assert!((d.interval.low + 1.0).abs() < 1e-9 && d.interval.high > 0.9, "{d:?}");
+    assert!(
+        (d.interval.low + 1.0).abs() < 1e-9 && d.interval.high > 0.9,
+        "{d:?}"
+    );
     assert!(d.verdict.contains("not told apart"), "{}", d.verdict);
     assert!(
         comparison.warnings[0].contains("1 problem cannot tell any two arms apart"),
@@ -830,7 +838,10 @@ fn the_majority_is_over_as_many_samples_of_every_arm() {
     assert!((of(0).avg_at_k - 0.75).abs() < 1e-12);
     assert!(of(0).pass_at.contains_key(&2) && of(1).pass_at.contains_key(&2));
     let said = comparison.warnings.join("; ");
-    assert!(said.contains("different numbers of samples") && said.contains("`a` 4"), "{said}");
+    assert!(
+        said.contains("different numbers of samples") && said.contains("`a` 4"),
+        "{said}"
+    );
     let alike = compare(&[arm("a", 4), arm("b", 4)], &[], &options()).unwrap();
     let said = alike.warnings.join("; ");
     assert!(!said.contains("different numbers"), "{said}");
@@ -847,17 +858,22 @@ fn greedy_and_sampled_answers_are_said_not_to_meet() {
     assert!(comparison.differences.is_empty());
     let said = comparison.warnings.join("; ");
     assert!(
-        said.contains("`b` has greedy answers only and `a` sampled ones only: they are not compared"),
+        said.contains(
+            "`b` has greedy answers only and `a` sampled ones only: they are not compared"
+        ),
         "{said}"
     );
     assert!(
-        comparison.answer.starts_with("Nothing can be compared: b alone has greedy answers"),
+        comparison
+            .answer
+            .starts_with("Nothing can be compared: b alone has greedy answers"),
         "{}",
         comparison.answer
     );
     // A third arm with both kinds meets each of them.
     let mut both = answered("c", 0, (40, 1), |problem, _| problem % 2 == 0);
-    both.rows.extend(answered("c", 0, (40, 2), |_, _| true).rows);
+    both.rows
+        .extend(answered("c", 0, (40, 2), |_, _| true).rows);
     let [a, b] = evaluations;
     let options = CompareOptions {
         baselines: vec!["c".into()],
@@ -879,7 +895,9 @@ fn an_empty_evaluation_beside_others_is_refused() {
     let evaluations = [answered("a", 0, (5, 1), |_, _| true), empty.clone()];
     let error = compare(&evaluations, &[], &options()).unwrap_err();
     assert!(
-        error.to_string().contains("arm `b`, world 0, seed 0: the evaluation has no rows"),
+        error
+            .to_string()
+            .contains("arm `b`, world 0, seed 0: the evaluation has no rows"),
         "{error}"
     );
     assert_eq!(
@@ -901,7 +919,11 @@ fn arms_are_described_by_what_they_are_made_of() {
         ..data("mine", 1.0)
     }];
     let comparison = compare(&evaluations, &arms, &options()).unwrap();
-    let described: Vec<&str> = comparison.arms.iter().map(|a| a.description.as_str()).collect();
+    let described: Vec<&str> = comparison
+        .arms
+        .iter()
+        .map(|a| a.description.as_str())
+        .collect();
     assert_eq!(
         described,
         [

@@ -118,12 +118,21 @@ pub(super) fn answer(
     let unranked = list(&names.of_all(&without.iter().map(|r| &r.arm).collect::<Vec<_>>()));
     let unranked = match without.len() {
         0 => String::new(),
-        1 => format!(" {unranked} has no {} answers and is not ranked.", called(decoding)),
-        _ => format!(" {unranked} have no {} answers and are not ranked.", called(decoding)),
+        1 => format!(
+            " {unranked} has no {} answers and is not ranked.",
+            called(decoding)
+        ),
+        _ => format!(
+            " {unranked} have no {} answers and are not ranked.",
+            called(decoding)
+        ),
     };
     if with.len() == 1 && !without.is_empty() {
         let only = names.of(&result.arm);
-        return format!("Nothing can be compared: {only} alone has {} answers, {scored}.{unranked}", called(decoding));
+        return format!(
+            "Nothing can be compared: {only} alone has {} answers, {scored}.{unranked}",
+            called(decoding)
+        );
     }
     let against = baselines.first().and_then(|baseline| {
         differences
@@ -232,11 +241,17 @@ fn other_decodings(results: &[ArmResult], baselines: &[String]) -> Vec<String> {
     let mut warnings = Vec::new();
     for baseline in results.iter().filter(|r| baselines.contains(&r.arm)) {
         for arm in results.iter().filter(|r| r.arm != baseline.arm) {
-            let apart = !kinds.iter().any(|kind| has(arm, *kind) && has(baseline, *kind));
+            let apart = !kinds
+                .iter()
+                .any(|kind| has(arm, *kind) && has(baseline, *kind));
             let Some(kind) = kinds.into_iter().find(|kind| apart && has(arm, *kind)) else {
                 continue;
             };
-            let other = if kind == Decoding::Greedy { Decoding::Sampled } else { Decoding::Greedy };
+            let other = if kind == Decoding::Greedy {
+                Decoding::Sampled
+            } else {
+                Decoding::Greedy
+            };
             warnings.push(format!(
                 "`{}` has {} answers only and `{}` {} ones only: they are not compared; evaluate both with the same decoding",
                 arm.arm, called(kind), baseline.arm, called(other)

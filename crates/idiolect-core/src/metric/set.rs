@@ -229,11 +229,6 @@ pub fn closeness(
 ) -> Result<BTreeMap<String, Closeness>, MergeError> {
     Ok(replicates(alignments, draws, rng)?
         .into_iter()
-        .map(|(metric, r)| {
-            (
-                metric.name.to_owned(),
-                Closeness::of(&r, confidence),
-            )
-        })
+        .map(|(metric, r)| (metric.name.to_owned(), Closeness::of(&r, confidence)))
         .collect())
 }

@@ -256,7 +256,9 @@ mod tests {
             let covered = |share: f64| -> f64 {
                 (0..=n)
                     .filter(|x| wilson(*x as f64 / n as f64, n, 0.95).contains(share))
-                    .map(|x| at_most(x, n, share) - if x > 0 { at_most(x - 1, n, share) } else { 0.0 })
+                    .map(|x| {
+                        at_most(x, n, share) - if x > 0 { at_most(x - 1, n, share) } else { 0.0 }
+                    })
                     .sum()
             };
             let shares: Vec<f64> = (1..200).map(|i| f64::from(i) / 200.0).collect();

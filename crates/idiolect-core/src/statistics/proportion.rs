@@ -202,8 +202,14 @@ mod tests {
             (37.0, 600, 0.043_787_0, 0.084_000_6),
         ] {
             let interval = clopper_pearson(x / n as f64, n, 0.95);
-            assert!((interval.low - low).abs() < 1e-6, "{x} of {n}: {interval:?}");
-            assert!((interval.high - high).abs() < 1e-6, "{x} of {n}: {interval:?}");
+            assert!(
+                (interval.low - low).abs() < 1e-6,
+                "{x} of {n}: {interval:?}"
+            );
+            assert!(
+                (interval.high - high).abs() < 1e-6,
+                "{x} of {n}: {interval:?}"
+            );
         }
         let unknown = clopper_pearson(0.0, 0, 0.95);
         assert!(unknown.low <= 0.0 && unknown.high >= 1.0);

@@ -11,9 +11,9 @@ use crate::table::{csv, csv_number};
 use crate::view::RunView;
 use crate::words;
 
-const ROW: f64 = 30.0;
+const ROW: f64 = 34.0;
 const TOP: f64 = 30.0;
-const LEFT: f64 = 92.0;
+const LEFT: f64 = 190.0;
 const RIGHT: f64 = svg::WIDTH - 150.0;
 
 /// The figure; `None` where no arm was evaluated.
@@ -149,7 +149,7 @@ fn row(arm: &ArmResult, accuracy: &Estimate, decoding: Decoding, scale: Scale, y
         words::shares((accuracy.interval.low, accuracy.interval.high))
     );
     html! {
-        (svg::text(if arm.arm == BASE { "name muted" } else { "name" }, "end", LEFT - 14.0, y + 4.5, &shorten(&arm.arm)))
+        (label(arm, LEFT - 14.0, y))
         (svg::whisker_across(y, scale.at(accuracy.interval.low), scale.at(accuracy.interval.high)))
         @for seed in seeds { (svg::mark("seed", seed.world, scale.at(seed.accuracy), y + 8.0, 2.4)) }
         (svg::mark("mean", 0, scale.at(accuracy.value), y, 4.2))
@@ -193,7 +193,7 @@ fn spoken(arms: &[(&ArmResult, Estimate)]) -> String {
     let each = arms.iter().map(|(arm, a)| {
         format!(
             "{} {} {}",
-            arm.arm,
+            reading::full(arm),
             words::share(a.value),
             words::shares((a.interval.low, a.interval.high))
         )
@@ -201,14 +201,35 @@ fn spoken(arms: &[(&ArmResult, Estimate)]) -> String {
     each.collect::<Vec<_>>().join("; ") + "."
 }
 
+/// An arm's name with its description under it, both ending at `right`.
+pub(crate) fn label(arm: &ArmResult, right: f64, y: f64) -> Markup {
+    let class = if arm.arm == BASE {
+        "name muted"
+    } else {
+        "name"
+    };
+    let description = cut(&words::inline(&arm.description), 30);
+    let name = shorten(&arm.arm);
+    html! {
+        @if description.is_empty() { (svg::text(class, "end", right, y + 4.5, &name)) }
+        @else {
+            (svg::text(class, "end", right, y - 1.0, &name))
+            (svg::text("small muted", "end", right, y + 11.0, &description))
+        }
+    }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        text.to_owned()
+    } else {
+        text.chars().take(most - 1).chain(['…']).collect()
+    }
+}
+
 /// A name that fits the label column.
 pub(crate) fn shorten(name: &str) -> String {
-    let shown = words::inline(name);
-    if shown.chars().count() <= 11 {
-        shown
-    } else {
-        shown.chars().take(10).chain(['…']).collect()
-    }
+    cut(&words::inline(name), 11)
 }
 
 /// The first letter as a capital.

@@ -1,6 +1,6 @@
 //! Accuracy against closeness: one labelled point an arm.
 
-use idiolect_core::comparison::{Estimate, MetricFacts};
+use idiolect_core::comparison::{Closeness, Estimate, MetricFacts};
 use idiolect_core::record::Decoding;
 use maud::{Markup, html};
 
@@ -19,7 +19,7 @@ const BOTTOM: f64 = 330.0;
 
 struct Point<'a> {
     arm: &'a str,
-    near: Estimate,
+    near: Closeness,
     accuracy: Estimate,
 }
 
@@ -44,7 +44,9 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         }
         @for p in &points {
             (svg::whisker_up(x.at(p.near.value), y.at(p.accuracy.interval.low), y.at(p.accuracy.interval.high)))
-            (svg::line("whisker", (x.at(p.near.interval.low), y.at(p.accuracy.value)), (x.at(p.near.interval.high), y.at(p.accuracy.value))))
+            @if let Some(near) = p.near.interval {
+                (svg::line("whisker", (x.at(near.low), y.at(p.accuracy.value)), (x.at(near.high), y.at(p.accuracy.value))))
+            }
         }
         @for p in &points { (svg::mark("mean", 0, x.at(p.near.value), y.at(p.accuracy.value), 4.2)) }
         (labels(&points, x, y, base))
@@ -63,7 +65,7 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
             &spoken(&points),
             body,
         ),
-        caption: caption(view, metric, decoding, points.len()),
+        caption: caption(view, metric, decoding, &points),
     })
 }
 
@@ -74,12 +76,23 @@ pub(crate) fn rows(view: &RunView) -> String {
     let mut rows = Vec::new();
     for metric in &comparison.metrics {
         for p in points(view, metric, decoding) {
-            let numbers = [p.near, p.accuracy]
-                .map(|e| [e.value, e.interval.low, e.interval.high].map(csv_number));
+            let near = p.near.interval;
+            let near = [
+                Some(p.near.value),
+                near.map(|i| i.low),
+                near.map(|i| i.high),
+            ]
+            .map(|number| number.map_or(String::new(), csv_number));
+            let accuracy = [
+                p.accuracy.value,
+                p.accuracy.interval.low,
+                p.accuracy.interval.high,
+            ];
             rows.push(
                 [
                     vec![metric.name.clone(), p.arm.to_owned()],
-                    numbers.concat(),
+                    near.to_vec(),
+                    accuracy.map(csv_number).to_vec(),
                 ]
                 .concat(),
             );
@@ -124,10 +137,14 @@ fn scales(points: &[Point<'_>]) -> (Scale, Scale) {
             .fold(start, f)
     };
     let low = fold(f64::min, f64::INFINITY, &|p| {
-        p.near.value.min(p.near.interval.low)
+        p.near
+            .interval
+            .map_or(p.near.value, |i| p.near.value.min(i.low))
     });
     let high = fold(f64::max, f64::NEG_INFINITY, &|p| {
-        p.near.value.max(p.near.interval.high)
+        p.near
+            .interval
+            .map_or(p.near.value, |i| p.near.value.max(i.high))
     });
     let x = if low > 0.0 && high / low > 5.0 {
         Scale::log((low / 1.25, high * 1.25), (LEFT, RIGHT))
@@ -275,8 +292,13 @@ fn place(name: &str, x: f64, y: f64, taken: &[Box]) -> (&'static str, f64, f64, 
     best
 }
 
-fn caption(view: &RunView, metric: &MetricFacts, decoding: Decoding, n: usize) -> String {
-    let comparison = &view.comparison;
+fn caption(
+    view: &RunView,
+    metric: &MetricFacts,
+    decoding: Decoding,
+    points: &[Point<'_>],
+) -> String {
+    let (comparison, n) = (&view.comparison, points.len());
     let mut out = format!(
         "{} against closeness to the untrained student: {} of each arm's traces ({}). {n} arms; lines are {} intervals.",
         capital(&reading::measure(comparison, decoding)),
@@ -298,7 +320,7 @@ fn caption(view: &RunView, metric: &MetricFacts, decoding: Decoding, n: usize) -
             },
         );
     }
-    out
+    out + &reading::legend(comparison, points.iter().map(|p| p.arm))
 }
 
 fn spoken(points: &[Point<'_>]) -> String {

@@ -143,10 +143,11 @@ fn caption(view: &RunView) -> String {
     let c = &view.comparison;
     format!(
         "Greedy accuracy by the share of steps that were flawed on purpose, on the same {}, {}. Lines are {} intervals. \
-         Valid steps are shares of the steps that a checker could recompute.",
+         Valid steps are shares of the steps that a checker could recompute.{}",
         words::counted(c.n_problems, "problem"),
         reading::replication(c),
         reading::coverage(c),
+        reading::legend(c, c.dose_curve.iter().map(|p| p.arm.as_str())),
     )
 }
 

@@ -5,16 +5,16 @@ use idiolect_core::comparison::{ArmResult, GoldSurprisal};
 use maud::{Markup, html};
 
 use super::Figure;
-use super::accuracy::shorten;
+use super::accuracy::label;
 use crate::reading::{self, BASE};
 use crate::svg::{self, Scale};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
 use crate::words;
 
-const ROW: f64 = 26.0;
+const ROW: f64 = 34.0;
 const TOP: f64 = 30.0;
-const LEFT: f64 = 92.0;
+const LEFT: f64 = 190.0;
 const RIGHT: f64 = svg::WIDTH - 110.0;
 
 /// The figure; `None` where gold solutions were not scored.
@@ -119,7 +119,7 @@ fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, y: f64) -> Markup {
         None => words::decimal(value, 3),
     };
     html! {
-        (svg::text(if arm.arm == BASE { "name muted" } else { "name" }, "end", LEFT - 14.0, y + 4.5, &shorten(&arm.arm)))
+        (label(arm, LEFT - 14.0, y))
         @if let Some(error) = gold.seed_error { (svg::whisker_across(y, scale.at(value - error), scale.at(value + error))) }
         (svg::mark("mean", 0, scale.at(value), y, 4.2))
         (svg::text("label number", "end", svg::WIDTH, y + 4.5, &numbers))
@@ -128,7 +128,13 @@ fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, y: f64) -> Markup {
 
 fn spoken(arms: &[(&ArmResult, &GoldSurprisal)]) -> String {
     arms.iter()
-        .map(|(arm, g)| format!("{} {}", arm.arm, words::decimal(g.nll_per_token, 3)))
+        .map(|(arm, g)| {
+            format!(
+                "{} {}",
+                reading::full(arm),
+                words::decimal(g.nll_per_token, 3)
+            )
+        })
         .collect::<Vec<_>>()
         .join("; ")
         + "."

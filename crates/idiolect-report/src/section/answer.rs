@@ -1,6 +1,7 @@
 //! The answer in a sentence, and what else the numbers say: only what intervals and adjusted tests
 //! support, whether or not it fits the hypothesis.
 
+use idiolect_core::arms::Names;
 use idiolect_core::comparison::{ArmResult, Comparison, Difference, Estimate, Relation};
 use idiolect_core::record::Decoding;
 
@@ -13,8 +14,9 @@ use crate::words::{self, gain, gains, quantity, share, shares};
 const AS_NEAR: f64 = 0.1;
 
 pub(super) fn section(view: &RunView) -> Section {
-    let mut blocks = vec![Block::Lead(lead(view))];
-    let findings = findings(view);
+    let names = reading::names(&view.comparison);
+    let mut blocks = vec![Block::Lead(lead(view, &names))];
+    let findings = findings(view, &names);
     if !findings.is_empty() {
         blocks.push(Block::List(findings));
     }
@@ -26,7 +28,7 @@ pub(super) fn section(view: &RunView) -> Section {
 }
 
 /// Who taught most and what stands beside it, in two to four sentences.
-fn lead(view: &RunView) -> String {
+fn lead(view: &RunView, names: &Names) -> String {
     let comparison = &view.comparison;
     let decoding = reading::leading(comparison);
     let ordered = reading::ordered(comparison);
@@ -41,16 +43,16 @@ fn lead(view: &RunView) -> String {
         return "This run holds no evaluation yet, so it answers nothing.".to_owned();
     };
     if reading::near_zero(comparison) {
-        return near_zero(view, &accuracy);
+        return near_zero(view, &accuracy, names);
     }
-    let mut sentences = vec![most(comparison, decoding, best, &accuracy)];
-    sentences.extend(gaining_wrong_arm(view, decoding));
+    let mut sentences = vec![most(comparison, decoding, best, &accuracy, names)];
+    sentences.extend(gaining_wrong_arm(view, decoding, names));
     sentences.extend(exception(comparison, decoding).map(|e| {
         let Exception { near, far, how, .. } = &e;
         format!(
             "Closeness alone does not rank the arms: {} is {how} {} and reaches {}.",
-            near.arm,
-            far.arm,
+            names.of(&near.arm),
+            names.of(&far.arm),
             share(e.reached)
         )
     }));
@@ -63,6 +65,7 @@ fn most(
     decoding: Decoding,
     best: &ArmResult,
     accuracy: &Estimate,
+    names: &Names,
 ) -> String {
     let one_run = reading::replication(comparison) == reading::ONE_RUN;
     let scored = format!(
@@ -76,6 +79,14 @@ fn most(
             "No arm makes this student more accurate than it was before fine-tuning ({scored})."
         );
     }
+    let ranked = |arm: &&ArmResult| reading::accuracy(arm, decoding).is_some();
+    if comparison.arms.len() > 1 && comparison.arms.iter().filter(ranked).count() < 2 {
+        return format!(
+            "Nothing can be compared: {} alone was evaluated this way ({scored}).",
+            names.of(&best.arm)
+        );
+    }
+    let arm = names.of(&best.arm);
     let before = reading::arm(comparison, BASE).and_then(|arm| reading::accuracy(arm, decoding));
     let before = before.map_or(String::new(), |b| {
         format!(", against {} before fine-tuning", share(b.value))
@@ -87,28 +98,26 @@ fn most(
         .map_or(&[][..], |b| &b.not_told_apart_from);
     let open = match others {
         [] => String::new(),
-        [one] => format!("; {one} is not told apart from it"),
-        many => format!("; {} are not told apart from it", words::listed(many)),
+        [one] => format!("; {} is not told apart from it", names.of(one)),
+        many => format!(
+            "; {} are not told apart from it",
+            words::listed(&names.of_all(many))
+        ),
     };
     match (relation, one_run) {
-        (Some(Relation::Above) | None, false) => format!(
-            "This student learns most from {}: {scored}{before}{open}.",
-            best.arm
-        ),
+        (Some(Relation::Above) | None, false) => {
+            format!("This student learns most from {arm}: {scored}{before}{open}.")
+        }
         (Some(Relation::Above) | None, true) => {
-            format!(
-                "In this one run the student learns most from {}: {scored}{before}{open}.",
-                best.arm
-            )
+            format!("In this one run the student learns most from {arm}: {scored}{before}{open}.")
         }
         _ => format!(
-            "No arm is shown to teach this student anything: {}, the most accurate, reaches {scored}{before}.",
-            best.arm
+            "No arm is shown to teach this student anything: {arm}, the most accurate, reaches {scored}{before}."
         ),
     }
 }
 
-fn near_zero(view: &RunView, best: &Estimate) -> String {
+fn near_zero(view: &RunView, best: &Estimate, names: &Names) -> String {
     let comparison = &view.comparison;
     let problems = words::counted(comparison.n_problems, "problem");
     let none = if best.value > 0.0 {
@@ -119,26 +128,26 @@ fn near_zero(view: &RunView, best: &Estimate) -> String {
     } else {
         format!("Accuracy cannot rank the arms here: no answer to any of {problems} is right.")
     };
-    match gold::finding(view) {
+    match gold::finding(view, names) {
         Some(finding) => format!("{none} {finding}"),
         None => none,
     }
 }
 
 /// The best arm of wrong answers that still gains on the untrained student.
-fn gaining_wrong_arm(view: &RunView, decoding: Decoding) -> Option<String> {
+fn gaining_wrong_arm(view: &RunView, decoding: Decoding, names: &Names) -> Option<String> {
     let d = wrong_only(view, decoding)
         .into_iter()
         .find(|d| d.relation == Relation::Above)?;
     Some(format!(
         "{}, whose answers are all wrong, still gains {} {} over the untrained student.",
-        d.arm,
+        names.of(&d.arm),
         gain(d.difference),
         gains((d.interval.low, d.interval.high))
     ))
 }
 
-fn findings(view: &RunView) -> Vec<String> {
+fn findings(view: &RunView, names: &Names) -> Vec<String> {
     let comparison = &view.comparison;
     let decoding = reading::leading(comparison);
     let mut out = Vec::new();
@@ -147,10 +156,10 @@ fn findings(view: &RunView) -> Vec<String> {
             "The differences below say how large an effect could have gone unseen.".to_owned(),
         );
     } else {
-        out.extend(wrong_arms(view, decoding));
-        out.extend(below_base(comparison, decoding));
-        out.extend(closeness(comparison, decoding));
-        out.extend(dose(comparison));
+        out.extend(wrong_arms(view, decoding, names));
+        out.extend(below_base(comparison, decoding, names));
+        out.extend(closeness(comparison, decoding, names));
+        out.extend(dose(comparison, names));
     }
     out.push(replication(comparison));
     out
@@ -169,7 +178,7 @@ fn wrong_only(view: &RunView, decoding: Decoding) -> Vec<&Difference> {
         .collect()
 }
 
-fn wrong_arms(view: &RunView, decoding: Decoding) -> Option<String> {
+fn wrong_arms(view: &RunView, decoding: Decoding, names: &Names) -> Option<String> {
     let found = wrong_only(view, decoding);
     let phrase = |d: &&Difference| {
         let change = match d.relation {
@@ -179,19 +188,19 @@ fn wrong_arms(view: &RunView, decoding: Decoding) -> Option<String> {
         };
         format!("after {} it {change} ({})", d.arm, stated(d))
     };
-    let names: Vec<&str> = found.iter().map(|d| d.arm.as_str()).collect();
-    let verb = if names.len() == 1 { "holds" } else { "hold" };
+    let arms: Vec<&str> = found.iter().map(|d| d.arm.as_str()).collect();
+    let verb = if arms.len() == 1 { "holds" } else { "hold" };
     let phrases: Vec<String> = found.iter().map(phrase).collect();
     (!found.is_empty()).then(|| {
         format!(
             "{} {verb} wrong answers only. Against the student before fine-tuning, {}.",
-            words::listed(&names),
+            words::listed(&names.of_all(&arms)),
             phrases.join("; ")
         )
     })
 }
 
-fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
+fn below_base(comparison: &Comparison, decoding: Decoding, names: &Names) -> Option<String> {
     let is_below = |arm: &&ArmResult| {
         let d = reading::difference(comparison, &arm.arm, BASE, decoding);
         d.is_some_and(|d| d.relation == Relation::Below)
@@ -204,7 +213,7 @@ fn below_base(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     (!below.is_empty()).then(|| {
         format!(
             "Fine-tuning on {} leaves the student less accurate than before.",
-            words::listed(&below)
+            words::listed(&names.of_all(&below))
         )
     })
 }
@@ -263,7 +272,7 @@ fn exception(comparison: &Comparison, decoding: Decoding) -> Option<Exception<'_
 }
 
 /// The exception in numbers, or that there is none; then the correlation over arms.
-fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
+fn closeness(comparison: &Comparison, decoding: Decoding, names: &Names) -> Option<String> {
     let metric = reading::drawn_metric(comparison)?;
     let unit = if metric.unit.is_empty() {
         reading::metric_name(&metric.name)
@@ -284,9 +293,9 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
             .to_owned(),
         Some(e) => format!(
             "{} is {} {} ({} against {} {unit}), yet reaches {} where {} reaches {}.",
-            e.near.arm,
+            names.of(&e.near.arm),
             e.how,
-            e.far.arm,
+            names.of(&e.far.arm),
             quantity(e.values.0),
             quantity(e.values.1),
             share(e.reached),
@@ -306,7 +315,7 @@ fn closeness(comparison: &Comparison, decoding: Decoding) -> Option<String> {
     Some(opening + &correlation.unwrap_or_default())
 }
 
-fn dose(comparison: &Comparison) -> Option<String> {
+fn dose(comparison: &Comparison, names: &Names) -> Option<String> {
     let [first, .., last] = comparison.dose_curve.as_slice() else {
         return None;
     };
@@ -318,9 +327,9 @@ fn dose(comparison: &Comparison) -> Option<String> {
     let ends = format!(
         "from {} ({}) to {} ({}, {} of steps flawed)",
         share(first.accuracy.value),
-        first.arm,
+        names.of(&first.arm),
         share(last.accuracy.value),
-        last.arm,
+        names.of(&last.arm),
         words::percent(last.dose)
     );
     Some(match (falls, apart) {
@@ -335,8 +344,7 @@ fn dose(comparison: &Comparison) -> Option<String> {
 }
 
 fn replication(comparison: &Comparison) -> String {
-    let one_world =
-        "one student and one teacher initialisation; another pair may order close arms differently";
+    let one_world = "one student and one split; another may order close arms differently";
     match (reading::seeds(comparison), comparison.n_worlds) {
         (Some((1, _)), 0 | 1) => format!(
             "This is one run: a single fine-tuning seed per arm and {one_world}. Intervals count the choice of problems only, not the luck of training."
@@ -346,7 +354,7 @@ fn replication(comparison: &Comparison) -> String {
             reading::replication(comparison)
         ),
         (Some(_), worlds) => format!(
-            "Behind every mean: {}; a world has its own student, teacher and split. None of the {worlds} is left out.",
+            "Behind every mean: {}; a world repeats the experiment independently. None of the {worlds} is left out.",
             reading::replication(comparison)
         ),
         (None, _) => "No fine-tuned student was evaluated.".to_owned(),

@@ -49,16 +49,16 @@ pub(crate) fn terminal(comparison: &Comparison) -> String {
         table
             .columns
             .extend([right(&format!("vs {baseline}")), right("p Holm")]);
-        for row in &mut table.rows {
-            let d = reading::difference(comparison, &row[0], baseline, decoding);
+        for (row, arm) in table.rows.iter_mut().zip(reading::ordered(comparison)) {
+            let d = reading::difference(comparison, &arm.arm, baseline, decoding);
             row.push(d.map_or(NONE.to_owned(), |d| gain(d.difference)));
             row.push(d.map_or(NONE.to_owned(), |d| words::p_value(d.p_holm)));
         }
     }
     format!(
-        "{}\n{} test problems, {}, {} intervals\n",
+        "{}\n{}, {}, {} intervals\n",
         table.text(),
-        words::number(comparison.n_problems),
+        words::counted(comparison.n_problems, "test problem"),
         reading::replication(comparison),
         reading::coverage(comparison)
     )
@@ -95,14 +95,14 @@ fn results(comparison: &Comparison) -> Table {
     }
     if let Some(k) = k {
         columns.extend([
-            right(&format!("avg@{k}")),
+            right(&reading::measure(comparison, Decoding::Sampled)),
             right(&interval),
             right(&format!("maj@{k}")),
         ]);
     }
     columns.extend(passes.map(|k| right(&format!("pass@{k}"))));
     let row = |arm: &&ArmResult| {
-        let mut cells = vec![arm.arm.clone()];
+        let mut cells = vec![reading::full(arm)];
         cells.extend(metric.map(|m| {
             arm.closeness
                 .get(&m.name)
@@ -195,7 +195,7 @@ fn contents(view: &RunView) -> Table {
             .map(|v| share(v.correct as f64 / v.total as f64));
         let steps = arm.steps.and_then(|s| s.valid_share()).map(share);
         vec![
-            arm.arm.clone(),
+            reading::full(arm),
             if about.is_empty() {
                 NONE.to_owned()
             } else {
@@ -246,7 +246,7 @@ fn by_world(view: &RunView) -> Option<Table> {
                 share(values.iter().sum::<f64>() / values.len() as f64)
             }
         };
-        let mut cells = vec![arm.arm.clone()];
+        let mut cells = vec![reading::full(arm)];
         cells.extend((0..comparison.n_worlds).map(cell));
         cells.push(
             arm.greedy

@@ -1,6 +1,7 @@
 //! What can be concluded and what cannot, as far as the numbers decide it; the run's own limits
 //! follow.
 
+use idiolect_core::arms::Names;
 use idiolect_core::comparison::{Comparison, Difference, Relation};
 use idiolect_core::record::Decoding;
 
@@ -12,7 +13,8 @@ use crate::words::{self, listed, share};
 pub(super) fn section(view: &RunView) -> Section {
     let comparison = &view.comparison;
     let decoding = reading::leading(comparison);
-    let can = can(comparison, decoding);
+    let names = reading::names(comparison);
+    let can = can(comparison, decoding, &names);
     let mut blocks = vec![Block::Heading("What can be concluded".to_owned())];
     blocks.push(if can.is_empty() {
         Block::Paragraph("Nothing about which arm teaches more: no difference in this run passes its adjusted test.".to_owned())
@@ -20,7 +22,7 @@ pub(super) fn section(view: &RunView) -> Section {
         Block::List(can)
     });
     blocks.push(Block::Heading("What cannot".to_owned()));
-    blocks.push(Block::List(cannot(view, decoding)));
+    blocks.push(Block::List(cannot(view, decoding, &names)));
     if !comparison.warnings.is_empty() {
         blocks.push(Block::Heading("Warnings".to_owned()));
         blocks.push(Block::List(warnings(&comparison.warnings)));
@@ -32,7 +34,7 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-fn can(comparison: &Comparison, decoding: Decoding) -> Vec<String> {
+fn can(comparison: &Comparison, decoding: Decoding, names: &Names) -> Vec<String> {
     let scope = match (comparison.n_worlds, reading::seeds(comparison)) {
         (0 | 1, Some((1, _))) => "For this student, these checkpoints and this set of problems",
         (0 | 1, _) => "For this student, over fine-tuning seeds",
@@ -43,7 +45,7 @@ fn can(comparison: &Comparison, decoding: Decoding) -> Vec<String> {
         for (relation, word) in [(Relation::Above, "more"), (Relation::Below, "less")] {
             let arms = related(comparison, baseline, decoding, relation);
             if !arms.is_empty() {
-                let names: Vec<&str> = arms.iter().map(|d| d.arm.as_str()).collect();
+                let compared: Vec<&str> = arms.iter().map(|d| d.arm.as_str()).collect();
                 let smallest = arms
                     .iter()
                     .map(|d| d.difference.abs())
@@ -54,7 +56,12 @@ fn can(comparison: &Comparison, decoding: Decoding) -> Vec<String> {
                 } else {
                     format!("{} to {}", share(smallest), share(largest))
                 };
-                out.push(format!("{scope}, {} {} {word} accurate than {baseline} (by {size}, after Holm's adjustment).", listed(&names), is(&names)));
+                out.push(format!(
+                    "{scope}, {} {} {word} accurate than {} (by {size}, after Holm's adjustment).",
+                    listed(&names.of_all(&compared)),
+                    is(&compared),
+                    names.of(baseline)
+                ));
             }
         }
     }
@@ -65,11 +72,14 @@ fn can(comparison: &Comparison, decoding: Decoding) -> Vec<String> {
         .filter(|best| best.not_told_apart_from.len() + 1 < comparison.arms.len())
     {
         out.push(match best.not_told_apart_from.as_slice() {
-            [] => format!("{} is told apart from every other arm.", best.arm),
+            [] => format!(
+                "{} is told apart from every other arm.",
+                names.of(&best.arm)
+            ),
             others => format!(
                 "{} is the most accurate arm but is not told apart from {}.",
-                best.arm,
-                listed(others)
+                names.of(&best.arm),
+                listed(&names.of_all(others))
             ),
         });
     }
@@ -100,7 +110,7 @@ fn related<'a>(
     found
 }
 
-fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
+fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
     let comparison = &view.comparison;
     let mut out = Vec::new();
     if reading::near_zero(comparison) {
@@ -111,16 +121,30 @@ fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
     for baseline in &comparison.baselines {
         let open = related(comparison, baseline, decoding, Relation::Unresolved);
         if !open.is_empty() {
-            let names: Vec<&str> = open.iter().map(|d| d.arm.as_str()).collect();
-            let largest = open
+            let compared: Vec<&str> = open.iter().map(|d| d.arm.as_str()).collect();
+            let largest: Option<f64> = open
                 .iter()
                 .map(|d| d.smallest_detectable)
-                .fold(0.0, f64::max);
+                .try_fold(0.0, |most, d| Some(f64::max(most, d?)));
+            let unseen = largest.map_or_else(
+                || {
+                    format!(
+                        "no difference can be told from {}",
+                        words::counted(comparison.n_problems, "problem")
+                    )
+                },
+                |largest| {
+                    format!(
+                        "a true difference below about {} would mostly go unseen here",
+                        words::positive_share(largest)
+                    )
+                },
+            );
             out.push(format!(
-                "{} {} not told apart from {baseline}. That is no proof of equality: a true difference below about {} would mostly go unseen here.",
-                listed(&names),
-                is(&names),
-                share(largest)
+                "{} {} not told apart from {}. That is no proof of equality: {unseen}.",
+                listed(&names.of_all(&compared)),
+                is(&compared),
+                names.of(baseline)
             ));
         }
     }
@@ -135,7 +159,7 @@ fn cannot(view: &RunView, decoding: Decoding) -> Vec<String> {
     }
     match (reading::seeds(comparison), comparison.n_worlds) {
         (Some((1, _)), 0 | 1) => out.push("With one fine-tuning seed an arm cannot be told from the luck of its training: read “this checkpoint”, not “this arm”.".to_owned()),
-        (Some(_), 0 | 1) => out.push("Seeds repeat the fine-tuning only. The student, the teacher and the split were made once; their own spread is not in the intervals.".to_owned()),
+        (Some(_), 0 | 1) => out.push("Seeds repeat the fine-tuning only. The student, the split and the traces were made once; their own spread is not in the intervals.".to_owned()),
         _ => {}
     }
     for text in &view.limits {

@@ -77,7 +77,7 @@ fn traces(view: &RunView) -> Option<Table> {
                     .map(words::number)
                     .to_vec()
             });
-            Some([vec![arm.arm.clone()], counts, steps].concat())
+            Some([vec![reading::full(arm)], counts, steps].concat())
         })
         .collect();
     (!rows.is_empty()).then(|| Table {

@@ -66,11 +66,23 @@ fn method(comparison: &Comparison) -> String {
     };
     format!(
         "Each difference is the arm's accuracy minus the baseline's on the same problems.{}{} Holm's adjustment is over the arms of one table. \
-         “Detectable” is the smallest true difference that such a comparison would find four times in five. \
+         “Detectable” is the smallest true difference that such a comparison would find four times in five{}. \
          Gained and lost are shares of problems that only the arm, or only the baseline, gets right. \
          McNemar: the exact test of single greedy checkpoints, its p with one, else how many of them pass .05 unadjusted.",
         made("Intervals", &methods),
-        made("Tests", &tests)
+        made("Tests", &tests),
+        if comparison
+            .differences
+            .iter()
+            .any(|d| d.smallest_detectable.is_none())
+        {
+            format!(
+                "; none can be told from {}",
+                words::counted(comparison.n_problems, "problem")
+            )
+        } else {
+            String::new()
+        }
     )
 }
 
@@ -102,13 +114,14 @@ fn table(
     }
     let row = |d: &&Difference| {
         let mut cells = vec![
-            d.arm.clone(),
+            reading::full_name(comparison, &d.arm),
             gain(d.difference),
             gains((d.interval.low, d.interval.high)),
             words::p_value(d.p),
             words::p_value(d.p_holm),
             reads(d.relation).to_owned(),
-            share(d.smallest_detectable),
+            d.smallest_detectable
+                .map_or(NONE.to_owned(), words::positive_share),
             share(d.gained),
             share(d.lost),
         ];
@@ -119,8 +132,9 @@ fn table(
     };
     Table {
         caption: format!(
-            "{} minus {baseline}, {}, {}.",
+            "{} minus that of {}, {}, {}.",
             crate::figure::accuracy::capital(&reading::measure(comparison, decoding)),
+            reading::full_name(comparison, baseline),
             words::counted(
                 found.iter().map(|d| d.n_problems).max().unwrap_or(0),
                 "problem"
@@ -184,15 +198,16 @@ fn by_world(view: &RunView) -> Option<Table> {
     );
     let row = |d: &&Difference| {
         [
-            vec![d.arm.clone()],
+            vec![reading::full_name(comparison, &d.arm)],
             d.per_world.iter().map(|v| gain(*v)).collect(),
         ]
         .concat()
     };
     Some(Table {
         caption: format!(
-            "{} minus {baseline} in each world.",
-            crate::figure::accuracy::capital(&reading::measure(comparison, decoding))
+            "{} minus that of {} in each world.",
+            crate::figure::accuracy::capital(&reading::measure(comparison, decoding)),
+            reading::full_name(comparison, baseline)
         ),
         rows: found.iter().map(row).collect(),
         quiet: Vec::new(),

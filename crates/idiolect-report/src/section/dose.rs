@@ -25,7 +25,7 @@ fn table(view: &RunView) -> Table {
     let comparison = &view.comparison;
     let rows = comparison.dose_curve.iter().map(|p| {
         vec![
-            p.arm.clone(),
+            crate::reading::full_name(comparison, &p.arm),
             words::percent(p.dose),
             share(p.accuracy.value),
             shares((p.accuracy.interval.low, p.accuracy.interval.high)),

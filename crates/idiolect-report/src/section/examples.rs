@@ -5,6 +5,7 @@ use idiolect_core::record::StepCheck;
 use maud::{Markup, html};
 
 use super::{Block, Section};
+use crate::reading;
 use crate::table::markdown_text;
 use crate::view::{Example, RunView};
 use crate::words::{decimal, inline, visible};
@@ -31,7 +32,12 @@ pub(super) fn section(view: &RunView) -> Section {
              Steps are underlined: solid and ✓ where a checker recomputed them and they hold, wavy and ✗ where they are false, dotted where there is nothing to recompute."
                 .to_owned(),
         ));
-        blocks.extend(view.examples.iter().cloned().map(Block::Example));
+        blocks.extend(view.examples.iter().map(|example| {
+            Block::Example(Example {
+                arm: reading::full_name(&view.comparison, &example.arm),
+                ..example.clone()
+            })
+        }));
     }
     Section {
         id: "examples",

@@ -15,7 +15,7 @@ pub(super) fn section(view: &RunView) -> Option<Section> {
         title: "Answer, nearness or steps?".to_owned(),
         blocks: vec![
             Block::Paragraph(format!("{}.", factors.method)),
-            Block::Table(levels(factors)),
+            Block::Table(levels(view, factors)),
             Block::Table(effects(
                 factors,
                 &crate::reading::coverage(&view.comparison),
@@ -24,11 +24,11 @@ pub(super) fn section(view: &RunView) -> Option<Section> {
     })
 }
 
-fn levels(factors: &FactorAnalysis) -> Table {
+fn levels(view: &RunView, factors: &FactorAnalysis) -> Table {
     let word = |yes: bool, words: [&str; 2]| words[usize::from(!yes)].to_owned();
     let row = |arm: &idiolect_core::comparison::FactorLevels| {
         vec![
-            arm.arm.clone(),
+            crate::reading::full_name(&view.comparison, &arm.arm),
             word(arm.right, ["right", "wrong"]),
             word(arm.near, ["near", "far"]),
             word(arm.valid, ["valid", "flawed"]),
@@ -58,10 +58,20 @@ fn effects(factors: &FactorAnalysis, coverage: &str) -> Table {
             strata,
         ]
     });
+    let unsure = factors
+        .effects
+        .iter()
+        .any(|effect| effect.effect.is_some() && effect.interval.is_none());
+    let caption = format!(
+        "Main effects and interactions on accuracy, read off arms that differ in nothing else.{}",
+        if unsure {
+            " Where an effect is the same on nearly all problems there is too little to resample for an interval."
+        } else {
+            ""
+        }
+    );
     Table {
-        caption:
-            "Main effects and interactions on accuracy, read off arms that differ in nothing else."
-                .to_owned(),
+        caption,
         columns: vec![
             left("factor"),
             right("effect"),

@@ -1,5 +1,6 @@
 //! Surprisal of held-out gold solutions after training.
 
+use idiolect_core::arms::Names;
 use idiolect_core::comparison::{ArmResult, GoldSurprisal};
 
 use super::{Block, Section};
@@ -26,7 +27,7 @@ pub(super) fn section(view: &RunView) -> Option<Section> {
 }
 
 /// The arm that predicts gold solutions best, against the untrained student.
-pub(super) fn finding(view: &RunView) -> Option<String> {
+pub(super) fn finding(view: &RunView, names: &Names) -> Option<String> {
     let arms = gold::arms(view);
     let (best, best_gold) = arms.first()?;
     let base = arms.iter().find(|(arm, _)| arm.arm == BASE);
@@ -44,8 +45,8 @@ pub(super) fn finding(view: &RunView) -> Option<String> {
         None => String::new(),
     };
     Some(format!(
-        "What is left is how well each student predicts held-out gold solutions: best after {} ({} nats per token{against}). That measures likeness to those solutions, not solving.",
-        best.arm,
+        "What is left is how well each student predicts held-out gold solutions: best after {}, with {} nats per token{against}. That measures likeness to those solutions, not solving.",
+        names.of(&best.arm),
         with_error(best_gold)
     ))
 }
@@ -65,7 +66,7 @@ fn table(view: &RunView) -> Table {
         .map(|(_, g)| g.nll_per_token);
     let row = |(arm, g): &(&ArmResult, &GoldSurprisal)| {
         vec![
-            arm.arm.clone(),
+            reading::full(arm),
             decimal(g.nll_per_token, 3),
             g.seed_error.map_or(NONE.to_owned(), |e| decimal(e, 3)),
             base.map_or(NONE.to_owned(), |b| decimal(g.nll_per_token - b, 3)),

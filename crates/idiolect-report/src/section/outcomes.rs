@@ -1,7 +1,7 @@
 //! What the answers were: correct, wrong, none, ungraded, cut off. Apart from accuracy, which
 //! counts all of them.
 
-use idiolect_core::comparison::Counts;
+use idiolect_core::comparison::{ArmResult, Counts};
 
 use super::{Block, Section};
 use crate::reading::{self, BASE};
@@ -11,10 +11,10 @@ use crate::words;
 
 pub(super) fn section(view: &RunView) -> Section {
     let comparison = &view.comparison;
-    let of = |f: &dyn Fn(&str) -> Option<Counts>| -> Vec<(String, Counts)> {
+    let of = |f: &dyn Fn(&str) -> Option<Counts>| -> Vec<(&ArmResult, Counts)> {
         reading::ordered(comparison)
             .into_iter()
-            .filter_map(|arm| Some((arm.arm.clone(), f(&arm.arm)?)))
+            .filter_map(|arm| Some((arm, f(&arm.arm)?)))
             .collect()
     };
     let greedy = of(&|name| {
@@ -48,7 +48,7 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-fn table(what: &str, arms: &[(String, Counts)]) -> Table {
+fn table(what: &str, arms: &[(&ArmResult, Counts)]) -> Table {
     let cell = |n: usize, of: usize| match of {
         0 => words::number(n),
         of => format!(
@@ -57,8 +57,8 @@ fn table(what: &str, arms: &[(String, Counts)]) -> Table {
             words::share(n as f64 / of as f64)
         ),
     };
-    let row = |(arm, c): &(String, Counts)| {
-        let mut cells = vec![arm.clone(), words::number(c.total)];
+    let row = |(arm, c): &(&ArmResult, Counts)| {
+        let mut cells = vec![reading::full(arm), words::number(c.total)];
         cells.extend(
             [c.correct, c.wrong, c.no_answer, c.ungraded, c.truncated].map(|n| cell(n, c.total)),
         );
@@ -81,7 +81,7 @@ fn table(what: &str, arms: &[(String, Counts)]) -> Table {
         quiet: arms
             .iter()
             .enumerate()
-            .filter(|(_, (arm, _))| arm == BASE)
+            .filter(|(_, (arm, _))| arm.arm == BASE)
             .map(|(i, _)| i)
             .collect(),
     }

@@ -79,7 +79,7 @@ fn table(view: &RunView) -> Option<Table> {
         .map(right),
     );
     let rows = runs.into_iter().map(|((_, arm, world), run)| {
-        let mut cells = vec![arm.to_owned()];
+        let mut cells = vec![reading::full_name(&view.comparison, arm)];
         if worlds {
             cells.push(reading::world_name(view, world));
         }

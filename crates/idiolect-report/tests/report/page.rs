@@ -97,13 +97,14 @@ fn the_page_opens_with_the_answer_and_its_exceptions() {
         .0;
     assert_eq!(
         lead,
-        "This student learns most from G: .171 [.145, .199] of 600 problems, against .063 before fine-tuning; P is not told apart from it. \
-         W, whose answers are all wrong, still gains +.078 [+.051, +.105] over the untrained student. \
-         Closeness alone does not rank the arms: R is as near to the student as G and reaches .059."
+        "This student learns most from G (teacher, correct answer): .171 [.145, .199] of 600 problems, against .063 before fine-tuning; \
+         P (human, paraphrased) is not told apart from it. \
+         W (teacher, wrong answer), whose answers are all wrong, still gains +.078 [+.051, +.105] over the untrained student. \
+         Closeness alone does not rank the arms: R (content control) is as near to the student as G and reaches .059."
     );
     for finding in [
-        "W, R and F100 hold wrong answers only. Against the student before fine-tuning, after W it gains (+.078 [+.051, +.105], Holm-adjusted p\u{a0}&lt;\u{202f}.0001); after R it shows no clear change",
-        "Fine-tuning on H and F100 leaves the student less accurate than before.",
+        "W, R and F100 (teacher, 100 % of steps flawed) hold wrong answers only. Against the student before fine-tuning, after W it gains (+.078 [+.051, +.105], Holm-adjusted p\u{a0}&lt;\u{202f}.0001); after R it shows no clear change",
+        "Fine-tuning on H (human) and F100 leaves the student less accurate than before.",
         "R is as near to the student as G (0.33 against 0.32 nats/token), yet reaches .059 where G reaches .171.",
         "Accuracy falls with every dose of injected flaws, from .171 (G) to .008 (F100, 100\u{202f}% of steps flawed).",
     ] {
@@ -127,7 +128,7 @@ fn nothing_is_claimed_that_no_test_supports() {
     view.comparison.best.as_mut().unwrap().not_told_apart_from = others;
     let page = shown(&view);
     assert!(page.contains(
-        "No arm is shown to teach this student anything: G, the most accurate, reaches .171"
+        "No arm is shown to teach this student anything: G (teacher, correct answer), the most accurate, reaches .171"
     ));
     assert!(page.contains("Nothing about which arm teaches more"));
     assert!(!page.contains("still gains") && !page.contains("less accurate than before"));
@@ -150,12 +151,14 @@ fn what_the_real_statistics_say_reads_as_a_whole() {
         sample::compared(&rates, 300, 1, 3),
     ));
     assert!(
-        page.contains("This student learns most from G: ."),
+        page.contains("This student learns most from G (teacher, correct answer): ."),
         "{}",
         &page[..3000]
     );
-    assert!(page.contains("R is as near to the student as G"));
-    assert!(page.contains("G, W and F25 are more accurate than base"));
+    assert!(page.contains("R (content control) is as near to the student as G"));
+    assert!(page.contains(
+        "G (teacher, correct answer), W (teacher, wrong answer) and F25 (teacher, 25 % of steps flawed) are more accurate than base (untrained student)"
+    ));
     assert!(
         page.contains(
             "over 5 arms; positive: nearer arms taught more. Two-sided exact permutation p"
@@ -216,14 +219,14 @@ fn accuracies_near_zero_put_gold_solutions_first_and_say_what_cannot_be_conclude
     ));
     assert!(
         page.contains(
-            "best after H (3.020 nats per token, against 3.910 for the untrained student)"
+            "best after H (human), with 3.020 nats per token, against 3.910 for the untrained student"
         ),
         "{page}"
     );
     assert!(page.contains("Nothing about which arm teaches more"));
     assert!(page.contains("no dose curve"));
     assert!(
-        page.contains(".000 [.000, .006]") && page.contains("the interval is Wilson's"),
+        page.contains(".000 [.000, .006]") && page.contains("such an interval also holds Wilson's"),
         "none right of 600 is not known to be none"
     );
     let place = |id: &str| page.find(&format!("<section id=\"{id}\"")).unwrap();
@@ -406,14 +409,17 @@ fn the_terminal_table_is_aligned() {
     let table = idiolect_report::arms_table(&sample::comparison(1, 3));
     let lines: Vec<&str> = table.lines().collect();
     assert!(
-        lines[0].starts_with("arm   NLL per token  greedy"),
+        lines[0].starts_with("arm ") && lines[0].contains("  NLL per token  greedy"),
         "{table}"
     );
-    assert!(lines[1].starts_with("G"), "{table}");
+    assert!(
+        lines[1].starts_with("G (teacher, correct answer) "),
+        "{table}"
+    );
     assert!(
         lines
             .iter()
-            .any(|line| line.starts_with("W ") && line.contains("+.078")),
+            .any(|line| line.starts_with("W (teacher, wrong answer) ") && line.contains("+.078")),
         "{table}"
     );
     assert!(
@@ -451,4 +457,145 @@ fn thinned_curves_keep_their_end_and_their_mean() {
     assert_eq!(thinned[9].0, 1000);
     assert!((thinned[0].1 - 50.5).abs() < 1e-12);
     assert_eq!(thin(&points[..3], 10), points[..3]);
+}
+
+/// The text of a page from an element's opening to its closing mark, without markup.
+fn text_of(page: &str, from: &str, to: &str) -> String {
+    let part = page.split_once(from).unwrap().1.split_once(to).unwrap().0;
+    let mut text = String::new();
+    let mut inside = false;
+    for c in part.chars() {
+        match c {
+            '<' => inside = true,
+            '>' => inside = false,
+            c if !inside => text.push(c),
+            _ => {}
+        }
+    }
+    text
+}
+
+#[test]
+fn every_arm_is_spelled_out_where_it_is_first_met() {
+    let view = sample::miniature(1, 3);
+    let page = shown(&view);
+    let tables: Vec<&str> = page.split("<figure class=\"table\">").skip(1).collect();
+    let figures: Vec<&str> = page.split("<svg").skip(1).collect();
+    for (letter, words) in [
+        ("base", "untrained student"),
+        ("H", "human"),
+        ("G", "teacher, correct answer"),
+        ("W", "teacher, wrong answer"),
+        ("P", "human, paraphrased"),
+        ("F25", "teacher, 25 % of steps flawed"),
+        ("R", "content control"),
+    ] {
+        let full = format!("{letter} ({words})");
+        // Tables that have the arm as a row, and figures that label it.
+        for table in &tables {
+            let row = format!("<th scope=\"row\" class=\"l\"><bdi>{letter}</bdi>");
+            assert!(!table.contains(&row), "{letter} stands alone in a table");
+        }
+        assert!(
+            tables[0].contains(&full),
+            "{full} is not in the first table"
+        );
+        assert!(
+            figures[0].contains(words),
+            "{words} is not in the first figure"
+        );
+        let text = idiolect_report::markdown(&view);
+        assert!(text.contains(&full), "{full} is not in report.md");
+    }
+    let text = idiolect_report::markdown(&view);
+    assert!(!text.contains("\n| W |") && text.contains("\n| W (teacher, wrong answer) |"));
+    assert!(page.contains("Arm W (teacher, wrong answer)") || view.examples.is_empty());
+    let caption = text_of(&page, "<svg id=\"figure-closeness\"", "</figcaption>");
+    assert!(
+        caption.contains("Arms: ") && caption.contains("W (teacher, wrong answer)"),
+        "{caption}"
+    );
+}
+
+#[test]
+fn an_arm_of_its_own_name_carries_its_description_everywhere() {
+    let mut view = sample::miniature(1, 3);
+    rename(&mut view.comparison, "W", "mine");
+    for arm in view
+        .comparison
+        .arms
+        .iter_mut()
+        .filter(|arm| arm.arm == "mine")
+    {
+        arm.description = "50 % teacher, wrong answer; 50 % human".to_owned();
+    }
+    let page = shown(&view);
+    assert!(
+        page.contains("mine (50 % teacher, wrong answer; 50 % human)"),
+        "{}",
+        &page[..3000]
+    );
+    assert!(idiolect_report::arms_table(&view.comparison).contains("mine (50 % teacher"));
+}
+
+#[test]
+fn a_page_of_one_problem_or_of_all_right_claims_no_certainty() {
+    for (n, rates) in [
+        (1, [("base", 0.0, 0.0), ("G", 1.0, 0.3), ("W", 1.0, 0.6)]),
+        (40, [("base", 1.0, 0.0), ("G", 1.0, 0.3), ("W", 1.0, 0.6)]),
+    ] {
+        for seeds in [1, 3] {
+            let comparison = sample::compared(&rates, n, 1, seeds);
+            let view = RunView::new("compared", comparison);
+            let page = shown(&view);
+            let text = idiolect_report::markdown(&view);
+            let section = text
+                .split("## Differences")
+                .nth(1)
+                .unwrap()
+                .split("## ")
+                .next()
+                .unwrap();
+            for row in section
+                .lines()
+                .filter(|line| line.starts_with("| "))
+                .skip(1)
+            {
+                let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+                assert_ne!(cells.get(7), Some(&".000"), "{row}");
+            }
+            for certain in ["[1.000, 1.000]", "[.000, .000]", "[+1.000, +1.000]"] {
+                assert!(
+                    !page.contains(certain) && !text.contains(certain),
+                    "{n} {seeds}: {certain}"
+                );
+            }
+            assert!(!page.contains("below about .000"), "{n} {seeds}");
+            if n < 6 {
+                assert!(page.contains("none can be told from 1 problem"), "{seeds}");
+                assert!(
+                    page.contains("no difference can be told from 1 problem"),
+                    "{seeds}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_speaks_of_no_teacher_that_it_does_not_know() {
+    for seeds in [1, 3] {
+        let mut view = RunView::new(
+            "compared",
+            sample::compared(
+                &[("a", 0.2, 1.0), ("b", 0.6, 2.0), ("c", 0.3, 3.0)],
+                60,
+                1,
+                seeds,
+            ),
+        );
+        view.comparison.warnings.clear();
+        let page = shown(&view);
+        assert!(!page.to_lowercase().contains("teacher"), "{seeds}");
+    }
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use idiolect_core::arms::describe;
 use idiolect_core::comparison::{
-    Accuracy, ArmData, ArmResult, Best, CompareOptions, Comparison, Correlation, Counts,
+    Accuracy, ArmData, ArmResult, Best, Closeness, CompareOptions, Comparison, Correlation, Counts,
     Difference, DosePoint, Estimate, Evaluation, FactorAnalysis, FactorEffect, FactorLevels,
     GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
     compare,
@@ -207,9 +208,18 @@ fn greedy(arm: &str, mean: f64, worlds: usize, seeds: u64) -> Accuracy {
     Accuracy {
         mean,
         wilson: wilson(mean, N, 0.95),
-        interval: Interval {
-            low: (mean - 1.7 * error(mean)).max(0.0),
-            high: mean + 1.8 * error(mean),
+        interval: if mean > 0.0 {
+            Interval {
+                low: (mean - 1.7 * error(mean)).max(0.0),
+                high: mean + 1.8 * error(mean),
+            }
+        } else {
+            wilson(mean, N, 0.95)
+        },
+        method: if mean > 0.0 {
+            "percentile bootstrap over seeds and problems".to_owned()
+        } else {
+            "percentile bootstrap over problems, widened to Wilson's interval".to_owned()
         },
         seed_error: (seeds > 1).then_some(0.004),
         world_error: (worlds > 1).then_some(0.009),
@@ -224,15 +234,16 @@ fn arm_result(row: &Row, worlds: usize, seeds: u64) -> ArmResult {
     let closeness = |name: &str, value: f64| {
         (
             name.to_owned(),
-            Estimate {
+            Closeness {
                 value,
-                interval: around(value, value.abs() * 0.02),
+                interval: Some(around(value, value.abs() * 0.02)),
             },
         )
     };
     let steps = (2000.0 * valid) as usize;
     ArmResult {
         arm: arm.to_owned(),
+        description: describe(arm, None),
         rows: trained.then_some(1000 * worlds),
         tokens: trained.then_some((tokens * 1000.0) as u64 * worlds as u64),
         greedy: Some(greedy(arm, accuracy, worlds, seeds)),
@@ -240,6 +251,8 @@ fn arm_result(row: &Row, worlds: usize, seeds: u64) -> ArmResult {
             k: 4,
             avg_at_k: avg,
             interval: around(avg, 1.3 * error(avg)),
+            method: String::new(),
+            common_k: 4,
             pass_at: BTreeMap::from([(1, avg), (2, (avg + pass) / 2.0), (4, pass)]),
             maj_at_k: (accuracy + avg) / 2.0,
             seed_error: Some(0.002),
@@ -317,7 +330,7 @@ fn difference(
         p_sign_flip: p,
         gained: 0.03 + d.max(0.0),
         lost: 0.03 - d.min(0.0),
-        smallest_detectable: 2.8 * se,
+        smallest_detectable: Some(2.8 * se),
         n_problems: N,
         n_seeds: seeds as usize,
         per_world: (0..worlds).map(|w| d + 0.004 * w as f64).collect(),
@@ -679,7 +692,7 @@ pub(crate) fn near_zero() -> RunView {
             p: 1.0,
             p_holm: 1.0,
             relation: Relation::Unresolved,
-            smallest_detectable: 0.006,
+            smallest_detectable: Some(0.006),
             gained: 0.002,
             lost: 0.002,
             n_seeds: 1,
@@ -737,6 +750,7 @@ pub(crate) fn compared(
                 arms.push(ArmData {
                     arm: (*arm).to_owned(),
                     world,
+                    spec: None,
                     rows: 40,
                     problems: 40,
                     alignments,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use idiolect_core::advice::predict::Advice;
+use idiolect_core::arms::in_full;
 use serde_json::json;
 
 use super::options::{CodeOption, Common, ModelOptions, PromptOption, Seed, named};
@@ -107,7 +108,7 @@ fn words(advice: &Advice) -> String {
     ];
     for arm in &advice.ranking {
         rows.push(vec![
-            arm.arm.clone(),
+            in_full(&arm.arm, &arm.description),
             format!("{:+.2}", arm.score),
             arm.gain.map_or("–".to_owned(), points),
             arm.interval.map_or("–".to_owned(), |i| {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use idiolect_core::arms::{ArmsSummary, Coverage, Matching, counted, remedy};
+use idiolect_core::arms::{ArmsSummary, Coverage, Matching, counted, describe, in_full, remedy};
 use serde_json::json;
 
 use super::options::{self, Common, PromptOption, Seed, TemplateName};
@@ -150,7 +150,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             .tokens
             .map_or_else(|| "-".to_owned(), |tokens| tokens.to_string());
         rows.push(vec![
-            name.clone(),
+            in_full(name, &describe(name, Some(&arm.spec))),
             arm.rows.to_string(),
             arm.problems.to_string(),
             tokens,

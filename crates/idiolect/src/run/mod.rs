@@ -11,6 +11,7 @@ pub(crate) mod costs;
 mod finetune;
 mod jobs;
 mod layout;
+mod limits;
 mod overall;
 mod plan;
 pub(crate) mod recipe;

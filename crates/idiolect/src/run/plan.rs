@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use idiolect_core::statistics::few::{FEWEST, least_detectable};
 use idiolect_core::statistics::proportion::smallest_detectable;
 use idiolect_core::store::Meta;
 use serde::Serialize;
@@ -18,14 +19,22 @@ const DISAGREEMENT: [f64; 3] = [0.05, 0.1, 0.2];
 /// The smallest difference that the evaluation can show, in a sentence.
 pub(crate) fn detectable(recipe: &Recipe) -> String {
     let n = (costs::sizes(recipe).test_problems.round() as usize).max(1);
+    let Some(least) = least_detectable(n) else {
+        return format!(
+            "no two arms can be told apart from {n} test problems: at least {FEWEST} must differ"
+        );
+    };
     let points: Vec<String> = DISAGREEMENT
         .iter()
         .map(|d| {
-            let points = 100.0 * smallest_detectable(n, *d);
-            format!(
-                "{points:.1} points if two arms disagree on {:.0} %",
-                100.0 * d
-            )
+            let shown = smallest_detectable(n, *d).max(least);
+            // Arms that disagree on a twentieth cannot be further apart than that.
+            let found = if shown <= *d {
+                format!("{:.1} points", 100.0 * shown)
+            } else {
+                "nothing".to_owned()
+            };
+            format!("{found} if two arms disagree on {:.0} %", 100.0 * d)
         })
         .collect();
     format!(

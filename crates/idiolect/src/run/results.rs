@@ -129,6 +129,7 @@ pub(super) fn arm_data(
             alignments.insert(row.trace_id.clone(), row);
         }
     }
+    let summary = view::summary(world)?;
     let verdicts: Vec<VerdictRow> = read(&world.verdicts())?;
     let right: BTreeSet<&str> = verdicts
         .iter()
@@ -148,6 +149,7 @@ pub(super) fn arm_data(
     let data = |(arm, rows): &(String, Vec<ArmRow>)| ArmData {
         arm: arm.clone(),
         world: number,
+        spec: summary.arms.get(arm).map(|arm| arm.spec.clone()),
         rows: trained[arm.as_str()],
         problems: rows
             .iter()
@@ -196,10 +198,22 @@ fn teacher_accuracy(recipe: &Recipe, worlds: &[Numbered]) -> Result<Option<Strin
     )))
 }
 
+/// What makes the run again: a recipe that the program carries is asked for by name, any other is the
+/// one that the run keeps, which holds its scale and seed.
 fn command(recipe: &Recipe) -> String {
+    let carried = recipe::BUILT_IN.iter().find(|(_, text)| {
+        let sets = [
+            format!("scale={}", recipe.scale),
+            format!("seed={}", recipe.seed),
+        ];
+        recipe::resolve(text, "built-in", &sets)
+            .is_ok_and(|carried| recipe::stored(&carried) == recipe::stored(recipe))
+    });
     let mut command = "idiolect run".to_owned();
-    if recipe.name != "miniature" {
-        command.push_str(&format!(" {}", recipe.name));
+    match carried {
+        None => return command + " recipe.toml",
+        Some(("miniature", _)) => {}
+        Some((name, _)) => command.push_str(&format!(" {name}")),
     }
     if recipe.scale != "default" {
         command.push_str(&format!(" --set scale={}", recipe.scale));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use idiolect_core::arms::ArmsSummary;
+use idiolect_core::arms::{ArmsSummary, Source, describe, explain, in_full};
 use idiolect_core::comparison::{Comparison, Counts};
 use idiolect_core::model::TrainEvent;
 use idiolect_core::record::{ArmRow, EvalRow, Verdict, VerdictRow};
@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 
 use super::finetune::BASE;
 use super::layout::World;
-use super::recipe::{Recipe, Source};
+use super::limits::limits;
+use super::recipe::Recipe;
 
 /// Points that a training curve is drawn with.
 const CURVE_POINTS: usize = 120;
@@ -45,64 +46,16 @@ pub(crate) fn gather(
     if let Some((_, first)) = worlds.first() {
         arms(recipe, first, &mut view)?;
         examples(recipe, first, &mut view)?;
+        view.limits = limits(recipe, first, &view.comparison)?;
     }
-    view.limits = limits(recipe);
     view.provenance = facts;
     view.commands = vec![command];
     Ok(view)
 }
 
-/// In words, what each arm holds.
-pub(crate) fn about_arm(name: &str) -> String {
-    match name {
-        "H" => "human-written correct solutions".to_owned(),
-        "HD" => "human-style solutions with digits instead of number words".to_owned(),
-        "G" => "sampled traces whose answer is correct".to_owned(),
-        "W" => "sampled traces whose answer is wrong, finished and readable".to_owned(),
-        "P" => "human solutions rewritten by the teacher, answer preserved".to_owned(),
-        "R" => "content control: the dialect of G without the problem's content".to_owned(),
-        "S" => "the untrained student's own samples, right or wrong".to_owned(),
-        "Wv" => "W, learnt only up to its first false step".to_owned(),
-        name if name.ends_with("~random") => "a pick by lot as large as the curated arm".to_owned(),
-        name if name.ends_with("~length") => {
-            "a pick of like length, as large as the curated arm".to_owned()
-        }
-        other => match other.strip_prefix('F').and_then(|d| d.parse::<u32>().ok()) {
-            Some(dose) => format!(
-                "G with each step corrupted with probability {:.2}",
-                f64::from(dose) / 100.0
-            ),
-            None => String::new(),
-        },
-    }
-}
-
-fn limits(recipe: &Recipe) -> Vec<String> {
-    match &recipe.source {
-        Source::Miniature { size, .. } if size == "tiny" => vec![
-            "This is the seconds-long recipe: its models are too small to learn anything, so no number here means anything.".to_owned(),
-        ],
-        Source::Miniature { .. } => vec![
-            "Student and teacher are tiny models trained on a small artificial language; what holds here need not hold for a 1.5B to 9B model on real text.".to_owned(),
-            "P is easy in this world: the rewriting keeps the human answer expression, so it carries the content of H in the dialect of G.".to_owned(),
-            "That wrong traces help because most of their steps are valid is not isolated here: W differs from G in its answers and in its steps at once.".to_owned(),
-        ],
-        Source::Gsm8kTraces { .. } => {
-            let mut limits = vec![
-                "The traces exist only for problems of GSM8K's official test file. This recipe splits those problems by hash of their id into its own train, dev and test; no number here is an official GSM8K result.".to_owned(),
-                "G and W come from several models (GPT-3 6B and 175B, Qwen2.5 3B), so an arm mixes dialects.".to_owned(),
-            ];
-            if recipe.student.is_none() {
-                limits.push("The student is trained from scratch on the official train file, whose solutions are written in the dialect of H: that H is nearest to it is by construction, not a finding.".to_owned());
-                limits.push("A student of this size solves almost no problem, so accuracies near zero say nothing about the arms; the surprisal of held-out human solutions says how well each arm keeps the student near human text, not how well it reasons.".to_owned());
-            }
-            limits
-        }
-    }
-}
-
 fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreError> {
     let verdicts = verdicts_by_trace(world)?;
+    let summary = summary(world)?;
     for name in &recipe.arms.listed() {
         let rows: Vec<ArmRow> = read(&world.arm(name))?;
         let mut counts = Counts::default();
@@ -120,21 +73,11 @@ fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreE
         let problems: BTreeSet<&str> = rows.iter().map(|r| r.problem_id.as_str()).collect();
         view.arms.push(ArmFacts {
             name: name.clone(),
-            about: about_arm(name),
+            about: explain(name, summary.arms.get(name).map(|arm| arm.spec.as_str())),
             problems: Some(problems.len()),
             verdicts: (counts.total > 0).then_some(counts),
         });
     }
-    let path = world.arms().join("arms.json");
-    let text = std::fs::read(&path).map_err(|source| StoreError::Io {
-        path: path.display().to_string(),
-        doing: "read",
-        source,
-    })?;
-    let summary: ArmsSummary = serde_json::from_slice(&text).map_err(|e| StoreError::Format {
-        path: path.display().to_string(),
-        reason: format!("not a summary of arms: {e}"),
-    })?;
     coverage(&summary, recipe, view);
     let gold = Meta::read(&world.evaluation(BASE, 0, "gold"))?;
     if let Some(gold) = gold.filter(|meta| meta.rejected > 0) {
@@ -147,12 +90,28 @@ fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreE
     Ok(())
 }
 
+/// What `arms.json` of a world holds.
+pub(super) fn summary(world: &World) -> Result<ArmsSummary, StoreError> {
+    let path = world.arms().join("arms.json");
+    let text = std::fs::read(&path).map_err(|source| StoreError::Io {
+        path: path.display().to_string(),
+        doing: "read",
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|e| StoreError::Format {
+        path: path.display().to_string(),
+        reason: format!("not a summary of arms: {e}"),
+    })
+}
+
 /// How many of the train problems each arm could cover, and how many all arms cover.
 fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
     let of = summary.coverage.train_problems;
     for arm in &recipe.arms.listed() {
         if let Some(covered) = summary.coverage.arms.get(arm) {
-            let label = format!("train problems with a trace for {arm}");
+            let spec = summary.arms.get(arm).map(|arm| arm.spec.as_str());
+            let named = in_full(arm, &describe(arm, spec));
+            let label = format!("train problems with a trace for {named}");
             view.coverage.push(Share {
                 label,
                 n: covered.problems,
@@ -170,9 +129,9 @@ fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
         n: summary.coverage.used_problems,
         of: summary.coverage.matched_problems,
     });
-    if recipe.arms.need(&idiolect_core::arms::Source::Wrong) {
+    if recipe.arms.need(&Source::Wrong) && recipe.arms.need(&Source::Correct) {
         view.coverage_notes.push(
-            "W exists only for problems on which the sampled model erred and G only where it succeeded, so the matched problems are neither its easiest nor its hardest.".to_owned(),
+            "Wrong answers exist only for problems on which the sampled model erred, and right ones only where it succeeded, so the matched problems are neither its easiest nor its hardest.".to_owned(),
         );
     }
     view.coverage_notes.extend(summary.warnings.iter().cloned());

@@ -126,7 +126,16 @@ impl File {
                 "run its eval command again: it continues",
             ));
         }
-        let rows = rows.into_iter().map(|row| row.value).collect();
+        let rows: Vec<EvalRow> = rows.into_iter().map(|row| row.value).collect();
+        if rows.is_empty() {
+            return Err(StageError::failed(
+                format!(
+                    "`{}` has no rows, so `{name}` cannot be compared",
+                    path.display()
+                ),
+                "evaluate it again (its problems may all have been left out), or leave it out here",
+            ));
+        }
         Ok(Self {
             name: name.to_owned(),
             path: path.to_owned(),

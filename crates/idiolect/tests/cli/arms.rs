@@ -241,7 +241,7 @@ fn an_arm_that_is_left_out_is_told_with_its_reason_and_the_flag() {
     let place = imported(true, false, &[]);
     let shown = place.done(&ARMS);
     assert!(
-        shown.contains("W (sampled, wrong answer) is left out: ")
+        shown.contains("W (teacher, wrong answer) is left out: ")
             && shown.contains("12 not known to be finished")
             && shown.contains("--unknown-finish-is-stop"),
         "{shown}"
@@ -276,7 +276,7 @@ fn an_arm_that_is_left_out_is_told_with_its_reason_and_the_flag() {
         );
     }
     assert!(
-        shown.contains("G (sampled, right answer) is left out"),
+        shown.contains("G (teacher, correct answer) is left out"),
         "{shown}"
     );
 

@@ -94,6 +94,25 @@ fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
     ] {
         assert!(place.path("a").join(name).is_file(), "no {name}");
     }
+    let report = place.text("a/report.md");
+    for arm in [
+        "base (untrained student)",
+        "W (teacher, wrong answer)",
+        "H (human)",
+    ] {
+        assert!(report.contains(arm), "no {arm} in the report");
+        assert!(table.contains(arm), "no {arm} in\n{table}");
+    }
+    assert!(
+        report.contains("The recipe asks for the size `tiny`"),
+        "{report}"
+    );
+    for foreign in ["official", "GPT-3", "GSM8K", "[.000, .000]", "1.5B"] {
+        assert!(
+            !report.contains(foreign),
+            "{foreign} in the report of a generated world"
+        );
+    }
     place.done(&["run", "tiny", "--out", "b", "--threads", "3", "-q"]);
     let (a, b) = (contents(&place, "a"), contents(&place, "b"));
     assert_same(&a, &b);

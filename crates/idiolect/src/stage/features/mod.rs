@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::advice::ArmFeatures;
 use idiolect_core::alignment::{Identity, fold};
+use idiolect_core::arms::{ArmsSummary, describe};
 use idiolect_core::metric::{METRICS, SetSums, grape, lark, named};
 use idiolect_core::model::{Context, Example, GenerateRequest, Score, Scored};
 use idiolect_core::record::{Alignment, Finish, Problem, StepCheck, Verdict};
@@ -72,6 +73,8 @@ struct ArmRow {
 /// An arm's sample, and how long the whole is.
 struct Arm {
     name: String,
+    /// What its letter stands for.
+    description: String,
     rows: Vec<ArmRow>,
     total: usize,
     problems: BTreeSet<String>,
@@ -199,6 +202,7 @@ impl Arm {
         let mut rows: Vec<Option<ArmRow>> = rows.into_iter().map(Some).collect();
         Ok(Self {
             name: name.to_owned(),
+            description: description(name, path),
             rows: order.into_iter().filter_map(|at| rows[at].take()).collect(),
             total,
             problems: known,
@@ -218,6 +222,7 @@ impl Arm {
     ) -> Result<ArmFeatures, StageError> {
         let mut arm = ArmFeatures {
             arm: self.name.clone(),
+            description: self.description.clone(),
             rows: self.total,
             ..ArmFeatures::default()
         };
@@ -268,6 +273,20 @@ impl Arm {
         }
         Ok(arm)
     }
+}
+
+/// What an arm is made of, as the `arms.json` beside its file tells; else what its name usually means.
+fn description(name: &str, path: &Path) -> String {
+    let summary = || -> Option<ArmsSummary> {
+        let text = std::fs::read(path.parent()?.join("arms.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    };
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy());
+    let made = stem.zip(summary()).and_then(|(stem, summary)| {
+        let arm = summary.arms.get(stem.as_ref())?;
+        Some(describe(&stem, Some(&arm.spec)))
+    });
+    made.unwrap_or_else(|| describe(name, None))
 }
 
 /// The student must be asked as the arms' rows ask it, or its own answers are another dialect's.

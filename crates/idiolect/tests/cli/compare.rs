@@ -1,0 +1,132 @@
+//! `idiolect compare` over evaluations that show little: few problems, all right, other decodings,
+//! other numbers of samples.
+
+use serde_json::{Value, json};
+
+use crate::kit::Place;
+
+/// Judged answers to `n` problems in `samples` samples each; one sample is greedy.
+fn evaluation(n: usize, samples: usize, is_right: impl Fn(usize, usize) -> bool) -> String {
+    let mut text = String::new();
+    for problem in 0..n {
+        for sample in 0..samples {
+            let right = is_right(problem, sample);
+            let row = json!({
+                "problem_id": format!("p{problem}"),
+                "sample": sample,
+                "decoding": if samples == 1 { "greedy" } else { "sampled" },
+                "text": "",
+                "finish": "stop",
+                "verdict": if right { "correct" } else { "wrong" },
+                "extracted": if right { "5" } else { "7" },
+                "n_tokens": 3,
+            });
+            text += &format!("{row}\n");
+        }
+    }
+    text
+}
+
+fn compared(place: &Place, evaluations: &[&str]) -> (String, Value) {
+    let base = ["compare", "--assume-same", "-q"];
+    let text = place.done(&[&base[..], evaluations].concat());
+    let json = place.done(&[&base[..], &["--json"], evaluations].concat());
+    (text, serde_json::from_str(&json).unwrap())
+}
+
+#[test]
+fn one_problem_or_all_right_gives_no_point_for_an_interval() {
+    let place = Place::new();
+    place.write("right.jsonl", &evaluation(1, 1, |_, _| true));
+    place.write("wrong.jsonl", &evaluation(1, 1, |_, _| false));
+    place.write("all.jsonl", &evaluation(50, 1, |_, _| true));
+    place.write("none.jsonl", &evaluation(50, 1, |_, _| false));
+    let (text, one) = compared(&place, &["a=right.jsonl", "b=wrong.jsonl"]);
+    let d = &one["differences"][0];
+    let end = |name: &str| d["interval"][name].as_f64().unwrap();
+    assert!(end("low") <= -1.0 + 1e-9 && end("high") > 0.9, "{d}");
+    assert!(d["smallest_detectable"].is_null(), "{d}");
+    assert!(
+        text.contains("1 problem cannot tell any two arms apart"),
+        "{text}"
+    );
+    assert!(text.contains("not told apart"), "{text}");
+
+    let (text, all) = compared(&place, &["a=all.jsonl", "b=all.jsonl", "c=none.jsonl"]);
+    assert!(
+        !text.contains("[1.000, 1.000]") && !text.contains("[.000, .000]"),
+        "{text}"
+    );
+    for d in all["differences"].as_array().unwrap() {
+        let end = |name: &str| d["interval"][name].as_f64().unwrap();
+        assert!(end("high") - end("low") > 0.05, "{d}");
+        assert!(d["smallest_detectable"].as_f64().unwrap() > 0.1, "{d}");
+    }
+    assert_eq!(all["differences"][1]["relation"], "below");
+}
+
+#[test]
+fn a_majority_is_over_as_many_samples_of_each() {
+    let place = Place::new();
+    // The first sample is wrong, all others are right: four votes are right, two are a tie.
+    place.write("four.jsonl", &evaluation(30, 4, |_, sample| sample > 0));
+    place.write("two.jsonl", &evaluation(30, 2, |_, sample| sample > 0));
+    let (text, document) = compared(&place, &["a=four.jsonl", "b=two.jsonl"]);
+    for arm in document["arms"].as_array().unwrap() {
+        assert_eq!(arm["sampled"]["common_k"], 2);
+        assert_eq!(arm["sampled"]["maj_at_k"], 0.5, "{arm}");
+    }
+    assert!(
+        text.contains("maj@2") && text.contains("different numbers of samples"),
+        "{text}"
+    );
+    // An average over four is not called one over two.
+    assert!(!text.contains("avg@2"), "{text}");
+}
+
+#[test]
+fn greedy_and_sampled_answers_are_said_not_to_be_compared() {
+    let place = Place::new();
+    place.write("sampled.jsonl", &evaluation(20, 2, |_, _| true));
+    place.write("greedy.jsonl", &evaluation(20, 1, |_, _| false));
+    let (text, document) = compared(&place, &["a=sampled.jsonl", "b=greedy.jsonl"]);
+    assert!(
+        text.contains(
+            "`b` has greedy answers only and `a` sampled ones only: they are not compared"
+        ),
+        "{text}"
+    );
+    assert_eq!(document["differences"], json!([]));
+}
+
+#[test]
+fn an_evaluation_without_rows_is_refused_by_its_file() {
+    let place = Place::new();
+    place.write("some.jsonl", &evaluation(5, 1, |_, _| true));
+    place.write("empty.jsonl", "");
+    for evaluations in [
+        ["a=some.jsonl", "b=empty.jsonl"],
+        ["a=empty.jsonl", "b=some.jsonl"],
+    ] {
+        let ran = place.run(&[&["compare", "--assume-same"], &evaluations[..]].concat());
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        assert!(ran.err.contains("empty.jsonl` has no rows"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn letters_of_the_arm_language_are_spelled_out() {
+    let place = Place::new();
+    place.write("a.jsonl", &evaluation(40, 1, |problem, _| problem % 2 == 0));
+    place.write("b.jsonl", &evaluation(40, 1, |problem, _| problem % 3 == 0));
+    let (text, document) = compared(&place, &["base=a.jsonl", "W=b.jsonl", "mine=a.jsonl"]);
+    for shown in [
+        "base (untrained student)",
+        "W (teacher, wrong answer)",
+        "\nmine ",
+    ] {
+        assert!(text.contains(shown), "no `{shown}` in\n{text}");
+    }
+    assert_eq!(document["arms"][1]["description"], "teacher, wrong answer");
+    assert_eq!(document["arms"][2]["description"], "");
+}
