@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub use crate::record::{Finish, content_hash};
 pub use crate::rng::Rng;
@@ -32,6 +33,31 @@ pub struct Message {
     pub role: String,
     /// What was said.
     pub content: String,
+    /// Everything else that the turn's row says, for chat templates that render it: `name`,
+    /// `reasoning_content`, `tool_calls`, …
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+impl Message {
+    /// A turn of a role and what it said.
+    pub fn new(role: &str, content: &str) -> Self {
+        Self {
+            role: role.to_owned(),
+            content: content.to_owned(),
+            fields: Map::new(),
+        }
+    }
+}
+
+/// What an example gives a chat template beside the turns that its completion follows. Template
+/// `raw` renders none of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatFields {
+    /// Variables of the conversation: `tools`, `documents`, and others by their names.
+    pub variables: Map<String, Value>,
+    /// Further fields of the completion's own turn, such as `reasoning_content`.
+    pub answer: Map<String, Value>,
 }
 
 /// What a completion follows.
@@ -121,6 +147,21 @@ pub struct Example {
     /// Parts of the completion that are learnt or not; scoring ignores them. What lies in none is
     /// learnt, and so is the end token.
     pub spans: Vec<Span>,
+    /// What a chat template is given beside the turns.
+    pub chat: ChatFields,
+}
+
+impl Example {
+    /// A completion after its context, all of it learnt, at weight 1.
+    pub fn new(context: Context, completion: &str) -> Self {
+        Self {
+            context,
+            completion: completion.to_owned(),
+            weight: 1.0,
+            spans: Vec::new(),
+            chat: ChatFields::default(),
+        }
+    }
 }
 
 /// A part of a completion, which takes part in the training loss or not. A token belongs to it if
@@ -163,8 +204,77 @@ pub struct TokenScore {
 pub struct Scored {
     /// In text order.
     pub tokens: Vec<TokenScore>,
-    /// Whether a token straddled the border of prompt and completion (it counts as prompt).
+    /// How its row was made.
+    pub traits: RowTraits,
+}
+
+/// What a person should know of how a row was made of its example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowTraits {
+    /// A token straddled the border of prompt and completion (it counts as prompt).
     pub straddled: bool,
+    /// The completion's text already ended in an end token, which the row holds once.
+    pub end_in_text: bool,
+    /// The chat template renders the finished answer after another text than the prompt that asks
+    /// for it (`add_generation_prompt`); the row begins with that prompt, as generation does.
+    pub other_prompt: bool,
+}
+
+/// How many rows have which traits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraitCounts {
+    /// Rows in all.
+    pub rows: u64,
+    /// See [`RowTraits::straddled`].
+    pub straddled: u64,
+    /// See [`RowTraits::end_in_text`].
+    pub end_in_text: u64,
+    /// See [`RowTraits::other_prompt`].
+    pub other_prompt: u64,
+}
+
+impl TraitCounts {
+    /// Counts a row.
+    pub fn add(&mut self, traits: RowTraits) {
+        self.rows += 1;
+        self.straddled += u64::from(traits.straddled);
+        self.end_in_text += u64::from(traits.end_in_text);
+        self.other_prompt += u64::from(traits.other_prompt);
+    }
+
+    /// Adds the counts of further rows.
+    pub fn merge(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.straddled += other.straddled;
+        self.end_in_text += other.end_in_text;
+        self.other_prompt += other.other_prompt;
+    }
+
+    /// A sentence for each trait that some row has.
+    pub fn notes(&self) -> Vec<String> {
+        let of =
+            |n: u64, what: &str| (n > 0).then(|| format!("in {n} of {} rows {what}", self.rows));
+        [
+            of(
+                self.straddled,
+                "a token straddles the border of prompt and completion; it counts as prompt. A \
+                 prompt that ends in a space or line break often causes this",
+            ),
+            of(
+                self.end_in_text,
+                "the completion's text already ends in an end token; the row holds that token once",
+            ),
+            of(
+                self.other_prompt,
+                "the chat template renders the finished answer after another text than the prompt \
+                 that asks for it (add_generation_prompt); the row holds the prompt that asks, as \
+                 generation does, and `idiolect inspect` shows it",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }
 
 /// Why one row got no result; the others are unaffected.
@@ -344,6 +454,28 @@ impl Lora {
     }
 }
 
+/// The type that a trained model's weights are written in. Training computes in f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SaveDtype {
+    /// IEEE single: the weights as they were trained.
+    #[default]
+    F32,
+    /// bfloat16: half the size, each weight rounded to 8 bits of precision. Updates smaller than
+    /// half a unit in the last place are lost, which at small learning rates are nearly all.
+    Bf16,
+}
+
+impl SaveDtype {
+    /// The name, as `--save-dtype` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// How to train. The loss is the weighted sum over target tokens, divided once by the sum of
 /// their weights in the whole step; the end token is always a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -376,6 +508,9 @@ pub struct TrainSettings {
     /// both moments are rounded to bf16 in each step, as PyTorch holds them for a model that was
     /// loaded in bf16. Small rates then move nothing.
     pub bf16_parity: bool,
+    /// The type that the trained weights are written in; adapters are always written in f32.
+    #[serde(default)]
+    pub save_dtype: SaveDtype,
     /// Compute each layer's activations again in the backward instead of keeping them: less
     /// memory, a third more work, the same bits.
     pub recompute: bool,
@@ -401,6 +536,7 @@ impl Default for TrainSettings {
             seed: 0,
             lora: None,
             bf16_parity: false,
+            save_dtype: SaveDtype::F32,
             recompute: false,
             dev_every: 0,
             checkpoint_every: 0,
@@ -443,6 +579,10 @@ pub enum TrainEvent {
         step: usize,
         /// Mean surprisal of their target tokens, nats.
         loss: f64,
+        /// Of the weights rounded to this type, in which they are saved; absent for the weights as
+        /// they train.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        save_dtype: Option<SaveDtype>,
     },
     /// A resumable state lies on disk.
     Checkpoint {
@@ -464,6 +604,8 @@ pub struct TrainPlan {
     pub target_tokens: usize,
     /// Optimiser steps of all epochs.
     pub steps: usize,
+    /// How the rows of the others were made.
+    pub traits: TraitCounts,
 }
 
 /// What a finished or stopped training was.

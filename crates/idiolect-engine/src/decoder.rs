@@ -69,6 +69,26 @@ impl Decoder {
         Self::new(facts, parameters)
     }
 
+    /// The same weights as a model of facts that lay them out alike.
+    ///
+    /// # Panics
+    /// When the weights were laid out for other facts; a programmer mistake.
+    pub(crate) fn with_facts(self, facts: Facts) -> Self {
+        assert!(
+            self.layout().fits(&facts),
+            "weights laid out for other facts"
+        );
+        Self { facts, ..self }
+    }
+
+    /// The model that a bf16 file of its weights holds.
+    pub(crate) fn rounded_to_bf16(&self) -> Self {
+        Self {
+            weights: Arc::new(self.weights.rounded_to_bf16()),
+            ..self.clone()
+        }
+    }
+
     /// What it is.
     pub fn facts(&self) -> &Facts {
         &self.facts

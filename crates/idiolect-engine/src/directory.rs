@@ -111,12 +111,15 @@ impl Description {
         })
     }
 
-    /// The same with weights written in another type, which the config then states.
+    /// The same with weights written in a given type, which the config then states. What is
+    /// computed is what a reader of that config computes: Gemma's embedding scale is held in the
+    /// weights' type.
     ///
     /// # Errors
     /// When the config cannot be read again, which it was before.
     pub(crate) fn with_dtype(&self, dtype: Dtype) -> Result<Self, ModelError> {
         let mut changed = self.clone();
+        changed.config.dtype = dtype;
         let path = Path::new("config.json");
         for (_, bytes) in changed.kept.iter_mut().filter(|(n, _)| *n == "config.json") {
             let mut value = files::parse_json(path, bytes)?;
@@ -124,14 +127,25 @@ impl Description {
                 .as_object_mut()
                 .ok_or_else(|| ModelError::Invalid("config.json is no object".to_owned()))?;
             // Whichever spelling the file has; the newer where it has none.
-            let old = fields.contains_key("torch_dtype") && !fields.contains_key("dtype");
-            let name = if old { "torch_dtype" } else { "dtype" };
-            fields.insert(name.to_owned(), json!(dtype.config_name()));
-            if !old && fields.contains_key("torch_dtype") {
-                fields.insert("torch_dtype".to_owned(), json!(dtype.config_name()));
+            let stated = ["torch_dtype", "dtype"].map(|name| (name, fields.contains_key(name)));
+            let named = match stated {
+                [(_, false), (_, false)] => vec!["dtype"],
+                spellings => spellings
+                    .into_iter()
+                    .filter_map(|(name, there)| there.then_some(name))
+                    .collect(),
+            };
+            let unstated_default = fields.get(named[0]).is_none() && dtype == Dtype::F32;
+            let same = |name: &&str| fields.get(*name) == Some(&json!(dtype.config_name()));
+            if unstated_default || named.iter().all(same) {
+                continue;
             }
-            changed.config = Config::read(&value)
+            for name in named {
+                fields.insert(name.to_owned(), json!(dtype.config_name()));
+            }
+            let read = Config::read(&value)
                 .map_err(|error| ModelError::Invalid(format!("config.json: {error}")))?;
+            changed.config.facts.embedding_scale = read.facts.embedding_scale;
             *bytes = serde_json::to_vec_pretty(&value)
                 .map_err(|error| ModelError::Invalid(format!("config.json: {error}")))?;
             bytes.push(b'\n');

@@ -381,10 +381,10 @@ fn template(dir: &Path, raw: &TextModel, files: &Files, report: &mut Report) {
             return;
         }
     };
-    let turns = [("user", "Is it?"), ("assistant", "Yes.")].map(|(role, content)| Message {
-        role: role.to_owned(),
-        content: content.to_owned(),
-    });
+    let turns = [
+        Message::new("user", "Is it?"),
+        Message::new("assistant", "Yes."),
+    ];
     let rendered = chat.render(&turns[..1], true);
     let (asked, whole) = match (rendered, chat.render(&turns, false)) {
         (Ok(asked), Ok(whole)) => (asked, whole),
@@ -398,10 +398,7 @@ fn template(dir: &Path, raw: &TextModel, files: &Files, report: &mut Report) {
     turn(raw, &chat, files, report);
     between(&asked, &whole, report);
     begin(raw, files, &asked, report);
-    let system = Message {
-        role: "system".to_owned(),
-        content: "Be kind.".to_owned(),
-    };
+    let system = Message::new("system", "Be kind.");
     if let Err(reason) = chat.render(&[system, turns[0].clone()], true) {
         let what = format!("system turns are refused: {reason}");
         report.add(
@@ -468,7 +465,7 @@ fn between(asked: &str, whole: &str, report: &mut Report) {
         None => report.add(
             Severity::Warning,
             "template",
-            "the conversation with the answer does not begin as the one that asks for it: the model is trained on other text than it is asked with",
+            "the conversation with the answer does not begin as the one that asks for it (`add_generation_prompt`): here rows that are trained and scored begin with the text that asks, as generation does; trainers that render the whole conversation train on another text",
             "compare `add_generation_prompt` with what stands before an assistant's turn",
         ),
         Some(rest) => {

@@ -5,7 +5,7 @@
 //! completion if its first byte does; tokenizing the two apart would give other tokens at the
 //! border. Here is template `raw`; `chat` has that of a chat template.
 
-use idiolect_core::model::{Context, Example, RowError, RowErrorKind};
+use idiolect_core::model::{Context, Example, RowError, RowErrorKind, RowTraits};
 
 use crate::tokenizer::{Encoded, Tokenizer};
 pub(crate) use chat::turn_end;
@@ -34,10 +34,32 @@ pub struct Row {
     /// and the completion. At least 1, at most `first_target`.
     pub learn_from: usize,
     /// For `ids[first_target..]`, the offset of its first byte from the first byte of the
-    /// completion; the end token has the completion's length.
+    /// completion; the end token has the completion's length (to where its text begins, where it
+    /// ends in an end token).
     pub byte_starts: Vec<u32>,
-    /// Whether the token before `first_target` also holds bytes of the completion.
-    pub straddled: bool,
+    /// What a person should know of how it was made.
+    pub traits: RowTraits,
+}
+
+/// A completion without the end tokens that its text ends in, and whether there were any: the row
+/// gets one of its own. Space behind such a token is no part of what is written either.
+fn without_end<'a>(tokenizer: &Tokenizer, completion: &'a str) -> (&'a str, bool) {
+    let special = |id: &&u32| tokenizer.is_special(**id);
+    let ends: Vec<String> = tokenizer
+        .stops()
+        .iter()
+        .filter(special)
+        .filter_map(|id| tokenizer.token(*id))
+        .filter(|text| !text.is_empty())
+        .collect();
+    let mut rest = completion;
+    while let Some(before) = ends
+        .iter()
+        .find_map(|end| rest.trim_end().strip_suffix(end.as_str()))
+    {
+        rest = before;
+    }
+    (rest, rest.len() < completion.len())
 }
 
 /// Tokenizes an example with template `raw`: prompt + completion once, then the end token.
@@ -50,10 +72,11 @@ pub fn encode_example(
     example: &Example,
 ) -> Result<Row, RowError> {
     let prompt = raw_prompt(&example.context)?;
-    if example.completion.is_empty() {
+    let (completion, end_in_text) = without_end(tokenizer, &example.completion);
+    if completion.is_empty() {
         return refuse("the completion is empty");
     }
-    let encoded = encode_text(tokenizer, &[prompt, &example.completion].concat())?;
+    let encoded = encode_text(tokenizer, &[prompt, completion].concat())?;
     let border = prompt.len();
     let text_spans = &encoded.spans[encoded.lead..];
     let first_target = encoded.lead
@@ -74,8 +97,12 @@ pub fn encode_example(
         .iter()
         .map(|&(start, _)| offset(start - border))
         .collect::<Result<Vec<u32>, RowError>>()?;
-    byte_starts.push(offset(example.completion.len())?);
-    let straddled = encoded.spans[first_target - 1].1 > border;
+    byte_starts.push(offset(completion.len())?);
+    let traits = RowTraits {
+        straddled: encoded.spans[first_target - 1].1 > border,
+        end_in_text,
+        other_prompt: false,
+    };
     let mut ids = encoded.ids;
     ids.push(tokenizer.end());
     check(limits, &ids, ids.len())?;
@@ -84,7 +111,7 @@ pub fn encode_example(
         first_target,
         learn_from: first_target,
         byte_starts,
-        straddled,
+        traits,
     })
 }
 

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::ops::stored::{Stored, widen_all};
 use crate::parameters::{Layout, Parameters, decay_runs};
+use crate::weights::{Dtype, f32_to_bf16};
 
 /// Weights in the type in which they are held.
 #[derive(Clone, Debug)]
@@ -97,6 +98,22 @@ impl Weights {
             Self::F32(parameters) => parameters,
             Self::Bf16(_) => unreachable!("just made f32"),
         }
+    }
+
+    /// What a bf16 file of them holds: every value rounded to bf16.
+    pub(crate) fn rounded_to_bf16(&self) -> Self {
+        let parameters = self.to_f32();
+        let values = parameters.values();
+        let mut frozen = Frozen::zeros(self.layout().clone());
+        for (half, value) in frozen.matrices.iter_mut().zip(values) {
+            *half = f32_to_bf16(*value);
+        }
+        for (start, vector) in &mut frozen.vectors {
+            for (rounded, value) in vector.iter_mut().zip(&values[*start..]) {
+                *rounded = Dtype::Bf16.round(*value);
+            }
+        }
+        Self::Bf16(frozen)
     }
 
     /// All values in f32 in their order of place, some at a time.

@@ -223,7 +223,7 @@ fn scored(row: &Row, scores: &[TargetScore]) -> Scored {
         });
     Scored {
         tokens: tokens.collect(),
-        straddled: row.straddled,
+        traits: row.traits,
     }
 }
 

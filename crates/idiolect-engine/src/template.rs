@@ -12,6 +12,7 @@ use idiolect_core::model::{Message, content_hash};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value, context};
 use serde::Serialize;
+use serde_json::Map;
 
 /// Instructions that one rendering may take: a few hundred a message, so this bounds a loop that
 /// would not end and no conversation.
@@ -99,16 +100,31 @@ impl ChatTemplate {
     /// # Errors
     /// What the template says against these messages, or what it cannot do.
     pub fn render(&self, messages: &[Message], generation_prompt: bool) -> Result<String, String> {
-        let values = context! {
+        self.render_with(messages, &Map::new(), generation_prompt)
+    }
+
+    /// [`render`](Self::render) with further variables of the conversation, such as `tools`.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        variables: &Map<String, serde_json::Value>,
+        generation_prompt: bool,
+    ) -> Result<String, String> {
+        let absent = context! { tools => (), documents => () };
+        let variables = Value::from_serialize(variables);
+        let tokens = Value::from_serialize(&self.tokens);
+        let given = context! {
             messages => messages,
             add_generation_prompt => generation_prompt,
-            tools => (),
-            documents => (),
         };
-        let tokens = Value::from_serialize(&self.tokens);
+        // What stands first goes before what follows.
+        let values = context! { ..given, ..variables, ..absent, ..tokens };
         self.environment
             .get_template("chat template")
-            .and_then(|template| template.render(context! { ..values, ..tokens }))
+            .and_then(|template| template.render(values))
             .map_err(|error| words(&error))
     }
 

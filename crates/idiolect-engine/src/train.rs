@@ -9,7 +9,7 @@
 use std::ops::{ControlFlow, Range};
 
 use idiolect_core::model::{
-    ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings, content_hash,
+    ModelError, Rng, SaveDtype, Schedule, StepSize, TrainEvent, TrainSettings, content_hash,
 };
 use sha2::{Digest, Sha256};
 
@@ -185,11 +185,9 @@ pub fn train_rows(
             let mut stop = sink(run.step(decoder, step, &order[rows])?).is_break();
             let due = settings.dev_every > 0 && step % settings.dev_every == 0;
             if (step == last || due) && !training.dev.is_empty() {
-                stop |= sink(TrainEvent::Dev {
-                    step,
-                    loss: dev_loss(decoder, training.dev, threads),
-                })
-                .is_break();
+                for event in run.dev(decoder, step) {
+                    stop |= sink(event).is_break();
+                }
             }
             if stop {
                 return run.stop(decoder);
@@ -222,6 +220,12 @@ fn check_rows(decoder: &Decoder, rows: &[TokenRow]) -> Result<(), ModelError> {
         return Err(ModelError::Invalid(
             "there is no row to train on".to_owned(),
         ));
+    }
+    if rows.iter().all(|row| row.weight <= 0.0) {
+        return Err(ModelError::Invalid(format!(
+            "nothing would be learnt: all {} rows have weight 0",
+            rows.len()
+        )));
     }
     let check = |(i, row): (usize, &TokenRow)| {
         row.check(decoder.facts())
@@ -340,6 +344,22 @@ impl Run<'_> {
             target_tokens: targets,
             tokens,
         })
+    }
+
+    /// Scores the dev rows under the weights as they train, and as they are saved where that is
+    /// rounded.
+    fn dev(&self, decoder: &Decoder, step: usize) -> Vec<TrainEvent> {
+        let event = |decoder: &Decoder, save_dtype| TrainEvent::Dev {
+            step,
+            loss: dev_loss(decoder, self.training.dev, self.threads),
+            save_dtype,
+        };
+        let mut events = vec![event(decoder, None)];
+        let rounded = decoder.adapter().is_none();
+        if rounded && self.training.settings.save_dtype == SaveDtype::Bf16 {
+            events.push(event(&decoder.rounded_to_bf16(), Some(SaveDtype::Bf16)));
+        }
+        events
     }
 
     fn update(&mut self, decoder: &mut Decoder, step: usize, lr: f64, coefficient: f64) {

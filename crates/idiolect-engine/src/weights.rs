@@ -21,6 +21,7 @@ use crate::files;
 use crate::frozen::{Frozen, Weights};
 use crate::ops::stored::widen;
 use crate::parameters::{Layout, Parameters, Tensor};
+pub(crate) use dtype::f32_to_bf16;
 use dtype::has_non_finite;
 use header::Header;
 

@@ -16,6 +16,8 @@ mod code;
 mod compare;
 #[path = "cli/faults.rs"]
 mod faults;
+#[path = "cli/given.rs"]
+mod given;
 #[path = "cli/import.rs"]
 mod import;
 #[path = "cli/kit.rs"]
@@ -28,6 +30,8 @@ mod resume;
 mod rows;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "cli/saved.rs"]
+mod saved;
 
 use kit::{Place, SCRIPT, problems};
 

@@ -21,8 +21,8 @@ use serde::Deserialize;
 
 use super::{
     Completion, Context, Example, Finish, Generate, GenerateRequest, ModelError, ModelInfo, Rng,
-    RowError, Sampling, Score, Scored, Sink, Template, TokenScore, Train, TrainEvent, TrainPlan,
-    TrainSettings, TrainSummary, content_hash,
+    RowError, RowTraits, Sampling, Score, Scored, Sink, Template, TokenScore, Train, TrainEvent,
+    TrainPlan, TrainSettings, TrainSummary, content_hash,
 };
 
 /// One entry of a script.
@@ -238,7 +238,7 @@ impl Score for Scripted {
                 index,
                 Ok(Scored {
                     tokens,
-                    straddled: false,
+                    traits: RowTraits::default(),
                 }),
             ) {
                 break;
@@ -357,12 +357,7 @@ mod tests {
     #[test]
     fn scores_agree_with_one_distribution() {
         let mut model = Scripted::parse("s", "", None).unwrap();
-        let example = Example {
-            context: Context::Prompt("p".into()),
-            completion: "é  b c".into(),
-            weight: 1.0,
-            spans: Vec::new(),
-        };
+        let example = Example::new(Context::Prompt("p".into()), "é  b c");
         let mut scored = None;
         model
             .score(&[example], &mut |_, result| {

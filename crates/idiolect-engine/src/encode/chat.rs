@@ -1,13 +1,19 @@
 //! Rows of a chat template: the rendered conversation, tokenized once.
 
-use idiolect_core::model::{Context, Example, Message, RowError, RowErrorKind};
+use idiolect_core::model::{
+    ChatFields, Context, Example, Message, RowError, RowErrorKind, RowTraits,
+};
 
-use super::{Limits, Row, check, offset, refuse};
+use super::{Limits, Row, check, offset, refuse, without_end};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Encoded, Tokenizer};
 
 /// Tokenizes an example: the conversation with the completion as the assistant's turn, up to the
 /// token that ends the turn.
+///
+/// The row begins with the prompt that asks for the turn (`add_generation_prompt`), whatever the
+/// template renders before a finished one: what is trained and scored follows the text that
+/// generation starts from.
 ///
 /// # Errors
 /// When the template refuses the conversation, the completion is not in what it renders, nothing
@@ -18,23 +24,25 @@ pub fn encode_chat_example(
     limits: Limits,
     example: &Example,
 ) -> Result<Row, RowError> {
-    let mut messages = turns(&example.context);
-    let asked = render(template, &messages, true)?;
-    messages.push(message("assistant", &example.completion));
-    let whole = render(template, &messages, false)?;
-    let Some(place) = find_completion(&whole, &asked, &example.completion) else {
-        return refuse(
-            "the completion is empty or the chat template changes it, so that its tokens cannot \
-             be told from the template's",
-        );
+    let (completion, end_in_text) = without_end(tokenizer, &example.completion);
+    if completion.trim().is_empty() {
+        return refuse("the completion is empty");
+    }
+    let conversation = Conversation {
+        template,
+        turns: turns(&example.context),
+        chat: &example.chat,
     };
-    let encoded = encode(tokenizer, &whole)?;
+    let rendered = conversation.answered(completion)?;
+    let encoded = encode(tokenizer, &rendered.text)?;
     let starts_at = |byte: usize| encoded.spans.partition_point(|&(start, _)| start < byte);
-    let first_target = starts_at(place.start);
-    if first_target == 0 || first_target >= starts_at(place.end) {
+    // What the prompt already holds of the completion is given.
+    let border = rendered.start.max(rendered.asked);
+    let first_target = starts_at(border);
+    let behind = starts_at(rendered.end);
+    if first_target == 0 || first_target >= behind {
         return refuse("no token begins in the completion");
     }
-    let behind = starts_at(place.end);
     let mut ids = encoded.ids;
     match ids[behind..]
         .iter()
@@ -47,8 +55,12 @@ pub fn encode_chat_example(
             ids.push(tokenizer.end());
         }
     }
-    let n_bytes = example.completion.len();
-    let from_start = |span: &(usize, usize)| (span.0 + place.skipped - place.start).min(n_bytes);
+    let n_bytes = completion.len();
+    let from_start = |span: &(usize, usize)| {
+        (span.0 + rendered.skipped)
+            .saturating_sub(rendered.start)
+            .min(n_bytes)
+    };
     let mut byte_starts = encoded.spans[first_target..ids.len() - 1]
         .iter()
         .map(|span| offset(from_start(span)))
@@ -56,11 +68,12 @@ pub fn encode_chat_example(
     byte_starts.push(offset(n_bytes)?);
     check(limits, &ids, ids.len())?;
     Ok(Row {
-        learn_from: place
-            .answer
-            .map_or(first_target, starts_at)
-            .min(first_target),
-        straddled: encoded.spans[first_target - 1].1 > place.start,
+        learn_from: starts_at(rendered.asked).min(first_target),
+        traits: RowTraits {
+            straddled: encoded.spans[first_target - 1].1 > border,
+            end_in_text,
+            other_prompt: rendered.other_prompt,
+        },
         ids,
         first_target,
         byte_starts,
@@ -77,7 +90,13 @@ pub fn encode_chat_context(
     limits: Limits,
     context: &Context,
 ) -> Result<Vec<u32>, RowError> {
-    let ids = encode(tokenizer, &render(template, &turns(context), true)?)?.ids;
+    let chat = ChatFields::default();
+    let conversation = Conversation {
+        template,
+        turns: turns(context),
+        chat: &chat,
+    };
+    let ids = encode(tokenizer, &conversation.asked()?)?.ids;
     if ids.is_empty() {
         return refuse("the chat template renders nothing for this conversation");
     }
@@ -87,79 +106,159 @@ pub fn encode_chat_context(
 
 /// The token that a template puts behind an assistant's turn, if it is a special one.
 pub(crate) fn turn_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
-    let said = "Yes.";
-    let turns = [message("user", "Is it?"), message("assistant", said)];
-    let asked = template.render(&turns[..1], true).ok()?;
-    let whole = template.render(&turns, false).ok()?;
-    let place = find_completion(&whole, &asked, said)?;
-    let encoded = tokenizer.encode_rendered(&whole).ok()?;
+    let chat = ChatFields::default();
+    let conversation = Conversation {
+        template,
+        turns: vec![Message::new("user", "Is it?")],
+        chat: &chat,
+    };
+    let rendered = conversation.answered("Yes.").ok()?;
+    let encoded = tokenizer.encode_rendered(&rendered.text).ok()?;
     let behind = encoded
         .spans
-        .partition_point(|&(start, _)| start < place.end);
+        .partition_point(|&(start, _)| start < rendered.end);
     let special = |id: &&u32| tokenizer.is_special(**id);
     encoded.ids[behind..].iter().find(special).copied()
 }
 
-/// Where the completion lies in the rendered conversation.
-struct Place {
-    start: usize,
-    end: usize,
-    /// Bytes at the completion's beginning that the template left out.
-    skipped: usize,
-    /// Where the assistant begins to write, if what is asked is rendered alike without the answer.
-    answer: Option<usize>,
+/// Turns that an answer is to follow, and the template that renders them.
+struct Conversation<'a> {
+    template: &'a ChatTemplate,
+    turns: Vec<Message>,
+    chat: &'a ChatFields,
 }
 
-/// Templates trim what was said, and may put something before it (an empty thought, say).
-fn find_completion(whole: &str, asked: &str, completion: &str) -> Option<Place> {
-    let answer = whole.starts_with(asked).then_some(asked.len());
-    let from = answer.unwrap_or(0);
-    let trimmed = completion.trim();
-    if trimmed.is_empty() {
-        return None;
+/// A conversation with its answer as one text.
+struct Rendered {
+    text: String,
+    /// Where the completion lies in it.
+    start: usize,
+    end: usize,
+    /// Bytes at the completion's beginning that are left out.
+    skipped: usize,
+    /// Where the prompt that asks for the answer ends.
+    asked: usize,
+    /// Whether the template itself renders the finished answer after another prompt.
+    other_prompt: bool,
+}
+
+/// Stands for an answer where only what a template puts around it is wanted.
+const ANSWER: &str = "\u{1}answer\u{1}";
+
+impl Conversation<'_> {
+    /// The text that the assistant is to continue.
+    fn asked(&self) -> Result<String, RowError> {
+        self.render(&self.turns, true)
     }
-    let lead = completion.len() - completion.trim_start().len();
-    [(completion, 0), (trimmed, lead)]
-        .into_iter()
-        .find_map(|(text, skipped)| {
-            let rest = &whole[from..];
-            // Without a place to begin at, the answer is the last that was said.
-            let at = if answer.is_some() {
-                rest.find(text)
+
+    /// The finished turn as the template renders it.
+    fn finished(&self, completion: &str) -> Result<String, RowError> {
+        let mut turns = self.turns.clone();
+        turns.push(Message {
+            fields: self.chat.answer.clone(),
+            ..Message::new("assistant", completion)
+        });
+        self.render(&turns, false)
+    }
+
+    fn render(&self, turns: &[Message], prompt: bool) -> Result<String, RowError> {
+        self.template
+            .render_with(turns, &self.chat.variables, prompt)
+            .map_err(template_fault)
+    }
+
+    /// The prompt that asks, the completion, and what the template puts around it.
+    fn answered(&self, completion: &str) -> Result<Rendered, RowError> {
+        let asked = self.asked()?;
+        let whole = self.finished(completion)?;
+        // What follows an answer is seen beside another one: nothing of a completion is sought in
+        // the template's own text.
+        let other = self.finished(ANSWER)?;
+        let (before, after) = other.rsplit_once(ANSWER).ok_or_else(|| {
+            template_fault("the chat template does not render what the assistant says".to_owned())
+        })?;
+        if !whole.starts_with(&asked) {
+            // The template says whether space at the end of a turn stays.
+            let kept = whole
+                .strip_suffix(after)
+                .is_some_and(|body| body.ends_with(&completion[completion.trim_end().len()..]));
+            let completion = if kept {
+                completion
             } else {
-                rest.rfind(text)
+                completion.trim_end()
             };
-            let start = from + at?;
-            Some(Place {
-                start,
-                end: start + text.len(),
-                skipped,
-                answer,
-            })
+            return Ok(after_prompt(&asked, before, completion, after));
+        }
+        let body = whole.strip_suffix(after).unwrap_or_default();
+        let lead = completion.len() - completion.trim_start().len();
+        // Templates trim what was said, and may put something before it (an empty thought, say).
+        let forms = [
+            (completion, 0),
+            (completion.trim_end(), 0),
+            (completion.trim_start(), lead),
+            (completion.trim(), lead),
+        ];
+        let Some((text, skipped)) = forms.into_iter().find(|(text, _)| body.ends_with(text)) else {
+            return Err(template_fault(
+                "the chat template changes the completion, so that its tokens cannot be told from \
+                 the template's"
+                    .to_owned(),
+            ));
+        };
+        Ok(Rendered {
+            start: body.len() - text.len(),
+            end: body.len(),
+            skipped,
+            asked: asked.len(),
+            other_prompt: false,
+            text: whole,
         })
+    }
+}
+
+/// A row of a template whose finished turn does not begin with the prompt that asks for it: that
+/// prompt, the completion as it is, and what the template puts behind a turn. `before` is what the
+/// template puts before a finished turn.
+fn after_prompt(asked: &str, before: &str, completion: &str, after: &str) -> Rendered {
+    let shared = asked
+        .char_indices()
+        .zip(before.chars())
+        .find(|((_, a), b)| a != b)
+        .map_or(before.len().min(asked.len()), |((at, _), _)| at);
+    // What only the prompt that asks puts, `<think>` and a line break say, may begin the completion
+    // as well.
+    let opening = asked[shared..].trim();
+    let lead = completion.len() - completion.trim_start().len();
+    let skipped = match completion[lead..].strip_prefix(opening) {
+        Some(rest) if !opening.is_empty() && !rest.trim().is_empty() => {
+            let space = &asked[asked.trim_end().len()..];
+            completion.len() - rest.strip_prefix(space).unwrap_or(rest).len()
+        }
+        _ => 0,
+    };
+    let text = [asked, &completion[skipped..], after].concat();
+    Rendered {
+        start: asked.len(),
+        end: text.len() - after.len(),
+        skipped,
+        asked: asked.len(),
+        other_prompt: true,
+        text,
+    }
+}
+
+fn template_fault(reason: String) -> RowError {
+    RowError {
+        kind: RowErrorKind::Template,
+        reason,
+    }
 }
 
 fn turns(context: &Context) -> Vec<Message> {
     match context {
-        Context::Prompt(prompt) => vec![message("user", prompt)],
+        Context::Prompt(prompt) => vec![Message::new("user", prompt)],
         Context::Messages(messages) => messages.clone(),
     }
-}
-
-fn message(role: &str, content: &str) -> Message {
-    Message {
-        role: role.to_owned(),
-        content: content.to_owned(),
-    }
-}
-
-fn render(template: &ChatTemplate, messages: &[Message], prompt: bool) -> Result<String, RowError> {
-    template
-        .render(messages, prompt)
-        .map_err(|reason| RowError {
-            kind: RowErrorKind::Template,
-            reason,
-        })
 }
 
 fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Encoded, RowError> {

@@ -7,12 +7,7 @@ const LIMITS: Limits = Limits {
 };
 
 fn row(tokenizer: &Tokenizer, prompt: &str, completion: &str) -> Result<Row, RowError> {
-    let example = Example {
-        context: Context::Prompt(prompt.to_owned()),
-        completion: completion.to_owned(),
-        weight: 1.0,
-        spans: Vec::new(),
-    };
+    let example = Example::new(Context::Prompt(prompt.to_owned()), completion);
     encode_example(tokenizer, LIMITS, &example)
 }
 
@@ -31,7 +26,7 @@ fn words_may_bring_their_space_in_prompt_or_completion() {
     assert_eq!(a.ids[a.first_target..], [3, 9, 4, 1]);
     assert_eq!(a.byte_starts, [1, 3, 5, 6]);
     assert_eq!(b.byte_starts, [0, 2, 4, 5]);
-    assert!(!a.straddled && !b.straddled);
+    assert!(!a.traits.straddled && !b.traits.straddled);
 }
 
 #[test]
@@ -40,14 +35,14 @@ fn a_token_over_the_border_counts_as_prompt_and_is_flagged() {
     // " up" begins in the prompt: its two letters in the completion are not scored.
     assert_eq!(row.ids[row.first_target..].len(), 2);
     assert_eq!(row.byte_starts, [2, 5]);
-    assert!(row.straddled);
+    assert!(row.traits.straddled);
 }
 
 #[test]
 fn the_leading_space_makes_a_token_the_completions() {
     let row = row(&byte_level(true), "hi", " up").unwrap();
     assert_eq!(
-        (row.ids.len(), row.first_target, row.straddled),
+        (row.ids.len(), row.first_target, row.traits.straddled),
         (3, 1, false)
     );
     assert_eq!(row.byte_starts, [0, 3]);
@@ -113,4 +108,19 @@ fn a_long_text_is_cut_into_rows_that_lose_no_target() {
         [vec![2, 3, 4, 1]]
     );
     assert!(encode_whole(&words(), limits, "").is_err());
+}
+
+#[test]
+fn an_end_token_in_the_text_is_the_rows_own() {
+    let tokenizer = stories();
+    let once = row(&tokenizer, "Once upon a time", ", there was a dog.").unwrap();
+    for text in [", there was a dog.</s>", ", there was a dog.</s> \n"] {
+        let twice = row(&tokenizer, "Once upon a time", text).unwrap();
+        assert_eq!(
+            (&twice.ids, &twice.byte_starts),
+            (&once.ids, &once.byte_starts)
+        );
+        assert!(twice.traits.end_in_text && !once.traits.end_in_text);
+    }
+    refuses(row(&tokenizer, "Once", "</s>"), "completion is empty");
 }

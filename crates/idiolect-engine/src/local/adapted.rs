@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use idiolect_core::model::{Lora, ModelError, Template, content_hash};
 
 use super::LocalModel;
-use crate::directory::Description;
 use crate::peft;
 use crate::weights::Dtype;
 
@@ -57,12 +56,11 @@ impl LocalModel {
         self.origin.adapter
     }
 
-    /// Writes the model as a directory of its own, in the given type or that of its config, and
-    /// returns its hash.
+    /// Writes the model as a directory of its own in the given type, and returns its hash.
     ///
     /// # Errors
     /// When a file cannot be written, or a weight does not fit the type.
-    pub fn write(&self, out: &Path, dtype: Option<Dtype>) -> Result<String, ModelError> {
+    pub fn write(&self, out: &Path, dtype: Dtype) -> Result<String, ModelError> {
         let how = if self.origin.adapter {
             "an adapter merged into its base in f32, and cast once"
         } else {
@@ -75,14 +73,8 @@ impl LocalModel {
             env!("CARGO_PKG_VERSION"),
             self.info.hash
         );
-        let parameters = self.decoder.parameters();
-        match dtype {
-            None => self.text.description.write(out, &parameters, &card),
-            Some(dtype) => {
-                let changed: Description = self.text.description.with_dtype(dtype)?;
-                changed.write(out, &parameters, &card)
-            }
-        }
+        let description = self.text.description.with_dtype(dtype)?;
+        description.write(out, &self.decoder.parameters(), &card)
     }
 }
 
@@ -100,12 +92,7 @@ mod tests {
     use crate::directory::tests::stories_dir;
 
     fn example(completion: &str) -> Example {
-        Example {
-            context: Context::Prompt("Once upon a time".to_owned()),
-            completion: completion.to_owned(),
-            weight: 1.0,
-            spans: Vec::new(),
-        }
+        Example::new(Context::Prompt("Once upon a time".to_owned()), completion)
     }
 
     fn examples() -> Vec<Example> {
@@ -204,12 +191,12 @@ mod tests {
         assert!(LocalModel::load(&out.join("checkpoint-3"), None, 1).is_ok());
 
         let merged = dir.path().join("merged");
-        let hash = adapted.write(&merged, None).unwrap();
+        let hash = adapted.write(&merged, Dtype::F32).unwrap();
         let mut whole = LocalModel::load(&merged, None, 1).unwrap();
         assert_eq!(whole.info().hash, hash);
         assert_eq!(logprobs(&mut whole), of_adapted);
         let half = dir.path().join("half");
-        adapted.write(&half, Some(Dtype::Bf16)).unwrap();
+        adapted.write(&half, Dtype::Bf16).unwrap();
         let text = fs::read_to_string(half.join("config.json")).unwrap();
         assert!(
             text.contains("bfloat16") && !text.contains("float32"),

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use idiolect_core::model::{
-    Context, Finish, RowErrorKind, Schedule, StepSize, Train, TrainEvent, TrainSettings,
+    Context, Finish, RowErrorKind, SaveDtype, Schedule, StepSize, Train, TrainEvent, TrainSettings,
 };
 
 use super::*;
@@ -17,12 +17,7 @@ fn prompt(text: &str) -> Context {
 }
 
 fn example(context: &str, completion: &str) -> Example {
-    Example {
-        context: prompt(context),
-        completion: completion.to_owned(),
-        weight: 1.0,
-        spans: Vec::new(),
-    }
+    Example::new(prompt(context), completion)
 }
 
 fn scores(model: &mut LocalModel, examples: &[Example]) -> Vec<Result<Scored, RowError>> {
@@ -622,4 +617,90 @@ fn keys_and_values_stay_inside_their_memory_and_it_changes_no_text() {
         assert_eq!(texts, plenty);
         assert!(fullest <= memory, "{fullest} bytes of {memory}");
     }
+}
+
+/// Mean surprisal of the examples' targets under a model on disk, nats.
+fn loss_on_disk(dir: &Path, examples: &[Example]) -> f64 {
+    let mut model = LocalModel::load(dir, None, 1).unwrap();
+    let tokens: Vec<TokenScore> = scores(&mut model, examples)
+        .into_iter()
+        .flat_map(|scored| scored.unwrap().tokens)
+        .collect();
+    let sum: f64 = tokens.iter().map(|t| -f64::from(t.logprob)).sum();
+    sum / tokens.len() as f64
+}
+
+#[test]
+fn what_is_saved_is_what_was_evaluated_where_a_scale_follows_the_type_of_the_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let parity = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/gemma3");
+    let text = std::fs::read_to_string(parity.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    // The root of 24 is no bf16.
+    (config["dtype"], config["vocab_size"]) = ("bfloat16".into(), 512.into());
+    let path = dir.path().join("config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let settings = TrainSettings {
+        lr: 1e-2,
+        save_dtype: SaveDtype::Bf16,
+        ..TrainSettings::default()
+    };
+    let mut on = |_| ControlFlow::Continue(());
+    let (tokenizer, base) = (
+        stories_dir().join("tokenizer.json"),
+        dir.path().join("base"),
+    );
+    let texts = vec!["Tim had two cats.".to_owned(); 8];
+    pretrain(&path, &tokenizer, &texts, &settings, 1, &base, 1, &mut on).unwrap();
+    let scale = |dir: &Path| {
+        LocalModel::load(dir, None, 1)
+            .unwrap()
+            .facts()
+            .embedding_scale
+    };
+    for save_dtype in [SaveDtype::F32, SaveDtype::Bf16] {
+        let out = dir.path().join(save_dtype.name());
+        let settings = TrainSettings {
+            save_dtype,
+            epochs: 2,
+            ..settings.clone()
+        };
+        let mut last = f64::NAN;
+        let mut keep = |event| {
+            if let TrainEvent::Dev { loss, .. } = event {
+                last = loss;
+            }
+            ControlFlow::Continue(())
+        };
+        let rows = lessons();
+        LocalModel::load(&base, None, 1)
+            .unwrap()
+            .train(&rows, &rows[..2], &settings, &out, &mut keep)
+            .unwrap();
+        let saved = loss_on_disk(&out, &rows[..2]);
+        assert!(
+            (saved - last).abs() < 1e-6,
+            "{save_dtype:?}: {saved} {last}"
+        );
+        assert_eq!(scale(&out) == scale(&base), save_dtype == SaveDtype::Bf16);
+    }
+}
+
+#[test]
+fn rows_that_all_weigh_nothing_are_no_training() {
+    let mut rows = lessons();
+    rows.iter_mut().for_each(|row| row.weight = 0.0);
+    let out = tempfile::tempdir().unwrap();
+    let mut events = 0;
+    let mut count = |_| {
+        events += 1;
+        ControlFlow::Continue(())
+    };
+    let error = stories(1)
+        .train(&rows, &[], &settings(), out.path(), &mut count)
+        .unwrap_err();
+    let message = error.to_string();
+    let counts = format!("all {} rows have weight 0", rows.len());
+    assert!(message.contains(&counts), "{message}");
+    assert_eq!(events, 0, "nothing was begun");
 }

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use idiolect_core::model::{
-    Example, Lookahead, LookaheadSettings, ModelError, ModelInfo, RowError, Train, TrainEvent,
-    TrainPlan, TrainSettings, TrainSummary,
+    Example, Lookahead, LookaheadSettings, ModelError, ModelInfo, RowError, RowTraits, SaveDtype,
+    Train, TrainEvent, TrainPlan, TrainSettings, TrainSummary, TraitCounts,
 };
 use serde_json::json;
 
@@ -55,15 +55,19 @@ impl Train for LocalModel {
         // Leaving one out would change what the dev loss means without a word.
         let dev = self.rows(dev, "dev row")?;
         let start = format!("model {}", self.info.hash);
+        let description = self.trained_description(settings)?;
         let job = Job {
-            description: &self.text.description,
+            description: &description,
             base: Some((&self.origin, &self.info.hash)),
             threads: &self.threads,
             settings,
             out,
         };
         // This model stays what it is and what `info` says; its copy is trained.
-        let mut decoder = self.decoder.clone();
+        let mut decoder = self
+            .decoder
+            .clone()
+            .with_facts(description.config.facts.clone());
         if let Some(lora) = &settings.lora {
             if self.origin.adapter {
                 return Err(ModelError::Unsupported(format!(
@@ -115,34 +119,50 @@ impl Train for LocalModel {
 }
 
 impl LocalModel {
+    /// What the trained model will be read as: an adapter's base stays as it is, weights that train
+    /// are written in the type that the settings name.
+    fn trained_description(&self, settings: &TrainSettings) -> Result<Description, ModelError> {
+        match settings.lora {
+            Some(_) => Ok(self.text.description.clone()),
+            None => self.text.description.with_dtype(settings.save_dtype.into()),
+        }
+    }
+
     /// The rows of the examples.
     fn rows(&self, examples: &[Example], what: &str) -> Result<Vec<TokenRow>, ModelError> {
         let row = |(i, example): (usize, &Example)| {
             row_to_learn(&self.text, example)
+                .map(|(row, _)| row)
                 .map_err(|error| ModelError::Invalid(format!("{what} {i}: {error}")))
         };
         examples.iter().enumerate().map(row).collect()
     }
 }
 
-/// An example as it is trained on.
-fn row_to_learn(text: &TextModel, example: &Example) -> Result<TokenRow, RowError> {
+/// An example as it is trained on, and how its row was made.
+fn row_to_learn(text: &TextModel, example: &Example) -> Result<(TokenRow, RowTraits), RowError> {
     let (row, learnt) = text.encode_to_learn(example)?;
-    Ok(TokenRow {
+    let traits = row.traits;
+    let row = TokenRow {
         ids: row.ids,
         first_target: row.learn_from,
         weight: example.weight,
         learnt,
-    })
+    };
+    Ok((row, traits))
 }
 
 /// Which of the examples a model can be trained on, and what the training of those would be. Its
 /// weights are not needed.
 pub fn plan(text: &TextModel, examples: &[Example], settings: &TrainSettings) -> TrainPlan {
     let (mut rows, mut refused) = (Vec::new(), Vec::new());
+    let mut counts = TraitCounts::default();
     for (i, example) in examples.iter().enumerate() {
         match row_to_learn(text, example) {
-            Ok(row) => rows.push(row),
+            Ok((row, traits)) => {
+                rows.push(row);
+                counts.add(traits);
+            }
             Err(error) => refused.push((i, error)),
         }
     }
@@ -152,6 +172,7 @@ pub fn plan(text: &TextModel, examples: &[Example], settings: &TrainSettings) ->
         tokens: rows.iter().map(|row| row.ids.len()).sum(),
         target_tokens: rows.iter().map(TokenRow::n_learnt).sum(),
         steps: n_steps(&rows, settings),
+        traits: counts,
     }
 }
 
@@ -190,7 +211,8 @@ pub fn pretrain(
         )));
     }
     let dir = tokenizer.parent().unwrap_or(Path::new(""));
-    let description = Description::read_parts(config, dir)?;
+    let description =
+        Description::read_parts(config, dir)?.with_dtype(settings.save_dtype.into())?;
     let mut decoder = random(&description, seed)
         .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", config.display())))?;
     let TextRows {
@@ -387,11 +409,15 @@ fn card(facts: &Facts, start: &str, settings: &TrainSettings, rows: usize) -> St
         "---\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n\n\
          # A {family} {title} trained with idiolect {}\n\n\
          {} parameters: {} layers, hidden size {}, vocabulary {}. Trained from {start} on {rows} rows; {what}, \
-         AdamW in f32.\n\n```json\n{json}\n```\n",
+         AdamW in f32, saved in {}.\n\n```json\n{json}\n```\n",
         env!("CARGO_PKG_VERSION"),
         facts.n_parameters(),
         facts.layers,
         facts.hidden,
         facts.vocab,
+        match settings.lora {
+            Some(_) => SaveDtype::F32.name(),
+            None => settings.save_dtype.name(),
+        },
     )
 }

@@ -10,10 +10,7 @@ fn template(source: &str) -> ChatTemplate {
 }
 
 fn says(source: &str) -> Result<String, String> {
-    let turn = Message {
-        role: "user".to_owned(),
-        content: "<b>é \"x\"</b>\n".to_owned(),
-    };
+    let turn = Message::new("user", "<b>é \"x\"</b>\n");
     template(source).render(&[turn], true)
 }
 

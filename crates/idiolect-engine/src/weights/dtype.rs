@@ -1,5 +1,7 @@
 //! Element types of weights, to f32 and back.
 
+use idiolect_core::model::SaveDtype;
+
 use crate::ops::stored::widen;
 
 /// Element types that can be computed with.
@@ -11,6 +13,15 @@ pub enum Dtype {
     Bf16,
     /// IEEE half.
     F16,
+}
+
+impl From<SaveDtype> for Dtype {
+    fn from(dtype: SaveDtype) -> Self {
+        match dtype {
+            SaveDtype::F32 => Self::F32,
+            SaveDtype::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 impl Dtype {
@@ -102,7 +113,7 @@ pub(super) fn has_non_finite(bytes: &[u8], dtype: Dtype) -> bool {
 }
 
 /// Nearest bfloat16, ties to even. A NaN stays one.
-fn f32_to_bf16(x: f32) -> u16 {
+pub(crate) fn f32_to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     if x.is_nan() {
         return ((bits >> 16) | 0x40) as u16;

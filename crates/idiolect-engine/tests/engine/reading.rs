@@ -181,12 +181,7 @@ fn text_becomes_the_reference_tokens_and_offsets() {
             row["prompt"].as_str().unwrap(),
             row["completion"].as_str().unwrap(),
         );
-        let example = Example {
-            context: Context::Prompt(prompt.to_owned()),
-            completion: completion.to_owned(),
-            weight: 1.0,
-            spans: Vec::new(),
-        };
+        let example = Example::new(Context::Prompt(prompt.to_owned()), completion);
         let encoded = encode_example(&tokenizer, limits, &example).unwrap();
         assert_eq!(serde_json::json!(encoded.ids), row["ids"], "{prompt}");
         assert_eq!(

@@ -33,11 +33,9 @@ fn numbers(row: &Value, field: &str) -> Vec<f32> {
 }
 
 fn examples(rows: &[Value]) -> Vec<Example> {
-    let example = |row| Example {
-        context: Context::Prompt(text(row, "prompt").to_owned()),
-        completion: text(row, "completion").to_owned(),
-        weight: 1.0,
-        spans: Vec::new(),
+    let example = |row| {
+        let context = Context::Prompt(text(row, "prompt").to_owned());
+        Example::new(context, text(row, "completion"))
     };
     rows.iter().map(example).collect()
 }

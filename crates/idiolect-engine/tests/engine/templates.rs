@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use idiolect_core::model::{Context, Example, Message};
+use idiolect_core::model::{ChatFields, Context, Example, Message};
 use idiolect_engine::encode::{Limits, encode_chat_context, encode_chat_example};
 use idiolect_engine::template::ChatTemplate;
 use idiolect_engine::tokenizer::Tokenizer;
@@ -32,6 +32,15 @@ fn template(name: &Value) -> ChatTemplate {
     ChatTemplate::new(&source, tokens).unwrap()
 }
 
+fn written(source: &str) -> ChatTemplate {
+    ChatTemplate::new(source, BTreeMap::new()).unwrap()
+}
+
+/// The tokens of a text without special tokens of its own, as a person reads them.
+fn read(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    ids.iter().map(|&id| tokenizer.shown(id)).collect()
+}
+
 fn tokenizer() -> Tokenizer {
     let json = std::fs::read(path("templates/tokenizer.json")).unwrap();
     let settings = json!({"bos_token": "<s>", "eos_token": "<|end|>"});
@@ -44,12 +53,7 @@ fn messages(row: &Value) -> Vec<Message> {
 
 fn example(messages: &[Message]) -> Example {
     let (last, before) = messages.split_last().unwrap();
-    Example {
-        context: Context::Messages(before.to_vec()),
-        completion: last.content.clone(),
-        weight: 1.0,
-        spans: Vec::new(),
-    }
+    Example::new(Context::Messages(before.to_vec()), &last.content)
 }
 
 #[test]
@@ -99,12 +103,7 @@ fn the_span_that_is_learnt_is_the_one_that_generation_blocks_mark() {
 }
 
 fn plain(prompt: &str, completion: &str) -> Example {
-    Example {
-        context: Context::Prompt(prompt.to_owned()),
-        completion: completion.to_owned(),
-        weight: 1.0,
-        spans: Vec::new(),
-    }
+    Example::new(Context::Prompt(prompt.to_owned()), completion)
 }
 
 #[test]
@@ -141,7 +140,7 @@ fn a_row_begins_as_the_model_is_asked_and_ends_with_the_turn() {
             row.byte_starts[0], first,
             "{name}: offsets of what was said"
         );
-        assert!(!row.straddled);
+        assert!(!row.traits.straddled);
     }
 }
 
@@ -173,10 +172,7 @@ fn a_conversation_that_cannot_be_a_row_is_refused_with_a_reason() {
         ..LIMITS
     };
     assert!(why("gemma2.jinja", &plain("q", "a"), small).contains("model holds 8"));
-    let turns = vec![Message {
-        role: "system".to_owned(),
-        content: "s".to_owned(),
-    }];
+    let turns = vec![Message::new("system", "s")];
     let system = Example {
         context: Context::Messages(turns),
         ..plain("", "a")
@@ -184,4 +180,143 @@ fn a_conversation_that_cannot_be_a_row_is_refused_with_a_reason() {
     assert!(why("gemma2.jinja", &system, LIMITS).contains("no system turns here"));
     let rewritten = plain("q", "<think>\n\n\nx</think>y");
     assert!(why("qwen3.jinja", &rewritten, LIMITS).contains("changes it"));
+}
+
+/// Turns in `<|turn|>role … <|end|>`; `said` is how a turn's text is put, `asks` what follows the
+/// role where an answer is asked for.
+fn turns(said: &str, asks: &str) -> String {
+    format!(
+        "{{% for m in messages %}}<|turn|>{{{{ m.role }}}}\n{{{{ {said} }}}}<|end|>\n{{% endfor %}}\
+         {{% if add_generation_prompt %}}<|turn|>assistant\n{asks}{{% endif %}}"
+    )
+}
+
+#[test]
+fn rows_follow_the_prompt_that_asks_whatever_a_finished_turn_is_rendered_after() {
+    let tokenizer = tokenizer();
+    let answer = "m.content.split('</think>')[-1]";
+    let cases = [
+        // The thought that the prompt opens is missing in finished turns.
+        (turns("m.content", "<think>\\n"), "7", "7"),
+        // … and there where the completion brings it: given by the prompt, not learnt.
+        (
+            turns("m.content", "<think>\\n"),
+            "<think>\n3 + 4\n</think>\n7",
+            "3 + 4\n</think>\n7",
+        ),
+        // Finished turns drop thoughts.
+        (
+            turns(answer, "<think>\\n"),
+            "3 + 4\n</think>\n7",
+            "3 + 4\n</think>\n7",
+        ),
+        (
+            turns(answer, "<think>\\n"),
+            "<think>\n3 + 4\n</think>\n7",
+            "3 + 4\n</think>\n7",
+        ),
+        (
+            turns(answer, "<think>\\n"),
+            "<think>3 + 4</think>7",
+            "3 + 4</think>7",
+        ),
+        // The role is written otherwise.
+        (
+            turns("m.content", "").replace("assistant", "model"),
+            "7",
+            "7",
+        ),
+        (turns("m.content | trim", "<think>"), "7 \n", "7"),
+    ];
+    for (source, completion, learnt) in cases {
+        let template = written(&source.replace("\\n", "\n"));
+        let example = plain("3 + 4?", completion);
+        let asked = encode_chat_context(&tokenizer, &template, LIMITS, &example.context).unwrap();
+        let row = encode_chat_example(&tokenizer, &template, LIMITS, &example).unwrap();
+        assert_eq!(row.ids[..row.learn_from], asked, "{source}");
+        assert_eq!(row.learn_from, row.first_target, "{source}");
+        let said = read(&tokenizer, &row.ids[row.first_target..]);
+        assert_eq!(said, format!("{learnt}<|end|>"), "{source}");
+        // Offsets are those of the completion as it was given.
+        let first = completion.find(learnt).unwrap() as u32;
+        assert_eq!(row.byte_starts[0], first, "{source}");
+        assert_eq!(row.byte_starts.len(), row.ids.len() - row.first_target);
+        assert_eq!(row.byte_starts.last(), Some(&(completion.len() as u32)));
+        let brings_it = source.contains("{{ m.content }}") && completion.starts_with("<think>");
+        assert_eq!(row.traits.other_prompt, !brings_it, "{source}");
+    }
+}
+
+#[test]
+fn a_completion_that_is_also_part_of_the_templates_own_text_is_found() {
+    let tokenizer = tokenizer();
+    let source = turns("m.content", "").replace("assistant", "model");
+    for (template, completion) in [
+        (written(&source), "end"),
+        (written(&turns("m.content", "")), "n"),
+    ] {
+        let row =
+            encode_chat_example(&tokenizer, &template, LIMITS, &plain("q", completion)).unwrap();
+        let said = read(&tokenizer, &row.ids[row.first_target..]);
+        assert_eq!(said, format!("{completion}<|end|>"));
+    }
+    // In a thought that the template puts before the answer.
+    let qwen3 = template(&json!("qwen3.jinja"));
+    let row = encode_chat_example(&tokenizer, &qwen3, LIMITS, &plain("q", "\n\n7")).unwrap();
+    assert_eq!(read(&tokenizer, &row.ids[row.first_target..]), "7<|end|>");
+}
+
+#[test]
+fn a_completion_that_ends_in_the_end_token_has_it_once() {
+    let tokenizer = tokenizer();
+    let template = written(&turns("m.content", ""));
+    let once = encode_chat_example(&tokenizer, &template, LIMITS, &plain("q", "7")).unwrap();
+    assert!(!once.traits.end_in_text);
+    for text in ["7<|end|>", "7<|end|>\n", "7<|end|><|end|>"] {
+        let row = encode_chat_example(&tokenizer, &template, LIMITS, &plain("q", text)).unwrap();
+        assert_eq!((&row.ids, &row.byte_starts), (&once.ids, &once.byte_starts));
+        assert!(row.traits.end_in_text);
+    }
+    // In the middle it is what was written.
+    let row = encode_chat_example(&tokenizer, &template, LIMITS, &plain("q", "7<|end|>8")).unwrap();
+    assert!(!row.traits.end_in_text && row.ids.len() > once.ids.len());
+    let only = encode_chat_example(&tokenizer, &template, LIMITS, &plain("q", "<|end|>"));
+    assert!(only.unwrap_err().reason.contains("completion is empty"));
+}
+
+#[test]
+fn fields_of_turns_and_variables_of_the_conversation_reach_the_template() {
+    let tokenizer = tokenizer();
+    let template = written(
+        "{% if tools %}Tools: {{ tools | tojson }}\n{% endif %}{% if documents %}{{ documents[0].title }}\n{% endif %}\
+         {% if style is defined %}{{ style }}\n{% endif %}\
+         {% for m in messages %}<|turn|>{{ m.role }}{{ m.name or '' }}\n\
+         {% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}\
+         {% for call in m.tool_calls or [] %}[{{ call.function.name }}]{% endfor %}<|end|>\n{% endfor %}\
+         {% if add_generation_prompt %}<|turn|>assistant\n{% endif %}",
+    );
+    let turn: Message =
+        serde_json::from_value(json!({"role": "user", "name": " Ann", "content": "2+2?"})).unwrap();
+    let object = |value: Value| value.as_object().cloned().unwrap();
+    let example = Example {
+        chat: ChatFields {
+            variables: object(
+                json!({"tools": [{"name": "calc"}], "documents": [{"title": "D"}], "style": "short"}),
+            ),
+            answer: object(
+                json!({"reasoning_content": "two", "tool_calls": [{"function": {"name": "f"}}]}),
+            ),
+        },
+        ..Example::new(Context::Messages(vec![turn]), "4")
+    };
+    let row = encode_chat_example(&tokenizer, &template, LIMITS, &example).unwrap();
+    assert_eq!(
+        read(&tokenizer, &row.ids[..row.learn_from]),
+        "Tools: [{\"name\": \"calc\"}]\nD\nshort\n<|turn|>user Ann\n2+2?<|end|>\n<|turn|>assistant\n"
+    );
+    // The thought and the call are written by the model, so they are learnt.
+    assert_eq!(
+        read(&tokenizer, &row.ids[row.learn_from..]),
+        "<think>two</think>4[f]<|end|>"
+    );
 }

@@ -13,11 +13,12 @@ use crate::stage::convert::{ConvertSettings, convert};
 /// Write a model in another form
 ///
 /// `--to merged` adds an adapter to its base model, in f32, and writes a model directory of its
-/// own that needs neither.
+/// own that needs neither. It is written in f32 unless --dtype says otherwise: what an adapter adds
+/// is small beside the weights, and a half-precision type rounds part of it away.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect convert train/W-lora -o models/W --to merged
-  idiolect convert adapter -o models/W --to merged --base models/student --dtype f32")]
+  idiolect convert adapter -o models/W --to merged --base models/student --dtype bf16")]
 pub(super) struct Arguments {
     /// What to convert: an adapter directory
     #[arg(value_name = "INPUT")]
@@ -31,9 +32,9 @@ pub(super) struct Arguments {
     /// The adapter's base model, where its adapter_config.json does not lead to it
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
-    /// The type of the weights written; default that of the base's config
-    #[arg(long, value_name = "TYPE")]
-    dtype: Option<DtypeName>,
+    /// The type of the weights written
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: DtypeName,
     #[command(flatten)]
     common: Common,
 }
@@ -65,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = ConvertSettings {
         input: arguments.input.clone(),
         base: arguments.base.clone(),
-        dtype: arguments.dtype.map(DtypeName::dtype),
+        dtype: arguments.dtype.dtype(),
         output: arguments.output.clone(),
     };
     let outcome = arguments

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use idiolect_core::model::Template;
+use idiolect_core::model::{Template, TraitCounts};
 use idiolect_engine::encode::Row;
 use idiolect_engine::text::TextModel;
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ struct Counts {
     tokens: usize,
     learnt: usize,
     longest: usize,
-    straddled: u64,
+    traits: TraitCounts,
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
@@ -148,7 +148,7 @@ impl Counts {
         self.tokens += row.ids.len();
         self.learnt += found.n_learnt();
         self.longest = self.longest.max(row.ids.len());
-        self.straddled += u64::from(row.straddled);
+        self.traits.add(row.traits);
     }
 }
 
@@ -220,11 +220,14 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
         "n_tokens": row.ids.len(),
         "n_learnt": found.n_learnt(),
         "n_completion": row.ids.len() - 1 - row.first_target,
-        "straddled": row.straddled,
+        "straddled": row.traits.straddled,
+        "end_in_text": row.traits.end_in_text,
+        "other_prompt": row.traits.other_prompt,
         "tokens": tokens,
         "file": {
             "rows": counts.rows, "refused": counts.refused, "tokens": counts.tokens, "learnt": counts.learnt,
-            "longest": counts.longest, "straddled": counts.straddled,
+            "longest": counts.longest, "straddled": counts.traits.straddled,
+            "end_in_text": counts.traits.end_in_text, "other_prompt": counts.traits.other_prompt,
         },
     })
 }
@@ -239,9 +242,18 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
         row.ids.len(),
         found.n_learnt(),
     );
-    if row.straddled {
+    if row.traits.straddled {
         out.push_str(
             "a token stands over the border of prompt and completion; it counts as prompt\n",
+        );
+    }
+    if row.traits.end_in_text {
+        out.push_str("the completion's text ends in an end token; the row holds it once\n");
+    }
+    if row.traits.other_prompt {
+        out.push_str(
+            "the chat template renders the finished answer after another text than the prompt that \
+             asks for it; the row begins with the prompt that asks, as generation does\n",
         );
     }
     out.push('\n');
@@ -274,9 +286,12 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
     out.push_str("\n\n");
     out.push_str(&legend(found, coloured));
     out.push_str(&format!(
-        "file: {} rows, {} refused, {} tokens, {} learnt, longest row {}, {} with a token over the border",
-        counts.rows, counts.refused, counts.tokens, counts.learnt, counts.longest, counts.straddled
+        "file: {} rows, {} refused, {} tokens, {} learnt, longest row {}",
+        counts.rows, counts.refused, counts.tokens, counts.learnt, counts.longest
     ));
+    for note in counts.traits.notes() {
+        out.push_str(&format!("\nfile: {note}"));
+    }
     out
 }
 

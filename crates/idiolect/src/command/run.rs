@@ -11,8 +11,9 @@ use crate::run::{self, RunSettings};
 
 /// Run a whole experiment, from nothing to a report
 ///
-/// Without a recipe: the default experiment, into `runs/default`. The same command continues an
-/// interrupted run; a changed recipe is refused with the keys that differ.
+/// Without a recipe: the default experiment, into `runs/default`; of a recipe, into `runs/NAME` of
+/// its `name`. The same command continues an interrupted run; a changed recipe is refused with the
+/// keys that differ.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect run
@@ -26,7 +27,7 @@ pub(super) struct Arguments {
     /// A recipe file, or a built-in recipe: miniature (the default), tiny, gsm8k-real
     #[arg(value_name = "RECIPE.toml")]
     recipe: Option<String>,
-    /// The run directory; default runs/NAME
+    /// The run directory; default runs/NAME, where NAME is the recipe's `name`
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Override a key of the recipe, for example finetune.seeds=5; may be given again
@@ -35,7 +36,8 @@ pub(super) struct Arguments {
     /// Stop after this stage
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
-    /// Say what would be done and what it could show, and do nothing
+    /// Say what would be done and what it could show, and do nothing; fails where an input that the
+    /// run reads (data files, the student's directory) is missing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use idiolect_core::model::{Lora, Schedule, StepSize, TrainSettings};
+use idiolect_core::model::{Lora, SaveDtype, Schedule, StepSize, TrainSettings};
 use serde_json::json;
 
 use super::options::{self, Common, ModelOptions, Seed};
@@ -15,9 +15,11 @@ use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
 /// Fine-tune a model on the rows of an arm
 ///
 /// The folder that is written is the finished model, with log.jsonl; its `checkpoint-STEP` folders
-/// are resumable states. A row that the model cannot be trained on (too long, nothing left to learn)
-/// is refused before the first step; `idiolect arms --model` builds arms without such rows. The loss
-/// is over completions and their end, never over prompts. A step
+/// are resumable states. Weights are written in f32 whatever the type of the model's own, so that
+/// the model on disk is the one whose dev loss the log shows. A row that the model cannot be trained
+/// on (too long, nothing left to learn) is refused before the first step; `idiolect arms --model`
+/// builds arms without such rows. The loss is over completions and their end, never over prompts. A
+/// step
 /// holds 32 rows unless --rows-per-step or --tokens-per-step is given.
 ///
 /// With --lora the folder is an adapter in PEFT's format: the model's own weights stay as they are
@@ -100,6 +102,10 @@ pub(super) struct TrainingOptions {
     /// each step. At small rates nothing then moves
     #[arg(long)]
     bf16_parity: bool,
+    /// Type of the weights written, in the finished model and in its checkpoints. bf16 rounds what
+    /// was trained: the dev rows are then scored under the rounded weights too
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    save_dtype: SaveDtypeName,
     /// Save a resumable state every so many steps; 0 saves one only when interrupted
     #[arg(long, value_name = "STEPS", default_value_t = 200)]
     checkpoint_every: usize,
@@ -110,6 +116,12 @@ enum ScheduleName {
     Linear,
     Cosine,
     Constant,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SaveDtypeName {
+    F32,
+    Bf16,
 }
 
 impl TrainingOptions {
@@ -147,6 +159,10 @@ impl TrainingOptions {
             checkpoint_every: self.checkpoint_every,
             recompute: self.recompute,
             bf16_parity: self.bf16_parity,
+            save_dtype: match self.save_dtype {
+                SaveDtypeName::F32 => SaveDtype::F32,
+                SaveDtypeName::Bf16 => SaveDtype::Bf16,
+            },
             ..default
         })
     }
@@ -229,6 +245,13 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             .schedule
             .resolve(TrainSettings::default(), arguments.seed.seed)?
     };
+    if train_settings.lora.is_some() && train_settings.save_dtype != SaveDtype::F32 {
+        return Err(StageError::usage(
+            "--save-dtype is of a model's own weights; an adapter's files hold f32",
+            "leave it out, and give --dtype to `idiolect convert --to merged` where a merged model \
+             of another type is wanted",
+        ));
+    }
     let Some(output) = arguments.output.clone().filter(|_| !arguments.dry_run) else {
         return dry_run(arguments, &train_settings);
     };
@@ -262,6 +285,9 @@ fn dry_run(arguments: &Arguments, settings: &TrainSettings) -> super::Result {
         "{} rows of {} tokens (the loss is over {}), {} steps; epochs: {}; nothing was trained",
         plan.rows, plan.tokens, plan.target_tokens, plan.steps, settings.epochs
     );
+    for note in plan.traits.notes() {
+        shown.push_str(&format!("\n{note}"));
+    }
     for bad in found.refused.iter().take(NAMED) {
         shown.push_str(&format!(
             "\nrefused: {}, line {}: {}",

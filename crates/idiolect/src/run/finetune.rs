@@ -116,6 +116,7 @@ fn tune_settings(run: &RunContext<'_>, arm: &str, seed: u64, world_seed: u64) ->
         lr: tune.lr,
         schedule: tune.schedule,
         lora: tune.lora.clone(),
+        save_dtype: tune.save_dtype,
         step_size: StepSize::Rows(tune.rows_per_step),
         seed: Rng::keyed(world_seed, &["finetune", arm, &seed.to_string()]).next_u64(),
         ..TrainSettings::default()

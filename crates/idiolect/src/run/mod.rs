@@ -9,6 +9,7 @@ mod calibrate;
 mod claims;
 pub(crate) mod costs;
 mod finetune;
+mod inputs;
 mod jobs;
 mod layout;
 mod limits;
@@ -139,15 +140,23 @@ pub(crate) fn run(
     stop: &Stop,
     max_rejects: f64,
 ) -> Result<Finished, StageError> {
-    let (text, origin, default_dir) = recipe_text(settings.recipe.as_deref())?;
+    let (text, origin) = recipe_text(settings.recipe.as_deref())?;
     let recipe = recipe::resolve(&text, &origin, &settings.sets).map_err(|e| {
         StageError::usage(
             e.to_string(),
             "the built-in recipes lie in `recipes/` and show every key",
         )
     })?;
-    let dir = settings.out.clone().unwrap_or(default_dir);
+    let dir = match (&settings.out, &settings.recipe) {
+        (Some(dir), _) => dir.clone(),
+        (None, None) => PathBuf::from("runs/default"),
+        (None, Some(_)) => default_directory(&recipe.name)?,
+    };
     let until = stage_index(settings.until.as_deref())?;
+    // A run that was begun needs of its inputs what is left to do, and says so itself.
+    if settings.dry_run || !dir.join("recipe.toml").exists() {
+        inputs::check(&recipe)?;
+    }
     if settings.dry_run {
         let plan = plan::plan(&recipe, &dir, settings.threads);
         return Ok(Finished {
@@ -271,22 +280,28 @@ fn stage_index(until: Option<&str>) -> Result<usize, StageError> {
         })
 }
 
-/// The recipe's text, where it came from, and the directory that a run of it goes to.
-fn recipe_text(asked: Option<&str>) -> Result<(String, String, PathBuf), StageError> {
+/// Where the run of a recipe of this name goes: `runs/NAME`.
+fn default_directory(name: &str) -> Result<PathBuf, StageError> {
+    let plain = !name.trim().is_empty()
+        && !name.starts_with('.')
+        && !name.contains(|c: char| c == '/' || c == '\\' || c.is_control());
+    if plain {
+        return Ok(Path::new("runs").join(name));
+    }
+    Err(StageError::usage(
+        format!("the recipe's name {name:?} is no name of a directory"),
+        "give the run directory with --out DIR, or another name with --set name=NAME",
+    ))
+}
+
+/// The recipe's text, and where it came from.
+fn recipe_text(asked: Option<&str>) -> Result<(String, String), StageError> {
     let Some(asked) = asked else {
-        return Ok((
-            BUILT_IN[0].1.to_owned(),
-            "the default recipe".to_owned(),
-            PathBuf::from("runs/default"),
-        ));
+        return Ok((BUILT_IN[0].1.to_owned(), "the default recipe".to_owned()));
     };
     let path = Path::new(asked);
-    let stem = path
-        .file_stem()
-        .map_or_else(|| asked.to_owned(), |s| s.to_string_lossy().into_owned());
-    let dir = Path::new("runs").join(&stem);
     if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == asked) {
-        return Ok(((*text).to_owned(), format!("the recipe `{name}`"), dir));
+        return Ok(((*text).to_owned(), format!("the recipe `{name}`")));
     }
     let text = fs::read_to_string(path).map_err(|e| {
         let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
@@ -298,7 +313,7 @@ fn recipe_text(asked: Option<&str>) -> Result<(String, String, PathBuf), StageEr
             ),
         )
     })?;
-    Ok((text, asked.to_owned(), dir))
+    Ok((text, asked.to_owned()))
 }
 
 /// Takes the run directory: a new one, or one that holds a run of the same recipe.

@@ -28,9 +28,37 @@ struct State {
 
 struct Unit {
     cost: f64,
-    /// Share done of each job that the unit has begun.
-    jobs: BTreeMap<String, (u64, u64)>,
+    /// Each job that the unit has begun.
+    jobs: BTreeMap<String, Job>,
     finished: bool,
+}
+
+/// How far a job is, in its own units.
+struct Job {
+    /// Done by earlier processes.
+    before: u64,
+    done: u64,
+    total: u64,
+}
+
+impl Unit {
+    /// Share done, and the share of it that earlier processes did. A unit counts by its longest
+    /// job: those beside it are short. One that is finished without a job was done before.
+    fn shares(&self) -> (f64, f64) {
+        let longest = self.jobs.values().max_by_key(|job| job.total);
+        let of = |part: u64, total: u64| (part as f64 / total.max(1) as f64).min(1.0);
+        match longest.filter(|job| job.total > 0) {
+            None => (f64::from(u8::from(self.finished)), 1.0),
+            Some(job) => {
+                let done = if self.finished {
+                    1.0
+                } else {
+                    of(job.done, job.total)
+                };
+                (done, of(job.before, job.total))
+            }
+        }
+    }
 }
 
 impl Overall {
@@ -82,28 +110,42 @@ impl Overall {
             name.to_owned(),
         );
         Progress::to(move |job, event| {
-            let share = {
+            let shares = {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 state.take(&name, job, event);
-                state.share()
+                state.shares()
             };
             shown.event(&format!("{name}: {job}"), event);
             if matches!(event, Event::At(_)) {
-                shown.event(WHOLE, Event::At(share));
+                shares.show(&shown);
             }
         })
     }
 
     /// The unit's work is done, now or before.
     pub(crate) fn finish(&self, name: &str) {
-        let share = {
+        let shares = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(unit) = state.units.get_mut(name) {
                 unit.finished = true;
             }
-            state.share()
+            state.shares()
         };
-        self.shown.event(WHOLE, Event::At(share));
+        shares.show(&self.shown);
+    }
+}
+
+/// Thousandths of the whole cost.
+struct Shares {
+    done: u64,
+    /// Of them, what earlier processes did.
+    before: u64,
+}
+
+impl Shares {
+    fn show(&self, shown: &Progress) {
+        shown.event(WHOLE, Event::Before(self.before));
+        shown.event(WHOLE, Event::At(self.done));
     }
 }
 
@@ -114,36 +156,44 @@ impl State {
         };
         match event {
             Event::Begin { total, done, .. } => {
-                unit.jobs.insert(job.to_owned(), (done, total.unwrap_or(0)));
+                let begun = Job {
+                    before: done,
+                    done,
+                    total: total.unwrap_or(0),
+                };
+                unit.jobs.insert(job.to_owned(), begun);
             }
             Event::At(done) => {
-                if let Some(place) = unit.jobs.get_mut(job) {
-                    place.0 = done;
+                if let Some(job) = unit.jobs.get_mut(job) {
+                    job.done = done;
+                }
+            }
+            Event::Before(done) => {
+                if let Some(job) = unit.jobs.get_mut(job) {
+                    job.before = done;
                 }
             }
             Event::Note(_) | Event::End => {}
         }
     }
 
-    /// Thousandths of the whole cost. A unit counts by its longest job: those beside it are short.
-    fn share(&self) -> u64 {
-        let done: f64 = self
-            .units
-            .values()
-            .map(|unit| {
-                let longest = unit.jobs.values().max_by_key(|(_, total)| *total);
-                let part = match longest {
-                    _ if unit.finished => 1.0,
-                    Some((done, total)) if *total > 0 => (*done as f64 / *total as f64).min(1.0),
-                    _ => 0.0,
-                };
-                unit.cost * part
-            })
-            .sum();
-        if self.total > 0.0 {
-            (done / self.total * SHARES as f64) as u64
-        } else {
-            0
+    fn shares(&self) -> Shares {
+        let (mut done, mut before) = (0.0, 0.0);
+        for unit in self.units.values() {
+            let (share, earlier) = unit.shares();
+            done += unit.cost * share;
+            before += unit.cost * earlier.min(share);
+        }
+        let thousandths = |cost: f64| {
+            if self.total > 0.0 {
+                (cost / self.total * SHARES as f64) as u64
+            } else {
+                0
+            }
+        };
+        Shares {
+            done: thousandths(done),
+            before: thousandths(before),
         }
     }
 }
@@ -168,5 +218,29 @@ mod tests {
         overall.finish("b");
         overall.finish("a");
         assert_eq!(*seen.lock().unwrap(), [375, 750, 1000]);
+    }
+
+    #[test]
+    fn what_earlier_processes_did_is_told_apart() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let shown = Progress::to(move |job, event| {
+            if job == WHOLE && !matches!(event, Event::Begin { .. }) {
+                log.lock().unwrap().push(format!("{event:?}"));
+            }
+        });
+        let units = ["a", "b", "c"].map(|name| (name.to_owned(), 1.0));
+        let overall = Overall::new(units.into(), shown);
+        // `a` was complete, `b` half done, `c` is begun here.
+        overall.finish("a");
+        let progress = overall.unit("b");
+        let mut meter = progress.begin("train", "steps", Some(10), 5);
+        meter.at(10);
+        drop(meter);
+        overall.finish("b");
+        let progress = overall.unit("c");
+        progress.begin("train", "steps", Some(10), 0).at(5);
+        let last: Vec<String> = seen.lock().unwrap().iter().rev().take(2).cloned().collect();
+        assert_eq!(last, ["At(833)", "Before(500)"]);
     }
 }

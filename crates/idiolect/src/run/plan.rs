@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_unit_has_a_stage() {
-        let (text, ..) = crate::run::recipe_text(Some("tiny")).unwrap();
+        let (text, _) = crate::run::recipe_text(Some("tiny")).unwrap();
         let recipe = crate::run::recipe::resolve(&text, "tiny", &[]).unwrap();
         let place = Path::new("no such directory");
         let plan = plan(&recipe, place, 2);

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
 use idiolect_core::miniature::ModelFamily;
-use idiolect_core::model::{Lora, Schedule};
+use idiolect_core::model::{Lora, SaveDtype, Schedule};
 
 /// The recipes that the program carries, by name and text.
 pub(crate) const BUILT_IN: [(&str, &str); 4] = [
@@ -245,6 +245,9 @@ pub(crate) struct Finetune {
     pub(crate) lr: f64,
     /// Its fall.
     pub(crate) schedule: Schedule,
+    /// The type that checkpoints are written in, and so evaluated in: `f32` or `bf16`.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub(crate) save_dtype: SaveDtype,
     /// Train adapters of this kind instead of all weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lora: Option<Lora>,
@@ -252,6 +255,10 @@ pub(crate) struct Finetune {
     /// arm. What the student can hold where unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_length: Option<usize>,
+}
+
+fn is_f32(dtype: &SaveDtype) -> bool {
+    *dtype == SaveDtype::F32
 }
 
 /// Evaluation on the test problems: greedy, and sampled.
@@ -404,6 +411,12 @@ fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     }
     if let Some(Err(reason)) = recipe.finetune.lora.as_ref().map(Lora::check) {
         return bad("finetune.lora", &reason);
+    }
+    if recipe.finetune.lora.is_some() && !is_f32(&recipe.finetune.save_dtype) {
+        return bad(
+            "finetune.save_dtype",
+            "is of a model's own weights, and `finetune.lora` trains adapters, whose files hold f32",
+        );
     }
     if let Some(rewrite) = &recipe.paraphrase
         && rewrite.retries > 0

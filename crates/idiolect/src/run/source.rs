@@ -335,7 +335,7 @@ fn published(
     Ok(traces.into_values().collect())
 }
 
-fn matching_files(folder: &Path, part: &str) -> Result<Vec<PathBuf>, StageError> {
+pub(super) fn matching_files(folder: &Path, part: &str) -> Result<Vec<PathBuf>, StageError> {
     let unreadable = |e: std::io::Error| failed(format!("cannot read `{}`: {e}", folder.display()));
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {

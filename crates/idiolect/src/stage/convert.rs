@@ -15,8 +15,8 @@ pub(crate) struct ConvertSettings {
     pub(crate) input: PathBuf,
     /// Its base, where its config does not lead to it.
     pub(crate) base: Option<PathBuf>,
-    /// The type of the weights; none is that of the base's config.
-    pub(crate) dtype: Option<Dtype>,
+    /// The type of the weights.
+    pub(crate) dtype: Dtype,
     /// The folder of the model.
     pub(crate) output: PathBuf,
 }
@@ -43,7 +43,7 @@ pub(crate) fn convert(
     let mut meta = Meta::of("convert");
     meta.version("model", &model.info().hash);
     meta.setting("to", "merged");
-    meta.setting("dtype", settings.dtype.map(Dtype::config_name));
+    meta.setting("dtype", settings.dtype.config_name());
     let folder = match Folder::open(&settings.output, &meta, control.fresh)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,

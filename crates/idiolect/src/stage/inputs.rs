@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use idiolect_core::model::{Context, Example, Message, ModelInfo, Sampling};
+use idiolect_core::model::{ChatFields, Context, Example, Message, ModelInfo, Sampling};
 use idiolect_core::record::{Problem, Split, TaskName, content_hash};
 use idiolect_core::store::{self, BadRow, Meta, Row, Rows, StoreError, file_name};
 use idiolect_core::task::{PromptFile, Task, task};
@@ -373,7 +373,7 @@ impl DataRow {
     /// In words, naming the field.
     pub(crate) fn parse(row: &Value) -> Result<Self, String> {
         let row = row.as_object().ok_or("not an object")?;
-        let (context, completion) = match (
+        let (context, answer) = match (
             row.get("messages"),
             row.get("prompt"),
             row.get("completion"),
@@ -381,6 +381,10 @@ impl DataRow {
             (_, Some(prompt), Some(completion)) => prompt_and_completion(prompt, completion)?,
             (Some(messages), None, None) => last_turn(message_list("messages", messages)?)?,
             _ => return Err("expected `prompt` and `completion`, or `messages`".to_owned()),
+        };
+        let chat = ChatFields {
+            variables: chat_variables(row)?,
+            answer: answer.fields,
         };
         let weight = match row.get("weight") {
             None | Some(Value::Null) => 1.0,
@@ -400,19 +404,55 @@ impl DataRow {
             problem_id: id_of(row, "problem_id")?,
             example: Example {
                 context,
-                completion,
+                completion: answer.content,
                 weight: weight as f32,
                 spans,
+                chat,
             },
         })
     }
 }
 
-fn prompt_and_completion(prompt: &Value, completion: &Value) -> Result<(Context, String), String> {
-    match (prompt, completion) {
-        (Value::String(prompt), Value::String(completion)) => {
-            Ok((Context::Prompt(prompt.clone()), completion.clone()))
+/// What a row gives its chat template beside the turns: `tools`, `documents`, and what
+/// `chat_template_kwargs` names.
+fn chat_variables(row: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let mut variables = match row.get("chat_template_kwargs") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(values)) => values.clone(),
+        Some(_) => return Err("`chat_template_kwargs` must be an object".to_owned()),
+    };
+    for name in ["messages", "add_generation_prompt"] {
+        if variables.contains_key(name) {
+            return Err(format!(
+                "`chat_template_kwargs` must not hold `{name}`: what is trained, scored or asked \
+                 decides it"
+            ));
         }
+    }
+    for name in ["tools", "documents"] {
+        match row.get(name) {
+            None | Some(Value::Null) => {}
+            Some(list @ Value::Array(_)) => {
+                variables.insert(name.to_owned(), list.clone());
+            }
+            // Tables of one type a column hold such lists as text.
+            Some(Value::String(text)) => {
+                let list: Vec<Value> = serde_json::from_str(text)
+                    .map_err(|error| format!("`{name}` is a text that is no JSON list: {error}"))?;
+                variables.insert(name.to_owned(), Value::Array(list));
+            }
+            Some(_) => return Err(format!("`{name}` must be a list")),
+        }
+    }
+    Ok(variables)
+}
+
+fn prompt_and_completion(prompt: &Value, completion: &Value) -> Result<(Context, Message), String> {
+    match (prompt, completion) {
+        (Value::String(prompt), Value::String(completion)) => Ok((
+            Context::Prompt(prompt.clone()),
+            Message::new("assistant", completion),
+        )),
         (Value::Array(_), Value::Array(_)) => {
             let mut messages = message_list("prompt", prompt)?;
             messages.extend(message_list("completion", completion)?);
@@ -424,9 +464,9 @@ fn prompt_and_completion(prompt: &Value, completion: &Value) -> Result<(Context,
     }
 }
 
-fn last_turn(mut messages: Vec<Message>) -> Result<(Context, String), String> {
+fn last_turn(mut messages: Vec<Message>) -> Result<(Context, Message), String> {
     match messages.pop() {
-        Some(last) if last.role == "assistant" => Ok((Context::Messages(messages), last.content)),
+        Some(last) if last.role == "assistant" => Ok((Context::Messages(messages), last)),
         Some(last) => Err(format!(
             "the last message is of `{}`, expected `assistant`",
             last.role
@@ -441,16 +481,22 @@ fn message_list(field: &str, value: &Value) -> Result<Vec<Message>, String> {
         .ok_or_else(|| format!("`{field}` must be a list"))?
         .iter()
         .map(|message| {
-            let text = |name: &str| {
-                message
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .map(str::to_owned)
-                    .ok_or_else(|| format!("a message of `{field}` lacks the text `{name}`"))
+            let mut fields = message
+                .as_object()
+                .ok_or_else(|| format!("a message of `{field}` is not an object"))?
+                .clone();
+            let mut text = |name: &str| match fields.shift_remove(name) {
+                Some(Value::String(text)) => Ok(text),
+                None => Err(format!("a message of `{field}` lacks the text `{name}`")),
+                Some(Value::Null) => Err(format!(
+                    "`{name}` of a message of `{field}` is null; give \"\" for a turn without text"
+                )),
+                Some(_) => Err(format!("`{name}` of a message of `{field}` is not a text")),
             };
             Ok(Message {
                 role: text("role")?,
                 content: text("content")?,
+                fields,
             })
         })
         .collect()

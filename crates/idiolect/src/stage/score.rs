@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idiolect_core::alignment::{Identity, fold};
-use idiolect_core::model::{Context, Example, ModelInfo, RowError, Score, Scored};
+use idiolect_core::model::{Context, Example, ModelInfo, RowError, Score, Scored, TraitCounts};
 use idiolect_core::record::Trace;
 use idiolect_core::store::tokens::{self, TokenRow};
 use idiolect_core::store::{BadRow, Journal, Meta, Opened, Output};
@@ -84,24 +84,17 @@ pub(crate) fn score(
         info: model.info().clone(),
         output: &mut output,
         tokens,
-        straddled: 0,
+        traits: TraitCounts::default(),
     };
     let seen = scoring.all(&source, model, control)?;
-    let (straddled, tokens) = (scoring.straddled, scoring.tokens.take());
-    if straddled > 0 {
-        control.progress.note("score", &straddle_warning(straddled));
+    let (traits, tokens) = (scoring.traits, scoring.tokens.take());
+    for note in traits.notes() {
+        control.progress.note("score", &note);
     }
     if let (Some(path), Some(journal)) = (&settings.tokens, tokens) {
         tokens::finish_part(path, journal)?;
     }
     Outcome::of(&settings.output, &output.finish(seen)?, false, control)
-}
-
-fn straddle_warning(rows: u64) -> String {
-    format!(
-        "in {rows} rows a token straddles the border of prompt and completion; it counts as prompt. \
-         A prompt that ends in a space or line break often causes this"
-    )
 }
 
 /// The journal of token scores, at as many rows as the alignments have.
@@ -188,12 +181,7 @@ impl Source {
         let prompt = problems
             .task(problem)
             .prompt(problem, prompts.of(problem))?;
-        let example = Example {
-            context: Context::Prompt(prompt),
-            completion: trace.text,
-            weight: 1.0,
-            spans: Vec::new(),
-        };
+        let example = Example::new(Context::Prompt(prompt), &trace.text);
         Ok(Item {
             file,
             line,
@@ -231,7 +219,10 @@ impl Window {
             let Ok(item) = item else { continue };
             let next = members.len();
             let group = *groups
-                .entry(format!("{:?}", item.example.context))
+                .entry(format!(
+                    "{:?} {:?}",
+                    item.example.context, item.example.chat.variables
+                ))
                 .or_insert(next);
             if group == next {
                 members.push(Vec::new());
@@ -247,7 +238,7 @@ struct Scoring<'a> {
     info: ModelInfo,
     output: &'a mut Output,
     tokens: Option<Journal>,
-    straddled: u64,
+    traits: TraitCounts,
 }
 
 impl Scoring<'_> {
@@ -355,7 +346,7 @@ impl Scoring<'_> {
             }
             None => return Ok(()),
         };
-        self.straddled += u64::from(scored.straddled);
+        self.traits.add(scored.traits);
         let alignment = fold(
             &scored.tokens,
             Identity {
@@ -363,7 +354,11 @@ impl Scoring<'_> {
                 problem_id: item.problem_id.as_deref(),
                 model: &self.info.hash,
                 template: self.info.template,
-                completion_bytes: item.example.completion.len(),
+                // The end token's place: the text may end in one of its own.
+                completion_bytes: scored
+                    .tokens
+                    .last()
+                    .map_or(0, |end| end.byte_start as usize),
             },
         );
         if let Some(tokens) = &mut self.tokens {

@@ -28,10 +28,9 @@ impl StudentText {
     /// Why not.
     pub(crate) fn takes(&self, row: &ArmRow) -> Result<(), RowError> {
         let example = Example {
-            context: Context::Prompt(row.prompt.clone()),
-            completion: row.completion.clone(),
             weight: row.weight as f32,
             spans: row.spans.clone(),
+            ..Example::new(Context::Prompt(row.prompt.clone()), &row.completion)
         };
         let (row, _) = self.text.encode_to_learn(&example)?;
         match self.max_tokens {

@@ -52,36 +52,36 @@ pub(crate) fn train(
     }
     tell_model(&mut meta, model.info());
     tell_training(&mut meta, &settings.train);
+    let mut given = TrainRows::read(&data, dev.as_ref())?;
+    given.check()?;
     let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
-    let mut examples = Examples::read(&data)?;
-    let mut dev = dev
-        .as_ref()
-        .map(Examples::read)
-        .transpose()?
-        .unwrap_or_default();
-    examples.without_refused(model.plan(&examples.rows, &settings.train)?);
-    dev.without_refused(model.plan(&dev.rows, &settings.train)?);
-    for bad in examples.bad.iter().chain(&dev.bad) {
+    let planned = given.plan(|rows| model.plan(rows, &settings.train))?;
+    for bad in given.refused() {
         folder.reject(bad)?;
     }
-    let seen = examples.seen + dev.seen;
+    let seen = given.seen();
     control
         .allows(&settings.output, folder.rejected(), seen)
         .map_err(|error| error.with_remedy(REMEDY))?;
-    examples.needs_a_row()?;
+    given.check()?;
+    for note in planned.traits.notes() {
+        control.progress.note("train", &note);
+    }
+    let TrainRows { data, dev } = given;
     let out = folder.path().to_owned();
     let place = Place {
         job: "train",
-        file: &examples.file,
-        lines: &examples.lines,
+        file: &data.file,
+        lines: &data.lines,
     };
     let hash = learn(place, &mut folder, control, |sink| {
-        model.train(&examples.rows, &dev.rows, &settings.train, &out, sink)
+        let dev = dev.as_ref().map_or(&[][..], |dev| &dev.rows);
+        model.train(&data.rows, dev, &settings.train, &out, sink)
     })?;
-    let rows = examples.rows.len() as u64;
+    let rows = data.rows.len() as u64;
     Outcome::of(
         &settings.output,
         &folder.finish(rows, seen, &hash)?,
@@ -122,22 +122,14 @@ pub(crate) fn trial(
     train: &TrainSettings,
     text: &TextModel,
 ) -> Result<Trial, StageError> {
-    let mut examples = Examples::read(&Input::open(data)?)?;
-    let planned = plan(text, &examples.rows, train);
-    examples.without_refused(planned.clone());
-    examples.needs_a_row()?;
-    let mut refused = examples.bad;
-    let mut seen = examples.seen;
-    if let Some(dev) = dev {
-        let mut dev = Examples::read(&Input::open(dev)?)?;
-        dev.without_refused(plan(text, &dev.rows, train));
-        refused.append(&mut dev.bad);
-        seen += dev.seen;
-    }
+    let dev = dev.map(Input::open).transpose()?;
+    let mut given = TrainRows::read(&Input::open(data)?, dev.as_ref())?;
+    let planned = given.plan(|rows| Ok(plan(text, rows, train)))?;
+    given.check()?;
     Ok(Trial {
         plan: planned,
-        seen,
-        refused,
+        seen: given.seen(),
+        refused: given.refused().cloned().collect(),
     })
 }
 
@@ -147,6 +139,57 @@ pub(crate) fn rows_trained(dir: &Path) -> Result<Option<u64>, StageError> {
     Ok(meta
         .filter(|meta| meta.stage == "train" && meta.complete)
         .map(|meta| meta.rows))
+}
+
+/// What is trained on, and what its dev loss is of.
+struct TrainRows {
+    data: Examples,
+    dev: Option<Examples>,
+}
+
+impl TrainRows {
+    fn read(data: &Input, dev: Option<&Input>) -> Result<Self, StageError> {
+        Ok(Self {
+            data: Examples::read(data)?,
+            dev: dev.map(Examples::read).transpose()?,
+        })
+    }
+
+    /// What the training would be. Rows that it refuses are taken out.
+    fn plan(
+        &mut self,
+        plan: impl Fn(&[Example]) -> Result<TrainPlan, ModelError>,
+    ) -> Result<TrainPlan, ModelError> {
+        let mut planned = plan(&self.data.rows)?;
+        self.data.without_refused(&planned);
+        if let Some(dev) = &mut self.dev {
+            let of_dev = plan(&dev.rows)?;
+            dev.without_refused(&of_dev);
+            planned.traits.merge(of_dev.traits);
+        }
+        Ok(planned)
+    }
+
+    /// Fails where nothing would be learnt, or a dev loss be of nothing.
+    fn check(&self) -> Result<(), StageError> {
+        self.data.needs_a_row("train on")?;
+        self.data.needs_weight()?;
+        match &self.dev {
+            Some(dev) => dev.needs_a_row("take the dev loss of"),
+            None => Ok(()),
+        }
+    }
+
+    fn refused(&self) -> impl Iterator<Item = &BadRow> {
+        self.data
+            .bad
+            .iter()
+            .chain(self.dev.iter().flat_map(|dev| &dev.bad))
+    }
+
+    fn seen(&self) -> u64 {
+        self.data.seen + self.dev.as_ref().map_or(0, |dev| dev.seen)
+    }
 }
 
 /// The examples of a file and where each stood.
@@ -188,13 +231,14 @@ impl Examples {
     }
 
     /// Takes out what a plan refuses.
-    fn without_refused(&mut self, plan: TrainPlan) {
-        let mut refused: BTreeMap<usize, RowError> = plan.refused.into_iter().collect();
+    fn without_refused(&mut self, plan: &TrainPlan) {
+        let refused: BTreeMap<usize, &RowError> =
+            plan.refused.iter().map(|(i, error)| (*i, error)).collect();
         let rows = std::mem::take(&mut self.rows).into_iter();
         let traces = std::mem::take(&mut self.traces).into_iter();
         let lines = std::mem::take(&mut self.lines).into_iter();
         for (i, ((row, trace), line)) in rows.zip(traces).zip(lines).enumerate() {
-            match refused.remove(&i) {
+            match refused.get(&i) {
                 None => {
                     self.rows.push(row);
                     self.traces.push(trace);
@@ -211,8 +255,8 @@ impl Examples {
         self.bad.sort_by_key(|bad| bad.line);
     }
 
-    /// Fails where there is nothing to train on.
-    fn needs_a_row(&self) -> Result<(), StageError> {
+    /// Fails where there is no row for what rows are wanted for.
+    fn needs_a_row(&self, what_for: &str) -> Result<(), StageError> {
         if !self.rows.is_empty() {
             return Ok(());
         }
@@ -220,12 +264,27 @@ impl Examples {
             format!("; line {}: {}", bad.line, bad.reason)
         });
         Err(StageError::failed(
-            format!("`{}` holds no row to train on{why}", self.file),
+            format!("`{}` holds no row to {what_for}{why}", self.file),
             if self.bad.is_empty() {
                 "rows are {\"prompt\":…,\"completion\":…} or {\"messages\":[…]}"
             } else {
                 REMEDY
             },
+        ))
+    }
+
+    /// Fails where all rows weigh nothing: a training of them would finish and have learnt nothing.
+    fn needs_weight(&self) -> Result<(), StageError> {
+        if self.rows.iter().any(|row| row.weight > 0.0) {
+            return Ok(());
+        }
+        Err(StageError::failed(
+            format!(
+                "nothing would be learnt: all {} rows of `{}` have weight 0",
+                self.rows.len(),
+                self.file
+            ),
+            "a row's `weight` multiplies its loss, and is 1 where the row has none",
         ))
     }
 }
@@ -271,9 +330,16 @@ pub(super) fn learn(
                     meter.at(*step as u64);
                 }
             }
-            TrainEvent::Dev { step, loss } => {
+            TrainEvent::Dev {
+                step,
+                loss,
+                save_dtype,
+            } => {
                 log.add(&event)?;
-                let text = format!("step {step}: dev loss {loss:.4} nats per token");
+                let saved = save_dtype.map_or_else(String::new, |dtype| {
+                    format!(" as saved, rounded to {}", dtype.name())
+                });
+                let text = format!("step {step}: dev loss {loss:.4} nats per token{saved}");
                 control.progress.note(place.job, &text);
             }
             TrainEvent::Checkpoint { .. } => log.journal.sync()?,

@@ -309,3 +309,78 @@ fn an_arm_that_cannot_be_read_is_refused_before_anything_is_done() {
     assert!(ran.err.contains("F1 to F100"), "{}", ran.err);
     assert!(!place.path("a").exists());
 }
+
+#[test]
+fn a_run_goes_to_the_directory_of_its_recipes_name() {
+    let place = Place::new();
+    let recipe = include_str!("../../../../recipes/tiny.toml")
+        .replace("\"tiny\"\nabout", "\"mine-2.5\"\nabout");
+    place.write("other.toml", &recipe);
+    for (arguments, dir) in [
+        (&["other.toml"][..], "runs/mine-2.5"),
+        (&["tiny"], "runs/tiny"),
+        (&["tiny", "--set", "name=third"], "runs/third"),
+        (&["tiny", "--out", "elsewhere"], "elsewhere"),
+    ] {
+        let plan = place.done(&[&["run", "--dry-run"], arguments].concat());
+        assert!(plan.contains(&format!("would write {dir} ")), "{plan}");
+        assert!(!place.path(dir).exists());
+        place.done(&[&["run", "--until", "source", "-q"], arguments].concat());
+        assert!(place.path(dir).join("recipe.toml").exists(), "{dir}");
+    }
+    for name in ["a/b", "", ".", "../up"] {
+        let set = format!("name={name:?}");
+        let ran = place.run(&["run", "tiny", "--set", &set, "--dry-run"]);
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        assert!(ran.err.contains("is no name of a directory"), "{}", ran.err);
+        place.done(&["run", "tiny", "--set", &set, "--dry-run", "--out", "o"]);
+    }
+}
+
+#[test]
+fn a_plan_says_which_inputs_are_missing() {
+    let place = Place::new();
+    let plan = |sets: &[&str]| {
+        let mut command = vec!["run", "gsm8k-real", "--dry-run"];
+        command.extend(sets.iter().flat_map(|set| ["--set", set]));
+        place.run(&command)
+    };
+    place.write("data/gsm8k/test.jsonl", "");
+    let ran = plan(&["data=data", "student=nowhere"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.out.is_empty(), "{}", ran.out);
+    for words in [
+        "student: no model directory `nowhere`",
+        "source.pretrain_text: no file `data/gsm8k/train.jsonl`",
+        "source.traces: ",
+    ] {
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+    assert!(!ran.err.contains("source.problems"), "{}", ran.err);
+    // The run itself stops there too, and leaves nothing behind.
+    let ran = place.run(&["run", "gsm8k-real", "--set", "data=data", "--out", "r"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(
+        ran.err.contains("train.jsonl") && !place.path("r").exists(),
+        "{}",
+        ran.err
+    );
+
+    place.write("data/gsm8k/train.jsonl", "");
+    place.write("data/traces/openai-gsm8k__x.jsonl", "");
+    let ran = plan(&["data=data", "source.traces_match=gsm8k"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out.contains("would write runs/gsm8k-real"),
+        "{}",
+        ran.out
+    );
+    std::fs::create_dir(place.path("empty")).unwrap();
+    let ran = plan(&["data=data", "source.traces_match=gsm8k", "student=empty"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("student: ") && ran.err.contains("config.json"),
+        "{}",
+        ran.err
+    );
+}

@@ -61,12 +61,8 @@ impl Own {
                 if let Ok(completion) = result {
                     // A text of spaces may hold no token of its own.
                     if !completion.text.trim().is_empty() {
-                        let example = Example {
-                            context: requests[unit].context.clone(),
-                            completion: completion.text,
-                            weight: 1.0,
-                            spans: Vec::new(),
-                        };
+                        let context = requests[unit].context.clone();
+                        let example = Example::new(context, &completion.text);
                         written.push((unit / SAMPLES, example));
                     }
                 }

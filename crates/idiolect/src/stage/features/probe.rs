@@ -150,12 +150,7 @@ impl Probe {
                 continue;
             }
             for (text, is_right) in answers {
-                let example = Example {
-                    context: context.clone(),
-                    completion: text.clone(),
-                    weight: 1.0,
-                    spans: Vec::new(),
-                };
+                let example = Example::new(context.clone(), text);
                 let credit = if *is_right {
                     1.0 / right as f64
                 } else {
