@@ -509,7 +509,16 @@ fn every_arm_is_spelled_out_where_it_is_first_met() {
     }
     let text = idiolect_report::markdown(&view);
     assert!(!text.contains("\n| W |") && text.contains("\n| W (teacher, wrong answer) |"));
-    assert!(page.contains("Arm W (teacher, wrong answer)") || view.examples.is_empty());
+    for example in &view.examples {
+        let arm = view
+            .comparison
+            .arms
+            .iter()
+            .find(|arm| arm.arm == example.arm)
+            .unwrap();
+        let heading = format!("Arm <bdi>{} ({})</bdi>", arm.arm, arm.description);
+        assert!(page.contains(&heading), "no {heading}");
+    }
     let caption = text_of(&page, "<svg id=\"figure-closeness\"", "</figcaption>");
     assert!(
         caption.contains("Arms: ") && caption.contains("W (teacher, wrong answer)"),
