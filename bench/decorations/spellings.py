@@ -537,7 +537,7 @@ def pi_spelled(value, rng):
     p, q, power = value.data
     if not power or q == 1:
         return Form(f"{p} \\pi", f"{p}*pi") if power and p > 1 else None
-    return Form(f"\\frac{{{p}}}{{{q}}}\\pi" if p > 1 else f"\\frac{{1}}{{{q}}} \\pi", f"({p}/{q})π")
+    return Form(latex_fraction(p, q) + rng.choice(("\\pi", " \\pi")), f"({p}/{q})π")
 
 
 def money_spelled(value, rng):
