@@ -69,7 +69,6 @@ def as_required(value, other, rng):
             ", so we are done",
             ". QED",
             " ✓",
-            "!",
             " ■",
             ", as was to be shown",
         )
@@ -407,5 +406,5 @@ def place(task, position, form, value, other, follow, rng):
     if "**" in template and ("*" in text or "*" in behind):
         return None
     answer = template.format(s=steps(rng, value, other), v=text, f=behind)
-    # An abbreviation's point and the sentence's are one, and so are two signs of the end.
-    return re.sub(r"(\.|!)\.(?=\s|$|\*)", r"\1", answer)
+    # An abbreviation's point and the sentence's are one.
+    return re.sub(r"\.\.(?=\s|$|\*)", ".", answer)
