@@ -27,12 +27,15 @@ impl fmt::Debug for Student<'_> {
     }
 }
 
+/// A trace, and where what is learnt of it ends if not all is.
+type Learnt = (String, Option<usize>);
+
 /// A student that is asked about each row once.
 #[derive(Clone, Debug)]
 pub(super) struct Asked<'a> {
     student: Student<'a>,
-    /// Faults by trace and by where what is learnt of it ends, where not all is.
-    answers: RefCell<BTreeMap<(String, Option<usize>), Option<RowErrorKind>>>,
+    /// What is wrong with each, where something is.
+    answers: RefCell<BTreeMap<Learnt, Option<RowErrorKind>>>,
 }
 
 impl<'a> Asked<'a> {

@@ -486,7 +486,7 @@ fn arms_that_cannot_be_are_errors_with_reasons() {
     assert!(error(&world, &options(&["W"])).contains("by `countdown@1` and `paper`"));
     world.verdicts.clear();
     let unjudged = error(&world, &options(&["W"]));
-    assert!(unjudged.contains("(360 no verdict)"), "{unjudged}");
+    assert!(unjudged.contains("(360 no verdict, "), "{unjudged}");
     world.problems.retain(|p| p.split != Split::Train);
     assert!(error(&world, &ArmsOptions::default()).contains("support no arm"));
 }
