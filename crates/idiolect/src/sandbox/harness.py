@@ -332,7 +332,7 @@ class Shared:
     same object again, with the state that the other side gave it."""
 
     def __init__(self):
-        self.classes, self.names = {}, {}
+        self.classes, self.names, self.kept = {}, {}, []
         self.objects, self.references = {}, {}
         # Each side numbers what it sends first: one from 1 upwards, one from -1 downwards.
         self.step, self.queue, self.queued = 1, [], set()
@@ -342,6 +342,7 @@ class Shared:
             return
         self.classes[name] = kind
         self.names[id(kind)] = name
+        self.kept.append(kind)  # its `id` stays its own
         for inner, value in list(vars(kind).items()):
             if isinstance(value, type) and value.__qualname__.startswith(kind.__qualname__ + "."):
                 self.add(f"{name}.{inner}", value)
@@ -476,7 +477,7 @@ def state_of(x):
 
 
 def set_state(x, state):
-    """Gives an instance its attributes, and none that would stand for a method of its class."""
+    """Gives an instance its attributes; from a candidate none that would stand for a method."""
     slots = dict(slots_of(type(x)))
     for name in slots:
         try:
@@ -487,6 +488,7 @@ def set_state(x, state):
         own = object.__getattribute__(x, "__dict__")
     except AttributeError:
         own = {}
+    expected = {*own, *getattr(type(x), "__dataclass_fields__", ())}
     own.clear()
     for name, value in state.items():
         if type(name) is not str:
@@ -495,7 +497,8 @@ def set_state(x, state):
             slots[name].__set__(x, value)
             continue
         meant = inspect.getattr_static(type(x), name, None)
-        if SHARED.step > 0 and isinstance(meant, (types.FunctionType, property, classmethod, staticmethod)):
+        is_method = callable(meant) or isinstance(meant, (classmethod, staticmethod))
+        if SHARED.step > 0 and is_method and name not in expected:
             raise ValueError
         own[name] = value
 
@@ -1083,7 +1086,7 @@ def bind(channel, request, trees, space):
             wanted.update(node.func.id for node in calls[:50] if innermost(node))
     # A function of the code may be handed one that the code calls `sum`.
     handed = [
-        node for call in calls if call.func.id in wanted
+        node for call in calls if call.func.id in wanted - own
         for argument in [*call.args, *[keyword.value for keyword in call.keywords]]
         for node in ast.walk(argument)
         if isinstance(node, ast.Name) and hasattr(builtins, node.id) and not in_call(node, argument)

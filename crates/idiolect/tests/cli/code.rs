@@ -374,48 +374,172 @@ fn classes_of_the_setup_cross_to_the_code_and_back() {
     let place = Place::new();
     let right = [
         ("attribute", "def f(p): return p.a", "assert f(P(3)) == 3"),
-        ("method", "def f(p): return p.scaled()", "assert f(P(3)) == 6"),
-        ("result", "def f(x): return Eq(x * 2)", "assert f(3) == Eq(6) and f(3) != Eq(7) and isinstance(f(1), Eq)"),
-        ("identity", "def f(p): return [p, p]", "p = P(1)\na, b = f(p)\nassert a is p and b is p"),
-        ("change", "def f(p):\n    p.a += 1\n    p.new = [p]", "p = P(1)\nf(p)\nassert p.a == 2 and p.new[0] is p"),
-        ("slots", "def f(s):\n    s.b = s.a\n    return s", "s = Slots(4)\nassert f(s).b == 4 and s.b == 4"),
-        ("list", "def f(ps): return sorted(ps, key=lambda p: p.a)", "assert [p.a for p in f([P(3), P(1)])] == [1, 3]"),
-        ("mapping", "def f(d): return {k: v.a for k, v in d.items()}", "assert f({'k': P(1)}) == {'k': 1}"),
-        ("class as a value", "def f(k): return k(5).a", "assert f(P) == 5"),
-        ("linked list", "def f(n):\n    p = None\n    while n: n.next, p, n = p, n, n.next\n    return p", "assert items(f(linked(list(range(3000))))) == list(range(2999, -1, -1))"),
-        ("cycle", "def f(n):\n    seen = set()\n    while n and id(n) not in seen: seen.add(id(n)); n = n.next\n    return n is not None", "a = linked([1, 2])\na.next.next = a\nassert f(a) and not f(linked([1]))"),
-        ("list of its own", "def f(s):\n    s.append(3)\n    return s.peek()", "s = Stack([1])\nassert f(s) == 3 and list(s) == [1, 3]"),
-        ("named tuple", "def f(p): return p._replace(x=p.y)", "assert f(Point(1, 2)) == Point(2, 2) and f(Point(1, 2)).x == 2"),
-        ("data class", "def f(d): return D(d.x + 1, d.y + [1])", "assert f(D(1)) == D(2, [1])"),
-        ("its own copy of the class", "from dataclasses import dataclass\n@dataclass\nclass D:\n    x: int\n    y: list\ndef f(d): return D(d.x + 1, d.y + [1])", "assert f(D(1)) == D(2, [1])"),
-        ("member", "def f(c): return Colour.BLUE if c is Colour.RED else c", "assert f(Colour.RED) is Colour.BLUE"),
-        ("flags", "def f(b): return b | Bits.B", "assert f(Bits.A) == Bits.A | Bits.B"),
-        ("exception", "def f(x): raise Negative(3, 'no')", "try:\n    f(-1)\nexcept Negative as error:\n    assert 'no' in str(error)\nelse:\n    assert False"),
-        ("annotation", "def f(p: P) -> 'Point': return Point(p.a, 0)", "assert f(P(3)) == (3, 0)"),
+        (
+            "method",
+            "def f(p): return p.scaled()",
+            "assert f(P(3)) == 6",
+        ),
+        (
+            "result",
+            "def f(x): return Eq(x * 2)",
+            "assert f(3) == Eq(6) and f(3) != Eq(7) and isinstance(f(1), Eq)",
+        ),
+        (
+            "identity",
+            "def f(p): return [p, p]",
+            "p = P(1)\na, b = f(p)\nassert a is p and b is p",
+        ),
+        (
+            "change",
+            "def f(p):\n    p.a += 1\n    p.new = [p]",
+            "p = P(1)\nf(p)\nassert p.a == 2 and p.new[0] is p",
+        ),
+        (
+            "slots",
+            "def f(s):\n    s.b = s.a\n    return s",
+            "s = Slots(4)\nassert f(s).b == 4 and s.b == 4",
+        ),
+        (
+            "list",
+            "def f(ps): return sorted(ps, key=lambda p: p.a)",
+            "assert [p.a for p in f([P(3), P(1)])] == [1, 3]",
+        ),
+        (
+            "mapping",
+            "def f(d): return {k: v.a for k, v in d.items()}",
+            "assert f({'k': P(1)}) == {'k': 1}",
+        ),
+        (
+            "class as a value",
+            "def f(k): return k(5).a",
+            "assert f(P) == 5",
+        ),
+        (
+            "linked list",
+            "def f(n):\n    p = None\n    while n: n.next, p, n = p, n, n.next\n    return p",
+            "assert items(f(linked(list(range(3000))))) == list(range(2999, -1, -1))",
+        ),
+        (
+            "cycle",
+            "def f(n):\n    seen = set()\n    while n and id(n) not in seen: seen.add(id(n)); n = n.next\n    return n is not None",
+            "a = linked([1, 2])\na.next.next = a\nassert f(a) and not f(linked([1]))",
+        ),
+        (
+            "list of its own",
+            "def f(s):\n    s.append(3)\n    return s.peek()",
+            "s = Stack([1])\nassert f(s) == 3 and list(s) == [1, 3]",
+        ),
+        (
+            "named tuple",
+            "def f(p): return p._replace(x=p.y)",
+            "assert f(Point(1, 2)) == Point(2, 2) and f(Point(1, 2)).x == 2",
+        ),
+        (
+            "data class",
+            "def f(d): return D(d.x + 1, d.y + [1])",
+            "assert f(D(1)) == D(2, [1])",
+        ),
+        (
+            "its own copy of the class",
+            "from dataclasses import dataclass\n@dataclass\nclass D:\n    x: int\n    y: list\ndef f(d): return D(d.x + 1, d.y + [1])",
+            "assert f(D(1)) == D(2, [1])",
+        ),
+        (
+            "member",
+            "def f(c): return Colour.BLUE if c is Colour.RED else c",
+            "assert f(Colour.RED) is Colour.BLUE",
+        ),
+        (
+            "flags",
+            "def f(b): return b | Bits.B",
+            "assert f(Bits.A) == Bits.A | Bits.B",
+        ),
+        (
+            "exception",
+            "def f(x): raise Negative(3, 'no')",
+            "try:\n    f(-1)\nexcept Negative as error:\n    assert 'no' in str(error)\nelse:\n    assert False",
+        ),
+        (
+            "annotation",
+            "def f(p: P) -> 'Point': return Point(p.a, 0)",
+            "assert f(P(3)) == (3, 0)",
+        ),
     ];
     let wrong = [
-        ("other value", "def f(p): return p.a + 1", "assert f(P(3)) == 3"),
-        ("other result", "def f(x): return Eq(x)", "assert f(3) == Eq(6)"),
-        ("always equal inside", "class Yes:\n    def __eq__(s, o): return True\n    def __sub__(s, o): return 0\n    __rsub__ = __sub__\n    def __abs__(s): return 0\n    def __lt__(s, o): return True\ndef f(x): return Eq(Yes())", "assert f(3) == Eq(6)"),
-        ("method replaced", "def f(x):\n    p = P(x)\n    p.scaled = lambda: 99\n    return p", "assert f(1).scaled() == 99"),
-        ("class replaced", "class Eq:\n    def __init__(s, a): s.a = 0\n    def __eq__(s, o): return True\ndef f(x): return Eq(x)", "assert f(3) == Eq(6)"),
-        ("setup's function", "def f(x): return reference(x)", "assert f(1) == reference(1)"),
-        ("forged instance", "import sys\nsys.modules['__main__'].encode = lambda x, o: {'instance': 99}\ndef f(x): return 1", "assert f(P(1)) == 1"),
-        ("forged state", "import sys\nsys.modules['__main__'].SHARED.encode = lambda x, o: {'value': True, 'instances': [[-1, 'P', [None, None], [['scaled', True]]]]}\ndef f(x): return 1", "assert f(P(1))"),
-        ("forged class", "import sys\nsys.modules['__main__'].SHARED.encode = lambda x, o: {'value': True, 'instances': [[1, 'D', [None, None], []]]}\ndef f(x): return 1", "assert f(P(1))"),
+        (
+            "other value",
+            "def f(p): return p.a + 1",
+            "assert f(P(3)) == 3",
+        ),
+        (
+            "other result",
+            "def f(x): return Eq(x)",
+            "assert f(3) == Eq(6)",
+        ),
+        (
+            "always equal inside",
+            "class Yes:\n    def __eq__(s, o): return True\n    def __sub__(s, o): return 0\n    __rsub__ = __sub__\n    def __abs__(s): return 0\n    def __lt__(s, o): return True\ndef f(x): return Eq(Yes())",
+            "assert f(3) == Eq(6)",
+        ),
+        (
+            "method replaced",
+            "def f(x):\n    p = P(x)\n    p.scaled = lambda: 99\n    return p",
+            "assert f(1).scaled() == 99",
+        ),
+        (
+            "class replaced",
+            "class Eq:\n    def __init__(s, a): s.a = 0\n    def __eq__(s, o): return True\ndef f(x): return Eq(x)",
+            "assert f(3) == Eq(6)",
+        ),
+        (
+            "setup's function",
+            "def f(x): return reference(x)",
+            "assert f(1) == reference(1)",
+        ),
+        (
+            "forged instance",
+            "import sys\nsys.modules['__main__'].encode = lambda x, o: {'instance': 99}\ndef f(x): return 1",
+            "assert f(P(1)) == 1",
+        ),
+        (
+            "forged state",
+            "import sys\nsys.modules['__main__'].SHARED.encode = lambda x, o: {'value': True, 'instances': [[-1, 'P', [None, None], [['scaled', True]]]]}\ndef f(x): return 1",
+            "assert f(P(1))",
+        ),
+        (
+            "forged class",
+            "import sys\nsys.modules['__main__'].SHARED.encode = lambda x, o: {'value': True, 'instances': [[1, 'D', [None, None], []]]}\ndef f(x): return 1",
+            "assert f(P(1))",
+        ),
     ];
-    let ungraded = [
-        ("class of the tests", "def f(q): return q.a", "class Q:\n    a = 1\nassert f(Q()) == 1"),
-    ];
+    let ungraded = [(
+        "class of the tests",
+        "def f(q): return q.a",
+        "class Q:\n    a = 1\nassert f(Q()) == 1",
+    )];
     let mut pairs = Vec::new();
     for cases in [&right[..], &wrong, &ungraded] {
-        pairs.extend(cases.iter().map(|(id, code, test)| pair_with_setup(id, SETUP, code, &[test])));
+        pairs.extend(
+            cases
+                .iter()
+                .map(|(id, code, test)| pair_with_setup(id, SETUP, code, &[test])),
+        );
     }
     let built = "from collections import deque\nclass Q(deque): pass";
-    pairs.push(pair_with_setup("no plain data", built, "def f(q): return len(q)", &["assert f(Q([1])) == 1"]));
+    pairs.push(pair_with_setup(
+        "no plain data",
+        built,
+        "def f(q): return len(q)",
+        &["assert f(Q([1])) == 1"],
+    ));
     let built = "class Sub(Base): pass";
     let base = "class Base:\n    def __init__(self, a): self.a = a\ndef f(s): return s.a";
-    pairs.push(pair_with_setup("builds on the code's", built, base, &["assert f(Sub(2)) == 2"]));
+    pairs.push(pair_with_setup(
+        "builds on the code's",
+        built,
+        base,
+        &["assert f(Sub(2)) == 2"],
+    ));
     for (id, (verdict, reason)) in judged(&place, &pairs, &[]) {
         let is = |cases: &[(&str, &str, &str)]| cases.iter().any(|(name, ..)| *name == id);
         let expected = match () {
@@ -436,27 +560,73 @@ fn a_module_that_is_missing_here_leaves_the_code_ungraded() {
     let place = Place::new();
     // No registry has packages of these names, so none is installed by chance.
     let cases = [
-        ("as", "import no_such_pkg as np\ndef f(x): return 2", "ungraded"),
-        ("from", "from no_such_pkg.linear import solve\ndef f(x): return 2", "ungraded"),
-        ("listed", "import os, no_such_pkg.stats as st\ndef f(x): return 2", "ungraded"),
-        ("when called", "def f(x):\n    import no_such_pkg\n    return 2", "ungraded"),
-        ("by name", "import importlib\nnp = importlib.import_module('no_such_pkg')\ndef f(x): return 2", "ungraded"),
-        ("guarded", "try:\n    import no_such_pkg\nexcept ImportError:\n    no_such_pkg = None\ndef f(x): return x + 1", "correct"),
-        ("raised by hand", "raise ModuleNotFoundError('no', name='no_such_pkg')", "wrong"),
+        (
+            "as",
+            "import no_such_pkg as np\ndef f(x): return 2",
+            "ungraded",
+        ),
+        (
+            "from",
+            "from no_such_pkg.linear import solve\ndef f(x): return 2",
+            "ungraded",
+        ),
+        (
+            "listed",
+            "import os, no_such_pkg.stats as st\ndef f(x): return 2",
+            "ungraded",
+        ),
+        (
+            "when called",
+            "def f(x):\n    import no_such_pkg\n    return 2",
+            "ungraded",
+        ),
+        (
+            "by name",
+            "import importlib\nnp = importlib.import_module('no_such_pkg')\ndef f(x): return 2",
+            "ungraded",
+        ),
+        (
+            "guarded",
+            "try:\n    import no_such_pkg\nexcept ImportError:\n    no_such_pkg = None\ndef f(x): return x + 1",
+            "correct",
+        ),
+        (
+            "raised by hand",
+            "raise ModuleNotFoundError('no', name='no_such_pkg')",
+            "wrong",
+        ),
         ("a file of its own", "from solution import f", "wrong"),
         ("a file named as the function", "from f import f", "wrong"),
         ("relative", "from .helpers import f", "wrong"),
-        ("no part of a module", "import os.no_such_part\ndef f(x): return x + 1", "wrong"),
-        ("no name of a module", "from math import no_such_name\ndef f(x): return x + 1", "wrong"),
-        ("forged", "import sys, math\nsys.modules['__main__'].described = lambda e: ['error', 'ModuleNotFoundError', 'no', 1, 'math']\ndef f(x): raise ValueError", "wrong"),
+        (
+            "no part of a module",
+            "import os.no_such_part\ndef f(x): return x + 1",
+            "wrong",
+        ),
+        (
+            "no name of a module",
+            "from math import no_such_name\ndef f(x): return x + 1",
+            "wrong",
+        ),
+        (
+            "forged",
+            "import sys, math\nsys.modules['__main__'].described = lambda e: ['error', 'ModuleNotFoundError', 'no', 1, 'math']\ndef f(x): raise ValueError",
+            "wrong",
+        ),
     ];
-    let pairs: Vec<Value> = cases.iter().map(|(id, code, _)| pair(id, code, &TESTS)).collect();
+    let pairs: Vec<Value> = cases
+        .iter()
+        .map(|(id, code, _)| pair(id, code, &TESTS))
+        .collect();
     let judged = judged(&place, &pairs, &[]);
     for (id, _, expected) in cases {
         let (verdict, reason) = &judged[id];
         assert_eq!(verdict, expected, "{id}: {reason}");
         if expected == "ungraded" {
-            assert!(reason.contains("`no_such_pkg`, which is not installed here"), "{id}: {reason}");
+            assert!(
+                reason.contains("`no_such_pkg`, which is not installed here"),
+                "{id}: {reason}"
+            );
         }
     }
 }
@@ -468,24 +638,107 @@ fn names_of_the_library_stay_the_librarys_unless_they_are_what_is_tested() {
     }
     let place = Place::new();
     let cases = [
-        ("builtins as values", "def f(g, x): return g(x)", "assert f(len, [1]) == 1 and f(int, '3') == 3 and f(str.upper, 'a') == 'A'", "correct"),
-        ("iterators of builtins", "def f(g, x): return g(x)", "assert list(f(enumerate, 'a')) == [(0, 'a')] and list(f(reversed, [1, 2])) == [2, 1]", "correct"),
-        ("its own builtin as a value", "def sum(a, b): return a * b\ndef f(g, a, b): return g(a, b)", "assert f(sum, 3, 4) == 12", "correct"),
-        ("its own builtin in a list", "def max(a): return -1\ndef f(gs, a): return [g(a) for g in gs]", "assert f([max, min], a=[1, 2]) == [-1, 1]", "correct"),
-        ("mapped", "def sum(a, b): return a * b", "assert list(map(sum, [1, 2], [3, 4])) == [3, 8]", "correct"),
-        ("around a map", "def sum(xs): return 7", "assert sum(map(int, ['1', '2'])) == 7", "correct"),
-        ("a wrapper of its own", "def int(x): return 7", "assert sum(map(int, ['1', '2'])) == 14", "wrong"),
-        ("a builtin as the result", "def f(n): return {'max': max}[n]", "assert f('max') is max and f('max')([1, 2]) == 2", "correct"),
-        ("an exception as a value", "def f(e): raise e('x')", "try:\n    f(KeyError)\nexcept KeyError:\n    pass", "correct"),
-        ("an iterator", "def f(it): return [next(it), *it]", "assert f(i for i in range(3)) == [0, 1, 2] and f(iter([1])) == [1]", "correct"),
-        ("a function of the tests", "def f(g): return g", "h = lambda: 1\nassert f(h) is h and f(h)() == 1", "correct"),
-        ("a generator's items", "def f(n):\n    yield from range(n)", "assert 3 in f(5) and 7 not in f(5)", "correct"),
-        ("a named argument that changes", "def f(xs): xs.append(1)", "a = []\nf(xs=a)\nassert a == [1]", "correct"),
-        ("Counter leans on the reference", "def f(x): return list(x)", "assert Counter(f('aab')) == Counter('aba')", "correct"),
-        ("its own Counter", "def f(x): return list(x)\ndef Counter(x): return 0", "assert Counter(f('aab')) == Counter('abb')", "wrong"),
-        ("its own math", "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef f(x): return 0", "assert math.isclose(f(1), 2.0, rel_tol=1e-3)", "wrong"),
+        (
+            "builtins as values",
+            "def f(g, x): return g(x)",
+            "assert f(len, [1]) == 1 and f(int, '3') == 3 and f(str.upper, 'a') == 'A'",
+            "correct",
+        ),
+        (
+            "iterators of builtins",
+            "def f(g, x): return g(x)",
+            "assert list(f(enumerate, 'a')) == [(0, 'a')] and list(f(reversed, [1, 2])) == [2, 1]",
+            "correct",
+        ),
+        (
+            "its own builtin as a value",
+            "def sum(a, b): return a * b\ndef f(g, a, b): return g(a, b)",
+            "assert f(sum, 3, 4) == 12",
+            "correct",
+        ),
+        (
+            "its own builtin in a list",
+            "def max(a): return -1\ndef f(gs, a): return [g(a) for g in gs]",
+            "assert f([max, min], a=[1, 2]) == [-1, 1]",
+            "correct",
+        ),
+        (
+            "mapped",
+            "def sum(a, b): return a * b",
+            "assert list(map(sum, [1, 2], [3, 4])) == [3, 8]",
+            "correct",
+        ),
+        (
+            "around a map",
+            "def sum(xs): return 7",
+            "assert sum(map(int, ['1', '2'])) == 7",
+            "correct",
+        ),
+        (
+            "a wrapper of its own",
+            "def int(x): return 7",
+            "assert sum(map(int, ['1', '2'])) == 14",
+            "wrong",
+        ),
+        (
+            "a builtin as the result",
+            "def f(n): return {'max': max}[n]",
+            "assert f('max') is max and f('max')([1, 2]) == 2",
+            "correct",
+        ),
+        (
+            "an exception as a value",
+            "def f(e): raise e('x')",
+            "try:\n    f(KeyError)\nexcept KeyError:\n    pass",
+            "correct",
+        ),
+        (
+            "an iterator",
+            "def f(it): return [next(it), *it]",
+            "assert f(i for i in range(3)) == [0, 1, 2] and f(iter([1])) == [1]",
+            "correct",
+        ),
+        (
+            "a function of the tests",
+            "def f(g): return g",
+            "h = lambda: 1\nassert f(h) is h and f(h)() == 1",
+            "correct",
+        ),
+        (
+            "a generator's items",
+            "def f(n):\n    yield from range(n)",
+            "assert 3 in f(5) and 7 not in f(5)",
+            "correct",
+        ),
+        (
+            "a named argument that changes",
+            "def f(xs): xs.append(1)",
+            "a = []\nf(xs=a)\nassert a == [1]",
+            "correct",
+        ),
+        (
+            "Counter leans on the reference",
+            "def f(x): return list(x)",
+            "assert Counter(f('aab')) == Counter('aba')",
+            "correct",
+        ),
+        (
+            "its own Counter",
+            "def f(x): return list(x)\ndef Counter(x): return 0",
+            "assert Counter(f('aab')) == Counter('abb')",
+            "wrong",
+        ),
+        (
+            "its own math",
+            "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef f(x): return 0",
+            "assert math.isclose(f(1), 2.0, rel_tol=1e-3)",
+            "wrong",
+        ),
     ];
-    let pairs: Vec<Value> = cases.iter().map(|(id, code, test, _)| pair(id, code, &[test])).collect();
+    let pairs: Vec<Value> = cases
+        .iter()
+        .map(|(id, code, test, _)| pair(id, code, &[test]))
+        .collect();
     let judged = judged(&place, &pairs, &[]);
     for (id, _, _, expected) in cases {
         let (verdict, reason) = &judged[id];
@@ -500,35 +753,90 @@ fn no_candidate_stops_a_stage_whatever_it_sends() {
     }
     let place = Place::new();
     let report = |message: &str| {
-        format!("import json, os, struct\nb = json.dumps({message}).encode()\nb = struct.pack('>I', len(b)) + b\nwhile b: b = b[os.write(11, b):]\ndef f(x): return 0")
+        format!(
+            "import json, os, struct\nb = json.dumps({message}).encode()\nb = struct.pack('>I', len(b)) + b\nwhile b: b = b[os.write(11, b):]\ndef f(x): return 0"
+        )
     };
-    let main = |change: &str| format!("import sys\nm = sys.modules['__main__']\n{change}\ndef f(x): return f");
+    let main = |change: &str| {
+        format!("import sys\nm = sys.modules['__main__']\n{change}\ndef f(x): return f")
+    };
     let mut pairs = Vec::new();
     for (id, code) in [
-        ("surrogate in an exception", "def f(x): raise ValueError('\\ud800')".to_owned()),
-        ("surrogate in its name", "def f(x): raise type('A\\u0394', (Exception,), {})('\\udfff')".to_owned()),
-        ("words that raise", "class E(Exception):\n    def __str__(s): raise E\ndef f(x): raise E".to_owned()),
-        ("words that never end", "class E(Exception):\n    def __str__(s): return 'x' * (1 << 24)\ndef f(x): raise E".to_owned()),
-        ("2 MB of words", report("['error', 'ValueError', 'x' * 2000000, None, None]")),
-        ("a line below one", report("['error', 'ValueError', 'x', -7, None]")),
-        ("a line that is none", report("['error', 'ValueError', 'x', 1 << 70, None]")),
+        (
+            "surrogate in an exception",
+            "def f(x): raise ValueError('\\ud800')".to_owned(),
+        ),
+        (
+            "surrogate in its name",
+            "def f(x): raise type('A\\u0394', (Exception,), {})('\\udfff')".to_owned(),
+        ),
+        (
+            "words that raise",
+            "class E(Exception):\n    def __str__(s): raise E\ndef f(x): raise E".to_owned(),
+        ),
+        (
+            "words that never end",
+            "class E(Exception):\n    def __str__(s): return 'x' * (1 << 24)\ndef f(x): raise E"
+                .to_owned(),
+        ),
+        (
+            "2 MB of words",
+            report("['error', 'ValueError', 'x' * 2000000, None, None]"),
+        ),
+        (
+            "a line below one",
+            report("['error', 'ValueError', 'x', -7, None]"),
+        ),
+        (
+            "a line that is none",
+            report("['error', 'ValueError', 'x', 1 << 70, None]"),
+        ),
         ("words that are none", report("['error', {}, [], {}, {}]")),
         ("too few parts", report("['error']")),
         ("unknown", report("['what', 1, 2]")),
         ("no list", report("7")),
         ("empty", report("[]")),
-        ("changes of what is not there", report("['ok', 2, [[5, 1]]]")),
+        (
+            "changes of what is not there",
+            report("['ok', 2, [[5, 1]]]"),
+        ),
         ("changes that are none", report("['ok', 2, 3]")),
         ("calls of what is not there", report("['back', -1, [], {}]")),
-        ("a fraction of any size", main("m.encode = lambda x, o: {'fraction': ['1e1000000000']}")),
-        ("a range of text", main("m.encode = lambda x, o: {'range': ['1', '2']}")),
-        ("a tag of no kind", main("m.encode = lambda x, o: {'what': 1}")),
+        (
+            "a fraction of any size",
+            main("m.encode = lambda x, o: {'fraction': ['1e1000000000']}"),
+        ),
+        (
+            "a range of text",
+            main("m.encode = lambda x, o: {'range': ['1', '2']}"),
+        ),
+        (
+            "a tag of no kind",
+            main("m.encode = lambda x, o: {'what': 1}"),
+        ),
         ("no tag", main("m.encode = lambda x, o: {}")),
-        ("two tags", main("m.encode = lambda x, o: {'tuple': [], 'list': []}")),
-        ("a module that is none", main("m.Candidate.named = lambda s, n: {'module': []}")),
-        ("names that are none", main("m.Candidate.named = lambda s, n: {'value': {'known': ['os', '_exit']}}")),
-        ("a table of nothing", main("m.SHARED.encode = lambda x, o: {'value': {'instance': -1}, 'instances': [[-1, 'Q', [None, None], []]]}")),
-        ("a table that is none", main("m.SHARED.encode = lambda x, o: {'value': 2, 'instances': 3}")),
+        (
+            "two tags",
+            main("m.encode = lambda x, o: {'tuple': [], 'list': []}"),
+        ),
+        (
+            "a module that is none",
+            main("m.Candidate.named = lambda s, n: {'module': []}"),
+        ),
+        (
+            "names that are none",
+            main("m.Candidate.named = lambda s, n: {'value': {'known': ['os', '_exit']}}"),
+        ),
+        (
+            "a table of nothing",
+            main(
+                "m.SHARED.encode = lambda x, o: {'value': {'instance': -1}, 'instances': [[-1, 'Q', [None, None], []]]}",
+            ),
+        ),
+        (
+            "a table that is none",
+            main("m.SHARED.encode = lambda x, o: {'value': 2, 'instances': 3}"),
+        ),
     ] {
         pairs.push(pair(id, &code, &TESTS));
         pairs.push(pair(&format!("honest beside {id}"), HONEST, &TESTS));

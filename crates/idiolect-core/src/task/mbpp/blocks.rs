@@ -135,7 +135,10 @@ const MARKERS: [(&str, &str); 5] = [
 /// Whether a text sets code apart from words, with a fence or the marker that ends it.
 pub(super) fn sets_apart(text: &str) -> bool {
     let ends = MARKERS.iter().map(|(_, end)| end);
-    ["```", "~~~"].iter().chain(ends).any(|sign| text.contains(sign))
+    ["```", "~~~"]
+        .iter()
+        .chain(ends)
+        .any(|sign| text.contains(sign))
 }
 
 /// Whether a text is a marker and nothing else.
