@@ -70,6 +70,15 @@ impl Judgement {
         }
     }
 
+    /// The verdict of a user who takes an answer that equals the gold when rounded for right.
+    #[must_use]
+    pub fn accepting_rounded(mut self) -> Self {
+        if self.verdict == Verdict::Ungraded && self.reason.starts_with(ROUNDED) {
+            self.verdict = Verdict::Correct;
+        }
+        self
+    }
+
     /// What was found in the part `read` of `text`, as found in `text`.
     fn of_part(mut self, read: ReadSpan, text: &str) -> Self {
         self.steps = shifted(self.steps, read.start);

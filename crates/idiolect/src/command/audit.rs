@@ -105,6 +105,7 @@ fn table(found: &Audit, group: &str) -> String {
         "…false step",
         "wrong",
         "…valid prefix",
+        "rounded",
         "valid steps",
         "prefix",
     ];
@@ -118,6 +119,7 @@ fn table(found: &Audit, group: &str) -> String {
             counts.correct_with_invalid,
             counts.wrong,
             counts.wrong_with_valid_prefix,
+            counts.ungraded_for_rounding,
         ];
         let mut row = vec![name.clone()];
         row.extend(numbers.iter().map(usize::to_string));
@@ -125,7 +127,7 @@ fn table(found: &Audit, group: &str) -> String {
         row.push(percent(counts.mean_prefix_share));
         rows.push(row);
     }
-    let note = "valid steps: of those that could be checked; prefix: mean share of a trace before its first false step";
+    let note = "rounded: ungraded, since the answer equals the gold only when rounded; valid steps: of those that could be checked; prefix: mean share of a trace before its first false step";
     format!("{}\n{note}", show::table(&rows))
 }
 

@@ -8,8 +8,8 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{
-    self, CodeOption, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed,
-    SplitOption,
+    self, CodeOption, Common, KvOption, ModelOptions, PromptOption, RoundedOption,
+    SamplingOptions, Seed, SplitOption,
 };
 use super::show::Shown;
 use crate::stage::StageError;
@@ -46,6 +46,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
     output: PathBuf,
     #[command(flatten)]
+    rounded: RoundedOption,
+    #[command(flatten)]
     code: CodeOption,
     #[command(flatten)]
     common: Common,
@@ -62,6 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
         trained_rows: rows_trained(Path::new(&arguments.model.model))?,
+        accept_rounded: arguments.rounded.accept_rounded,
         output: arguments.output.clone(),
     };
     let mut model = arguments

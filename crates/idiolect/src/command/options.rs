@@ -91,6 +91,15 @@ impl CodeOption {
     }
 }
 
+/// What an answer counts that equals the gold only when rounded.
+#[derive(Args, Clone, Debug)]
+pub(super) struct RoundedOption {
+    /// Count an answer that equals the gold only when rounded to the digits given (0.3333 for 1/3)
+    /// as correct; by default it is ungraded
+    #[arg(long)]
+    pub(super) accept_rounded: bool,
+}
+
 /// The one seed of a command.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Seed {

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
-use super::options::{self, CodeOption, Common, TaskOption};
+use super::options::{self, CodeOption, Common, RoundedOption, TaskOption};
 use super::show::Shown;
 use crate::stage::compat::Compat;
 use crate::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
@@ -16,7 +16,8 @@ use crate::stage::{Outcome, StageError};
 /// Judge traces against their problems' gold answers, or pairs of gold and answer
 ///
 /// A verdict is correct, wrong, no_answer (nothing readable was answered) or ungraded (it could
-/// not be judged, through no fault of the answer). Each comes with its reason.
+/// not be judged for certain, for example because the answer equals the gold only when rounded).
+/// Each comes with its reason.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect verify --problems problems.jsonl --traces traces.jsonl -o verdicts.jsonl
@@ -46,6 +47,8 @@ pub(super) struct Arguments {
     /// Write a public scorer's verdict beside ours, labelled as such
     #[arg(long, value_name = "SCORER")]
     compat: Option<CompatName>,
+    #[command(flatten)]
+    rounded: RoundedOption,
     /// File of verdicts to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
     output: PathBuf,
@@ -73,6 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         Some(CompatName::Gsm8kEm) => Some(Compat::Gsm8kEm),
         Some(CompatName::MathVerify) => Some(Compat::MathVerify),
     };
+    let accept_rounded = arguments.rounded.accept_rounded;
     let outcome = arguments
         .common
         .with_protection(arguments.code.protection(), |control| {
@@ -85,6 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                             problems,
                             traces,
                             compat,
+                            accept_rounded,
                             output,
                         },
                         control,
@@ -97,6 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                             task,
                             pairs,
                             compat,
+                            accept_rounded,
                             output,
                         },
                         control,

@@ -158,6 +158,7 @@ fn evaluate(
             prompt: run.prompt_name(),
             seed: world_seed,
             trained_rows: None,
+            accept_rounded: run.recipe.verify.accept_rounded,
             output: world.evaluation(job.arm, job.seed, what),
         };
         eval(&settings, model, control)?;

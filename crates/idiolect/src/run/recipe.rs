@@ -61,6 +61,9 @@ pub(crate) struct Recipe {
     /// Shares of steps to corrupt, one arm F each.
     #[serde(default)]
     pub(crate) doses: Vec<f64>,
+    /// How traces and evaluations are judged.
+    #[serde(default)]
+    pub(crate) verify: Verify,
     /// Which arms, and how large.
     pub(crate) arms: Arms,
     /// Fine-tuning of the student on each arm.
@@ -271,6 +274,15 @@ pub(crate) struct Eval {
     pub(crate) temperature: f32,
     /// Longest completion in tokens.
     pub(crate) max_tokens: usize,
+}
+
+/// How traces and evaluations are judged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Verify {
+    /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
+    #[serde(default)]
+    pub(crate) accept_rounded: bool,
 }
 
 /// Why a recipe cannot be used.

@@ -129,6 +129,7 @@ fn derived(
         traces: vec![world.part("sampled")],
         output: verdicts.clone(),
         compat: None,
+        accept_rounded: run.recipe.verify.accept_rounded,
     };
     verify(&settings, control)?;
     pick_of_g(run, world, &verdicts, seed)?;

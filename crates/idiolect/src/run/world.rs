@@ -147,6 +147,7 @@ fn verify_traces(run: &RunContext<'_>, number: usize, world: &World) -> Result<(
         traces: vec![world.traces()],
         output: world.verdicts(),
         compat: None,
+        accept_rounded: run.recipe.verify.accept_rounded,
     };
     verify(&settings, run.control(&progress, run.threads))?;
     Ok(())

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use idiolect_core::audit::StepAudit;
 use idiolect_core::record::{ArmRow, Trace, Verdict, VerdictRow};
 use idiolect_core::store::BadRow;
+use idiolect_core::task::ROUNDED;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -49,6 +50,8 @@ pub(crate) struct Counts {
     pub(crate) correct_with_invalid: usize,
     pub(crate) wrong: usize,
     pub(crate) wrong_with_valid_prefix: usize,
+    /// Answers that equal the gold only when rounded, which are `ungraded`.
+    pub(crate) ungraded_for_rounding: usize,
     pub(crate) valid_steps: usize,
     pub(crate) invalid_steps: usize,
     pub(crate) unchecked_steps: usize,
@@ -67,8 +70,11 @@ impl Counts {
         (checked > 0).then(|| self.valid_steps as f64 / checked as f64)
     }
 
-    fn add(&mut self, verdict: Verdict, audit: &StepAudit) {
+    fn add(&mut self, row: &VerdictRow, audit: &StepAudit) {
+        let verdict = row.verdict;
         self.traces += 1;
+        let rounded = verdict == Verdict::Ungraded && row.reason.starts_with(ROUNDED);
+        self.ungraded_for_rounding += usize::from(rounded);
         self.correct += usize::from(verdict == Verdict::Correct);
         self.correct_with_invalid += usize::from(is_lucky(verdict, audit));
         self.wrong += usize::from(verdict == Verdict::Wrong);
@@ -159,7 +165,7 @@ fn take_in(
             .groups
             .entry(group.clone())
             .or_default()
-            .add(verdict.verdict, &audit);
+            .add(verdict, &audit);
     }
     let (lucky, well) = (
         is_lucky(verdict.verdict, &audit),

@@ -10,6 +10,7 @@ use super::code::CodeRunner;
 use super::generate::{Asked, REQUESTS_AT_ONCE, samples_differ};
 use super::inputs::{Problems, PromptKind, Prompts, tell_model, tell_sampling};
 use super::ordered::generate_in_order;
+use super::verify::accepted;
 use super::{Control, Outcome, StageError};
 
 /// In the provenance of an evaluation: the rows that its model was trained on.
@@ -32,6 +33,8 @@ pub(crate) struct EvalSettings {
     pub(crate) seed: u64,
     /// Rows that the model was trained on, where known: `compare` shows them.
     pub(crate) trained_rows: Option<u64>,
+    /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
+    pub(crate) accept_rounded: bool,
     /// `eval.jsonl`.
     pub(crate) output: PathBuf,
 }
@@ -81,6 +84,7 @@ fn provenance(
     tell_sampling(&mut meta, &settings.sampling);
     meta.setting("k", settings.k)
         .setting("splits", &settings.splits)
+        .setting("accept_rounded", settings.accept_rounded)
         .setting("seed", settings.seed);
     if let Some(rows) = settings.trained_rows {
         meta.setting(TRAINED_ROWS, rows);
@@ -181,6 +185,7 @@ fn judged(
         introduction.as_deref(),
         judge.code.execute(),
     );
+    let judgement = accepted(judgement, judge.settings.accept_rounded);
     EvalRow {
         text,
         finish,

@@ -24,6 +24,8 @@ pub(crate) struct VerifySettings {
     pub(crate) traces: Vec<PathBuf>,
     /// A public scorer whose verdict stands beside ours.
     pub(crate) compat: Option<Compat>,
+    /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
+    pub(crate) accept_rounded: bool,
     /// `verdicts.jsonl`.
     pub(crate) output: PathBuf,
 }
@@ -37,6 +39,8 @@ pub(crate) struct PairSettings {
     pub(crate) pairs: PathBuf,
     /// A public scorer whose verdict stands beside ours.
     pub(crate) compat: Option<Compat>,
+    /// As in [`VerifySettings`].
+    pub(crate) accept_rounded: bool,
     /// Rows of `id`, `verdict`, `extracted` and `reason`.
     pub(crate) output: PathBuf,
 }
@@ -56,7 +60,8 @@ pub(crate) fn verify(
     problems.tell(&mut meta);
     code.tell(&mut meta);
     meta.input("traces", input.hash())
-        .setting("compat", settings.compat);
+        .setting("compat", settings.compat)
+        .setting("accept_rounded", settings.accept_rounded);
     if let Some(compat) = settings.compat {
         compat.judges_all(problems.tasks())?;
     }
@@ -67,7 +72,7 @@ pub(crate) fn verify(
     for bad in &problems.bad {
         output.reject_once(bad)?;
     }
-    let judge = |row: &Row<Trace>| verdict(&problems, &row.value, settings.compat, &code);
+    let judge = |row: &Row<Trace>| verdict(&problems, &row.value, settings, &code);
     let seen = judge_rows(&input, &mut output, control, &code, judge)?;
     Outcome::of(
         &settings.output,
@@ -89,7 +94,7 @@ struct Labelled<R> {
 fn verdict(
     problems: &Problems,
     trace: &Trace,
-    compat: Option<Compat>,
+    settings: &VerifySettings,
     code: &CodeRunner,
 ) -> Result<Labelled<VerdictRow>, String> {
     let problem = problems
@@ -97,10 +102,19 @@ fn verdict(
         .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
     let task = problems.task(problem);
     let judgement = task.verify_trace(problem, trace, code.execute());
+    let judgement = accepted(judgement, settings.accept_rounded);
     Ok(Labelled {
         row: judgement.into_row(trace, task),
-        compat: compat.map(|compat| compat.judge(&problem.gold, &trace.text)),
+        compat: settings.compat.map(|compat| compat.judge(&problem.gold, &trace.text)),
     })
+}
+
+/// A judgement, as a user sees it who takes rounded answers or does not.
+pub(super) fn accepted(judgement: Judgement, accept_rounded: bool) -> Judgement {
+    match accept_rounded {
+        true => judgement.accepting_rounded(),
+        false => judgement,
+    }
 }
 
 /// The verdict on a pair: a row of `results.jsonl`.
@@ -127,7 +141,8 @@ pub(crate) fn verify_pairs(
     code.tell(&mut meta);
     meta.input("pairs", input.hash())
         .version("task", task.verifier())
-        .setting("compat", settings.compat);
+        .setting("compat", settings.compat)
+        .setting("accept_rounded", settings.accept_rounded);
     if let Some(compat) = settings.compat {
         compat.judges_all([settings.task])?;
     }
@@ -135,7 +150,7 @@ pub(crate) fn verify_pairs(
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
-    let judge = |row: &Row<Value>| pair(task, &row.value, settings.compat, &code);
+    let judge = |row: &Row<Value>| pair(task, &row.value, settings, &code);
     let seen = judge_rows(&input, &mut output, control, &code, judge)?;
     Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
@@ -143,7 +158,7 @@ pub(crate) fn verify_pairs(
 fn pair(
     task: &dyn Task,
     row: &Value,
-    compat: Option<Compat>,
+    settings: &PairSettings,
     code: &CodeRunner,
 ) -> Result<Labelled<PairRow>, String> {
     let field = |name: &str| {
@@ -157,6 +172,7 @@ fn pair(
         other => other.to_string(),
     };
     let judgement = task.verify_pair(gold, &answer, code.execute());
+    let judgement = accepted(judgement, settings.accept_rounded);
     let Judgement {
         verdict,
         extracted,
@@ -172,7 +188,7 @@ fn pair(
             reason,
             read,
         },
-        compat: compat.map(|compat| compat.judge(gold, &answer)),
+        compat: settings.compat.map(|compat| compat.judge(gold, &answer)),
     })
 }
 

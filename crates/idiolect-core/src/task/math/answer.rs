@@ -63,7 +63,9 @@ impl Answer {
     /// Whether it is an answer and nothing else: no prose around a number or formula.
     pub(super) fn is_bare(&self) -> bool {
         self.readings().first().is_some_and(|tree| match tree {
-            Tree::Text(text) => !text.contains(|c: char| c.is_numeric()),
+            Tree::Text(text) => {
+                !text.contains(|c: char| c.is_numeric()) || is_short_expression(text)
+            }
             Tree::Unread(..) => self.text.split_whitespace().count() <= 6,
             tree => !mixes_words(tree),
         })
@@ -241,6 +243,17 @@ fn connectives(text: &str) -> Vec<char> {
         .collect();
     found.sort_unstable();
     found.into_iter().map(|(_, sign)| sign).collect()
+}
+
+/// Whether few words do something to a number: "half of 12", "twice 7".
+fn is_short_expression(text: &str) -> bool {
+    let words: Vec<String> = text
+        .split(' ')
+        .filter(|w| w.chars().all(char::is_alphabetic))
+        .filter(|w| !matches!(*w, "is" | "are" | "was" | "were" | "has" | "have" | "but" | "no"))
+        .map(str::to_owned)
+        .collect();
+    words.len() <= 5 && words::changes_value(&words)
 }
 
 fn is_several(tree: &Tree) -> bool {

@@ -159,6 +159,13 @@ impl Comparer {
                     other => other,
                 };
                 let total = measured(&Compound(parts.clone()))?.0;
+                // Money is counted in its larger unit.
+                if parts.first().is_some_and(|(_, unit)| unit.is_money()) {
+                    return Some(match matches!(gold, Compound(_)) {
+                        true => self.compare(&total, plain),
+                        false => self.compare(plain, &total),
+                    });
+                }
                 let meant = parts.iter().any(|(_, unit)| {
                     let number = total.clone().over(Tree::exact(unit.factor.clone()));
                     self.compare(&number, plain).is_near()

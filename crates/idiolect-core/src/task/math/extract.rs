@@ -405,6 +405,11 @@ fn last_sentence(text: &str) -> Option<&str> {
     let at = rfind(sentence, " is ").or_else(|| rfind(sentence, " is: "))?;
     let before = sentence[..at].split_whitespace();
     let value = claim(sentence[at + 4..].trim_start_matches([':', ' ']));
+    let value = [("$", "$"), ("\\(", "\\)")]
+        .into_iter()
+        .find_map(|(open, close)| value.strip_prefix(open)?.strip_suffix(close))
+        .filter(|inside| !inside.contains('$') && !inside.contains("\\("))
+        .unwrap_or(value);
     let short = value.split_whitespace().count() <= 8 && before.count() <= 8;
     let answer = Answer::of(value);
     // "$x = 2$ is our answer" says it before.
@@ -652,7 +657,8 @@ fn answer_is(text: &str, cut: bool) -> Option<Said> {
             || lead.starts_with("is\n")
             || lead.starts_with([':', '=', '：']);
         let from = if direct {
-            let skipped = lead.trim_start_matches(['i', 's', ':', '=', ' ', '：', '*']);
+            let skipped = lead.strip_prefix("is").unwrap_or(lead);
+            let skipped = skipped.trim_start_matches([':', '=', ' ', '：', '*']);
             text.len() - skipped.len()
         } else {
             // "the answer to the question is X"

@@ -162,7 +162,8 @@ fn answer_of(text: &str) -> (Answer, &'static str) {
     }
     let whole = Answer::of(text);
     // Of a formula that cannot be read no part is its answer.
-    if (!whole.is_bare() || whole.is_remark())
+    let sentence = whole.is_text() && text.contains(" is ");
+    if (!whole.is_bare() || whole.is_remark() || sentence)
         && has_words(text)
         && let Some(found) = extract::extract(text, Finish::Unknown)
     {
@@ -283,6 +284,7 @@ impl Task for Math {
     fn judge_pair(&self, gold: &Value, part: &str, _code: &dyn Execute) -> Judgement {
         match gold_of(gold) {
             Err(reason) => ungraded(reason),
+            Ok(gold) if gold.text == normal_answer(part) => judge(&gold, Answer::of(part), ""),
             Ok(gold) => {
                 let (answer, form) = answer_of(part);
                 judge(&gold, answer, form)

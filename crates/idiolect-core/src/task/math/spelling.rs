@@ -166,6 +166,10 @@ fn once(text: &str) -> String {
         push(&mut out, &rest[..length], &mut space);
         rest = &rest[length..];
     }
+    // `0.333...` goes on.
+    if out.ends_with("...") && ends_in_decimal(out.trim_end_matches('.')) {
+        return out;
+    }
     let end = out
         .trim_end_matches(['.', ',', ';', ':', '。', '，'])
         .trim_end();
@@ -176,6 +180,11 @@ fn once(text: &str) -> String {
         end
     };
     end.trim().to_owned()
+}
+
+fn ends_in_decimal(text: &str) -> bool {
+    let whole = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    whole.len() < text.len() && whole.ends_with('.')
 }
 
 fn push(out: &mut String, text: &str, space: &mut bool) {

@@ -12,6 +12,11 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// Whether it counts money.
+    pub(super) fn is_money(&self) -> bool {
+        self.dimension.contains_key("dollars")
+    }
+
     /// Whether both measure the same thing.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         self.dimension == other.dimension

@@ -565,6 +565,12 @@ pub(super) fn is_prose(word: &str, apart: bool) -> bool {
                 | "ans"
                 | "So"
                 | "via"
+                | "in"
+                | "In"
+                | "on"
+                | "On"
+                | "an"
+                | "An"
                 | "you"
                 | "who"
         );
