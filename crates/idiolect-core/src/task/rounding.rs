@@ -35,7 +35,11 @@ mod tests {
             (-2.0 / 3.0, -0.65, 1e-2, false),
             (7.211, 7.22, 1e-2, false),
         ] {
-            assert_eq!(fits(exact - shown, shown, place), expected, "{exact} {shown}");
+            assert_eq!(
+                fits(exact - shown, shown, place),
+                expected,
+                "{exact} {shown}"
+            );
         }
         assert!(tells(33.0, false) && !tells(7.0, false) && !tells(7211.0, true));
     }

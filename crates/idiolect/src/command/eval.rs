@@ -8,8 +8,8 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{
-    self, CodeOption, Common, KvOption, ModelOptions, PromptOption, RoundedOption,
-    SamplingOptions, Seed, SplitOption,
+    self, CodeOption, Common, KvOption, ModelOptions, PromptOption, RoundedOption, SamplingOptions,
+    Seed, SplitOption,
 };
 use super::show::Shown;
 use crate::stage::StageError;

@@ -105,7 +105,9 @@ fn verdict(
     let judgement = accepted(judgement, settings.accept_rounded);
     Ok(Labelled {
         row: judgement.into_row(trace, task),
-        compat: settings.compat.map(|compat| compat.judge(&problem.gold, &trace.text)),
+        compat: settings
+            .compat
+            .map(|compat| compat.judge(&problem.gold, &trace.text)),
     })
 }
 

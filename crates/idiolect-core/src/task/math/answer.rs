@@ -160,7 +160,8 @@ fn with_decimal_comma(gold: &Answer, answer: &Answer) -> Option<Decision> {
 fn has_digit_comma(text: &str) -> bool {
     let bytes = text.as_bytes();
     let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
-    (1..bytes.len()).any(|i| bytes[i] == b',' && digit(i - 1) && digit(i + 1) && !digit_pair(bytes, i))
+    (1..bytes.len())
+        .any(|i| bytes[i] == b',' && digit(i - 1) && digit(i + 1) && !digit_pair(bytes, i))
 }
 
 /// Whether a comma at `at` parts the numbers of a pair that is written in brackets: `(1,2)`.
@@ -189,14 +190,17 @@ fn decimal_commas(text: &str) -> Option<String> {
             from += length;
             continue;
         }
-        let run = (from..).take_while(|i| digit(*i) || (matches!(bytes.get(*i), Some(b'.' | b',')) && digit(i + 1)));
+        let run = (from..).take_while(|i| {
+            digit(*i) || (matches!(bytes.get(*i), Some(b'.' | b',')) && digit(i + 1))
+        });
         let to = from + run.count();
         let number = &text[from..to];
         match number.split_once(',') {
             Some((whole, decimals)) if !decimals.contains([',', '.']) => {
                 let groups: Vec<&str> = whole.split('.').collect();
                 let grouped = groups.len() > 1 && groups[1..].iter().all(|g| g.len() == 3);
-                let thousands = decimals.len() == 3 && !grouped && whole.trim_start_matches('0') != "";
+                let thousands =
+                    decimals.len() == 3 && !grouped && whole.trim_start_matches('0') != "";
                 if thousands || (groups.len() > 1 && !grouped) {
                     return None;
                 }
@@ -210,7 +214,9 @@ fn decimal_commas(text: &str) -> Option<String> {
         }
         from = to;
     }
-    found.then_some(out)
+    // Commas that part numbers elsewhere part them here too.
+    let parted = out.contains(',') || (out.contains(['(', '[']) && !out.contains(';'));
+    (found && !parted).then_some(out)
 }
 
 /// `60,00,000`: groups of two before the last, as written in India.
@@ -236,7 +242,14 @@ fn indian_groups(text: &str) -> Option<String> {
 
 /// The signs of logic in a text, ∧ and ∨, which part answers beside each other alike.
 fn connectives(text: &str) -> Vec<char> {
-    let marks = [("\\wedge", '∧'), ("\\land", '∧'), ("∧", '∧'), ("\\vee", '∨'), ("\\lor", '∨'), ("∨", '∨')];
+    let marks = [
+        ("\\wedge", '∧'),
+        ("\\land", '∧'),
+        ("∧", '∧'),
+        ("\\vee", '∨'),
+        ("\\lor", '∨'),
+        ("∨", '∨'),
+    ];
     let mut found: Vec<(usize, char)> = marks
         .iter()
         .flat_map(|(mark, sign)| text.match_indices(mark).map(|(at, _)| (at, *sign)))
@@ -250,7 +263,12 @@ fn is_short_expression(text: &str) -> bool {
     let words: Vec<String> = text
         .split(' ')
         .filter(|w| w.chars().all(char::is_alphabetic))
-        .filter(|w| !matches!(*w, "is" | "are" | "was" | "were" | "has" | "have" | "but" | "no"))
+        .filter(|w| {
+            !matches!(
+                *w,
+                "is" | "are" | "was" | "were" | "has" | "have" | "but" | "no"
+            )
+        })
         .map(str::to_owned)
         .collect();
     words.len() <= 5 && words::changes_value(&words)
@@ -330,14 +348,21 @@ fn readings(text: &str) -> Vec<Tree> {
         }
         false => cut(text, Commas::Separate),
     };
-    if separate.len() != tokens.len() && !leading_zero_after_comma(text) && add(parse(text, &separate, false)) {
+    if separate.len() != tokens.len()
+        && !leading_zero_after_comma(text)
+        && add(parse(text, &separate, false))
+    {
         add(parse(text, &separate, true));
     }
     if trees.is_empty() && reads_as_words(text) {
         let said = words::sequence(text).join(" ");
         trees.push(words::meaning(text).unwrap_or(Tree::Text(said)));
     }
-    if trees.is_empty() {
+    let prose = words::sequence(text)
+        .iter()
+        .filter(|t| t.chars().count() > 2 && t.chars().all(char::is_alphabetic))
+        .count();
+    if trees.is_empty() && prose < 2 {
         trees.extend(equation_tail(text, &tokens));
     }
     trees
@@ -353,12 +378,17 @@ fn restated(text: &str) -> Option<Vec<Tree>> {
         .trim_start_matches("\\approx")
         .trim_start();
     let spoken = words::sequence(inside);
-    let only_words = inside.chars().all(|c| c.is_alphabetic() || " -'’.,".contains(c));
+    let only_words = inside
+        .chars()
+        .all(|c| c.is_alphabetic() || " -'’.,".contains(c));
     let unread = || {
         let head = readings(head).into_iter().next()?;
         Some(vec![Tree::Unread(Box::new(head), spoken.join(" "))])
     };
-    if only_words && spoken.iter().any(|w| w.chars().count() > 2) && words::meaning(inside).is_none() {
+    if only_words
+        && spoken.iter().any(|w| w.chars().count() > 2)
+        && words::meaning(inside).is_none()
+    {
         return match words::changes_value(&spoken) {
             true => unread(),
             false => Some(readings(head)),
@@ -376,7 +406,15 @@ fn restated(text: &str) -> Option<Vec<Tree>> {
         // The more exact of the two.
         Outcome::Rounded => {
             let decimal = |t: &Tree| {
-                t.any(&|t| matches!(t, Tree::Number { decimals: Some(_), .. }))
+                t.any(&|t| {
+                    matches!(
+                        t,
+                        Tree::Number {
+                            decimals: Some(_),
+                            ..
+                        }
+                    )
+                })
             };
             let exact = decimal(&number) && !decimal(&other);
             Some(vec![if exact { other } else { number }])
@@ -405,7 +443,8 @@ fn bracketed_end(text: &str) -> Option<(&str, &str)> {
         .trim_end();
     let closed = |text: &str| text.matches(['(', '[']).count() == text.matches([')', ']']).count();
     // `[1, 3)` closes with a bracket that it did not open with.
-    let fits = !head.is_empty() && !inside.is_empty() && closed(head) && !inside.contains(['(', ')']);
+    let fits =
+        !head.is_empty() && !inside.is_empty() && closed(head) && !inside.contains(['(', ')']);
     (fits && !head.ends_with(['+', '-', '*', '/', '^', '=', ',', '<', '>', ':', '·', '×']))
         .then_some((head, inside))
 }
@@ -465,7 +504,8 @@ fn grouped(text: &str) -> Option<String> {
         }
         let rest = &number[end..];
         let enough = if mark == "." { 2 } else { 1 };
-        if count >= enough && !rest.starts_with(|c: char| c.is_alphanumeric() || "_'’".contains(c)) {
+        if count >= enough && !rest.starts_with(|c: char| c.is_alphanumeric() || "_'’".contains(c))
+        {
             return Some(format!("{}{joined}{rest}", &text[..from]));
         }
     }
@@ -490,7 +530,9 @@ fn spaced_thousands(text: &str) -> Option<String> {
     }
     // A number that goes on otherwise, as in `1 000 20` or `5 100/3`, has no such groups.
     let after = &text[at..];
-    let goes_on = after.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '/');
+    let goes_on = after
+        .trim_start()
+        .starts_with(|c: char| c.is_ascii_digit() || c == '/');
     (at > start && !goes_on).then(|| format!("{}{joined}{after}", &text[..sign]))
 }
 
@@ -498,7 +540,11 @@ fn spaced_thousands(text: &str) -> Option<String> {
 fn reads_as_words(text: &str) -> bool {
     let tokens = words::sequence(text);
     let is_word = |t: &&String| t.chars().all(char::is_alphabetic);
-    let letters: usize = tokens.iter().filter(is_word).map(|t| t.chars().count()).sum();
+    let letters: usize = tokens
+        .iter()
+        .filter(is_word)
+        .map(|t| t.chars().count())
+        .sum();
     let signs = tokens
         .iter()
         .filter(|t| t.starts_with('\\') || "=+*^_<>".contains(t.as_str()))

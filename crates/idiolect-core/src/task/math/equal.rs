@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use super::super::rational::Rational;
+use super::super::rounding;
 use super::evaluate::{Lack, POINTS, POSITIVE_POINTS, Point, Value, constant, value};
 use super::parse::is_name;
 use super::tree::{Constant, Function, Sign, Tree};
-use super::super::rounding;
 use super::{matrix, members, unit, words};
 
 /// What a comparison found.
@@ -853,9 +853,9 @@ fn words_beside(gold: &Tree, answer: &Tree) -> Option<Decision> {
             match value {
                 Tree::Set(items) if none && items.is_empty() => Some(equal("nothing")),
                 _ if none && zero => Some(undecided("`none` may mean 0")),
-                _ if !numbers(text).is_empty() => {
-                    Some(undecided("words that hold a number are not read as a value"))
-                }
+                _ if !numbers(text).is_empty() => Some(undecided(
+                    "words that hold a number are not read as a value",
+                )),
                 _ => None,
             }
         }
@@ -880,10 +880,16 @@ fn moments(gold: &Tree, answer: &Tree) -> Option<Decision> {
         // 4:30 without seconds reads as a ratio.
         (Tree::Time(time), Tree::Ratio(terms)) | (Tree::Ratio(terms), Tree::Time(time)) => {
             let part = |i: usize| match terms.get(i) {
-                Some(Tree::Number { value, decimals: None }) => value.to_i64(),
+                Some(Tree::Number {
+                    value,
+                    decimals: None,
+                }) => value.to_i64(),
                 _ => None,
             };
-            let (hour, minute) = (i64::from(time.seconds / 3600), i64::from(time.seconds / 60 % 60));
+            let (hour, minute) = (
+                i64::from(time.seconds / 3600),
+                i64::from(time.seconds / 60 % 60),
+            );
             let same = terms.len() == 2
                 && part(0).is_some_and(|h| h % 12 == hour % 12)
                 && part(1) == Some(minute);
@@ -1055,7 +1061,9 @@ fn numbers(gold: &Tree, answer: &Tree, g: &Value, a: &Value) -> Decision {
     if is_rounded(answer, a, g) || is_rounded(gold, g, a) {
         return rounded(format!(
             "{} ({} for {})",
-            rounding::REASON, shown(a), shown(g)
+            rounding::REASON,
+            shown(a),
+            shown(g)
         ));
     }
     different(format!("{} is not {}", shown(a), shown(g)))
@@ -1130,13 +1138,22 @@ fn last_place(tree: &Tree) -> Option<f64> {
             let scaled = value.to_f64() / unit;
             (scaled.abs() < 1e15).then_some(unit)
         }
-        Tree::Number { decimals: None, value } => value.is_integer().then_some(1.0),
+        Tree::Number {
+            decimals: None,
+            value,
+        } => value.is_integer().then_some(1.0),
         Tree::Truncated { places, .. } => Some(10f64.powi(-i32::try_from(*places).ok()?)),
         Tree::Negative(of) | Tree::Quantity(of, _) | Tree::Degrees(of) => last_place(of),
         Tree::Percent(of) => Some(last_place(of)? / 100.0),
         Tree::Product(factors) => {
             let decimal = |t: &&Tree| {
-                matches!(t, Tree::Number { decimals: Some(_), .. } | Tree::Percent(_))
+                matches!(
+                    t,
+                    Tree::Number {
+                        decimals: Some(_),
+                        ..
+                    } | Tree::Percent(_)
+                )
             };
             let mut decimals = factors.iter().filter(decimal);
             let unit = last_place(decimals.next()?)?;

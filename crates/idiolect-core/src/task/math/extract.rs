@@ -58,7 +58,7 @@ pub(super) fn extract(text: &str, finish: Finish) -> Option<Found> {
 /// The answer that a response states as such.
 pub(super) fn stated(text: &str, finish: Finish) -> Option<Found> {
     let text = window(text);
-    if !["nswer", "box", "####", "NSWER"]
+    if !["nswer", "box", "####", "NSWER", "y reply"]
         .iter()
         .any(|mark| text.contains(mark))
     {
@@ -282,7 +282,7 @@ const INTRODUCTIONS: [&str; 50] = [
 ];
 
 /// What begins a clause beside the value: why it holds, what it is not, what it means.
-const CLAUSES: [&str; 32] = [
+const CLAUSES: [&str; 35] = [
     " because",
     " since ",
     ", since ",
@@ -312,6 +312,9 @@ const CLAUSES: [&str; 32] = [
     ", in total",
     ", in all",
     ", altogether",
+    ", and we ",
+    ", and so ",
+    ", as was ",
     ", overall",
     " (not ",
     ", for ",
@@ -355,7 +358,8 @@ fn claim(text: &str) -> &str {
                 break;
             }
             let (before, after) = (rest[..at].trim(), &rest[at + clause.len()..]);
-            let boundary = clause.ends_with([' ', '.']) || !after.starts_with(char::is_alphanumeric);
+            let boundary =
+                clause.ends_with([' ', '.']) || !after.starts_with(char::is_alphanumeric);
             if boundary && is_balanced(before) && says_something(before) {
                 to = at;
                 break;
@@ -363,7 +367,17 @@ fn claim(text: &str) -> &str {
             from = at + clause.len();
         }
     }
-    emphasis(rest[..to].trim().trim_end_matches([',', ';', '—', '–']).trim_end())
+    let value = emphasis(
+        rest[..to]
+            .trim()
+            .trim_end_matches([',', ';', '—', '–'])
+            .trim_end(),
+    );
+    // "$5$!" is no factorial.
+    match value.strip_suffix('!') {
+        Some(formula) if formula.ends_with(['$', ')']) && formula.contains(['$', '\\']) => formula,
+        _ => value,
+    }
 }
 
 /// Without the marks of emphasis at both ends.
@@ -371,7 +385,10 @@ fn emphasis(text: &str) -> &str {
     let text = text.trim();
     let starts = text.trim_start_matches('*').trim_start();
     let ends = starts.trim_end();
-    let ends = ends.strip_suffix('.').filter(|t| t.ends_with('*')).unwrap_or(ends);
+    let ends = ends
+        .strip_suffix('.')
+        .filter(|t| t.ends_with('*'))
+        .unwrap_or(ends);
     let ends = ends.trim_end_matches('*').trim_end();
     if ends.is_empty() { text } else { ends }
 }
@@ -379,7 +396,13 @@ fn emphasis(text: &str) -> &str {
 /// Whether all brackets and formulas of a text are closed.
 fn is_balanced(text: &str) -> bool {
     let count = |c: char| text.matches(c).count();
-    count('{') <= count('}') && count('$').is_multiple_of(2) && count('(') <= count(')') + 1
+    // One currency sign opens no formula.
+    let formulas = count('$').is_multiple_of(2)
+        || text
+            .split('$')
+            .nth(1)
+            .is_some_and(|t| t.starts_with(|c: char| c.is_ascii_digit()));
+    count('{') <= count('}') && formulas && count('(') <= count(')') + 1
 }
 
 /// Whether a text holds a value rather than "that" or "the one".
@@ -413,8 +436,10 @@ fn last_sentence(text: &str) -> Option<&str> {
     let short = value.split_whitespace().count() <= 8 && before.count() <= 8;
     let answer = Answer::of(value);
     // "$x = 2$ is our answer" says it before.
-    let before_holds_value = sentence[..at].contains(|c: char| c.is_ascii_digit() || "$\\".contains(c));
-    let fits = answer.is_value() || (answer.is_bare() && !answer.is_remark() && !before_holds_value);
+    let before_holds_value =
+        sentence[..at].contains(|c: char| c.is_ascii_digit() || "$\\".contains(c));
+    let fits =
+        answer.is_value() || (answer.is_bare() && !answer.is_remark() && !before_holds_value);
     (short && sentence.len() < 400 && fits).then_some(value)
 }
 
@@ -482,6 +507,10 @@ fn sentence_end(text: &str, from: usize) -> usize {
     for i in from..bytes.len() {
         match bytes[i] {
             b'\\' if matches!(bytes.get(i + 1), Some(b'[' | b'(')) => dollars += 1,
+            // A formula that opened before the statement ends with it.
+            b'\\' if matches!(bytes.get(i + 1), Some(b']' | b')')) && said && dollars == 0 => {
+                return i;
+            }
             b'\\' if matches!(bytes.get(i + 1), Some(b']' | b')')) => dollars += 1,
             b'$' => dollars += 1,
             b'{' => depth += 1,
@@ -677,7 +706,11 @@ fn answer_is(text: &str, cut: bool) -> Option<Said> {
             if cut && end == text.len() {
                 continue;
             }
-            return Some(Said { end, value: items, direct });
+            return Some(Said {
+                end,
+                value: items,
+                direct,
+            });
         }
         let to = sentence_end(text, from);
         if cut && to == text.len() {
@@ -692,7 +725,11 @@ fn answer_is(text: &str, cut: bool) -> Option<Said> {
             Some((_, inside)) => inside,
             None => value_of(inside).to_owned(),
         };
-        return Some(Said { end: to, value, direct });
+        return Some(Said {
+            end: to,
+            value,
+            direct,
+        });
     }
     None
 }

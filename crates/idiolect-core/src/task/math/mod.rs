@@ -164,7 +164,7 @@ fn answer_of(text: &str) -> (Answer, &'static str) {
     // Of a formula that cannot be read no part is its answer.
     let sentence = whole.is_text() && text.contains(" is ");
     if (!whole.is_bare() || whole.is_remark() || sentence)
-        && has_words(text)
+        && is_sentence(text)
         && let Some(found) = extract::extract(text, Finish::Unknown)
     {
         return (Answer::of(&found.text), found.form);
@@ -172,13 +172,43 @@ fn answer_of(text: &str) -> (Answer, &'static str) {
     (whole, "")
 }
 
-/// Whether a text holds words outside formulas and commands.
-fn has_words(text: &str) -> bool {
+/// Whether a text says something, so that its answer is a part of it. Of "row 31, seat 20" none is.
+fn is_sentence(text: &str) -> bool {
     let sequence = words::sequence(text);
-    let prose = sequence
-        .iter()
-        .filter(|t| t.chars().count() > 1 && t.chars().all(char::is_alphabetic));
-    prose.count() > 0
+    let prose = |t: &&String| t.chars().count() > 1 && t.chars().all(char::is_alphabetic);
+    let words: Vec<&String> = sequence.iter().filter(prose).collect();
+    let is_verb = |word: &&String| {
+        matches!(
+            word.as_str(),
+            "is" | "are"
+                | "was"
+                | "were"
+                | "be"
+                | "has"
+                | "have"
+                | "had"
+                | "get"
+                | "gets"
+                | "got"
+                | "gives"
+                | "equals"
+                | "makes"
+                | "think"
+                | "find"
+                | "cost"
+                | "costs"
+                | "its"
+                | "thus"
+                | "therefore"
+                | "so"
+                | "hence"
+                | "then"
+        )
+    };
+    let marks =
+        text.contains(['\n', '$', '。', '，']) || text.contains(". ") || text.contains("\\(");
+    let foreign = text.contains(|c: char| c.is_alphabetic() && !c.is_ascii() && c > '\u{2fff}');
+    foreign || (!words.is_empty() && (words.len() > 6 || marks || words.iter().any(is_verb)))
 }
 
 impl Task for Math {

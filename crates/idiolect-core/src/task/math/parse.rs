@@ -207,8 +207,12 @@ impl<'a> Parser<'a> {
         if said.trim_end().ends_with(':') {
             words.push(":".to_owned());
         }
-        let announces = words::announces(&words) || (text && !words::changes_value(&words));
-        if !(value && announces) {
+        let name = match self.peek() {
+            Some(T::Word(word)) => text && !self.is_prose(word),
+            Some(T::Symbol(_) | T::Function(_)) => text,
+            _ => false,
+        };
+        if !((value || name) && words::announces(&words)) {
             self.at = at;
         }
     }
@@ -224,7 +228,10 @@ impl<'a> Parser<'a> {
                 self.is_prose(word)
                     || words::is_unit(
                         word,
-                        self.tokens[self.at].spaced || self.after_group() || self.after_quantity,
+                        self.tokens[self.at].spaced
+                            || self.after_group()
+                            || self.after_quantity
+                            || self.before_quantity(),
                     )
             }
             T::Open('{') => self.braced_unit(),
@@ -294,6 +301,14 @@ impl<'a> Parser<'a> {
     /// Whether a word at this place is prose.
     pub(super) fn is_prose(&self, word: &str) -> bool {
         words::is_prose(word, self.at == 0 || self.tokens[self.at].spaced)
+    }
+
+    /// Whether a number with a unit follows the word: `9m 50cm`.
+    fn before_quantity(&self) -> bool {
+        let apart = self.tokens.get(self.at + 1).is_some_and(|t| t.spaced);
+        matches!(self.peek_at(1), Some(T::Number { .. }))
+            && apart
+            && matches!(self.peek_at(2), Some(T::Word(word) | T::Text(word)) if unit::of(word).is_some())
     }
 
     fn after_group(&self) -> bool {
@@ -500,10 +515,13 @@ impl<'a> Parser<'a> {
             },
             T::Open('{') if self.braced_unit() => false,
             T::Word(word) if self.letter == 0 => {
-                let spaced = self.tokens[self.at].spaced || self.after_quantity;
+                let compound = self.before_quantity();
+                let spaced = self.tokens[self.at].spaced || self.after_quantity || compound;
                 let after_value = matches!(before, Some(T::Number { .. } | T::Close(_)));
                 !(self.is_prose(word)
-                    || (after_value && words::is_unit(word, spaced) && self.ends_after_unit()))
+                    || (after_value
+                        && words::is_unit(word, spaced)
+                        && (compound || self.ends_after_unit())))
             }
             T::Bar => self.bars == 0,
             T::Open(_)
@@ -571,7 +589,15 @@ impl<'a> Parser<'a> {
             }
             base = match self.peek() {
                 // "It costs $72.75!"
-                Some(T::Bang) if matches!(base, Tree::Number { decimals: Some(_), .. }) => {
+                Some(T::Bang)
+                    if matches!(
+                        base,
+                        Tree::Number {
+                            decimals: Some(_),
+                            ..
+                        }
+                    ) =>
+                {
                     self.bump();
                     base
                 }
@@ -791,7 +817,9 @@ fn with_remark(tree: Tree, remark: &str) -> Tree {
     let mut tree = tree;
     match remark {
         "degree" | "degrees" => return Tree::Degrees(Box::new(tree)),
-        "radian" | "radians" | "rad" => return Tree::Quantity(Box::new(tree), "radians".to_owned()),
+        "radian" | "radians" | "rad" => {
+            return Tree::Quantity(Box::new(tree), "radians".to_owned());
+        }
         _ => {}
     }
     while let Some(scale) = rest.first().and_then(|w| words::scale(w)) {
@@ -859,7 +887,9 @@ fn in_base(tree: &Tree, words: &[String]) -> Option<Tree> {
     let base_value = (base == "base").then(|| words::number(number))??;
     let base = u32::try_from(base_value.to_i64()?).ok()?;
     let digits = value.magnitude().to_string();
-    let fits = digits.chars().all(|c| c.to_digit(36).is_some_and(|d| d < base));
+    let fits = digits
+        .chars()
+        .all(|c| c.to_digit(36).is_some_and(|d| d < base));
     (fits && (2..=36).contains(&base)).then(|| Tree::Based {
         digits,
         base,
@@ -885,19 +915,16 @@ fn compounds(items: Vec<Tree>) -> Vec<Tree> {
                 continue;
             }
         };
-        let smaller = |last: &unit::Unit| {
-            measure.is_like(last)
-                && last.factor > measure.factor
-        };
+        let smaller = |last: &unit::Unit| measure.is_like(last) && last.factor > measure.factor;
         match joined.last_mut() {
             Some(Tree::Compound(parts)) if parts.last().is_some_and(|(_, u)| smaller(u)) => {
                 parts.push((value, measure));
             }
             Some(last) => {
                 let first = match &*last {
-                    Tree::Quantity(first, name) if first.is_expression() => {
-                        unit::of(name).filter(smaller).map(|u| ((**first).clone(), u))
-                    }
+                    Tree::Quantity(first, name) if first.is_expression() => unit::of(name)
+                        .filter(smaller)
+                        .map(|u| ((**first).clone(), u)),
                     _ => None,
                 };
                 match first {

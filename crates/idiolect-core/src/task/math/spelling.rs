@@ -25,6 +25,12 @@ fn once(text: &str) -> String {
     if text.contains("**") {
         text = Cow::Owned(unemphasized(&text));
     }
+    if text.contains('*') {
+        text = Cow::Owned(unstarred(&text));
+    }
+    if text.contains(['“', '”', '`']) || text.matches('"').count() == 2 {
+        text = Cow::Owned(text.replace(['“', '”', '`', '"'], ""));
+    }
     if text.contains("__") {
         text = Cow::Owned(text.replace("__", " "));
     }
@@ -62,8 +68,8 @@ fn once(text: &str) -> String {
                     _ => None,
                 },
                 // Type around a value.
-                "boldsymbol" | "mathbf" | "mathrm" | "mathit" | "mathsf" | "mathtt" | "mathnormal"
-                | "bm" | "pmb" => {
+                "boldsymbol" | "mathbf" | "mathrm" | "mathit" | "mathsf" | "mathtt"
+                | "mathnormal" | "bm" | "pmb" => {
                     let group = super::token::group(&rest[1 + name..]);
                     match group {
                         // `\mathrm{\$}`
@@ -76,7 +82,17 @@ fn once(text: &str) -> String {
                         _ => None,
                     }
                 }
-                "therefore" | "because" | "implies" | "Rightarrow" | "rightarrow" | "Longrightarrow"
+                "checkmark" | "blacksquare" | "qed" => Some((" ", name + 1)),
+                "square" | "Box"
+                    if rest[1 + name..]
+                        .trim_start_matches([' ', '}', '$', '.'])
+                        .is_empty() =>
+                {
+                    Some((" ", name + 1))
+                }
+                "rm" | "bf" | "it" | "sf" | "tt" => Some((" ", name + 1)),
+                "therefore" | "because" | "implies" | "Rightarrow" | "rightarrow"
+                | "Longrightarrow"
                     if out.trim().is_empty() =>
                 {
                     Some((" ", name + 1))
@@ -85,7 +101,21 @@ fn once(text: &str) -> String {
                 | "textsf" | "texttt" | "emph" | "textup" | "textmd" | "textsl" => {
                     let after = rest[1 + name..].trim_start_matches(' ');
                     let group = super::token::group(after);
-                    match group.filter(|inside| is_value_in_text(inside, &after[inside.len() + 2..]))
+                    // `4\text{ meters and }36`
+                    if let Some(inside) = group
+                        && let Some(unit) = inside.trim_end().strip_suffix(" and")
+                        && !unit.trim().is_empty()
+                    {
+                        push(
+                            &mut out,
+                            &format!("\\text{{{unit}}}\\text{{ and }}"),
+                            &mut space,
+                        );
+                        rest = &after[inside.len() + 2..];
+                        continue;
+                    }
+                    match group
+                        .filter(|inside| is_value_in_text(inside, &after[inside.len() + 2..]))
                     {
                         Some(inside) => {
                             // `08\text{:}15`
@@ -211,7 +241,10 @@ fn is_typed_value(inside: &str) -> bool {
     let mut commands = inside.split('\\');
     let letters = |part: &str| part.contains(|c: char| c.is_ascii_alphabetic());
     let outside = commands.next().is_some_and(letters)
-        || commands.any(|c| c.trim_start_matches(|c: char| c.is_ascii_alphabetic()).contains(|c: char| c.is_ascii_alphabetic()));
+        || commands.any(|c| {
+            c.trim_start_matches(|c: char| c.is_ascii_alphabetic())
+                .contains(|c: char| c.is_ascii_alphabetic())
+        });
     let digits = inside.contains(|c: char| c.is_ascii_digit());
     let unit = inside.contains('^') && outside && !inside.starts_with(|c: char| c.is_ascii_digit());
     (digits && !unit) || !letters(inside)
@@ -240,12 +273,54 @@ fn unemphasized(text: &str) -> String {
     out
 }
 
+/// Without the stars of `*emphasis*`: one that a word begins after, and one that ends a word.
+fn unstarred(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let at = |i: Option<usize>| i.and_then(|i| chars.get(i)).copied().unwrap_or(' ');
+    let opens = |i: usize| at(i.checked_sub(1)).is_whitespace() && !at(Some(i + 1)).is_whitespace();
+    let closes = |i: usize| {
+        let after = at(Some(i + 1));
+        !at(i.checked_sub(1)).is_whitespace()
+            && (after.is_whitespace() || ".,;:!?)".contains(after))
+    };
+    let stars: Vec<usize> = (0..chars.len()).filter(|i| chars[*i] == '*').collect();
+    let mut dropped = Vec::new();
+    let mut open = None;
+    for i in stars {
+        match open {
+            Some(from) if closes(i) => {
+                dropped.extend([from, i]);
+                open = None;
+            }
+            _ if opens(i) => open = Some(i),
+            // Its partner was left behind where the answer was cut out.
+            None if closes(i) && is_prose(&chars[i + 1..]) => dropped.push(i),
+            _ => {}
+        }
+    }
+    let kept = chars
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !dropped.contains(i));
+    kept.map(|(_, c)| c).collect()
+}
+
+/// Whether nothing or words follow.
+fn is_prose(rest: &[char]) -> bool {
+    let rest: String = rest.iter().take(40).collect();
+    let rest = rest.trim_start().trim_start_matches('(');
+    let letters = rest.chars().take_while(|c| c.is_alphabetic()).count();
+    letters > 1 || rest.is_empty()
+}
+
 /// Without HTML tags that set type.
 fn untagged(text: &str) -> String {
     let mut out = text.to_owned();
     for tag in ["b", "i", "u", "em", "strong", "sup", "code", "span", "p"] {
         if out.contains(&format!("</{tag}>")) && tag != "sup" {
-            out = out.replace(&format!("<{tag}>"), "").replace(&format!("</{tag}>"), "");
+            out = out
+                .replace(&format!("<{tag}>"), "")
+                .replace(&format!("</{tag}>"), "");
         }
     }
     out
@@ -294,17 +369,27 @@ fn without_marks(text: &str) -> &str {
     loop {
         let trimmed = rest
             .trim_end_matches(|c: char| {
-                c.is_whitespace() || matches!(c, '✓' | '✔' | '✅' | '□' | '■' | '∎' | '☑' | '\u{fe0f}')
+                c.is_whitespace()
+                    || matches!(c, '✓' | '✔' | '✅' | '□' | '■' | '∎' | '☑' | '\u{fe0f}')
             })
             .trim_end_matches("\\,")
             .trim_end_matches("\\;")
             .trim_end_matches("\\ ")
             .trim_end_matches("\\quad")
             .trim_end_matches("\\qquad");
-        let next = ["QED", "Q.E.D", "\\checkmark", "\\square", "\\blacksquare", "\\Box", "\\qed", "\\hfill"]
-            .iter()
-            .find_map(|mark| trimmed.strip_suffix(mark))
-            .unwrap_or(trimmed);
+        let next = [
+            "QED",
+            "Q.E.D",
+            "\\checkmark",
+            "\\square",
+            "\\blacksquare",
+            "\\Box",
+            "\\qed",
+            "\\hfill",
+        ]
+        .iter()
+        .find_map(|mark| trimmed.strip_suffix(mark))
+        .unwrap_or(trimmed);
         if next.len() == rest.len() || next.is_empty() {
             return rest;
         }

@@ -238,8 +238,14 @@ fn words_beside_a_number_decide_nothing_that_they_change() {
             ("34", r"3 \parallel 4"),
             ("57", "5 7"),
             ("57", "$5$ $7$"),
-            (r"3\text{ hours }20\text{ minutes}", r"3\text{ hours }25\text{ minutes}"),
-            (r"6\text{ feet }2\text{ inches}", r"6\text{ feet }3\text{ inches}"),
+            (
+                r"3\text{ hours }20\text{ minutes}",
+                r"3\text{ hours }25\text{ minutes}",
+            ),
+            (
+                r"6\text{ feet }2\text{ inches}",
+                r"6\text{ feet }3\text{ inches}",
+            ),
             (r"7\text{ to }4", r"7\text{ to }9"),
             (r"2\text{ out of }9", r"2\text{ out of }7"),
             ("15", r"15\text{ plus }4"),
@@ -366,13 +372,25 @@ fn an_answer_that_is_equal_when_rounded_is_ungraded_with_that_reason() {
         (r"\frac{1}{3}, 2", "2, 0.333"),
         (r"x = \frac{1}{3}", "x = 0.333"),
         (r"\frac{1}{3}\text{ km}", "0.333 km"),
-        (r"\begin{pmatrix} 1/3 \\ 1 \end{pmatrix}", r"\begin{pmatrix} 0.33 \\ 1 \end{pmatrix}"),
+        (
+            r"\begin{pmatrix} 1/3 \\ 1 \end{pmatrix}",
+            r"\begin{pmatrix} 0.33 \\ 1 \end{pmatrix}",
+        ),
         ("3486784401", "3.49 billion"),
         (r"\pi", r"3.14159\ldots"),
     ] {
         let judged = judged(gold, answer);
-        assert_eq!(judged.verdict, Verdict::Ungraded, "{gold} {answer} {}", judged.reason);
-        assert!(judged.reason.starts_with(crate::task::ROUNDED), "{}", judged.reason);
+        assert_eq!(
+            judged.verdict,
+            Verdict::Ungraded,
+            "{gold} {answer} {}",
+            judged.reason
+        );
+        assert!(
+            judged.reason.starts_with(crate::task::ROUNDED),
+            "{}",
+            judged.reason
+        );
         assert_eq!(judged.accepting_rounded().verdict, Verdict::Correct);
     }
     check(
@@ -392,19 +410,31 @@ fn an_answer_that_is_equal_when_rounded_is_ungraded_with_that_reason() {
 #[test]
 fn a_statement_comes_down_to_its_value() {
     for (text, expected) in [
-        ("First 6. The answer is 4 because 2 + 2 = 4 and 17 is odd.", "4"),
+        (
+            "First 6. The answer is 4 because 2 + 2 = 4 and 17 is odd.",
+            "4",
+        ),
         ("The answer is 4, not 51.", "4"),
         ("The answer is $4$ rather than $5$.", "$4$"),
         ("the answer is therefore 4", "4"),
         ("Final answer (as an integer): 4", "4"),
         ("The answer is:\n- 4", "4"),
-        ("The answers are 2.\n\nThe answer is:\n* $x = 1$\n* $x = 2$\n\nDone.", "$x = 1$, $x = 2$"),
+        (
+            "The answers are 2.\n\nThe answer is:\n* $x = 1$\n* $x = 2$\n\nDone.",
+            "$x = 1$, $x = 2$",
+        ),
         ("Final Answer:\n1. 4\n2. 5", "4, 5"),
         ("**Answer:** **4**", "4"),
         (r"So the answer is **\$1,600**.", r"\$1,600"),
-        (r"The relation is \boxed{p = 2q}, q = 7." , "p = 2q"),
-        ("The relation is \\boxed{p = 2q}, q = 7.\n\nAnswer: 14", "14"),
-        (r"\boxed{14} and so on. The answer is in simplest form.", "14"),
+        (r"The relation is \boxed{p = 2q}, q = 7.", "p = 2q"),
+        (
+            "The relation is \\boxed{p = 2q}, q = 7.\n\nAnswer: 14",
+            "14",
+        ),
+        (
+            r"\boxed{14} and so on. The answer is in simplest form.",
+            "14",
+        ),
         (r"\boxed{\frac{1}{2}", r"\frac{1}{2}"),
         (r"We get $\boxed{12$.", "12"),
         ("7 it was. My reply is (4, 7].", "(4, 7]"),

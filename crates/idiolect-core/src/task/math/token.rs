@@ -252,9 +252,11 @@ impl Cutter<'_> {
     fn operator(&self, word: &str, after: &str) -> Option<T> {
         let after = after.trim_start_matches([' ', '}', '~', ',']);
         let number = after.starts_with(|c: char| c.is_ascii_digit() || "$(-.−".contains(c))
-            || ["\\frac", "\\dfrac", "\\tfrac", "\\sqrt", "\\$", "\\pi", "\\left", "\\("]
-                .iter()
-                .any(|command| after.starts_with(command));
+            || [
+                "\\frac", "\\dfrac", "\\tfrac", "\\sqrt", "\\$", "\\pi", "\\left", "\\(",
+            ]
+            .iter()
+            .any(|command| after.starts_with(command));
         if !number {
             return None;
         }
@@ -313,22 +315,32 @@ impl Cutter<'_> {
         }
         let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
         let word = &rest[..length];
-        let two = ["divided by", "multiplied by", "added to", "out of", "per cent"]
-            .into_iter()
-            .find(|two| {
-                rest.starts_with(two) && !rest[two.len()..].starts_with(|c: char| c.is_alphabetic())
-            });
+        let two = [
+            "divided by",
+            "multiplied by",
+            "added to",
+            "out of",
+            "per cent",
+        ]
+        .into_iter()
+        .find(|two| {
+            rest.starts_with(two) && !rest[two.len()..].starts_with(|c: char| c.is_alphabetic())
+        });
         if let Some("per cent") = two {
             return self.push(T::Percent, "per cent".len());
         }
-        if let Some(kind) = self.operator(two.unwrap_or(word), &rest[two.map_or(length, str::len)..]) {
+        if let Some(kind) =
+            self.operator(two.unwrap_or(word), &rest[two.map_or(length, str::len)..])
+        {
             return self.push(kind, two.map_or(length, str::len));
         }
         let kind = match word {
             // `40 min`
             "min"
                 if self.after_value()
-                    && !rest[length..].trim_start().starts_with(['(', '{', '[', '\\', '_']) =>
+                    && !rest[length..]
+                        .trim_start()
+                        .starts_with(['(', '{', '[', '\\', '_']) =>
             {
                 T::Word(word.to_owned())
             }
@@ -398,8 +410,8 @@ impl Cutter<'_> {
                     self.push(T::Close('⦄'), 1);
                 }
             }
-            "displaystyle" | "textstyle" | "limits" | "nolimits" | "rm" | "bf" | "it"
-            | "sf" | "tt" | "boldsymbol" | "mathrm" | "mathbf" | "mathit" | "mathsf" | "mathtt"
+            "displaystyle" | "textstyle" | "limits" | "nolimits" | "rm" | "bf" | "it" | "sf"
+            | "tt" | "boldsymbol" | "mathrm" | "mathbf" | "mathit" | "mathsf" | "mathtt"
             | "mathnormal" | "mathcal" | "mathfrak" | "LARGE" | "huge" | "Huge" | "tiny"
             | "operatorname" | "mathop" | "boxed" | "fbox" | "ensuremath" | "variable"
             | "triangle" | "angle" | "protect" | "phantom" | "mathbb" | "bm" | "noindent"
@@ -491,7 +503,7 @@ impl Cutter<'_> {
         match back.next() {
             Some(T::Text(text)) => unit::of(text).is_some(),
             Some(T::Times | T::Slash) => {
-                matches!(back.next(), Some(T::Text(text)) if unit::of(text).is_some())
+                matches!(back.next(), Some(T::Text(_)))
             }
             _ => false,
         }
@@ -645,7 +657,8 @@ impl Cutter<'_> {
             '$' | '€' | '£' | '¥' | '₹' | '¢' | '￥' => (T::Currency, length),
             '&' => (T::Ampersand, length),
             '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' => return self.superscript(rest),
-            '½' | '⅓' | '⅔' | '¼' | '¾' | '⅕' | '⅙' | '⅛' | '⅜' | '⅝' | '⅞' => {
+            '½' | '⅓' | '⅔' | '¼' | '¾' | '⅕' | '⅖' | '⅗' | '⅘' | '⅙' | '⅚' | '⅛' | '⅜' | '⅝'
+            | '⅞' | '⅐' | '⅑' | '⅒' => {
                 let (n, d) = vulgar(c);
                 let Some(value) = Rational::ratio(n, d) else {
                     return;
@@ -715,7 +728,14 @@ fn vulgar(c: char) -> (i64, i64) {
         '¼' => (1, 4),
         '¾' => (3, 4),
         '⅕' => (1, 5),
+        '⅖' => (2, 5),
+        '⅗' => (3, 5),
+        '⅘' => (4, 5),
         '⅙' => (1, 6),
+        '⅚' => (5, 6),
+        '⅐' => (1, 7),
+        '⅑' => (1, 9),
+        '⅒' => (1, 10),
         '⅛' => (1, 8),
         '⅜' => (3, 8),
         '⅝' => (5, 8),

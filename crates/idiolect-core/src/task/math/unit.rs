@@ -74,6 +74,7 @@ pub(super) fn named(name: &str) -> Option<(&'static [(&'static str, i32)], (i64,
         "hz" | "hertz" => (&[("time", -1)], (1, 1)),
         "n" | "newton" | "newtons" => (&[("length", 1), ("mass", 1), ("time", -2)], (1, 1)),
         "j" | "joule" | "joules" => (&[("length", 2), ("mass", 1), ("time", -2)], (1, 1)),
+        "erg" | "ergs" => (&[("length", 2), ("mass", 1), ("time", -2)], (1, 10_000_000)),
         "w" | "watt" | "watts" => (&[("length", 2), ("mass", 1), ("time", -3)], (1, 1)),
         "pa" | "pascal" | "pascals" => (&[("length", -1), ("mass", 1), ("time", -2)], (1, 1)),
         "kpa" => (&[("length", -1), ("mass", 1), ("time", -2)], (1000, 1)),
@@ -99,14 +100,13 @@ pub(super) fn of(text: &str) -> Option<Unit> {
     let (mut below, mut raised, mut any) = (false, 1i32, false);
     // The unit that was read last, so that a power after it can be applied.
     let mut last: Option<(&'static [(&'static str, i32)], Rational, i32)> = None;
-    let mut apply =
-        |parts: &[(&'static str, i32)], by: &Rational, power: i32| -> Option<()> {
-            for (name, times) in parts {
-                *dimension.entry(name).or_default() += times * power;
-            }
-            factor = factor.times(&by.power(i64::from(power))?);
-            Some(())
-        };
+    let mut apply = |parts: &[(&'static str, i32)], by: &Rational, power: i32| -> Option<()> {
+        for (name, times) in parts {
+            *dimension.entry(name).or_default() += times * power;
+        }
+        factor = factor.times(&by.power(i64::from(power))?);
+        Some(())
+    };
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let length = if c.is_alphabetic() || matches!(c, '°' | '¢') {
@@ -139,7 +139,9 @@ pub(super) fn of(text: &str) -> Option<Unit> {
                     1
                 }
                 '^' | '²' | '³' => {
-                    let after = rest.strip_prefix('^').map(|r| r.trim_start_matches(['{', ' ']));
+                    let after = rest
+                        .strip_prefix('^')
+                        .map(|r| r.trim_start_matches(['{', ' ']));
                     let (power, length) = match (c, after) {
                         ('²', _) => (2, c.len_utf8()),
                         ('³', _) => (3, c.len_utf8()),
@@ -149,7 +151,10 @@ pub(super) fn of(text: &str) -> Option<Unit> {
                             let n = digits.bytes().take_while(u8::is_ascii_digit).count();
                             let power: i32 = digits[..n].parse().ok().filter(|p| *p <= 6)?;
                             let end = digits[n..].trim_start_matches([' ', '}']);
-                            (if negative { -power } else { power }, rest.len() - end.len())
+                            (
+                                if negative { -power } else { power },
+                                rest.len() - end.len(),
+                            )
                         }
                         _ => return None,
                     };

@@ -398,7 +398,8 @@ pub(super) fn scale(word: &str) -> Option<i64> {
 pub(super) fn changes_value(words: &[String]) -> bool {
     words.iter().any(|word| {
         let word = word.as_str();
-        !(word.chars().all(char::is_alphabetic) || matches!(word, "(" | ")" | "," | "." | "°c" | "°f"))
+        !(word.chars().all(char::is_alphabetic)
+            || matches!(word, "(" | ")" | "," | "." | "°c" | "°f"))
             || small(word).is_some()
             || scale(word).is_some()
             || part(word).is_some()
@@ -467,15 +468,42 @@ pub(super) fn announces(words: &[String]) -> bool {
     };
     let announced = matches!(
         last.as_str(),
-        "is" | "are" | "be" | "was" | "equals" | "gives" | "get" | "got" | "answer" | "ans"
-            | "result" | "approximately" | "about" | "exactly" | "therefore" | "thus" | "hence"
-            | "so" | "only" | "just" | "simply" | "roughly" | "total" | "option" | "choice"
-            | ":" | "="
+        "is" | "are"
+            | "be"
+            | "was"
+            | "equals"
+            | "gives"
+            | "get"
+            | "got"
+            | "answer"
+            | "ans"
+            | "result"
+            | "approximately"
+            | "about"
+            | "exactly"
+            | "therefore"
+            | "thus"
+            | "hence"
+            | "so"
+            | "only"
+            | "just"
+            | "simply"
+            | "roughly"
+            | "total"
+            | "option"
+            | "choice"
+            | ":"
+            | "="
     );
     // The verb that announces is no verb of another statement.
     let before: Vec<String> = words[..words.len() - 1]
         .iter()
-        .filter(|w| !matches!(w.as_str(), "is" | "are" | "have" | "has" | "base" | "," | ":" | "percentage"))
+        .filter(|w| {
+            !matches!(
+                w.as_str(),
+                "is" | "are" | "have" | "has" | "base" | "," | ":" | "percentage"
+            )
+        })
         .cloned()
         .collect();
     announced && !changes_value(&before)
@@ -494,12 +522,25 @@ pub(super) fn meaning(text: &str) -> Option<Tree> {
         "negative infinity" | "minus infinity" => {
             Tree::Negative(Box::new(Tree::Constant(Constant::Infinity)))
         }
-        "no solution" | "no solutions" | "no real solution" | "no real solutions"
-        | "no solution exists" | "no solutions exist" | "there is no solution"
-        | "there are no solutions" | "there is no real solution" | "there are no real solutions"
-        | "empty set" | "null set" => Tree::Set(Vec::new()),
-        "all real numbers" | "all reals" | "all real" | "real numbers" | "reals"
-        | "set of all real numbers" | "set of real numbers" => Tree::Symbol("ℝ".to_owned()),
+        "no solution"
+        | "no solutions"
+        | "no real solution"
+        | "no real solutions"
+        | "no solution exists"
+        | "no solutions exist"
+        | "there is no solution"
+        | "there are no solutions"
+        | "there is no real solution"
+        | "there are no real solutions"
+        | "empty set"
+        | "null set" => Tree::Set(Vec::new()),
+        "all real numbers"
+        | "all reals"
+        | "all real"
+        | "real numbers"
+        | "reals"
+        | "set of all real numbers"
+        | "set of real numbers" => Tree::Symbol("ℝ".to_owned()),
         _ => return None,
     })
 }
@@ -638,7 +679,13 @@ pub(super) fn time(text: &str) -> Option<(Clock, usize)> {
     }
     let half_known = hour > 12 || text.starts_with('0');
     let seconds = hour * 3600 + minute * 60 + second;
-    Some((Clock { seconds, half_known }, at))
+    Some((
+        Clock {
+            seconds,
+            half_known,
+        },
+        at,
+    ))
 }
 
 /// The full hour of "9 a.m.", given the number and what follows it.
