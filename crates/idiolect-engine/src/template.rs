@@ -1,18 +1,23 @@
 //! A model's chat template: messages to the text that is tokenized.
 //!
-//! Templates are Jinja as transformers renders them: `trim_blocks` and `lstrip_blocks`, loop
-//! controls, a `tojson` that escapes no HTML, `raise_exception`, `strftime_now`, Python's string
-//! methods, and `{% generation %}` blocks, which render as what they hold. What a template may
+//! Templates are Jinja2 as transformers renders it: `trim_blocks` and `lstrip_blocks`, loop
+//! controls, a `tojson` that escapes no HTML, `raise_exception`, `strftime_now`, and
+//! `{% generation %}` blocks, which render as what they hold. The engine is minijinja; where Python
+//! shows through Jinja2, `python`, `methods` and `filters` put its values, methods, filters and
+//! tests in place of the engine's, and `rewrite` its operators. What a template may
 //! spend is bounded, and the date is fixed ([`TODAY`]): rows of one model must not change from
 //! day to day. Held to transformers' bytes by `fixtures/templates`.
 
 use std::collections::BTreeMap;
 
 use idiolect_core::model::{Message, content_hash};
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value, context};
-use serde::Serialize;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde_json::Map;
+
+mod filters;
+mod methods;
+mod python;
+mod rewrite;
 
 /// Instructions that one rendering may take: a few hundred a message, so this bounds a loop that
 /// would not end and no conversation.
@@ -40,20 +45,15 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(python_method);
-        environment.set_formatter(|out, state, value| match value.kind() {
-            // As Python writes them.
-            ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
-            ValueKind::None => Ok(out.write_str("None")?),
-            _ => minijinja::escape_formatter(out, state, value),
-        });
-        environment.add_filter("tojson", to_json);
+        environment.set_unknown_method_callback(methods::call);
+        environment.set_formatter(|out, _, value| Ok(out.write_str(&python::str_of(value)?)?));
+        filters::add(&mut environment);
         environment.add_function("raise_exception", |reason: String| -> Result<(), Error> {
             Err(Error::new(ErrorKind::InvalidOperation, reason))
         });
         environment.add_function("strftime_now", |format: String| date(&format));
         environment
-            .add_template_owned("chat template", without_generation_tags(source))
+            .add_template_owned("chat template", rewrite::rewritten(source))
             .map_err(|error| words(&error))?;
         Ok(Self {
             environment,
@@ -113,11 +113,15 @@ impl ChatTemplate {
         variables: &Map<String, serde_json::Value>,
         generation_prompt: bool,
     ) -> Result<String, String> {
+        let turns = serde_json::to_value(messages).map_err(|error| error.to_string())?;
         let absent = context! { tools => (), documents => () };
-        let variables = Value::from_serialize(variables);
+        let variables: Value = variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), python::of_json(value)))
+            .collect();
         let tokens = Value::from_serialize(&self.tokens);
         let given = context! {
-            messages => messages,
+            messages => python::of_json(&turns),
             add_generation_prompt => generation_prompt,
         };
         // What stands first goes before what follows.
@@ -137,27 +141,6 @@ impl ChatTemplate {
     pub fn hash(&self) -> &str {
         &self.hash
     }
-}
-
-/// Python's methods of strings and mappings. Those that tell a place count characters.
-fn python_method(
-    state: &State<'_, '_>,
-    value: &Value,
-    method: &str,
-    args: &[Value],
-) -> Result<Value, Error> {
-    if let (Some(text), [part], "find" | "rfind") = (value.as_str(), args, method)
-        && let Some(part) = part.as_str()
-    {
-        let at = if method == "find" {
-            text.find(part)
-        } else {
-            text.rfind(part)
-        };
-        let place = at.map_or(-1, |at| text[..at].chars().count() as i64);
-        return Ok(Value::from(place));
-    }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }
 
 /// Of a list of named templates the one that is used where nobody asks for another.
@@ -188,116 +171,6 @@ fn words(error: &Error) -> String {
         .line()
         .map_or_else(String::new, |line| format!(" (line {line})"));
     format!("the chat template says: {what}{line}")
-}
-
-/// `{% generation %}` marks what the assistant wrote and renders as what it holds, so it becomes a
-/// condition that always holds, which treats the space around it alike. Tags are sought where tags
-/// can be: outside comments, expressions, texts and `raw` blocks.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest
-        .find("{%")
-        .into_iter()
-        .chain(rest.find("{#"))
-        .chain(rest.find("{{"))
-        .min()
-    {
-        let (before, tag) = rest.split_at(start);
-        out.push_str(before);
-        let end = match tag.as_bytes()[1] {
-            b'#' => tag.find("#}").map(|end| end + 2),
-            kind => end_of_code(tag, if kind == b'%' { "%}" } else { "}}" }),
-        };
-        let Some(mut end) = end else {
-            rest = tag;
-            break;
-        };
-        let inside = tag[2..end - 2].trim_matches(['-', '+']).trim();
-        match (tag.as_bytes()[1], inside) {
-            (b'%', "generation") => out.push_str(&tag[..end].replacen("generation", "if true", 1)),
-            (b'%', "endgeneration") => {
-                out.push_str(&tag[..end].replacen("endgeneration", "endif", 1));
-            }
-            (b'%', "raw") => {
-                end = tag.find("endraw").map_or(tag.len(), |at| at);
-                out.push_str(&tag[..end]);
-            }
-            _ => out.push_str(&tag[..end]),
-        }
-        rest = &tag[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// One past `close` in code that begins with an opening pair, texts in quotes passed over.
-fn end_of_code(code: &str, close: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in code.char_indices().skip(2) {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(q) if c == q => quote = None,
-            Some(_) => {}
-            None if code[at..].starts_with(close) => return Some(at + close.len()),
-            None if c == '\'' || c == '"' => quote = Some(c),
-            None => {}
-        }
-    }
-    None
-}
-
-/// Python's `json.dumps(value, ensure_ascii=False, indent=…)`.
-fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let _: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    let bad = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
-    let mut out = Vec::new();
-    match indent {
-        Some(width) => {
-            let spaces = vec![b' '; width];
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
-            value.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut out, formatter,
-            ))
-        }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut out, OneLine,
-        )),
-    }
-    .map_err(bad)?;
-    Ok(String::from_utf8_lossy(&out).into_owned())
-}
-
-/// JSON on one line with a space behind `,` and `:`.
-struct OneLine;
-
-impl serde_json::ser::Formatter for OneLine {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        out.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        out.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-    ) -> std::io::Result<()> {
-        out.write_all(b": ")
-    }
 }
 
 /// [`TODAY`] at midnight in the directives of `strftime` that templates use.

@@ -1,5 +1,5 @@
 use super::*;
-use serde_json::json;
+use serde_json::{Map, json};
 
 fn template(source: &str) -> ChatTemplate {
     ChatTemplate::new(
@@ -94,4 +94,82 @@ fn the_file_goes_before_the_settings_and_a_list_is_asked_for_its_default() {
         reason.contains("tool_use") && reason.contains("`default`"),
         "{reason}"
     );
+}
+
+/// Each row of the fixture for each value; what differs from Jinja2 is known and listed.
+#[test]
+fn constructs_render_as_jinja2_renders_them() {
+    let text = include_str!("../../../../fixtures/templates/semantics.jsonl");
+    let mut rows = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let values = rows.next().unwrap()["values"].as_array().unwrap().clone();
+    let (mut same, mut refused, mut accepted, mut different) = (0, Vec::new(), 0, Vec::new());
+    let rows: Vec<serde_json::Value> = rows.collect();
+    for row in &rows {
+        let source = row["template"].as_str().unwrap();
+        let template = ChatTemplate::new(source, BTreeMap::new());
+        for (i, expected) in row["texts"].as_array().unwrap().iter().enumerate() {
+            let given: Map<String, serde_json::Value> = values
+                .get(i)
+                .map(|value| ("x".to_owned(), value.clone()))
+                .into_iter()
+                .collect();
+            let got = template
+                .as_ref()
+                .ok()
+                .and_then(|template| template.render_with(&[], &given, false).ok());
+            match (expected.as_str(), got.as_deref()) {
+                (expected, got) if expected == got => same += 1,
+                (Some(_), None) => refused.push(format!("{source} of {:?}", values.get(i))),
+                (None, _) => accepted += 1,
+                (Some(expected), Some(got)) => {
+                    different.push((source, expected.to_owned(), got.to_owned()))
+                }
+            }
+        }
+    }
+    let sources: Vec<&str> = different.iter().map(|(source, ..)| *source).collect();
+    assert_eq!(sources, DIFFERENT, "{different:?}");
+    assert!(refused.len() <= 10, "{refused:#?}");
+    assert!(same >= 5700 && accepted <= 84, "{same} {accepted}");
+}
+
+/// Where the texts differ: an argument that is undefined takes the macro's default, tuples become
+/// lists when they are added, a tuple equals the list of the same items, and `cycler` is missing.
+const DIFFERENT: [&str; 4] = [
+    "{% macro m(a, b='q') %}{{ a ~ b }}{% endmacro %}{{ m(x) }}{{ m(x, b=x) }}",
+    "{{ [1, 2] + [3] }} {{ (1, 2) + (3,) }}",
+    "{{ [1, 2] == (1, 2) }}",
+    "{{ cycler is defined }} {{ debug is defined }}",
+];
+
+#[test]
+fn methods_of_mappings_go_before_their_keys() {
+    let tool = json!({"items": 3, "keys": 1});
+    let given = Map::from_iter([("tool".to_owned(), tool)]);
+    let of = |source: &str| template(source).render_with(&[], &given, false).unwrap();
+    assert_eq!(
+        of("{% for k, v in tool.items() %}{{ k ~ v }};{% endfor %}{{ tool['items'] }}"),
+        "items3;keys1;3"
+    );
+}
+
+#[test]
+fn code_that_never_ends_or_asks_for_too_much_is_an_error() {
+    for source in [
+        "{{ 'a' ~ (",
+        "{{ x[1:",
+        "{% for i in (1, 2 %}",
+        "{{ ~ }}",
+        "{{ ['a'] * 10000000000 }}",
+    ] {
+        let made = ChatTemplate::new(source, BTreeMap::new());
+        let failed = match made {
+            Ok(template) => template.render(&[], false).is_err(),
+            Err(_) => true,
+        };
+        assert!(failed, "{source}");
+    }
+    assert_eq!(says("{{ [][::-1] }}{{ messages[5:] }}").unwrap(), "[][]");
 }

@@ -1,0 +1,401 @@
+//! A template of Jinja2 as the template engine reads it alike.
+//!
+//! Five things are rewritten, in the text of the template, because the engine has no place where
+//! they could be changed: `{% generation %}` blocks, which mark what the assistant wrote and render
+//! as what they hold; `a ~ b`, which has to join what Python's `str` writes; `(a, b)`, which is
+//! no list; `x[a:b:c]`, which keeps the type of `x`; and what a `for` goes through, which may not be
+//! none. Lines keep their numbers.
+
+use super::filters::{CONCATENATE, ITEMS, TUPLE};
+use super::methods::SLICE;
+
+/// The template with its tags rewritten. Tags are sought where tags can be: outside comments, texts
+/// and `raw` blocks.
+pub(super) fn rewritten(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = next_tag(rest) {
+        let (before, tag) = rest.split_at(start);
+        out.push_str(before);
+        let kind = tag.as_bytes()[1];
+        let end = match kind {
+            b'#' => tag.find("#}").map(|end| end + 2),
+            b'%' => end_of_code(tag, "%}"),
+            _ => end_of_code(tag, "}}"),
+        };
+        let Some(end) = end else {
+            rest = tag;
+            break;
+        };
+        let (tag, behind) = tag.split_at(end);
+        rest = behind;
+        if kind == b'#' {
+            out.push_str(tag);
+            continue;
+        }
+        let inside = &tag[2..end - 2];
+        let bare = inside.trim_matches(['-', '+']).trim();
+        match (kind, bare) {
+            (b'%', "generation") => out.push_str(&tag.replacen("generation", "if true", 1)),
+            (b'%', "endgeneration") => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
+            (b'%', "raw") => {
+                out.push_str(tag);
+                let end = rest.find("endraw").unwrap_or(rest.len());
+                out.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+            _ => {
+                out.push_str(&tag[..2]);
+                out.push_str(&code(inside));
+                out.push_str(&tag[end - 2..]);
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn next_tag(text: &str) -> Option<usize> {
+    let open = ["{%", "{#", "{{"].into_iter();
+    open.filter_map(|open| text.find(open)).min()
+}
+
+/// One past `close` in code that begins with an opening pair, texts in quotes passed over. `}}` that
+/// closes mappings closes no tag.
+fn end_of_code(code: &str, close: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut escaped = false;
+    let mut open = 0usize;
+    for (at, c) in code.char_indices().skip(2) {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(q) if c == q => quote = None,
+            Some(_) => {}
+            None if open == 0 && code[at..].starts_with(close) => return Some(at + close.len()),
+            None => match c {
+                '\'' | '"' => quote = Some(c),
+                '{' => open += 1,
+                '}' => open = open.saturating_sub(1),
+                _ => {}
+            },
+        }
+    }
+    None
+}
+
+/// A piece of code: a token with the space before it, or what brackets hold.
+enum Part<'s> {
+    Token(&'s str, Kind),
+    Group {
+        open: &'s str,
+        parts: Vec<Part<'s>>,
+        /// Empty where the code ends inside.
+        close: &'s str,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Name,
+    /// A number or a text.
+    Literal,
+    Operator,
+    Space,
+}
+
+/// The code between the braces of a tag, rewritten.
+fn code(inside: &str) -> String {
+    if !inside.contains(['~', '(', '[']) && !inside.contains("for") {
+        return inside.to_owned();
+    }
+    // Signs at the tag's edges trim space and are no operators.
+    let bare = inside.strip_prefix(['-', '+']).unwrap_or(inside);
+    let sign = &inside[..inside.len() - bare.len()];
+    let expression = bare.strip_suffix(['-', '+']).unwrap_or(bare);
+    let end_sign = &bare[expression.len()..];
+    let tokens = tokens(expression);
+    let mut at = 0;
+    let parts = grouped(&tokens, &mut at, "");
+    let mut out = String::with_capacity(inside.len() + 32);
+    out.push_str(sign);
+    let targets = targets(&parts);
+    match (targets, statement(&parts)) {
+        (1.., Some("for")) => write_loop(&parts, targets, &mut out),
+        _ => write(&parts, targets, &mut out),
+    }
+    out.push_str(end_sign);
+    out
+}
+
+/// The first word of a statement.
+fn statement<'s>(parts: &[Part<'s>]) -> Option<&'s str> {
+    parts.iter().find_map(|part| match part {
+        Part::Token(word, Kind::Name) => Some(*word),
+        _ => None,
+    })
+}
+
+/// Writes `for targets in EXPRESSION`, and what may follow, with the items of the expression.
+fn write_loop(parts: &[Part<'_>], targets: usize, out: &mut String) {
+    let from = targets + 1;
+    let ends = |part: &Part<'_>| matches!(part, Part::Token("if" | "recursive", Kind::Name));
+    let to = (from..parts.len())
+        .find(|&i| ends(&parts[i]))
+        .unwrap_or(parts.len());
+    write(&parts[..from], targets, out);
+    out.push_str(&format!(" {ITEMS}("));
+    write(&parts[from..to], 0, out);
+    out.push_str(") ");
+    write(&parts[to..], 0, out);
+}
+
+fn tokens(code: &str) -> Vec<(&str, Kind)> {
+    let mut tokens = Vec::new();
+    let mut rest = code;
+    while let Some(first) = rest.chars().next() {
+        let while_true =
+            |test: &dyn Fn(char) -> bool| rest.find(|c| !test(c)).unwrap_or(rest.len());
+        let (len, kind) = if first.is_whitespace() {
+            (while_true(&char::is_whitespace), Kind::Space)
+        } else if first.is_alphabetic() || first == '_' {
+            (while_true(&|c| c.is_alphanumeric() || c == '_'), Kind::Name)
+        } else if first.is_ascii_digit() {
+            (number(rest), Kind::Literal)
+        } else if first == '\'' || first == '"' {
+            (text(rest, first), Kind::Literal)
+        } else {
+            let pair = ["==", "!=", "<=", ">=", "//", "**"]
+                .into_iter()
+                .find(|pair| rest.starts_with(pair));
+            (pair.map_or(first.len_utf8(), str::len), Kind::Operator)
+        };
+        let (token, behind) = rest.split_at(len);
+        tokens.push((token, kind));
+        rest = behind;
+    }
+    tokens
+}
+
+/// Length of a number: `1.5` is one token, `x.1.items` three.
+fn number(code: &str) -> usize {
+    let digits = |from: usize| {
+        let rest = &code[from..];
+        from + rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(rest.len())
+    };
+    let whole = digits(0);
+    let mut behind = code[whole..].chars();
+    let decimal = behind.next() == Some('.') && behind.next().is_some_and(|c| c.is_ascii_digit());
+    if decimal { digits(whole + 1) } else { whole }
+}
+
+/// Length of a text with its quotes.
+fn text(code: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in code.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == quote => return at + c.len_utf8(),
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+fn grouped<'s>(tokens: &[(&'s str, Kind)], at: &mut usize, close: &str) -> Vec<Part<'s>> {
+    let mut parts = Vec::new();
+    while let Some(&(token, kind)) = tokens.get(*at) {
+        if token == close {
+            return parts;
+        }
+        *at += 1;
+        let closes = match token {
+            "(" => ")",
+            "[" => "]",
+            "{" => "}",
+            _ => {
+                parts.push(Part::Token(token, kind));
+                continue;
+            }
+        };
+        let inner = grouped(tokens, at, closes);
+        let close = tokens.get(*at).map_or("", |(token, _)| token);
+        *at += 1;
+        parts.push(Part::Group {
+            open: token,
+            parts: inner,
+            close,
+        });
+    }
+    parts
+}
+
+/// Words after which an expression begins, and that end one.
+const KEYWORDS: [&str; 14] = [
+    "and",
+    "or",
+    "not",
+    "in",
+    "if",
+    "elif",
+    "else",
+    "for",
+    "set",
+    "do",
+    "print",
+    "with",
+    "recursive",
+    "return",
+];
+
+/// How many parts of a `for` or `set` are what is assigned to, where `(a, b)` is no tuple.
+fn targets(parts: &[Part<'_>]) -> usize {
+    let mut solid = parts.iter().enumerate().filter_map(|(i, part)| match part {
+        Part::Token(token, kind) if *kind != Kind::Space => Some((i, *token)),
+        _ => None,
+    });
+    let ends = match solid.next() {
+        Some((_, "for")) => "in",
+        Some((_, "set")) => "=",
+        _ => return 0,
+    };
+    solid
+        .find(|(_, token)| *token == ends)
+        .map_or(0, |(i, _)| i)
+}
+
+/// Writes parts; in the first `skipped` of them brackets are no tuples.
+fn write(parts: &[Part<'_>], skipped: usize, out: &mut String) {
+    let mut operand = 0;
+    let mut before: Option<Before> = None;
+    for i in 0..parts.len() {
+        let ends = ends_operand(&parts[i], before);
+        if ends {
+            write_operand(&parts[operand..i], operand, skipped, out);
+            operand = i + 1;
+            if let Part::Token(token, _) = parts[i] {
+                out.push_str(token);
+            }
+        }
+        before = Before::of(&parts[i], before);
+    }
+    write_operand(&parts[operand..], operand, skipped, out);
+}
+
+/// What stands before a part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// The end of a value.
+    Value,
+    /// An operator or a word that begins an expression.
+    Begin,
+    /// `is`, `is not`, a `.` or a `|`: what follows is a name and no keyword.
+    Name,
+    /// `is`.
+    Is,
+}
+
+impl Before {
+    fn of(part: &Part<'_>, before: Option<Self>) -> Option<Self> {
+        let named = matches!(before, Some(Self::Name | Self::Is));
+        Some(match part {
+            Part::Token(_, Kind::Space) => return before,
+            Part::Token("is", Kind::Name) if !named => Self::Is,
+            Part::Token("not", Kind::Name) if before == Some(Self::Is) => Self::Name,
+            Part::Token("." | "|", _) => Self::Name,
+            Part::Token(word, Kind::Name) if !named && KEYWORDS.contains(word) => Self::Begin,
+            Part::Token(_, Kind::Operator) => Self::Begin,
+            Part::Token(..) | Part::Group { .. } => Self::Value,
+        })
+    }
+}
+
+/// Whether a part binds less tightly than `~`, so that its operands end here.
+fn ends_operand(part: &Part<'_>, before: Option<Before>) -> bool {
+    let named = matches!(before, Some(Before::Name | Before::Is));
+    match part {
+        Part::Token("+" | "-", _) => before == Some(Before::Value),
+        Part::Token("," | ":" | "=" | "==" | "!=" | "<" | ">" | "<=" | ">=", _) => true,
+        Part::Token(word, Kind::Name) => !named && KEYWORDS.contains(word),
+        _ => false,
+    }
+}
+
+/// Writes operands of `~` as arguments of a call, and everything else as it is.
+fn write_operand(parts: &[Part<'_>], first: usize, skipped: usize, out: &mut String) {
+    let is_tilde = |part: &Part<'_>| matches!(part, Part::Token("~", _));
+    let mut operands = parts.split(is_tilde);
+    if !parts.iter().any(is_tilde) {
+        return write_parts(parts, first, skipped, out);
+    }
+    let is_space = |part: &&Part<'_>| matches!(part, Part::Token(_, Kind::Space));
+    let lead = parts.iter().take_while(is_space).count();
+    write_parts(&parts[..lead], first, skipped, out);
+    out.push_str(CONCATENATE);
+    out.push('(');
+    if let Some(operand) = operands.next() {
+        write_parts(
+            &operand[lead.min(operand.len())..],
+            first + lead,
+            skipped,
+            out,
+        );
+    }
+    for operand in operands {
+        out.push(',');
+        write_parts(operand, first, skipped, out);
+    }
+    out.push_str(") ");
+}
+
+fn write_parts(parts: &[Part<'_>], first: usize, skipped: usize, out: &mut String) {
+    let mut before = None;
+    for (i, part) in parts.iter().enumerate() {
+        match part {
+            Part::Token(token, _) => out.push_str(token),
+            Part::Group { open, parts, close } => {
+                let comma = parts.iter().any(|p| matches!(p, Part::Token(",", _)));
+                let empty = parts
+                    .iter()
+                    .all(|p| matches!(p, Part::Token(_, Kind::Space)));
+                let value = before == Some(Before::Value);
+                if *open == "(" && !value && first + i >= skipped && (comma || empty) {
+                    out.push_str(TUPLE);
+                }
+                let colons = parts.iter().any(|p| matches!(p, Part::Token(":", _)));
+                if *open == "[" && value && colons {
+                    write_slice(parts, close, out);
+                } else {
+                    out.push_str(open);
+                    write(parts, 0, out);
+                    out.push_str(close);
+                }
+            }
+        }
+        before = Before::of(part, before);
+    }
+}
+
+/// Writes what brackets around `a:b:c` hold as the arguments of a method; those left out are none.
+fn write_slice(parts: &[Part<'_>], close: &str, out: &mut String) {
+    out.push_str(&format!(".{SLICE}("));
+    for (i, bound) in parts
+        .split(|part| matches!(part, Part::Token(":", _)))
+        .enumerate()
+    {
+        if i > 0 {
+            out.push(',');
+        }
+        let mut text = String::new();
+        write(bound, 0, &mut text);
+        if text.trim().is_empty() {
+            out.push_str("none");
+        }
+        out.push_str(&text);
+    }
+    // Code that ends inside the brackets stays wrong.
+    out.push_str(if close.is_empty() { "" } else { ")" });
+}
