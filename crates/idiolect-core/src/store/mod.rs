@@ -17,9 +17,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-pub mod journal;
+pub mod csv_rows;
+mod journal;
 pub mod meta;
-pub mod output;
+pub mod non_finite;
+mod output;
 mod parquet_rows;
 pub mod rejects;
 pub mod rows;

@@ -1,4 +1,4 @@
-//! Rows from files: JSON lines, a JSON array, either of them gzipped, or parquet.
+//! Rows from files: JSON lines, a JSON array or CSV, each of them perhaps gzipped, or parquet.
 //!
 //! A row that cannot be read is data: it comes out as a [`BadRow`] with its file, line and reason,
 //! and the rows after it are unaffected. Only a file that cannot be read on (missing, cut off
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::rejects::BadRow;
-use super::{StoreError, file_name, parquet_rows};
+use super::{StoreError, csv_rows, file_name, parquet_rows};
 
 /// A longer row is refused: no record of this program comes near it, and memory is finite.
 pub const MAX_ROW_BYTES: usize = 64 << 20;
@@ -43,6 +43,7 @@ pub struct Rows<T> {
 enum Source {
     Lines(Lines),
     Array(Array),
+    Csv(csv_rows::Records),
     Parquet(parquet_rows::Records),
 }
 
@@ -52,12 +53,14 @@ enum Raw {
     Text(u64, Vec<u8>),
     /// Its value; parquet has no text.
     Value(u64, Value),
+    /// Its cells.
+    Record(u64, csv_rows::Record),
     /// It cannot be one: line, reason, beginning.
     Bad(u64, String, Vec<u8>),
 }
 
 impl<T: DeserializeOwned> Rows<T> {
-    /// Opens a file of rows; `-` is standard input. The content decides where the name does not:
+    /// Opens a file of rows; `-` is standard input. CSV is told by its name (`.csv`, `.csv.gz`),
     /// gzip and parquet by their first bytes, an array by its first bracket.
     ///
     /// # Errors
@@ -125,6 +128,7 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
         let raw = match &mut self.source {
             Source::Lines(lines) => lines.next_raw(),
             Source::Array(array) => array.next_raw(),
+            Source::Csv(records) => records.next_raw(),
             Source::Parquet(records) => records.next_raw(),
         };
         match raw {
@@ -156,10 +160,18 @@ impl<T: DeserializeOwned> Rows<T> {
                     format!("not UTF-8 at byte {}", error.valid_up_to()),
                     &text,
                 )),
-                Ok(utf8) => match serde_json::from_str(utf8) {
+                Ok(utf8) => match serde_json::from_str(utf8).or_else(|error| {
+                    // What Python's `json` writes and JSON has not.
+                    let plain = non_finite::replaced(utf8).ok_or(error)?;
+                    serde_json::from_str(&plain)
+                }) {
                     Ok(value) => Ok(good(line, value)),
                     Err(error) => Err(bad(line, in_words(&error), &text)),
                 },
+            },
+            Raw::Record(line, record) => match record.read() {
+                Ok(value) => Ok(good(line, value)),
+                Err(error) => Err(bad(line, in_words(&error), record.shown().as_bytes())),
             },
             Raw::Value(line, value) => {
                 let text = value.to_string();
@@ -204,6 +216,12 @@ impl Source {
         }
         if head.starts_with(&[0xef, 0xbb, 0xbf]) {
             stream.consume(3);
+        }
+        if is_csv(path) {
+            let records = csv_rows::Records::open(stream);
+            return records
+                .map(Self::Csv)
+                .map_err(|reason| StoreError::format(path, reason));
         }
         let head = stream.fill_buf().map_err(read)?;
         let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -362,7 +380,14 @@ impl Scan {
     }
 }
 
-fn cut_off(error: io::Error) -> String {
+/// Whether a file's name says that it holds CSV.
+fn is_csv(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_ascii_lowercase();
+    name.trim_end_matches(".gz").ends_with(".csv")
+}
+
+pub(super) fn cut_off(error: io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "ends in the middle: the file looks cut off".to_owned(),
         // What the decompressor says of bytes that are none of its own.
@@ -384,6 +409,15 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(n)
+}
+
+impl csv_rows::Records {
+    fn next_raw(&mut self) -> Result<Option<Raw>, String> {
+        Ok(self.next_record()?.map(|record| match record {
+            Ok((line, record)) => Raw::Record(line, record),
+            Err((line, reason, text)) => Raw::Bad(line, reason, text),
+        }))
+    }
 }
 
 impl parquet_rows::Records {

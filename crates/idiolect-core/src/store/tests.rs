@@ -590,3 +590,166 @@ mod outputs {
         assert!(path.join("thesis").exists());
     }
 }
+
+mod csv {
+    use super::*;
+
+    #[test]
+    fn cells_are_texts_by_column_and_an_empty_one_is_absent() {
+        let dir = dir();
+        let text = "\u{feff}question,answer,note\r\n\"a, \"\"b\"\"\nc\",7,\r\n\r\nd,,\"\"\r\n";
+        for (name, bytes) in [
+            ("a.csv", text.as_bytes().to_vec()),
+            ("A.CSV.gz", gzip(text.as_bytes())),
+        ] {
+            assert_eq!(
+                read(&file(&dir, name, &bytes)).unwrap(),
+                [
+                    r#"2:{"question":"a, \"b\"\nc","answer":"7"}"#,
+                    r#"5:{"question":"d","note":""}"#
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_row_is_refused_by_its_line_and_the_others_are_read() {
+        let dir = dir();
+        let bytes = b"a,b\n1,2\n3\n4,5,6\n\"x\ny\",\"7\"8\n\xff,1\n9,10";
+        assert_eq!(
+            read(&file(&dir, "a.csv", bytes)).unwrap(),
+            [
+                r#"2:{"a":"1","b":"2"}"#,
+                "3!has 1 cells, and the header 2 columns",
+                "4!has 3 cells, and the header 2 columns",
+                "5!text stands behind a closing quote; a quote inside a cell is doubled",
+                "7!the cell of column `a` is not UTF-8",
+                r#"8:{"a":"9","b":"10"}"#
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_csv_says_why() {
+        let dir = dir();
+        let why = |text: &str| {
+            read(&file(&dir, "a.csv", text.as_bytes()))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(why("").contains("column names"));
+        assert!(why("a,a\n").contains("two columns are named `a`"));
+        assert!(why("a;b\n1;2\n").contains("separated by ';'"));
+        let open = why("a,b\n1,2\n\"3,4\n5,6\n");
+        assert!(
+            open.contains("line 3") && open.contains("never closed"),
+            "{open}"
+        );
+    }
+
+    #[test]
+    fn typed_rows_take_numbers_lists_and_objects_out_of_cells() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Typed {
+            id: String,
+            n: u32,
+            weight: Option<f64>,
+            flag: Option<bool>,
+            list: Vec<u8>,
+            #[serde(default)]
+            any: Value,
+        }
+        let dir = dir();
+        let text = "id,n,weight,flag,list,any,unused\n7,3,0.5,true,\"[1, 2]\",{},x\n8,x,,,[],,\n";
+        let rows: Vec<_> = Rows::<Typed>::open(&file(&dir, "a.csv", text.as_bytes()))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let first = Typed {
+            id: "7".to_owned(),
+            n: 3,
+            weight: Some(0.5),
+            flag: Some(true),
+            list: vec![1, 2],
+            any: json!("{}"),
+        };
+        assert_eq!(rows[0].as_ref().unwrap().value, first);
+        let bad = rows[1].as_ref().unwrap_err();
+        assert!(
+            bad.line == 3 && bad.reason.contains("\"x\""),
+            "{}",
+            bad.reason
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_writer_quotes_is_read_back(cells in prop::collection::vec(prop::collection::vec("[a,\"\n\r é]{0,6}", 3), 1..6)) {
+            let line = |cells: &[String]| {
+                let quoted: Vec<String> = cells.iter().map(|c| format!("\"{}\"", c.replace('"', "\"\""))).collect();
+                quoted.join(",") + "\n"
+            };
+            let mut text = "x,y,z\n".to_owned();
+            text.extend(cells.iter().map(|row| line(row)));
+            let dir = dir();
+            let path = file(&dir, "a.csv", text.as_bytes());
+            let rows: Vec<Value> = Rows::<Value>::open(&path).unwrap().map(|row| row.unwrap().unwrap().value).collect();
+            let expected: Vec<Value> = cells.iter().map(|c| json!({"x": c[0], "y": c[1], "z": c[2]})).collect();
+            prop_assert_eq!(rows, expected);
+        }
+    }
+}
+
+#[test]
+fn values_that_python_writes_and_json_has_not_do_not_cost_the_row() {
+    let dir = dir();
+    let bytes = b"{\"a\": 1, \"b\": NaN}\n{\"a\": -Infinity, \"b\": \"NaN\"}\n{\"a\": NaN,}\n";
+    let rows = read(&file(&dir, "a.jsonl", bytes)).unwrap();
+    assert_eq!(rows[0], r#"1:{"a":1,"b":null}"#);
+    assert_eq!(rows[1], r#"2:{"a":"-Infinity","b":"NaN"}"#);
+    assert!(rows[2].starts_with("3!not JSON"), "{}", rows[2]);
+}
+
+#[test]
+fn parquet_is_read_in_every_codec() {
+    use ::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+    use ::parquet::data_type::{ByteArray, ByteArrayType};
+    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+    let dir = dir();
+    let text = "four and four are eight ".repeat(40);
+    for codec in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        let path = dir.path().join("a.parquet");
+        let schema = parse_message_type("message m { required binary question (UTF8); }").unwrap();
+        let properties = WriterProperties::builder().set_compression(codec).build();
+        let file = fs::File::create(&path).unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema.into(), properties.into()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = [ByteArray::from(text.as_str()), ByteArray::from("b")];
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(&values, None, None)
+            .unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let rows = read(&path).unwrap_or_else(|error| panic!("{codec:?}: {error}"));
+        assert_eq!(
+            rows,
+            [
+                format!("1:{}", json!({"question": text})),
+                "2:{\"question\":\"b\"}".to_owned()
+            ]
+        );
+    }
+}

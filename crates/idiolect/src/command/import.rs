@@ -18,7 +18,8 @@ use crate::stage::import::{ImportSettings, import};
 /// Read a published data set: its rows become problems, and the solutions they hold traces
 ///
 /// Columns are found by the names that the data sets use; --map tells others. Files may be JSON
-/// lines, a JSON array, parquet, or gzipped. Countdown problems can be drawn instead: --generate.
+/// lines, a JSON array, CSV with a line of column names, parquet, or gzipped. Countdown problems can
+/// be drawn instead: --generate.
 /// A row that holds a model's `response` gives a trace too. It counts as sampled, for arms G and W,
 /// where its model is known, and can join W where it is known to have finished: --model and --finish
 /// say so of all rows.
