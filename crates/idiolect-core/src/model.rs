@@ -80,6 +80,9 @@ pub struct ModelInfo {
     pub template: Template,
     /// A name for people; never a path.
     pub name: String,
+    /// Fields of its config that the caller had set aside as unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_config_fields: Vec<String>,
 }
 
 /// How the next token is chosen.

@@ -1,7 +1,8 @@
 //! `config.json` to [`Facts`].
 //!
-//! Strict: every field is used, listed in `fields` as irrelevant to what is computed, or an error that
-//! names field and value, because a field that is read past is a model that is silently wrong.
+//! Strict: every field is used, listed in `fields` as irrelevant to what is computed, set aside by the
+//! caller by its name, or an error that names field and value, because a field that is read past is
+//! a model that is silently wrong.
 //! Reads the spelling of transformers 4 (`rope_theta`, `rope_scaling`, `torch_dtype`) and of
 //! transformers 5 (`rope_parameters`, `dtype`). Configs are never written: a trained model keeps
 //! the file that it came with.
@@ -50,7 +51,8 @@ pub enum ConfigError {
     },
     /// A field that this program does not know, and that might change what is computed.
     #[error(
-        "`{field}` is {value}, and this program does not know that field of a `{family}` config"
+        "`{field}` is {value}, and this program does not know that field of a `{family}` config; if \
+         it does not change what the model computes, `--ignore-config-field {field}` sets it aside"
     )]
     Unknown {
         /// Its name.
@@ -59,6 +61,25 @@ pub enum ConfigError {
         value: String,
         /// The `model_type`.
         family: String,
+    },
+    /// An unknown field inside one that is used.
+    #[error("`{field}` is {value}, which this program does not know")]
+    UnknownWithin {
+        /// Its name, with dots for nesting.
+        field: String,
+        /// As it stands.
+        value: String,
+    },
+    /// The caller sets aside a field that changes what is computed.
+    #[error(
+        "`{field}` is {value} and changes what the model computes: --ignore-config-field does not \
+         apply to it"
+    )]
+    NotIgnorable {
+        /// Its name.
+        field: String,
+        /// As it stands.
+        value: String,
     },
     /// Facts that do not fit each other.
     #[error(transparent)]
@@ -84,7 +105,16 @@ impl Config {
     /// # Errors
     /// Names the first field that is missing, unknown or of a value that cannot be used.
     pub fn read(config: &Value) -> Result<Self, ConfigError> {
-        let fields = Fields::new(config.as_object().ok_or(ConfigError::NotAnObject)?);
+        Self::read_ignoring(config, &[])
+    }
+
+    /// [`read`](Self::read), with the fields named in `ignored` set aside where they are not known.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and for a name in `ignored` that changes what is computed.
+    pub fn read_ignoring(config: &Value, ignored: &[String]) -> Result<Self, ConfigError> {
+        let map = config.as_object().ok_or(ConfigError::NotAnObject)?;
+        let fields = Fields::new(map, ignored);
         let family = match fields.text("model_type")?.as_deref() {
             Some("llama" | "mistral") => Family::Llama,
             Some("qwen2") => Family::Qwen2,
@@ -327,11 +357,10 @@ fn read_windows(
         .collect())
 }
 
-/// Gemma 3's number of layers from one without a window to the next; transformers 5 writes it
-/// beside the `layer_types` that it made of it.
+/// Gemma 3's number of layers from one without a window to the next. Transformers 5 writes it as
+/// `_sliding_window_pattern` beside the `layer_types` that it made of it, and does not read that.
 fn read_pattern(fields: &Fields<'_>) -> Result<usize, ConfigError> {
-    let newer = fields.size("_sliding_window_pattern")?;
-    match fields.size("sliding_window_pattern")?.or(newer) {
+    match fields.size("sliding_window_pattern")? {
         Some(0) => Err(fields.fault("sliding_window_pattern", "expected at least 1")),
         pattern => Ok(pattern.unwrap_or(6)),
     }

@@ -32,6 +32,22 @@ pub(crate) struct Description {
     kept: Vec<(&'static str, Vec<u8>)>,
     /// `generation_config.json`, if there is one.
     generation: Option<Vec<u8>>,
+    /// Fields of the config that the caller sets aside.
+    ignored: Vec<String>,
+}
+
+/// Where the parts of a description lie.
+pub(crate) struct Parts<'a> {
+    /// The `config.json`.
+    pub(crate) config: &'a Path,
+    /// The folder of `tokenizer.json` and the files that belong to it.
+    pub(crate) tokenizer: &'a Path,
+    /// The folder whose chat template is used.
+    pub(crate) template: &'a Path,
+    /// The folder of `generation_config.json`.
+    pub(crate) generation: &'a Path,
+    /// Fields of the config to set aside where they are not known.
+    pub(crate) ignored: &'a [String],
 }
 
 /// Files that are copied unchanged, if they are there.
@@ -48,11 +64,16 @@ const KEPT: [&str; 9] = [
 ];
 
 impl Description {
-    /// Reads a model directory without its weights.
+    /// Reads a model directory without its weights, with `ignored` fields of its config set aside;
+    /// of an adapter, `dir` is its base's, and what the adapter brings of a tokenizer goes before.
     ///
     /// # Errors
     /// When a file is missing or cannot be used; names it.
-    pub(crate) fn read(dir: &Path) -> Result<Self, ModelError> {
+    pub(crate) fn read(
+        dir: &Path,
+        adapter: Option<&Path>,
+        ignored: &[String],
+    ) -> Result<Self, ModelError> {
         if !dir.is_dir() {
             return Err(ModelError::Invalid(format!(
                 "`{}` is not a directory; a model is a directory with config.json, \
@@ -60,20 +81,29 @@ impl Description {
                 dir.display()
             )));
         }
-        Self::read_parts(&dir.join("config.json"), dir)
+        Self::read_parts(&Parts {
+            config: &dir.join("config.json"),
+            tokenizer: adapter.filter(|dir| has_tokenizer(dir)).unwrap_or(dir),
+            template: adapter.filter(|dir| has_template(dir)).unwrap_or(dir),
+            generation: dir,
+            ignored,
+        })
     }
 
-    /// Reads a description whose `config.json` and tokenizer lie in different places.
+    /// Reads a description whose parts lie in different places.
     ///
     /// # Errors
     /// When a file is missing or cannot be used; names it.
-    pub(crate) fn read_parts(config_path: &Path, dir: &Path) -> Result<Self, ModelError> {
+    pub(crate) fn read_parts(parts: &Parts<'_>) -> Result<Self, ModelError> {
+        let config_path = parts.config;
         let config_bytes = files::read(config_path)?;
         let value = files::parse_json(config_path, &config_bytes)?;
         let invalid =
             |reason: String| ModelError::Invalid(format!("`{}`: {reason}", config_path.display()));
-        let config = Config::read(&value).map_err(|error| invalid(error.to_string()))?;
-        let tokenizer = Tokenizer::load(dir, &value)?;
+        let config = Config::read_ignoring(&value, parts.ignored)
+            .map_err(|error| invalid(error.to_string()))?;
+        let generation = files::read_optional(&parts.generation.join("generation_config.json"))?;
+        let tokenizer = Tokenizer::load(parts.tokenizer, parts.generation, &value)?;
         let vocabulary = config.facts.vocab;
         if tokenizer.base_size() > vocabulary {
             return Err(invalid(format!(
@@ -93,9 +123,12 @@ impl Description {
         }
         let mut kept = vec![("config.json", config_bytes)];
         for name in KEPT.into_iter().filter(|name| *name != "config.json") {
+            let dir = match name {
+                "chat_template.jinja" => parts.template,
+                _ => parts.tokenizer,
+            };
             kept.extend(files::read_optional(&dir.join(name))?.map(|bytes| (name, bytes)));
         }
-        let generation = files::read_optional(&dir.join("generation_config.json"))?;
         let has_chat_template = kept.iter().any(|(name, bytes)| match *name {
             "chat_template.jinja" => true,
             "tokenizer_config.json" => serde_json::from_slice::<Value>(bytes)
@@ -108,7 +141,32 @@ impl Description {
             has_chat_template,
             kept,
             generation,
+            ignored: parts.ignored.to_vec(),
         })
+    }
+
+    /// Unties the head from the embedding where the weights in `dir` hold a head that differs: that
+    /// is the model that was trained, and what transformers computes. The config that is written
+    /// with it says so.
+    ///
+    /// # Errors
+    /// When the two tensors cannot be read.
+    pub(crate) fn follow_head(&mut self, dir: &Path) -> Result<(), ModelError> {
+        if !self.config.facts.tied
+            || !WeightFiles::open(dir)?.holds_other_head(&self.config.facts)?
+        {
+            return Ok(());
+        }
+        self.config.facts.tied = false;
+        let path = Path::new("config.json");
+        for (_, bytes) in self.kept.iter_mut().filter(|(n, _)| *n == "config.json") {
+            let mut value = files::parse_json(path, bytes)?;
+            value["tie_word_embeddings"] = json!(false);
+            *bytes = serde_json::to_vec_pretty(&value)
+                .map_err(|error| ModelError::Invalid(format!("config.json: {error}")))?;
+            bytes.push(b'\n');
+        }
+        Ok(())
     }
 
     /// The same with weights written in a given type, which the config then states. What is
@@ -143,7 +201,7 @@ impl Description {
             for name in named {
                 fields.insert(name.to_owned(), json!(dtype.config_name()));
             }
-            let read = Config::read(&value)
+            let read = Config::read_ignoring(&value, &self.ignored)
                 .map_err(|error| ModelError::Invalid(format!("config.json: {error}")))?;
             changed.config.facts.embedding_scale = read.facts.embedding_scale;
             *bytes = serde_json::to_vec_pretty(&value)
@@ -167,14 +225,9 @@ impl Description {
     /// When it has none, or one that cannot be read.
     pub(crate) fn chat(&self, dir: &Path) -> Result<ChatTemplate, ModelError> {
         let file = self.kept_text("chat_template.jinja");
-        let json = |name: &str| -> Value {
-            let text = self.kept_text(name);
-            text.and_then(|text| serde_json::from_str(&text).ok())
-                .unwrap_or_default()
-        };
         let (settings, special) = (
-            json("tokenizer_config.json"),
-            json("special_tokens_map.json"),
+            self.json("tokenizer_config.json"),
+            self.json("special_tokens_map.json"),
         );
         match ChatTemplate::of_files(file.as_deref(), &settings, &special) {
             Ok(Some(template)) => Ok(template),
@@ -188,6 +241,29 @@ impl Description {
                 dir.display()
             ))),
         }
+    }
+
+    /// One of the small files, parsed; `Null` where it is absent.
+    pub(crate) fn json(&self, name: &str) -> Value {
+        let bytes = if name == "generation_config.json" {
+            self.generation.as_deref()
+        } else {
+            let kept = self.kept.iter().find(|(kept, _)| *kept == name);
+            kept.map(|(_, bytes)| bytes.as_slice())
+        };
+        bytes
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
+            .unwrap_or_default()
+    }
+
+    /// The fields of the config that are there and that the caller had set aside, in order.
+    pub(crate) fn set_aside(&self) -> Vec<String> {
+        let config = self.json("config.json");
+        let mut names = self.ignored.clone();
+        names.retain(|name| config.get(name).is_some());
+        names.sort();
+        names.dedup();
+        names
     }
 
     fn kept_text(&self, name: &str) -> Option<String> {
@@ -271,6 +347,17 @@ impl Description {
         text.push(b'\n');
         Ok(text)
     }
+}
+
+/// Whether an adapter's directory brings a tokenizer of its own.
+pub(crate) fn has_tokenizer(adapter: &Path) -> bool {
+    adapter.join("tokenizer.json").is_file()
+}
+
+/// Whether an adapter's directory brings a chat template of its own, or a tokenizer, whose template
+/// (or lack of one) goes with it.
+pub(crate) fn has_template(adapter: &Path) -> bool {
+    has_tokenizer(adapter) || adapter.join("chat_template.jinja").is_file()
 }
 
 /// A model is its weights and what the decoder makes of them.

@@ -1,7 +1,7 @@
 //! What would go wrong with a model directory, and how to mend it: end tokens, padding, template,
 //! vocabulary, weights.
 //!
-//! Reads no weights but their headers, and never fails: what cannot be read is a finding. Checks
+//! Reads no weights but their headers and a head that may be tied, and never fails: what cannot be read is a finding. Checks
 //! what a person can mend in files; how well the model does is no question here.
 
 use std::path::{Path, PathBuf};
@@ -10,12 +10,11 @@ use idiolect_core::model::{Lora, Message, Template};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::directory::Description;
+use crate::directory::{Description, has_template, has_tokenizer};
 use crate::encode::turn_end;
-use crate::files;
 use crate::peft;
 use crate::template::{ChatTemplate, TODAY};
-use crate::text::TextModel;
+use crate::text::{Opening, TextModel};
 use crate::tokenizer::Tokenizer;
 use crate::weights::WeightFiles;
 
@@ -44,26 +43,26 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// Examines a model directory, or an adapter and its base; worst first. `base` overrides what the
-/// adapter names.
-pub fn examine(dir: &Path, base: Option<&Path>) -> Vec<Finding> {
+/// Examines a model directory, or an adapter and its base; worst first. The template of `opening`
+/// is not used: both ways to render are looked at.
+pub fn examine(dir: &Path, opening: &Opening<'_>) -> Vec<Finding> {
     let mut report = Report::default();
-    let base = (peft::is_adapter(dir) || base.is_some()).then(|| adapter(dir, base, &mut report));
-    match base {
-        None => model(dir, &mut report),
-        Some(Some(base)) => model(&base, &mut report),
-        // What is wrong with the adapter was said.
-        Some(None) => {}
+    if !peft::is_adapter(dir) && opening.base.is_none() {
+        model(dir, dir, opening, &mut report);
+    } else if let Some(base) = adapter(dir, opening, &mut report) {
+        model(dir, &base, opening, &mut report);
     }
     report.findings.sort_by_key(|finding| finding.severity);
     report.findings
 }
 
 /// Checks an adapter against its base, which is returned.
-fn adapter(dir: &Path, base: Option<&Path>, report: &mut Report) -> Option<PathBuf> {
+fn adapter(dir: &Path, opening: &Opening<'_>, report: &mut Report) -> Option<PathBuf> {
     let found = peft::read_adapter_config(dir).and_then(|config| {
-        let base = peft::find_base(dir, &config, base)?;
-        let facts = Description::read(&base)?.config.facts;
+        let base = peft::find_base(dir, &config, opening.base)?;
+        let facts = Description::read(&base, Some(dir), opening.ignored_fields)?
+            .config
+            .facts;
         peft::read(dir, &config, &facts)?;
         Ok((config, base))
     });
@@ -83,8 +82,10 @@ fn adapter(dir: &Path, base: Option<&Path>, report: &mut Report) -> Option<PathB
                 Severity::Note,
                 "adapter",
                 format!(
-                    "of rank {r}, alpha {alpha}, fits its base `{}`; what follows is of the base",
-                    base.display()
+                    "of rank {r}, alpha {alpha}, fits its base `{}`; the tokenizer is {}, the chat template {}, the rest of what follows is of the base",
+                    base.display(),
+                    whose(has_tokenizer(dir)),
+                    whose(has_template(dir)),
                 ),
                 "",
             );
@@ -93,8 +94,17 @@ fn adapter(dir: &Path, base: Option<&Path>, report: &mut Report) -> Option<PathB
     }
 }
 
-fn model(dir: &Path, report: &mut Report) {
-    match TextModel::load(dir, Some(Template::Raw)) {
+fn whose(own: bool) -> &'static str {
+    if own { "its own" } else { "the base's" }
+}
+
+/// Checks the model that `dir` opens as, with its weights in `base`.
+fn model(dir: &Path, base: &Path, opening: &Opening<'_>, report: &mut Report) {
+    let raw = Opening {
+        template: Some(Template::Raw),
+        ..*opening
+    };
+    match TextModel::open(dir, &raw) {
         Err(error) => report.add(
             Severity::Error,
             "files",
@@ -102,13 +112,13 @@ fn model(dir: &Path, report: &mut Report) {
             "mend the file that is named",
         ),
         Ok(model) => {
-            let files = Files::read(dir);
-            weights(dir, &model, report);
+            let files = Files::of(&model.description);
+            weights(base, &model, report);
             end_tokens(&model, &files, report);
             padding(&model, &files, report);
             vocabulary(&model, &files, report);
             sampling(&files, report);
-            template(dir, &model, &files, report);
+            template(base, &model, &files, report);
         }
     }
 }
@@ -143,17 +153,11 @@ struct Files {
 }
 
 impl Files {
-    fn read(dir: &Path) -> Self {
-        let json = |name: &str| {
-            let bytes = files::read_optional(&dir.join(name)).ok().flatten();
-            bytes
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-                .unwrap_or_default()
-        };
+    fn of(description: &Description) -> Self {
         Self {
-            config: json("config.json"),
-            generation: json("generation_config.json"),
-            settings: json("tokenizer_config.json"),
+            config: description.json("config.json"),
+            generation: description.json("generation_config.json"),
+            settings: description.json("tokenizer_config.json"),
         }
     }
 
@@ -186,14 +190,23 @@ fn weights(dir: &Path, model: &TextModel, report: &mut Report) {
     let facts = &model.config().facts;
     let checked = WeightFiles::open(dir).and_then(|files| {
         files.check(facts)?;
-        Ok(files.holds("lm_head.weight"))
+        Ok((
+            files.holds("lm_head.weight"),
+            files.holds_other_head(facts)?,
+        ))
     });
     match checked {
-        Ok(true) if facts.tied => report.add(
+        Ok((_, true)) => report.add(
+            Severity::Warning,
+            "tied head",
+            "the config ties the head to the embedding, and the weights hold an `lm_head.weight` that differs; it is used here, as transformers does, and other programs compute another model",
+            "set `tie_word_embeddings` to false in config.json, or remove `lm_head.weight` if the model was trained with tied weights",
+        ),
+        Ok((true, false)) if facts.tied => report.add(
             Severity::Note,
             "tied head",
-            "the weights hold `lm_head.weight` and the config ties the head to the embedding; the tensor is not read",
-            "if the model was trained with a head of its own, set `tie_word_embeddings` to false in config.json",
+            "the weights hold `lm_head.weight`, equal to the embedding that the config ties it to",
+            "",
         ),
         Ok(_) => {}
         Err(error) => {

@@ -9,13 +9,34 @@ use std::path::Path;
 use idiolect_core::model::ModelError;
 use serde_json::Value;
 
+/// How a Git LFS pointer begins, which a clone without LFS leaves in place of a large file.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Why the beginning of a file cannot be what the file's name says, if it is a Git LFS pointer.
+pub(crate) fn lfs_pointer(head: &[u8]) -> Option<&'static str> {
+    head.starts_with(LFS_POINTER).then_some(
+        "is a Git LFS pointer and not the file itself: run `git lfs install` and `git lfs pull` in \
+         that directory, or download the model again with `hf download`",
+    )
+}
+
+fn not_a_pointer(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, ModelError> {
+    match lfs_pointer(&bytes) {
+        Some(reason) => Err(ModelError::Invalid(format!(
+            "`{}` {reason}",
+            path.display()
+        ))),
+        None => Ok(bytes),
+    }
+}
+
 /// Reads a file that may be absent.
 ///
 /// # Errors
-/// When it exists and cannot be read.
+/// When it exists and cannot be read, or is a Git LFS pointer.
 pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
     match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
+        Ok(bytes) => not_a_pointer(path, bytes).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error(path, error)),
     }
@@ -24,9 +45,10 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ModelError> 
 /// Reads a file that must be there.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it cannot be read, or is a Git LFS pointer.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    fs::read(path).map_err(|error| io_error(path, error))
+    let bytes = fs::read(path).map_err(|error| io_error(path, error))?;
+    not_a_pointer(path, bytes)
 }
 
 /// Parses JSON and names the file when it is none.

@@ -24,7 +24,7 @@ use crate::facts::Facts;
 use crate::generate::{Manner, NextToken, Queue, generate};
 use crate::peft;
 use crate::score::{TargetScore, score_rows};
-use crate::text::TextModel;
+use crate::text::{Opening, TextModel};
 use crate::threads::Threads;
 
 mod adapted;
@@ -45,26 +45,39 @@ pub struct LocalModel {
 }
 
 impl LocalModel {
-    /// Loads `config.json`, the tokenizer and the weights of a directory; of an adapter directory
-    /// those of its base, into which the adapter is merged. Without `template` the
-    /// default is taken: `chat` where the model brings a chat template, else `raw`.
+    /// [`open`](Self::open) with a template and nothing else.
     ///
     /// # Errors
-    /// [`ModelError::Unsupported`] for template `chat` of a model without one; otherwise names the
-    /// file that is missing or damaged and what is wrong with it.
+    /// As [`open`](Self::open).
     pub fn load(
         dir: &Path,
         template: Option<Template>,
         threads: usize,
     ) -> Result<Self, ModelError> {
-        if peft::is_adapter(dir) {
-            return Self::load_adapter(dir, None, template, threads);
-        }
-        let text = TextModel::load(dir, template)?;
+        let opening = Opening {
+            template,
+            ..Opening::default()
+        };
+        Self::open(dir, &opening, threads)
+    }
+
+    /// Loads `config.json`, the tokenizer and the weights of a directory; of an adapter directory
+    /// config and weights are its base's, into which the adapter is merged, and tokenizer and
+    /// template its own where it brings them.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] for template `chat` of a model without one; otherwise names the
+    /// file that is missing or damaged and what is wrong with it.
+    pub fn open(dir: &Path, opening: &Opening<'_>, threads: usize) -> Result<Self, ModelError> {
+        let base = peft::base_directory(dir, opening.base)?;
+        let weights_dir = base.as_deref().unwrap_or(dir);
+        let mut text = TextModel::open(dir, opening)?;
+        text.description.follow_head(weights_dir)?;
         let description = &text.description;
-        let (weights, hash) = description.read_weights(dir)?;
-        let decoder = Decoder::new(description.config.facts.clone(), weights)
-            .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", dir.display())))?;
+        let (weights, hash) = description.read_weights(weights_dir)?;
+        let decoder = Decoder::new(description.config.facts.clone(), weights).map_err(|error| {
+            ModelError::Invalid(format!("`{}`: {error}", weights_dir.display()))
+        })?;
         let name = dir.file_name().map_or_else(
             || "model".to_owned(),
             |name| name.to_string_lossy().into_owned(),
@@ -74,18 +87,24 @@ impl LocalModel {
             tokenizer_hash: text.hash(),
             template: text.template(),
             name,
+            ignored_config_fields: description.set_aside(),
         };
-        Ok(Self {
-            text,
+        let model = Self {
             decoder,
             threads: pool(threads),
             info,
             kv_bytes: default_kv_bytes(),
             origin: Origin {
-                dir: dir.to_owned(),
+                dir: weights_dir.to_owned(),
                 adapter: false,
             },
-        })
+            text,
+        };
+        if base.is_some() {
+            model.adapted(dir)
+        } else {
+            Ok(model)
+        }
     }
 
     /// Sets the memory that generation may take for keys and values. Changes no text, only how

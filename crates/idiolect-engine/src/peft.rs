@@ -158,15 +158,18 @@ fn parse(config: &Value) -> Result<AdapterConfig, String> {
     Ok(AdapterConfig { lora, base })
 }
 
-/// Where the config and the tokenizer of a model directory lie: an adapter's with its base, which
-/// is `base` or what its config names.
+/// The directory of an adapter's base, which is `given` or what its config names; none where `dir`
+/// is no adapter.
 ///
 /// # Errors
 /// When a base is given for a directory that is no adapter, or the base cannot be found or used.
-pub fn model_directory(dir: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
-    match base {
-        None if !is_adapter(dir) => Ok(dir.to_owned()),
-        _ => find_base(dir, &read_adapter_config(dir)?, base),
+pub(crate) fn base_directory(
+    dir: &Path,
+    given: Option<&Path>,
+) -> Result<Option<PathBuf>, ModelError> {
+    match given {
+        None if !is_adapter(dir) => Ok(None),
+        _ => find_base(dir, &read_adapter_config(dir)?, given).map(Some),
     }
 }
 

@@ -9,9 +9,22 @@ use crate::directory::Description;
 use crate::encode::{
     Row, encode_chat_context, encode_chat_example, encode_context, encode_example, turn_end,
 };
+use crate::peft;
 use crate::spans::learnt;
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
+
+/// How a model directory is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening<'a> {
+    /// How prompts are rendered. Without one the default is taken: `chat` where the model brings a
+    /// chat template, else `raw`.
+    pub template: Option<Template>,
+    /// The base of an adapter directory, where its config does not lead to it.
+    pub base: Option<&'a Path>,
+    /// Fields of `config.json` that are set aside where this program does not know them.
+    pub ignored_fields: &'a [String],
+}
 
 /// Config, tokenizer and template of a model directory.
 pub struct TextModel {
@@ -21,16 +34,37 @@ pub struct TextModel {
 }
 
 impl TextModel {
-    /// Reads `config.json`, the tokenizer and the chat template. Without `template` the default is
-    /// taken: `chat` where the model brings a chat template, else `raw`. With `chat` texts end
-    /// with the token that the template puts behind the assistant's turn.
+    /// [`open`](Self::open) with a template and nothing else.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn load(dir: &Path, template: Option<Template>) -> Result<Self, ModelError> {
+        Self::open(
+            dir,
+            &Opening {
+                template,
+                ..Opening::default()
+            },
+        )
+    }
+
+    /// Reads `config.json`, the tokenizer and the chat template of a model directory. Of an adapter
+    /// directory the config is its base's, and so are tokenizer and template unless the adapter
+    /// brings them. With template `chat` texts end with the token that the template puts behind the
+    /// assistant's turn.
     ///
     /// # Errors
     /// [`ModelError::Unsupported`] for template `chat` of a model without one; otherwise names the
     /// file that is missing or damaged and what is wrong with it.
-    pub fn load(dir: &Path, template: Option<Template>) -> Result<Self, ModelError> {
-        let mut description = Description::read(dir)?;
-        let chat = match template.unwrap_or_else(|| description.default_template()) {
+    pub fn open(dir: &Path, opening: &Opening<'_>) -> Result<Self, ModelError> {
+        let base = peft::base_directory(dir, opening.base)?;
+        let mut description = Description::read(
+            base.as_deref().unwrap_or(dir),
+            base.is_some().then_some(dir),
+            opening.ignored_fields,
+        )?;
+        let chosen = opening.template;
+        let chat = match chosen.unwrap_or_else(|| description.default_template()) {
             Template::Raw => None,
             Template::Chat => Some(description.chat(dir)?),
         };
@@ -50,6 +84,11 @@ impl TextModel {
         } else {
             Template::Raw
         }
+    }
+
+    /// The fields of the config that are there and that the caller had set aside, in order.
+    pub fn ignored_config_fields(&self) -> Vec<String> {
+        self.description.set_aside()
     }
 
     /// What the config says.
@@ -115,3 +154,6 @@ impl TextModel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

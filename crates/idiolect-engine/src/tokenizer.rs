@@ -15,6 +15,8 @@ use tokenizers::Tokenizer as Library;
 
 use crate::files;
 
+mod llama;
+
 /// A table by id is made of the vocabulary; an id beyond this is a damaged file, not a token.
 const LARGEST_VOCABULARY: usize = 1 << 24;
 
@@ -65,30 +67,29 @@ pub struct Encoded {
 
 impl Tokenizer {
     /// Reads `tokenizer.json` of a directory with the files beside it, if they are there:
-    /// `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json`. `config` is
-    /// the model's parsed `config.json`, for the end token's id.
+    /// `tokenizer_config.json` and `special_tokens_map.json`. `generation` is the directory of the
+    /// model's `generation_config.json`, and `config` its parsed `config.json`, for the end token's
+    /// id.
     ///
     /// # Errors
     /// When a file cannot be read, the decoder is of an unknown kind or no end token is named.
-    pub fn load(dir: &Path, config: &Value) -> Result<Self, ModelError> {
+    pub fn load(dir: &Path, generation: &Path, config: &Value) -> Result<Self, ModelError> {
         let path = dir.join("tokenizer.json");
-        let optional = |name: &str| -> Result<Value, ModelError> {
+        let optional = |dir: &Path, name: &str| -> Result<Value, ModelError> {
             let path = dir.join(name);
             match files::read_optional(&path)? {
                 Some(bytes) => files::parse_json(&path, &bytes),
                 None => Ok(Value::Null),
             }
         };
-        let settings = optional("tokenizer_config.json")?;
-        let special = optional("special_tokens_map.json")?;
-        let generation = optional("generation_config.json")?;
-        Self::from_parts(
-            &files::read(&path)?,
-            &settings,
-            &special,
-            &[&generation, config],
-        )
-        .map_err(|reason| ModelError::Invalid(format!("`{}`: {reason}", path.display())))
+        let settings = optional(dir, "tokenizer_config.json")?;
+        let special = optional(dir, "special_tokens_map.json")?;
+        let generation = optional(generation, "generation_config.json")?;
+        let Some(json) = files::read_optional(&path)? else {
+            return Err(ModelError::Invalid(missing(dir)));
+        };
+        Self::from_parts(&json, &settings, &special, &[&generation, config])
+            .map_err(|reason| ModelError::Invalid(format!("`{}`: {reason}", path.display())))
     }
 
     /// Builds a tokenizer from the parsed files; `Null` stands for an absent one. The end tokens
@@ -105,6 +106,12 @@ impl Tokenizer {
         let value: Value =
             serde_json::from_slice(json).map_err(|error| format!("not JSON: {error}"))?;
         refuse_dropout(&value)?;
+        let model_type = sources
+            .iter()
+            .find_map(|source| source["model_type"].as_str());
+        let rebuilt =
+            llama::rebuilt(json, &value, settings, model_type).map(|value| value.to_string());
+        let json = rebuilt.as_deref().map_or(json, str::as_bytes);
         let spelling = Spelling::of(&value["decoder"])?;
         let mut library = Library::from_bytes(json).map_err(|error| error.to_string())?;
         // AutoTokenizer sets both aside unless a call asks for them.
@@ -476,6 +483,29 @@ fn spell_all(library: &Library, spelling: Spelling) -> Result<Vec<Piece>, String
         },
     };
     Ok((0..size as u32).map(spell).collect())
+}
+
+/// Why there is no `tokenizer.json` to read, and how to come by one.
+fn missing(dir: &Path) -> String {
+    let others: Vec<&str> = ["tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"]
+        .into_iter()
+        .filter(|name| dir.join(name).exists())
+        .collect();
+    let remedy = if others.is_empty() {
+        "download the model again with its tokenizer files (`hf download OWNER/NAME --local-dir DIR`), \
+         or copy those of the model that it was trained from"
+            .to_owned()
+    } else {
+        format!(
+            "there is {}, from which transformers makes it: \
+             AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+            others.join(" and ")
+        )
+    };
+    format!(
+        "`{}` is missing, the only form of a tokenizer that is read; {remedy}",
+        dir.join("tokenizer.json").display()
+    )
 }
 
 /// Merges that are dropped by chance cannot give the same ids twice.

@@ -27,6 +27,9 @@ use header::Header;
 
 pub use dtype::Dtype;
 
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
 mod dtype;
 mod header;
 
@@ -178,6 +181,49 @@ impl WeightFiles {
     pub fn holds(&self, name: &str) -> bool {
         let mut headers = self.shards.iter().map(|(_, header)| header);
         headers.any(|header| header.tensors.contains_key(name))
+    }
+
+    /// Whether the files hold a head that differs from the embedding, though the config ties them.
+    /// Values are compared as f32. Transformers keeps such a head and does not tie it.
+    ///
+    /// # Errors
+    /// When one of the two has another shape or type than the config says, or cannot be read.
+    pub fn holds_other_head(&self, facts: &Facts) -> Result<bool, WeightsError> {
+        if !facts.tied || !self.holds(HEAD) {
+            return Ok(false);
+        }
+        self.check_layers(facts)?;
+        let untied = Layout::new(&Facts {
+            tied: false,
+            ..facts.clone()
+        });
+        let found = self.find(&slots(&untied), |name| is_ignored(name, false))?;
+        let of = |name: &str| found.iter().find(|found| found.slot.name == name);
+        let (Some(head), Some(embedding)) = (of(HEAD), of(EMBEDDING)) else {
+            return Ok(false);
+        };
+        let open = |found: &Found<'_>| {
+            let path = &self.shards[found.shard].0;
+            File::open(path)
+                .map(|file| (file, path))
+                .map_err(|source| io_at(path, source))
+        };
+        let ((mut a, a_path), (mut b, b_path)) = (open(head)?, open(embedding)?);
+        let row = facts.hidden;
+        let (mut x, mut y) = (vec![0.0f32; row], vec![0.0f32; row]);
+        for at in (0..head.slot.range.len()).step_by(row.max(1)) {
+            let read = |file: &mut File, path: &Path, found: &Found<'_>, out: &mut [f32]| {
+                let start = found.start + (at * found.dtype.size()) as u64;
+                read_tensor(file, start, found.dtype, out, &mut Sha256::new())
+                    .map_err(|source| io_at(path, source))
+            };
+            read(&mut a, a_path, head, &mut x)?;
+            read(&mut b, b_path, embedding, &mut y)?;
+            if x.iter().zip(&y).any(|(x, y)| x.to_bits() != y.to_bits()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Reads the model that `facts` describe, and a hash of the names, types, shapes and bytes of
@@ -403,7 +449,7 @@ fn slots(layout: &Layout) -> Vec<Slot<'_>> {
 /// Tensors that a file may hold beside the model's own: the rotary table, which older files
 /// store and which follows from the config, and a second copy of a tied head.
 fn is_ignored(name: &str, tied: bool) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || (tied && name == "lm_head.weight")
+    name.ends_with(".rotary_emb.inv_freq") || (tied && name == HEAD)
 }
 
 /// Elements converted at a time.

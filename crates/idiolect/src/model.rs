@@ -6,6 +6,7 @@ use std::path::Path;
 use idiolect_core::model::scripted::Scripted;
 use idiolect_core::model::{Generate, Score, Template, Train};
 use idiolect_engine::local::LocalModel;
+use idiolect_engine::text::Opening;
 
 use crate::stage::StageError;
 
@@ -18,13 +19,12 @@ impl<M: Generate + Score + Train> Model for M {}
 /// `kv_mib` is the memory it may take for keys and values while it writes.
 pub(crate) fn open(
     reference: &str,
-    base: Option<&Path>,
-    template: Option<Template>,
+    opening: &Opening<'_>,
     threads: usize,
     kv_mib: Option<usize>,
 ) -> Result<Box<dyn Model>, StageError> {
     let plain = Path::new(reference).is_dir();
-    if let (Some(base), false) = (base, plain) {
+    if let (Some(base), false) = (opening.base, plain) {
         return Err(StageError::usage(
             format!(
                 "--base {}: `{reference}` is no adapter directory",
@@ -34,7 +34,7 @@ pub(crate) fn open(
         ));
     }
     if let Some(file) = reference.strip_prefix("scripted:") {
-        return Ok(Box::new(scripted(Path::new(file), template)?));
+        return Ok(Box::new(scripted(Path::new(file), opening.template)?));
     }
     if reference.starts_with("hf:") {
         return Err(StageError::failed(
@@ -48,7 +48,7 @@ pub(crate) fn open(
             "give a model directory (--model DIR), or import traces that were sampled elsewhere: idiolect import",
         ));
     }
-    let mut model = local(Path::new(reference), base, template, threads)?;
+    let mut model = local(Path::new(reference), opening, threads)?;
     if let Some(mib) = kv_mib {
         model.set_kv_bytes(mib.saturating_mul(1 << 20));
     }
@@ -75,8 +75,7 @@ fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageEr
 /// Opens a model directory, or an adapter directory with its base.
 pub(crate) fn local(
     directory: &Path,
-    base: Option<&Path>,
-    template: Option<Template>,
+    opening: &Opening<'_>,
     threads: usize,
 ) -> Result<LocalModel, StageError> {
     if !directory.is_dir() {
@@ -85,8 +84,5 @@ pub(crate) fn local(
             "a model is a directory in Hugging Face layout, an adapter directory, or scripted:FILE",
         ));
     }
-    Ok(match base {
-        Some(_) => LocalModel::load_adapter(directory, base, template, threads)?,
-        None => LocalModel::load(directory, template, threads)?,
-    })
+    Ok(LocalModel::open(directory, opening, threads)?)
 }

@@ -79,6 +79,7 @@ impl Scripted {
             tokenizer_hash: String::new(),
             template: template.unwrap_or(Template::Raw),
             name: name.to_owned(),
+            ignored_config_fields: Vec::new(),
         };
         Ok(Self { info, entries })
     }

@@ -7,39 +7,213 @@ use serde_json::{Map, Value};
 
 use super::ConfigError;
 
-/// Fields that do not change what is computed here, whatever they say, and why.
-const IRRELEVANT: [(&str, &str); 27] = [
-    ("_attn_implementation_autoset", "how transformers computes"),
-    ("_name_or_path", "where it came from"),
-    ("architectures", "a class name; `model_type` decides"),
-    ("attn_implementation", "how transformers computes"),
-    ("auto_map", "code that is never run"),
-    ("bos_token_id", "the tokenizer puts it"),
-    ("cache_implementation", "how transformers caches"),
-    ("chunk_size_feed_forward", "how transformers computes"),
-    ("eos_token_id", "read with the tokenizer"),
-    ("id2label", "a classifier's"),
-    ("is_llama_config", "the converter's note"),
-    ("keys_to_ignore_at_inference", "how transformers computes"),
-    ("label2id", "a classifier's"),
-    ("num_labels", "a classifier's"),
-    ("output_attentions", "how transformers replies"),
-    ("output_hidden_states", "how transformers replies"),
-    ("pad_token_id", "nothing is padded"),
+/// Fields that do not change what is computed here, whatever they say, by the reason. The first
+/// three groups are the attributes of transformers' base configuration (4.x and 5.x) and of its
+/// generation configuration, which older versions kept in the same file. Names that begin with `_`
+/// are transformers' private attributes and belong here too: it never reads one back.
+const IRRELEVANT: [(&str, &[&str]); 6] = [
     (
-        "pretraining_tp",
-        "how the matrices were split, not what they are",
+        "how transformers loads, computes or replies",
+        &[
+            "attn_implementation",
+            "cache_config",
+            "cache_implementation",
+            "chunk_size_feed_forward",
+            "compile_config",
+            "continuous_batching_config",
+            "disable_compile",
+            "experts_implementation",
+            "gradient_checkpointing",
+            "keys_to_ignore_at_inference",
+            "low_memory",
+            "output_attentions",
+            "output_hidden_states",
+            "output_logits",
+            "output_scores",
+            "prefill_chunk_size",
+            "pretraining_tp",
+            "return_dict",
+            "return_dict_in_generate",
+            "tie_last_hidden_states",
+            "torchscript",
+            "use_bfloat16",
+            "use_cache",
+            "use_return_dict",
+        ],
     ),
-    ("problem_type", "a classifier's"),
-    ("return_dict", "how transformers replies"),
-    ("return_dict_in_generate", "how transformers replies"),
-    ("transformers.js_config", "another program's"),
-    ("transformers_version", "what wrote the file"),
-    ("unk_token_id", "the tokenizer's"),
-    ("unsloth_fixed", "the converter's note"),
-    ("use_cache", "how transformers caches"),
-    ("use_return_dict", "how transformers replies"),
+    (
+        "what wrote the file, what it was made of, and classes named for other programs",
+        &[
+            "architectures",
+            "auto_map",
+            "custom_pipelines",
+            "finetuning_task",
+            "id2label",
+            "is_decoder",
+            "label2id",
+            "name_or_path",
+            "num_labels",
+            "prefix",
+            "problem_type",
+            "processor_class",
+            "task_specific_params",
+            "tf_legacy_loss",
+            "tokenizer_class",
+            "transformers_version",
+        ],
+    ),
+    (
+        "how transformers generates; here the flags of a command decide",
+        &[
+            "assistant_confidence_threshold",
+            "assistant_early_exit",
+            "assistant_ensemble_weight",
+            "assistant_lookbehind",
+            "bad_words_ids",
+            "begin_suppress_tokens",
+            "constraints",
+            "decoder_start_token_id",
+            "diversity_penalty",
+            "do_sample",
+            "dola_layers",
+            "early_stopping",
+            "encoder_no_repeat_ngram_size",
+            "encoder_repetition_penalty",
+            "epsilon_cutoff",
+            "eta_cutoff",
+            "exponential_decay_length_penalty",
+            "force_words_ids",
+            "forced_bos_token_id",
+            "forced_decoder_ids",
+            "forced_eos_token_id",
+            "guidance_scale",
+            "is_assistant",
+            "length_penalty",
+            "max_cache_len",
+            "max_length",
+            "max_matching_ngram_size",
+            "max_new_tokens",
+            "max_time",
+            "min_length",
+            "min_new_tokens",
+            "min_p",
+            "no_repeat_ngram_size",
+            "num_assistant_tokens",
+            "num_assistant_tokens_schedule",
+            "num_beam_groups",
+            "num_beams",
+            "num_return_sequences",
+            "penalty_alpha",
+            "prompt_lookup_num_tokens",
+            "remove_invalid_values",
+            "renormalize_logits",
+            "repetition_penalty",
+            "sequence_bias",
+            "speculation_type",
+            "stop_strings",
+            "suppress_tokens",
+            "target_lookbehind",
+            "temperature",
+            "token_healing",
+            "top_h",
+            "top_k",
+            "top_p",
+            "typical_p",
+            "use_mtp",
+            "watermarking_config",
+        ],
+    ),
+    (
+        "read with the tokenizer, or not used because nothing is padded or classified",
+        &[
+            "bos_token_id",
+            "cls_token_id",
+            "eos_token_id",
+            "mask_token_id",
+            "pad_token_id",
+            "sep_token_id",
+            "unk_token_id",
+        ],
+    ),
+    (
+        "another program's",
+        &[
+            "transformers.js_config",
+            "trl_version",
+            "unsloth_fixed",
+            "unsloth_version",
+        ],
+    ),
+    (
+        "a note of the converter or of the data; no code of the family reads it",
+        &["is_llama_config", "max_sequence_length", "model_max_length"],
+    ),
 ];
+
+/// Fields that change what is computed, and that no flag may set aside, with what is the matter.
+const CHANGES: [(&str, &str); 33] = [
+    ("add_cross_attention", "cross-attention is not supported"),
+    ("alibi", "position biases are not supported"),
+    ("attention_chunk_size", "chunked attention is not supported"),
+    ("attention_multiplier", "this scale is not supported"),
+    ("attn_logit_softcapping", "only gemma2 computes it"),
+    ("attn_temperature_tuning", "this scale is not supported"),
+    (
+        "clip_qkv",
+        "clipped queries, keys and values are not supported",
+    ),
+    ("compression_config", QUANTIZED),
+    (
+        "cross_attention_hidden_size",
+        "cross-attention is not supported",
+    ),
+    ("embedding_multiplier", "this scale is not supported"),
+    (
+        "final_logit_softcapping",
+        "only gemma2 and gemma3_text compute it",
+    ),
+    ("first_k_dense_replace", EXPERTS),
+    ("is_encoder_decoder", "only decoders are supported"),
+    ("kv_lora_rank", "latent attention is not supported"),
+    ("logit_scale", "this scale is not supported"),
+    ("logits_scaling", "this scale is not supported"),
+    ("moe_intermediate_size", EXPERTS),
+    ("n_routed_experts", EXPERTS),
+    (
+        "no_rope_layers",
+        "layers without rotation are not supported",
+    ),
+    ("num_experts", EXPERTS),
+    ("num_experts_per_tok", EXPERTS),
+    ("num_local_experts", EXPERTS),
+    (
+        "per_layer_config",
+        "layers that differ in size are not supported",
+    ),
+    ("pruned_heads", "pruned heads are not supported"),
+    ("quantization_config", QUANTIZED),
+    (
+        "query_pre_attn_scalar",
+        "only gemma2 and gemma3_text compute it",
+    ),
+    ("residual_multiplier", "this scale is not supported"),
+    (
+        "rope_interleaved",
+        "only the rotation of halves is supported",
+    ),
+    ("text_config", "only models of text are supported"),
+    ("tie_encoder_decoder", "only decoders are supported"),
+    (
+        "use_bidirectional_attention",
+        "only causal attention is supported",
+    ),
+    ("use_mrope", "only rotation by one position is supported"),
+    ("vision_config", "only models of text are supported"),
+];
+
+const EXPERTS: &str = "mixtures of experts are not supported";
+const QUANTIZED: &str = "quantized weights are not read; load the model with transformers, call \
+     `dequantize()`, delete the field and save it";
 
 /// The fields of an object, and which of them were asked for.
 pub(super) struct Fields<'a> {
@@ -48,16 +222,19 @@ pub(super) struct Fields<'a> {
     within: &'a str,
     /// The config's `model_type`, for messages.
     family: &'a str,
+    /// Names that the caller sets aside where they are not known here.
+    ignored: &'a [String],
     asked: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(map: &'a Map<String, Value>) -> Self {
+    pub(super) fn new(map: &'a Map<String, Value>, ignored: &'a [String]) -> Self {
         let family = map.get("model_type").and_then(Value::as_str);
         Self {
             map,
             within: "",
             family: family.unwrap_or("?"),
+            ignored,
             asked: RefCell::default(),
         }
     }
@@ -68,6 +245,7 @@ impl<'a> Fields<'a> {
             map,
             within,
             family: self.family,
+            ignored: &[],
             asked: RefCell::default(),
         }
     }
@@ -167,24 +345,68 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The refusal of a field that is not known, or not computed for this family.
     pub(super) fn unknown(&self, name: &str) -> ConfigError {
-        ConfigError::Unknown {
-            field: self.path(name),
-            value: self.shown(name),
-            family: self.family.to_owned(),
+        let (field, value) = (self.path(name), self.shown(name));
+        match changes(name) {
+            Some(reason) => ConfigError::Value {
+                field,
+                value,
+                expected: reason.to_owned(),
+            },
+            None if self.within.is_empty() => ConfigError::Unknown {
+                field,
+                value,
+                family: self.family.to_owned(),
+            },
+            None => ConfigError::UnknownWithin { field, value },
         }
     }
 
-    /// Refuses fields that were neither asked for nor listed as irrelevant. `null` and `false`
-    /// switch nothing on.
+    /// Refuses fields that were neither asked for nor are irrelevant nor set aside by the caller,
+    /// and names to set aside that are used here. `null`, `false` and what is empty switch nothing
+    /// on.
     pub(super) fn refuse_rest(&self) -> Result<(), ConfigError> {
         let asked = self.asked.borrow();
+        let used = |name: &str| asked.contains(name) || changes(name).is_some();
+        for name in self.ignored {
+            if used(name) && self.map.get(name).is_some_and(|value| !is_idle(value)) {
+                return Err(ConfigError::NotIgnorable {
+                    field: name.clone(),
+                    value: self.shown(name),
+                });
+            }
+        }
         let known = |name: &str| {
-            asked.contains(name) || IRRELEVANT.iter().any(|(irrelevant, _)| *irrelevant == name)
+            asked.contains(name)
+                || (self.within.is_empty() && is_irrelevant(name))
+                || self.ignored.iter().any(|ignored| ignored == name)
         };
-        let rest = self.map.iter().find(|(name, value)| {
-            !known(name) && !value.is_null() && **value != Value::Bool(false)
-        });
+        let rest = self
+            .map
+            .iter()
+            .find(|(name, value)| !known(name) && !is_idle(value));
         rest.map_or(Ok(()), |(name, _)| Err(self.unknown(name)))
+    }
+}
+
+fn is_irrelevant(name: &str) -> bool {
+    name.starts_with('_') || IRRELEVANT.iter().any(|(_, names)| names.contains(&name))
+}
+
+/// What is the matter with a field that changes what is computed.
+fn changes(name: &str) -> Option<&'static str> {
+    let mut fields = CHANGES.iter();
+    fields
+        .find(|(field, _)| *field == name)
+        .map(|(_, reason)| *reason)
+}
+
+fn is_idle(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
     }
 }

@@ -62,8 +62,14 @@ fn read_rope<'a>(
     };
     let inner = fields.nested(parameters, name);
     let theta = inner.number("rope_theta")?.or(theta).unwrap_or(usual);
-    let older_kind = inner.text("type")?;
-    let kind = inner.text("rope_type")?.or(older_kind);
+    // Files before transformers 4.43 say `type`.
+    let (older_kind, newer_kind) = (inner.text("type")?, inner.text("rope_type")?);
+    let named_by = if newer_kind.is_some() || older_kind.is_none() {
+        "rope_type"
+    } else {
+        "type"
+    };
+    let kind = newer_kind.or(older_kind);
     let scaling = match kind.as_deref() {
         None | Some("default") => None,
         Some("linear") => Some(Scaling::Linear(inner.needed("factor")?)),
@@ -74,7 +80,7 @@ fn read_rope<'a>(
             original_positions: inner.needed("original_max_position_embeddings")?,
         })),
         Some(_) => {
-            return Err(inner.fault("rope_type", "supported are default, linear and llama3"));
+            return Err(inner.fault(named_by, "supported are default, linear and llama3"));
         }
     };
     if let Some(Scaling::Llama3(s)) = scaling

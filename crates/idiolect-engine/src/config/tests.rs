@@ -199,7 +199,7 @@ fn fields_that_would_change_the_arithmetic_are_refused_by_name_and_value() {
     refuses(
         "llama",
         json!({"num_experts": 8}),
-        &["`num_experts` is 8", "does not know"],
+        &["`num_experts` is 8", "mixtures of experts"],
     );
     refuses(
         "llama",
@@ -409,4 +409,126 @@ fn fields_of_the_newer_families_that_would_change_the_arithmetic_are_refused() {
         json!({"sliding_window": 9, "layer_types": full}),
         &["`layer_types`", "every layer of a mistral"],
     );
+}
+
+#[test]
+fn what_transformers_writes_beside_the_model_is_irrelevant() {
+    // Attributes of the base configuration and of generation, private ones, other programs' notes.
+    let written = json!({
+        "_name_or_path": "x/y", "_model_name_or_path": "x/y", "_attn_implementation": "sdpa", "_commit_hash": "0", "_from_model_config": true,
+        "name_or_path": "z", "unsloth_version": "2025.3.9", "trl_version": "1.16", "tokenizer_class": "GPT2Tokenizer", "prefix": "a",
+        "finetuning_task": "b", "torchscript": true, "tf_legacy_loss": true, "use_bfloat16": true, "is_decoder": true, "pruned_heads": {},
+        "task_specific_params": {"a": 1}, "sep_token_id": 3, "cls_token_id": 3, "decoder_start_token_id": 3, "return_dict": true,
+        "max_length": 20, "min_length": 1, "do_sample": true, "temperature": 0.6, "top_k": 50, "top_p": 0.9, "num_beams": 4,
+        "repetition_penalty": 1.1, "length_penalty": 1.0, "no_repeat_ngram_size": 2, "bad_words_ids": [[1]], "suppress_tokens": [1],
+        "max_new_tokens": 5, "stop_strings": ["a"], "watermarking_config": {"a": 1}, "early_stopping": true, "typical_p": 0.9,
+        "exponential_decay_length_penalty": [1, 1.1], "forced_eos_token_id": 2, "output_scores": true, "gradient_checkpointing": true
+    });
+    for family in ["llama", "mistral", "qwen2", "qwen3", "gemma2"] {
+        assert_eq!(with(family, &written), with(family, &json!({})), "{family}");
+    }
+}
+
+#[test]
+fn an_unknown_field_names_the_flag_that_sets_it_aside() {
+    let config = {
+        let mut config = published("llama");
+        config["my_note"] = json!("x");
+        config["my_scale"] = json!(2.0);
+        config
+    };
+    let read = |ignored: &[&str]| {
+        let names: Vec<String> = ignored.iter().map(|name| (*name).to_owned()).collect();
+        Config::read_ignoring(&config, &names)
+    };
+    let message = read(&[]).unwrap_err().to_string();
+    assert!(
+        message.contains("--ignore-config-field my_note"),
+        "{message}"
+    );
+    let message = read(&["my_note"]).unwrap_err().to_string();
+    assert!(
+        message.contains("--ignore-config-field my_scale"),
+        "{message}"
+    );
+    assert_eq!(
+        read(&["my_scale", "my_note", "not_there"]),
+        Config::read(&published("llama"))
+    );
+}
+
+#[test]
+fn a_field_that_changes_what_is_computed_cannot_be_set_aside() {
+    for (field, value) in [
+        ("quantization_config", json!({"bits": 4})),
+        ("num_local_experts", json!(8)),
+        ("attn_logit_softcapping", json!(30.0)),
+        ("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+        ("rms_norm_eps", json!(1e-5)),
+        ("per_layer_config", json!({"0": {"head_dim": 4}})),
+        ("use_bidirectional_attention", json!(true)),
+    ] {
+        let mut config = published("llama");
+        config[field] = value;
+        let message = Config::read_ignoring(&config, &[field.to_owned()])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains(field), "{message}");
+        assert!(!message.contains("--ignore-config-field rope"), "{message}");
+    }
+    let nested =
+        json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "temperature": 1.5}});
+    let mut config = published("llama");
+    config["rope_scaling"] = nested["rope_scaling"].clone();
+    let ignored = [
+        "temperature".to_owned(),
+        "rope_scaling.temperature".to_owned(),
+    ];
+    let message = Config::read_ignoring(&config, &ignored)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("`rope_scaling.temperature` is 1.5"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_old_rope_type_is_refused_by_its_name() {
+    for kind in ["dynamic", "mrope", "yarn", "su"] {
+        refuses(
+            "llama",
+            json!({"rope_scaling": {"type": kind, "factor": 2.0}}),
+            &[&format!("`rope_scaling.type` is \"{kind}\""), "llama3"],
+        );
+    }
+    let both = json!({"rope_scaling": {"type": "linear", "rope_type": "longrope", "factor": 2.0}});
+    refuses("llama", both, &["`rope_scaling.rope_type` is \"longrope\""]);
+}
+
+#[test]
+fn gemma_3_takes_its_pattern_from_the_public_field_alone() {
+    let mut config = published("gemma2");
+    config["model_type"] = json!("gemma3_text");
+    for name in [
+        "attn_logit_softcapping",
+        "final_logit_softcapping",
+        "rope_theta",
+    ] {
+        config.as_object_mut().unwrap().remove(name);
+    }
+    config["num_hidden_layers"] = json!(12);
+    let global = |config: &Value| {
+        let windows = Config::read(config).unwrap().facts.windows;
+        let layers = windows.iter().enumerate();
+        layers
+            .filter_map(|(i, w)| w.is_none().then_some(i))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(global(&config), [5, 11]);
+    // Transformers writes this one and does not read it.
+    config["_sliding_window_pattern"] = json!(2);
+    assert_eq!(global(&config), [5, 11]);
+    config["sliding_window_pattern"] = json!(4);
+    assert_eq!(global(&config), [3, 7, 11]);
 }

@@ -13,7 +13,7 @@ fn findings(change: impl Fn(&Path)) -> Vec<Finding> {
         fs::copy(&file, dir.path().join(file.file_name().unwrap())).unwrap();
     }
     change(dir.path());
-    examine(dir.path(), None)
+    examine(dir.path(), &Opening::default())
 }
 
 fn field(file: &'static str, name: &'static str, value: Value) -> impl Fn(&Path) {

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use idiolect_core::model::{Lora, ModelError, Template, content_hash};
+use idiolect_core::model::{Lora, ModelError, content_hash};
 
 use super::LocalModel;
 use crate::peft;
@@ -26,29 +26,18 @@ pub(super) fn adapted_hash(base: &str, lora: &Lora, adapter: &str) -> String {
 }
 
 impl LocalModel {
-    /// Loads an adapter directory with its base, which is `base` or what the adapter's config
-    /// names.
+    /// This base with the adapter of a directory merged into its weights.
     ///
     /// # Errors
-    /// When the directory is no adapter, the base cannot be found or used, or the two do not fit.
-    pub fn load_adapter(
-        dir: &Path,
-        base: Option<&Path>,
-        template: Option<Template>,
-        threads: usize,
-    ) -> Result<Self, ModelError> {
+    /// When the adapter cannot be read or does not fit the base.
+    pub(super) fn adapted(mut self, dir: &Path) -> Result<Self, ModelError> {
         let config = peft::read_adapter_config(dir)?;
-        let base = peft::find_base(dir, &config, base)?;
-        let mut model = Self::load(&base, template, threads)?;
-        let (adapter, hash) = peft::read(dir, &config, model.facts())?;
-        model.info.hash = adapted_hash(&model.info.hash, &config.lora, &hash);
-        if let Some(name) = dir.file_name() {
-            model.info.name = name.to_string_lossy().into_owned();
-        }
-        model.decoder = model.decoder.with_adapter(adapter);
-        model.decoder.merge();
-        model.origin.adapter = true;
-        Ok(model)
+        let (adapter, hash) = peft::read(dir, &config, self.facts())?;
+        self.info.hash = adapted_hash(&self.info.hash, &config.lora, &hash);
+        self.decoder = self.decoder.with_adapter(adapter);
+        self.decoder.merge();
+        self.origin.adapter = true;
+        Ok(self)
     }
 
     /// Whether an adapter was merged into this model's weights when it was loaded.
@@ -90,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::directory::tests::stories_dir;
+    use crate::text::Opening;
 
     fn example(completion: &str) -> Example {
         Example::new(Context::Prompt("Once upon a time".to_owned()), completion)
@@ -220,13 +210,19 @@ mod tests {
         fs::rename(&base, &moved).unwrap();
         let message = LocalModel::load(&out, None, 1).err().unwrap().to_string();
         assert!(message.contains("--base"), "{message}");
-        assert!(LocalModel::load_adapter(&out, Some(&moved), None, 1).is_ok());
+        let with_base = |dir: &Path, base: &Path| {
+            let opening = Opening {
+                base: Some(base),
+                ..Opening::default()
+            };
+            LocalModel::open(dir, &opening, 1)
+        };
+        assert!(with_base(&out, &moved).is_ok());
         for (adapter, base, words) in [
             (&moved, &moved, "is no adapter directory"),
             (&out, &out, "an adapter too"),
         ] {
-            let error = LocalModel::load_adapter(adapter, Some(base), None, 1);
-            let message = error.err().unwrap().to_string();
+            let message = with_base(adapter, base).err().unwrap().to_string();
             assert!(message.contains(words), "{message}");
         }
         fs::rename(&moved, &base).unwrap();

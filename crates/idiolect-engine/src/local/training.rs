@@ -17,7 +17,7 @@ use crate::adapter::Adapter;
 use crate::batch::TokenRow;
 use crate::checkpoint::Place;
 use crate::decoder::Decoder;
-use crate::directory::Description;
+use crate::directory::{Description, Parts};
 use crate::encode::encode_whole;
 use crate::facts::Facts;
 use crate::files;
@@ -211,8 +211,14 @@ pub fn pretrain(
         )));
     }
     let dir = tokenizer.parent().unwrap_or(Path::new(""));
-    let description =
-        Description::read_parts(config, dir)?.with_dtype(settings.save_dtype.into())?;
+    let description = Description::read_parts(&Parts {
+        config,
+        tokenizer: dir,
+        template: dir,
+        generation: dir,
+        ignored: &[],
+    })?
+    .with_dtype(settings.save_dtype.into())?;
     let mut decoder = random(&description, seed)
         .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", config.display())))?;
     let TextRows {

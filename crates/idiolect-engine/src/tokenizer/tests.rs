@@ -68,7 +68,7 @@ pub(crate) fn byte_level(trim: bool) -> Tokenizer {
 /// The SentencePiece vocabulary of the stories260K model.
 pub(crate) fn stories() -> Tokenizer {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/stories260K");
-    Tokenizer::load(&dir, &json!({"eos_token_id": 2})).unwrap()
+    Tokenizer::load(&dir, &dir, &json!({"eos_token_id": 2})).unwrap()
 }
 
 /// The bytes that each token of a text stands for.
@@ -231,6 +231,42 @@ fn truncation_and_padding_of_the_file_are_set_aside() {
     .unwrap();
     let text = "Once upon a time there was a dog";
     assert_eq!(cut.encode(text).unwrap(), stories().encode(text).unwrap());
+}
+
+/// Ids of transformers 5.24 (`AutoTokenizer` on copies of `fixtures/stories260K` with these settings).
+#[test]
+fn a_llama_tokenizer_is_built_as_transformers_5_builds_it() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/stories260K/tokenizer.json");
+    let json = std::fs::read(path).unwrap();
+    let of = |settings: Value, model_type: &str, text: &str| {
+        let config = json!({"eos_token_id": 2, "model_type": model_type});
+        let tokenizer = Tokenizer::from_parts(&json, &settings, &Value::Null, &[&config]).unwrap();
+        tokenizer.encode(text).unwrap().ids
+    };
+    let text = "One day</s>there was  a";
+    let first = [1, 385, 328, 2, 413, 260, 276, 286, 410, 261];
+    let always = [1, 385, 328, 2, 383, 286, 410, 261];
+    for class in ["LlamaTokenizer", "LlamaTokenizerFast"] {
+        for model in ["llama", "gemma2"] {
+            assert_eq!(of(json!({"tokenizer_class": class}), model, text), first);
+            let legacy = |legacy: bool| json!({"tokenizer_class": class, "legacy": legacy});
+            assert_eq!(of(legacy(false), model, text), first);
+            assert_eq!(of(legacy(true), model, text), always);
+            assert_eq!(of(legacy(true), model, " x"), [1, 410, 444]);
+        }
+        assert_eq!(
+            of(json!({"tokenizer_class": class}), "mistral", text),
+            always
+        );
+    }
+    for settings in [
+        json!({}),
+        json!({"tokenizer_class": "PreTrainedTokenizerFast"}),
+    ] {
+        assert_eq!(of(settings.clone(), "llama", text), always);
+        assert_eq!(of(settings, "llama", " x"), [1, 410, 410, 444]);
+    }
 }
 
 proptest::proptest! {

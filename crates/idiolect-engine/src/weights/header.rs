@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 
+use crate::files;
+
 use super::{Dtype, Slot, WeightsError, io_at, tensor_at};
 
 /// The longest header that is read: the limit of the format's own library.
@@ -46,6 +48,12 @@ impl Header {
         let mut file = File::open(path).map_err(io)?;
         let file_len = file.seek(SeekFrom::End(0)).map_err(io)?;
         file.rewind().map_err(io)?;
+        let mut head = Vec::new();
+        (&file).take(64).read_to_end(&mut head).map_err(io)?;
+        file.rewind().map_err(io)?;
+        if let Some(reason) = files::lfs_pointer(&head) {
+            return Err(fault(reason.to_owned()));
+        }
         if file_len < 8 {
             return Err(fault(format!(
                 "has {file_len} bytes; a safetensors file has at least 8"

@@ -174,7 +174,7 @@ fn text_becomes_the_reference_tokens_and_offsets() {
         positions: facts.positions,
         vocabulary: facts.facts.vocab,
     };
-    let tokenizer = Tokenizer::load(&path("stories260K"), &config).unwrap();
+    let tokenizer = Tokenizer::load(&path("stories260K"), &path("stories260K"), &config).unwrap();
     let rows = crate::fixture::stories("scored.jsonl");
     for row in &rows {
         let (prompt, completion) = (

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use idiolect_core::arms::{ArmsSummary, Coverage, Matching, counted, describe, in_full, remedy};
+use idiolect_engine::text::Opening;
 use serde_json::json;
 
 use super::options::{self, Common, PromptOption, Seed, TemplateName};
@@ -82,6 +83,10 @@ struct StudentOptions {
     /// How prompts are rendered; default chat where the model has a template, else raw
     #[arg(long, value_name = "raw|chat", requires = "model")]
     template: Option<TemplateName>,
+    /// Set a field of the student's config.json aside that this program does not know and that
+    /// does not change what the model computes; may be given again
+    #[arg(long = "ignore-config-field", value_name = "NAME", requires = "model")]
+    ignored_fields: Vec<String>,
     /// Longest row in tokens, prompt and end included; default what the student can hold
     #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
@@ -93,8 +98,13 @@ impl StudentOptions {
         let Some(model) = &self.model else {
             return Ok(None);
         };
+        let opening = Opening {
+            template: self.template.map(TemplateName::template),
+            base: self.base.as_deref(),
+            ignored_fields: &self.ignored_fields,
+        };
         Ok(Some(StudentText {
-            text: options::text_model(model, self.base.as_deref(), self.template)?,
+            text: options::text_model(model, &opening)?,
             max_tokens: self.max_tokens.map(|most| most as usize),
         }))
     }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use idiolect_engine::weights::Dtype;
 use serde_json::json;
 
-use super::options::{self, Common};
+use super::options::{self, Common, ConfigOption};
 use super::show::Shown;
 use crate::stage::convert::{ConvertSettings, convert};
 
@@ -35,6 +35,8 @@ pub(super) struct Arguments {
     /// The type of the weights written
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: DtypeName,
+    #[command(flatten)]
+    config: ConfigOption,
     #[command(flatten)]
     common: Common,
 }
@@ -66,6 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = ConvertSettings {
         input: arguments.input.clone(),
         base: arguments.base.clone(),
+        ignored_fields: arguments.config.ignored_fields.clone(),
         dtype: arguments.dtype.dtype(),
         output: arguments.output.clone(),
     };

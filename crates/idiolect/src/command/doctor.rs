@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use idiolect_engine::doctor::{Finding, Severity, examine};
+use idiolect_engine::text::Opening;
 use serde_json::json;
 
-use super::options::directory;
+use super::options::{ConfigOption, directory};
 use super::show::Shown;
 use crate::exit;
 
@@ -23,13 +24,20 @@ pub(super) struct Arguments {
     /// The base model of an adapter directory, where its adapter_config.json does not lead to it
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let findings = examine(directory(&arguments.model)?, arguments.base.as_deref());
+    let opening = Opening {
+        base: arguments.base.as_deref(),
+        ignored_fields: &arguments.config.ignored_fields,
+        ..Opening::default()
+    };
+    let findings = examine(directory(&arguments.model)?, &opening);
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings, notes) = (
         count(Severity::Error),

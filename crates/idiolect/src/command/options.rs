@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use idiolect_core::model::{Sampling, Template};
 use idiolect_core::record::{Split, TaskName};
-use idiolect_engine::peft;
-use idiolect_engine::text::TextModel;
+use idiolect_engine::text::{Opening, TextModel};
 
 use crate::interrupt::Stop;
 use crate::model::{self, Model};
@@ -120,6 +119,17 @@ pub(super) struct ModelOptions {
     /// How prompts are rendered; default chat where the model has a template, else raw
     #[arg(long, value_name = "raw|chat")]
     template: Option<TemplateName>,
+    #[command(flatten)]
+    config: ConfigOption,
+}
+
+/// What of a model's config.json is set aside.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ConfigOption {
+    /// Set a field of the model's config.json aside that this program does not know and that does
+    /// not change what the model computes; may be given again
+    #[arg(long = "ignore-config-field", value_name = "NAME")]
+    pub(super) ignored_fields: Vec<String>,
 }
 
 /// A template by name.
@@ -130,7 +140,8 @@ pub(super) enum TemplateName {
 }
 
 impl TemplateName {
-    fn template(self) -> Template {
+    /// The template.
+    pub(super) fn template(self) -> Template {
         match self {
             Self::Raw => Template::Raw,
             Self::Chat => Template::Chat,
@@ -138,23 +149,23 @@ impl TemplateName {
     }
 }
 
-/// The text side of a model directory or of an adapter's base, without its weights.
-pub(super) fn text_model(
-    model: &str,
-    base: Option<&Path>,
-    template: Option<TemplateName>,
-) -> Result<TextModel, StageError> {
-    let directory = peft::model_directory(directory(model)?, base)?;
-    Ok(TextModel::load(
-        &directory,
-        template.map(TemplateName::template),
-    )?)
+/// The text side of a model directory, without its weights.
+pub(super) fn text_model(model: &str, opening: &Opening<'_>) -> Result<TextModel, StageError> {
+    Ok(TextModel::open(directory(model)?, opening)?)
 }
 
 impl ModelOptions {
     /// The text side of a model directory, without its weights.
     pub(super) fn text(&self) -> Result<TextModel, StageError> {
-        text_model(&self.model, self.base.as_deref(), self.template)
+        text_model(&self.model, &self.opening())
+    }
+
+    fn opening(&self) -> Opening<'_> {
+        Opening {
+            template: self.template(),
+            base: self.base.as_deref(),
+            ignored_fields: &self.config.ignored_fields,
+        }
     }
 
     fn template(&self) -> Option<Template> {
@@ -172,13 +183,7 @@ impl ModelOptions {
         common: &Common,
         kv: &KvOption,
     ) -> Result<Box<dyn Model>, StageError> {
-        model::open(
-            &self.model,
-            self.base.as_deref(),
-            self.template(),
-            common.threads(),
-            kv.kv_memory,
-        )
+        model::open(&self.model, &self.opening(), common.threads(), kv.kv_memory)
     }
 }
 

@@ -20,6 +20,7 @@ use super::view::{Numbered, read};
 use super::{claims, prompt_name};
 use crate::stage::features::{FeatureSettings, measure};
 use crate::stage::{Control, StageError};
+use idiolect_engine::text::Opening;
 
 /// Rows of each arm, problems asked and samples drawn: what `idiolect advise` takes by default.
 const ROWS: usize = 1024;
@@ -176,8 +177,11 @@ impl FinishedRun {
             seed: recipe.seed + number as u64,
         };
         let reference = student.display().to_string();
-        let mut model =
-            crate::model::open(&reference, None, Some(Template::Raw), control.threads, None)?;
+        let opening = Opening {
+            template: Some(Template::Raw),
+            ..Opening::default()
+        };
+        let mut model = crate::model::open(&reference, &opening, control.threads, None)?;
         let measured = measure(&settings, model.as_mut(), control)?;
         for warning in &measured.warnings {
             control.progress.note(&self.name, warning);

@@ -48,6 +48,10 @@ pub(crate) struct Recipe {
     /// A model directory that replaces the student trained inside the run.
     #[serde(default, skip_serializing)]
     pub(crate) student: Option<String>,
+    /// Fields of the given student's `config.json` to set aside: unknown to this program, and
+    /// without influence on what is computed. As `--ignore-config-field`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ignore_config_fields: Vec<String>,
     /// Where problems and traces come from.
     pub(crate) source: Source,
     /// The models trained from random weights inside the run.

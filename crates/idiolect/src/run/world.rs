@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::model::{Template, TrainSettings};
 use idiolect_engine::local::LocalModel;
-use idiolect_engine::peft;
-use idiolect_engine::text::TextModel;
+use idiolect_engine::text::{Opening, TextModel};
 
 use super::costs::unit;
 use super::jobs::side_by_side;
@@ -69,19 +68,22 @@ pub(crate) fn load(
     dir: &Path,
     threads: usize,
 ) -> Result<LocalModel, StageError> {
-    Ok(LocalModel::load(dir, template(run), threads)?)
+    Ok(LocalModel::open(dir, &opening(run), threads)?)
 }
 
 /// A model trained here has no template; a given one keeps its own default.
-fn template(run: &RunContext<'_>) -> Option<Template> {
-    run.recipe.student.is_none().then_some(Template::Raw)
+fn opening<'a>(run: &'a RunContext<'_>) -> Opening<'a> {
+    Opening {
+        template: run.recipe.student.is_none().then_some(Template::Raw),
+        ignored_fields: &run.recipe.ignore_config_fields,
+        ..Opening::default()
+    }
 }
 
 /// What the student can be trained on.
 pub(crate) fn student_text(run: &RunContext<'_>, world: &World) -> Result<StudentText, StageError> {
-    let directory = peft::model_directory(&student_dir(run, world), None)?;
     Ok(StudentText {
-        text: TextModel::load(&directory, template(run))?,
+        text: TextModel::open(&student_dir(run, world), &opening(run))?,
         max_tokens: run.recipe.finetune.max_length,
     })
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use idiolect_core::model::Template;
 use idiolect_core::store::{Folder, Meta, OpenedFolder};
+use idiolect_engine::text::Opening;
 use idiolect_engine::weights::Dtype;
 
 use super::{Control, Outcome, StageError};
@@ -15,6 +17,8 @@ pub(crate) struct ConvertSettings {
     pub(crate) input: PathBuf,
     /// Its base, where its config does not lead to it.
     pub(crate) base: Option<PathBuf>,
+    /// Fields of the base's config that are set aside where they are not known.
+    pub(crate) ignored_fields: Vec<String>,
     /// The type of the weights.
     pub(crate) dtype: Dtype,
     /// The folder of the model.
@@ -27,13 +31,12 @@ pub(crate) fn convert(
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
     // No text is rendered, so that a base with a chat template is as good as one without.
-    let template = Some(idiolect_core::model::Template::Raw);
-    let model = model::local(
-        &settings.input,
-        settings.base.as_deref(),
-        template,
-        control.threads,
-    )?;
+    let opening = Opening {
+        template: Some(Template::Raw),
+        base: settings.base.as_deref(),
+        ignored_fields: &settings.ignored_fields,
+    };
+    let model = model::local(&settings.input, &opening, control.threads)?;
     if !model.is_adapted() {
         return Err(StageError::failed(
             format!("`{}` is a model of its own", settings.input.display()),
@@ -44,6 +47,9 @@ pub(crate) fn convert(
     meta.version("model", &model.info().hash);
     meta.setting("to", "merged");
     meta.setting("dtype", settings.dtype.config_name());
+    if !model.info().ignored_config_fields.is_empty() {
+        meta.setting("ignore_config_field", &model.info().ignored_config_fields);
+    }
     let folder = match Folder::open(&settings.output, &meta, control.fresh)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,

@@ -339,6 +339,9 @@ pub(crate) fn tell_model(meta: &mut Meta, info: &ModelInfo) {
     meta.version("model", &info.hash);
     meta.version("tokenizer", &info.tokenizer_hash);
     meta.setting("template", info.template);
+    if !info.ignored_config_fields.is_empty() {
+        meta.setting("ignore_config_field", &info.ignored_config_fields);
+    }
 }
 
 /// Adds sampling settings to an output's provenance, one a name.
@@ -390,6 +393,8 @@ impl DataRow {
             None | Some(Value::Null) => 1.0,
             Some(weight) => weight
                 .as_f64()
+                // Cells of CSV are texts.
+                .or_else(|| weight.as_str()?.trim().parse().ok())
                 .filter(|weight| *weight >= 0.0 && weight.is_finite())
                 .ok_or("`weight` must be a number of at least 0")?,
         };

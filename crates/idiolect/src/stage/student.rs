@@ -20,6 +20,10 @@ impl StudentText {
             .setting("template", self.text.template())
             .setting("max_positions", self.text.config().positions)
             .setting("max_tokens", self.max_tokens);
+        let ignored = self.text.ignored_config_fields();
+        if !ignored.is_empty() {
+            meta.setting("ignore_config_field", ignored);
+        }
     }
 
     /// Whether it can be trained on a row.

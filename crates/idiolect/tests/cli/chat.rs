@@ -294,3 +294,106 @@ fn doctor_tells_errors_by_its_exit_code() {
     );
     assert_eq!(place.run(&["doctor", "--model", "nowhere"]).code, 1);
 }
+
+#[test]
+fn an_unknown_config_field_is_set_aside_by_its_name_and_recorded() {
+    let place = place();
+    let config = place.text("m/config.json");
+    place.write(
+        "m/config.json",
+        &config.replacen('{', "{\"my_note\": \"x\",", 1),
+    );
+    let score = [
+        "score",
+        "--model",
+        "m",
+        "--data",
+        "rows.jsonl",
+        "-o",
+        "a.jsonl",
+    ];
+    let refused = place.run(&score);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.err.contains("--ignore-config-field my_note"),
+        "{}",
+        refused.err
+    );
+    let flag = ["--ignore-config-field", "my_note"];
+    place.done(&[&score[..], &flag].concat());
+    let meta: Value = serde_json::from_str(&place.text("a.jsonl.meta.json")).unwrap();
+    assert_eq!(meta["settings"]["ignore_config_field"], json!(["my_note"]));
+    for command in [
+        vec!["doctor", "--model", "m"],
+        vec!["inspect", "--model", "m", "--data", "rows.jsonl"],
+        vec![
+            "train",
+            "--model",
+            "m",
+            "--data",
+            "rows.jsonl",
+            "-o",
+            "t",
+            "-q",
+        ],
+    ] {
+        assert_eq!(place.run(&command).code, 1, "{command:?}");
+        place.done(&[&command[..], &flag].concat());
+    }
+    let matters = place.run(
+        &[
+            &score[..],
+            &["--fresh", "--ignore-config-field", "hidden_size"],
+        ]
+        .concat(),
+    );
+    assert!(
+        matters.err.contains("`hidden_size`") && matters.err.contains("does not apply"),
+        "{}",
+        matters.err
+    );
+}
+
+#[test]
+fn rows_of_csv_are_scored_and_trained_as_those_of_json() {
+    let place = place();
+    place.write(
+        "rows.csv",
+        "prompt,completion,weight\nTell a story.,\"Once, upon a time.\",0.5\nTell,\"a\nb\",\nbad\n",
+    );
+    let lines = [
+        json!({"prompt": "Tell a story.", "completion": "Once, upon a time.", "weight": 0.5}),
+        json!({"prompt": "Tell", "completion": "a\nb"}),
+    ];
+    place.write("same.jsonl", &lines.map(|row| format!("{row}\n")).concat());
+    let run = |data: &str, out: &str| {
+        place.run(&[
+            "score",
+            "--model",
+            "m",
+            "--data",
+            data,
+            "-o",
+            out,
+            "--max-rejects",
+            "0.5",
+        ])
+    };
+    assert_eq!(
+        (
+            run("rows.csv", "a.jsonl").code,
+            run("same.jsonl", "b.jsonl").code
+        ),
+        (3, 0)
+    );
+    let scores = |name: &str| -> Vec<Value> {
+        place
+            .lines(name)
+            .iter()
+            .map(|row| row["nll_nats"].clone())
+            .collect()
+    };
+    assert_eq!(scores("a.jsonl"), scores("b.jsonl"));
+    let rejects = place.lines("a.jsonl.rejects.jsonl");
+    assert_eq!(rejects[0]["line"], 5);
+}
