@@ -58,6 +58,8 @@ pub(super) fn lex(text: &str, thousands: bool) -> Vec<Lexeme> {
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
         let (kind, length) = match c {
+            // `Rs.1600`
+            '.' if text[..at].ends_with(char::is_alphabetic) => (Some(Kind::Mark), 1),
             '0'..='9' | '.' | '０'..='９' => number(rest, thousands),
             '*' if rest.starts_with("**") => (power_or_emphasis(&lexemes, &rest[2..]), 2),
             '/' if rest.starts_with("//") => (Some(Kind::FloorDivide), 2),
@@ -348,7 +350,8 @@ fn symbol(text: &str, c: char) -> (Option<Kind>, usize) {
         '!' | '<' | '>' | ':' if text[length..].starts_with('=') => {
             return (Some(Kind::Mark), length + 1);
         }
-        '$' | '£' | '€' | '¥' | '₹' | '¢' => Some(Kind::Currency),
+        '$' | '＄' | '£' | '€' | '¥' | '￥' | '₹' | '¢' | '₩' | '₽' | '₦' | '₱' | '₫' | '฿'
+        | '₺' | '₪' => Some(Kind::Currency),
         // Emphasis, code marks, alignment, and characters without a width.
         '`' | '~' | '&' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{fe0f}' => None,
         '√' | '∛' | '_' => Some(Kind::Unknown),

@@ -95,6 +95,43 @@ fn shifted(mut steps: Vec<Step>, by: usize) -> Vec<Step> {
     steps
 }
 
+/// Judges the part of a text that counts by `judge`, which is told whether the text goes on behind
+/// it. Where a line may or may not begin a next problem, both readings must agree on
+/// the verdict.
+fn judge_read<T: Task + ?Sized>(
+    task: &T,
+    text: &str,
+    introduction: Option<&str>,
+    judge: impl Fn(&str, bool) -> Judgement,
+) -> Judgement {
+    let of = |span: ReadSpan| {
+        let goes_on = span.end < text.len();
+        judge(&text[span.start..span.end], goes_on).of_part(span, text)
+    };
+    match read(task, text, introduction) {
+        Reading::Thinking => still_thinking(text),
+        Reading::Part(span) => of(span),
+        Reading::Doubtful(span, end) => {
+            let whole = of(span);
+            let first = of(ReadSpan { end, ..span });
+            if whole.verdict == first.verdict {
+                return whole;
+            }
+            let line: String = text[end..]
+                .chars()
+                .take_while(|c| *c != '\n')
+                .take(40)
+                .collect();
+            Judgement {
+                verdict: Verdict::Ungraded,
+                extracted: None,
+                reason: format!("a next problem may begin at `{line}`"),
+                ..whole
+            }
+        }
+    }
+}
+
 /// Thinking that has not ended answers nothing.
 fn still_thinking(text: &str) -> Judgement {
     let nothing = ReadSpan {
@@ -175,17 +212,11 @@ pub trait Task: Sync {
         introduction: Option<&str>,
         code: &dyn Execute,
     ) -> Judgement {
-        let Reading::Part(read) = read(self, text, introduction) else {
-            return still_thinking(text);
-        };
-        // Where the response went on, its answer was not cut off.
-        let finish = if read.end < text.len() {
-            Finish::Stop
-        } else {
-            finish
-        };
-        self.judge(problem, &text[read.start..read.end], finish, code)
-            .of_part(read, text)
+        judge_read(self, text, introduction, |part, ends| {
+            // Where the response went on, its answer was not cut off.
+            let finish = if ends { Finish::Stop } else { finish };
+            self.judge(problem, part, finish, code)
+        })
     }
 
     /// [`Task::verify`] of a trace, by the prompt that its origin names.
@@ -196,12 +227,9 @@ pub trait Task: Sync {
 
     /// Judges a bare answer or whole response against a gold string or gold object, without steps.
     fn verify_pair(&self, gold: &Value, answer: &str, code: &dyn Execute) -> Judgement {
-        match read(self, answer, None) {
-            Reading::Thinking => still_thinking(answer),
-            Reading::Part(read) => self
-                .judge_pair(gold, &answer[read.start..read.end], code)
-                .of_part(read, answer),
-        }
+        judge_read(self, answer, None, |part, _| {
+            self.judge_pair(gold, part, code)
+        })
     }
 
     /// The steps of a text and what recomputation found for each; the final answer is no step, and
@@ -209,7 +237,7 @@ pub trait Task: Sync {
     fn steps(&self, problem: &Problem, text: &str) -> Vec<Step> {
         match read(self, text, None) {
             Reading::Thinking => Vec::new(),
-            Reading::Part(read) => shifted(
+            Reading::Part(read) | Reading::Doubtful(read, _) => shifted(
                 self.check_steps(problem, &text[read.start..read.end]),
                 read.start,
             ),

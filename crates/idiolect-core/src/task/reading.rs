@@ -6,7 +6,7 @@
 //!
 //! An introduction such as `Problem:` cuts only behind an answer: a solution may open by restating
 //! its problem or ask itself a "Question:" on the way. How much of an answer is demanded depends on
-//! how sure it is that the line opens another problem; see [`cuts`].
+//! how sure it is that the line opens another problem; see [`Weigh::begins_next`].
 
 use std::sync::OnceLock;
 
@@ -32,6 +32,9 @@ pub enum Answered {
 pub(super) enum Reading {
     /// The span that counts; it may be empty.
     Part(ReadSpan),
+    /// The span that counts, and where it may end already: a line there introduces a next problem or
+    /// a question that the response asks itself.
+    Doubtful(ReadSpan, usize),
     /// Thinking was begun and not ended.
     Thinking,
 }
@@ -88,11 +91,12 @@ const FINAL_CHANNEL: &str = "<|channel|>final<|message|>";
 const THINKING_CHANNELS: [&str; 2] = ["<|channel|>analysis", "<|channel|>commentary"];
 
 /// Introductions of problems and turns in common use, beside those of the task's own prompts.
-const COMMON: [&str; 14] = [
+const COMMON: [&str; 15] = [
     "Question:",
     "Problem:",
     "Q:",
     "Exercise:",
+    "Input:",
     "Human:",
     "User:",
     "Instruction:",
@@ -105,19 +109,28 @@ const COMMON: [&str; 14] = [
     "## Problem",
 ];
 
+/// Words that introduce a problem with a number behind them: `Problem 2:`, `## Question 2`.
+const NUMBERED: [&str; 5] = ["Question", "Problem", "Exercise", "Example", "Q"];
+
 /// What introduces the answer to a problem.
-const ANSWERS: [&str; 7] = [
-    "Answer:",
+const ANSWERS: [&str; 9] = [
     "A:",
-    "Solution:",
     "Assistant:",
+    "### Response",
+    "## Response",
     "Response:",
-    "### ",
+    "Answer",
+    "Solution",
+    "Output:",
     "[BEGIN]",
 ];
 
 /// So many introductions are weighed; each costs a look for an answer before it.
 const MOST_WEIGHED: usize = 16;
+
+/// An answer stands within so many bytes before the next problem, and the answer to that so many
+/// behind its introduction.
+const WINDOW: usize = 20_000;
 
 /// An introduction this long is no line of a solution.
 const UNMISTAKABLE: usize = 20;
@@ -137,14 +150,16 @@ pub(super) fn read<T: Task + ?Sized>(task: &T, text: &str, introduction: Option<
     };
     start = after_reasoning(text, after_opening(text, start));
     let mut thought = false;
+    let mut doubt = None;
     let end = loop {
         let tag = next_tag(text, start);
         let until = tag.map_or(text.len(), |(at, _)| at);
         // Before a lone closing tag all is thinking, introductions included.
-        if !matches!(tag, Some((_, Tag::Closes(_))))
-            && let Some(at) = weigh.next_problem(text, start, until)
-        {
-            break at;
+        if !matches!(tag, Some((_, Tag::Closes(_)))) {
+            match weigh.next_problem(text, start, until) {
+                (Some(at), _) => break at,
+                (None, found) => doubt = doubt.or(found),
+            }
         }
         match tag {
             None => break text.len(),
@@ -161,14 +176,18 @@ pub(super) fn read<T: Task + ?Sized>(task: &T, text: &str, introduction: Option<
         }
         thought = true;
     };
-    Reading::Part(ReadSpan { start, end })
+    let span = ReadSpan { start, end };
+    match doubt.filter(|at| *at > start) {
+        Some(at) => Reading::Doubtful(span, at),
+        None => Reading::Part(span),
+    }
 }
 
 /// The part of a response that counts, by what its text tells alone; `None` where it still thinks.
 pub(super) fn part_of<'a, T: Task + ?Sized>(task: &T, text: &'a str) -> Option<&'a str> {
     match read(task, text, None) {
         Reading::Thinking => None,
-        Reading::Part(span) => Some(&text[span.start..span.end]),
+        Reading::Part(span) | Reading::Doubtful(span, _) => Some(&text[span.start..span.end]),
     }
 }
 
@@ -230,9 +249,9 @@ fn next_tag(text: &str, from: usize) -> Option<(usize, Tag)> {
     let mut at = from;
     loop {
         at += text[at..].find(['<', '[', '◁'])?;
-        // A tag in quotes is spoken of.
-        let quoted = text[..at].ends_with(['\'', '"', '`', '“', '‘']);
-        if let Some(tag) = tag(&text[at..]).filter(|_| !quoted) {
+        if let Some(tag) = tag(&text[at..])
+            && !is_quoted(text, at)
+        {
             let strikes = text[at..].starts_with("</s>") && text[from..at].contains("<s>");
             if !strikes {
                 return Some((at, tag));
@@ -240,6 +259,23 @@ fn next_tag(text: &str, from: usize) -> Option<(usize, Tag)> {
         }
         at += text[at..].chars().next().map_or(1, char::len_utf8);
     }
+}
+
+/// Whether the tag at `at` stands in quotes, and so is spoken of.
+fn is_quoted(text: &str, at: usize) -> bool {
+    let Some(quote) = text[..at].chars().next_back() else {
+        return false;
+    };
+    let close = match quote {
+        '“' => '”',
+        '‘' => '’',
+        '\'' | '"' | '`' => quote,
+        _ => return false,
+    };
+    let after = text[at..]
+        .find(['>', ']', '▷'])
+        .map(|end| text[at + end..].trim_start_matches(['>', ']', '▷']));
+    after.is_some_and(|after| after.starts_with(close))
 }
 
 fn tag(text: &str) -> Option<Tag> {
@@ -313,26 +349,33 @@ struct Introduction<'a> {
 }
 
 impl<T: Task + ?Sized> Weigh<'_, T> {
-    /// The first line in `text[start..until]` that begins a next problem.
-    fn next_problem(&mut self, text: &str, start: usize, until: usize) -> Option<usize> {
-        let mut opened: Option<&str> = None;
+    /// The first line in `text[start..until]` that begins a next problem, or else the first that may.
+    fn next_problem(
+        &mut self,
+        text: &str,
+        start: usize,
+        until: usize,
+    ) -> (Option<usize>, Option<usize>) {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut doubt = None;
         let mut at = start;
         while at < until && self.left > 0 {
-            let line = &text[at..];
+            let line = &text[at..until];
             if let Some(found) = self.introduction_of(line) {
                 let before = &text[start..at];
-                if is_blank(before) {
-                    opened = Some(found.text);
-                } else {
+                if !is_blank(before) {
                     self.left -= 1;
-                    if cuts(self.task, &found, before, line, opened) {
-                        return Some(at);
+                    match self.begins_next(&found, before, line, &seen) {
+                        Next::Yes => return (Some(at), None),
+                        Next::Perhaps => doubt = doubt.or(Some(at)),
+                        Next::No => {}
                     }
                 }
+                seen.push(found.text);
             }
-            at = line.find('\n').map_or(until, |i| at + i + 1);
+            at += line.find('\n').map_or(line.len(), |i| i + 1);
         }
-        None
+        (None, doubt)
     }
 
     fn introduction_of<'t>(&self, line: &'t str) -> Option<Introduction<'t>> {
@@ -355,43 +398,91 @@ impl<T: Task + ?Sized> Weigh<'_, T> {
                 text,
             });
         }
-        let plain = line.trim_start_matches(['*', '_']);
-        let text = COMMON
-            .iter()
-            .find_map(|word| plain.starts_with(word).then(|| &plain[..word.len()]))?;
-        Some(Introduction {
+        common_introduction(line).map(|text| Introduction {
             text,
             of_prompt: false,
         })
     }
+
+    /// Whether a line that may introduce a problem does, given the text before it. A prompt's own
+    /// words do behind anything that could be an answer. Words in common use do behind a stated
+    /// answer, or where a blank line parts them and the answer to them is introduced as well. A
+    /// response that has used the same words before asks itself, until it closes.
+    fn begins_next(
+        &self,
+        found: &Introduction<'_>,
+        before: &str,
+        line: &str,
+        seen: &[&str],
+    ) -> Next {
+        let answered = self.task.answered(last_bytes(before, WINDOW));
+        if seen.contains(&found.text) {
+            return match answered {
+                Answered::Closed => Next::Yes,
+                _ => Next::No,
+            };
+        }
+        match answered {
+            Answered::Nothing => Next::No,
+            Answered::Stated | Answered::Closed => Next::Yes,
+            Answered::Loosely if found.of_prompt => Next::Yes,
+            Answered::Loosely if is_apart(before) && introduces_answer(line) => Next::Yes,
+            Answered::Loosely => Next::Perhaps,
+        }
+    }
 }
 
-/// Whether a line that may introduce a problem does, given the text before it. A prompt's own words
-/// do behind anything that could be an answer. Words in common use do behind a stated answer, or
-/// where a blank line parts them and the answer to them is introduced as well. A response that opens
-/// in the same words asks itself, until it closes.
-fn cuts<T: Task + ?Sized>(
-    task: &T,
-    found: &Introduction<'_>,
-    before: &str,
-    line: &str,
-    opened: Option<&str>,
-) -> bool {
-    let answered = task.answered(before);
-    if opened == Some(found.text) {
-        return answered == Answered::Closed;
+/// The last `most` bytes of a text, from a whole character.
+fn last_bytes(text: &str, most: usize) -> &str {
+    let mut from = text.len().saturating_sub(most);
+    while !text.is_char_boundary(from) {
+        from += 1;
     }
-    let apart = || before.trim_end_matches([' ', '\t']).ends_with("\n\n");
-    let is_answered = || {
-        line.lines()
-            .skip(1)
-            .any(|line| ANSWERS.iter().any(|word| line.starts_with(word)))
-    };
-    match answered {
-        Answered::Nothing => false,
-        Answered::Loosely => found.of_prompt || (apart() && is_answered()),
-        Answered::Stated | Answered::Closed => true,
+    &text[from..]
+}
+
+/// Whether a line begins a next problem.
+enum Next {
+    Yes,
+    Perhaps,
+    No,
+}
+
+fn common_introduction(line: &str) -> Option<&str> {
+    let plain = line.trim_start_matches(['*', '_']);
+    if let Some(word) = COMMON.iter().find(|word| plain.starts_with(**word)) {
+        return Some(&plain[..word.len()]);
     }
+    let heading = plain.trim_start_matches('#');
+    let is_heading = heading.len() < plain.len();
+    let heading = heading.strip_prefix(' ').unwrap_or(heading);
+    let word = NUMBERED.iter().find(|word| heading.starts_with(**word))?;
+    let number = heading[word.len()..].trim_start_matches([' ', '#']);
+    let after = number.trim_start_matches(|c: char| c.is_ascii_digit());
+    let numbered = after.len() < number.len()
+        && (after.starts_with([':', '.', ')']) || (is_heading && after.starts_with('\n')));
+    numbered.then(|| &heading[..word.len()])
+}
+
+/// Whether a blank line ends a text.
+fn is_apart(before: &str) -> bool {
+    before.trim_end_matches([' ', '\t']).ends_with("\n\n")
+}
+
+/// Whether a line below the first introduces an answer.
+fn introduces_answer(text: &str) -> bool {
+    let mut left = WINDOW;
+    let mut near = text.lines().take_while(|line| {
+        left = left.saturating_sub(line.len() + 1);
+        left > 0
+    });
+    near.next();
+    near.any(|line| {
+        let plain = line.trim_start_matches(['*', '_', '#', ' ']);
+        ANSWERS
+            .iter()
+            .any(|word| line.starts_with(word) || plain.starts_with(word))
+    })
 }
 
 /// How the built-in prompts of a task introduce a problem.
@@ -419,7 +510,9 @@ mod tests {
     fn part_as(name: TaskName, text: &str, introduction: Option<&str>) -> Option<String> {
         match read(task(name), text, introduction) {
             Reading::Thinking => None,
-            Reading::Part(span) => Some(text[span.start..span.end].to_owned()),
+            Reading::Part(span) | Reading::Doubtful(span, _) => {
+                Some(text[span.start..span.end].to_owned())
+            }
         }
     }
 
@@ -541,6 +634,8 @@ mod tests {
                 "\n\nQ: Ann has 3 ha",
                 "\n\n**Question:** 3 + 4?\n**Answer:** 7",
                 "\nHuman: 3 + 4?\nAssistant: 7",
+                "\n\n## Problem 2\n3 + 4?\n\n## Solution\n7",
+                "\n\nInput: 3 + 4?\nOutput: 7",
                 "\n### Instruction:\n3 + 4?\n### Response:\n7",
             ]
             .map(|next| (own, next))
@@ -552,6 +647,23 @@ mod tests {
         // The last number is the answer, and a blank line and an introduced answer follow it.
         let text = "He has 9 + 5 = 14 pens.\n\nQuestion: Ann has 3 hats. How many?\nAnswer: 3";
         assert_eq!(part(text).as_deref(), Some("He has 9 + 5 = 14 pens.\n\n"));
+    }
+
+    #[test]
+    fn a_line_that_may_go_either_way_is_left_in_doubt() {
+        let own = "He has 9 + 5 = 14 pens.\n";
+        for next in [
+            "Question: Ann has 3 hats. How many?\nAnswer: 3",
+            "\nProblem:\nAnn has 3 ha",
+            "Problem 2: Ann has 3 hats.\nAnswer: 3",
+        ] {
+            let text = format!("{own}{next}");
+            let found = read(task(TaskName::Gsm8k), &text, None);
+            let end = text.len();
+            let at = text.find(next.trim_start()).unwrap();
+            let whole = ReadSpan { start: 0, end };
+            assert_eq!(found, Reading::Doubtful(whole, at), "{text}");
+        }
     }
 
     #[test]
@@ -572,6 +684,7 @@ mod tests {
             "We ask two things.\nQuestion: how many in May? 24\nQuestion: in all? 72\nThe answer is 72.",
             "April had 48.\nQuestion: how many in May? 24, so the answer is 72.",
             "The problem: 3 + 4. Question: why?\n#### 7",
+            "We ask twice.\nQuestion 1: in May? The answer is 24.\nQuestion 2: in all? The answer is 72.",
         ] {
             assert_eq!(part(text).as_deref(), Some(text));
         }

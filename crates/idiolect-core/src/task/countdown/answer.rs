@@ -47,8 +47,8 @@ pub(super) struct Answer {
     pub(super) value: Result<Rational, &'static str>,
     /// The first thing in it that is not allowed.
     pub(super) forbidden: Option<&'static str>,
-    /// What it says it equals, where it says so.
-    pub(super) stated: Option<Rational>,
+    /// What it says it equals, each time it says so.
+    pub(super) stated: Vec<Rational>,
 }
 
 /// Reads an answer; `None` where it is no expression.
@@ -56,12 +56,13 @@ pub(super) fn read(candidate: &str) -> Option<Answer> {
     if candidate.len() > MAX_BYTES {
         return None;
     }
-    let mut lexemes: Vec<Lexeme> = lex(candidate, false);
+    let text = &unlabelled(candidate);
+    let mut lexemes: Vec<Lexeme> = lex(text, false);
     lexemes.retain(|l| l.kind != Kind::Currency);
-    drop_closing_marks(candidate, &mut lexemes);
-    let stated = cut_stated_value(&mut lexemes)?;
-    drop_closing_marks(candidate, &mut lexemes);
-    drop_outer_braces(candidate, &mut lexemes);
+    drop_closing_marks(text, &mut lexemes);
+    let (mut lexemes, stated) = split_stated_values(&lexemes)?;
+    drop_closing_marks(text, &mut lexemes);
+    drop_outer_braces(text, &mut lexemes);
     let parsed = parse(
         &lexemes,
         Reading {
@@ -73,9 +74,9 @@ pub(super) fn read(candidate: &str) -> Option<Answer> {
         return None;
     }
     Some(Answer {
-        canonical: canonical(candidate, &lexemes),
-        literals: literals(candidate, &lexemes),
-        forbidden: forbidden(candidate, &lexemes, &parsed),
+        canonical: canonical(text, &lexemes),
+        literals: literals(text, &lexemes),
+        forbidden: forbidden(text, &lexemes, &parsed),
         value: parsed.value,
         stated,
     })
@@ -94,29 +95,66 @@ fn drop_closing_marks(text: &str, lexemes: &mut Vec<Lexeme>) {
     }
 }
 
-/// Cuts `= number` from the end and gives the number; `None` where an `=` says anything else.
-fn cut_stated_value(lexemes: &mut Vec<Lexeme>) -> Option<Option<Rational>> {
-    let Some(equals) = lexemes.iter().position(|l| l.kind == Kind::Equals) else {
-        return Some(None);
-    };
-    let value = match &lexemes[equals + 1..] {
+/// The expression among the sides of an equation, and the numbers that it is said to equal: `3 * 7 -
+/// 2 = 19`, `19 = 3 * 7 - 2`. `None` where two sides compute.
+fn split_stated_values(lexemes: &[Lexeme]) -> Option<(Vec<Lexeme>, Vec<Rational>)> {
+    let sides: Vec<&[Lexeme]> = lexemes.split(|l| l.kind == Kind::Equals).collect();
+    let number = |side: &[Lexeme]| match side {
         [
             Lexeme {
                 kind: Kind::Number { value, .. },
                 ..
             },
-        ] => value.clone(),
+        ] => Some(value.clone()),
         [
             sign,
             Lexeme {
                 kind: Kind::Number { value, .. },
                 ..
             },
-        ] if sign.kind == Kind::Minus => value.negated(),
-        _ => return None,
+        ] if sign.kind == Kind::Minus => Some(value.negated()),
+        _ => None,
     };
-    lexemes.truncate(equals);
-    Some(Some(value))
+    let computing = sides.iter().position(|side| number(side).is_none());
+    let expression = computing.unwrap_or(0);
+    let mut stated = Vec::with_capacity(sides.len() - 1);
+    for (index, side) in sides.iter().enumerate() {
+        if index != expression {
+            stated.push(number(side)?);
+        }
+    }
+    Some((sides[expression].to_vec(), stated))
+}
+
+/// An answer without what only presents it: a fence, quotes, and a label or name in front, as in
+/// `Answer: …`, `result = …`, `The expression is …`.
+fn unlabelled(candidate: &str) -> String {
+    let mut text = candidate.trim();
+    if let Some(fenced) = text.strip_prefix("```") {
+        let tag = fenced
+            .find(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|end| fenced[..*end].contains(|c: char| c.is_ascii_alphabetic()));
+        text = fenced[tag.unwrap_or(0)..].trim().trim_end_matches('`');
+    }
+    let quotes = ['"', '\'', '“', '”', '‘', '’'];
+    text = text.trim_matches(|c: char| quotes.contains(&c) || c.is_whitespace());
+    // `\text{Answer: }`
+    let opened = text.trim_start_matches(['$', ' ']);
+    if let Some(inside) = opened.strip_prefix("\\text{")
+        && let Some((label, rest)) = inside.split_once('}')
+        && !label.contains(|c: char| c.is_numeric() || "+-*/".contains(c))
+    {
+        text = rest;
+    }
+    let is_label = |c: char| c.is_alphabetic() || matches!(c, ' ' | '_' | ':' | '*' | '$');
+    let end = text.find(|c| !is_label(c)).unwrap_or(text.len());
+    let label = text[..end].trim_end_matches([' ', '*']);
+    let named = text[end..].strip_prefix('=');
+    match named {
+        Some(rest) if label.contains(char::is_alphabetic) => rest.to_owned(),
+        _ if label.ends_with(':') || label.ends_with(" is") => text[end..].to_owned(),
+        _ => text.to_owned(),
+    }
 }
 
 /// `\boxed{…}` leaves its braces behind.
@@ -259,7 +297,7 @@ pub(super) fn faults(answer: &Answer, numbers: &[i64], target: i64) -> Vec<Strin
         }
         Ok(_) => {}
     }
-    if let Some(stated) = answer.stated.as_ref().filter(|s| **s != target) {
+    if let Some(stated) = answer.stated.iter().find(|stated| **stated != target) {
         faults.push(format!("says it equals {}, not {target}", brief(stated)));
     }
     faults

@@ -7,8 +7,8 @@
 //! {"id": "test-000001", "numbers": [79, 17, 60], "target": 36, "gold_expr": "(79+(17-60))"}
 //! ```
 //! The paper's prompt says that each number *can* be used only once while its scorer demands all of
-//! them; both here say exactly once. Notation is not arithmetic: Unicode and LaTeX operators and a
-//! closing `= target` are read. `**`, `//`, decimals, a unary minus and juxtaposition are arithmetic
+//! them; both here say exactly once. Notation is not arithmetic: Unicode and LaTeX operators, `= target`
+//! on either side, a name or label in front and a fence are read. `**`, `//`, decimals, a unary minus and juxtaposition are arithmetic
 //! that the task does not allow: wrong. The scorer's own verdicts are in [`super::compat`].
 
 mod answer;
@@ -122,7 +122,7 @@ impl Task for Countdown {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn import(&self, raw: &Map<String, Value>, at: &ImportRow) -> Result<Imported, String> {

@@ -1,47 +1,85 @@
-//! Finding the final number of a response, in the forms that people and models close with.
+//! Finding the final answer of a response, in the forms that people and models close with.
 //!
 //! By priority: what follows the last `####`; else whichever ends furthest right of "answer is",
 //! "final answer", the last closed `\boxed{…}` and the last `<answer>…</answer>`; else the last line
-//! `A: …`; else the last number of the text. A response that was cut counts only a form that was
-//! complete before the cut.
+//! `A: …`; else the response itself where it is no more than a number; else the last number of the
+//! text. A response that was cut counts only a form that was complete before the cut.
 
 use std::fmt;
 
+use super::super::arithmetic::{Reading, parse};
 use super::super::lexeme::{Kind, Lexeme, lex};
 use super::super::rational::Rational;
 use super::Answered;
+use super::numeral::numerals;
+use super::quantity::{Number, numbers};
+use super::spelling::plain;
+use super::value::{self, Value};
 use crate::record::Finish;
 
-/// A number found in a text.
+/// An answer found in a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// Its exact value.
-    pub value: Rational,
-    /// The value with "thousand", "million" or "billion" applied, where one follows.
-    pub scaled: Option<Rational>,
+    pub(super) value: Value,
     /// As it was written.
-    pub written: String,
-    /// The form that it was found in, in words.
-    pub form: &'static str,
+    pub(super) written: String,
+    /// The form that it was found in.
+    pub(super) form: &'static str,
+}
+
+/// Whether an answer is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    Equal,
+    /// In a reading that is not the likeliest.
+    Possible,
+    Different,
 }
 
 impl Found {
-    /// Exact equality. "5 million" equals 5,000,000, and also 5, since a gold answer may count in
-    /// millions.
-    pub fn equals(&self, other: &Self) -> bool {
-        let values = |f: &Self| [Some(f.value.clone()), f.scaled.clone()];
-        let theirs = values(other);
-        values(self)
-            .iter()
-            .flatten()
-            .any(|v| theirs.iter().flatten().any(|w| v == w))
+    /// Exact comparison.
+    pub(super) fn compare(&self, other: &Self) -> Match {
+        let (Some(ours), Some(theirs)) = (self.readings(), other.readings()) else {
+            return Match::Different;
+        };
+        let any = |a: &[&Rational], b: &[&Rational]| a.iter().any(|v| b.contains(v));
+        if any(&ours.0, &theirs.0) {
+            return Match::Equal;
+        }
+        let all = |(meant, possible): (Vec<_>, Vec<_>)| [meant, possible].concat();
+        match any(&all(ours), &all(theirs)) {
+            true => Match::Possible,
+            false => Match::Different,
+        }
+    }
+
+    /// Whether it is one number in one unit.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(&self.value, Value::One { meant, .. } if meant.len() == 1)
+    }
+
+    /// What it is meant as and what it could be; `None` where it is no single number.
+    fn readings(&self) -> Option<(Vec<&Rational>, Vec<&Rational>)> {
+        match &self.value {
+            Value::One { meant, possible } => {
+                Some((meant.iter().collect(), possible.iter().collect()))
+            }
+            Value::Several | Value::Unread => None,
+        }
     }
 }
 
 impl fmt::Display for Found {
     /// The canonical form: a decimal where it ends, else a fraction in lowest terms.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.scaled.as_ref().unwrap_or(&self.value).fmt(f)
+        let number = match &self.value {
+            Value::One { meant, possible } => meant.first().or(possible.first()),
+            Value::Several | Value::Unread => None,
+        };
+        match number {
+            Some(number) => number.fmt(f),
+            None => f.write_str(&self.written),
+        }
     }
 }
 
@@ -50,13 +88,24 @@ pub fn read_number(text: &str) -> Option<Found> {
     if text.len() > 200 {
         return None;
     }
-    let lexemes = lex(text, true);
-    let mut numbers = numbers(text, &lexemes);
-    let first = numbers.next()?;
-    let negative = first.value.is_negative();
+    let text = plain(text);
+    let lexemes = lex(&text, true);
+    let mut numbers = numbers(&text, &lexemes);
+    let Some(first) = numbers.next() else {
+        let [numeral] = numerals(&text)[..] else {
+            return None;
+        };
+        let whole = text.trim_matches(|c: char| !c.is_alphanumeric());
+        return (whole.len() == numeral.end - numeral.start).then(|| Found {
+            value: value::one(Rational::integer(numeral.value)),
+            written: whole.to_owned(),
+            form: "the answer itself",
+        });
+    };
     let before = lexemes[..first.start].iter().all(|l| match l.kind {
-        Kind::Currency | Kind::Open => true,
-        Kind::Minus => negative,
+        Kind::Currency | Kind::Open | Kind::Mark | Kind::Plus => true,
+        Kind::Minus => first.value.is_negative(),
+        Kind::Word => introduces_number(&text[l.start..l.end]),
         _ => false,
     });
     let after = lexemes[first.end..].iter().all(|l| {
@@ -65,12 +114,38 @@ pub fn read_number(text: &str) -> Option<Found> {
             Kind::Word | Kind::Currency | Kind::Percent | Kind::Close | Kind::Mark
         )
     });
-    (before && after).then(|| first.found(text, "the answer itself"))
+    // `5!` may be 120.
+    let joyful = text[first.bytes.1..].starts_with('!');
+    (before && after && !joyful).then(|| Found {
+        value: first.reading(),
+        written: text[first.bytes.0..first.bytes.1].to_owned(),
+        form: "the answer itself",
+    })
 }
 
-/// The final number of a response.
+/// Signs and currencies in words.
+fn introduces_number(word: &str) -> bool {
+    const WORDS: [&str; 18] = [
+        "negative", "minus", "plus", "rs", "inr", "usd", "us", "eur", "gbp", "aud", "cad", "a",
+        "c", "hk", "nz", "s", "rmb", "php",
+    ];
+    WORDS.iter().any(|other| word.eq_ignore_ascii_case(other))
+}
+
+/// The final answer of a response.
 pub fn extract(text: &str, finish: Finish) -> Option<Found> {
     let cut = finish == Finish::Length;
+    if let Some(found) = in_form(text, cut) {
+        return Some(found);
+    }
+    if cut {
+        return None;
+    }
+    itself(text).or_else(|| last(text))
+}
+
+/// The answer in a form that says that it is one.
+pub(super) fn in_form(text: &str, cut: bool) -> Option<Found> {
     if let Some(found) = after_hashes(text, cut) {
         return Some(found);
     }
@@ -78,16 +153,8 @@ pub fn extract(text: &str, finish: Finish) -> Option<Found> {
     if let Some((_, found)) = stated.into_iter().flatten().max_by_key(|(end, _)| *end) {
         return Some(found);
     }
-    if let Some(at) = answer_line(text) {
-        return first_number(text, at, line_end(text, at), cut, "after A:");
-    }
-    if cut {
-        return None;
-    }
-    let lexemes = lex(text, true);
-    numbers(text, &lexemes)
-        .last()
-        .map(|n| n.found(text, "the last number"))
+    let at = answer_line(text)?;
+    statement(text, at, line_end(text, at), cut, "after A:")
 }
 
 /// How far a text has come with its answer.
@@ -112,8 +179,18 @@ pub(super) fn is_answer(part: &str, _after_bar: bool) -> bool {
     part.starts_with("####") || part.starts_with("A:") || part.starts_with("<answer>")
 }
 
-/// The number right after the last `####` that one follows. `#### Step 3` is a heading, and so is a
-/// number that more than a unit follows.
+/// The statement `text[from..to]`. Of a cut text, only where more text follows its number.
+fn statement(text: &str, from: usize, to: usize, cut: bool, form: &'static str) -> Option<Found> {
+    let read = value::read(&text[from..to])?;
+    (!cut || to < text.len() || read.goes_on).then_some(Found {
+        value: read.value,
+        written: read.written,
+        form,
+    })
+}
+
+/// What follows the last `####` that is no heading: `#### Step 3`, and a number that a sentence
+/// follows before more text does.
 fn after_hashes(text: &str, cut: bool) -> Option<Found> {
     // Answers close a text; a few headings after one are enough to look past.
     text.rmatch_indices("####")
@@ -121,83 +198,159 @@ fn after_hashes(text: &str, cut: bool) -> Option<Found> {
         .find_map(|(at, hashes)| {
             let from = at + hashes.len();
             let to = line_end(text, from);
-            let line = text[from..to].trim();
-            let found = first_number(text, from, to, cut, "after ####")?;
-            let first = line.find(|c: char| c.is_alphanumeric())?;
+            let line = text[from..to].trim_start_matches('#').trim();
+            // `#### x = 18`
+            let side = line.rsplit('=').next().unwrap_or(line);
+            if line.len() > 200 || !(begins_as_number(line) || begins_as_number(side)) {
+                return None;
+            }
             let words = line.split_whitespace().count();
-            (line[first..].starts_with(|c: char| c.is_ascii_digit() || c == '.') && words <= 4)
-                .then_some(found)
+            let is_last = text[to..].trim().is_empty();
+            let heading = !is_last && (words > 4 || is_numbered(line));
+            if heading || words > 12 {
+                return None;
+            }
+            statement(text, from, to, cut, "after ####")
         })
+}
+
+/// A text of one line that comes to one number and names no other.
+pub(super) fn single(text: &str, form: &'static str) -> Option<Found> {
+    let text = text.trim();
+    let read = value::read(text).filter(|read| read.alone && text.len() <= 200)?;
+    let found = Found {
+        value: read.value,
+        written: read.written,
+        form,
+    };
+    (found.is_single() && !text.contains('\n')).then_some(found)
+}
+
+/// The line after the last `####`, whatever it holds.
+pub(super) fn hashes_line(text: &str) -> Option<&str> {
+    let from = text.rfind("####")? + "####".len();
+    Some(&text[from..line_end(text, from)])
+}
+
+/// `2. Add the numbers`
+fn is_numbered(line: &str) -> bool {
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let after = line[digits..].strip_prefix(['.', ')', ':']);
+    digits > 0 && after.is_some_and(|rest| rest.trim_start().starts_with(char::is_alphabetic))
+}
+
+/// Whether a line opens with a number, its sign or its currency.
+fn begins_as_number(line: &str) -> bool {
+    let line = plain(line);
+    let opens = |kind: &Kind| {
+        matches!(
+            kind,
+            Kind::Currency | Kind::Open | Kind::Minus | Kind::Plus | Kind::Mark
+        )
+    };
+    let lexemes = lex(&line, true);
+    let Some(first) = lexemes.iter().find(|l| !opens(&l.kind)) else {
+        return false;
+    };
+    let word = &line[first.start..first.end];
+    match first.kind {
+        Kind::Number { .. } | Kind::Fraction => true,
+        Kind::Unknown => word.starts_with(|c: char| c.is_ascii_digit()),
+        Kind::Word => {
+            (introduces_number(word) && word.len() > 1)
+                || numerals(&line)
+                    .first()
+                    .is_some_and(|n| n.start == first.start)
+        }
+        _ => false,
+    }
 }
 
 fn line_end(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |i| at + i)
 }
 
-/// The first number of `text[from..to]`, after the last `=` there. Of a cut text, only where more
-/// text follows the number.
-fn first_number(
-    text: &str,
-    from: usize,
-    to: usize,
-    cut: bool,
-    form: &'static str,
-) -> Option<Found> {
-    let part = &text[from..to];
-    let part = &part[part.rfind('=').map_or(0, |i| i + 1)..];
-    let lexemes = lex(part, true);
-    let number = numbers(part, &lexemes).next()?;
-    let end = lexemes[number.end - 1].end;
-    let complete = !cut || to < text.len() || !part[end..].trim_matches(['.', ',', ' ']).is_empty();
-    complete.then(|| number.found(part, form))
-}
-
-/// "answer is 18", "Final Answer: 18", "answer: 18": the last that a number follows in its
-/// sentence, with the end of that sentence.
+/// "answer is 18", "Final Answer: 18", "answer: 18", "my reply is 18": the last that a number follows
+/// in its sentence, with the end of that sentence.
 fn stated(text: &str, cut: bool) -> Option<(usize, Found)> {
     let mut end = text.len();
     // Earlier statements matter only where later ones name no number; a few are enough.
     for _ in 0..8 {
-        let at = rfind_ignoring_case(&text[..end], "answer")?;
+        let (at, word) = ["answer", "reply is", "response is"]
+            .into_iter()
+            .filter_map(|word| Some((rfind_ignoring_case(&text[..end], word)?, word)))
+            .max()?;
         end = at;
-        let after = &text[at + "answer".len()..];
-        let Some(from) = statement(after).map(|i| text.len() - after.len() + i) else {
+        let after = at + word.len() - if word.ends_with(" is") { "is".len() } else { 0 };
+        let Some(from) = statement_start(text, at, after) else {
             continue;
         };
         let to = sentence_end(text, from);
-        if let Some(found) = first_number(text, from, to, cut, "after \"answer is\"") {
+        if let Some(found) = statement(text, from, to, cut, "after \"answer is\"") {
             return Some((to, found));
         }
     }
     None
 }
 
-/// Where a statement that begins after the word "answer" names its value: after "is", ":" or "=",
-/// with a few words such as "to this question" between.
-fn statement(after: &str) -> Option<usize> {
-    let lead = after.trim_start_matches(['*', ' ', '_']);
-    let at = after.len() - lead.len();
-    if lead.starts_with("is") || lead.starts_with([':', '=']) {
-        return Some(at);
+/// Where a statement whose word "answer" stands at `at..after` names its value: after "is", ":" or
+/// "=", with a few words such as "to this question" between, or on the lines below a heading.
+fn statement_start(text: &str, at: usize, after: usize) -> Option<usize> {
+    let rest = &text[after..];
+    let lead = rest.trim_start_matches(['*', ' ', '_', '"', '”']);
+    let lead = lead
+        .strip_prefix("s ")
+        .filter(|l| l.starts_with("are"))
+        .unwrap_or(lead);
+    let place = |rest: &str| text.len() - rest.len();
+    for verb in ["is", "are"] {
+        if let Some(rest) = lead.strip_prefix(verb)
+            && !rest.starts_with(char::is_alphabetic)
+        {
+            return Some(place(rest.trim_start_matches([':', '*', ' ', '='])));
+        }
+    }
+    if lead.starts_with([':', '=', '：']) {
+        return Some(place(
+            lead.trim_start_matches([':', '*', '_', ' ', '=', '：']),
+        ));
+    }
+    // "Final answer (as a number): 18"
+    if let Some(remark) = lead.strip_prefix('(')
+        && let Some((remark, rest)) = remark.split_once(')')
+        && remark.len() <= 60
+        && rest.trim_start_matches('*').starts_with(':')
+    {
+        return Some(place(rest.trim_start_matches(['*', ':', ' '])));
+    }
+    if lead.starts_with('\n') {
+        let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
+        let heading = text[line..at].trim_start_matches(['#', '*', '_', ' ']);
+        let is_heading = matches!(
+            heading.trim().to_ascii_lowercase().as_str(),
+            "" | "final" | "the" | "the final"
+        );
+        return is_heading.then(|| place(lead));
     }
     let window = lead
         .char_indices()
         .nth(40)
         .map_or(lead, |(i, _)| &lead[..i]);
-    let is = window.find(" is ")?;
-    (!window[..is].contains(['.', '\n', '?', '!'])).then_some(at + is)
+    let is = window.find(" is ").or_else(|| window.find(" is: "))?;
+    (!window[..is].contains(['.', '\n', '?', '!'])).then(|| place(&lead[is + " is".len()..]))
 }
 
-/// The end of a sentence or line. The line after counts where this one ends in a colon.
+/// The end of a sentence or line. The line after counts where this one names no number.
 fn sentence_end(text: &str, from: usize) -> usize {
     let mut seen = false;
     let mut chars = text[from..].char_indices().peekable();
     while let Some((i, c)) = chars.next() {
         let next_is_space = chars.peek().is_none_or(|(_, n)| n.is_whitespace());
-        if (c == '\n' && seen) || (c == '.' && next_is_space && seen) {
+        let ends = c == '\n' || (matches!(c, '.' | '!' | '?') && next_is_space);
+        if ends && (seen || (i > 0 && !numerals(&text[from..from + i]).is_empty())) {
             return from + i;
         }
-        seen |= c.is_ascii_digit();
+        seen |= c.is_numeric();
         // A statement without a number within 300 bytes states none.
         if i > 300 {
             return from + i;
@@ -213,19 +366,44 @@ fn rfind_ignoring_case(text: &str, word: &str) -> Option<usize> {
         .find(|i| text[*i..*i + word.len()].eq_ignore_ascii_case(word))
 }
 
-/// The number in the last closed `\boxed{…}`, with its end.
+/// The answer in the last closed `\boxed{…}`, with its end. Boxes that "or", "and" or a comma joins
+/// are several answers.
 fn boxed(text: &str) -> Option<(usize, Found)> {
     let mut end = text.len();
     for _ in 0..8 {
-        let at = text[..end].rfind("\\boxed{")?;
+        let at = text[..end].rfind("\\boxed")?;
         end = at;
-        let from = at + "\\boxed{".len();
-        if let Some(length) = closing_brace(&text[from..]) {
-            let found = last_value(&text[from..from + length], "in \\boxed")?;
-            return Some((from + length, found));
+        let after = &text[at + "\\boxed".len()..];
+        let Some(inside) = after.trim_start_matches(' ').strip_prefix('{') else {
+            continue;
+        };
+        let from = text.len() - inside.len();
+        let Some(length) = closing_brace(inside) else {
+            continue;
+        };
+        let to = from + length;
+        let mut found = statement(text, from, to, false, "in \\boxed")?;
+        if joins_a_box(&text[..at]) {
+            found.value = Value::Several;
         }
+        return Some((to, found));
     }
     None
+}
+
+/// Whether a text ends in a box and a word that joins it to the next.
+fn joins_a_box(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '$']);
+    let joined = ["or", "and", ","]
+        .iter()
+        .find_map(|word| before.strip_suffix(word));
+    joined.is_some_and(|rest| {
+        let rest = rest.trim_end_matches([' ', '$', ',']);
+        rest.ends_with('}')
+            && rest
+                .rfind("\\boxed")
+                .is_some_and(|at| rest.len() - at < 200)
+    })
 }
 
 /// Bytes before the brace that closes a group.
@@ -242,16 +420,19 @@ fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
-/// The number in the last complete `<answer>…</answer>`, with its end.
+/// The answer in the last complete `<answer>…</answer>`, with its end.
 fn tagged(text: &str) -> Option<(usize, Found)> {
     let end = text.rfind("</answer>")?;
     let from = text[..end].rfind("<answer>")? + "<answer>".len();
-    Some((end, last_value(&text[from..end], "in <answer>")?))
-}
-
-/// The number that a short text comes down to: its first after its last `=`.
-fn last_value(text: &str, form: &'static str) -> Option<Found> {
-    first_number(text, 0, text.len(), false, form)
+    let inside = &text[from..end];
+    let found = match inside.len() <= 200 {
+        true => statement(text, from, end, false, "in <answer>")?,
+        false => Found {
+            form: "in <answer>",
+            ..last(inside)?
+        },
+    };
+    Some((end, found))
 }
 
 /// Where the last line `A: …` has its answer.
@@ -263,183 +444,151 @@ fn answer_line(text: &str) -> Option<usize> {
     Some(start + 2)
 }
 
-/// A number among lexemes: indices, end exclusive.
-struct Number {
-    start: usize,
-    end: usize,
-    value: Rational,
-    scaled: Option<Rational>,
-    bytes: (usize, usize),
+/// A response that is a number, sum or choice of numbers and no more.
+fn itself(text: &str) -> Option<Found> {
+    let text = text.trim();
+    let bare = text.len() <= 80
+        && !text.contains('\n')
+        && text.split_whitespace().count() <= 6
+        && begins_as_number(text);
+    bare.then(|| statement(text, 0, text.len(), false, "the answer itself"))?
 }
 
-impl Number {
-    fn found(self, text: &str, form: &'static str) -> Found {
-        let written = text[self.bytes.0..self.bytes.1].to_owned();
-        Found {
-            value: self.value,
-            scaled: self.scaled,
-            written,
-            form,
-        }
+/// What denies a number that was named before.
+const DENIALS: [&str; 5] = [
+    ", not ",
+    " (not ",
+    ", and not",
+    " rather than",
+    " instead of",
+];
+
+/// The last number of a text.
+fn last(text: &str) -> Option<Found> {
+    let is_digit = |c: char| c.is_numeric();
+    let found = |value, written: &str| {
+        Some(Found {
+            value,
+            written: written.to_owned(),
+            form: "the last number",
+        })
+    };
+    let end = text.rfind(is_digit);
+    let in_digits = end.and_then(|at| in_sentence(sentence(text, at)));
+    // The last sentence may name it in words.
+    let tail = text.trim_end();
+    let closing = sentence(tail, tail.len());
+    if !closing.contains(is_digit)
+        && let Some(numeral) = numerals(closing).last()
+        && !closing[numeral.start..]
+            .to_ascii_lowercase()
+            .starts_with("one")
+    {
+        let possible = match in_digits.map(|(value, _)| value) {
+            Some(Value::One { meant, .. }) => meant,
+            _ => Vec::new(),
+        };
+        let meant = vec![Rational::integer(numeral.value)];
+        let value = Value::One { meant, possible };
+        return found(value, &closing[numeral.start..numeral.end]);
     }
+    let (value, written) = in_digits?;
+    found(value, &written)
 }
 
-/// The numbers of a text, left to right.
-fn numbers<'a>(text: &'a str, lexemes: &'a [Lexeme]) -> impl Iterator<Item = Number> + 'a {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while at < lexemes.len() {
-            let quantity =
-                quantity(lexemes, at).or_else(|| Some((full_hour(text, &lexemes[at])?, at + 1)));
-            if let Some((value, end)) = quantity {
-                let number = with_neighbours(text, lexemes, at, end, value);
-                at = number.end;
-                return Some(number);
-            }
-            at += 1;
-        }
-        None
+/// The sentence around a place, without the bullet of its line.
+fn sentence(text: &str, at: usize) -> &str {
+    let before = &text[..at];
+    let line = before.rfind('\n').map_or(0, |i| i + 1);
+    let start = [". ", "! ", "? "]
+        .iter()
+        .filter_map(|stop| before[line..].trim_end().rfind(stop))
+        .max()
+        .map_or(line, |i| line + i + 2);
+    let end = line_end(text, at);
+    let end = text[at..end].find(". ").map_or(end, |i| at + i);
+    let sentence = &text[start..end];
+    let bullet = ["- ", "* ", "• "]
+        .iter()
+        .find_map(|mark| sentence.trim_start().strip_prefix(mark));
+    bullet.unwrap_or(sentence)
+}
+
+/// What the last number of a sentence comes to, and the number as written.
+fn in_sentence(sentence: &str) -> Option<(Value, String)> {
+    // The end of a long line is enough, and bounds the work.
+    let mut from = sentence.len().saturating_sub(2000);
+    while !sentence.is_char_boundary(from) {
+        from += 1;
+    }
+    let text = plain(&sentence[from..]);
+    let denied = DENIALS
+        .iter()
+        .filter_map(|denial| text.find(denial))
+        .filter(|at| text[..*at].contains(|c: char| c.is_ascii_digit()))
+        .min();
+    let text = &text[..denied.unwrap_or(text.len())];
+    let lexemes = lex(text, true);
+    let found: Vec<Number> = numbers(text, &lexemes).collect();
+    let last = found.last()?;
+    let written = text[last.bytes.0..last.bytes.1].to_owned();
+    if value::computes(text, &lexemes[..last.start]) {
+        return Some((Value::Unread, text.trim().to_owned()));
+    }
+    if let Some(value) = quotient(&lexemes[..last.end], last.start) {
+        return Some((value::one(value), written));
+    }
+    let Some(before) = found.len().checked_sub(2).map(|i| &found[i]) else {
+        return Some((last.reading(), written));
+    };
+    let word = |l: &Lexeme| (l.kind == Kind::Word).then(|| text[l.start..l.end].to_lowercase());
+    let between = &lexemes[before.end..last.start];
+    let is = |l: Option<&Lexeme>, words: &[&str]| {
+        l.and_then(word)
+            .is_some_and(|w| words.contains(&w.as_str()))
+    };
+    if is(between.last(), &["or"]) && between.len() <= 4 && before.value != last.value {
+        let written = &text[before.bytes.0..last.bytes.1];
+        return Some((Value::Several, written.to_owned()));
+    }
+    // "earns $1600 in 1 day" says how long it takes; the question may ask for it.
+    let in_time = is(between.last(), &TIME_PREPOSITIONS)
+        && is(lexemes.get(last.end), &TIME_UNITS)
+        && lexemes[last.end + 1..].iter().all(|l| l.kind == Kind::Mark);
+    if in_time && let Value::One { meant, .. } = before.reading() {
+        let value = Value::One {
+            meant,
+            possible: vec![last.value.clone()],
+        };
+        return Some((value, text[before.bytes.0..before.bytes.1].to_owned()));
+    }
+    Some((last.reading(), written))
+}
+
+const TIME_PREPOSITIONS: [&str; 7] = ["in", "per", "within", "after", "over", "for", "every"];
+const TIME_UNITS: [&str; 14] = [
+    "second", "seconds", "minute", "minutes", "hour", "hours", "day", "days", "week", "weeks",
+    "month", "months", "year", "years",
+];
+
+/// The value of a quotient that ends in the number at `at`: `3 / 4`, `(-3)/4`.
+fn quotient(lexemes: &[Lexeme], at: usize) -> Option<Rational> {
+    if lexemes.get(at.checked_sub(1)?)?.kind != Kind::Divide {
+        return None;
+    }
+    let first = lexemes.len().saturating_sub(16);
+    (first..at).find_map(|start| {
+        let begins = matches!(
+            lexemes[start].kind,
+            Kind::Number { .. } | Kind::Open | Kind::Minus | Kind::Currency
+        );
+        let parsed = begins.then(|| {
+            let reading = Reading {
+                units: true,
+                percent_is_hundredth: false,
+            };
+            parse(&lexemes[start..], reading)
+        })??;
+        (parsed.length == lexemes.len() - start).then_some(parsed.value.ok())?
     })
-}
-
-/// `3:00` counts as 3, since gold answers to "at what time" do.
-fn full_hour(text: &str, lexeme: &Lexeme) -> Option<Rational> {
-    let hour = text[lexeme.start..lexeme.end].strip_suffix(":00")?;
-    (hour.len() <= 2).then(|| hour.parse().ok().map(Rational::integer))?
-}
-
-/// A number without sign: a literal, `1/2`, `\frac{1}{2}`, `5 1/2`, `5\frac{1}{2}`, `1.5 × 10^3`.
-fn quantity(lexemes: &[Lexeme], at: usize) -> Option<(Rational, usize)> {
-    let number = |i: usize| match lexemes.get(i).map(|l| &l.kind) {
-        Some(Kind::Number { value, .. }) => Some(value),
-        _ => None,
-    };
-    let is = |i: usize, kind: Kind| lexemes.get(i).is_some_and(|l| l.kind == kind);
-    let adjacent = |i: usize| {
-        lexemes
-            .get(i + 1)
-            .is_some_and(|r| lexemes[i].end == r.start)
-    };
-    let fraction = |i: usize| -> Option<(Rational, usize)> {
-        if is(i, Kind::Fraction) && is(i + 1, Kind::Open) && is(i + 4, Kind::Open) {
-            return Some((number(i + 2)?.over(number(i + 5)?)?, i + 7));
-        }
-        let tight = adjacent(i) && adjacent(i + 1);
-        let (n, d) = (number(i)?, number(i + 2)?);
-        (is(i + 1, Kind::Divide) && tight && n.is_integer() && d.is_integer())
-            .then(|| n.over(d).map(|v| (v, i + 3)))?
-    };
-    if let Some((value, end)) = fraction(at) {
-        return Some((value, end.min(lexemes.len())));
-    }
-    let whole = number(at)?;
-    if whole.is_integer()
-        && let Some((part, end)) = fraction(at + 1)
-        && part < Rational::integer(1)
-    {
-        return Some((whole.plus(&part), end.min(lexemes.len())));
-    }
-    if is(at + 1, Kind::Times)
-        && number(at + 2) == Some(&Rational::integer(10))
-        && is(at + 3, Kind::Power)
-    {
-        // The exponent may stand in braces.
-        let inner = at + 4 + usize::from(is(at + 4, Kind::Open));
-        let sign = usize::from(is(inner, Kind::Minus));
-        if let Some(exponent) = number(inner + sign).and_then(Rational::to_i64) {
-            let exponent = if sign == 1 { -exponent } else { exponent };
-            let close = usize::from(is(inner + sign + 1, Kind::Close) && inner > at + 4);
-            if let Some(power) = Rational::integer(10).power(exponent) {
-                return Some((whole.times(&power), inner + sign + 1 + close));
-            }
-        }
-    }
-    Some((whole.clone(), at + 1))
-}
-
-/// Adds what stands around a number: its sign, cents after dollars, a scale word.
-fn with_neighbours(
-    text: &str,
-    lexemes: &[Lexeme],
-    start: usize,
-    end: usize,
-    value: Rational,
-) -> Number {
-    let word = |i: usize| {
-        lexemes
-            .get(i)
-            .filter(|l| l.kind == Kind::Word)
-            .map(|l| text[l.start..l.end].to_lowercase())
-    };
-    let negative = is_negative(lexemes, start);
-    let (mut value, mut end) = (value, end);
-    let mut last_byte = lexemes[end - 1].end;
-    if word(end).is_some_and(|w| w.starts_with("dollar"))
-        && let (
-            Some(and),
-            Some(Lexeme {
-                kind: Kind::Number { value: cents, .. },
-                ..
-            }),
-            Some(unit),
-        ) = (word(end + 1), lexemes.get(end + 2), word(end + 3))
-        && and == "and"
-        && unit.starts_with("cent")
-        && let Some(part) = cents.over(&Rational::integer(100))
-    {
-        value = value.plus(&part);
-        last_byte = lexemes[end + 3].end;
-        end += 4;
-    }
-    let scale = match word(end).as_deref() {
-        Some("thousand") => Some(1_000),
-        Some("million") => Some(1_000_000),
-        Some("billion") => Some(1_000_000_000),
-        _ => None,
-    };
-    if negative {
-        value = value.negated();
-    }
-    let scaled = scale.map(|s| value.times(&Rational::integer(s)));
-    let first_byte = if negative {
-        lexemes[start].start.saturating_sub(1)
-    } else {
-        lexemes[start].start
-    };
-    let first_byte = (0..=first_byte)
-        .rev()
-        .find(|i| text.is_char_boundary(*i))
-        .unwrap_or(0);
-    Number {
-        start,
-        end,
-        value,
-        scaled,
-        bytes: (first_byte, last_byte),
-    }
-}
-
-/// Whether a minus that touches the number (a currency sign may stand between) is its sign: nothing
-/// it could be subtracted from, and no hyphenated word, stands before.
-fn is_negative(lexemes: &[Lexeme], start: usize) -> bool {
-    let mut next = start;
-    let mut before = start.checked_sub(1);
-    if let Some(i) = before
-        && lexemes[i].kind == Kind::Currency
-        && lexemes[i].end == lexemes[next].start
-    {
-        (next, before) = (i, i.checked_sub(1));
-    }
-    let Some(minus) = before else { return false };
-    if lexemes[minus].kind != Kind::Minus || lexemes[minus].end != lexemes[next].start {
-        return false;
-    }
-    match minus.checked_sub(1).map(|i| &lexemes[i]) {
-        None => true,
-        Some(l) => match l.kind {
-            Kind::Number { .. } | Kind::Close | Kind::Unknown | Kind::Percent => false,
-            Kind::Word => l.end < lexemes[minus].start,
-            _ => true,
-        },
-    }
 }

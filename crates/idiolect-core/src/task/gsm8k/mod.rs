@@ -10,6 +10,10 @@
 //! in [`super::compat`].
 
 mod answer;
+mod numeral;
+mod quantity;
+mod spelling;
+mod value;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +25,9 @@ use super::{Answered, Execute, ImportRow, Imported, Judgement, Task, steps};
 use crate::record::{Finish, Problem, Step, StepCheck, TaskName, Verdict};
 
 pub use answer::{Found, extract, read_number};
+
+use answer::Match;
+use value::Value as Stated;
 
 /// The task.
 pub(super) struct Gsm8k;
@@ -47,20 +54,40 @@ fn judge(gold: &Found, found: Option<Found>, finish: Finish) -> Judgement {
             read: None,
         };
     };
-    let equal = found.equals(gold);
+    let matches = found.compare(gold);
     let (extracted, gold) = (found.to_string(), gold.to_string());
-    let reason = match equal {
-        true if found.written.trim() == gold => format!("{extracted} ({})", found.form),
-        true => format!("{} = {gold} exactly ({})", found.written, found.form),
-        false => format!("{extracted} is not {gold} ({})", found.form),
+    let form = found.form;
+    let (verdict, reason) = match (&found.value, matches) {
+        (Stated::Unread, _) => {
+            let reason = format!("`{extracted}` cannot be read as a number ({form})");
+            (Verdict::NoAnswer, reason)
+        }
+        (_, Match::Equal) if found.written.trim() == gold => {
+            (Verdict::Correct, format!("{extracted} ({form})"))
+        }
+        (_, Match::Equal) => (
+            Verdict::Correct,
+            format!("{} = {gold} exactly ({form})", found.written),
+        ),
+        (_, Match::Possible) => (
+            Verdict::Ungraded,
+            format!(
+                "`{}` may or may not be meant as {gold} ({form})",
+                found.written
+            ),
+        ),
+        (Stated::Several, Match::Different) => (
+            Verdict::Wrong,
+            format!("`{extracted}` is no single number ({form})"),
+        ),
+        (Stated::One { .. }, Match::Different) => (
+            Verdict::Wrong,
+            format!("{extracted} is not {gold} ({form})"),
+        ),
     };
     Judgement {
-        verdict: if equal {
-            Verdict::Correct
-        } else {
-            Verdict::Wrong
-        },
-        extracted: Some(extracted),
+        verdict,
+        extracted: (found.value != Stated::Unread).then_some(extracted),
         reason,
         steps: Vec::new(),
         read: None,
@@ -95,10 +122,24 @@ fn gold_of(gold: &Value) -> Result<Found, String> {
         Value::Number(number) => number.to_string(),
         other => return Err(format!("the gold is {}, not text", kind_of(other))),
     };
-    answer_of(&text).ok_or_else(|| {
+    gold_in(&text).ok_or_else(|| {
         let shown: String = text.chars().take(60).collect();
-        format!("the gold `{shown}` holds no number")
+        match text.contains(char::is_numeric) {
+            true => format!("the gold `{shown}` is no single number"),
+            false => format!("the gold `{shown}` holds no number"),
+        }
     })
+}
+
+/// The gold number of a bare answer or a whole solution. It must be one number and say so: a gold
+/// that is misread mislabels every trace of its problem.
+fn gold_in(text: &str) -> Option<Found> {
+    if let Some(line) = answer::hashes_line(text) {
+        return answer::single(line, "after ####");
+    }
+    read_number(text)
+        .or_else(|| answer::single(text, "the answer itself"))
+        .or_else(|| answer::in_form(text, false).filter(Found::is_single))
 }
 
 /// The number of a bare answer or of a whole response.
@@ -112,7 +153,7 @@ impl Task for Gsm8k {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     /// `answer` is the whole solution with its `####` line, or a bare answer; `gold` may stand in for

@@ -103,7 +103,7 @@ fn the_final_answer_is_found_by_priority() {
         ("He pays 3 * 4 = $12.50 in all.", "12.5", "the last number"),
         ("from 10-3", "3", "the last number"),
         ("so it is -3", "-3", "the last number"),
-        ("\\boxed{1 + {2}} is open: \\boxed{7", "1", "in \\boxed"),
+        ("\\boxed{1 + {2}} is open: \\boxed{7", "3", "in \\boxed"),
     ] {
         let found = extract(text, Finish::Stop).unwrap();
         assert_eq!(
@@ -138,12 +138,14 @@ fn answers_are_equal_exactly_or_not() {
         ("1/3", "\\frac{2}{6}"),
         ("0.5", "1/2"),
         ("5000000", "5 million"),
-        ("5", "5 million"),
         ("… #### 72", "72 clips"),
     ] {
         assert_eq!(verdict(gold, answer), Verdict::Correct, "{gold} {answer}");
         assert_eq!(verdict(answer, gold), Verdict::Correct, "{answer} {gold}");
     }
+    // A gold answer may count in millions.
+    assert_eq!(verdict("5", "5 million"), Verdict::Ungraded);
+    assert_eq!(verdict("5 million", "5"), Verdict::Ungraded);
     assert_eq!(verdict("1/3", "0.33"), Verdict::Wrong);
     assert_eq!(verdict("70", "0.7"), Verdict::Wrong);
     assert_eq!(verdict("18", "180"), Verdict::Wrong);
@@ -174,6 +176,201 @@ fn reasons_say_what_was_compared() {
     assert_eq!(reason("0.5", "#### 1/2"), "1/2 = 0.5 exactly (after ####)");
     assert_eq!(reason("18", "#### 17"), "17 is not 18 (after ####)");
     assert_eq!(reason("18", "18"), "18 (the answer itself)");
+}
+
+/// Verdicts on whole answers, of the kinds that users of other graders report.
+#[test]
+fn numbers_are_read_in_every_dress_and_nothing_else_is() {
+    use Verdict::{Correct, NoAnswer, Ungraded, Wrong};
+    for (gold, answer, expected) in [
+        // Signs.
+        ("-15", "#### - 15", Correct),
+        ("-15", "#### −15", Correct),
+        ("-15", "The answer is negative 15.", Correct),
+        ("-15", "The answer is minus $15.", Correct),
+        ("-15", "\\boxed{{-}15}", Correct),
+        ("-15", "It fell from 10 to negative 15.", Correct),
+        ("15", "The answer is - 15", Wrong),
+        ("15", "#### negative 15", Wrong),
+        ("15", "The answer is:\n- 15", Correct),
+        ("15", "Final answer:\n• 15", Correct),
+        ("7", "The answer is +7.", Correct),
+        // Digit groups and decimal marks.
+        ("1600", "#### 1 600", Correct),
+        ("1600", "#### 1'600", Correct),
+        ("1600", "#### 1’600", Correct),
+        ("1600", "#### 1_600", Correct),
+        ("1600", "#### 1\u{202f}600", Correct),
+        ("1600", "#### 1\u{a0}600.00", Correct),
+        ("1600", "\\boxed{1{,}600}", Correct),
+        ("1600", "So he has 1 600 in all.", Correct),
+        ("100000", "#### 1,00,000", Correct),
+        ("1600000", "#### 1.600.000", Correct),
+        ("12", "#### 12 000", Wrong),
+        ("7", "#### 007", Correct),
+        ("12.5", "It is 12,5 km.\nThe answer is 12,5 km.", Correct),
+        ("12.5", "#### 12,5", Ungraded),
+        ("12", "#### 12,5", Wrong),
+        // Fractions and mixed numbers.
+        ("1.5", "#### 1½", Correct),
+        ("1.5", "#### 1 1/2", Correct),
+        ("1.5", "\\boxed{1\\frac12}", Correct),
+        ("1.5", "\\boxed{{3 \\over 2}}", Correct),
+        ("0.75", "So he ate 3 / 4.", Correct),
+        ("1", "#### 1½", Wrong),
+        // Arithmetic.
+        ("8", "\\boxed{3+5}", Correct),
+        ("6", "\\boxed{2\\times 3}", Correct),
+        ("6", "#### 12 / 2", Correct),
+        ("8", "The answer is therefore 3 + 5.", Correct),
+        ("8", "3 + 5", Correct),
+        ("3", "\\boxed{3+5}", Wrong),
+        ("144", "#### 12^2", Correct),
+        ("36", "\\boxed{36\\text{ cm}^2}", Correct),
+        // Several numbers are no answer.
+        ("12", "#### 12 or 15", Wrong),
+        ("15", "#### 12 or 15", Wrong),
+        ("15", "So it is 12 or 15.", Wrong),
+        ("2", "\\boxed{2, 3}", Wrong),
+        ("3", "\\boxed{2} or \\boxed{3}", Wrong),
+        ("2", "The answer is 2; 3", Wrong),
+        ("5", "The answer is between 4 and 5.", Wrong),
+        ("12", "#### 12 boys and 15 girls", Wrong),
+        ("0.5", "#### 1/2 or 0.5", Correct),
+        // Quantities in two units.
+        ("2", "#### 2 hours 30 minutes", Wrong),
+        ("30", "#### 2 hours 30 minutes", Wrong),
+        ("150", "#### 2 hours and 30 minutes", Correct),
+        ("2.5", "The answer is 2 hours, 30 minutes.", Correct),
+        ("18.5", "#### 18 dollars and 50 cents", Correct),
+        // Words that make another number of it.
+        ("3000000", "#### 3 million", Correct),
+        ("3", "#### 3 million", Ungraded),
+        ("5000", "#### 5k", Correct),
+        ("12", "The answer is half of 12.", NoAnswer),
+        ("12", "not 12", NoAnswer),
+        ("12", "#### 12!", Ungraded),
+        ("12", "#### 7:30", NoAnswer),
+        // Currencies and typefaces.
+        ("1600", "#### Rs.1600", Correct),
+        ("1600", "#### Rs. 1,600", Correct),
+        ("1600", "#### US$1600", Correct),
+        ("1600", "#### 1600 €", Correct),
+        ("1600", "\\boxed{\\text{USD }1600}", Correct),
+        ("36", "So \\boxed{\\text{36 dollars}}", Correct),
+        ("36", "\\boxed{\\textbf{\\underline{36}}}", Correct),
+        ("36", "\\boxed{\\color{red}{36}}", Correct),
+        ("36", "\\boxed{\\text{Answer: }36}", Correct),
+        ("-36", "\\boxed{\\text{Answer: }-36}", Correct),
+        ("36", "**Answer:** **36**", Correct),
+        ("36", "### Final Answer\n\n36", Correct),
+        ("36", "Final answer (as a number): 36", Correct),
+        ("36", "My reply is <b>36</b> clips.", Correct),
+        ("36", "#### x = 36", Correct),
+        ("36", "The 36th, so the answer is the 36th.", Correct),
+        // What follows the number.
+        (
+            "4",
+            "The answer is 4 because 2 + 2 = 4 and 17 is odd.",
+            Correct,
+        ),
+        ("4", "The answer is 4, not 51.", Correct),
+        ("4", "The answer is 4 (1 + 3).", Correct),
+        ("16", "Answer: 2 (3 + 5) = 16", Correct),
+        (
+            "9",
+            "So the answer is it takes 9 minutes for 459 blinks.",
+            Correct,
+        ),
+        ("1600", "Therefore, Jane earns $1600 in 1 day.", Correct),
+        ("1", "Therefore, Jane earns $1600 in 1 day.", Ungraded),
+        (
+            "72",
+            "April 48, May 24.\nThe total is 72 clips, altogether.",
+            Correct,
+        ),
+        // Words.
+        (
+            "34",
+            "The answer is:\n\nThirty-four, which is 6 more than before",
+            Correct,
+        ),
+        ("3", "First 12 + 5 = 17.\n\nSo Mary has three.", Correct),
+        ("17", "First 12 + 5 = 17.\n\nSo Mary has three.", Ungraded),
+        ("3", "\\boxed{\\text{three hundred}}", Wrong),
+    ] {
+        let judged = Gsm8k.verify_pair(&json!(gold), answer, &NoCode);
+        assert_eq!(
+            judged.verdict, expected,
+            "{gold}: {answer}: {}",
+            judged.reason
+        );
+    }
+}
+
+#[test]
+fn a_gold_is_one_number_or_refused() {
+    let gold = |text: &str| gold_of(&json!(text)).map(|found| found.to_string());
+    for (text, expected) in [
+        ("It fell.\n#### - 7", "-7"),
+        ("A lot.\n#### 1 000", "1000"),
+        ("Sum.\n#### 3 + 4", "7"),
+        ("#### $1,080.50", "1080.5"),
+        ("18 dollars", "18"),
+        ("½", "0.5"),
+        ("3 * 6 = 18. The answer is 18.", "18"),
+        ("We get $\\boxed{18}$.", "18"),
+        ("5 million", "5000000"),
+    ] {
+        assert_eq!(gold(text).as_deref(), Ok(expected), "{text}");
+    }
+    for text in [
+        "Either.\n#### 7 or 8",
+        "Both.\n#### 12 boys and 15 girls",
+        "#### 2 hours 30 minutes",
+        "#### 7:30",
+        "#### 12,5",
+        "7, 8",
+        "He had 12 and gave 5 away.",
+        "####",
+    ] {
+        let error = gold(text).unwrap_err();
+        assert!(error.contains("gold"), "{text}: {error}");
+    }
+    let at = ImportRow {
+        index: 0,
+        split: None,
+        set: "gsm8k".to_owned(),
+    };
+    let row = json!({"question": "Q", "answer": "Either.\n#### 7 or 8"});
+    let error = Gsm8k.import(row.as_object().unwrap(), &at).unwrap_err();
+    assert!(error.contains("no single number"), "{error}");
+}
+
+#[test]
+fn only_the_part_that_counts_is_judged_and_its_steps_keep_their_place() {
+    let text = "<think>2 + 2 = 5</think>He has 9 + 5 = 14 pens.\n#### 14\n\nProblem:\nAnn has 3 hats.\n\nSolution:\n3 + 4 = 8\n#### 8";
+    let judged = Gsm8k.verify(&problem("14"), text, Finish::Length, &NoCode);
+    assert_eq!(judged.verdict, Verdict::Correct, "{}", judged.reason);
+    let read = judged.read.unwrap();
+    assert!(text[read.start..read.end].starts_with("He has"));
+    assert!(text[read.end..].starts_with("Problem:"));
+    let steps: Vec<&str> = judged.steps.iter().map(|s| &text[s.start..s.end]).collect();
+    assert_eq!(steps, ["He has 9 + 5 = 14 pens."]);
+    assert_eq!(judged.steps, Gsm8k.steps(&problem("14"), text));
+    let whole = Gsm8k.verify(&problem("14"), "#### 14", Finish::Stop, &NoCode);
+    assert_eq!(whole.read, None);
+    let thinking = Gsm8k.verify(&problem("5"), "<think>It is 5", Finish::Length, &NoCode);
+    assert_eq!(thinking.verdict, Verdict::NoAnswer);
+    // Whether the question is the response's own cannot be told.
+    let doubtful = "He has 14 pens.\nQuestion: how many hats?\nAnswer: 7";
+    for gold in ["14", "7"] {
+        let judged = Gsm8k.verify(&problem(gold), doubtful, Finish::Stop, &NoCode);
+        assert_eq!(judged.verdict, Verdict::Ungraded, "{}", judged.reason);
+        assert!(judged.reason.contains("`Question: how many hats?`"));
+    }
+    let judged = Gsm8k.verify(&problem("3"), doubtful, Finish::Stop, &NoCode);
+    assert_eq!(judged.verdict, Verdict::Wrong, "{}", judged.reason);
 }
 
 fn checks(text: &str) -> Vec<(StepCheck, String)> {
