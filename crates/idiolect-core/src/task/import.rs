@@ -24,6 +24,9 @@ pub struct Imported {
     /// The data set's own solution (origin `human`), and the row's `response` (origin `sampled`
     /// where its `model` is known, else `imported`).
     pub traces: Vec<Trace>,
+    /// The reason that the response ended, where it says neither `stop` nor `length`; it stays in
+    /// the trace's unknown fields.
+    pub unknown_finish: Option<String>,
 }
 
 /// A row whose `FIELD`s are filled from other columns, for rows that name them differently. A column
@@ -88,6 +91,9 @@ fn split_name(split: Split) -> &'static str {
         Split::Teacher => "teacher",
     }
 }
+
+/// Where servers say why a response ended.
+const FINISH_REASONS: [&str; 4] = ["finish", "finish_reason", "stop_reason", "done_reason"];
 
 /// A raw row while a task takes its fields out; what is left over is kept as unknown fields.
 pub(super) struct Fields {
@@ -163,7 +169,11 @@ impl Fields {
                 Origin::of(OriginKind::Human),
             ));
         }
+        let mut unknown_finish = None;
         if let Some(mut trace) = self.take_response(&id)? {
+            if trace.finish == Finish::Unknown {
+                unknown_finish = self.finish_reason();
+            }
             trace.extra = std::mem::take(&mut self.left);
             traces.push(trace);
         }
@@ -176,17 +186,39 @@ impl Fields {
             split,
             extra: self.left,
         };
-        Ok(Imported { problem, traces })
+        Ok(Imported {
+            problem,
+            traces,
+            unknown_finish,
+        })
+    }
+
+    /// Why the response ended, in the server's words: a text, or an object with the text `type`.
+    fn finish_reason(&self) -> Option<String> {
+        let reason = FINISH_REASONS
+            .iter()
+            .find_map(|name| match self.left.get(*name)? {
+                Value::Null => None,
+                Value::Object(object) => object.get("type"),
+                other => Some(other),
+            })?;
+        match reason {
+            Value::String(text) if text.eq_ignore_ascii_case("unknown") => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
     }
 
     fn take_response(&mut self, problem_id: &str) -> Result<Option<Trace>, String> {
         let Some(response) = self.take_text(&["response"])? else {
             return Ok(None);
         };
-        let finish = match self.take_text(&["finish", "finish_reason"])?.as_deref() {
-            Some("stop") => Finish::Stop,
-            Some("length") => Finish::Length,
-            _ => Finish::Unknown,
+        let finish = match self.finish_reason().as_deref().and_then(Finish::of_reason) {
+            Some(finish) => {
+                self.take(&FINISH_REASONS);
+                finish
+            }
+            None => Finish::Unknown,
         };
         let mut origin = Origin::of(OriginKind::Imported);
         if let Some(model) = self.take_text(&["model"])? {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use idiolect_engine::doctor::{self, Severity};
+use idiolect_engine::text::Opening;
 
 use super::recipe::{Recipe, Source};
 use super::source::{data_folder, matching_files};
@@ -15,7 +16,8 @@ use crate::stage::StageError;
 pub(super) fn check(recipe: &Recipe) -> Result<(), StageError> {
     let mut missing = Vec::new();
     if let Some(student) = &recipe.student {
-        missing.extend(model_faults("student", Path::new(student)));
+        let ignored = &recipe.ignore_config_fields;
+        missing.extend(model_faults("student", Path::new(student), ignored));
     }
     if let Source::Gsm8kTraces {
         problems,
@@ -66,11 +68,15 @@ fn listed(missing: &[String], last: &str) -> String {
 const LOADED: [&str; 3] = ["files", "weights", "adapter"];
 
 /// Why a directory cannot be the model of a key.
-fn model_faults(key: &str, dir: &Path) -> Vec<String> {
+fn model_faults(key: &str, dir: &Path, ignored_fields: &[String]) -> Vec<String> {
     if !dir.is_dir() {
         return vec![format!("{key}: no model directory `{}`", dir.display())];
     }
-    doctor::examine(dir, None)
+    let opening = Opening {
+        ignored_fields,
+        ..Opening::default()
+    };
+    doctor::examine(dir, &opening)
         .into_iter()
         .filter(|f| f.severity == Severity::Error && LOADED.contains(&f.about))
         .map(|finding| format!("{key}: {}", finding.what))

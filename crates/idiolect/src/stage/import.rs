@@ -71,6 +71,7 @@ pub(crate) fn import(
     };
     let mut meter = control.progress.begin("import", "rows", None, 0);
     let (mut seen, mut first_refused) = (0, None);
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     let mut known = Known::default();
     for (input, path) in inputs.iter().zip(&settings.files) {
         let at = |index| ImportRow {
@@ -87,6 +88,11 @@ pub(crate) fn import(
                     let columns = || columns_of(&row.value);
                     let text = || Value::Object(row.value.clone()).to_string();
                     read_row(task, row.value.clone(), settings, &at(index))
+                        .inspect(|imported| {
+                            if let Some(reason) = &imported.unknown_finish {
+                                *reasons.entry(reason.clone()).or_default() += 1;
+                            }
+                        })
                         .and_then(|imported| known.admit(imported, row.line))
                         .map_err(|reason| {
                             first_refused.get_or_insert_with(columns);
@@ -104,6 +110,7 @@ pub(crate) fn import(
         }
     }
     drop(meter);
+    note_unknown_reasons(&reasons, control);
     if let Err(error) = control.allows(&settings.output, problems.rejected(), seen) {
         // A part of a data set is none, and the corrected command must find the place free.
         problems.abandon()?;
@@ -114,6 +121,29 @@ pub(crate) fn import(
         traces.finish(seen)?;
     }
     Outcome::of(&settings.output, &problems.finish(seen)?, false, control)
+}
+
+/// Says which finish reasons are not known, the most frequent first.
+fn note_unknown_reasons(reasons: &BTreeMap<String, u64>, control: Control<'_>) {
+    if reasons.is_empty() {
+        return;
+    }
+    let mut sorted: Vec<(&String, &u64)> = reasons.iter().collect();
+    sorted.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), reason.as_str()));
+    let named: Vec<String> = sorted
+        .iter()
+        .take(5)
+        .map(|(reason, count)| {
+            let shown: String = reason.chars().take(40).collect();
+            format!("{shown:?} {count} times")
+        })
+        .collect();
+    let text = format!(
+        "{} responses have a finish reason that says neither `stop` nor `length` ({}): their finish is `unknown`; --finish overrides it",
+        reasons.values().sum::<u64>(),
+        named.join(", ")
+    );
+    control.progress.note("import", &text);
 }
 
 /// Refuses a mapping that no row can follow: to a field that the task does not read, or from a

@@ -435,7 +435,9 @@ fn rows_import_with_gold_and_human_solution() {
     };
     let import = |row: Value| Gsm8k.import(row.as_object().unwrap(), &at);
     let row = json!({"question": "How many?", "answer": "2 * 540 = <<2*540=1080>>1080\n#### 1,080", "level": 3});
-    let Imported { problem, traces } = import(row).unwrap();
+    let Imported {
+        problem, traces, ..
+    } = import(row).unwrap();
     assert_eq!(
         (problem.id.as_str(), &problem.gold),
         ("gsm8k/train/17", &json!({"answer": "1080"}))
