@@ -78,6 +78,8 @@ def why(row, said):
     """Our reason for a difference from the label, by its kind."""
     gold, answer, reason = row["gold"], row["answer"], said["reason"]
     decimal = re.compile(r"\d?\.\d")
+    if reason.startswith("equal only when rounded"):
+        return "equal only when rounded to the digits given: ungraded, and correct with --accept-rounded"
     if said["verdict"] == "ungraded":
         return "not decided: " + reason
     if row["expected_equal"]:
@@ -86,7 +88,7 @@ def why(row, said):
         if row["source"] == "reasoning-gym":
             return "upstream accepts a tolerance; numbers are exact here"
         if " is not " in reason and (decimal.search(answer) or decimal.search(gold)):
-            return "a decimal of fewer than six places is another number than the exact value (0.9091 is not 10/11)"
+            return "a decimal that is not the exact value, nor the exact value rounded"
         if "is no relation" in reason or "named values" in reason:
             return "an equation of several variables is not its right side"
         if "lacks a member" in reason and not decimal.search(answer):

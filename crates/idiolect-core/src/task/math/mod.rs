@@ -217,7 +217,7 @@ impl Task for Math {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     /// `solution` holds the answer in its last box, unless `answer` gives it; `level`, `type` and
