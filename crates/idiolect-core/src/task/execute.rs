@@ -6,7 +6,8 @@
 pub struct Program<'a> {
     /// The candidate's Python code, as it was written.
     pub code: &'a str,
-    /// Code that comes after the candidate's and before the tests; often empty.
+    /// Code that comes after the candidate's and before the tests; often empty. Its classes and
+    /// imports are there for the candidate too.
     pub setup: &'a str,
     /// Python code that raises where the candidate is wrong, mostly one `assert` each.
     pub tests: &'a [String],
@@ -24,7 +25,8 @@ pub enum Execution {
         /// The line of its code where it went wrong, from 1, where there is one.
         line: Option<usize>,
     },
-    /// It could not be judged, through no fault of its own.
+    /// It could not be judged, and why: a module that is missing here, a value that cannot cross, a
+    /// test that is no Python, a machine at fault.
     NotJudged(String),
 }
 

@@ -349,6 +349,12 @@ Point = namedtuple('Point', 'x y')
 class D:
     x: int
     y: list = field(default_factory=list)
+@dataclass(frozen=True)
+class K2:
+    a: int = 0
+@dataclass
+class Group:
+    ks: set
 class Colour(enum.Enum):
     RED = 1
     BLUE = 'b'
@@ -418,6 +424,11 @@ fn classes_of_the_setup_cross_to_the_code_and_back() {
             "linked list",
             "def f(n):\n    p = None\n    while n: n.next, p, n = p, n, n.next\n    return p",
             "assert items(f(linked(list(range(3000))))) == list(range(2999, -1, -1))",
+        ),
+        (
+            "a set inside",
+            "def f(g): return len(g.ks) + (K2(2) in g.ks)",
+            "assert f(Group({K2(1), K2(2)})) == 3",
         ),
         (
             "cycle",

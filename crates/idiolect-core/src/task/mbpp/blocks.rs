@@ -291,7 +291,13 @@ impl Fence<'_> {
 
     /// The block, or the blocks of a block of Markdown; none where it is of another language.
     fn parts(&self, text: &str, code: Range<usize>, wanted: &[String], strings: bool) -> Vec<Part> {
-        match language(self.info) {
+        let mut lines = text[code.clone()].lines();
+        let first = lines.find(|line| !line.trim().is_empty());
+        let language = match first.and_then(opening) {
+            Some(_) => Language::Markdown, // a fence around the fence of the code
+            None => language(self.info),
+        };
+        match language {
             Language::Python => vec![Part::Fenced {
                 code,
                 kind: Kind::Marked,

@@ -7,11 +7,17 @@
 //! {"prompt": "Write a python function to …", "code": "def f(n):\n  return n", "task_id": 11,
 //!  "test_imports": ["import math"], "test_list": ["assert f(1) == 1"]}
 //! ```
+//! A response holds its code in fences of any form, between markers (`[BEGIN]` and `[DONE]`,
+//! `[PYTHON]` and `[/PYTHON]`), or bare. Of several blocks the last that defines what the tests call
+//! counts, with those that define what it uses; demonstrations and outputs stay out.
+//!
 //! A candidate is right if its code loads and no test raises. It runs as it was written (the
 //! published scorers indent it, cut it at `class` or `def test`, or join it with the tests), as a
 //! module of its own whose `__name__` is not `__main__`, and only through [`Execute`]; this file
 //! starts nothing. An import that the code takes for granted (typing's names, the usual modules of
-//! the standard library) is no fault: completion prompts show it above the code. Line ends of imported code are made `\n`; the published file has both kinds.
+//! the standard library) is no fault: completion prompts show it above the code. One of a module
+//! that is missing on this machine leaves the trace ungraded. Line ends of imported code are made
+//! `\n`; the published file has both kinds.
 
 mod bare;
 mod blocks;

@@ -208,6 +208,8 @@ fn fences_of_all_forms_hold_code() {
         fenced("~~~~", "~~~~"),
         fenced("``` python", "``` "),
         fenced("````markdown\n# Answer\n```python", "```\n````"),
+        fenced("````\n```python", "```\n````"),
+        fenced("~~~text\n```", "```\n~~~"),
         // The prompt has opened the fence, or a stop string taken its end away.
         format!("{F}\n```"),
         format!("{F}\n```\nThis works."),
