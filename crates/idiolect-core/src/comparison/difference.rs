@@ -129,6 +129,8 @@ fn difference(
         .map(|at| differences[at])
         .collect();
     let n_problems = asked.len();
+    // Of each problem its difference, not its part of the sum.
+    let asked: Vec<f64> = asked.iter().map(|d| d * n_problems as f64).collect();
     let (gained, lost) = gained_and_lost(&pairings);
     let mcnemar = if decoding == Decoding::Greedy {
         mcnemar(&pairings)
@@ -149,7 +151,7 @@ fn difference(
     } else {
         (replicates.percentile(options.confidence), levels())
     };
-    let (interval, method) = interval::of_difference(drawn, &asked, (gained, lost), options);
+    let (interval, method) = interval::of_difference(drawn, &asked, options);
     let (p, p_method) = match mcnemar.as_slice() {
         [only] if one_run => (only.p, "exact McNemar test".to_owned()),
         _ if one_run => (flip.p, "sign-flip test over problems".to_owned()),

@@ -7,7 +7,7 @@
 use super::CompareOptions;
 use crate::statistics::Interval;
 use crate::statistics::bootstrap::Replicates;
-use crate::statistics::few::{FEWEST, difference_limits, differing};
+use crate::statistics::few::{FEWEST, differing, mean_limits};
 use crate::statistics::proportion::wilson;
 
 /// What a method gains where limits were added to it.
@@ -31,23 +31,19 @@ pub(super) fn of_share(
     (both(drawn, limits), also(&method, "Wilson's interval"))
 }
 
-/// Interval of a paired difference and how it was made. `differences` holds that of each problem,
-/// `gained` and `lost` the shares of the problems that only one side gets right.
+/// Interval of a paired difference and how it was made. `differences` holds that of each problem;
+/// their mean is the difference.
 pub(super) fn of_difference(
     (drawn, method): (Interval, String),
     differences: &[f64],
-    (gained, lost): (f64, f64),
     options: &CompareOptions,
 ) -> (Interval, String) {
     let drawn = within(drawn, -1.0);
     if differing(differences) >= FEWEST {
         return (drawn, method);
     }
-    let limits = difference_limits(gained, lost, differences.len(), options.confidence);
-    (
-        both(drawn, limits),
-        also(&method, "exact limits of gained and lost"),
-    )
+    let limits = mean_limits(differences, (-1.0, 1.0), options.confidence);
+    (both(drawn, limits), also(&method, "exact limits"))
 }
 
 fn both(a: Interval, b: Interval) -> Interval {
@@ -88,17 +84,13 @@ mod tests {
                 assert!(interval.contains(share) && interval.low >= 0.0 && interval.high <= 1.0);
                 assert!(method.contains("Wilson"), "{method}");
             }
-            for (difference, gained, lost) in [(0.0, 0.0, 0.0), (1.0, 1.0, 0.0), (-0.5, 0.0, 0.5)] {
+            for difference in [0.0, 1.0, -0.5] {
                 let point = Interval {
                     low: difference,
                     high: difference,
                 };
-                let (interval, method) = of_difference(
-                    (point, "bootstrap".into()),
-                    &vec![difference; n],
-                    (gained, lost),
-                    &options,
-                );
+                let drawn = (point, "bootstrap".into());
+                let (interval, method) = of_difference(drawn, &vec![difference; n], &options);
                 assert!(
                     interval.high - interval.low > 1e-3,
                     "{n} {difference} {interval:?}"

@@ -4,7 +4,7 @@
 //! draw from and its interval has no width: at one problem, or with all right or all wrong, it claims
 //! certainty. Where a few differ it is not much better: simulated coverage of a 95 % interval falls to
 //! 79 % (see the tests). Below [`FEWEST`] differing problems intervals therefore also hold exact
-//! limits ([`difference_limits`]; Wilson's for one share), and p and the detectable difference are
+//! limits ([`mean_limits`]; Wilson's for one share), and p and the detectable difference are
 //! held to what an exact test could reach.
 
 use std::collections::BTreeMap;
@@ -20,17 +20,23 @@ const POWER: f64 = 0.8;
 
 /// How many values are not the most common one. Values that differ by rounding alone are equal.
 pub fn differing(values: &[f64]) -> usize {
+    values.len() - most_common(values).map_or(0, |(_, count)| count)
+}
+
+/// The most common value, the smallest of several, and how often it comes.
+fn most_common(values: &[f64]) -> Option<(f64, usize)> {
     let largest = values.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<i64, (f64, usize)> = BTreeMap::new();
     for value in values {
         let key = if largest > 0.0 {
             (value / largest * 1e9).round() as i64
         } else {
             0
         };
-        *counts.entry(key).or_default() += 1;
+        counts.entry(key).or_insert((*value, 0)).1 += 1;
     }
-    values.len() - counts.values().copied().max().unwrap_or(0)
+    let most = counts.values().map(|(_, count)| *count).max()?;
+    counts.into_values().find(|(_, count)| *count == most)
 }
 
 /// The smallest two-sided p that an exact test (McNemar's, sign flips) can give when `moving`
@@ -41,24 +47,28 @@ pub fn least_p(moving: usize) -> f64 {
         .min(1.0)
 }
 
-/// Exact limits of a paired difference of two shares, from the share of `n` problems that only the
-/// first side got right (`gained`) and that only the second did (`lost`): gained and lost each with
-/// their [`clopper_pearson`] limits, the worst of both taken.
+/// Exact limits of the mean of what `values` were drawn from, whose values all lie in `range`: the
+/// most common value has at least the share that its [`clopper_pearson`] interval opens with, and of
+/// all others nothing is assumed but the range.
 ///
-/// Where no problem differs, or all do, in one direction, one of the two decides the other and these
-/// are the exact limits of the difference, in step with the exact McNemar test: they leave 0 out
-/// when its p is below 1 − confidence and not before. Score intervals (Tango, 1998; Newcombe, 1998,
-/// method 10) are narrower, but leave 0 out at four problems of four, where p is 0.125, and cover
-/// 80 % at one problem. Elsewhere these limits are conservative: two statements hold at once.
-///
-/// Shares need not be whole counts (means over seeds or samples): among all scores in [0, 1] with a
-/// given mean, right and wrong vary most (Hoeffding, 1963). Of no problem: [−1, 1].
-pub fn difference_limits(gained: f64, lost: f64, n: usize, confidence: f64) -> Interval {
-    let gained = clopper_pearson(gained, n, confidence);
-    let lost = clopper_pearson(lost, n, confidence);
+/// No distribution is assumed, so they cover at least their level, of right and wrong answers and of
+/// means over seeds or samples alike. Where every problem goes one way they are in step with the exact
+/// McNemar test: a difference of 1 on all problems leaves 0 out when its p is below 1 − confidence, and
+/// not before. Score intervals of a paired difference (Tango, 1998; Newcombe, 1998, method 10) are
+/// narrower, but leave 0 out at four problems of four, where p is 0.125, and cover 80 % at one problem.
+/// Where many problems differ these limits are of no use. Of no value: `range`.
+pub fn mean_limits(values: &[f64], (lowest, highest): (f64, f64), confidence: f64) -> Interval {
+    let Some((value, count)) = most_common(values) else {
+        return Interval {
+            low: lowest,
+            high: highest,
+        };
+    };
+    let share = clopper_pearson(count as f64 / values.len() as f64, values.len(), confidence).low;
+    let value = value.clamp(lowest, highest);
     Interval {
-        low: gained.low - lost.high,
-        high: gained.high - lost.low,
+        low: share * value + (1.0 - share) * lowest,
+        high: share * value + (1.0 - share) * highest,
     }
 }
 
@@ -137,21 +147,26 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_a_difference_agree_with_the_exact_test_where_all_problems_agree() {
+    fn limits_agree_with_the_exact_test_where_all_problems_go_one_way() {
+        let limits =
+            |difference: f64, n: usize| mean_limits(&vec![difference; n], (-1.0, 1.0), 0.95);
         for n in 1..60 {
-            let limits = difference_limits(1.0, 0.0, n, 0.95);
-            assert_eq!(limits.low > 0.0, mcnemar(n, 0) < 0.05, "{n}: {limits:?}");
-            near(limits.high, 1.0);
-            let other_way = difference_limits(0.0, 1.0, n, 0.95);
-            near(other_way.low, -1.0);
-            near(other_way.high, -limits.low);
-            let none = difference_limits(0.0, 0.0, n, 0.95);
+            let up = limits(1.0, n);
+            assert_eq!(up.low > 0.0, mcnemar(n, 0) < 0.05, "{n}: {up:?}");
+            near(up.high, 1.0);
+            let down = limits(-1.0, n);
+            near(down.low, -1.0);
+            near(down.high, -up.low);
+            let none = limits(0.0, n);
             near(none.high, 1.0 - 0.025f64.powf(1.0 / n as f64));
             near(none.low, -none.high);
         }
-        near(difference_limits(1.0, 0.0, 1, 0.95).low, 2.0 * 0.025 - 1.0);
-        let unknown = difference_limits(0.0, 0.0, 0, 0.95);
+        near(limits(1.0, 1).low, 2.0 * 0.025 - 1.0);
+        let unknown = mean_limits(&[], (-1.0, 1.0), 0.95);
         near(unknown.high - unknown.low, 2.0);
+        // A quarter more of the samples of each of 30 problems: not the same as nothing.
+        let quarter = limits(0.25, 30);
+        assert!(quarter.low > 0.1 && quarter.high < 0.4, "{quarter:?}");
     }
 
     #[test]
@@ -211,8 +226,7 @@ mod tests {
                 .collect();
             let found = paired_bootstrap(&differences, 2000, 0.95, rng).bca;
             if with_limits && differing(&differences) < FEWEST {
-                let share = |x: usize| x as f64 / n as f64;
-                let limits = difference_limits(share(b), share(c), n, 0.95);
+                let limits = mean_limits(&differences, (-1.0, 1.0), 0.95);
                 found.including(limits.low).including(limits.high)
             } else {
                 found

@@ -4,6 +4,8 @@ use idiolect_core::model::{
     ChatFields, Context, Example, Message, RowError, RowErrorKind, RowTraits,
 };
 
+use serde_json::{Map, Value};
+
 use super::{Limits, Row, check, offset, refuse, without_end};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Encoded, Tokenizer};
@@ -142,8 +144,9 @@ struct Rendered {
     other_prompt: bool,
 }
 
-/// Stands for an answer where only what a template puts around it is wanted.
-const ANSWER: &str = "\u{1}answer\u{1}";
+/// Stands for an answer where only what a template puts around it is wanted: letters and digits,
+/// which no template escapes.
+const ANSWER: &str = "Answer7b41f9e3";
 
 impl Conversation<'_> {
     /// The text that the assistant is to continue.
@@ -151,33 +154,54 @@ impl Conversation<'_> {
         self.render(&self.turns, true)
     }
 
-    /// The finished turn as the template renders it.
-    fn finished(&self, completion: &str) -> Result<String, RowError> {
+    /// The finished turn, with its further fields, as the template renders it.
+    fn finished(&self, completion: &str, fields: Map<String, Value>) -> Result<String, RowError> {
         let mut turns = self.turns.clone();
         turns.push(Message {
-            fields: self.chat.answer.clone(),
+            fields,
             ..Message::new("assistant", completion)
         });
         self.render(&turns, false)
     }
 
+    /// What the template puts before and behind what the assistant says.
+    fn around(&self, fields: Map<String, Value>) -> Result<(String, String), RowError> {
+        let rendered = self.finished(ANSWER, fields)?;
+        let around = rendered.rsplit_once(ANSWER);
+        around
+            .map(|(before, after)| (before.to_owned(), after.to_owned()))
+            .ok_or_else(|| {
+                template_fault("the chat template does not render what the assistant says")
+            })
+    }
+
     fn render(&self, turns: &[Message], prompt: bool) -> Result<String, RowError> {
         self.template
             .render_with(turns, &self.chat.variables, prompt)
-            .map_err(template_fault)
+            .map_err(|reason| template_fault(&reason))
     }
 
     /// The prompt that asks, the completion, and what the template puts around it.
     fn answered(&self, completion: &str) -> Result<Rendered, RowError> {
         let asked = self.asked()?;
-        let whole = self.finished(completion)?;
+        let fields = &self.chat.answer;
+        let whole = self.finished(completion, fields.clone())?;
         // What follows an answer is seen beside another one: nothing of a completion is sought in
         // the template's own text.
-        let other = self.finished(ANSWER)?;
-        let (before, after) = other.rsplit_once(ANSWER).ok_or_else(|| {
-            template_fault("the chat template does not render what the assistant says".to_owned())
-        })?;
+        let (before, after) = self.around(fields.clone())?;
+        let after = after.as_str();
         if !whole.starts_with(&asked) {
+            // What the template makes of such fields has no place between the prompt that asks and
+            // the completion.
+            if !fields.is_empty() && self.around(Map::new())?.0 != before {
+                let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+                return Err(template_fault(&format!(
+                    "the chat template renders fields of the last turn ({}) after another text \
+                     than the prompt that asks for it (add_generation_prompt); write them into its \
+                     `content`",
+                    names.join(", ")
+                )));
+            }
             // The template says whether space at the end of a turn stays.
             let kept = whole
                 .strip_suffix(after)
@@ -187,7 +211,7 @@ impl Conversation<'_> {
             } else {
                 completion.trim_end()
             };
-            return Ok(after_prompt(&asked, before, completion, after));
+            return Ok(after_prompt(&asked, &before, completion, after));
         }
         let body = whole.strip_suffix(after).unwrap_or_default();
         let lead = completion.len() - completion.trim_start().len();
@@ -201,8 +225,7 @@ impl Conversation<'_> {
         let Some((text, skipped)) = forms.into_iter().find(|(text, _)| body.ends_with(text)) else {
             return Err(template_fault(
                 "the chat template changes the completion, so that its tokens cannot be told from \
-                 the template's"
-                    .to_owned(),
+                 the template's",
             ));
         };
         Ok(Rendered {
@@ -220,14 +243,12 @@ impl Conversation<'_> {
 /// prompt, the completion as it is, and what the template puts behind a turn. `before` is what the
 /// template puts before a finished turn.
 fn after_prompt(asked: &str, before: &str, completion: &str, after: &str) -> Rendered {
-    let shared = asked
-        .char_indices()
-        .zip(before.chars())
-        .find(|((_, a), b)| a != b)
-        .map_or(before.len().min(asked.len()), |((at, _), _)| at);
-    // What only the prompt that asks puts, `<think>` and a line break say, may begin the completion
-    // as well.
-    let opening = asked[shared..].trim();
+    // What the prompt that asks puts behind the beginning of a turn, `<think>` and a line break say,
+    // may begin the completion as well.
+    let opening = asked
+        .strip_prefix(before.trim_end())
+        .unwrap_or_default()
+        .trim();
     let lead = completion.len() - completion.trim_start().len();
     let skipped = match completion[lead..].strip_prefix(opening) {
         Some(rest) if !opening.is_empty() && !rest.trim().is_empty() => {
@@ -247,10 +268,10 @@ fn after_prompt(asked: &str, before: &str, completion: &str, after: &str) -> Ren
     }
 }
 
-fn template_fault(reason: String) -> RowError {
+fn template_fault(reason: &str) -> RowError {
     RowError {
         kind: RowErrorKind::Template,
-        reason,
+        reason: reason.to_owned(),
     }
 }
 

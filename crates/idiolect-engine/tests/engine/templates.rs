@@ -220,7 +220,12 @@ fn rows_follow_the_prompt_that_asks_whatever_a_finished_turn_is_rendered_after()
             "<think>3 + 4</think>7",
             "3 + 4</think>7",
         ),
-        // The role is written otherwise.
+        // The role is written otherwise, and the completion begins as it.
+        (
+            turns("m.content", "").replace("assistant", "model"),
+            "model 7",
+            "model 7",
+        ),
         (
             turns("m.content", "").replace("assistant", "model"),
             "7",
@@ -245,6 +250,33 @@ fn rows_follow_the_prompt_that_asks_whatever_a_finished_turn_is_rendered_after()
         let brings_it = source.contains("{{ m.content }}") && completion.starts_with("<think>");
         assert_eq!(row.traits.other_prompt, !brings_it, "{source}");
     }
+}
+
+#[test]
+fn fields_of_an_answer_that_have_no_place_behind_the_prompt_that_asks_are_refused_by_name() {
+    let tokenizer = tokenizer();
+    let source = turns("m.content", "<think>\n");
+    let told = source.replace("{{ m.content }}", "({{ m.thinking or '' }}){{ m.content }}");
+    let with = |fields: Value| Example {
+        chat: ChatFields {
+            answer: fields.as_object().cloned().unwrap(),
+            ..ChatFields::default()
+        },
+        ..plain("q", "7")
+    };
+    let encoded = |source: &str, example: &Example| {
+        encode_chat_example(&tokenizer, &written(source), LIMITS, example)
+    };
+    let reason = encoded(&told, &with(json!({"thinking": "hm"})))
+        .unwrap_err()
+        .reason;
+    assert!(reason.contains("(thinking)"), "{reason}");
+    // A field that is not rendered, and one that is rendered behind the completion, are no fault.
+    assert!(encoded(&source, &with(json!({"thinking": "hm"}))).is_ok());
+    let called = source.replace("{{ m.content }}", "{{ m.content }}[{{ m.call }}]");
+    let row = encoded(&called, &with(json!({"call": "f"}))).unwrap();
+    let said = read(&tokenizer, &row.ids[row.learn_from..]);
+    assert_eq!(said, "7[f]<|end|>");
 }
 
 #[test]

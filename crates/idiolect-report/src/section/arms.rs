@@ -38,10 +38,8 @@ pub(crate) fn terminal(comparison: &Comparison) -> String {
     let mut table = results(comparison);
     if arms_with_rows(comparison) {
         table.columns.push(right("rows trained"));
-        for row in &mut table.rows {
-            let arm = comparison.arms.iter().find(|arm| arm.arm == row[0]);
-            let rows = arm.and_then(|arm| arm.rows);
-            row.push(rows.map_or(NONE.to_owned(), words::number));
+        for (row, arm) in table.rows.iter_mut().zip(reading::ordered(comparison)) {
+            row.push(arm.rows.map_or(NONE.to_owned(), words::number));
         }
     }
     let baseline = comparison.baselines.first();

@@ -422,6 +422,12 @@ fn the_terminal_table_is_aligned() {
             .any(|line| line.starts_with("W (teacher, wrong answer) ") && line.contains("+.078")),
         "{table}"
     );
+    let rows = |name: &str| lines.iter().find(|line| line.starts_with(name)).unwrap();
+    assert!(lines[0].contains("rows trained"), "{table}");
+    assert!(
+        rows("W ").contains(" 1000 ") && !rows("base ").contains("1000"),
+        "{table}"
+    );
     assert!(
         table.ends_with("600 test problems, 3 seeds, 95\u{202f}% intervals\n"),
         "{table}"

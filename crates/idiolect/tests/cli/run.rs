@@ -104,7 +104,7 @@ fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
         assert!(table.contains(arm), "no {arm} in\n{table}");
     }
     assert!(
-        report.contains("The recipe asks for the size `tiny`"),
+        report.contains("The recipe asks for the size tiny"),
         "{report}"
     );
     for foreign in ["official", "GPT-3", "GSM8K", "[.000, .000]", "1.5B"] {

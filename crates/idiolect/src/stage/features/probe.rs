@@ -204,7 +204,8 @@ impl Probe {
         features
             .metrics
             .insert("alignment".to_owned(), found.alignment);
-        if let Some(error) = standard_error(&gains) {
+        // Equal gains of a few problems do not show that there is no error.
+        if let Some(error) = standard_error(&gains).filter(|error| *error > 0.0) {
             features.errors.insert("lookahead".to_owned(), error);
         }
         Ok(())
