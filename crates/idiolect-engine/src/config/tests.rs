@@ -414,7 +414,8 @@ fn fields_of_the_newer_families_that_would_change_the_arithmetic_are_refused() {
 #[test]
 fn what_transformers_writes_beside_the_model_is_irrelevant() {
     // Attributes of the base configuration and of generation, private ones, other programs' notes.
-    let written = json!({
+    let written: serde_json::Value = serde_json::from_str(
+        r#"{
         "_name_or_path": "x/y", "_model_name_or_path": "x/y", "_attn_implementation": "sdpa", "_commit_hash": "0", "_from_model_config": true,
         "name_or_path": "z", "unsloth_version": "2025.3.9", "trl_version": "1.16", "tokenizer_class": "GPT2Tokenizer", "prefix": "a",
         "finetuning_task": "b", "torchscript": true, "tf_legacy_loss": true, "use_bfloat16": true, "is_decoder": true, "pruned_heads": {},
@@ -423,7 +424,9 @@ fn what_transformers_writes_beside_the_model_is_irrelevant() {
         "repetition_penalty": 1.1, "length_penalty": 1.0, "no_repeat_ngram_size": 2, "bad_words_ids": [[1]], "suppress_tokens": [1],
         "max_new_tokens": 5, "stop_strings": ["a"], "watermarking_config": {"a": 1}, "early_stopping": true, "typical_p": 0.9,
         "exponential_decay_length_penalty": [1, 1.1], "forced_eos_token_id": 2, "output_scores": true, "gradient_checkpointing": true
-    });
+    }"#,
+    )
+    .unwrap();
     for family in ["llama", "mistral", "qwen2", "qwen3", "gemma2"] {
         assert_eq!(with(family, &written), with(family, &json!({})), "{family}");
     }
