@@ -173,7 +173,7 @@ mod tests {
                 .contains("lost: 2, 24")
         );
         assert!(
-            why("48 2 24 72")
+            why("48 2 24\n#### 72")
                 .unwrap()
                 .contains("of the original's words")
         );

@@ -14,6 +14,8 @@ use crate::statistics::{Interval, normal};
 
 /// Coverage of the intervals of expected gains.
 const CONFIDENCE: f64 = 0.8;
+/// A spread of gains below this is the rounding of sums, not variation.
+const NO_SPREAD: f64 = 1e-9;
 /// Mean rank correlation over left-out worlds below which the advice does not rank.
 const WORTH: f64 = 0.3;
 
@@ -106,7 +108,7 @@ pub fn advise(
     let z = normal::quantile(0.5 + CONFIDENCE / 2.0);
     let told = |a: usize, b: usize| {
         let gap = fitted.slope * (scores[a] - scores[b]);
-        believed && fitted.within > 0.0 && gap > z * std::f64::consts::SQRT_2 * fitted.within
+        believed && fitted.within > NO_SPREAD && gap > z * std::f64::consts::SQRT_2 * fitted.within
     };
     let ranking: Vec<Expected> = order
         .iter()
@@ -121,7 +123,7 @@ pub fn advise(
                 description: arms[*arm].description.clone(),
                 score: scores[*arm],
                 gain,
-                interval: gain.filter(|_| half > 0.0).map(|g| Interval {
+                interval: gain.filter(|_| half > NO_SPREAD).map(|g| Interval {
                     low: g - half,
                     high: g + half,
                 }),

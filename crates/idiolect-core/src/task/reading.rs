@@ -156,9 +156,10 @@ pub(super) fn read<T: Task + ?Sized>(task: &T, text: &str, introduction: Option<
         let until = tag.map_or(text.len(), |(at, _)| at);
         // Before a lone closing tag all is thinking, introductions included.
         if !matches!(tag, Some((_, Tag::Closes(_)))) {
-            match weigh.next_problem(text, start, until) {
-                (Some(at), _) => break at,
-                (None, found) => doubt = doubt.or(found),
+            let (next, perhaps) = weigh.next_problem(text, start, until);
+            doubt = doubt.or(perhaps);
+            if let Some(at) = next {
+                break at;
             }
         }
         match tag {
@@ -349,7 +350,8 @@ struct Introduction<'a> {
 }
 
 impl<T: Task + ?Sized> Weigh<'_, T> {
-    /// The first line in `text[start..until]` that begins a next problem, or else the first that may.
+    /// The first line in `text[start..until]` that begins a next problem, and the first before it
+    /// that may.
     fn next_problem(
         &mut self,
         text: &str,
@@ -366,7 +368,7 @@ impl<T: Task + ?Sized> Weigh<'_, T> {
                 if !is_blank(before) {
                     self.left -= 1;
                     match self.begins_next(&found, before, line, &seen) {
-                        Next::Yes => return (Some(at), None),
+                        Next::Yes => return (Some(at), doubt),
                         Next::Perhaps => doubt = doubt.or(Some(at)),
                         Next::No => {}
                     }
@@ -664,6 +666,12 @@ mod tests {
             let whole = ReadSpan { start: 0, end };
             assert_eq!(found, Reading::Doubtful(whole, at), "{text}");
         }
+        // The second of its kind, behind an answer that closes, is none of the response's own.
+        let text =
+            format!("{own}Question: hats?\nAnswer: \\boxed{{3}}\n\nQuestion: shoes?\nAnswer: 7");
+        let (start, end) = (0, text.rfind("Question:").unwrap());
+        let found = read(task(TaskName::Gsm8k), &text, None);
+        assert_eq!(found, Reading::Doubtful(ReadSpan { start, end }, own.len()));
     }
 
     #[test]

@@ -340,7 +340,7 @@ fn an_arm_without_human_solutions_or_training_problems_says_so() {
         "{why}"
     );
     assert!(
-        shown.contains("H (human solutions) is left out") && shown.contains("--map human=COLUMN"),
+        shown.contains("H (human) is left out") && shown.contains("--map human=COLUMN"),
         "{shown}"
     );
     import(&["--split", "test"]);

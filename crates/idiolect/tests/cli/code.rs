@@ -121,10 +121,11 @@ fn no_escape_or_forgery_passes_and_no_other_candidate_is_disturbed() {
     assert!(pairs.len() > 180, "the suite has shrunk to {}", pairs.len());
 
     for (id, (verdict, reason)) in judged(&place, &pairs, &[]) {
-        let expected = if id.starts_with("honest ") {
-            "correct"
-        } else {
-            "wrong"
+        // What returns a value that cannot cross is not judged; it joins no arm.
+        let expected = match id.starts_with("honest ") {
+            true => "correct",
+            false if reason.contains("cannot cross") => "ungraded",
+            false => "wrong",
         };
         assert_eq!(verdict, expected, "{id}: {reason}");
     }

@@ -158,7 +158,7 @@ fn help_lists_the_fields_with_their_names() {
         "question, problem:",
         "numbers, nums:",
         "test_list",
-        "finish, finish_reason:",
+        "finish, finish_reason, stop_reason, done_reason:",
         "canonical_solution",
     ] {
         assert!(help.contains(words), "{words}: {help}");

@@ -150,6 +150,10 @@ fn unlabelled(candidate: &str) -> String {
     let end = text.find(|c| !is_label(c)).unwrap_or(text.len());
     let label = text[..end].trim_end_matches([' ', '*']);
     let named = text[end..].strip_prefix('=');
+    // More words are a sentence of the working.
+    if label.split_whitespace().count() > 4 {
+        return text.to_owned();
+    }
     match named {
         Some(rest) if label.contains(char::is_alphabetic) => rest.to_owned(),
         _ if label.ends_with(':') || label.ends_with(" is") => text[end..].to_owned(),

@@ -119,6 +119,12 @@ fn answers_are_judged_with_their_reason() {
         ("\nresult = 3 * 7 + 2\n", Wrong, "3 * 7 + 2", "gives 23"),
         ("（３＊７）－２", Correct, "(3 * 7) - 2", ""),
         (
+            "Let me solve this step by step:\n\n1.",
+            NoAnswer,
+            "",
+            "not an arithmetic expression",
+        ),
+        (
             "x + 2 = 3 * 7 - 2",
             NoAnswer,
             "",

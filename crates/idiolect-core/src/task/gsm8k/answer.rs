@@ -103,7 +103,8 @@ pub fn read_number(text: &str) -> Option<Found> {
         });
     };
     let before = lexemes[..first.start].iter().all(|l| match l.kind {
-        Kind::Currency | Kind::Open | Kind::Mark | Kind::Plus => true,
+        Kind::Currency | Kind::Open | Kind::Plus => true,
+        Kind::Mark => matches!(&text[l.start..l.end], "." | "\"" | "“" | "'"),
         Kind::Minus => first.value.is_negative(),
         Kind::Word => introduces_number(&text[l.start..l.end]),
         _ => false,
@@ -217,13 +218,16 @@ fn after_hashes(text: &str, cut: bool) -> Option<Found> {
 /// A text of one line that comes to one number and names no other.
 pub(super) fn single(text: &str, form: &'static str) -> Option<Found> {
     let text = text.trim();
-    let read = value::read(text).filter(|read| read.alone && text.len() <= 200)?;
+    if text.len() > 200 || text.contains('\n') {
+        return None;
+    }
+    let read = value::read(text).filter(|read| read.alone)?;
     let found = Found {
         value: read.value,
         written: read.written,
         form,
     };
-    (found.is_single() && !text.contains('\n')).then_some(found)
+    found.is_single().then_some(found)
 }
 
 /// The line after the last `####`, whatever it holds.
@@ -348,7 +352,8 @@ fn sentence_end(text: &str, from: usize) -> usize {
         let next_is_space = chars.peek().is_none_or(|(_, n)| n.is_whitespace());
         let ends = c == '\n' || (matches!(c, '.' | '!' | '?') && next_is_space);
         if ends && (seen || (i > 0 && !numerals(&text[from..from + i]).is_empty())) {
-            return from + i;
+            // An exclamation mark may be a factorial's.
+            return from + i + usize::from(c == '!');
         }
         seen |= c.is_numeric();
         // A statement without a number within 300 bytes states none.
@@ -547,7 +552,10 @@ fn in_sentence(sentence: &str) -> Option<(Value, String)> {
         l.and_then(word)
             .is_some_and(|w| words.contains(&w.as_str()))
     };
-    if is(between.last(), &["or"]) && between.len() <= 4 && before.value != last.value {
+    let opener = before.start.checked_sub(1).map(|i| &lexemes[i]);
+    let range = is(between.last(), &["and"]) && is(opener, &["between"]);
+    let choice = is(between.last(), &["or"]) && between.len() <= 4;
+    if (choice || range) && before.value != last.value {
         let written = &text[before.bytes.0..last.bytes.1];
         return Some((Value::Several, written.to_owned()));
     }

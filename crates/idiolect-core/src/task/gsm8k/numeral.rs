@@ -42,11 +42,15 @@ pub(super) fn numerals(text: &str) -> Vec<Numeral> {
     while at < words.len() {
         match number(text, &words, at) {
             Some((value, next)) => {
-                found.push(Numeral {
-                    value,
-                    start: words[at].0,
-                    end: words[next - 1].0 + words[next - 1].1.len(),
-                });
+                let end = words[next - 1].0 + words[next - 1].1.len();
+                // "eighteen-ish" and "three-day" are words of their own.
+                let mut after = text[end..].chars();
+                let goes_on =
+                    after.next() == Some('-') && after.next().is_some_and(char::is_alphabetic);
+                if !goes_on {
+                    let start = words[at].0;
+                    found.push(Numeral { value, start, end });
+                }
                 at = next;
             }
             None => at += 1,

@@ -73,16 +73,16 @@ const REMARKS: [&str; 34] = [
 ];
 
 /// Words that compute with the number after them.
-const COMPUTE: [&str; 9] = [
-    "half", "twice", "double", "triple", "thrice", "third", "quarter", "not", "between",
+const COMPUTE: [&str; 8] = [
+    "half", "twice", "double", "triple", "thrice", "third", "quarter", "not",
 ];
 
 /// Reads a statement. `None` where it names no number at all.
 pub(super) fn read(part: &str) -> Option<Stated> {
     // The words in front may have opened braces that are not part of it.
-    let whole = plain(part.trim_start_matches(['}', ')', ' ', '*']));
+    let whole = without_unit_powers(&plain(part.trim_start_matches(['}', ')', ' ', '*'])));
     let head = head(&whole);
-    let aside = whole[head.len()..].contains(char::is_numeric);
+    let aside = whole[head.len()..].contains(is_digit);
     let text = after_equals(head);
     let stated = |value, (start, end): (usize, usize)| Stated {
         value,
@@ -91,7 +91,7 @@ pub(super) fn read(part: &str) -> Option<Stated> {
         alone: !aside,
     };
     let all = (0, text.len());
-    if !text.contains(char::is_numeric) {
+    if !text.contains(is_digit) {
         let (value, start, end) = in_words(text)?;
         return Some(stated(value, (start, end)));
     }
@@ -135,6 +135,31 @@ pub(super) fn read(part: &str) -> Option<Stated> {
     })
 }
 
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit() || ('０'..='９').contains(&c)
+}
+
+/// `cm^2` and `m/s^{2}` without the powers, which count nothing.
+fn without_unit_powers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('^') {
+        out.push_str(&rest[..at]);
+        let power = rest[at + 1..].trim_start_matches(['{', '-', '3', '2', '1']);
+        let unit = out.ends_with(|c: char| c.is_alphabetic());
+        let small = power.len() < rest.len() - at - 1 && !power.starts_with(is_digit);
+        rest = match unit && small {
+            true => power.strip_prefix('}').unwrap_or(power),
+            false => {
+                out.push('^');
+                &rest[at + 1..]
+            }
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
 /// What may stand behind a number without saying more.
 const CLOSING: [char; 10] = ['.', ',', ' ', '$', '*', '"', '”', '}', ')', '`'];
 
@@ -148,7 +173,7 @@ pub(super) fn one(value: Rational) -> Value {
 
 /// The statement without what it says besides, which begins after its first number.
 fn head(text: &str) -> &str {
-    let digit = text.find(char::is_numeric);
+    let digit = text.find(is_digit);
     let word = numerals(text).first().map(|n| n.start);
     let Some(from) = digit.into_iter().chain(word).min() else {
         return text;
@@ -170,15 +195,12 @@ fn head(text: &str) -> &str {
 
 /// What stands after the last `=`, where anything does.
 fn after_equals(text: &str) -> &str {
-    let mut end = text.len();
-    while let Some(at) = text[..end].rfind(['=', '＝']) {
-        let after = text[at..].trim_start_matches(['=', '＝']);
-        if after.contains(char::is_alphanumeric) {
-            return after;
-        }
-        end = at;
+    // Looked for before the last letter or digit: one pass, however many `=` there are.
+    let last = text.rfind(char::is_alphanumeric).unwrap_or(0);
+    match text[..last].rfind(['=', '＝']) {
+        Some(at) => text[at..].trim_start_matches(['=', '＝']),
+        None => text,
     }
-    text
 }
 
 /// The value of a statement that is arithmetic and nothing else but units.
@@ -189,13 +211,6 @@ fn computed(lexemes: &[Lexeme]) -> Option<Rational> {
         .iter()
         .take_while(|l| matches!(l.kind, Kind::Word | Kind::Mark));
     let lexemes = &lexemes[opening.count()..];
-    // `cm^2` is a unit.
-    let in_unit = |pair: &[Lexeme]| {
-        pair[1].kind == Kind::Power && matches!(pair[0].kind, Kind::Word | Kind::Unknown)
-    };
-    if lexemes.windows(2).any(in_unit) {
-        return None;
-    }
     let parsed = parse(
         lexemes,
         Reading {
@@ -203,8 +218,14 @@ fn computed(lexemes: &[Lexeme]) -> Option<Rational> {
             percent_is_hundredth: false,
         },
     )?;
-    let plain = parsed.operations > 0 && parsed.length == lexemes.len();
-    plain.then_some(parsed.value.ok()).flatten()
+    // "20 + 62 clips, altogether"
+    let remarks = lexemes[parsed.length..].iter().all(|l| {
+        matches!(
+            l.kind,
+            Kind::Word | Kind::Mark | Kind::Currency | Kind::Close
+        )
+    });
+    (parsed.operations > 0 && remarks).then_some(parsed.value.ok())?
 }
 
 /// Whether the words before an expression are its sign or compute with it.
