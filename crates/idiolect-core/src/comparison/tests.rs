@@ -730,10 +730,10 @@ fn certainties(at: &str, value: &serde_json::Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             let end = |name: &str| fields.get(name).and_then(Value::as_f64);
-            if let (Some(low), Some(high)) = (end("low"), end("high")) {
-                if high - low < 1e-9 {
-                    found.push(format!("{at}: [{low}, {high}]"));
-                }
+            if let (Some(low), Some(high)) = (end("low"), end("high"))
+                && high - low < 1e-9
+            {
+                found.push(format!("{at}: [{low}, {high}]"));
             }
             for (name, value) in fields {
                 let claims = name.ends_with("_error") || name == "smallest_detectable";

@@ -43,6 +43,9 @@ struct Cell {
 /// A record that cannot be one: line, reason, beginning.
 pub(super) type Bad = (u64, String, Vec<u8>);
 
+/// A record with its line, or what is wrong with one.
+type Read = Result<(u64, Record), Bad>;
+
 impl Records {
     /// Reads the header.
     pub(super) fn open(stream: Box<dyn BufRead>) -> Result<Self, String> {
@@ -75,7 +78,7 @@ impl Records {
     }
 
     /// The next record and its first line.
-    pub(super) fn next_record(&mut self) -> Result<Option<Result<(u64, Record), Bad>>, String> {
+    pub(super) fn next_record(&mut self) -> Result<Option<Read>, String> {
         loop {
             let Lines { line, cells, text } = match self.next_lines()? {
                 None => return Ok(None),

@@ -387,7 +387,7 @@ fn add_tests(environment: &mut Environment<'_>) {
         _ => Err(fault(format!("a {} has no remainder", type_name(value)))),
     };
     environment.add_test("odd", move |value: &Value| {
-        Ok::<_, Error>(remainder(value, 2.0)? == 1.0)
+        Ok::<_, Error>((remainder(value, 2.0)? - 1.0).abs() < 0.5 * f64::EPSILON)
     });
     environment.add_test("even", move |value: &Value| {
         Ok::<_, Error>(remainder(value, 2.0)? == 0.0)

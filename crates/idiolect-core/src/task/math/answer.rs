@@ -200,7 +200,7 @@ fn decimal_commas(text: &str) -> Option<String> {
                 let groups: Vec<&str> = whole.split('.').collect();
                 let grouped = groups.len() > 1 && groups[1..].iter().all(|g| g.len() == 3);
                 let thousands =
-                    decimals.len() == 3 && !grouped && whole.trim_start_matches('0') != "";
+                    decimals.len() == 3 && !grouped && !whole.trim_start_matches('0').is_empty();
                 if thousands || (groups.len() > 1 && !grouped) {
                     return None;
                 }

@@ -23,8 +23,11 @@ impl Unit {
     }
 }
 
+/// Base units and their powers.
+type Dimensions = &'static [(&'static str, i32)];
+
 /// A unit by its name or sign, in lower case: its dimension and the base units in it as a fraction.
-pub(super) fn named(name: &str) -> Option<(&'static [(&'static str, i32)], (i64, i64))> {
+pub(super) fn named(name: &str) -> Option<(Dimensions, (i64, i64))> {
     const LENGTH: &[(&str, i32)] = &[("length", 1)];
     const AREA: &[(&str, i32)] = &[("length", 2)];
     const VOLUME: &[(&str, i32)] = &[("length", 3)];
@@ -99,7 +102,7 @@ pub(super) fn of(text: &str) -> Option<Unit> {
     let mut factor = Rational::integer(1);
     let (mut below, mut raised, mut any) = (false, 1i32, false);
     // The unit that was read last, so that a power after it can be applied.
-    let mut last: Option<(&'static [(&'static str, i32)], Rational, i32)> = None;
+    let mut last: Option<(Dimensions, Rational, i32)> = None;
     let mut apply = |parts: &[(&'static str, i32)], by: &Rational, power: i32| -> Option<()> {
         for (name, times) in parts {
             *dimension.entry(name).or_default() += times * power;

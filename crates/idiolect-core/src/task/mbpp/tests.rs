@@ -371,9 +371,8 @@ fn blocks_that_hold_what_the_code_needs_join_it() {
         ),
         // Classes, without fences.
         (
-            format!(
-                "class A:\n    pass\n\nThen the function:\n\ndef f(x):\n    return A()\n\nThat is all."
-            ),
+            "class A:\n    pass\n\nThen the function:\n\ndef f(x):\n    return A()\n\nThat is all."
+                .to_owned(),
             vec!["class A:\n    pass", "def f(x):\n    return A()"],
         ),
         // Imports from the future come first.
