@@ -1,10 +1,10 @@
 //! The files of the stages: rows in, rows out, and what makes an interrupted output continue.
 //!
 //! - [`rows`] streams rows from JSON lines, a JSON array, gzip or parquet; a bad row is data.
-//! - [`journal`] appends rows to a file whose torn tail is dropped when it is opened again.
+//! - `journal` appends rows to a file whose torn tail is dropped when it is opened again.
 //! - [`meta`] keeps beside an output what decided it, and says what differs.
 //! - [`rejects`] keeps the refused rows beside an output.
-//! - [`output`] joins the three: one resumable output of one stage.
+//! - `output` joins the three: one resumable output of one stage.
 //! - [`tokens`] writes and reads `tokens.parquet`.
 //!
 //! This is the only room of the crate that touches files. It knows nothing of what the rows mean.
