@@ -525,7 +525,7 @@ fn every_arm_is_spelled_out_where_it_is_first_met() {
         let heading = format!("Arm <bdi>{} ({})</bdi>", arm.arm, arm.description);
         assert!(page.contains(&heading), "no {heading}");
     }
-    let caption = text_of(&page, "<svg id=\"figure-closeness\"", "</figcaption>");
+    let caption = text_of(&page, "<figure id=\"figure-closeness\"", "</figcaption>");
     assert!(
         caption.contains("Arms: ") && caption.contains("W (teacher, wrong answer)"),
         "{caption}"
