@@ -222,7 +222,13 @@ impl Conversation<'_> {
             (completion.trim_start(), lead),
             (completion.trim(), lead),
         ];
-        let Some((text, skipped)) = forms.into_iter().find(|(text, _)| body.ends_with(text)) else {
+        // Behind the template's own text exactly, where that does not depend on the answer.
+        let said = body.strip_prefix(before.as_str());
+        let found = forms
+            .iter()
+            .find(|(text, _)| said == Some(*text))
+            .or_else(|| forms.iter().find(|(text, _)| body.ends_with(text)));
+        let Some(&(text, skipped)) = found else {
             return Err(template_fault(
                 "the chat template changes the completion, so that its tokens cannot be told from \
                  the template's",

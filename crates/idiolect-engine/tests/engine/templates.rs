@@ -179,7 +179,7 @@ fn a_conversation_that_cannot_be_a_row_is_refused_with_a_reason() {
     };
     assert!(why("gemma2.jinja", &system, LIMITS).contains("no system turns here"));
     let rewritten = plain("q", "<think>\n\n\nx</think>y");
-    assert!(why("qwen3.jinja", &rewritten, LIMITS).contains("changes it"));
+    assert!(why("qwen3.jinja", &rewritten, LIMITS).contains("changes the completion"));
 }
 
 /// Turns in `<|turn|>role … <|end|>`; `said` is how a turn's text is put, `asks` what follows the
