@@ -24,6 +24,8 @@ mod import;
 mod kit;
 #[path = "cli/models.rs"]
 mod models;
+#[path = "cli/reading.rs"]
+mod reading;
 #[path = "cli/resume.rs"]
 mod resume;
 #[path = "cli/rows.rs"]

@@ -225,12 +225,15 @@ fn over(text: &str) -> String {
 /// Without emphasis, the bullets of lines after the first, and tags of typefaces.
 fn unmarked(text: &str) -> String {
     let mut lines = Vec::new();
+    let mut displayed = false;
     for (index, line) in text.lines().enumerate() {
         let bulleted = line.trim_start();
         let bullet = ["- ", "* ", "• ", "– "]
             .iter()
             .find_map(|mark| bulleted.strip_prefix(mark))
-            .filter(|_| index > 0 || bulleted.starts_with('•'));
+            .filter(|_| (index > 0 && !displayed) || bulleted.starts_with('•'));
+        // In a displayed formula it is a minus sign.
+        displayed = matches!(line.trim(), "$$" | "\\[");
         lines.push(bullet.unwrap_or(line));
     }
     let mut text = lines.join("\n").replace("**", "").replace("__", "");

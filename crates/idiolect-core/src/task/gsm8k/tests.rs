@@ -252,6 +252,8 @@ fn numbers_are_read_in_every_dress_and_nothing_else_is() {
         ("12", "not 12", NoAnswer),
         ("12", "#### 12!", Ungraded),
         ("12", "The answer is 12!", Ungraded),
+        ("12", "The answer is $12!$.", Ungraded),
+        ("-27", "The answer is\n$$\n- 27\n$$", Correct),
         ("15", "between 12 and 15", Wrong),
         ("82", "The answer is 20 + 62 clips, altogether", Correct),
         ("65", "\\boxed{\\text{sixty-five}\\text{ cm}^3}", Correct),

@@ -114,7 +114,9 @@ pub(super) fn read(part: &str) -> Option<Stated> {
         possible: vec![value],
     };
     // A factorial, or joy.
-    let ends = lexemes[first.end..].iter().all(|l| l.kind == Kind::Mark);
+    let ends = lexemes[first.end..]
+        .iter()
+        .all(|l| matches!(l.kind, Kind::Mark | Kind::Currency | Kind::Close));
     if text[first.bytes.1..].starts_with('!') && ends {
         return Some(stated(perhaps(first.value.clone()), all));
     }
