@@ -3,6 +3,8 @@
 //! 0.3333 may be 1/3 by a careful reader or by one who computed something else, so it is neither
 //! right nor wrong: such an answer is `ungraded`, and correct where the user accepts it.
 
+use super::rational::Rational;
+
 /// How the reason of such a verdict begins.
 pub const REASON: &str = "equal only when rounded to the digits given";
 
@@ -18,6 +20,21 @@ pub(super) fn fits(difference: f64, shown: f64, last_place: f64) -> bool {
     const SLACK: f64 = 1.0 + 1e-9;
     let cut = if shown < 0.0 { -difference } else { difference };
     difference.abs() * 2.0 <= last_place * SLACK || (cut >= 0.0 && cut < last_place)
+}
+
+/// Whether a number, as it is written, is another rounded or cut at its last digit.
+pub(super) fn is_rounded(shown: &Rational, written: &str, exact: &Rational) -> bool {
+    let places = written.rfind('.').map_or(0, |point| {
+        let decimals = written[point + 1..].bytes();
+        decimals.take_while(u8::is_ascii_digit).count()
+    });
+    let Ok(places) = i32::try_from(places) else {
+        return false;
+    };
+    let last_place = 10f64.powi(-places);
+    let value = shown.to_f64();
+    tells((value.abs() / last_place).round(), places == 0)
+        && fits(exact.minus(shown).to_f64(), value, last_place)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::fmt;
 use super::super::arithmetic::{Reading, parse};
 use super::super::lexeme::{Kind, Lexeme, lex};
 use super::super::rational::Rational;
+use super::super::rounding;
 use super::Answered;
 use super::numeral::numerals;
 use super::quantity::{Number, numbers};
@@ -51,6 +52,19 @@ impl Found {
             true => Match::Possible,
             false => Match::Different,
         }
+    }
+
+    /// Whether one of them is the other rounded or cut at its last digit.
+    pub(super) fn is_rounded(&self, other: &Self) -> bool {
+        let meant = |found: &Self| match &found.value {
+            Value::One { meant, .. } if meant.len() == 1 => meant.first().cloned(),
+            _ => None,
+        };
+        let (Some(ours), Some(theirs)) = (meant(self), meant(other)) else {
+            return false;
+        };
+        rounding::is_rounded(&ours, &self.written, &theirs)
+            || rounding::is_rounded(&theirs, &other.written, &ours)
     }
 
     /// Whether it is one number in one unit.

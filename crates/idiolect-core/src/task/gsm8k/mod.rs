@@ -6,7 +6,7 @@
 //!  "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n… <<48+24=72>>72 clips …\n#### 72"}
 //! ```
 //! Answers are numbers and are compared as exact rationals: `18`, `$18.00` and `18 dollars` are one
-//! answer, `0.33` is not `1/3`. A percent sign counts as a unit. The benchmark's own string match is
+//! answer, `0.33` beside `1/3` is ungraded. A percent sign counts as a unit. The benchmark's own string match is
 //! in [`super::compat`].
 
 mod answer;
@@ -21,7 +21,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{Answered, Execute, ImportRow, Imported, Judgement, Task, steps};
+use super::{Answered, Execute, ImportRow, Imported, Judgement, Task, rounding, steps};
 use crate::record::{Finish, Problem, Step, StepCheck, TaskName, Verdict};
 
 pub use answer::{Found, extract, read_number};
@@ -55,6 +55,7 @@ fn judge(gold: &Found, found: Option<Found>, finish: Finish) -> Judgement {
         };
     };
     let matches = found.compare(gold);
+    let rounded = found.is_rounded(gold);
     let (extracted, gold) = (found.to_string(), gold.to_string());
     let form = found.form;
     let (verdict, reason) = match (&found.value, matches) {
@@ -79,6 +80,10 @@ fn judge(gold: &Found, found: Option<Found>, finish: Finish) -> Judgement {
         (Stated::Several, Match::Different) => (
             Verdict::Wrong,
             format!("`{extracted}` is no single number ({form})"),
+        ),
+        (Stated::One { .. }, Match::Different) if rounded => (
+            Verdict::Ungraded,
+            format!("{} ({extracted} for {gold}, {form})", rounding::REASON),
         ),
         (Stated::One { .. }, Match::Different) => (
             Verdict::Wrong,

@@ -146,7 +146,10 @@ fn answers_are_equal_exactly_or_not() {
     // A gold answer may count in millions.
     assert_eq!(verdict("5", "5 million"), Verdict::Ungraded);
     assert_eq!(verdict("5 million", "5"), Verdict::Ungraded);
-    assert_eq!(verdict("1/3", "0.33"), Verdict::Wrong);
+    assert_eq!(verdict("1/3", "0.33"), Verdict::Ungraded);
+    assert_eq!(verdict("33.33", "100/3"), Verdict::Ungraded);
+    assert_eq!(verdict("1/3", "0.3"), Verdict::Wrong);
+    assert_eq!(verdict("7.211", "7"), Verdict::Wrong);
     assert_eq!(verdict("70", "0.7"), Verdict::Wrong);
     assert_eq!(verdict("18", "180"), Verdict::Wrong);
     assert_eq!(verdict("18", ""), Verdict::NoAnswer);
