@@ -63,7 +63,10 @@ pub enum ConfigError {
         family: String,
     },
     /// An unknown field inside one that is used.
-    #[error("`{field}` is {value}, which this program does not know")]
+    #[error(
+        "`{field}` is {value}, which this program does not know there, and which may change what the \
+         model computes"
+    )]
     UnknownWithin {
         /// Its name, with dots for nesting.
         field: String,

@@ -348,8 +348,8 @@ fn an_arm_without_human_solutions_or_training_problems_says_so() {
     assert_eq!(ran.code, 1);
     for words in [
         "H (human",
-        "G (sampled",
-        "W (sampled",
+        "G (teacher",
+        "W (teacher",
         "24 of problems outside the train split",
         "--split train",
     ] {
