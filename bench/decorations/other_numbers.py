@@ -165,7 +165,7 @@ def hard_math(rng):
         "%s\\text{ factorial}",
         "\\text{%s or 3}" if n != 3 else "\\text{%s or 4}",
     ):
-        if n > 1:
+        if n > 2:  # 2! is 2
             out.append(("value changed", s, text % s))
     for text in (
         "%s\\text{ or }%s",
@@ -343,7 +343,7 @@ def hard_gsm8k(rng):
         "-{}.00",
         "(-{})",
     ):
-        if n > 1:
+        if n > 2:  # 2! is 2
             out.append(("value changed", s, text.format(s)))
     for text in (
         "{} or {}",

@@ -203,11 +203,15 @@ fn is_blank(text: &str) -> bool {
     !text.contains(char::is_alphanumeric)
 }
 
-/// Passes over tokens and the role that open a turn.
+/// Passes over a byte order mark, and over tokens and the role that open a turn.
 fn after_opening(text: &str, start: usize) -> usize {
     let mut at = start;
     loop {
         let rest = text[at..].trim_start();
+        if let Some(after) = rest.strip_prefix('\u{feff}') {
+            at = text.len() - after.len();
+            continue;
+        }
         let Some(length) = end_token(rest) else {
             return at;
         };
@@ -605,6 +609,8 @@ mod tests {
             "<|im_start|>assistant\nIt is 14.<|im_end|>",
             "<s> It is 14.</s>",
             "<start_of_turn>model\nIt is 14.<end_of_turn>",
+            "\u{feff}It is 14.</s>",
+            "Is it 3?</think>\n\u{feff}It is 14.",
             "<|start_header_id|>assistant<|end_header_id|>\n\nIt is 14.<|eot_id|>",
         ] {
             assert_eq!(part(text).unwrap().trim(), "It is 14.", "{text}");

@@ -182,6 +182,8 @@ fn decimal_commas(text: &str) -> Option<String> {
     let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
     let mut out = String::with_capacity(text.len());
     let mut found = false;
+    // In brackets a comma parts the members of a pair, unless a semicolon does.
+    let in_pair = |at: usize| digit_pair(bytes, at) && !text.contains(';');
     let mut from = 0;
     while from < bytes.len() {
         if !digit(from) {
@@ -201,7 +203,7 @@ fn decimal_commas(text: &str) -> Option<String> {
                 let grouped = groups.len() > 1 && groups[1..].iter().all(|g| g.len() == 3);
                 let thousands =
                     decimals.len() == 3 && !grouped && !whole.trim_start_matches('0').is_empty();
-                if thousands || (groups.len() > 1 && !grouped) {
+                if thousands || (groups.len() > 1 && !grouped) || in_pair(from + whole.len()) {
                     return None;
                 }
                 out.push_str(&groups.concat());
@@ -215,8 +217,7 @@ fn decimal_commas(text: &str) -> Option<String> {
         from = to;
     }
     // Commas that part numbers elsewhere part them here too.
-    let parted = out.contains(',') || (out.contains(['(', '[']) && !out.contains(';'));
-    (found && !parted).then_some(out)
+    (found && !out.contains(',')).then_some(out)
 }
 
 /// `60,00,000`: groups of two before the last, as written in India.

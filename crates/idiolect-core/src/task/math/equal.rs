@@ -485,15 +485,33 @@ impl Comparer {
         if g.len() > MAX_MEMBERS || a.len() > MAX_MEMBERS {
             return undecided("too many members to compare");
         }
+        let things = (things(&g), things(&a));
+        if let (Some(of_gold), Some(of_answer)) = &things
+            && let Some(matched) = in_order_of(of_gold, of_answer, &a)
+        {
+            return match self.in_order(&g, &matched) {
+                decision if decision.is_equal() => equal("the same members"),
+                decision => decision,
+            };
+        }
         if g.len() == a.len() && self.in_order(&g, &a).is_equal() {
             return equal("the same members");
         }
+        let decision = self.matched(&g, &a);
+        if decision.is_equal() && (things.0.is_some() || things.1.is_some()) {
+            return undecided("the same numbers in another order, of things that differ");
+        }
+        decision
+    }
+
+    /// Whether each member of either side is one of the other's.
+    fn matched(&mut self, g: &[Tree], a: &[Tree]) -> Decision {
         // Values under several names are several facts, equal or not.
-        if g.len() != a.len() && (named(&g) || named(&a)) {
+        if g.len() != a.len() && (named(g) || named(a)) {
             return different(format!("{} named values and {}", g.len(), a.len()));
         }
         let (mut doubt, mut missing, mut near) = (None, None, None);
-        for (these, those, whose) in [(&g, &a, "answer lacks"), (&a, &g, "gold lacks")] {
+        for (these, those, whose) in [(g, a, "answer lacks"), (a, g, "gold lacks")] {
             for one in these {
                 let (mut found, mut close) = (false, None);
                 for other in those {
@@ -732,6 +750,35 @@ fn listed(tree: &Tree) -> Vec<Tree> {
         }
     }
     all
+}
+
+/// What each member counts, where every one counts another thing and none has a unit that is known:
+/// boys and girls in `37 boys and 33 girls`.
+fn things(members: &[Tree]) -> Option<Vec<&str>> {
+    let mut things: Vec<&str> = Vec::with_capacity(members.len());
+    for member in members {
+        let Tree::Quantity(_, name) = member else {
+            return None;
+        };
+        let thing = name.trim_end_matches('s');
+        if unit::of(name).is_some() || things.contains(&thing) {
+            return None;
+        }
+        things.push(thing);
+    }
+    (things.len() > 1).then_some(things)
+}
+
+/// The answer's members in the order in which the gold names their things; `None` where they are of
+/// other things.
+fn in_order_of(gold: &[&str], answer: &[&str], members: &[Tree]) -> Option<Vec<Tree>> {
+    if gold.len() != answer.len() {
+        return None;
+    }
+    let place = |thing: &&str| answer.iter().position(|other| other == thing);
+    gold.iter()
+        .map(|thing| Some(members[place(thing)?].clone()))
+        .collect()
 }
 
 /// Whether members are values under different names.

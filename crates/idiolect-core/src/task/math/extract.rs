@@ -121,11 +121,19 @@ fn window(text: &str) -> &str {
 /// How far a text has come with its answer.
 pub(super) fn answered(text: &str) -> Answered {
     match extract(text, Finish::Stop) {
+        None if is_bare_value(text) => Answered::Loosely,
         None => Answered::Nothing,
         Some(found) if !found.stated => Answered::Loosely,
         Some(found) if found.form == "after \"answer is\"" => Answered::Stated,
         Some(_) => Answered::Closed,
     }
+}
+
+/// Whether a text is a value or a choice and no more: `\text{(A)}`.
+fn is_bare_value(text: &str) -> bool {
+    const LONGEST: usize = 200;
+    let text = text.trim();
+    text.len() <= LONGEST && Answer::of(text).is_value()
 }
 
 /// The last place at which `word` (lower case) stands, without regard to case.

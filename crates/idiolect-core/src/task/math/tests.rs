@@ -21,6 +21,57 @@ fn check(cases: &[(&str, &str)], expected: Verdict) {
 }
 
 #[test]
+fn numbers_of_things_are_compared_thing_by_thing() {
+    let gold = r"37\text{ boys and }33\text{ girls}";
+    check(
+        &[
+            (gold, "37 boys and 33 girls"),
+            (gold, r"33\text{ girls and }37\text{ boys}"),
+            (gold, "37, 33"),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[
+            (gold, "33 boys and 37 girls"),
+            (gold, "37 girls and 33 boys"),
+            (gold, "37 boys and 34 girls"),
+            (gold, "37 girls, 34 boys"),
+        ],
+        Verdict::Wrong,
+    );
+    check(
+        &[(gold, "33, 37"), ("37, 33", "33 boys and 37 girls")],
+        Verdict::Ungraded,
+    );
+}
+
+#[test]
+fn a_decimal_comma_may_have_a_remark_in_brackets_behind_it() {
+    check(
+        &[
+            ("0.27", r"0,27\quad\text{(final answer)}"),
+            ("431.23", "Answer: 431,23 km (exactly)"),
+        ],
+        Verdict::Correct,
+    );
+    check(&[("0.27", "(0,27)"), ("1.2", "(1,2)")], Verdict::Wrong);
+}
+
+#[test]
+fn a_bare_choice_is_an_answer_before_a_next_problem() {
+    let next = "\n\nProblem:\nFind x.\n\nSolution:\nSo the answer is (B).";
+    check(
+        &[(r"\text{(A)}", &format!("\\text{{(A)}}{next}{next}"))],
+        Verdict::Correct,
+    );
+    check(
+        &[(r"\text{(B)}", &format!("\\text{{(A)}}{next}{next}"))],
+        Verdict::Wrong,
+    );
+}
+
+#[test]
 fn numbers_are_compared_exactly_in_every_notation() {
     check(
         &[
