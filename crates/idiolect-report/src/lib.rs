@@ -25,6 +25,12 @@ pub fn html(view: &RunView) -> String {
     page::html(view)
 }
 
+/// The overview of a run over several students: what each one's own report answers, with a link to
+/// it at `students/NAME/report.html`.
+pub fn students_html(students: &[(String, RunView)]) -> String {
+    page::students(students)
+}
+
 /// The same sections as Markdown: `report.md`.
 pub fn markdown(view: &RunView) -> String {
     markdown::markdown(view)

@@ -20,8 +20,37 @@ struct Numbers {
 /// The whole page.
 pub(crate) fn html(view: &RunView) -> String {
     let sections = section::all(view);
-    let title = inline(&view.title);
     let mut numbers = Numbers::default();
+    let main = html! {
+        @for (i, section) in sections.iter().enumerate() {
+            (section_html(section, i == 0, &mut numbers))
+            @if i == 0 { (contents(&sections[1..])) }
+        }
+    };
+    page(&view.title, &view.setting, &main)
+}
+
+/// The overview of several students.
+pub(crate) fn students(students: &[(String, RunView)]) -> String {
+    let mut numbers = Numbers::default();
+    let main = html! {
+        @for (name, view) in students {
+            section {
+                h2 { "Student " bdi { (inline(name)) } }
+                @if let Some(answer) = section::all(view).first() {
+                    @for block in &answer.blocks { (block_html(block, &mut numbers)) }
+                }
+                p { a href=(format!("students/{name}/report.html")) { "The whole report of this student" } }
+            }
+        }
+    };
+    let first = students.first().map(|(_, view)| view);
+    let (title, setting) = first.map_or(("", ""), |view| (&view.title, &view.setting));
+    page(title, setting, &main)
+}
+
+fn page(title: &str, setting: &str, main: &Markup) -> String {
+    let title = inline(title);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -38,14 +67,9 @@ pub(crate) fn html(view: &RunView) -> String {
                 header {
                     p.kicker { "idiolect · which traces does this student learn most from?" }
                     h1 { bdi { (title) } }
-                    @if !view.setting.is_empty() { p.setting { (inline(&view.setting)) } }
+                    @if !setting.is_empty() { p.setting { (inline(setting)) } }
                 }
-                main {
-                    @for (i, section) in sections.iter().enumerate() {
-                        (section_html(section, i == 0, &mut numbers))
-                        @if i == 0 { (contents(&sections[1..])) }
-                    }
-                }
+                main { (main) }
                 footer { p { "Written by idiolect " (env!("CARGO_PKG_VERSION")) ". The same numbers stand in report.md and comparison.json." } }
             }
         }

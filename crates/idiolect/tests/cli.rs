@@ -24,6 +24,8 @@ mod import;
 mod kit;
 #[path = "cli/models.rs"]
 mod models;
+#[path = "cli/own_data.rs"]
+mod own_data;
 #[path = "cli/reading.rs"]
 mod reading;
 #[path = "cli/resume.rs"]
@@ -37,8 +39,12 @@ mod saved;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 23] = [
     "run",
+    "jobs",
+    "job",
+    "status",
+    "init",
     "import",
     "generate",
     "paraphrase",

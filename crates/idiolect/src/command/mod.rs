@@ -12,7 +12,10 @@ mod doctor;
 mod eval;
 mod generate;
 mod import;
+mod init;
 mod inspect;
+mod job;
+mod jobs;
 mod later;
 mod options;
 mod paraphrase;
@@ -21,6 +24,7 @@ mod report;
 mod run;
 mod score;
 mod show;
+mod status;
 mod train;
 mod verify;
 
@@ -50,6 +54,10 @@ const EXIT_CODES: &str =
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Jobs(jobs::Arguments),
+    Job(job::Arguments),
+    Status(status::Arguments),
+    Init(init::Arguments),
     Import(import::Arguments),
     Generate(generate::Arguments),
     Paraphrase(paraphrase::Arguments),
@@ -76,6 +84,10 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Jobs(arguments) => jobs::run(&arguments),
+        Command::Job(arguments) => job::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Paraphrase(arguments) => paraphrase::run(&arguments),

@@ -40,6 +40,15 @@ impl Common {
         self.threads.map_or_else(cores, usize::from)
     }
 
+    /// Where progress goes.
+    pub(super) fn progress(&self) -> Progress {
+        if self.quiet {
+            Progress::quiet()
+        } else {
+            Progress::stderr()
+        }
+    }
+
     /// Calls a stage with its control.
     pub(super) fn with_control<T>(
         &self,
@@ -54,13 +63,8 @@ impl Common {
         protection: Protection,
         stage: impl FnOnce(Control<'_>) -> Result<T, StageError>,
     ) -> Result<T, StageError> {
-        let progress = if self.quiet {
-            Progress::quiet()
-        } else {
-            Progress::stderr()
-        };
         stage(Control {
-            progress: &progress,
+            progress: &self.progress(),
             stop: &Stop::default(),
             fresh: self.fresh,
             max_rejects: self.max_rejects,

@@ -6,8 +6,7 @@ use super::options::{CodeOption, Common};
 use super::show::Shown;
 use crate::exit;
 use crate::interrupt::Stop;
-use crate::progress::Progress;
-use crate::run::{self, RunSettings};
+use crate::run::{self, Finished, Process, RunSettings};
 
 /// Run a whole experiment, from nothing to a report
 ///
@@ -20,9 +19,11 @@ use crate::run::{self, RunSettings};
   idiolect run --set scale=full --out runs/full
   idiolect run recipes/tiny.toml --out /tmp/tiny
   IDIOLECT_DATA=DIR idiolect run gsm8k-real
-  idiolect run gsm8k-real --set data=DIR --set student=MODEL_DIR --dry-run
+  IDIOLECT_DATA=DIR idiolect run gsm8k-real --set models.students=MODEL_DIR --dry-run
+  idiolect init math -o mine.toml && idiolect run mine.toml
 
-Stages, for --until: source, pretrain, traces, verify, score, arms, finetune, report.")]
+Stages, for --until: data, pretrain, generate, paraphrase, verify, corrupt, traces, score, arms,
+train, eval, report.")]
 pub(super) struct Arguments {
     /// A recipe file, or a built-in recipe: miniature (the default), tiny, gsm8k-real
     #[arg(value_name = "RECIPE.toml")]
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
     /// The run directory; default runs/NAME, where NAME is the recipe's `name`
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Override a key of the recipe, for example finetune.seeds=5; may be given again
+    /// Override a key of the recipe, for example train.seeds=5; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// Stop after this stage
@@ -54,24 +55,26 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         until: arguments.until.clone(),
         dry_run: arguments.dry_run,
         fresh: arguments.common.fresh,
-        threads: arguments.common.threads(),
-        protection: arguments.code.protection(),
+        process: process(&arguments.common, &arguments.code),
     };
-    let shown = if arguments.common.quiet {
-        Progress::quiet()
-    } else {
-        Progress::stderr()
-    };
-    let finished = run::run(
-        &settings,
-        shown,
-        &Stop::default(),
-        arguments.common.max_rejects,
-    )?;
-    Ok(Shown {
+    let finished = run::run(&settings, arguments.common.progress(), &Stop::default())?;
+    Ok(shown(finished, arguments.common.json))
+}
+
+/// How a process of a run works.
+pub(super) fn process(common: &Common, code: &CodeOption) -> Process {
+    Process {
+        threads: common.threads(),
+        max_rejects: common.max_rejects,
+        protection: code.protection(),
+    }
+}
+
+pub(super) fn shown(finished: Finished, as_json: bool) -> Shown {
+    Shown {
         text: finished.text,
-        json: finished.comparison.unwrap_or_default(),
-        as_json: arguments.common.json,
+        json: finished.json,
+        as_json,
         code: exit::DONE,
-    })
+    }
 }

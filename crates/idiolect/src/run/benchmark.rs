@@ -13,11 +13,12 @@ use idiolect_core::statistics::mean;
 use idiolect_core::store::{Meta, hash_file, write_atomic};
 use serde_json::Value;
 
-use super::finetune::BASE;
-use super::layout::World;
-use super::recipe::{self, Recipe};
-use super::view::{Numbered, read};
-use super::{claims, prompt_name};
+use super::claims;
+use super::layout::Layout;
+use super::plan::BASE;
+use super::recipe::Recipe;
+use super::resolve;
+use super::view::{self, Numbered, Replicate, read};
 use crate::stage::features::{FeatureSettings, measure};
 use crate::stage::{Control, StageError};
 use idiolect_engine::text::Opening;
@@ -87,11 +88,13 @@ impl FinishedRun {
                 "`idiolect run` with its recipe continues it",
             ));
         }
-        let recipe = recipe::read_stored(&text, &path.display().to_string())
+        let recipe = resolve::read_stored(&text, &path.display().to_string())
             .map_err(|error| StageError::failed(error.to_string(), ""))?;
-        let worlds = (0..recipe.worlds)
-            .map(|n| (n, World::of(dir, n, recipe.worlds)))
-            .collect();
+        let students = recipe.students();
+        let first = students
+            .first()
+            .map_or("student", |(name, _)| name.as_str());
+        let worlds = view::replicates(&recipe, &Layout::of(dir), first);
         let name = dir
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -129,11 +132,17 @@ impl FinishedRun {
             .setting("samples", SAMPLES)
             .setting("measures", MEASURES);
         for (number, world) in &self.worlds {
-            meta.input(&format!("problems {number}"), hash_file(&world.problems())?);
+            meta.input(
+                &format!("problems {number}"),
+                hash_file(&world.data.problems())?,
+            );
             for arm in &self.recipe.arms.listed() {
-                meta.input(&format!("{arm} {number}"), hash_file(&world.arm(arm))?);
-                for seed in 0..self.recipe.finetune.seeds as u64 {
-                    let greedy = world.evaluation(arm, seed, "greedy");
+                meta.input(
+                    &format!("{arm} {number}"),
+                    hash_file(&world.student.arm(arm))?,
+                );
+                for seed in 0..self.recipe.train.seeds as u64 {
+                    let greedy = world.student.evaluation(arm, seed, "greedy");
                     meta.input(&format!("{arm} {number} {seed}"), hash_file(&greedy)?);
                 }
             }
@@ -144,10 +153,10 @@ impl FinishedRun {
     fn world(
         &self,
         number: usize,
-        world: &World,
+        world: &Replicate,
         control: Control<'_>,
     ) -> Result<FinishedWorld, StageError> {
-        let student = world.model("student");
+        let student = world.model.clone();
         if !student.is_dir() {
             return Err(StageError::failed(
                 format!(
@@ -159,17 +168,17 @@ impl FinishedRun {
         }
         let recipe = &self.recipe;
         let settings = FeatureSettings {
-            problems: world.problems(),
+            problems: world.data.problems(),
             arms: recipe
                 .arms
                 .names
                 .iter()
-                .map(|name| (name.clone(), world.arm(name)))
+                .map(|name| (name.clone(), world.student.arm(name)))
                 .collect(),
-            prompt: prompt_name(recipe),
+            prompt: recipe.prompt(),
             rows: ROWS,
-            rows_per_step: recipe.finetune.rows_per_step,
-            lr: recipe.finetune.lr,
+            rows_per_step: recipe.train.batch_size,
+            lr: recipe.train.lr,
             probe_problems: ASK,
             samples: SAMPLES,
             max_tokens: recipe.eval.max_tokens,
@@ -188,7 +197,7 @@ impl FinishedRun {
         }
         let mut arms = Vec::new();
         for before in measured.arms {
-            let seeds: Vec<f64> = (0..recipe.finetune.seeds as u64)
+            let seeds: Vec<f64> = (0..recipe.train.seeds as u64)
                 .map(|seed| accuracy(world, &before.arm, seed))
                 .collect::<Result<_, _>>()?;
             arms.push(FinishedArm {
@@ -197,7 +206,7 @@ impl FinishedRun {
                 before,
             });
         }
-        let problems: Vec<Problem> = read(&world.problems())?;
+        let problems: Vec<Problem> = read(&world.data.problems())?;
         Ok(FinishedWorld {
             run: self.name.clone(),
             student: architecture(&student)?,
@@ -224,8 +233,8 @@ fn write_rows(path: &Path, worlds: &[FinishedWorld]) -> Result<(), StageError> {
 }
 
 /// Greedy accuracy over all problems of the test split.
-fn accuracy(world: &World, arm: &str, seed: u64) -> Result<f64, StageError> {
-    let rows: Vec<EvalRow> = read(&world.evaluation(arm, seed, "greedy"))?;
+fn accuracy(world: &Replicate, arm: &str, seed: u64) -> Result<f64, StageError> {
+    let rows: Vec<EvalRow> = read(&world.student.evaluation(arm, seed, "greedy"))?;
     let correct = rows
         .iter()
         .filter(|r| r.verdict == Verdict::Correct)

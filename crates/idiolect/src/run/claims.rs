@@ -7,7 +7,7 @@ use idiolect_core::comparison::{CompareOptions, Comparison, Difference, Relation
 use idiolect_core::record::Decoding;
 
 use super::benchmark::FinishedRun;
-use super::finetune::BASE;
+use super::plan::BASE;
 use super::results::{arm_data, evaluation};
 use crate::stage::StageError;
 
@@ -81,7 +81,7 @@ fn compared(runs: &[FinishedRun]) -> Result<Comparison, StageError> {
             };
             add(BASE, 0)?;
             for arm in &common {
-                for seed in 0..run.recipe.finetune.seeds as u64 {
+                for seed in 0..run.recipe.train.seeds as u64 {
                     add(arm, seed)?;
                 }
             }

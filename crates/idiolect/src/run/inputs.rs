@@ -2,57 +2,132 @@
 
 use std::path::Path;
 
+use idiolect_core::arms::Source;
 use idiolect_engine::doctor::{self, Severity};
 use idiolect_engine::text::Opening;
 
-use super::recipe::{Recipe, Source};
-use super::source::{data_folder, matching_files};
+use super::counts::{Counts, has_column};
+use super::data::split_files;
+use super::files::Folders;
+use super::recipe::{Recipe, Writer};
 use crate::stage::StageError;
 
 /// Looks for every file and model that the recipe names.
 ///
 /// # Errors
 /// Lists all that is missing or cannot be used.
-pub(super) fn check(recipe: &Recipe) -> Result<(), StageError> {
-    let mut missing = Vec::new();
-    if let Some(student) = &recipe.student {
-        let ignored = &recipe.ignore_config_fields;
-        missing.extend(model_faults("student", Path::new(student), ignored));
+pub(super) fn check(recipe: &Recipe, folders: &Folders) -> Result<(), StageError> {
+    let mut missing: Vec<String> = Vec::new();
+    for reference in &recipe.models.students {
+        let ignored = &recipe.models.ignore_config_fields;
+        let found = folders.model(reference);
+        missing.extend(model_faults("models.students", Path::new(&found), ignored));
     }
-    if let Source::Gsm8kTraces {
-        problems,
-        traces,
-        traces_match,
-        pretrain_text,
-        ..
-    } = &recipe.source
+    let teacher = match &recipe.models.teacher {
+        Some(Writer::Reference(reference)) => Some(reference.as_str()),
+        _ => None,
+    };
+    let paraphraser = recipe.models.paraphraser.as_deref();
+    for (key, reference) in [
+        ("models.teacher", teacher),
+        (
+            "models.paraphraser",
+            paraphraser.filter(|name| *name != "teacher"),
+        ),
+    ] {
+        let Some(reference) = reference else { continue };
+        let found = folders.model(reference);
+        match found.strip_prefix("scripted:") {
+            Some(file) if Path::new(file).is_file() => {}
+            Some(file) => missing.push(format!("{key}: no script `{file}`")),
+            None => missing.extend(model_faults(key, Path::new(&found), &[])),
+        }
+    }
+    let mut files: Vec<(&str, &[String])> = Vec::new();
+    for (key, (_, names)) in ["data.train", "data.dev", "data.test"]
+        .into_iter()
+        .zip(split_files(recipe))
     {
-        let folder = match data_folder(recipe) {
-            Ok(folder) => folder,
-            // Nothing else to list: the error says what to set.
-            Err(error) if missing.is_empty() => return Err(error),
-            Err(error) => return Err(StageError::failed(listed(&missing, &error.to_string()), "")),
-        };
-        for (key, name) in [
-            ("source.problems", problems),
-            ("source.pretrain_text", pretrain_text),
-        ] {
-            let path = folder.join(name);
-            if !path.is_file() {
-                missing.push(format!("{key}: no file `{}`", path.display()));
+        files.push((key, names));
+    }
+    files.push(("data.traces", &recipe.data.traces));
+    if let Some(student) = recipe.scratch_student() {
+        files.push(("models.student.scratch.text", &student.text));
+    }
+    for (key, names) in files {
+        for name in names {
+            if let Err(error) = folders.find(name) {
+                missing.push(format!("{key}: {error}"));
             }
         }
-        if let Err(error) = matching_files(&folder.join(traces), traces_match) {
-            missing.push(format!("source.traces: {error}"));
-        }
+    }
+    if missing.is_empty() {
+        missing.extend(lost_columns(recipe, folders)?);
     }
     match missing.split_last() {
         None => Ok(()),
         Some((last, rest)) => Err(StageError::failed(
             listed(rest, last),
-            "nothing was done; correct the path, or give another with --set KEY=VALUE",
+            "nothing was done; correct the path, set IDIOLECT_DATA=DIR to the folder of the data, or give another with --set KEY=VALUE",
         )),
     }
+}
+
+/// Columns of the recipe that no file has.
+fn lost_columns(recipe: &Recipe, folders: &Folders) -> Result<Vec<String>, StageError> {
+    let data = &recipe.data;
+    let mut files = Vec::new();
+    for names in [&data.train, &data.dev, &data.test, &data.traces] {
+        files.extend(folders.find_all(names)?);
+    }
+    let mut lost = Vec::new();
+    for (field, column) in &data.columns {
+        let mut found = false;
+        for path in &files {
+            found = found || has_column(path, column)?;
+        }
+        if !found {
+            lost.push(format!(
+                "data.columns: `{field} = {column:?}`, and no file of the recipe has a column `{column}`"
+            ));
+        }
+    }
+    Ok(lost)
+}
+
+/// Refuses arms that nothing can be in.
+///
+/// # Errors
+/// Names what is missing.
+pub(super) fn check_counts(recipe: &Recipe, counts: &Counts) -> Result<(), StageError> {
+    if counts.test == 0 {
+        return Err(StageError::failed(
+            "there are no test problems",
+            "name files in data.test, or a fraction of the train problems in data.test_fraction",
+        ));
+    }
+    let sampled = |source: &Source| {
+        matches!(
+            source,
+            Source::Correct
+                | Source::Wrong
+                | Source::WrongPrefix
+                | Source::Flawed(_)
+                | Source::Control
+        )
+    };
+    if recipe.data.world.is_none()
+        && recipe.models.teacher.is_none()
+        && counts.given == 0
+        && !counts.has_responses
+        && recipe.arms.need(sampled)
+    {
+        return Err(StageError::usage(
+            "arms G, W, F and R are made of a model's traces, and there are none: `models.teacher` and `data.traces` are not set, and no row of `data.train` has a response",
+            "set one of them, or leave these arms out of `arms.names`",
+        ));
+    }
+    Ok(())
 }
 
 fn listed(missing: &[String], last: &str) -> String {

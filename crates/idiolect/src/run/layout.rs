@@ -2,30 +2,85 @@
 
 use std::path::{Path, PathBuf};
 
-/// The tree of one world: the run directory itself, or `worlds/<name>` where there are several.
+use idiolect_core::record::Split;
+
+/// The run directory and what is relative to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct World {
+pub(crate) struct Layout {
     root: PathBuf,
 }
 
-impl World {
-    /// World `number` of `worlds` in a run directory.
-    pub(crate) fn of(run: &Path, number: usize, worlds: usize) -> Self {
-        let root = if worlds == 1 {
-            run.to_owned()
-        } else {
-            run.join("worlds").join(Self::name(number))
-        };
-        Self { root }
+impl Layout {
+    /// Of a run directory.
+    pub(crate) fn of(run: &Path) -> Self {
+        Self {
+            root: run.to_owned(),
+        }
     }
 
-    /// `w0`, `w1`, …
-    pub(crate) fn name(number: usize) -> String {
-        format!("w{number}")
+    /// Problems, traces and verdicts of a replicate.
+    pub(crate) fn data(&self, replicate: usize) -> DataPaths {
+        DataPaths {
+            root: self.root.join("data").join(format!("r{replicate}")),
+        }
     }
 
+    /// A model trained inside the run: `student` or `teacher`.
+    pub(crate) fn model(&self, replicate: usize, model: &str) -> PathBuf {
+        let replicate = format!("r{replicate}");
+        self.root.join("models").join(replicate).join(model)
+    }
+
+    /// Everything of one student in a replicate.
+    pub(crate) fn student(&self, replicate: usize, student: &str) -> StudentPaths {
+        let student = self.root.join("students").join(student);
+        StudentPaths {
+            root: student.join(format!("r{replicate}")),
+        }
+    }
+}
+
+/// `data/r<replicate>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DataPaths {
+    root: PathBuf,
+}
+
+impl DataPaths {
     pub(crate) fn problems(&self) -> PathBuf {
         self.root.join("problems.jsonl")
+    }
+
+    pub(crate) fn traces(&self) -> PathBuf {
+        self.root.join("traces.jsonl")
+    }
+
+    pub(crate) fn verdicts(&self) -> PathBuf {
+        self.root.join("verdicts.jsonl")
+    }
+
+    /// Traces of one origin before they are gathered.
+    pub(crate) fn part(&self, name: &str) -> PathBuf {
+        self.root.join("parts").join(format!("{name}.jsonl"))
+    }
+
+    /// The verdicts on a part.
+    pub(crate) fn part_verdicts(&self, name: &str) -> PathBuf {
+        let name = format!("{name}.verdicts.jsonl");
+        self.root.join("parts").join(name)
+    }
+
+    /// Problems of a split as they were imported.
+    pub(crate) fn imported(&self, split: Split) -> PathBuf {
+        self.root
+            .join("imported")
+            .join(format!("{split:?}.jsonl").to_lowercase())
+    }
+
+    /// The traces that stand in a split's files.
+    pub(crate) fn imported_traces(&self, split: Split) -> PathBuf {
+        let name = format!("{split:?}.traces.jsonl").to_lowercase();
+        self.root.join("imported").join(name)
     }
 
     /// The text that a model is pretrained on.
@@ -38,26 +93,30 @@ impl World {
         self.root.join("corpora").join(model)
     }
 
-    /// `student` or `teacher`.
-    pub(crate) fn model(&self, model: &str) -> PathBuf {
-        self.root.join("models").join(model)
+    /// The teacher's greedy answers to the test problems.
+    pub(crate) fn teacher_evaluation(&self) -> PathBuf {
+        self.root.join("teacher.eval.jsonl")
+    }
+}
+
+/// `students/<student>/r<replicate>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StudentPaths {
+    root: PathBuf,
+}
+
+impl StudentPaths {
+    /// The student's own samples, for arm S.
+    pub(crate) fn own(&self) -> PathBuf {
+        self.root.join("own.jsonl")
     }
 
-    /// Traces of one origin before they are gathered.
-    pub(crate) fn part(&self, name: &str) -> PathBuf {
-        self.root.join("parts").join(format!("{name}.jsonl"))
+    pub(crate) fn own_verdicts(&self) -> PathBuf {
+        self.root.join("own.verdicts.jsonl")
     }
 
-    pub(crate) fn traces(&self) -> PathBuf {
-        self.root.join("traces.jsonl")
-    }
-
-    pub(crate) fn verdicts(&self) -> PathBuf {
-        self.root.join("verdicts.jsonl")
-    }
-
-    pub(crate) fn alignment(&self) -> PathBuf {
-        self.root.join("alignment.jsonl")
+    pub(crate) fn scores(&self) -> PathBuf {
+        self.root.join("scores.jsonl")
     }
 
     pub(crate) fn tokens(&self) -> PathBuf {
@@ -78,7 +137,8 @@ impl World {
         self.root.join("train").join(arm).join(seed.to_string())
     }
 
-    /// Answers of a checkpoint: `greedy`, `sampled`, `dev` or `gold`.
+    /// Answers of a checkpoint, `greedy`, `sampled` or `dev`, or its scores of the test problems'
+    /// own solutions, `gold`.
     pub(crate) fn evaluation(&self, arm: &str, seed: u64, what: &str) -> PathBuf {
         self.root
             .join("eval")

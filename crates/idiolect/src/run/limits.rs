@@ -5,23 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use idiolect_core::arms::{Names, Source as ArmSource};
 use idiolect_core::comparison::Comparison;
-use idiolect_core::record::{ArmRow, Problem, Split, Trace};
+use idiolect_core::record::{ArmRow, Problem, Split};
 use idiolect_core::store::StoreError;
 
-use super::layout::World;
-use super::recipe::{Recipe, Source};
-use super::view::read;
+use super::recipe::Recipe;
+use super::view::{Replicate, read};
 
 /// One sentence or two each.
 pub(super) fn limits(
     recipe: &Recipe,
-    world: &World,
+    world: &Replicate,
     comparison: &Comparison,
 ) -> Result<Vec<String>, StoreError> {
     let described = comparison.arms.iter();
     let names = Names::new(described.map(|arm| (arm.arm.as_str(), arm.description.as_str())));
     let mut limits = made_inside(recipe);
-    limits.extend(split_anew(&read::<Problem>(&world.problems())?));
+    limits.extend(split_anew(&read::<Problem>(&world.data.problems())?));
     limits.extend(several_models(&models_by_arm(recipe, world)?, &names));
     limits.extend(steps_too(recipe, comparison, &names));
     Ok(limits)
@@ -29,25 +28,26 @@ pub(super) fn limits(
 
 /// What follows from models that were trained inside the run.
 fn made_inside(recipe: &Recipe) -> Vec<String> {
-    if recipe.student.is_some() {
+    let Some(student) = recipe.scratch_student() else {
         return Vec::new();
-    }
-    let models = match recipe.pretrain.teacher {
+    };
+    let models = match recipe.scratch_teacher() {
         Some(_) => "The student and the teacher were",
         None => "The student was",
     };
-    match &recipe.source {
-        Source::Miniature { size, .. } => {
+    match recipe.data.world {
+        Some(_) => {
             let mut limits = vec![format!(
                 "{models} trained from random weights inside this run, on a generated language; what holds here need not hold for pretrained models on real text."
             )];
-            if size == "tiny" {
+            if recipe.data.size.as_deref() == Some("tiny") {
                 limits.push("The recipe asks for the size `tiny`, which is over in seconds: its models are too small to learn anything, so no number here means anything.".to_owned());
             }
             limits
         }
-        Source::Gsm8kTraces { pretrain_text, .. } => vec![format!(
-            "{models} trained from random weights inside this run, on the questions and human solutions of `{pretrain_text}`: that human solutions are near to it follows from that and is no finding."
+        None => vec![format!(
+            "{models} trained from random weights inside this run, on the questions and human solutions of `{}`: that human solutions are close to it follows from that and is no finding.",
+            student.text.join("`, `")
         )],
     }
 }
@@ -84,15 +84,16 @@ fn split_anew(problems: &[Problem]) -> Option<String> {
 /// The models that wrote each arm's traces, by arm in the order of the recipe.
 fn models_by_arm(
     recipe: &Recipe,
-    world: &World,
+    world: &Replicate,
 ) -> Result<Vec<(String, BTreeSet<String>)>, StoreError> {
-    let writers: BTreeMap<String, String> = read::<Trace>(&world.traces())?
+    let writers: BTreeMap<String, String> = world
+        .traces()?
         .into_iter()
         .filter_map(|trace| Some((trace.id, trace.origin.model?)))
         .collect();
     let mut arms = Vec::new();
     for arm in recipe.arms.listed() {
-        let rows: Vec<ArmRow> = read(&world.arm(&arm))?;
+        let rows: Vec<ArmRow> = read(&world.student.arm(&arm))?;
         let models = rows
             .iter()
             .filter_map(|row| writers.get(&row.trace_id).cloned())

@@ -1,47 +1,51 @@
 //! `idiolect run`: a whole experiment, from nothing to a report, in one directory.
 //!
-//! The stages are the same functions that the single commands call, in the fixed order that
-//! [`world::stages`] shows. Each is skipped where its output already stands, so the same command
-//! continues an interrupted run; a changed recipe is refused with the keys that differ.
+//! A recipe and the counts of its inputs give the plan ([`plan`]), the list of all jobs; the
+//! executor ([`execute`]) does them in this process, [`state`] tells how far they are, and
+//! `idiolect job` does one of them in any process. Jobs call the same stage functions that the single
+//! commands call. Each is skipped where its output is complete, so the same command continues an
+//! interrupted run; a changed recipe is refused with the keys that differ.
 
 pub(crate) mod benchmark;
 mod calibrate;
 mod claims;
-pub(crate) mod costs;
-mod finetune;
+mod counts;
+mod data;
+mod dry_run;
+mod execute;
+mod files;
 mod inputs;
-mod jobs;
 mod layout;
 mod limits;
 mod overall;
 mod plan;
 pub(crate) mod recipe;
 mod record;
+mod resolve;
 mod results;
-mod source;
-mod traces;
+pub(crate) mod state;
+pub(crate) mod template;
 mod view;
-mod world;
+mod work;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::comparison::Comparison;
 use idiolect_core::store::{Lock, write_atomic};
 use idiolect_core::task::{PromptFile, Task};
+use serde_json::{Value, json};
 
-use self::layout::World;
+use self::counts::Counts;
+use self::files::Folders;
+use self::layout::Layout;
 use self::overall::Overall;
-use self::recipe::{BUILT_IN, Recipe, Source};
+use self::plan::{Job, Stage};
+use self::recipe::{BUILT_IN, Recipe};
 use crate::interrupt::Stop;
 use crate::progress::Progress;
 use crate::sandbox::Protection;
+use crate::stage::inputs::prompt_file;
 use crate::stage::{Control, StageError};
-
-/// The last stage to do, in order.
-pub(crate) const STAGES: [&str; 8] = [
-    "source", "pretrain", "traces", "verify", "score", "arms", "finetune", "report",
-];
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -58,8 +62,17 @@ pub(crate) struct RunSettings {
     pub(crate) dry_run: bool,
     /// Throw an earlier run in the directory away.
     pub(crate) fresh: bool,
+    /// How a process of the run works.
+    pub(crate) process: Process,
+}
+
+/// How a process works; none of it changes results.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process {
     /// Jobs at once.
     pub(crate) threads: usize,
+    /// Share of refused rows above which a job fails.
+    pub(crate) max_rejects: f64,
     /// Whether model-written code may run without the sandbox.
     pub(crate) protection: Protection,
 }
@@ -67,14 +80,13 @@ pub(crate) struct RunSettings {
 /// What every part of a run needs.
 pub(crate) struct RunContext<'a> {
     recipe: &'a Recipe,
+    counts: &'a Counts,
+    folders: Folders,
+    dir: &'a Path,
+    layout: Layout,
     overall: &'a Overall,
-    record: &'a record::Record,
     stop: &'a Stop,
-    threads: usize,
-    max_rejects: f64,
-    protection: Protection,
-    /// The last stage to do, as an index into [`STAGES`].
-    until: usize,
+    process: Process,
 }
 
 impl<'a> RunContext<'a> {
@@ -84,9 +96,9 @@ impl<'a> RunContext<'a> {
             progress,
             stop: self.stop,
             fresh: false,
-            max_rejects: self.max_rejects,
+            max_rejects: self.process.max_rejects,
             threads,
-            protection: self.protection,
+            protection: self.process.protection,
         }
     }
 
@@ -94,33 +106,21 @@ impl<'a> RunContext<'a> {
         self.overall.note(text);
     }
 
-    /// The name of the prompt that problems are asked with; none is the task's default.
-    fn prompt_name(&self) -> Option<String> {
-        prompt_name(self.recipe)
-    }
-
+    /// The prompt that a task's problems are asked with.
     fn prompt(&self, task: &dyn Task) -> Result<PromptFile, StageError> {
-        match self.prompt_name() {
+        match self.recipe.prompt() {
             None => Ok(task.default_prompt()),
-            Some(name) => task.prompt_file(&name).ok_or_else(|| {
-                StageError::failed(format!("the task has no prompt named `{name}`"), "")
-            }),
+            Some(name) => prompt_file(task, &name),
         }
     }
 
-    fn goes_on_after(&self, stage: &str) -> bool {
-        STAGES
-            .iter()
-            .position(|s| *s == stage)
-            .is_some_and(|at| at < self.until)
-    }
-}
-
-/// The name of the prompt that a recipe's problems are asked with; none is the task's default.
-fn prompt_name(recipe: &Recipe) -> Option<String> {
-    match &recipe.source {
-        Source::Miniature { .. } => Some("mini".to_owned()),
-        Source::Gsm8kTraces { prompt, .. } => Some(prompt.clone()),
+    /// Where a student lies: trained in this replicate, or given.
+    fn student_dir(&self, replicate: usize, name: &str) -> PathBuf {
+        let students = self.recipe.students();
+        match students.into_iter().find(|(student, _)| student == name) {
+            Some((_, Some(reference))) => PathBuf::from(self.folders.model(&reference)),
+            _ => self.layout.model(replicate, "student"),
+        }
     }
 }
 
@@ -129,22 +129,21 @@ fn prompt_name(recipe: &Recipe) -> Option<String> {
 pub(crate) struct Finished {
     /// What to print.
     pub(crate) text: String,
-    /// `comparison.json`, where the run got that far; of a plan, the plan.
-    pub(crate) comparison: Option<serde_json::Value>,
+    /// `comparison.json`, where the run got that far; of a dry run, the plan.
+    pub(crate) json: Value,
 }
 
 /// Runs, continues or plans an experiment.
 pub(crate) fn run(
     settings: &RunSettings,
-    shown: Progress,
+    progress: Progress,
     stop: &Stop,
-    max_rejects: f64,
 ) -> Result<Finished, StageError> {
     let (text, origin) = recipe_text(settings.recipe.as_deref())?;
-    let recipe = recipe::resolve(&text, &origin, &settings.sets).map_err(|e| {
+    let recipe = resolve::resolve(&text, &origin, &settings.sets).map_err(|e| {
         StageError::usage(
             e.to_string(),
-            "the built-in recipes lie in `recipes/` and show every key",
+            "`idiolect init` writes a commented recipe; the built-in ones lie in `recipes/`",
         )
     })?;
     let dir = match (&settings.out, &settings.recipe) {
@@ -152,65 +151,138 @@ pub(crate) fn run(
         (None, None) => PathBuf::from("runs/default"),
         (None, Some(_)) => default_directory(&recipe.name)?,
     };
-    let until = stage_index(settings.until.as_deref())?;
-    // A run that was begun needs of its inputs what is left to do, and says so itself.
-    if settings.dry_run || !dir.join("recipe.toml").exists() {
-        inputs::check(&recipe)?;
-    }
+    let until = stage_named(settings.until.as_deref())?;
+    let folders = Folders::of(settings.recipe.as_deref().map(Path::new));
+    inputs::check(&recipe, &folders)?;
+    let counts = Counts::of(&recipe, &folders)?;
+    inputs::check_counts(&recipe, &counts)?;
+    let jobs = plan::plan(&recipe, &counts);
     if settings.dry_run {
-        let plan = plan::plan(&recipe, &dir, settings.threads);
-        return Ok(Finished {
-            text: plan::describe(&recipe, &dir, &plan),
-            comparison: serde_json::to_value(&plan).ok(),
-        });
+        return Ok(dry_run::describe(
+            &recipe,
+            &dir,
+            &jobs,
+            &counts,
+            settings.process.threads,
+        ));
     }
     let _lock = open_directory(&dir, &recipe, settings.fresh)?;
-    let record = record::Record::open(&dir, &recipe, settings)?;
-    let overall = Overall::new(costs::units(&recipe), shown);
+    let text = serde_json::to_string_pretty(&json!({ "jobs": jobs })).expect("a plan serialises");
+    write_atomic(&dir.join("plan.json"), (text + "\n").as_bytes())?;
+    let record = record::Record::open(&dir, &recipe, &folders, settings.process.threads)?;
+    let wanted: Vec<Job> = jobs.into_iter().filter(|job| job.stage <= until).collect();
+    let overall = Overall::new(&wanted, progress);
+    overall.note(&dry_run::detectable(&counts));
     let context = RunContext {
         recipe: &recipe,
+        counts: &counts,
+        folders,
+        dir: &dir,
+        layout: Layout::of(&dir),
         overall: &overall,
-        record: &record,
         stop,
-        threads: settings.threads,
-        max_rejects,
-        protection: settings.protection,
-        until,
+        process: settings.process,
     };
-    overall.note(&plan::detectable(&recipe));
     overall.begin();
-    let finished = experiment(&context, &dir);
+    let done = execute::local(&wanted, settings.process.threads, |job, threads| {
+        one(&context, &record, job, threads)
+    });
     overall.end();
-    record.close(finished.is_ok())?;
-    finished
-}
-
-fn experiment(run: &RunContext<'_>, dir: &Path) -> Result<Finished, StageError> {
-    let worlds: Vec<(usize, World)> = (0..run.recipe.worlds)
-        .map(|n| (n, World::of(dir, n, run.recipe.worlds)))
-        .collect();
-    for (number, world) in &worlds {
-        world::stages(run, *number, world)?;
-    }
-    if run.until + 1 < STAGES.len() {
-        let text = format!(
-            "done up to `{}`; the run lies in {}\n",
-            STAGES[run.until],
-            dir.display()
-        );
+    record.close(done.is_ok())?;
+    done?;
+    if until != Stage::Report {
         return Ok(Finished {
-            text,
-            comparison: None,
+            text: format!(
+                "done up to `{}`; the run lies in {}\n",
+                until.name(),
+                dir.display()
+            ),
+            json: Value::Null,
         });
     }
-    results::compare_and_report(run, dir, &worlds)
+    let (text, json) = results::tables(&recipe, &dir)?;
+    Ok(Finished { text, json })
 }
 
-/// Makes the report of a finished run again from its files: `report.html` and `report.md`, or the
-/// one file that `output` names (Markdown where it ends in `.md`).
-pub(crate) fn report(dir: &Path, output: Option<&Path>) -> Result<String, StageError> {
-    let stored = dir.join("recipe.toml");
-    let text = fs::read_to_string(&stored).map_err(|source| {
+/// Does one job and notes it.
+fn one(
+    run: &RunContext<'_>,
+    record: &record::Record,
+    job: &Job,
+    threads: usize,
+) -> Result<(), StageError> {
+    let progress = run.overall.job(job);
+    record.event(job, "begin", None);
+    match work::work(run, job, run.control(&progress, threads)) {
+        Ok(()) => {
+            record.event(job, "end", None);
+            run.overall.finish(job);
+            Ok(())
+        }
+        Err(error) => {
+            record.event(job, "failed", Some(&error.to_string()));
+            Err(error)
+        }
+    }
+}
+
+/// Does one job of a run that `idiolect run` began, in this process.
+pub(crate) fn job(
+    dir: &Path,
+    id: &str,
+    process: Process,
+    progress: Progress,
+    stop: &Stop,
+) -> Result<Finished, StageError> {
+    let recipe = stored_recipe(dir)?;
+    let folders = record::Record::folders(dir).unwrap_or_else(|| Folders::of(None));
+    let counts = Counts::of(&recipe, &folders)?;
+    let jobs = plan::plan(&recipe, &counts);
+    let Some(index) = jobs.iter().position(|job| job.id == id) else {
+        return Err(StageError::usage(
+            format!("the run in `{}` has no job `{id}`", dir.display()),
+            &format!("`idiolect jobs {}` lists them", dir.display()),
+        ));
+    };
+    let layout = Layout::of(dir);
+    let missing: Vec<String> = execute::needs(&jobs)[index]
+        .iter()
+        .filter(|need| !state::is_done(dir, &jobs[**need]))
+        .map(|need| jobs[*need].id.clone())
+        .collect();
+    if !missing.is_empty() {
+        return Err(StageError::failed(
+            format!(
+                "`{id}` reads what these jobs write, and they are not done: {}",
+                missing.join(", ")
+            ),
+            "do them first, or `idiolect run` does all in order",
+        ));
+    }
+    let record = record::Record::join(dir)?;
+    let job = &jobs[index];
+    let overall = Overall::new(std::slice::from_ref(job), progress);
+    let context = RunContext {
+        recipe: &recipe,
+        counts: &counts,
+        folders,
+        dir,
+        layout,
+        overall: &overall,
+        stop,
+        process,
+    };
+    one(&context, &record, job, process.threads)?;
+    Ok(Finished {
+        text: format!("{id}: done, wrote {}\n", job.outputs.join(", ")),
+        json: json!({"job": id, "state": "done", "outputs": job.outputs}),
+    })
+}
+
+/// The recipe that a run directory holds.
+fn stored_recipe(dir: &Path) -> Result<Recipe, StageError> {
+    let path = dir.join("recipe.toml");
+    let text = fs::read_to_string(&path).map_err(|source| {
         StageError::failed(
             format!(
                 "`{}` holds no run: cannot read `recipe.toml`: {source}",
@@ -219,65 +291,34 @@ pub(crate) fn report(dir: &Path, output: Option<&Path>) -> Result<String, StageE
             "give the directory that `idiolect run` wrote",
         )
     })?;
-    let mut recipe = recipe::read_stored(&text, &stored.display().to_string())
-        .map_err(|error| StageError::failed(error.to_string(), ""))?;
-    let path = dir.join("comparison.json");
-    let comparison = fs::read(&path).map_err(|source| {
-        StageError::failed(
-            format!(
-                "`{}` is not finished: cannot read `comparison.json`: {source}",
-                dir.display()
-            ),
-            "`idiolect run` with its recipe continues it",
-        )
-    })?;
-    let comparison: Comparison = serde_json::from_slice(&comparison).map_err(|error| {
-        StageError::failed(
-            format!("`{}` is no comparison: {error}", path.display()),
-            "",
-        )
-    })?;
-    let worlds: Vec<(usize, World)> = (0..recipe.worlds)
-        .map(|n| (n, World::of(dir, n, recipe.worlds)))
-        .collect();
-    // The stored recipe leaves out the path of a given student; that there was one is seen here.
-    if worlds
-        .first()
-        .is_some_and(|(_, world)| !world.model("student").exists())
-    {
-        recipe.student = Some(String::new());
-    }
-    let view = results::view_of(&recipe, comparison, &worlds)?;
-    let (html, markdown) = match output {
-        None => (Some(dir.join("report.html")), Some(dir.join("report.md"))),
-        Some(path) if path.extension().is_some_and(|e| e == "md") => (None, Some(path.to_owned())),
-        Some(path) => (Some(path.to_owned()), None),
-    };
-    let mut written = Vec::new();
-    if let Some(path) = html {
-        write_atomic(&path, idiolect_report::html(&view).as_bytes())?;
-        written.push(path.display().to_string());
-    }
-    if let Some(path) = markdown {
-        write_atomic(&path, idiolect_report::markdown(&view).as_bytes())?;
-        written.push(path.display().to_string());
-    }
-    Ok(written.join("\n"))
+    resolve::read_stored(&text, &path.display().to_string())
+        .map_err(|error| StageError::failed(error.to_string(), ""))
 }
 
-fn stage_index(until: Option<&str>) -> Result<usize, StageError> {
-    let Some(name) = until else {
-        return Ok(STAGES.len() - 1);
-    };
-    STAGES
+/// Makes the report of a finished run again from its files: `report.html` and `report.md`, or the
+/// one file that `output` names (Markdown where it ends in `.md`).
+pub(crate) fn report(dir: &Path, output: Option<&Path>) -> Result<String, StageError> {
+    let recipe = stored_recipe(dir)?;
+    let written = results::report_again(&recipe, dir, output)?;
+    let paths: Vec<String> = written
         .iter()
-        .position(|stage| *stage == name)
-        .ok_or_else(|| {
-            StageError::usage(
-                format!("there is no stage `{name}`"),
-                &format!("the stages are {}", STAGES.join(", ")),
-            )
-        })
+        .map(|path| path.display().to_string())
+        .collect();
+    Ok(paths.join("\n"))
+}
+
+fn stage_named(name: Option<&str>) -> Result<Stage, StageError> {
+    let Some(name) = name else {
+        return Ok(Stage::Report);
+    };
+    let found = Stage::ALL.into_iter().find(|stage| stage.name() == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = Stage::ALL.iter().map(|stage| stage.name()).collect();
+        StageError::usage(
+            format!("there is no stage `{name}`"),
+            &format!("the stages are {}", names.join(", ")),
+        )
+    })
 }
 
 /// Where the run of a recipe of this name goes: `runs/NAME`.
@@ -321,7 +362,7 @@ fn open_directory(dir: &Path, recipe: &Recipe, fresh: bool) -> Result<Lock, Stag
     fs::create_dir_all(dir).map_err(|source| io("create", dir, source))?;
     let lock = Lock::acquire(&dir.join(".lock"), dir)?;
     let path = dir.join("recipe.toml");
-    let now = recipe::stored(recipe);
+    let now = resolve::stored(recipe);
     let earlier = match fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -330,7 +371,7 @@ fn open_directory(dir: &Path, recipe: &Recipe, fresh: bool) -> Result<Lock, Stag
     match earlier {
         Some(_) if fresh => empty(dir)?,
         Some(old) => {
-            let differences = recipe::differences(&old, &now);
+            let differences = resolve::differences(&old, &now);
             if !differences.is_empty() {
                 return Err(StageError::failed(
                     format!(
@@ -386,4 +427,70 @@ fn io(doing: &'static str, path: &Path, source: std::io::Error) -> StageError {
         source,
     }
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The plan of a built-in recipe, of files with made-up counts.
+    pub(super) fn plan_of(name: &str) -> Vec<Job> {
+        let (text, _) = recipe_text(Some(name)).unwrap();
+        let recipe = resolve::resolve(&text, name, &[]).unwrap();
+        let counts = match recipe.data.world {
+            Some(_) => Counts::of(&recipe, &Folders::default()).unwrap(),
+            None => Counts {
+                train: 100,
+                dev: 10,
+                test: 20,
+                human: 100,
+                given: 300,
+                has_responses: false,
+                row_tokens: 200.0,
+                students: vec![1e6; recipe.students().len()],
+                teacher: 0.0,
+                student_tokens: 1e6,
+                teacher_tokens: 0.0,
+            },
+        };
+        plan::plan(&recipe, &counts)
+    }
+
+    #[test]
+    fn jobs_read_what_earlier_jobs_write_and_nothing_is_written_twice() {
+        for (name, _) in BUILT_IN {
+            let jobs = plan_of(name);
+            let mut written: BTreeSet<&str> = BTreeSet::new();
+            let mut ids = BTreeSet::new();
+            for job in &jobs {
+                for input in &job.inputs {
+                    assert!(
+                        written.contains(input.as_str()),
+                        "{name}: {} reads {input}",
+                        job.id
+                    );
+                }
+                for output in &job.outputs {
+                    assert!(
+                        written.insert(output),
+                        "{name}: {} writes {output} again",
+                        job.id
+                    );
+                }
+                assert!(ids.insert(&job.id), "{name}: {} twice", job.id);
+            }
+            let read: BTreeSet<&str> = jobs
+                .iter()
+                .flat_map(|job| &job.inputs)
+                .map(String::as_str)
+                .collect();
+            let unread: Vec<_> = written
+                .difference(&read)
+                .filter(|path| path.contains('/') && !path.contains("teacher.eval"))
+                .collect();
+            assert!(unread.is_empty(), "{name}: nobody reads {unread:?}");
+        }
+    }
 }

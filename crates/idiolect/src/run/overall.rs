@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::plan::Job as PlannedJob;
 use crate::progress::{Event, Progress};
 
 /// Steps in which the whole run's share is shown.
@@ -63,7 +64,16 @@ impl Unit {
 
 impl Overall {
     /// Units and their planned costs; `shown` is where events go.
-    pub(crate) fn new(units: Vec<(String, f64)>, shown: Progress) -> Self {
+    pub(crate) fn new(jobs: &[PlannedJob], shown: Progress) -> Self {
+        Self::of_units(
+            jobs.iter()
+                .map(|job| (job.id.clone(), weight(job)))
+                .collect(),
+            shown,
+        )
+    }
+
+    fn of_units(units: Vec<(String, f64)>, shown: Progress) -> Self {
         let total = units.iter().map(|(_, cost)| cost).sum();
         let unit = |cost| Unit {
             cost,
@@ -102,8 +112,18 @@ impl Overall {
         self.shown.note("run", text);
     }
 
+    /// Where a job reports to.
+    pub(crate) fn job(&self, job: &PlannedJob) -> Progress {
+        self.unit(&job.id)
+    }
+
+    /// The job's work is done, now or before.
+    pub(crate) fn finish(&self, job: &PlannedJob) {
+        self.finished(&job.id);
+    }
+
     /// Where the stages of a unit report to. Jobs are shown as `JOB UNIT`.
-    pub(crate) fn unit(&self, name: &str) -> Progress {
+    fn unit(&self, name: &str) -> Progress {
         let (shown, state, name) = (
             Arc::clone(&self.shown),
             Arc::clone(&self.state),
@@ -123,7 +143,7 @@ impl Overall {
     }
 
     /// The unit's work is done, now or before.
-    pub(crate) fn finish(&self, name: &str) {
+    fn finished(&self, name: &str) {
         let shares = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(unit) = state.units.get_mut(name) {
@@ -133,6 +153,11 @@ impl Overall {
         };
         shares.show(&self.shown);
     }
+}
+
+/// What a job counts in the whole: its operations, and a little for what has none.
+fn weight(job: &PlannedJob) -> f64 {
+    job.cost.tera_operations + 1e-4
 }
 
 /// Thousandths of the whole cost.
@@ -211,12 +236,12 @@ mod tests {
                 log.lock().unwrap().push(share);
             }
         });
-        let overall = Overall::new(vec![("a".into(), 1.0), ("b".into(), 3.0)], shown);
+        let overall = Overall::of_units(vec![("a".into(), 1.0), ("b".into(), 3.0)], shown);
         let progress = overall.unit("b");
         let mut meter = progress.begin("train", "steps", Some(10), 0);
         meter.at(5);
-        overall.finish("b");
-        overall.finish("a");
+        overall.finished("b");
+        overall.finished("a");
         assert_eq!(*seen.lock().unwrap(), [375, 750, 1000]);
     }
 
@@ -230,14 +255,14 @@ mod tests {
             }
         });
         let units = ["a", "b", "c"].map(|name| (name.to_owned(), 1.0));
-        let overall = Overall::new(units.into(), shown);
+        let overall = Overall::of_units(units.into(), shown);
         // `a` was complete, `b` half done, `c` is begun here.
-        overall.finish("a");
+        overall.finished("a");
         let progress = overall.unit("b");
         let mut meter = progress.begin("train", "steps", Some(10), 5);
         meter.at(10);
         drop(meter);
-        overall.finish("b");
+        overall.finished("b");
         let progress = overall.unit("c");
         progress.begin("train", "steps", Some(10), 0).at(5);
         let last: Vec<String> = seen.lock().unwrap().iter().rev().take(2).cloned().collect();

@@ -1,75 +1,268 @@
-//! What a run would do and could show, said before it starts.
+//! The plan: every job of a run, in an order in which they can be done. The only place that knows
+//! this order; dry run, progress, time left, `status`, `jobs`, `job` and the executor read it.
 
-use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use idiolect_core::statistics::few::{FEWEST, least_detectable};
-use idiolect_core::statistics::proportion::smallest_detectable;
-use idiolect_core::store::Meta;
+use idiolect_core::arms::Source;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::calibrate::operations_per_second;
-use super::costs::{self, Sizes};
-use super::layout::World;
-use super::recipe::Recipe;
+use super::counts::Counts;
+use super::layout::{DataPaths, Layout, StudentPaths};
+use super::recipe::{Recipe, Writer};
 
-/// Shares of the problems on which two arms may disagree.
-const DISAGREEMENT: [f64; 3] = [0.05, 0.1, 0.2];
+/// The arm that is the untrained student.
+pub(crate) const BASE: &str = "base";
 
-/// The smallest difference that the evaluation can show, in a sentence.
-pub(crate) fn detectable(recipe: &Recipe) -> String {
-    let n = (costs::sizes(recipe).test_problems.round() as usize).max(1);
-    let Some(least) = least_detectable(n) else {
-        return format!(
-            "no two arms can be told apart from {n} test problems: at least {FEWEST} must differ"
-        );
+/// What kind of work a job does, in the order of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stage {
+    Data,
+    Pretrain,
+    Generate,
+    Paraphrase,
+    Verify,
+    Corrupt,
+    Traces,
+    Score,
+    Arms,
+    Train,
+    Eval,
+    Report,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Data,
+        Self::Pretrain,
+        Self::Generate,
+        Self::Paraphrase,
+        Self::Verify,
+        Self::Corrupt,
+        Self::Traces,
+        Self::Score,
+        Self::Arms,
+        Self::Train,
+        Self::Eval,
+        Self::Report,
+    ];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Pretrain => "pretrain",
+            Self::Generate => "generate",
+            Self::Paraphrase => "paraphrase",
+            Self::Verify => "verify",
+            Self::Corrupt => "corrupt",
+            Self::Traces => "traces",
+            Self::Score => "score",
+            Self::Arms => "arms",
+            Self::Train => "train",
+            Self::Eval => "eval",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// What exactly a job does; its replicate aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Lays down problems, human traces, given traces, and texts and shapes of models.
+    Data,
+    /// Trains `student` or `teacher` from random weights.
+    Pretrain(&'static str),
+    /// Samples from the teacher.
+    Generate,
+    /// Samples from a student, for arm S.
+    Own(String),
+    /// Rewrites the human traces.
+    Paraphrase,
+    /// Judges the traces of a part.
+    Verify(String),
+    /// Judges a student's own samples.
+    VerifyOwn(String),
+    /// Chooses the traces that are corrupted: those of arm G.
+    Picks,
+    /// Corrupts this fraction of their steps, given as its bits so that jobs can be compared.
+    Flaws(u64),
+    /// Makes content controls of them.
+    Control,
+    /// Puts parts and verdicts together.
+    Traces,
+    /// Scores every trace under a student.
+    Score(String),
+    /// Builds a student's arms.
+    Arms(String),
+    /// Fine-tunes a student.
+    Train(Tuned),
+    /// Evaluates a fine-tuned student, or as arm `base` the untrained one.
+    Eval(Tuned),
+    /// Evaluates the teacher.
+    EvalTeacher,
+    /// Compares and reports; of all replicates.
+    Report,
+}
+
+/// One fine-tuning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tuned {
+    pub(crate) student: String,
+    pub(crate) arm: String,
+    pub(crate) seed: u64,
+}
+
+/// Cores that a job can use well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Cpu {
+    /// As many as there are, nothing beside it.
+    All,
+    /// One or few: its model is too small for more. Several such jobs run side by side.
+    Shared,
+}
+
+/// What a job needs of a machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Resources {
+    pub(crate) cpu: Cpu,
+    /// Graphics processors: none, as long as all work is the engine's.
+    pub(crate) gpu: usize,
+    pub(crate) memory_mb: u64,
+    /// The model that it loads: a reference, or a folder of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+}
+
+/// What a job costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Cost {
+    /// Tokens that pass through a model, forward or in training.
+    pub(crate) tokens: f64,
+    /// Floating-point operations in units of 10^12: training counts 6 a parameter and token, writing
+    /// and scoring 2.
+    pub(crate) tera_operations: f64,
+}
+
+/// One job: what it reads, what it writes, what it takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Job {
+    /// `RECIPE/r0/STUDENT/W/seed1/train`
+    pub(crate) id: String,
+    pub(crate) stage: Stage,
+    /// The tables of the recipe that decide it, and the seed.
+    pub(crate) settings: Value,
+    /// Files and folders of the run directory that earlier jobs write.
+    pub(crate) inputs: Vec<String>,
+    /// Files and models from outside the run, as the recipe names them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) external: Vec<String>,
+    /// Files and folders of the run directory.
+    pub(crate) outputs: Vec<String>,
+    pub(crate) resources: Resources,
+    pub(crate) cost: Cost,
+    #[serde(skip)]
+    pub(crate) replicate: usize,
+    #[serde(skip)]
+    pub(crate) work: Work,
+}
+
+/// A part of the traces and who makes it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) work: Work,
+}
+
+/// The parts of a recipe's traces, in the order of `traces.jsonl`.
+pub(crate) fn parts(recipe: &Recipe) -> Vec<Part> {
+    let part = |name: &str, work| Part {
+        name: name.to_owned(),
+        work,
     };
-    let points: Vec<String> = DISAGREEMENT
-        .iter()
-        .map(|d| {
-            let shown = smallest_detectable(n, *d).max(least);
-            // Arms that disagree on a twentieth cannot be further apart than that.
-            let found = if shown <= *d {
-                format!("{:.1} points", 100.0 * shown)
-            } else {
-                "nothing".to_owned()
-            };
-            format!("{found} if two arms disagree on {:.0} %", 100.0 * d)
-        })
-        .collect();
-    format!(
-        "{n} test problems can tell apart (80 % power, p < 0.05, one seed): {}",
-        points.join("; ")
+    let arms = &recipe.arms;
+    let mut parts = vec![part("human", Work::Data)];
+    if recipe.data.world.is_some()
+        && arms.need(|s| matches!(s, Source::Dialect(l) if l == "digits"))
+    {
+        parts.push(part("human-digits", Work::Data));
+    }
+    if recipe.data.world.is_none() {
+        parts.push(part("given", Work::Data));
+    }
+    if recipe.models.teacher.is_some() && arms.need(from_samples) {
+        parts.push(part("sampled", Work::Generate));
+    }
+    if arms.need(|source| matches!(source, Source::Paraphrased | Source::Any))
+        && has_rewriter(recipe)
+    {
+        parts.push(part("paraphrased", Work::Paraphrase));
+    }
+    for dose in recipe.doses() {
+        let name = format!("flawed-{:.0}", dose * 100.0);
+        parts.push(part(&name, Work::Flaws(dose.to_bits())));
+    }
+    if arms.need(|source| *source == Source::Control) {
+        parts.push(part("control", Work::Control));
+    }
+    parts
+}
+
+fn has_rewriter(recipe: &Recipe) -> bool {
+    recipe.models.teacher.is_some() || recipe.models.paraphraser.is_some()
+}
+
+/// Whether an arm's source is made of a model's samples.
+fn from_samples(source: &Source) -> bool {
+    matches!(
+        source,
+        Source::Correct
+            | Source::Wrong
+            | Source::WrongPrefix
+            | Source::Flawed(_)
+            | Source::Control
+            | Source::Any
     )
 }
 
-/// A stage of the plan.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct PlannedStage {
-    /// Its name.
-    pub(crate) stage: String,
-    /// Units of work: models, arms and seeds.
-    pub(crate) units: usize,
-    /// Of them, those whose output already stands.
-    pub(crate) done: usize,
-    /// Tokens that pass through a model in what is left, forward or in training.
-    pub(crate) tokens: f64,
-    /// Tera-operations left.
-    pub(crate) tera_operations: f64,
-    /// Time left as measured here; absent where nothing could be measured.
-    pub(crate) seconds: Option<f64>,
-    /// Memory of the models at work at once.
-    pub(crate) megabytes: f64,
+/// The parts that hold the traces of models other than the student.
+pub(crate) fn sampled_parts(recipe: &Recipe) -> Vec<String> {
+    let all = parts(recipe).into_iter().map(|part| part.name);
+    all.filter(|name| name == "given" || name == "sampled")
+        .collect()
 }
 
-/// What a run would do.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Plan {
-    pub(crate) stages: Vec<PlannedStage>,
-    /// The sum.
-    pub(crate) seconds: Option<f64>,
-    /// The smallest difference that the evaluation can show, in words.
-    pub(crate) detectable: String,
+/// Every job of a run.
+pub(crate) fn plan(recipe: &Recipe, counts: &Counts) -> Vec<Job> {
+    let mut planner = Planner {
+        recipe,
+        counts,
+        layout: Layout::of(Path::new("")),
+        jobs: Vec::new(),
+    };
+    for replicate in 0..recipe.replicates {
+        planner.replicate(replicate);
+    }
+    planner.report();
+    planner.jobs
+}
+
+/// A model as a job loads it.
+struct Loaded {
+    reference: String,
+    /// Whether it lies in the run directory.
+    inside: bool,
+    parameters: f64,
+    cpu: Cpu,
+}
+
+struct Planner<'a> {
+    recipe: &'a Recipe,
+    counts: &'a Counts,
+    layout: Layout,
+    jobs: Vec<Job>,
 }
 
 /// Bytes a parameter: weight, gradient and both moments in training; the weight alone otherwise.
@@ -78,211 +271,480 @@ const READ: f64 = 4.0;
 /// Of a job beside its weights: activations of a batch, rows, the program itself.
 const BESIDE: f64 = 40e6;
 
-/// Plans a run: `threads` jobs at once where a stage has several.
-pub(crate) fn plan(recipe: &Recipe, dir: &Path, threads: usize) -> Plan {
-    let sizes = costs::sizes(recipe);
-    // A pass that scores does about as many operations a second as training; one that writes token
-    // by token does fewer, and is short beside the rest.
-    let rates = [sizes.student, sizes.teacher]
-        .map(|n| (n > 0.0).then(|| operations_per_second(n)).flatten());
-    let mut stages: Vec<PlannedStage> = Vec::new();
-    for number in 0..recipe.worlds {
-        let world = World::of(dir, number, recipe.worlds);
-        for (name, cost) in costs::world_units(recipe, number) {
-            let unit = Unit::of(&name, &sizes);
-            let done = is_done(&world, unit.stage, &name);
-            let at = stages.iter().position(|s| s.stage == unit.stage);
-            let at = at.unwrap_or_else(|| {
-                stages.push(PlannedStage {
-                    stage: unit.stage.to_owned(),
-                    units: 0,
-                    done: 0,
-                    tokens: 0.0,
-                    tera_operations: 0.0,
-                    seconds: Some(0.0),
-                    megabytes: 0.0,
-                });
-                stages.len() - 1
-            });
-            let stage = &mut stages[at];
-            stage.units += 1;
-            stage.done += usize::from(done);
-            let jobs = if unit.stage == "fine-tune" {
-                threads.max(1) as f64
-            } else {
-                1.0
-            };
-            stage.megabytes = stage
-                .megabytes
-                .max(jobs * (unit.bytes * unit.parameters + BESIDE) / 1e6);
-            if done {
-                continue;
+/// What a job does with a model's parameters.
+#[derive(Clone, Copy)]
+enum Use {
+    Forward,
+    Training,
+}
+
+impl Planner<'_> {
+    fn replicate(&mut self, r: usize) {
+        let data = self.layout.data(r);
+        self.data(r, &data);
+        self.pretrain(r, &data);
+        let parts = parts(self.recipe);
+        for part in &parts {
+            match &part.work {
+                Work::Generate => self.generate(r, &data),
+                Work::Paraphrase => self.paraphrase(r, &data),
+                _ => {}
             }
-            stage.tokens += cost / (unit.operations * unit.parameters).max(1.0);
-            stage.tera_operations += cost / 1e12;
-            let rate = rates[usize::from(unit.is_teacher)];
-            stage.seconds = stage
-                .seconds
-                .zip(rate)
-                .map(|(sum, rate)| sum + cost / rate / jobs);
+        }
+        self.corrupt(r, &data, &parts);
+        self.traces(r, &data, &parts);
+        for (index, (name, _)) in self.recipe.students().iter().enumerate() {
+            self.student(r, &data, index, name);
+        }
+        if let Some(teacher) = self.recipe.scratch_teacher().and(self.teacher(r)) {
+            let answers = self.counts.test as f64;
+            let cost = self.cost(
+                Use::Forward,
+                teacher.parameters,
+                answers * self.counts.row_tokens,
+            );
+            let mut job = self.job(r, "eval/teacher", Stage::Eval, Work::EvalTeacher);
+            job.settings = json!({"eval": self.recipe.eval, "verify": self.recipe.verify});
+            job.inputs = vec![path(&data.problems())];
+            job.outputs = vec![path(&data.teacher_evaluation())];
+            self.push(job, Some((&teacher, Use::Forward)), cost);
         }
     }
-    stages.retain(|stage| stage.tera_operations > 0.0 || stage.done > 0);
-    Plan {
-        seconds: stages.iter().map(|stage| stage.seconds).sum(),
-        detectable: detectable(recipe),
-        stages,
+
+    fn data(&mut self, r: usize, data: &DataPaths) {
+        let recipe = self.recipe;
+        let mut job = self.job(r, "data", Stage::Data, Work::Data);
+        job.settings = json!({"data": recipe.data, "seed": recipe.seed + r as u64});
+        let files = [
+            &recipe.data.train,
+            &recipe.data.dev,
+            &recipe.data.test,
+            &recipe.data.traces,
+        ];
+        job.external = files.into_iter().flatten().cloned().collect();
+        job.outputs = vec![path(&data.problems()), path(&data.part("gold"))];
+        let made = parts(recipe)
+            .into_iter()
+            .filter(|part| part.work == Work::Data);
+        job.outputs
+            .extend(made.map(|part| path(&data.part(&part.name))));
+        for (model, scratch) in scratch_models(recipe) {
+            job.outputs.push(path(&data.corpus(model)));
+            job.outputs.push(path(&data.blank(model)));
+            job.external.extend(scratch.text.iter().cloned());
+        }
+        self.push(job, None, Cost::default());
     }
-}
 
-/// What a unit of work is.
-struct Unit {
-    stage: &'static str,
-    parameters: f64,
-    /// Operations a parameter and token.
-    operations: f64,
-    bytes: f64,
-    is_teacher: bool,
-}
+    fn pretrain(&mut self, r: usize, data: &DataPaths) {
+        // The longer job first: the other fits beside it.
+        for (model, scratch) in scratch_models(self.recipe) {
+            let (parameters, tokens) = match model {
+                "teacher" => (self.counts.teacher, self.counts.teacher_tokens),
+                _ => (self.counts.students[0], self.counts.student_tokens),
+            };
+            let cost = self.cost(Use::Training, parameters, tokens);
+            let mut job = self.job(
+                r,
+                &format!("pretrain/{model}"),
+                Stage::Pretrain,
+                Work::Pretrain(model),
+            );
+            job.settings = json!({"scratch": scratch, "seed": self.recipe.seed + r as u64});
+            job.inputs = vec![path(&data.corpus(model)), path(&data.blank(model))];
+            job.outputs = vec![path(&self.layout.model(r, model))];
+            let blank = Loaded {
+                reference: path(&data.blank(model)),
+                inside: false,
+                parameters,
+                cpu: Cpu::Shared,
+            };
+            self.push(job, Some((&blank, Use::Training)), cost);
+        }
+    }
 
-impl Unit {
-    fn of(name: &str, sizes: &Sizes) -> Self {
-        let short = name.rsplit(' ').next().unwrap_or(name);
-        let (stage, operations, bytes, is_teacher) = match short {
-            "student" => ("pretrain student", 6.0, TRAINED, false),
-            "teacher" => ("pretrain teacher", 6.0, TRAINED, true),
-            "traces" => ("traces", 2.0, READ, true),
-            "score" => ("score", 2.0, READ, false),
-            _ if short.starts_with("base/") => ("evaluate base", 2.0, READ, false),
-            _ => ("fine-tune", 6.0, TRAINED, false),
+    fn generate(&mut self, r: usize, data: &DataPaths) {
+        let Some(teacher) = self.teacher(r) else {
+            return;
         };
-        Self {
-            stage,
-            parameters: if is_teacher {
-                sizes.teacher
-            } else {
-                sizes.student
+        let n = self.counts.train * self.recipe.generate.n;
+        let cost = self.cost(
+            Use::Forward,
+            teacher.parameters,
+            n as f64 * self.counts.row_tokens,
+        );
+        let mut job = self.job(r, "generate", Stage::Generate, Work::Generate);
+        job.settings =
+            json!({"generate": self.recipe.generate, "seed": self.recipe.seed + r as u64});
+        job.inputs = vec![path(&data.problems())];
+        job.outputs = vec![path(&data.part("sampled"))];
+        self.push(job, Some((&teacher, Use::Forward)), cost);
+    }
+
+    fn paraphrase(&mut self, r: usize, data: &DataPaths) {
+        let rewriter = match self.recipe.models.paraphraser.as_deref() {
+            None | Some("teacher") => self.teacher(r),
+            Some(reference) => Some(Loaded::by_reference(reference, self.counts.teacher)),
+        };
+        let Some(rewriter) = rewriter else { return };
+        let tokens = 2.0 * self.counts.human as f64 * self.counts.row_tokens;
+        let cost = self.cost(Use::Forward, rewriter.parameters, tokens);
+        let mut job = self.job(r, "paraphrase", Stage::Paraphrase, Work::Paraphrase);
+        job.settings =
+            json!({"paraphrase": self.recipe.paraphrase, "seed": self.recipe.seed + r as u64});
+        job.inputs = vec![path(&data.problems()), path(&data.part("human"))];
+        job.outputs = vec![path(&data.part("paraphrased"))];
+        self.push(job, Some((&rewriter, Use::Forward)), cost);
+    }
+
+    /// Verification of what is there, then what is made of G's traces, then its verification.
+    fn corrupt(&mut self, r: usize, data: &DataPaths, parts: &[Part]) {
+        let is_made = |part: &Part| matches!(part.work, Work::Flaws(_) | Work::Control);
+        for part in parts.iter().filter(|part| !is_made(part)) {
+            self.verify(r, data, &part.name);
+        }
+        if parts.iter().any(is_made) {
+            let mut job = self.job(r, "corrupt/picks", Stage::Corrupt, Work::Picks);
+            job.settings = json!({"seed": self.recipe.seed + r as u64});
+            job.inputs = vec![path(&data.problems())];
+            for name in sampled_parts(self.recipe) {
+                job.inputs.push(path(&data.part(&name)));
+                job.inputs.push(path(&data.part_verdicts(&name)));
+            }
+            for (index, _) in self.recipe.students().iter().enumerate() {
+                let student = self.student_model(r, index);
+                match student.inside {
+                    true => job.inputs.push(student.reference),
+                    false => job.external.push(student.reference),
+                }
+            }
+            job.outputs = vec![path(&data.part("picks"))];
+            self.push(job, None, Cost::default());
+        }
+        for part in parts.iter().filter(|part| is_made(part)) {
+            let mut job = self.job(
+                r,
+                &format!("corrupt/{}", part.name),
+                Stage::Corrupt,
+                part.work.clone(),
+            );
+            job.settings = json!({"flaws": self.recipe.flaws, "seed": self.recipe.seed + r as u64});
+            job.inputs = vec![path(&data.problems()), path(&data.part("picks"))];
+            job.outputs = vec![path(&data.part(&part.name))];
+            self.push(job, None, Cost::default());
+            self.verify(r, data, &part.name);
+        }
+    }
+
+    fn verify(&mut self, r: usize, data: &DataPaths, part: &str) {
+        let mut job = self.job(
+            r,
+            &format!("verify/{part}"),
+            Stage::Verify,
+            Work::Verify(part.to_owned()),
+        );
+        job.settings = json!({"verify": self.recipe.verify});
+        job.inputs = vec![path(&data.problems()), path(&data.part(part))];
+        job.outputs = vec![path(&data.part_verdicts(part))];
+        self.push(job, None, Cost::default());
+    }
+
+    fn traces(&mut self, r: usize, data: &DataPaths, parts: &[Part]) {
+        let mut job = self.job(r, "traces", Stage::Traces, Work::Traces);
+        for part in parts {
+            job.inputs.push(path(&data.part(&part.name)));
+            job.inputs.push(path(&data.part_verdicts(&part.name)));
+        }
+        job.outputs = vec![path(&data.traces()), path(&data.verdicts())];
+        self.push(job, None, Cost::default());
+    }
+
+    fn student(&mut self, r: usize, data: &DataPaths, index: usize, name: &str) {
+        let paths = self.layout.student(r, name);
+        let model = self.student_model(r, index);
+        let own = has_own(self.recipe);
+        if own {
+            self.own(r, data, &paths, &model, name);
+        }
+        let scored = self.counts.traces(self.recipe) as f64 * self.counts.row_tokens;
+        let cost = self.cost(Use::Forward, model.parameters, scored);
+        let mut job = self.job(
+            r,
+            &format!("{name}/score"),
+            Stage::Score,
+            Work::Score(name.to_owned()),
+        );
+        job.settings = json!({"score": self.recipe.score});
+        job.inputs = vec![path(&data.problems()), path(&data.traces())];
+        if own {
+            job.inputs.push(path(&paths.own()));
+        }
+        job.outputs = vec![path(&paths.scores()), path(&paths.tokens())];
+        let all = Loaded {
+            cpu: Cpu::All,
+            ..self.student_model(r, index)
+        };
+        self.push(job, Some((&all, Use::Forward)), cost);
+
+        let mut job = self.job(
+            r,
+            &format!("{name}/arms"),
+            Stage::Arms,
+            Work::Arms(name.to_owned()),
+        );
+        job.settings = json!({"arms": self.recipe.arms, "max_length": self.recipe.train.max_length, "seed": self.recipe.seed + r as u64});
+        job.inputs = [
+            data.problems(),
+            data.traces(),
+            data.verdicts(),
+            paths.scores(),
+        ]
+        .map(|p| path(&p))
+        .to_vec();
+        if own {
+            job.inputs
+                .extend([path(&paths.own()), path(&paths.own_verdicts())]);
+        }
+        self.add_model(&mut job, &model);
+        job.outputs = vec![path(&paths.arms())];
+        self.push(job, None, Cost::default());
+
+        self.eval(r, data, &paths, &model, tuned(name, BASE, 0));
+        for arm in self.recipe.arms.listed() {
+            for seed in 0..self.recipe.train.seeds as u64 {
+                self.train(r, &paths, &model, tuned(name, &arm, seed));
+                self.eval(r, data, &paths, &model, tuned(name, &arm, seed));
+            }
+        }
+    }
+
+    fn own(
+        &mut self,
+        r: usize,
+        data: &DataPaths,
+        paths: &StudentPaths,
+        model: &Loaded,
+        name: &str,
+    ) {
+        let tokens = (self.counts.train * super::work::OWN_SAMPLES) as f64 * self.counts.row_tokens;
+        let cost = self.cost(Use::Forward, model.parameters, tokens);
+        let mut job = self.job(
+            r,
+            &format!("{name}/generate"),
+            Stage::Generate,
+            Work::Own(name.to_owned()),
+        );
+        job.settings =
+            json!({"generate": self.recipe.generate, "seed": self.recipe.seed + r as u64});
+        job.inputs = vec![path(&data.problems())];
+        job.outputs = vec![path(&paths.own())];
+        let all = Loaded {
+            reference: model.reference.clone(),
+            cpu: Cpu::All,
+            ..*model
+        };
+        self.push(job, Some((&all, Use::Forward)), cost);
+        let mut job = self.job(
+            r,
+            &format!("{name}/verify"),
+            Stage::Verify,
+            Work::VerifyOwn(name.to_owned()),
+        );
+        job.settings = json!({"verify": self.recipe.verify});
+        job.inputs = vec![path(&data.problems()), path(&paths.own())];
+        job.outputs = vec![path(&paths.own_verdicts())];
+        self.push(job, None, Cost::default());
+    }
+
+    fn train(&mut self, r: usize, paths: &StudentPaths, model: &Loaded, tuned: Tuned) {
+        let rows = self.recipe.arms.rows.unwrap_or(self.counts.train) as f64;
+        let tokens = rows * self.counts.row_tokens * self.recipe.train.epochs as f64;
+        let cost = self.cost(Use::Training, model.parameters, tokens);
+        let name = format!("{}/{}/seed{}/train", tuned.student, tuned.arm, tuned.seed);
+        let mut job = self.job(r, &name, Stage::Train, Work::Train(tuned.clone()));
+        job.settings = json!({"train": self.recipe.train, "seed": tuned.seed, "replicate_seed": self.recipe.seed + r as u64});
+        job.inputs = vec![path(&paths.arms())];
+        job.outputs = vec![path(&paths.checkpoint(&tuned.arm, tuned.seed))];
+        self.push(job, Some((model, Use::Training)), cost);
+    }
+
+    fn eval(
+        &mut self,
+        r: usize,
+        data: &DataPaths,
+        paths: &StudentPaths,
+        model: &Loaded,
+        tuned: Tuned,
+    ) {
+        let answers = (self.counts.test * (1 + self.recipe.eval.n) + self.counts.dev) as f64;
+        let cost = self.cost(
+            Use::Forward,
+            model.parameters,
+            answers * self.counts.row_tokens,
+        );
+        let name = format!("{}/{}/seed{}/eval", tuned.student, tuned.arm, tuned.seed);
+        let mut job = self.job(r, &name, Stage::Eval, Work::Eval(tuned.clone()));
+        job.settings = json!({"eval": self.recipe.eval, "verify": self.recipe.verify, "seed": self.recipe.seed + r as u64});
+        job.inputs = vec![path(&data.problems()), path(&data.part("gold"))];
+        let what = |what: &str| path(&paths.evaluation(&tuned.arm, tuned.seed, what));
+        job.outputs = self
+            .counts
+            .evaluations(self.recipe)
+            .into_iter()
+            .map(what)
+            .collect();
+        let checkpoint = match tuned.arm.as_str() {
+            BASE => Loaded {
+                reference: model.reference.clone(),
+                ..*model
             },
-            operations,
-            bytes,
-            is_teacher,
+            arm => Loaded {
+                reference: path(&paths.checkpoint(arm, tuned.seed)),
+                inside: true,
+                ..*model
+            },
+        };
+        self.push(job, Some((&checkpoint, Use::Forward)), cost);
+    }
+
+    fn report(&mut self) {
+        let finished = |job: &&Job| {
+            matches!(
+                job.stage,
+                Stage::Traces | Stage::Score | Stage::Arms | Stage::Train | Stage::Eval
+            )
+        };
+        let mut inputs: Vec<String> = Vec::new();
+        for job in self.jobs.iter().filter(finished) {
+            inputs.extend(job.outputs.iter().cloned());
+        }
+        let mut job = self.job(0, "", Stage::Report, Work::Report);
+        job.id = format!("{}/report", self.recipe.name);
+        job.settings = json!({"baselines": self.recipe.arms.baselines, "seed": self.recipe.seed});
+        job.inputs = inputs;
+        job.outputs = ["comparison.json", "report.html", "report.md"]
+            .map(str::to_owned)
+            .to_vec();
+        self.push(job, None, Cost::default());
+    }
+
+    fn job(&self, replicate: usize, name: &str, stage: Stage, work: Work) -> Job {
+        Job {
+            id: format!("{}/r{replicate}/{name}", self.recipe.name),
+            stage,
+            settings: Value::Null,
+            inputs: Vec::new(),
+            external: Vec::new(),
+            outputs: Vec::new(),
+            resources: Resources {
+                cpu: Cpu::All,
+                gpu: 0,
+                memory_mb: (BESIDE / 1e6) as u64,
+                model: None,
+            },
+            cost: Cost::default(),
+            replicate,
+            work,
+        }
+    }
+
+    fn push(&mut self, mut job: Job, model: Option<(&Loaded, Use)>, cost: Cost) {
+        job.cost = cost;
+        if let Some((model, how)) = model {
+            self.add_model(&mut job, model);
+            let bytes = match how {
+                Use::Forward => READ,
+                Use::Training => TRAINED,
+            };
+            job.resources = Resources {
+                cpu: model.cpu,
+                gpu: 0,
+                memory_mb: ((bytes * model.parameters + BESIDE) / 1e6) as u64,
+                model: Some(model.reference.clone()),
+            };
+        }
+        self.jobs.push(job);
+    }
+
+    fn add_model(&self, job: &mut Job, model: &Loaded) {
+        match model.inside {
+            true if job.inputs.contains(&model.reference) => {}
+            true => job.inputs.push(model.reference.clone()),
+            // The blank model of a pretraining is an input already.
+            false if job.stage == Stage::Pretrain => {}
+            false => job.external.push(model.reference.clone()),
+        }
+    }
+
+    fn cost(&self, how: Use, parameters: f64, tokens: f64) -> Cost {
+        let operations = match how {
+            Use::Forward => 2.0,
+            Use::Training => 6.0,
+        };
+        Cost {
+            tokens,
+            tera_operations: operations * parameters * tokens / 1e12,
+        }
+    }
+
+    fn teacher(&self, r: usize) -> Option<Loaded> {
+        Some(match self.recipe.models.teacher.as_ref()? {
+            Writer::Reference(reference) => Loaded::by_reference(reference, self.counts.teacher),
+            // With all cores: nothing else can go on before its traces are there.
+            Writer::Scratch(_) => Loaded {
+                reference: path(&self.layout.model(r, "teacher")),
+                inside: true,
+                parameters: self.counts.teacher,
+                cpu: Cpu::All,
+            },
+        })
+    }
+
+    fn student_model(&self, r: usize, index: usize) -> Loaded {
+        let parameters = self.counts.students[index];
+        match &self.recipe.students()[index].1 {
+            Some(reference) => Loaded::by_reference(reference, parameters),
+            None => Loaded {
+                reference: path(&self.layout.model(r, "student")),
+                inside: true,
+                parameters,
+                cpu: Cpu::Shared,
+            },
         }
     }
 }
 
-/// Whether a unit's last output stands complete.
-fn is_done(world: &World, stage: &str, name: &str) -> bool {
-    let complete = |path: &Path| {
-        Meta::read(path)
-            .ok()
-            .flatten()
-            .is_some_and(|meta| meta.complete)
-    };
-    let short = name.rsplit(' ').next().unwrap_or(name);
-    match (stage, short.rsplit_once('/')) {
-        ("pretrain student" | "pretrain teacher", _) => complete(&world.model(short)),
-        ("traces", _) => complete(&world.traces()),
-        ("score", _) => complete(&world.alignment()),
-        (_, Some((arm, seed))) => seed
-            .parse()
-            .is_ok_and(|seed| complete(&world.evaluation(arm, seed, "gold"))),
-        _ => false,
+impl Loaded {
+    fn by_reference(reference: &str, parameters: f64) -> Self {
+        Self {
+            reference: reference.to_owned(),
+            inside: false,
+            parameters,
+            cpu: Cpu::All,
+        }
     }
 }
 
-/// The plan for a person.
-pub(crate) fn describe(recipe: &Recipe, dir: &Path, plan: &Plan) -> String {
-    let mut text = String::new();
-    let mut line = |words: String| {
-        let _ = writeln!(text, "{words}");
-    };
-    line(format!("{}: {}", recipe.name, recipe.about));
-    line(format!(
-        "would write {} ({} world(s), seed {})",
-        dir.display(),
-        recipe.worlds,
-        recipe.seed
-    ));
-    line(format!(
-        "arms {} × {} seed(s), {} epochs of {} rows each",
-        recipe.arms.listed().join(" "),
-        recipe.finetune.seeds,
-        recipe.finetune.epochs,
-        recipe
-            .arms
-            .rows
-            .map_or("all matched".to_owned(), |r| r.to_string()),
-    ));
-    line(format!(
-        "{:<18}{:>7}{:>9}{:>11}{:>10}{:>10}",
-        "stage", "units", "standing", "M tokens", "time", "memory"
-    ));
-    for stage in &plan.stages {
-        line(format!(
-            "{:<18}{:>7}{:>9}{:>11.2}{:>10}{:>10}",
-            stage.stage,
-            stage.units,
-            stage.done,
-            stage.tokens / 1e6,
-            stage.seconds.map_or("–".to_owned(), duration),
-            format!("{:.0} MB", stage.megabytes),
-        ));
-    }
-    line(match plan.seconds {
-        Some(seconds) => format!(
-            "about {} in all, from a second of training measured on this machine as busy as it is now",
-            duration(seconds)
-        ),
-        None => "how long it takes could not be measured here".to_owned(),
-    });
-    line(plan.detectable.clone());
-    line(if dir.join("recipe.toml").exists() {
-        "the directory holds a run: what is complete there is kept".to_owned()
-    } else {
-        "nothing of it is there yet".to_owned()
-    });
-    text
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
+fn tuned(student: &str, arm: &str, seed: u64) -> Tuned {
+    Tuned {
+        student: student.to_owned(),
+        arm: arm.to_owned(),
+        seed,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whether some arm holds the student's own samples.
+pub(crate) fn has_own(recipe: &Recipe) -> bool {
+    recipe.arms.need(|source| *source == Source::Own)
+}
 
-    #[test]
-    fn times_are_told_in_a_unit_that_fits() {
-        assert_eq!(duration(3.2), "3 s");
-        assert_eq!(duration(600.0), "10 min");
-        assert_eq!(duration(7200.0), "2.0 h");
-    }
+/// The models that are trained inside a run, the longer training first.
+pub(crate) fn scratch_models(recipe: &Recipe) -> Vec<(&'static str, &super::recipe::ScratchModel)> {
+    let teacher = recipe.scratch_teacher().map(|model| ("teacher", model));
+    let student = recipe.scratch_student().map(|model| ("student", model));
+    teacher.into_iter().chain(student).collect()
+}
 
-    #[test]
-    fn every_unit_has_a_stage() {
-        let (text, _) = crate::run::recipe_text(Some("tiny")).unwrap();
-        let recipe = crate::run::recipe::resolve(&text, "tiny", &[]).unwrap();
-        let place = Path::new("no such directory");
-        let plan = plan(&recipe, place, 2);
-        let names: Vec<&str> = plan.stages.iter().map(|s| s.stage.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "pretrain student",
-                "pretrain teacher",
-                "traces",
-                "score",
-                "evaluate base",
-                "fine-tune"
-            ]
-        );
-        assert!(plan.stages.iter().all(|s| s.done == 0 && s.tokens > 0.0));
-        assert!(plan.seconds.is_some_and(|s| s > 0.0));
-        assert!(describe(&recipe, place, &plan).contains("in all"));
-    }
+fn path(path: &PathBuf) -> String {
+    path.to_string_lossy().replace('\\', "/")
 }

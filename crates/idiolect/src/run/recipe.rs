@@ -1,15 +1,18 @@
-//! The recipe: one TOML file that states a whole experiment.
+//! The recipe: one TOML file that states a whole experiment; the contract of `docs/recipe.md`.
 //!
-//! It is resolved once (file, then its `[scale.NAME]` table, then `--set`), stored with the run as
-//! `recipe.toml`, and reproduces it. Unknown keys are refused. Where a value is a path of this
-//! machine (`data`, `student`), the stored recipe leaves it out: content is identified by hash.
+//! It is resolved once (see [`super::resolve`]), stored with the run as `recipe.toml`, and
+//! reproduces it. Unknown keys are refused.
 
-use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use std::collections::BTreeMap;
 
 use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
+use idiolect_core::flaw::FlawOp;
 use idiolect_core::miniature::ModelFamily;
-use idiolect_core::model::{Lora, SaveDtype, Schedule};
+use idiolect_core::model::{Lora, Sampling, SaveDtype, Schedule, Template};
+use idiolect_core::record::{Finish, TaskName};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::resolve::RecipeError;
 
 /// The recipes that the program carries, by name and text.
 pub(crate) const BUILT_IN: [(&str, &str); 4] = [
@@ -35,100 +38,184 @@ pub(crate) struct Recipe {
     /// Names the run and heads the report.
     pub(crate) name: String,
     /// What it is for, in a sentence; heads the report.
+    #[serde(default)]
     pub(crate) about: String,
     /// Keys every draw of the run.
+    #[serde(default)]
     pub(crate) seed: u64,
-    /// Independent worlds: world `w` repeats everything with seed `seed + w`.
-    pub(crate) worlds: usize,
+    /// Independent repetitions of everything: replicate `r` has seed `seed + r`.
+    #[serde(default = "one")]
+    pub(crate) replicates: usize,
     /// Which `[scale.NAME]` table was applied.
     pub(crate) scale: String,
-    /// The folder of real data; `IDIOLECT_DATA` where unset.
-    #[serde(default, skip_serializing)]
-    pub(crate) data: Option<String>,
-    /// A model directory that replaces the student trained inside the run.
-    #[serde(default, skip_serializing)]
-    pub(crate) student: Option<String>,
-    /// Fields of the given student's `config.json` to set aside: unknown to this program, and
-    /// without influence on what is computed. As `--ignore-config-field`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) ignore_config_fields: Vec<String>,
     /// Where problems and traces come from.
-    pub(crate) source: Source,
-    /// The models trained from random weights inside the run.
-    pub(crate) pretrain: Pretrain,
+    pub(crate) data: Data,
+    /// Who writes traces and who learns from them.
+    pub(crate) models: Models,
     /// Sampling from the teacher.
     #[serde(default)]
-    pub(crate) sample: Option<Sample>,
-    /// The teacher's rewriting of the human traces.
+    pub(crate) generate: Generate,
+    /// The rewriting of the human traces by the paraphraser, where an arm holds it.
     #[serde(default)]
-    pub(crate) paraphrase: Option<Paraphrase>,
-    /// Shares of steps to corrupt, one arm F each.
+    pub(crate) paraphrase: Paraphrase,
+    /// Corrupted traces, one arm F a dose.
     #[serde(default)]
-    pub(crate) doses: Vec<f64>,
+    pub(crate) flaws: Flaws,
     /// How traces and evaluations are judged.
     #[serde(default)]
     pub(crate) verify: Verify,
     /// Which arms, and how large.
+    #[serde(default)]
     pub(crate) arms: Arms,
-    /// Fine-tuning of the student on each arm.
-    pub(crate) finetune: Finetune,
+    /// Fine-tuning of each student on each arm.
+    #[serde(default)]
+    pub(crate) train: Train,
+    /// Scoring of every trace under each student.
+    #[serde(default)]
+    pub(crate) score: Score,
     /// Evaluation on the test problems.
+    #[serde(default)]
     pub(crate) eval: Eval,
 }
 
-/// Where problems and traces come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) enum Source {
-    /// A generated world with its own language.
-    Miniature {
-        /// What its problems are.
-        #[serde(default)]
-        world: MiniatureWorld,
-        /// `default`, or `tiny` for a world of seconds.
-        size: String,
-    },
-    /// GSM8K problems with published traces of real models.
-    Gsm8kTraces {
-        /// The file of problems, within the data folder.
-        problems: String,
-        /// The folder of trace files, within the data folder.
-        traces: String,
-        /// Which files of it, by a part of their name.
-        traces_match: String,
-        /// Which traces of them, by their field `kind`.
-        trace_kind: String,
-        /// The name of the prompt that problems are asked with.
-        prompt: String,
-        /// The file whose questions and solutions are the student's pretraining text.
-        pretrain_text: String,
-        /// Share of the problems that become dev, by hash of their id.
-        dev_share: f64,
-        /// Share of the problems that become test, by hash of their id.
-        test_share: f64,
-    },
+fn one() -> usize {
+    1
+}
+
+/// Where problems and traces come from: files of one task, or a generated world.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Data {
+    /// The task of every file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) task: Option<TaskName>,
+    /// A generated world instead of files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) world: Option<WorldKind>,
+    /// Of a generated world: `default`, `tiny` (over in seconds), `full` (Countdown only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<String>,
+    /// Files or globs, each looked for in the current directory, beside the recipe, and in the
+    /// folder that `IDIOLECT_DATA` names.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub(crate) train: Vec<String>,
+    /// As `train`. None: a share of the train problems.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub(crate) dev: Vec<String>,
+    /// As `train`. None: a share of the train problems.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub(crate) test: Vec<String>,
+    /// Share of the train problems that become dev, by hash of their id, where `dev` is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dev_fraction: Option<f64>,
+    /// Share of the train problems that become test, by hash of their id, where `test` is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) test_fraction: Option<f64>,
+    /// Traces that exist already: files or globs. Beside this program's own rows, rows with
+    /// `problem_id`, `response` (or `text`) and `model`.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub(crate) traces: Vec<String>,
+    /// Keeps of `traces` the rows whose columns hold these values.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) traces_where: BTreeMap<String, String>,
+    /// How traces ended that do not say so themselves; `unknown` keeps wrong ones out of W.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) finish: Option<Finish>,
+    /// Field of the task = column that fills it, as `import --map`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) columns: BTreeMap<String, String>,
+    /// The prompt that students are asked with: a built-in name or a file; the task's own if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt: Option<String>,
+}
+
+/// A list of texts, or one text alone.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(one) => Ok(vec![one]),
+        many => many.try_into().map_err(serde::de::Error::custom),
+    }
 }
 
 /// The problems of a generated world.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum MiniatureWorld {
+pub(crate) enum WorldKind {
     /// Countdown with three numbers.
-    #[default]
     Countdown,
     /// Word problems of two to four steps, verified as GSM8K.
     Stories,
 }
 
-/// The models trained from random weights inside the run.
+/// Who writes traces and who learns from them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Models {
+    /// Writes traces; none where the traces are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) teacher: Option<Writer>,
+    /// Rewrites human traces: a reference, or `teacher`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) paraphraser: Option<String>,
+    /// Model directories.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub(crate) students: Vec<String>,
+    /// A student trained inside the run, where `students` names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) student: Option<Scratch>,
+    /// How students are prompted: `raw` or `chat`; each model's own default where unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) template: Option<Template>,
+    /// Fields of the students' `config.json` to set aside: unknown to this program, and without
+    /// influence on what is computed. As `--ignore-config-field`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ignore_config_fields: Vec<String>,
+}
+
+/// `[models.student.scratch]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Pretrain {
-    /// The model being studied.
-    pub(crate) student: ScratchModel,
-    /// The model that writes traces; none where the traces are given.
-    #[serde(default)]
-    pub(crate) teacher: Option<ScratchModel>,
+pub(crate) struct Scratch {
+    /// How it is trained.
+    pub(crate) scratch: ScratchModel,
+}
+
+/// A model by reference, or trained inside the run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Writer {
+    /// A directory or `scripted:FILE`.
+    Reference(String),
+    /// `[models.teacher.scratch]`.
+    Scratch(Box<Scratch>),
+}
+
+impl<'de> Deserialize<'de> for Writer {
+    /// By the kind of value, so that an error names what is wrong within it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(reference) => Ok(Self::Reference(reference)),
+            table => table
+                .try_into::<Scratch>()
+                .map(|scratch| Self::Scratch(Box::new(scratch)))
+                .map_err(serde::de::Error::custom),
+        }
+    }
 }
 
 /// How one model is trained from random weights.
@@ -137,84 +224,181 @@ pub(crate) struct Pretrain {
 pub(crate) struct ScratchModel {
     /// Passes over its text.
     pub(crate) epochs: usize,
-    /// Packed tokens of an optimiser step.
-    pub(crate) tokens_per_step: usize,
+    /// Packed tokens of an optimizer step.
+    pub(crate) batch_tokens: usize,
     /// Peak learning rate; cosine from there.
     pub(crate) lr: f64,
     /// Warm-up steps.
+    #[serde(default)]
     pub(crate) warmup_steps: usize,
-    /// Share of the peak that the schedule ends at.
-    pub(crate) final_lr_share: f64,
+    /// Fraction of the peak that the schedule ends at.
+    #[serde(default)]
+    pub(crate) min_lr_ratio: f64,
     /// Decoupled weight decay.
+    #[serde(default)]
     pub(crate) weight_decay: f64,
     /// AdamW's second-moment decay.
-    pub beta2: f64,
+    #[serde(default = "beta2")]
+    pub(crate) beta2: f64,
     /// The decoder's family, in a generated world.
     #[serde(default)]
     pub(crate) family: ModelFamily,
-    /// The shape, where the source does not fix it.
-    #[serde(default)]
+    /// The shape, where the data does not fix it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) shape: Option<Shape>,
+    /// Files of problems whose questions and human solutions are its text, where the data is no
+    /// generated world.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub(crate) text: Vec<String>,
 }
 
-/// A Llama-shaped model and its byte-level BPE vocabulary.
+fn beta2() -> f64 {
+    0.95
+}
+
+/// A Llama-shaped model and its byte-level BPE vocabulary, in the words of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Shape {
-    /// Tokens of the vocabulary, trained on the model's own text.
-    pub(crate) vocabulary: usize,
+    /// V: tokens of the vocabulary, learned from the model's own text.
+    pub(crate) vocab_size: usize,
     /// C.
-    pub(crate) hidden: usize,
+    pub(crate) hidden_size: usize,
     /// Decoder layers.
-    pub(crate) layers: usize,
+    pub(crate) num_hidden_layers: usize,
     /// H = K.
-    pub(crate) heads: usize,
+    pub(crate) num_attention_heads: usize,
     /// Width of the gated unit.
-    pub(crate) intermediate: usize,
+    pub(crate) intermediate_size: usize,
     /// Longest row in tokens.
-    pub(crate) positions: usize,
+    pub(crate) max_position_embeddings: usize,
 }
 
 /// Sampling from the teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Sample {
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Generate {
     /// Samples a problem.
-    pub(crate) per_problem: usize,
-    /// Sampling temperature.
+    pub(crate) n: usize,
     pub(crate) temperature: f32,
+    pub(crate) top_p: f32,
+    /// 0 keeps all.
+    pub(crate) top_k: usize,
+    pub(crate) min_p: f32,
     /// Longest completion in tokens.
     pub(crate) max_tokens: usize,
+    /// Texts that end a completion and are cut from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stop: Vec<String>,
+    /// The teacher's prompt; that of `[data]` if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt: Option<String>,
 }
 
-/// The teacher's rewriting of the human traces.
+impl Default for Generate {
+    fn default() -> Self {
+        Self {
+            n: 8,
+            temperature: 0.8,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            max_tokens: 1024,
+            stop: Vec::new(),
+            prompt: None,
+        }
+    }
+}
+
+impl Generate {
+    /// How tokens are chosen.
+    pub(crate) fn sampling(&self) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+/// The rewriting of the human traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Paraphrase {
     /// Longest completion in tokens.
     pub(crate) max_tokens: usize,
-    /// Sampling temperature; greedy where unset.
-    #[serde(default)]
+    /// Sampling temperature; 0 is greedy.
     pub(crate) temperature: f32,
     /// Further tries for a rewriting that is at fault; without any, each is taken as it comes.
-    #[serde(default)]
     pub(crate) retries: usize,
+    /// A built-in prompt or a file with `{solution}`; the task's own if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt: Option<String>,
+}
+
+impl Default for Paraphrase {
+    fn default() -> Self {
+        Self {
+            max_tokens: 1024,
+            temperature: 0.0,
+            retries: 0,
+            prompt: None,
+        }
+    }
+}
+
+/// Corrupted traces.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Flaws {
+    /// Fractions of steps to corrupt. Those of the arms F where unset: F25 asks for 0.25.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) doses: Vec<f64>,
+    /// Names of the operators; all that the task has where unset.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ops: Vec<FlawOp>,
+}
+
+/// How traces and evaluations are judged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Verify {
+    /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
+    pub(crate) accept_rounded: bool,
 }
 
 /// Which arms, and how large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Arms {
     /// Arms in the arm language, `W` or `WG=W:0.5+G:0.5`, in the order of the report.
     pub(crate) names: Vec<String>,
     /// How arms are made equal: `problems`, `rows` or `tokens`.
-    #[serde(default, rename = "match")]
+    #[serde(rename = "match")]
     pub(crate) matching: Matching,
     /// Rows of each arm; all where unset.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rows: Option<usize>,
     /// What every other arm is compared with, the first being the main one.
     pub(crate) baselines: Vec<String>,
+}
+
+impl Default for Arms {
+    fn default() -> Self {
+        Self {
+            names: ["H", "G", "W"].map(str::to_owned).to_vec(),
+            matching: Matching::default(),
+            rows: None,
+            baselines: vec!["base".to_owned()],
+        }
+    }
 }
 
 impl Arms {
@@ -232,399 +416,432 @@ impl Arms {
     }
 
     /// Whether some arm takes traces of a source.
-    pub(crate) fn need(&self, source: &ArmSource) -> bool {
+    pub(crate) fn need(&self, wanted: impl Fn(&ArmSource) -> bool) -> bool {
         let mut specs = self.specs().into_iter();
-        specs.any(|arm| arm.parts.iter().any(|part| part.source == *source))
+        specs.any(|arm| arm.parts.iter().any(|part| wanted(&part.source)))
     }
 }
 
-/// Fine-tuning of the student on each arm; no weight decay, clipping at norm 1.
+/// Fine-tuning of a student on each arm; clipping at norm 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Finetune {
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Train {
+    /// Who trains: `native`, this program's engine.
+    pub(crate) backend: Backend,
+    /// All weights or adapters.
+    pub(crate) method: Method,
     /// Independent trainings of each arm.
     pub(crate) seeds: usize,
     /// Passes over the arm.
     pub(crate) epochs: usize,
-    /// Rows of an optimiser step.
-    pub(crate) rows_per_step: usize,
+    /// Rows of an optimizer step.
+    pub(crate) batch_size: usize,
     /// Peak learning rate.
     pub(crate) lr: f64,
     /// Its fall.
     pub(crate) schedule: Schedule,
-    /// The type that checkpoints are written in, and so evaluated in: `f32` or `bf16`.
-    #[serde(default, skip_serializing_if = "is_f32")]
-    pub(crate) save_dtype: SaveDtype,
-    /// Train adapters of this kind instead of all weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) lora: Option<Lora>,
+    /// Fraction of all steps in which the rate rises to its peak.
+    pub(crate) warmup_ratio: f64,
+    /// Decoupled weight decay.
+    pub(crate) weight_decay: f64,
     /// Longest row in tokens, prompt and end included: a trace that makes a longer one enters no
     /// arm. What the student can hold where unset.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_length: Option<usize>,
+    /// The type that checkpoints are written in, and so evaluated in: `f32` or `bf16`.
+    #[serde(skip_serializing_if = "is_f32")]
+    pub(crate) save_dtype: SaveDtype,
+    /// Of method `lora`: `r = 16, alpha = 32` where unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lora: Option<Lora>,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Native,
+            method: Method::Full,
+            seeds: 3,
+            epochs: 1,
+            batch_size: 32,
+            lr: 1e-5,
+            schedule: Schedule::Linear,
+            warmup_ratio: 0.0,
+            weight_decay: 0.0,
+            max_length: None,
+            save_dtype: SaveDtype::default(),
+            lora: None,
+        }
+    }
+}
+
+impl Train {
+    /// The adapters to train; none trains all weights.
+    pub(crate) fn adapters(&self) -> Option<Lora> {
+        (self.method == Method::Lora).then(|| {
+            self.lora.clone().unwrap_or(Lora {
+                r: 16,
+                alpha: 32.0,
+                rslora: false,
+                dropout: 0.0,
+                targets: Vec::new(),
+            })
+        })
+    }
 }
 
 fn is_f32(dtype: &SaveDtype) -> bool {
     *dtype == SaveDtype::F32
 }
 
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Method {
+    /// All weights.
+    Full,
+    /// Low-rank adapters.
+    Lora,
+}
+
+/// Who does the work of a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Backend {
+    /// This program's engine.
+    #[default]
+    Native,
+}
+
+/// Scoring of every trace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Score {
+    /// Who scores: `native`, this program's engine.
+    pub(crate) backend: Backend,
+}
+
 /// Evaluation on the test problems: greedy, and sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Eval {
+    /// Who answers: `native`, this program's engine.
+    pub(crate) backend: Backend,
     /// Samples a problem beside the greedy answer; 0 samples none.
-    pub(crate) samples: usize,
+    pub(crate) n: usize,
     /// Sampling temperature.
     pub(crate) temperature: f32,
     /// Longest completion in tokens.
     pub(crate) max_tokens: usize,
 }
 
-/// How traces and evaluations are judged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Verify {
-    /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
-    #[serde(default)]
-    pub(crate) accept_rounded: bool,
-}
-
-/// Why a recipe cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RecipeError {
-    /// Not TOML, or not of a recipe's shape.
-    #[error("{origin}: {reason}")]
-    Shape {
-        /// The file, or the `--set` that broke it.
-        origin: String,
-        /// What the parser said.
-        reason: String,
-    },
-    /// A `--set` that is not `KEY=VALUE`.
-    #[error("`--set {0}` is not KEY=VALUE")]
-    Set(String),
-    /// No `[scale.NAME]` of that name.
-    #[error("the recipe has no scale `{wanted}`; it has {known}")]
-    Scale {
-        /// What was asked for.
-        wanted: String,
-        /// What there is.
-        known: String,
-    },
-    /// A value that makes no experiment.
-    #[error("recipe: `{field}` {reason}")]
-    Value {
-        /// Dotted key.
-        field: &'static str,
-        /// What is expected.
-        reason: String,
-    },
-}
-
-/// Resolves a recipe's text with its scale and the `--set` overrides, in this order.
-pub(crate) fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, RecipeError> {
-    let shape = |origin: &str, reason: String| RecipeError::Shape {
-        origin: origin.to_owned(),
-        reason,
-    };
-    let mut table: Table = text
-        .parse()
-        .map_err(|e: toml::de::Error| shape(origin, e.to_string()))?;
-    let overrides = sets
-        .iter()
-        .map(|s| parse_set(s))
-        .collect::<Result<Vec<_>, _>>()?;
-
-    let scales = match table.remove("scale") {
-        Some(Value::Table(scales)) => scales,
-        _ => Table::new(),
-    };
-    let scale = overrides
-        .iter()
-        .rev()
-        .find(|(key, _)| key == "scale")
-        .map_or("default".to_owned(), |(_, value)| {
-            value.as_str().unwrap_or_default().to_owned()
-        });
-    if scale != "default" {
-        let Some(Value::Table(changes)) = scales.get(&scale) else {
-            let known: Vec<_> = std::iter::once("default")
-                .chain(scales.keys().map(String::as_str))
-                .collect();
-            return Err(RecipeError::Scale {
-                wanted: scale,
-                known: known.join(", "),
-            });
-        };
-        merge(&mut table, changes);
-    }
-    for (key, value) in overrides.iter().filter(|(key, _)| key != "scale") {
-        set(&mut table, key, value.clone())
-            .map_err(|reason| shape(&format!("--set {key}"), reason))?;
-    }
-    table.insert("scale".to_owned(), Value::String(scale));
-    let recipe: Recipe = table
-        .try_into()
-        .map_err(|e: toml::de::Error| shape(origin, e.message().to_owned()))?;
-    check(&recipe)?;
-    Ok(recipe)
-}
-
-/// The recipe as it is stored: resolved, without paths of this machine.
-pub(crate) fn stored(recipe: &Recipe) -> String {
-    toml::to_string_pretty(recipe).expect("a recipe of plain values serialises")
-}
-
-/// Reads a recipe as it is stored.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
-    toml::from_str(text).map_err(|error| RecipeError::Shape {
-        origin: origin.to_owned(),
-        reason: error.message().to_owned(),
-    })
-}
-
-/// The dotted keys in which two stored recipes differ, each with both values.
-pub(crate) fn differences(old: &str, new: &str) -> Vec<String> {
-    let flat = |text: &str| {
-        let mut lines = std::collections::BTreeMap::new();
-        if let Ok(table) = text.parse::<Table>() {
-            flatten("", &Value::Table(table), &mut lines);
+impl Default for Eval {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Native,
+            n: 0,
+            temperature: 0.7,
+            max_tokens: 1024,
         }
-        lines
-    };
-    let (old, new) = (flat(old), flat(new));
-    let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-    let show = |side: &std::collections::BTreeMap<String, String>, key: &String| {
-        side.get(key).cloned().unwrap_or_else(|| "unset".to_owned())
-    };
-    keys.into_iter()
-        .filter(|key| old.get(*key) != new.get(*key))
-        .map(|key| format!("{key}: {} -> {}", show(&old, key), show(&new, key)))
-        .collect()
+    }
 }
 
-fn check(recipe: &Recipe) -> Result<(), RecipeError> {
+impl Recipe {
+    /// The teacher that is trained inside the run.
+    pub(crate) fn scratch_teacher(&self) -> Option<&ScratchModel> {
+        match &self.models.teacher {
+            Some(Writer::Scratch(scratch)) => Some(&scratch.scratch),
+            _ => None,
+        }
+    }
+
+    /// The student that is trained inside the run.
+    pub(crate) fn scratch_student(&self) -> Option<&ScratchModel> {
+        let scratch = self.models.student.as_ref().map(|student| &student.scratch);
+        scratch.filter(|_| self.models.students.is_empty())
+    }
+
+    /// Each student's name within the run and its reference; that of one that is trained inside the
+    /// run is `None`.
+    pub(crate) fn students(&self) -> Vec<(String, Option<String>)> {
+        if self.scratch_student().is_some() {
+            return vec![("student".to_owned(), None)];
+        }
+        let mut named: Vec<(String, Option<String>)> = Vec::new();
+        for reference in &self.models.students {
+            let last = reference.trim_end_matches('/').rsplit('/').next();
+            let base: String = last
+                .unwrap_or_default()
+                .chars()
+                .map(|c| {
+                    if c.is_alphanumeric() || "._-".contains(c) {
+                        c
+                    } else {
+                        '-'
+                    }
+                })
+                .collect();
+            let base = base.trim_start_matches('.');
+            let base = if base.is_empty() { "student" } else { base };
+            let taken = |name: &str| named.iter().any(|(other, _)| other == name);
+            let name = (1..)
+                .map(|n| match n {
+                    1 => base.to_owned(),
+                    n => format!("{base}-{n}"),
+                })
+                .find(|name| !taken(name))
+                .expect("names do not run out");
+            named.push((name, Some(reference.clone())));
+        }
+        named
+    }
+
+    /// Fractions of steps to corrupt: those given, or those of the arms.
+    pub(crate) fn doses(&self) -> Vec<f64> {
+        if !self.flaws.doses.is_empty() {
+            return self.flaws.doses.clone();
+        }
+        let mut doses: Vec<f64> = Vec::new();
+        for arm in self.arms.specs() {
+            for part in &arm.parts {
+                if let ArmSource::Flawed(percent) = part.source
+                    && !doses.contains(&(f64::from(percent) / 100.0))
+                {
+                    doses.push(f64::from(percent) / 100.0);
+                }
+            }
+        }
+        doses
+    }
+
+    /// The prompt that students are asked with; `None` is the task's own.
+    pub(crate) fn prompt(&self) -> Option<String> {
+        let generated = || self.data.world.map(|_| "mini".to_owned());
+        self.data.prompt.clone().or_else(generated)
+    }
+
+    /// The prompt that the teacher is asked with.
+    pub(crate) fn teacher_prompt(&self) -> Option<String> {
+        self.generate.prompt.clone().or_else(|| self.prompt())
+    }
+
+    /// The prompt that rewritings are asked with.
+    pub(crate) fn paraphrase_prompt(&self) -> Option<String> {
+        let generated = || self.data.world.map(|_| "mini-paraphrase".to_owned());
+        self.paraphrase.prompt.clone().or_else(generated)
+    }
+
+    /// Fractions of the train problems that become dev and test.
+    pub(crate) fn fractions(&self) -> (f64, f64) {
+        let of = |files: &[String], given: Option<f64>, default: f64| match files {
+            [] => given.unwrap_or(default),
+            _ => 0.0,
+        };
+        (
+            of(&self.data.dev, self.data.dev_fraction, 0.1),
+            of(&self.data.test, self.data.test_fraction, 0.2),
+        )
+    }
+}
+
+/// Refuses what makes no experiment.
+pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     let bad = |field, reason: &str| {
         Err(RecipeError::Value {
             field,
             reason: reason.to_owned(),
         })
     };
-    if recipe.worlds == 0 {
-        return bad("worlds", "must be at least 1");
+    if recipe.replicates == 0 {
+        return bad("replicates", "must be at least 1");
     }
-    if recipe.finetune.seeds == 0
-        || recipe.finetune.epochs == 0
-        || recipe.finetune.rows_per_step == 0
-    {
+    check_data(&recipe.data).or_else(|(field, reason)| bad(field, &reason))?;
+    check_models(recipe).or_else(|(field, reason)| bad(field, &reason))?;
+    let train = &recipe.train;
+    if train.seeds == 0 || train.epochs == 0 || train.batch_size == 0 {
         return bad(
-            "finetune",
-            "needs `seeds`, `epochs` and `rows_per_step` of at least 1",
+            "train",
+            "needs `seeds`, `epochs` and `batch_size` of at least 1",
         );
     }
-    if let Some(Err(reason)) = recipe.finetune.lora.as_ref().map(Lora::check) {
-        return bad("finetune.lora", &reason);
+    if !(0.0..=1.0).contains(&train.warmup_ratio) {
+        return bad("train.warmup_ratio", "must lie between 0 and 1");
     }
-    if recipe.finetune.lora.is_some() && !is_f32(&recipe.finetune.save_dtype) {
+    if train.lora.is_some() && train.method == Method::Full {
+        return bad("train.lora", "goes with `train.method = \"lora\"`");
+    }
+    if let Some(Err(reason)) = train.lora.as_ref().map(Lora::check) {
+        return bad("train.lora", &reason);
+    }
+    if train.method == Method::Lora && !is_f32(&train.save_dtype) {
         return bad(
-            "finetune.save_dtype",
-            "is of a model's own weights, and `finetune.lora` trains adapters, whose files hold f32",
+            "train.save_dtype",
+            "is of a model's own weights, and method `lora` trains adapters, whose files hold f32",
         );
     }
-    if let Some(rewrite) = &recipe.paraphrase
-        && rewrite.retries > 0
-        && rewrite.temperature <= 0.0
-    {
+    if recipe.paraphrase.retries > 0 && recipe.paraphrase.temperature <= 0.0 {
         return bad(
             "paraphrase.retries",
             "needs a `paraphrase.temperature` above 0: every try at 0 would be the same",
         );
     }
+    if recipe.generate.n == 0 || recipe.generate.max_tokens == 0 {
+        return bad("generate", "needs `n` and `max_tokens` of at least 1");
+    }
     if recipe.eval.max_tokens == 0 {
         return bad("eval.max_tokens", "must be at least 1");
     }
-    if recipe.doses.iter().any(|d| !(*d > 0.0 && *d <= 1.0)) {
-        return bad("doses", "must lie above 0 and at most at 1");
+    if recipe.flaws.doses.iter().any(|d| !(*d > 0.0 && *d <= 1.0)) {
+        return bad("flaws.doses", "must lie above 0 and at most at 1");
     }
-    if recipe.arms.names.is_empty() {
-        return bad("arms.names", "must name at least one arm");
-    }
-    for arm in &recipe.arms.names {
-        if let Err(error) = arm.parse::<ArmSpec>() {
-            return bad(
-                "arms.names",
-                &format!("holds an arm that cannot be read: {error}"),
+    check_arms(&recipe.arms).or_else(|(field, reason)| bad(field, &reason))
+}
+
+/// The key at fault and what is expected of it.
+type Fault = (&'static str, String);
+
+fn check_data(data: &Data) -> Result<(), Fault> {
+    let fault = |field, reason: &str| Err((field, reason.to_owned()));
+    match (data.task, data.world) {
+        (None, None) => {
+            return fault(
+                "data",
+                "names neither a `task` (gsm8k, math, countdown, mbpp) with its files nor a generated `world` (countdown, stories)",
             );
         }
+        (Some(_), Some(_)) => {
+            return fault("data", "names both a `task` and a generated `world`");
+        }
+        (Some(_), None) if data.train.is_empty() => {
+            return fault("data.train", "names no file of problems");
+        }
+        (Some(_), None) if data.size.is_some() => {
+            return fault("data.size", "is the size of a generated `world`");
+        }
+        (None, Some(_)) if !data.train.is_empty() || !data.traces.is_empty() => {
+            return fault("data", "names files beside a generated `world`");
+        }
+        _ => {}
     }
-    if recipe
-        .arms
-        .listed()
-        .iter()
-        .any(|n| n == "base" || n == "teacher")
-    {
-        return bad(
-            "arms.names",
-            "must not hold `base` or `teacher`: these are evaluated anyway",
+    for (field, files, share) in [
+        ("data.dev_fraction", &data.dev, data.dev_fraction),
+        ("data.test_fraction", &data.test, data.test_fraction),
+    ] {
+        let Some(share) = share else { continue };
+        if !files.is_empty() {
+            return fault(field, "is for a split that has no files, and this one has");
+        }
+        if !(0.0..1.0).contains(&share) || (share == 0.0 && field == "data.test_fraction") {
+            return fault(field, "must be a fraction below 1 (of test: above 0)");
+        }
+    }
+    Ok(())
+}
+
+fn check_models(recipe: &Recipe) -> Result<(), Fault> {
+    let models = &recipe.models;
+    let fault = |field, reason: &str| Err((field, reason.to_owned()));
+    if models.students.is_empty() && models.student.is_none() {
+        return fault(
+            "models.students",
+            "names no model directory, and there is no [models.student.scratch]",
         );
     }
-    if let Source::Gsm8kTraces {
-        dev_share,
-        test_share,
-        ..
-    } = &recipe.source
+    for reference in &models.students {
+        if reference.starts_with("scripted:") {
+            return fault(
+                "models.students",
+                &format!(
+                    "names `{reference}`, which has no weights to train: give a model directory"
+                ),
+            );
+        }
+        not_yet("models.students", reference)?;
+    }
+    let teacher = match &models.teacher {
+        Some(Writer::Reference(reference)) => Some(reference.as_str()),
+        _ => None,
+    };
+    for (field, reference) in [
+        ("models.teacher", teacher),
+        ("models.paraphraser", models.paraphraser.as_deref()),
+    ] {
+        not_yet(field, reference.unwrap_or_default())?;
+    }
+    let sampled = |source: &ArmSource| {
+        matches!(
+            source,
+            ArmSource::Correct
+                | ArmSource::Wrong
+                | ArmSource::WrongPrefix
+                | ArmSource::Flawed(_)
+                | ArmSource::Control
+        )
+    };
+    if recipe.data.world.is_some() && recipe.arms.need(sampled) && models.teacher.is_none() {
+        return fault(
+            "models.teacher",
+            "is not set: arms G, W, F and R are made of a model's traces",
+        );
+    }
+    let rewriter = models.paraphraser.as_deref().unwrap_or("teacher");
+    if recipe.arms.need(|source| *source == ArmSource::Paraphrased)
+        && rewriter == "teacher"
+        && models.teacher.is_none()
     {
-        let in_range = |share: &f64| *share > 0.0 && *share < 1.0;
-        if !in_range(dev_share) || !in_range(test_share) || dev_share + test_share >= 1.0 {
-            return bad(
-                "source.test_share",
-                "and `source.dev_share` must be above 0 and leave problems to train on",
+        return fault(
+            "models.paraphraser",
+            "is not set and there is no teacher: arm P is made by one of them",
+        );
+    }
+    if recipe.data.world.is_none() {
+        if recipe.scratch_teacher().is_some() {
+            return fault(
+                "models.teacher",
+                "is trained inside the run, which a generated `data.world` alone has texts for",
+            );
+        }
+        if let Some(student) = recipe.scratch_student()
+            && (student.shape.is_none() || student.text.is_empty())
+        {
+            return fault(
+                "models.student.scratch",
+                "needs a `shape` and files of `text` where the data is no generated world",
             );
         }
     }
     Ok(())
 }
 
-fn parse_set(text: &str) -> Result<(String, Value), RecipeError> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| RecipeError::Set(text.to_owned()))?;
-    let key = key.trim();
-    if key.is_empty() {
-        return Err(RecipeError::Set(text.to_owned()));
-    }
-    // A bare word is a string: nobody quotes twice on a command line.
-    let parsed = format!("v = {value}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut t| t.remove("v"));
-    Ok((
-        key.to_owned(),
-        parsed.unwrap_or_else(|| Value::String(value.to_owned())),
+/// Refuses references that a later version reads.
+fn not_yet(field: &'static str, reference: &str) -> Result<(), Fault> {
+    let what = match reference {
+        r if r.starts_with("hf:") => "downloading from the hub",
+        r if r.starts_with("http://") || r.starts_with("https://") => "asking an endpoint",
+        _ => return Ok(()),
+    };
+    Err((
+        field,
+        format!(
+            "is `{reference}`: {what} is not in this version; give a model directory, or sample elsewhere and name the files in `data.traces`"
+        ),
     ))
 }
 
-fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
-    match key.split_once('.') {
-        None => {
-            table.insert(key.to_owned(), value);
-            Ok(())
-        }
-        Some((first, rest)) => match table
-            .entry(first)
-            .or_insert_with(|| Value::Table(Table::new()))
-        {
-            Value::Table(inner) => set(inner, rest, value),
-            _ => Err(format!("`{first}` is not a table")),
-        },
+fn check_arms(arms: &Arms) -> Result<(), Fault> {
+    if arms.names.is_empty() {
+        return Err(("arms.names", "must name at least one arm".to_owned()));
     }
-}
-
-fn merge(table: &mut Table, changes: &Table) {
-    for (key, value) in changes {
-        match (table.get_mut(key), value) {
-            (Some(Value::Table(inner)), Value::Table(more)) => merge(inner, more),
-            _ => {
-                table.insert(key.clone(), value.clone());
-            }
+    for arm in &arms.names {
+        if let Err(error) = arm.parse::<ArmSpec>() {
+            let reason = format!("holds an arm that cannot be read: {error}");
+            return Err(("arms.names", reason));
         }
     }
-}
-
-fn flatten(prefix: &str, value: &Value, lines: &mut std::collections::BTreeMap<String, String>) {
-    match value {
-        Value::Table(table) => {
-            for (key, inner) in table {
-                let path = if prefix.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{prefix}.{key}")
-                };
-                flatten(&path, inner, lines);
-            }
-        }
-        other => {
-            lines.insert(prefix.to_owned(), other.to_string());
-        }
+    let listed = arms.listed();
+    if listed.iter().any(|n| n == "base" || n == "teacher") {
+        let reason = "must not hold `base` or `teacher`: these are evaluated anyway";
+        return Err(("arms.names", reason.to_owned()));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn built_in(name: &str) -> &'static str {
-        BUILT_IN.iter().find(|(n, _)| *n == name).unwrap().1
-    }
-
-    #[test]
-    fn every_built_in_recipe_resolves_and_its_stored_form_resolves_to_itself() {
-        for (name, text) in BUILT_IN {
-            let recipe = resolve(text, name, &[]).unwrap();
-            let again = resolve(
-                &stored(&recipe).replace("scale = \"default\"\n", ""),
-                "stored",
-                &[],
-            )
-            .unwrap();
-            assert_eq!(recipe, again, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_set_wins_over_the_scale_and_the_scale_over_the_file() {
-        let text = built_in("miniature");
-        let plain = resolve(text, "r", &[]).unwrap();
-        let full = resolve(text, "r", &["scale=full".into()]).unwrap();
-        assert!(full.worlds > plain.worlds && full.finetune.seeds >= plain.finetune.seeds);
-        let one = resolve(
-            text,
-            "r",
-            &[
-                "scale=full".into(),
-                "worlds=1".into(),
-                "finetune.lr=0.5".into(),
-            ],
-        )
-        .unwrap();
-        assert_eq!(
-            (one.worlds, one.finetune.lr.to_bits()),
-            (1, 0.5f64.to_bits())
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_meant_is_refused_by_name() {
-        let text = built_in("miniature");
-        let error = |set: &str| resolve(text, "r", &[set.into()]).unwrap_err().to_string();
-        assert!(
-            error("finetune.epoch=3").contains("epoch"),
-            "{}",
-            error("finetune.epoch=3")
-        );
-        assert!(error("scale=huge").contains("full"));
-        assert!(error("worlds=0").contains("worlds"));
-        assert!(error("nonsense").contains("KEY=VALUE"));
-        assert!(error("doses=[2.0]").contains("doses"));
-        assert!(error("paraphrase.retries=2").contains("paraphrase.temperature"));
-    }
-
-    #[test]
-    fn differences_name_the_key_and_both_values() {
-        let text = built_in("miniature");
-        let a = stored(&resolve(text, "r", &[]).unwrap());
-        let b = stored(&resolve(text, "r", &["finetune.epochs=3".into()]).unwrap());
-        assert_eq!(differences(&a, &b), ["finetune.epochs: 10 -> 3"]);
-        assert!(differences(&a, &a).is_empty());
-    }
-
-    #[test]
-    fn paths_of_this_machine_are_not_stored() {
-        let recipe = resolve(built_in("gsm8k-real"), "r", &["data=/some/where".into()]).unwrap();
-        assert_eq!(recipe.data.as_deref(), Some("/some/where"));
-        assert!(!stored(&recipe).contains("/some/where"));
-    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a run tells of itself beside its results: `events.jsonl` (when each stage began and ended)
+//! What a run tells of itself beside its results: `events.jsonl` (when each job began and ended)
 //! and `manifest.json` (program, machine, command). Only these hold times and paths.
 
 use std::fs::{self, File, OpenOptions};
@@ -11,8 +11,10 @@ use idiolect_core::record::content_hash;
 use idiolect_core::store::write_atomic;
 use serde_json::{Value, json};
 
-use super::recipe::{self, Recipe};
-use super::{RunSettings, io};
+use super::files::Folders;
+use super::plan::Job;
+use super::recipe::Recipe;
+use super::{io, resolve};
 use crate::stage::StageError;
 
 /// The open journal of events.
@@ -27,7 +29,8 @@ impl Record {
     pub(crate) fn open(
         dir: &Path,
         recipe: &Recipe,
-        settings: &RunSettings,
+        folders: &Folders,
+        threads: usize,
     ) -> Result<Self, StageError> {
         let path = dir.join("events.jsonl");
         let events = OpenOptions::new()
@@ -38,11 +41,10 @@ impl Record {
         let facts = json!({
             "program": format!("idiolect {}", env!("CARGO_PKG_VERSION")),
             "recipe": recipe.name,
-            "recipe_hash": content_hash(recipe::stored(recipe).as_bytes()),
+            "recipe_hash": content_hash(resolve::stored(recipe).as_bytes()),
             "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
-            "data": recipe.data.clone().or_else(|| std::env::var("IDIOLECT_DATA").ok()),
-            "student": recipe.student,
-            "threads": settings.threads,
+            "folders": folders.0,
+            "threads": threads,
             "machine": {
                 "os": std::env::consts::OS,
                 "architecture": std::env::consts::ARCH,
@@ -59,13 +61,42 @@ impl Record {
         Ok(record)
     }
 
-    /// Notes that a stage begins, ends or was already done.
-    pub(crate) fn event(&self, world: usize, stage: &str, event: &str) {
-        let row =
-            json!({"at_unix_s": unix_seconds(), "world": world, "stage": stage, "event": event});
+    /// Joins the events of a run that another process began; its manifest stays as it is.
+    pub(crate) fn join(dir: &Path) -> Result<Self, StageError> {
+        let path = dir.join("events.jsonl");
+        let events = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|source| io("write", &path, source))?;
+        Ok(Self {
+            events: Mutex::new(events),
+            manifest: dir.join("manifest.json"),
+            facts: Value::Null,
+        })
+    }
+
+    /// Notes that a job begins, ends or fails.
+    pub(crate) fn event(&self, job: &Job, event: &str, more: Option<&str>) {
+        let mut row =
+            json!({"at_unix_s": unix_seconds(), "job": job.id, "stage": job.stage, "event": event});
+        if let Some(more) = more {
+            row["message"] = json!(more);
+        }
+        // One write, so that the lines of several processes do not mix.
+        let line = format!("{row}\n");
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         // A lost event harms no result; a full disk shows itself at the next output.
-        let _ = writeln!(events, "{row}");
+        let _ = events.write_all(line.as_bytes());
+    }
+
+    /// The folders that an earlier process of the run looked for files in.
+    pub(crate) fn folders(dir: &Path) -> Option<Folders> {
+        let text = fs::read(dir.join("manifest.json")).ok()?;
+        let manifest: Value = serde_json::from_slice(&text).ok()?;
+        serde_json::from_value(manifest.get("folders")?.clone())
+            .ok()
+            .map(Folders)
     }
 
     /// Marks the run as complete or stopped.

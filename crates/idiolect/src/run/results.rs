@@ -1,52 +1,184 @@
 //! The end of a run: `comparison.json`, `report.html`, `report.md` and the table for the terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use idiolect_core::comparison::{
     ArmData, CompareOptions, Comparison, Evaluation, StepCounts, compare,
 };
-use idiolect_core::record::{Alignment, ArmRow, EvalRow, Verdict, VerdictRow, content_hash};
+use idiolect_core::record::{Alignment, ArmRow, EvalRow, Verdict, content_hash};
 use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic};
 use idiolect_report::view::{FactGroup, RunView};
+use serde_json::{Map, Value, json};
 
-use super::finetune::{BASE, TEACHER};
-use super::layout::World;
+use super::RunContext;
+use super::layout::Layout;
+use super::plan::BASE;
 use super::recipe::{self, Recipe};
-use super::view::{self, Numbered, read};
-use super::{Finished, RunContext};
+use super::resolve;
+use super::view::{self, Numbered, Replicate, read};
 use crate::stage::StageError;
 
 /// Bootstrap and permutation draws.
 const DRAWS: usize = 10_000;
 
-/// Compares all arms over all worlds and writes what a person reads.
-pub(crate) fn compare_and_report(
-    run: &RunContext<'_>,
+/// Compares all arms of each student over all replicates and writes what a person reads: of one
+/// student at the top of the run directory, of several in each one's folder, with an overview there.
+pub(crate) fn compare_and_report(run: &RunContext<'_>) -> Result<(), StageError> {
+    let students = run.recipe.students();
+    let mut views: Vec<(String, RunView)> = Vec::new();
+    for (name, _) in &students {
+        let replicates = view::replicates(run.recipe, &run.layout, name);
+        let comparison = comparison_of(run.recipe, &replicates)?;
+        views.push((name.clone(), view_of(run.recipe, comparison, &replicates)?));
+    }
+    write_all(run.dir, &views)
+}
+
+/// Writes the report of a finished run again.
+pub(crate) fn report_again(
+    recipe: &Recipe,
     dir: &Path,
-    worlds: &[Numbered],
-) -> Result<Finished, StageError> {
-    run.record.event(0, "report", "begin");
-    let comparison = comparison_of(run.recipe, worlds)?;
-    let json = serde_json::to_string_pretty(&comparison).expect("a comparison serialises") + "\n";
-    write_atomic(&dir.join("comparison.json"), json.as_bytes())?;
-    let text = format!(
-        "{}\nreport: {}",
-        idiolect_report::arms_table(&comparison),
-        dir.join("report.html").display()
-    );
-    let view = view_of(run.recipe, comparison, worlds)?;
-    write_atomic(
-        &dir.join("report.html"),
-        idiolect_report::html(&view).as_bytes(),
-    )?;
-    write_atomic(
-        &dir.join("report.md"),
-        idiolect_report::markdown(&view).as_bytes(),
-    )?;
-    run.record.event(0, "report", "end");
-    let comparison = serde_json::from_str(&json).ok();
-    Ok(Finished { text, comparison })
+    output: Option<&Path>,
+) -> Result<Vec<PathBuf>, StageError> {
+    let layout = Layout::of(dir);
+    let mut views: Vec<(String, RunView)> = Vec::new();
+    for (name, comparison) in comparisons(recipe, dir)? {
+        let replicates = view::replicates(recipe, &layout, &name);
+        views.push((name, view_of(recipe, comparison, &replicates)?));
+    }
+    let Some(path) = output else {
+        let [html, markdown] = ["report.html", "report.md"].map(|name| dir.join(name));
+        write_all(dir, &views)?;
+        return Ok(vec![html, markdown]);
+    };
+    let text = match path.extension().is_some_and(|ending| ending == "md") {
+        true => markdown(&views),
+        false => html(&views),
+    };
+    write_atomic(path, text.as_bytes())?;
+    Ok(vec![path.to_owned()])
+}
+
+/// The comparison of each student in a finished run.
+pub(crate) fn comparisons(
+    recipe: &Recipe,
+    dir: &Path,
+) -> Result<Vec<(String, Comparison)>, StageError> {
+    let names: Vec<String> = recipe
+        .students()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let several = names.len() > 1;
+    let mut all = Vec::new();
+    for name in names {
+        let path = comparison_path(dir, &name, several);
+        let bytes = fs::read(&path).map_err(|source| {
+            StageError::failed(
+                format!(
+                    "`{}` is not finished: cannot read `comparison.json`: {source}",
+                    dir.display()
+                ),
+                "`idiolect run` with its recipe continues it",
+            )
+        })?;
+        let comparison = serde_json::from_slice(&bytes).map_err(|error| {
+            StageError::failed(
+                format!("`{}` is no comparison: {error}", path.display()),
+                "",
+            )
+        })?;
+        all.push((name, comparison));
+    }
+    Ok(all)
+}
+
+fn comparison_path(dir: &Path, student: &str, several: bool) -> PathBuf {
+    let folder = match several {
+        true => dir.join("students").join(student),
+        false => dir.to_owned(),
+    };
+    folder.join("comparison.json")
+}
+
+fn write_all(dir: &Path, views: &[(String, RunView)]) -> Result<(), StageError> {
+    let json = |value: &Value| {
+        serde_json::to_string_pretty(value).expect("a comparison serialises") + "\n"
+    };
+    if views.len() > 1 {
+        for (name, view) in views {
+            let folder = dir.join("students").join(name);
+            write_atomic(
+                &folder.join("report.html"),
+                idiolect_report::html(view).as_bytes(),
+            )?;
+            write_atomic(
+                &folder.join("report.md"),
+                idiolect_report::markdown(view).as_bytes(),
+            )?;
+            let path = comparison_path(dir, name, true);
+            write_atomic(&path, json(&json!(view.comparison)).as_bytes())?;
+        }
+    }
+    write_atomic(&dir.join("report.html"), html(views).as_bytes())?;
+    write_atomic(&dir.join("report.md"), markdown(views).as_bytes())?;
+    // Last: its being there says that the run is finished.
+    let text = json(&comparison_json(views));
+    Ok(write_atomic(&dir.join("comparison.json"), text.as_bytes())?)
+}
+
+/// Of one student its comparison; of several `{"students": {NAME: comparison}}`.
+fn comparison_json(views: &[(String, RunView)]) -> Value {
+    match views {
+        [(_, view)] => json!(view.comparison),
+        several => {
+            let each = several
+                .iter()
+                .map(|(name, view)| (name.clone(), json!(view.comparison)));
+            json!({ "students": each.collect::<Map<String, Value>>() })
+        }
+    }
+}
+
+fn html(views: &[(String, RunView)]) -> String {
+    match views {
+        [(_, view)] => idiolect_report::html(view),
+        several => idiolect_report::students_html(several),
+    }
+}
+
+fn markdown(views: &[(String, RunView)]) -> String {
+    match views {
+        [(_, view)] => idiolect_report::markdown(view),
+        several => several
+            .iter()
+            .map(|(name, view)| {
+                format!(
+                    "<!-- student {name} -->\n\n{}",
+                    idiolect_report::markdown(view)
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("\n\n"),
+    }
+}
+
+/// The tables of a finished run for a terminal.
+pub(crate) fn tables(recipe: &Recipe, dir: &Path) -> Result<(String, Value), StageError> {
+    let all = comparisons(recipe, dir)?;
+    let table = |(name, comparison): &(String, Comparison)| {
+        let table = idiolect_report::arms_table(comparison);
+        match all.len() {
+            1 => table,
+            _ => format!("student {name}\n{table}"),
+        }
+    };
+    let text = all.iter().map(table).collect::<Vec<_>>().join("\n\n");
+    let text = format!("{text}\nreport: {}", dir.join("report.html").display());
+    let bytes = fs::read(dir.join("comparison.json")).unwrap_or_default();
+    Ok((text, serde_json::from_slice(&bytes).unwrap_or_default()))
 }
 
 /// What the report of a run shows.
@@ -74,7 +206,7 @@ pub(crate) fn comparison_of(
     for (number, world) in worlds {
         evaluations.push(evaluation(world, *number, BASE, 0)?);
         for arm in &recipe.arms.listed() {
-            for seed in 0..recipe.finetune.seeds as u64 {
+            for seed in 0..recipe.train.seeds as u64 {
                 evaluations.push(evaluation(world, *number, arm, seed)?);
             }
         }
@@ -90,17 +222,17 @@ pub(crate) fn comparison_of(
 }
 
 pub(super) fn evaluation(
-    world: &World,
+    world: &Replicate,
     number: usize,
     arm: &str,
     seed: u64,
 ) -> Result<Evaluation, StoreError> {
-    let mut rows: Vec<EvalRow> = read(&world.evaluation(arm, seed, "greedy"))?;
-    let sampled = world.evaluation(arm, seed, "sampled");
+    let mut rows: Vec<EvalRow> = read(&world.student.evaluation(arm, seed, "greedy"))?;
+    let sampled = world.student.evaluation(arm, seed, "sampled");
     if sampled.exists() {
         rows.extend(read::<EvalRow>(&sampled)?);
     }
-    let gold = read(&world.evaluation(arm, seed, "gold"))?;
+    let gold = read(&world.student.evaluation(arm, seed, "gold"))?;
     Ok(Evaluation {
         arm: arm.to_owned(),
         world: number,
@@ -112,25 +244,25 @@ pub(super) fn evaluation(
 
 pub(super) fn arm_data(
     recipe: &Recipe,
-    world: &World,
+    world: &Replicate,
     number: usize,
 ) -> Result<Vec<ArmData>, StoreError> {
     let mut rows_of: Vec<(String, Vec<ArmRow>)> = Vec::new();
     for arm in &recipe.arms.listed() {
-        rows_of.push((arm.clone(), read(&world.arm(arm))?));
+        rows_of.push((arm.clone(), read(&world.student.arm(arm))?));
     }
     let wanted: BTreeSet<&str> = rows_of
         .iter()
         .flat_map(|(_, rows)| rows.iter().map(|r| r.trace_id.as_str()))
         .collect();
     let mut alignments: BTreeMap<String, Alignment> = BTreeMap::new();
-    for row in read::<Alignment>(&world.alignment())? {
+    for row in read::<Alignment>(&world.student.scores())? {
         if wanted.contains(row.trace_id.as_str()) {
             alignments.insert(row.trace_id.clone(), row);
         }
     }
     let summary = view::summary(world)?;
-    let verdicts: Vec<VerdictRow> = read(&world.verdicts())?;
+    let verdicts = world.verdicts()?;
     let right: BTreeSet<&str> = verdicts
         .iter()
         .filter(|row| row.verdict == Verdict::Correct)
@@ -167,10 +299,14 @@ pub(super) fn arm_data(
 }
 
 /// The rows that every checkpoint of an arm was trained on; `None` before any was.
-fn rows_trained(recipe: &Recipe, world: &World, arm: &str) -> Result<Option<usize>, StoreError> {
+fn rows_trained(
+    recipe: &Recipe,
+    world: &Replicate,
+    arm: &str,
+) -> Result<Option<usize>, StoreError> {
     let mut fewest = None;
-    for seed in 0..recipe.finetune.seeds as u64 {
-        if let Some(meta) = Meta::read(&world.checkpoint(arm, seed))? {
+    for seed in 0..recipe.train.seeds as u64 {
+        if let Some(meta) = Meta::read(&world.student.checkpoint(arm, seed))? {
             let rows = meta.rows as usize;
             fewest = Some(fewest.map_or(rows, |fewest: usize| fewest.min(rows)));
         }
@@ -180,12 +316,12 @@ fn rows_trained(recipe: &Recipe, world: &World, arm: &str) -> Result<Option<usiz
 
 /// The teacher's own greedy accuracy on the test problems, in a sentence.
 fn teacher_accuracy(recipe: &Recipe, worlds: &[Numbered]) -> Result<Option<String>, StoreError> {
-    if recipe.pretrain.teacher.is_none() {
+    if recipe.scratch_teacher().is_none() {
         return Ok(None);
     }
     let (mut correct, mut total) = (0usize, 0usize);
     for (_, world) in worlds {
-        let rows: Vec<EvalRow> = read(&world.evaluation(TEACHER, 0, "greedy"))?;
+        let rows: Vec<EvalRow> = read(&world.data.teacher_evaluation())?;
         total += rows.len();
         correct += rows
             .iter()
@@ -206,8 +342,8 @@ fn command(recipe: &Recipe) -> String {
             format!("scale={}", recipe.scale),
             format!("seed={}", recipe.seed),
         ];
-        recipe::resolve(text, "built-in", &sets)
-            .is_ok_and(|carried| recipe::stored(&carried) == recipe::stored(recipe))
+        resolve::resolve(text, "built-in", &sets)
+            .is_ok_and(|carried| resolve::stored(&carried) == resolve::stored(recipe))
     });
     let mut command = "idiolect run".to_owned();
     match carried {
@@ -240,27 +376,27 @@ fn provenance(
                 format!(
                     "{} ({})",
                     recipe.name,
-                    content_hash(recipe::stored(recipe).as_bytes())
+                    content_hash(resolve::stored(recipe).as_bytes())
                 ),
             ),
             fact("scale", recipe.scale.clone()),
             fact("seed", recipe.seed.to_string()),
-            fact("fine-tuning seeds", recipe.finetune.seeds.to_string()),
+            fact("fine-tuning seeds", recipe.train.seeds.to_string()),
             fact(
                 "fine-tuning",
                 format!(
-                    "{} epochs, {} rows a step, peak rate {}, {:?} decay",
-                    recipe.finetune.epochs,
-                    recipe.finetune.rows_per_step,
-                    recipe.finetune.lr,
-                    recipe.finetune.schedule
+                    "{} epochs, batch size {}, peak learning rate {}, {:?} schedule",
+                    recipe.train.epochs,
+                    recipe.train.batch_size,
+                    recipe.train.lr,
+                    recipe.train.schedule
                 ),
             ),
             fact(
                 "evaluation",
                 format!(
                     "greedy, and {} samples at temperature {}, at most {} tokens",
-                    recipe.eval.samples, recipe.eval.temperature, recipe.eval.max_tokens
+                    recipe.eval.n, recipe.eval.temperature, recipe.eval.max_tokens
                 ),
             ),
         ],
@@ -271,20 +407,20 @@ fn provenance(
     for (number, world) in worlds {
         let mut facts = Vec::new();
         for (name, path) in [
-            ("problems.jsonl", world.problems()),
-            ("traces.jsonl", world.traces()),
-            ("verdicts.jsonl", world.verdicts()),
-            ("alignment.jsonl", world.alignment()),
+            ("problems.jsonl", world.data.problems()),
+            ("traces.jsonl", world.data.traces()),
+            ("verdicts.jsonl", world.data.verdicts()),
+            ("scores.jsonl", world.student.scores()),
         ] {
             facts.push(fact(name, hash_file(&path)?));
         }
         for arm in &recipe.arms.listed() {
             facts.push(fact(
                 &format!("arms/{arm}.jsonl"),
-                hash_file(&world.arm(arm))?,
+                hash_file(&world.student.arm(arm))?,
             ));
         }
-        let evaluated = world.evaluation(BASE, 0, "greedy");
+        let evaluated = world.student.evaluation(BASE, 0, "greedy");
         if let Some(meta) = Meta::read(&evaluated)? {
             for (name, version) in &meta.versions {
                 facts.push(fact(
@@ -296,7 +432,7 @@ fn provenance(
         let title = if worlds.len() == 1 {
             "Hashes".to_owned()
         } else {
-            format!("Hashes of world {number}")
+            format!("Hashes of replicate {number}")
         };
         groups.push(FactGroup { title, facts });
     }

@@ -1,21 +1,21 @@
 //! What the report of a finished run shows, gathered from its files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use idiolect_core::arms::{ArmsSummary, Source, describe, explain, in_full};
 use idiolect_core::comparison::{Comparison, Counts};
 use idiolect_core::model::TrainEvent;
-use idiolect_core::record::{ArmRow, EvalRow, Verdict, VerdictRow};
+use idiolect_core::record::{ArmRow, EvalRow, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{Meta, Rows, StoreError, tokens};
 use idiolect_report::view::{
     ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, RunView, Share, thin,
 };
 use serde::de::DeserializeOwned;
 
-use super::finetune::BASE;
-use super::layout::World;
+use super::layout::{DataPaths, Layout, StudentPaths};
 use super::limits::limits;
+use super::plan::BASE;
 use super::recipe::Recipe;
 
 /// Points that a training curve is drawn with.
@@ -23,8 +23,50 @@ const CURVE_POINTS: usize = 120;
 /// Problems whose traces are shown.
 const EXAMPLE_PROBLEMS: usize = 1;
 
-/// One world of a run and its number.
-pub(crate) type Numbered = (usize, World);
+/// One student in one replicate of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Replicate {
+    pub(crate) data: DataPaths,
+    pub(crate) student: StudentPaths,
+    /// Where the student lies if it was trained inside the run.
+    pub(crate) model: PathBuf,
+}
+
+impl Replicate {
+    /// The verdicts on every trace that the student scored.
+    pub(crate) fn verdicts(&self) -> Result<Vec<VerdictRow>, StoreError> {
+        both(&self.data.verdicts(), &self.student.own_verdicts())
+    }
+
+    /// Every trace that the student scored.
+    pub(crate) fn traces(&self) -> Result<Vec<Trace>, StoreError> {
+        both(&self.data.traces(), &self.student.own())
+    }
+}
+
+/// The rows of everyone's file and of the student's own, where it has one.
+fn both<T: DeserializeOwned>(all: &Path, own: &Path) -> Result<Vec<T>, StoreError> {
+    let mut rows = read(all)?;
+    if own.exists() {
+        rows.extend(read(own)?);
+    }
+    Ok(rows)
+}
+
+/// A replicate and its number.
+pub(crate) type Numbered = (usize, Replicate);
+
+/// The replicates of one student.
+pub(crate) fn replicates(recipe: &Recipe, layout: &Layout, student: &str) -> Vec<Numbered> {
+    let of = |number| Replicate {
+        data: layout.data(number),
+        student: layout.student(number, student),
+        model: layout.model(number, "student"),
+    };
+    (0..recipe.replicates)
+        .map(|number| (number, of(number)))
+        .collect()
+}
 
 /// Gathers the view. Everything comes from files of the run, so that the report can be made again.
 pub(crate) fn gather(
@@ -38,7 +80,7 @@ pub(crate) fn gather(
     view.setting = recipe.about.clone();
     view.worlds = worlds
         .iter()
-        .map(|(n, _)| format!("world {n} (seed {})", recipe.seed + *n as u64))
+        .map(|(n, _)| format!("replicate {n} (seed {})", recipe.seed + *n as u64))
         .collect();
     for (number, world) in worlds {
         curves(recipe, *number, world, &mut view)?;
@@ -53,11 +95,11 @@ pub(crate) fn gather(
     Ok(view)
 }
 
-fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreError> {
+fn arms(recipe: &Recipe, world: &Replicate, view: &mut RunView) -> Result<(), StoreError> {
     let verdicts = verdicts_by_trace(world)?;
     let summary = summary(world)?;
     for name in &recipe.arms.listed() {
-        let rows: Vec<ArmRow> = read(&world.arm(name))?;
+        let rows: Vec<ArmRow> = read(&world.student.arm(name))?;
         let mut counts = Counts::default();
         for row in &rows {
             if let Some(found) = verdicts.get(&row.trace_id) {
@@ -79,7 +121,7 @@ fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreE
         });
     }
     coverage(&summary, recipe, view);
-    let gold = Meta::read(&world.evaluation(BASE, 0, "gold"))?;
+    let gold = Meta::read(&world.student.evaluation(BASE, 0, "gold"))?;
     if let Some(gold) = gold.filter(|meta| meta.rejected > 0) {
         view.coverage_notes.push(format!(
             "The surprisal of the test problems' own solutions is over {} of {}: the student cannot \
@@ -91,8 +133,8 @@ fn arms(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreE
 }
 
 /// What `arms.json` of a world holds.
-pub(super) fn summary(world: &World) -> Result<ArmsSummary, StoreError> {
-    let path = world.arms().join("arms.json");
+pub(super) fn summary(world: &Replicate) -> Result<ArmsSummary, StoreError> {
+    let path = world.student.arms().join("arms.json");
     let text = std::fs::read(&path).map_err(|source| StoreError::Io {
         path: path.display().to_string(),
         doing: "read",
@@ -129,7 +171,9 @@ fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
         n: summary.coverage.used_problems,
         of: summary.coverage.matched_problems,
     });
-    if recipe.arms.need(&Source::Wrong) && recipe.arms.need(&Source::Correct) {
+    if recipe.arms.need(|source| *source == Source::Wrong)
+        && recipe.arms.need(|source| *source == Source::Correct)
+    {
         view.coverage_notes.push(
             "Wrong answers exist only for problems on which the sampled model erred, and right ones only where it succeeded, so the matched problems are neither its easiest nor its hardest.".to_owned(),
         );
@@ -140,12 +184,13 @@ fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
 fn curves(
     recipe: &Recipe,
     number: usize,
-    world: &World,
+    world: &Replicate,
     view: &mut RunView,
 ) -> Result<(), StoreError> {
     for arm in &recipe.arms.listed() {
-        for seed in 0..recipe.finetune.seeds as u64 {
-            let log: Vec<TrainEvent> = read(&world.checkpoint(arm, seed).join("log.jsonl"))?;
+        for seed in 0..recipe.train.seeds as u64 {
+            let log: Vec<TrainEvent> =
+                read(&world.student.checkpoint(arm, seed).join("log.jsonl"))?;
             let points: Vec<(usize, f64)> = log
                 .iter()
                 .filter_map(|event| match event {
@@ -159,7 +204,11 @@ fn curves(
                 seed,
                 points: thin(&points, CURVE_POINTS),
             });
-            let dev: Vec<EvalRow> = read(&world.evaluation(arm, seed, "dev"))?;
+            let dev = world.student.evaluation(arm, seed, "dev");
+            if !dev.exists() {
+                continue;
+            }
+            let dev: Vec<EvalRow> = read(&dev)?;
             view.dev.push(DevScore {
                 world: number,
                 arm: arm.clone(),
@@ -176,10 +225,10 @@ fn curves(
 }
 
 /// The same problem's trace in each arm, with the untrained student's surprisal at each token.
-fn examples(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), StoreError> {
+fn examples(recipe: &Recipe, world: &Replicate, view: &mut RunView) -> Result<(), StoreError> {
     let mut by_problem: BTreeMap<String, Vec<(String, ArmRow)>> = BTreeMap::new();
     for arm in &recipe.arms.listed() {
-        for row in read::<ArmRow>(&world.arm(arm))? {
+        for row in read::<ArmRow>(&world.student.arm(arm))? {
             by_problem
                 .entry(row.problem_id.clone())
                 .or_default()
@@ -197,7 +246,7 @@ fn examples(recipe: &Recipe, world: &World, view: &mut RunView) -> Result<(), St
 
     let wanted: BTreeSet<&str> = shown.iter().map(|(_, row)| row.trace_id.as_str()).collect();
     let mut scores: BTreeMap<String, Vec<ExampleToken>> = BTreeMap::new();
-    tokens::read(&world.tokens(), |row| {
+    tokens::read(&world.student.tokens(), |row| {
         if wanted.contains(row.trace_id.as_str()) {
             scores.insert(
                 row.trace_id,
@@ -231,8 +280,11 @@ fn name_of(verdict: Verdict) -> &'static str {
     }
 }
 
-pub(crate) fn verdicts_by_trace(world: &World) -> Result<BTreeMap<String, VerdictRow>, StoreError> {
-    Ok(read::<VerdictRow>(&world.verdicts())?
+pub(crate) fn verdicts_by_trace(
+    world: &Replicate,
+) -> Result<BTreeMap<String, VerdictRow>, StoreError> {
+    Ok(world
+        .verdicts()?
         .into_iter()
         .map(|row| (row.trace_id.clone(), row))
         .collect())

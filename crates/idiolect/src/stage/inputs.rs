@@ -311,7 +311,7 @@ impl Prompts {
 }
 
 /// A built-in prompt of the task, else a file.
-fn prompt_file(task: &dyn Task, choice: &str) -> Result<PromptFile, StageError> {
+pub(crate) fn prompt_file(task: &dyn Task, choice: &str) -> Result<PromptFile, StageError> {
     if let Some(file) = task.prompt_file(choice) {
         return Ok(file);
     }

@@ -62,16 +62,16 @@ fn a_finished_run_is_judged_and_advised_on() {
     );
 
     let arms = [
-        "G=run/arms/G.jsonl",
-        "W=run/arms/W.jsonl",
-        "H=run/arms/H.jsonl",
+        "G=run/students/student/r0/arms/G.jsonl",
+        "W=run/students/student/r0/arms/W.jsonl",
+        "H=run/students/student/r0/arms/H.jsonl",
     ];
     let mut ask = vec![
         "advise",
         "--model",
-        "run/models/student",
+        "run/models/r0/student",
         "--problems",
-        "run/problems.jsonl",
+        "run/data/r0/problems.jsonl",
         "--prompt",
         "mini",
         "--template",

@@ -477,21 +477,32 @@ fn data(place: &Place) {
 fn a_run_trains_every_arm_on_as_many_rows_as_its_student_can_take() {
     let place = Place::new();
     data(&place);
-    let student = format!("student={STUDENT}");
+    let student = format!("models.students={STUDENT}");
     let sets = [
-        "data=data",
         student.as_str(),
         "arms.names=[\"H\",\"G\",\"W\"]",
-        "finetune.seeds=1",
-        "finetune.epochs=1",
+        "train.seeds=1",
+        "train.epochs=1",
         "eval.max_tokens=2",
     ];
     let mut run = vec!["run", "gsm8k-real", "--out", "r", "-q"];
     run.extend(sets.iter().flat_map(|set| ["--set", set]));
-    let shown = place.done(&run);
+    let ran = place
+        .command(&run)
+        .env("IDIOLECT_DATA", place.path("data"))
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let shown = String::from_utf8(ran.stdout).unwrap();
+    let student = "r/students/stories260K/r0";
     let rows = |arm: &str| -> u64 {
         let meta: Value =
-            serde_json::from_str(&place.text(&format!("r/train/{arm}/0.meta.json"))).unwrap();
+            serde_json::from_str(&place.text(&format!("{student}/train/{arm}/0.meta.json")))
+                .unwrap();
         assert_eq!(meta["rejected"], 0);
         meta["rows"].as_u64().unwrap()
     };
@@ -507,7 +518,8 @@ fn a_run_trains_every_arm_on_as_many_rows_as_its_student_can_take() {
     {
         assert_eq!(arm["rows"], trained);
     }
-    let arms: Value = serde_json::from_str(&place.text("r/arms/arms.json")).unwrap();
+    let arms: Value =
+        serde_json::from_str(&place.text(&format!("{student}/arms/arms.json"))).unwrap();
     let left = arms["coverage"]["student"]["problems"].as_u64().unwrap();
     assert!(left > 5, "{arms}");
     assert!(shown.contains("rows trained"), "{shown}");

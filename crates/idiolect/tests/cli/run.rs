@@ -54,12 +54,22 @@ fn without_wall_time(bytes: &[u8]) -> Vec<u8> {
     text.lines().map(row).collect::<String>().into_bytes()
 }
 
-fn assert_same(one: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>) {
+/// The files in which two runs differ.
+pub(crate) fn differing(place: &Place, one: &str, other: &str) -> Vec<String> {
+    different(&contents(place, one), &contents(place, other))
+}
+
+fn different(one: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
     let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-    let different: Vec<_> = names
+    names
         .into_iter()
         .filter(|name| one.get(*name) != other.get(*name))
-        .collect();
+        .cloned()
+        .collect()
+}
+
+fn assert_same(one: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>) {
+    let different = different(one, other);
     assert!(different.is_empty(), "these files differ: {different:?}");
 }
 
@@ -75,19 +85,20 @@ fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
         "recipe.toml",
         "manifest.json",
         "events.jsonl",
-        "problems.jsonl",
-        "traces.jsonl",
-        "verdicts.jsonl",
-        "alignment.jsonl",
-        "tokens.parquet",
-        "models/student/model.safetensors",
-        "models/teacher/config.json",
-        "arms/arms.json",
-        "arms/W.jsonl",
-        "train/W/1/model.safetensors",
-        "train/W/1/log.jsonl",
-        "eval/base/0/greedy.jsonl",
-        "eval/H/1/sampled.jsonl",
+        "plan.json",
+        "data/r0/problems.jsonl",
+        "data/r0/traces.jsonl",
+        "data/r0/verdicts.jsonl",
+        "students/student/r0/scores.jsonl",
+        "students/student/r0/tokens.parquet",
+        "models/r0/student/model.safetensors",
+        "models/r0/teacher/config.json",
+        "students/student/r0/arms/arms.json",
+        "students/student/r0/arms/W.jsonl",
+        "students/student/r0/train/W/1/model.safetensors",
+        "students/student/r0/train/W/1/log.jsonl",
+        "students/student/r0/eval/base/0/greedy.jsonl",
+        "students/student/r0/eval/H/1/sampled.jsonl",
         "comparison.json",
         "report.html",
         "report.md",
@@ -122,7 +133,8 @@ fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
     place.done(&[
         "run", "tiny", "--out", "b", "--set", "seed=1", "--fresh", "-q",
     ]);
-    assert_ne!(a["problems.jsonl"], contents(&place, "b")["problems.jsonl"]);
+    let problems = "data/r0/problems.jsonl";
+    assert_ne!(a[problems], contents(&place, "b")[problems]);
 }
 
 #[test]
@@ -130,7 +142,7 @@ fn arms_hold_train_problems_only_and_w_only_finished_readable_wrong_traces() {
     let place = Place::new();
     place.done(&["run", "tiny", "--out", "r", "-q", "--until", "arms"]);
     let by = |file: &str, key: &str| -> BTreeMap<String, Value> {
-        let rows = place.lines(&format!("r/{file}"));
+        let rows = place.lines(&format!("r/data/r0/{file}"));
         rows.into_iter()
             .map(|row| (row[key].as_str().unwrap().to_owned(), row))
             .collect()
@@ -139,7 +151,7 @@ fn arms_hold_train_problems_only_and_w_only_finished_readable_wrong_traces() {
     let verdicts = by("verdicts.jsonl", "trace_id");
     let mut sets = Vec::new();
     for arm in ["H", "W"] {
-        let rows = place.lines(&format!("r/arms/{arm}.jsonl"));
+        let rows = place.lines(&format!("r/students/student/r0/arms/{arm}.jsonl"));
         assert!(rows.len() > 3, "{arm} has {} rows", rows.len());
         for row in &rows {
             let (problem, trace) = (
@@ -162,7 +174,7 @@ fn arms_hold_train_problems_only_and_w_only_finished_readable_wrong_traces() {
     }
     assert_eq!(sets[0], sets[1], "arms are matched on problems");
     assert!(
-        !place.path("r/train").exists(),
+        !place.path("r/students/student/r0/train").exists(),
         "--until arms stops before training"
     );
 }
@@ -195,20 +207,12 @@ fn a_run_killed_at_many_moments_ends_in_the_bytes_of_an_uninterrupted_one() {
 #[test]
 fn changed_settings_are_refused_by_name_and_nothing_is_touched() {
     let place = Place::new();
-    place.done(&["run", "tiny", "--out", "r", "-q", "--until", "source"]);
+    place.done(&["run", "tiny", "--out", "r", "-q", "--until", "data"]);
     let before = contents(&place, "r");
-    let ran = place.run(&[
-        "run",
-        "tiny",
-        "--out",
-        "r",
-        "-q",
-        "--set",
-        "finetune.epochs=3",
-    ]);
+    let ran = place.run(&["run", "tiny", "--out", "r", "-q", "--set", "train.epochs=3"]);
     assert_eq!(ran.code, 1);
     assert!(
-        ran.err.contains("finetune.epochs: 2 -> 3") && ran.err.contains("--fresh"),
+        ran.err.contains("train.epochs: 2 -> 3") && ran.err.contains("--fresh"),
         "{}",
         ran.err
     );
@@ -225,9 +229,12 @@ fn what_cannot_be_run_is_said_before_anything_is_written() {
     let place = Place::new();
     let wrong: [(&[&str], &str); 5] = [
         (&["run", "nowhere.toml"], "built-in recipes"),
-        (&["run", "tiny", "--set", "finetune.epoch=3"], "epoch"),
+        (
+            &["run", "tiny", "--set", "train.epoch=3"],
+            "the nearest is `epochs`",
+        ),
         (&["run", "tiny", "--set", "arms"], "KEY=VALUE"),
-        (&["run", "tiny", "--until", "lunch"], "finetune"),
+        (&["run", "tiny", "--until", "lunch"], "pretrain"),
         (&["run", "--set", "scale=huge"], "full"),
     ];
     for (arguments, words) in wrong {
@@ -256,9 +263,9 @@ fn what_cannot_be_run_is_said_before_anything_is_written() {
 fn a_world_of_stories_is_written_by_models_of_other_families_and_judged_as_gsm8k() {
     let place = Place::new();
     let sets = [
-        "source.world=stories",
-        "pretrain.student.family=gemma2",
-        "pretrain.teacher.family=qwen2",
+        "data.world=stories",
+        "models.student.scratch.family=gemma2",
+        "models.teacher.scratch.family=qwen2",
         "arms.names=[\"G\",\"W\",\"S\"]",
     ];
     let mut command = vec!["run", "tiny", "--out", "a", "--until", "score", "-q"];
@@ -266,13 +273,14 @@ fn a_world_of_stories_is_written_by_models_of_other_families_and_judged_as_gsm8k
     place.done(&command);
     let config = |model: &str| -> Value {
         serde_json::from_slice(
-            &std::fs::read(place.path(&format!("a/models/{model}/config.json"))).unwrap(),
+            &std::fs::read(place.path(&format!("a/models/r0/{model}/config.json"))).unwrap(),
         )
         .unwrap()
     };
     assert_eq!(config("student")["model_type"], "gemma2");
     assert_eq!(config("teacher")["model_type"], "qwen2");
-    let traces = place.lines("a/traces.jsonl");
+    let mut traces = place.lines("a/data/r0/traces.jsonl");
+    traces.extend(place.lines("a/students/student/r0/own.jsonl"));
     let models: BTreeSet<&str> = traces
         .iter()
         .filter(|trace| trace["origin"]["kind"] == "sampled")
@@ -283,7 +291,7 @@ fn a_world_of_stories_is_written_by_models_of_other_families_and_judged_as_gsm8k
         2,
         "the teacher's samples and the student's own: {models:?}"
     );
-    let verdicts = place.lines("a/verdicts.jsonl");
+    let verdicts = place.lines("a/data/r0/verdicts.jsonl");
     assert!(
         verdicts
             .iter()
@@ -325,7 +333,7 @@ fn a_run_goes_to_the_directory_of_its_recipes_name() {
         let plan = place.done(&[&["run", "--dry-run"], arguments].concat());
         assert!(plan.contains(&format!("would write {dir} ")), "{plan}");
         assert!(!place.path(dir).exists());
-        place.done(&[&["run", "--until", "source", "-q"], arguments].concat());
+        place.done(&[&["run", "--until", "data", "-q"], arguments].concat());
         assert!(place.path(dir).join("recipe.toml").exists(), "{dir}");
     }
     for name in ["a/b", "", ".", "../up"] {
@@ -340,47 +348,56 @@ fn a_run_goes_to_the_directory_of_its_recipes_name() {
 #[test]
 fn a_plan_says_which_inputs_are_missing() {
     let place = Place::new();
-    let plan = |sets: &[&str]| {
-        let mut command = vec!["run", "gsm8k-real", "--dry-run"];
-        command.extend(sets.iter().flat_map(|set| ["--set", set]));
-        place.run(&command)
+    let plan = |more: &[&str]| {
+        let command = [&["run", "gsm8k-real"], more].concat();
+        let ran = place
+            .command(&command)
+            .env("IDIOLECT_DATA", place.path("data"))
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (ran.status.code(), text(ran.stdout), text(ran.stderr))
     };
-    place.write("data/gsm8k/test.jsonl", "");
-    let ran = plan(&["data=data", "student=nowhere"]);
-    assert_eq!(ran.code, 1, "{}", ran.err);
-    assert!(ran.out.is_empty(), "{}", ran.out);
+    let question = "{\"question\":\"1 + 1?\",\"answer\":\"2\\n#### 2\"}\n".repeat(1);
+    place.write("data/gsm8k/test.jsonl", &question);
+    let (code, out, err) = plan(&["--dry-run", "--set", "models.students=nowhere"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(out.is_empty(), "{out}");
     for words in [
-        "student: no model directory `nowhere`",
-        "source.pretrain_text: no file `data/gsm8k/train.jsonl`",
-        "source.traces: ",
+        "models.students: no model directory `nowhere`",
+        "data.traces: no file `traces/*__gsm8k__*`",
     ] {
-        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+        assert!(err.contains(words), "{words}: {err}");
     }
-    assert!(!ran.err.contains("source.problems"), "{}", ran.err);
+    assert!(!err.contains("data.train"), "{err}");
     // The run itself stops there too, and leaves nothing behind.
-    let ran = place.run(&["run", "gsm8k-real", "--set", "data=data", "--out", "r"]);
-    assert_eq!(ran.code, 1, "{}", ran.err);
+    let (code, _, err) = plan(&["--out", "r"]);
+    assert_eq!(code, Some(1), "{err}");
     assert!(
-        ran.err.contains("train.jsonl") && !place.path("r").exists(),
-        "{}",
-        ran.err
+        err.contains("models.student.scratch.text: no file `gsm8k/train.jsonl`"),
+        "{err}"
     );
+    assert!(!place.path("r").exists());
 
-    place.write("data/gsm8k/train.jsonl", "");
-    place.write("data/traces/openai-gsm8k__x.jsonl", "");
-    let ran = plan(&["data=data", "source.traces_match=gsm8k"]);
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(
-        ran.out.contains("would write runs/gsm8k-real"),
-        "{}",
-        ran.out
+    place.write("data/gsm8k/train.jsonl", &question);
+    place.write(
+        "data/traces/openai__gsm8k__x.jsonl",
+        "{\"problem_id\":\"gsm8k/test/0\",\"model\":\"m\",\"kind\":\"cot\",\"response\":\"#### 2\"}\n",
     );
+    let sets = [
+        "--set",
+        "data.test_fraction=0.9",
+        "--set",
+        "data.dev_fraction=0.0",
+    ];
+    let (code, out, err) = plan(&[&["--dry-run"][..], &sets].concat());
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("would write runs/gsm8k-real"), "{out}");
     std::fs::create_dir(place.path("empty")).unwrap();
-    let ran = plan(&["data=data", "source.traces_match=gsm8k", "student=empty"]);
-    assert_eq!(ran.code, 1);
+    let (code, _, err) = plan(&["--dry-run", "--set", "models.students=empty"]);
+    assert_eq!(code, Some(1));
     assert!(
-        ran.err.contains("student: ") && ran.err.contains("config.json"),
-        "{}",
-        ran.err
+        err.contains("models.students: ") && err.contains("config.json"),
+        "{err}"
     );
 }

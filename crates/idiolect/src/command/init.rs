@@ -1,0 +1,58 @@
+//! `idiolect init`.
+
+use std::path::PathBuf;
+
+use idiolect_core::store::write_atomic;
+use serde_json::json;
+
+use super::options::{self, TaskOption};
+use super::show::Shown;
+use crate::exit;
+use crate::run::template::recipe_for;
+use crate::stage::StageError;
+
+/// Write a commented recipe to start from
+///
+/// Every table and key with its default. Prints it, or writes it to a file that does not exist yet.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  idiolect init gsm8k -o mine.toml
+  idiolect init mbpp | less")]
+pub(super) struct Arguments {
+    /// The task: gsm8k, math, countdown or mbpp
+    #[arg(value_name = "TASK", default_value = "gsm8k")]
+    task: TaskOption,
+    /// The file to write
+    #[arg(short, long, value_name = "RECIPE.toml", value_parser = options::output)]
+    output: Option<PathBuf>,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let recipe = recipe_for(arguments.task.name());
+    let text = match &arguments.output {
+        None => recipe.clone(),
+        Some(path) if path.exists() => {
+            return Err(StageError::usage(
+                format!("`{}` exists", path.display()),
+                "give the name of a new file",
+            ));
+        }
+        Some(path) => {
+            write_atomic(path, recipe.as_bytes())?;
+            format!(
+                "wrote {}; run it with: idiolect run {}",
+                path.display(),
+                path.display()
+            )
+        }
+    };
+    Ok(Shown {
+        text,
+        json: json!({"recipe": recipe}),
+        as_json: arguments.json,
+        code: exit::DONE,
+    })
+}

@@ -1,0 +1,26 @@
+//! `idiolect status`.
+
+use std::path::PathBuf;
+
+use super::run::shown;
+
+/// Show how far a run is: what is done, what runs, how long it takes yet, what failed and why
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  idiolect status runs/default
+  watch idiolect status runs/default")]
+pub(super) struct Arguments {
+    /// The directory that `idiolect run` wrote
+    #[arg(value_name = "RUN_DIR")]
+    run: PathBuf,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    Ok(shown(
+        crate::run::state::status(&arguments.run)?,
+        arguments.json,
+    ))
+}

@@ -1,0 +1,517 @@
+//! What a replicate starts from: its problems, the human traces and those that exist already, and for
+//! models that are trained inside the run their configuration, tokenizer and text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use idiolect_core::miniature::stories::{self, StorySettings, StoryWorld};
+use idiolect_core::miniature::{self, ModelShape, TextRow, WorldSettings, prose::Numerals};
+use idiolect_core::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
+use idiolect_core::rng::Rng;
+use idiolect_core::store::{
+    BadRow, Meta, Opened, Output, Rows, file_name, hash_file, write_atomic,
+};
+use idiolect_core::task::task;
+use idiolect_engine::bpe;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::RunContext;
+use super::counts::has_column;
+use super::files::Folders;
+use super::layout::DataPaths;
+use super::plan::{parts, scratch_models};
+use super::recipe::{Recipe, ScratchModel, Shape, WorldKind};
+use super::view::read;
+use crate::stage::import::{ImportSettings, import};
+use crate::stage::{Control, StageError};
+
+/// Lays the data of one replicate down.
+pub(crate) fn prepare(
+    run: &RunContext<'_>,
+    data: &DataPaths,
+    seed: u64,
+    control: Control<'_>,
+) -> Result<(), StageError> {
+    match (run.recipe.data.world, run.recipe.data.task) {
+        (Some(kind), _) => generated(run, data, kind, seed),
+        (None, Some(task)) => files(run, data, task, seed, control),
+        (None, None) => Err(failed("the recipe names no data")),
+    }
+}
+
+/// A generated world, whatever its problems are.
+pub(super) struct Made {
+    /// Settings and seed, for the provenance.
+    pub(super) settings: Value,
+    pub(super) problems: Vec<Problem>,
+    pub(super) human: Vec<Trace>,
+    pub(super) human_digits: Vec<Trace>,
+    pub(super) student: Vec<TextRow>,
+    pub(super) teacher: Vec<TextRow>,
+    pub(super) student_shape: ModelShape,
+    pub(super) teacher_shape: ModelShape,
+    pub(super) vocabulary: Vec<String>,
+}
+
+pub(super) fn make_world(kind: WorldKind, size: &str, seed: u64) -> Result<Made, StageError> {
+    let unknown = || {
+        failed(format!(
+            "`data.size` is `{size}`; there are `default`, `full` (Countdown only) and `tiny`"
+        ))
+    };
+    match kind {
+        WorldKind::Countdown => {
+            let base = WorldSettings::named(size).ok_or_else(unknown)?;
+            let settings = WorldSettings { seed, ..base };
+            let made =
+                miniature::World::new(settings.clone()).map_err(|e| failed(e.to_string()))?;
+            Ok(Made {
+                problems: made.problems(),
+                human: made.human_traces(Split::Train, Numerals::Words),
+                human_digits: made.human_traces(Split::Train, Numerals::Digits),
+                student: made.student_corpus(),
+                teacher: made.teacher_corpus(),
+                student_shape: settings.student,
+                teacher_shape: settings.teacher,
+                vocabulary: miniature::vocabulary(),
+                settings: json!(settings),
+            })
+        }
+        WorldKind::Stories => {
+            let base = StorySettings::named(size).ok_or_else(unknown)?;
+            let settings = StorySettings { seed, ..base };
+            let made = StoryWorld::new(settings.clone()).map_err(|e| failed(e.to_string()))?;
+            Ok(Made {
+                problems: made.problems(),
+                human: made.human_traces(Split::Train, Numerals::Words),
+                human_digits: made.human_traces(Split::Train, Numerals::Digits),
+                student: made.student_corpus(),
+                teacher: made.teacher_corpus(),
+                student_shape: settings.student,
+                teacher_shape: settings.teacher,
+                vocabulary: stories::vocabulary(),
+                settings: json!(settings),
+            })
+        }
+    }
+}
+
+/// The size of a generated world.
+pub(super) fn size(recipe: &Recipe) -> &str {
+    recipe.data.size.as_deref().unwrap_or("default")
+}
+
+fn generated(
+    run: &RunContext<'_>,
+    data: &DataPaths,
+    kind: WorldKind,
+    seed: u64,
+) -> Result<(), StageError> {
+    let made = make_world(kind, size(run.recipe), seed)?;
+    let mut meta = Meta::of("world");
+    meta.setting("world", &made.settings);
+    write_rows(&data.problems(), &meta, || made.problems.iter())?;
+    for part in parts(run.recipe) {
+        match part.name.as_str() {
+            "human" => write_rows(&data.part("human"), &meta, || made.human.iter())?,
+            "human-digits" => write_rows(&data.part("human-digits"), &meta, || {
+                made.human_digits.iter()
+            })?,
+            _ => {}
+        }
+    }
+    write_gold(data, &made.problems)?;
+    for (model, scratch) in scratch_models(run.recipe) {
+        let (texts, shape) = match model {
+            "teacher" => (&made.teacher, &made.teacher_shape),
+            _ => (&made.student, &made.student_shape),
+        };
+        write_rows(&data.corpus(model), &meta, || texts.iter())?;
+        write_blank(
+            &data.blank(model),
+            &miniature::config_json(scratch.family, shape, made.vocabulary.len()),
+            &miniature::tokenizer_json(&made.vocabulary).to_string(),
+            &miniature::tokenizer_config_json(),
+        )?;
+    }
+    run.note(&format!(
+        "{} problems: {}",
+        made.problems.len(),
+        split_counts(made.problems.iter().map(|p| p.split))
+    ));
+    Ok(())
+}
+
+/// Problems of files, split by the file that they stand in or by hash of their id, with their human
+/// solutions and the traces that exist already.
+fn files(
+    run: &RunContext<'_>,
+    data: &DataPaths,
+    task: TaskName,
+    seed: u64,
+    control: Control<'_>,
+) -> Result<(), StageError> {
+    let recipe = run.recipe;
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut traces: Vec<Trace> = Vec::new();
+    let mut meta = Meta::of("data");
+    meta.setting("seed", seed).setting("data", &recipe.data);
+    for (split, files) in split_files(recipe) {
+        if files.is_empty() {
+            continue;
+        }
+        let paths = run.folders.find_all(files)?;
+        for path in &paths {
+            meta.input(&file_name(path), hash_file(path)?);
+        }
+        let settings = import_settings(recipe, task, split, paths, data)?;
+        import(&settings, control)?;
+        let mut found: Vec<Problem> = read(&settings.output)?;
+        for problem in &mut found {
+            problem.split = split;
+        }
+        problems.extend(found);
+        traces.extend(read::<Trace>(&data.imported_traces(split))?);
+    }
+    split_by_hash(&mut problems, recipe.fractions(), seed);
+    distinct(&problems)?;
+    let train: BTreeSet<&str> = problems
+        .iter()
+        .filter(|p| p.split == Split::Train)
+        .map(|p| p.id.as_str())
+        .collect();
+    let mut refused = Vec::new();
+    let known: BTreeSet<&str> = problems.iter().map(|p| p.id.as_str()).collect();
+    let given = given_traces(recipe, &run.folders, &known, &mut meta, &mut refused)?;
+    traces.retain(|trace| train.contains(trace.problem_id.as_str()));
+    let (human, responses): (Vec<Trace>, Vec<Trace>) = traces
+        .into_iter()
+        .partition(|trace| trace.origin.kind == OriginKind::Human);
+    let mut others: BTreeMap<(String, String), Trace> = BTreeMap::new();
+    for trace in responses.into_iter().chain(given) {
+        if train.contains(trace.problem_id.as_str()) {
+            others
+                .entry((trace.problem_id.clone(), trace.id.clone()))
+                .or_insert(trace);
+        }
+    }
+    run.note(&format!(
+        "{} problems: {}; {} human solutions and {} given traces of train problems",
+        problems.len(),
+        split_counts(problems.iter().map(|p| p.split)),
+        human.len(),
+        others.len()
+    ));
+    write_rows(&data.problems(), &meta, || problems.iter())?;
+    write_rows(&data.part("human"), &meta, || human.iter())?;
+    let seen = (others.len() + refused.len()) as u64;
+    write_rows_refusing(&data.part("given"), &meta, &refused, || others.values())?;
+    control.allows(&data.part("given"), refused.len() as u64, seen)?;
+    write_gold(data, &problems)?;
+    if let Some(student) = recipe.scratch_student() {
+        scratch_student(run, data, task, student, &meta, control)?;
+    }
+    Ok(())
+}
+
+/// The files of each split.
+pub(super) fn split_files(recipe: &Recipe) -> [(Split, &[String]); 3] {
+    [
+        (Split::Train, &recipe.data.train[..]),
+        (Split::Dev, &recipe.data.dev[..]),
+        (Split::Test, &recipe.data.test[..]),
+    ]
+}
+
+fn import_settings(
+    recipe: &Recipe,
+    task: TaskName,
+    split: Split,
+    files: Vec<PathBuf>,
+    data: &DataPaths,
+) -> Result<ImportSettings, StageError> {
+    // Some columns may be of other files: those of traces. That each is of one has been checked.
+    let mut columns = Vec::new();
+    for (field, column) in &recipe.data.columns {
+        let mut found = false;
+        for path in &files {
+            found |= has_column(path, column)?;
+        }
+        if found {
+            columns.push((field.clone(), column.clone()));
+        }
+    }
+    // Ids name the part of the data set that a file is of, which its name may say; files of several
+    // parts must not share ids.
+    let parted = !(recipe.data.dev.is_empty() && recipe.data.test.is_empty());
+    Ok(ImportSettings {
+        task,
+        files,
+        columns,
+        split: parted.then_some(split),
+        model: None,
+        finish: recipe.data.finish,
+        set: None,
+        output: data.imported(split),
+        traces: Some(data.imported_traces(split)),
+    })
+}
+
+/// Moves train problems to test and dev, each by its own draw.
+fn split_by_hash(problems: &mut [Problem], (dev, test): (f64, f64), seed: u64) {
+    for problem in problems.iter_mut().filter(|p| p.split == Split::Train) {
+        let draw = Rng::keyed(seed, &["split", &problem.id]).uniform();
+        problem.split = match draw {
+            u if u < test => Split::Test,
+            u if u < test + dev => Split::Dev,
+            _ => Split::Train,
+        };
+    }
+}
+
+/// Refuses a problem that stands in two splits.
+fn distinct(problems: &[Problem]) -> Result<(), StageError> {
+    let mut known: BTreeMap<&str, Split> = BTreeMap::new();
+    for problem in problems {
+        if let Some(other) = known.insert(&problem.id, problem.split) {
+            return Err(StageError::failed(
+                format!(
+                    "the id `{}` stands in the files of {} and of {}",
+                    problem.id,
+                    split_name(other),
+                    split_name(problem.split)
+                ),
+                "a problem belongs to one split: name each file in one of data.train, data.dev and data.test",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The test problems' own solutions, whose surprisal after training is reported.
+fn write_gold(data: &DataPaths, problems: &[Problem]) -> Result<(), StageError> {
+    let mut meta = Meta::of("gold");
+    meta.input("problems", hash_file(&data.problems())?);
+    let gold = problems
+        .iter()
+        .filter(|p| p.split == Split::Test)
+        .filter_map(|p| {
+            Some(Trace::new(
+                &p.id,
+                p.human.as_deref()?,
+                Finish::Stop,
+                Origin::of(OriginKind::Human),
+            ))
+        });
+    write_rows(&data.part("gold"), &meta, || gold)
+}
+
+/// The traces of `data.traces` that its filter lets through.
+fn given_traces(
+    recipe: &Recipe,
+    folders: &Folders,
+    known: &BTreeSet<&str>,
+    meta: &mut Meta,
+    refused: &mut Vec<BadRow>,
+) -> Result<Vec<Trace>, StageError> {
+    let mut traces = Vec::new();
+    if recipe.data.traces.is_empty() {
+        return Ok(traces);
+    }
+    for path in folders.find_all(&recipe.data.traces)? {
+        meta.input(&file_name(&path), hash_file(&path)?);
+        for row in Rows::<Map<String, Value>>::open(&path)?.collect_good(|bad| refused.push(bad))? {
+            if !is_wanted(&row.value, &recipe.data.traces_where) {
+                continue;
+            }
+            let text = || Value::Object(row.value.clone()).to_string();
+            let trace = given_trace(&row.value, recipe).and_then(|trace| {
+                match known.contains(trace.problem_id.as_str()) {
+                    true => Ok(trace),
+                    false => Err(format!("no problem has the id `{}`", trace.problem_id)),
+                }
+            });
+            match trace {
+                Ok(trace) => traces.push(trace),
+                Err(reason) => {
+                    refused.push(BadRow::new(&file_name(&path), row.line, reason, &text()));
+                }
+            }
+        }
+    }
+    Ok(traces)
+}
+
+fn is_wanted(row: &Map<String, Value>, filter: &BTreeMap<String, String>) -> bool {
+    filter.iter().all(|(column, wanted)| match row.get(column) {
+        Some(Value::String(text)) => text == wanted,
+        Some(other) => other.to_string() == *wanted,
+        None => false,
+    })
+}
+
+/// A row of this program's own, or one with `problem_id`, `response` and `model`.
+fn given_trace(row: &Map<String, Value>, recipe: &Recipe) -> Result<Trace, String> {
+    if row.contains_key("origin") {
+        return serde_json::from_value(Value::Object(row.clone())).map_err(|e| e.to_string());
+    }
+    let column = |field: &str| {
+        let mapped = recipe.data.columns.get(field);
+        mapped.map_or(field.to_owned(), String::clone)
+    };
+    let text_of = |names: &[&str]| {
+        let values = names.iter().filter_map(|name| row.get(&column(name)));
+        values.filter_map(Value::as_str).next()
+    };
+    let problem = text_of(&["problem_id"]).ok_or("it has no `problem_id`")?;
+    let text = text_of(&["response", "text", "completion"])
+        .ok_or("it has no `response` (nor `text` or `completion`)")?;
+    let model = text_of(&["model"]);
+    let mut origin = Origin::of(match model {
+        Some(_) => OriginKind::Sampled,
+        None => OriginKind::Imported,
+    });
+    origin.model = model.map(str::to_owned);
+    let said = text_of(&["finish", "finish_reason", "stop_reason"]).and_then(Finish::of_reason);
+    let finish = recipe.data.finish.or(said).unwrap_or(Finish::Unknown);
+    Ok(Trace::new(problem, text.trim(), finish, origin))
+}
+
+/// Text, tokenizer and shape of a student that is trained on real problems.
+fn scratch_student(
+    run: &RunContext<'_>,
+    data: &DataPaths,
+    name: TaskName,
+    student: &ScratchModel,
+    meta: &Meta,
+    control: Control<'_>,
+) -> Result<(), StageError> {
+    let Some(shape) = &student.shape else {
+        return Err(failed("`models.student.scratch.shape` is not set"));
+    };
+    let mut meta = meta.clone();
+    let paths = run.folders.find_all(&student.text)?;
+    for path in &paths {
+        meta.input(&format!("text {}", file_name(path)), hash_file(path)?);
+    }
+    let settings = ImportSettings {
+        traces: None,
+        output: data.corpus("student.problems"),
+        ..import_settings(run.recipe, name, Split::Train, paths, data)?
+    };
+    import(&settings, control)?;
+    let task = task(name);
+    let prompt = run.prompt(task)?;
+    let mut texts = Vec::new();
+    for problem in read::<Problem>(&settings.output)? {
+        if let Some(solution) = problem.human.as_deref() {
+            let asked = task.prompt(&problem, &prompt).map_err(failed)?;
+            let text = format!("{asked}{solution}");
+            texts.push(TextRow { text });
+        }
+    }
+    write_rows(&data.corpus("student"), &meta, || texts.iter())?;
+    let files = bpe::learn_bpe(texts.iter().map(|t| t.text.as_str()), shape.vocab_size)
+        .map_err(|e| failed(e.to_string()))?;
+    let config = llama_config(shape, files.vocabulary, files.end_id);
+    write_blank(
+        &data.blank("student"),
+        &config,
+        &files.tokenizer,
+        &files.tokenizer_config,
+    )
+}
+
+fn llama_config(shape: &Shape, vocabulary: usize, end_id: u32) -> Value {
+    json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": vocabulary,
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.num_hidden_layers,
+        "num_attention_heads": shape.num_attention_heads,
+        "num_key_value_heads": shape.num_attention_heads,
+        "max_position_embeddings": shape.max_position_embeddings,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "hidden_act": "silu",
+        "tie_word_embeddings": true,
+        "attention_bias": false,
+        "mlp_bias": false,
+        "bos_token_id": null,
+        "eos_token_id": end_id,
+        "torch_dtype": "float32",
+    })
+}
+
+/// The files that a model starts from; small, so written again each time with the same bytes.
+fn write_blank(
+    folder: &Path,
+    config: &Value,
+    tokenizer: &str,
+    tokenizer_config: &Value,
+) -> Result<(), StageError> {
+    let pretty = |value: &Value| {
+        serde_json::to_string_pretty(value).expect("a JSON value serialises") + "\n"
+    };
+    write_atomic(&folder.join("config.json"), pretty(config).as_bytes())?;
+    write_atomic(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
+    write_atomic(
+        &folder.join("tokenizer_config.json"),
+        pretty(tokenizer_config).as_bytes(),
+    )?;
+    Ok(())
+}
+
+/// An output whose rows are made all at once: complete, or written over.
+pub(crate) fn write_rows<T: Serialize, I: Iterator<Item = T>>(
+    path: &Path,
+    meta: &Meta,
+    rows: impl FnOnce() -> I,
+) -> Result<(), StageError> {
+    write_rows_refusing(path, meta, &[], rows)
+}
+
+fn write_rows_refusing<T: Serialize, I: Iterator<Item = T>>(
+    path: &Path,
+    meta: &Meta,
+    refused: &[BadRow],
+    rows: impl FnOnce() -> I,
+) -> Result<(), StageError> {
+    let Opened::Unfinished(mut output) = Output::open(path, meta, false)? else {
+        return Ok(());
+    };
+    output.restart()?;
+    for row in refused {
+        output.reject(row)?;
+    }
+    let mut written = 0;
+    for row in rows() {
+        output.push(&row)?;
+        written += 1;
+    }
+    output.finish(written + refused.len() as u64)?;
+    Ok(())
+}
+
+fn failed(message: impl Into<String>) -> StageError {
+    StageError::failed(message, "")
+}
+
+fn split_counts(splits: impl Iterator<Item = Split>) -> String {
+    let mut counts = BTreeMap::new();
+    for split in splits {
+        *counts.entry(split).or_insert(0usize) += 1;
+    }
+    counts
+        .iter()
+        .map(|(split, n)| format!("{n} {}", split_name(*split)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn split_name(split: Split) -> String {
+    format!("{split:?}").to_lowercase()
+}

@@ -1,0 +1,270 @@
+//! From a recipe's text to the recipe: the file, then its `[scale.NAME]` table, then `--set`.
+
+use toml::{Table, Value};
+
+use super::recipe::{Recipe, check};
+
+/// Why a recipe cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecipeError {
+    /// Not TOML, or not of a recipe's shape.
+    #[error("{origin}: {reason}")]
+    Shape {
+        /// The file, or the `--set` that broke it.
+        origin: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A `--set` that is not `KEY=VALUE`.
+    #[error("`--set {0}` is not KEY=VALUE")]
+    Set(String),
+    /// No `[scale.NAME]` of that name.
+    #[error("the recipe has no scale `{wanted}`; it has {known}")]
+    Scale {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        known: String,
+    },
+    /// A value that makes no experiment.
+    #[error("recipe: `{field}` {reason}")]
+    Value {
+        /// Dotted key.
+        field: &'static str,
+        /// What is expected.
+        reason: String,
+    },
+}
+
+/// Resolves a recipe's text with its scale and the `--set` overrides, in this order.
+pub(crate) fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, RecipeError> {
+    let shape = |origin: &str, reason: String| RecipeError::Shape {
+        origin: origin.to_owned(),
+        reason,
+    };
+    let mut table: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| shape(origin, e.to_string()))?;
+    let overrides = sets
+        .iter()
+        .map(|s| parse_set(s))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let scales = match table.remove("scale") {
+        Some(Value::Table(scales)) => scales,
+        _ => Table::new(),
+    };
+    let scale = overrides
+        .iter()
+        .rev()
+        .find(|(key, _)| key == "scale")
+        .map_or("default".to_owned(), |(_, value)| {
+            value.as_str().unwrap_or_default().to_owned()
+        });
+    if scale != "default" {
+        let Some(Value::Table(changes)) = scales.get(&scale) else {
+            let known: Vec<_> = std::iter::once("default")
+                .chain(scales.keys().map(String::as_str))
+                .collect();
+            return Err(RecipeError::Scale {
+                wanted: scale,
+                known: known.join(", "),
+            });
+        };
+        merge(&mut table, changes);
+    }
+    for (key, value) in overrides.iter().filter(|(key, _)| key != "scale") {
+        set(&mut table, key, value.clone())
+            .map_err(|reason| shape(&format!("--set {key}"), reason))?;
+    }
+    table.insert("scale".to_owned(), Value::String(scale));
+    let recipe: Recipe = table
+        .try_into()
+        .map_err(|e: toml::de::Error| shape(origin, with_nearest(e.message())))?;
+    check(&recipe)?;
+    Ok(recipe)
+}
+
+/// A message about an unknown key, with the nearest known one.
+fn with_nearest(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let ([unknown, known @ ..], true) = (&quoted[..], message.starts_with("unknown field")) else {
+        return message.to_owned();
+    };
+    let near = |name: &&str| strsim::jaro_winkler(unknown, name);
+    match known.iter().max_by(|a, b| near(a).total_cmp(&near(b))) {
+        Some(best) if near(best) > 0.7 => format!("{message}; the nearest is `{best}`"),
+        _ => message.to_owned(),
+    }
+}
+
+/// The recipe as it is stored: resolved.
+pub(crate) fn stored(recipe: &Recipe) -> String {
+    toml::to_string_pretty(recipe).expect("a recipe of plain values serialises")
+}
+
+/// Reads a recipe as it is stored.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
+    toml::from_str(text).map_err(|error| RecipeError::Shape {
+        origin: origin.to_owned(),
+        reason: error.message().to_owned(),
+    })
+}
+
+/// The dotted keys in which two stored recipes differ, each with both values.
+pub(crate) fn differences(old: &str, new: &str) -> Vec<String> {
+    let flat = |text: &str| {
+        let mut lines = std::collections::BTreeMap::new();
+        if let Ok(table) = text.parse::<Table>() {
+            flatten("", &Value::Table(table), &mut lines);
+        }
+        lines
+    };
+    let (old, new) = (flat(old), flat(new));
+    let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let show = |side: &std::collections::BTreeMap<String, String>, key: &String| {
+        side.get(key).cloned().unwrap_or_else(|| "unset".to_owned())
+    };
+    keys.into_iter()
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(|key| format!("{key}: {} -> {}", show(&old, key), show(&new, key)))
+        .collect()
+}
+
+fn parse_set(text: &str) -> Result<(String, Value), RecipeError> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| RecipeError::Set(text.to_owned()))?;
+    let key = key.trim();
+    if key.is_empty() {
+        return Err(RecipeError::Set(text.to_owned()));
+    }
+    // A bare word is a string: nobody quotes twice on a command line.
+    let parsed = format!("v = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"));
+    Ok((
+        key.to_owned(),
+        parsed.unwrap_or_else(|| Value::String(value.to_owned())),
+    ))
+}
+
+fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value);
+            Ok(())
+        }
+        Some((first, rest)) => match table
+            .entry(first)
+            .or_insert_with(|| Value::Table(Table::new()))
+        {
+            Value::Table(inner) => set(inner, rest, value),
+            _ => Err(format!("`{first}` is not a table")),
+        },
+    }
+}
+
+fn merge(table: &mut Table, changes: &Table) {
+    for (key, value) in changes {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(more)) => merge(inner, more),
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn flatten(prefix: &str, value: &Value, lines: &mut std::collections::BTreeMap<String, String>) {
+    match value {
+        Value::Table(table) => {
+            for (key, inner) in table {
+                let path = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
+                flatten(&path, inner, lines);
+            }
+        }
+        other => {
+            lines.insert(prefix.to_owned(), other.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recipe::BUILT_IN;
+    use super::*;
+
+    fn built_in(name: &str) -> &'static str {
+        BUILT_IN.iter().find(|(n, _)| *n == name).unwrap().1
+    }
+
+    #[test]
+    fn every_built_in_recipe_resolves_and_its_stored_form_resolves_to_itself() {
+        for (name, text) in BUILT_IN {
+            let recipe = resolve(text, name, &[]).unwrap();
+            let again = resolve(
+                &stored(&recipe).replace("scale = \"default\"\n", ""),
+                "stored",
+                &[],
+            )
+            .unwrap();
+            assert_eq!(recipe, again, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_set_wins_over_the_scale_and_the_scale_over_the_file() {
+        let text = built_in("miniature");
+        let plain = resolve(text, "r", &[]).unwrap();
+        let full = resolve(text, "r", &["scale=full".into()]).unwrap();
+        assert!(full.replicates > plain.replicates && full.train.seeds >= plain.train.seeds);
+        let one = resolve(
+            text,
+            "r",
+            &[
+                "scale=full".into(),
+                "replicates=1".into(),
+                "train.lr=0.5".into(),
+            ],
+        )
+        .unwrap();
+        assert_eq!(
+            (one.replicates, one.train.lr.to_bits()),
+            (1, 0.5f64.to_bits())
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_name() {
+        let text = built_in("miniature");
+        let error = |set: &str| resolve(text, "r", &[set.into()]).unwrap_err().to_string();
+        assert!(
+            error("train.epoch=3").contains("the nearest is `epochs`"),
+            "{}",
+            error("train.epoch=3")
+        );
+        assert!(error("scale=huge").contains("full"));
+        assert!(error("replicates=0").contains("replicates"));
+        assert!(error("nonsense").contains("KEY=VALUE"));
+        assert!(error("flaws.doses=[2.0]").contains("doses"));
+        assert!(error("paraphrase.retries=2").contains("paraphrase.temperature"));
+    }
+
+    #[test]
+    fn differences_name_the_key_and_both_values() {
+        let text = built_in("miniature");
+        let a = stored(&resolve(text, "r", &[]).unwrap());
+        let b = stored(&resolve(text, "r", &["train.epochs=3".into()]).unwrap());
+        assert_eq!(differences(&a, &b), ["train.epochs: 10 -> 3"]);
+        assert!(differences(&a, &a).is_empty());
+    }
+}

@@ -1,0 +1,245 @@
+//! How far a run is: each job's state, from its outputs and from `events.jsonl`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use idiolect_core::store::{Lock, Meta, Rows};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::counts::Counts;
+use super::dry_run::duration;
+use super::files::Folders;
+use super::plan::{Job, plan};
+use super::{Finished, record, stored_recipe};
+use crate::stage::StageError;
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Done,
+    Running,
+    /// Begun by a process that ended; the next one continues it.
+    Interrupted,
+    Failed,
+    Waiting,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// A line of `events.jsonl`.
+#[derive(Deserialize)]
+struct Event {
+    at_unix_s: f64,
+    job: String,
+    event: String,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+/// Whether everything that a job writes is complete.
+pub(super) fn is_done(dir: &Path, job: &Job) -> bool {
+    job.outputs.iter().all(|output| {
+        let path = dir.join(output);
+        match Meta::read(&path) {
+            Ok(Some(meta)) => meta.complete && path.exists(),
+            // What has no provenance of its own is written whole.
+            Ok(None) => path.exists(),
+            Err(_) => false,
+        }
+    })
+}
+
+/// A job and where it is.
+struct Standing {
+    job: Job,
+    state: State,
+    seconds: Option<f64>,
+    message: Option<String>,
+}
+
+struct Run {
+    standings: Vec<Standing>,
+    /// Time left, from the rate so far.
+    left: Option<f64>,
+}
+
+/// Every job with its state.
+///
+/// # Errors
+/// If `dir` holds no run, or its inputs are gone.
+pub(crate) fn jobs(dir: &Path) -> Result<Finished, StageError> {
+    let run = read(dir)?;
+    let mut text = format!(
+        "{:<12}{:>12}{:>10}  {}\n",
+        "state", "M tokens", "time", "job"
+    );
+    for one in &run.standings {
+        let time = one.seconds.map_or("–".to_owned(), duration);
+        let tokens = one.job.cost.tokens / 1e6;
+        text.push_str(&format!(
+            "{:<12}{tokens:>12.2}{time:>10}  {}\n",
+            one.state.name(),
+            one.job.id
+        ));
+    }
+    let rows: Vec<Value> = run.standings.iter().map(row).collect();
+    Ok(Finished {
+        text,
+        json: json!({ "jobs": rows }),
+    })
+}
+
+fn row(one: &Standing) -> Value {
+    let mut row = serde_json::to_value(&one.job).unwrap_or_default();
+    row["state"] = json!(one.state);
+    if let Some(seconds) = one.seconds {
+        row["wall_s"] = json!(seconds);
+    }
+    if let Some(message) = &one.message {
+        row["message"] = json!(message);
+    }
+    row
+}
+
+/// What is done, what runs, how long it takes yet, what failed and why.
+///
+/// # Errors
+/// As [`jobs`].
+pub(crate) fn status(dir: &Path) -> Result<Finished, StageError> {
+    let run = read(dir)?;
+    let of = |state: State| run.standings.iter().filter(move |one| one.state == state);
+    let total = run.standings.len();
+    let mut text = format!("{} of {total} jobs done\n", of(State::Done).count());
+    for (state, heading) in [
+        (State::Running, "running"),
+        (
+            State::Interrupted,
+            "interrupted; the same command continues",
+        ),
+        (State::Failed, "failed"),
+    ] {
+        for one in of(state) {
+            let why = one
+                .message
+                .as_ref()
+                .map_or(String::new(), |why| format!(": {why}"));
+            text.push_str(&format!("{heading}  {}{why}\n", one.job.id));
+        }
+    }
+    if let Some(one) = of(State::Waiting).next() {
+        text.push_str(&format!("next  {}\n", one.job.id));
+    }
+    if let (Some(left), true) = (run.left, of(State::Done).count() < total) {
+        text.push_str(&format!(
+            "about {} left at the rate so far\n",
+            duration(left)
+        ));
+    }
+    let ids = |state| of(state).map(|one| one.job.id.clone()).collect::<Vec<_>>();
+    let failed: Vec<Value> = of(State::Failed)
+        .map(|one| json!({"job": one.job.id, "message": one.message}))
+        .collect();
+    Ok(Finished {
+        text,
+        json: json!({
+            "jobs": total,
+            "done": of(State::Done).count(),
+            "running": ids(State::Running),
+            "interrupted": ids(State::Interrupted),
+            "failed": failed,
+            "waiting": of(State::Waiting).count(),
+            "left_s": run.left,
+        }),
+    })
+}
+
+fn read(dir: &Path) -> Result<Run, StageError> {
+    let recipe = stored_recipe(dir)?;
+    let folders = record::Record::folders(dir).unwrap_or_else(|| Folders::of(None));
+    let counts = Counts::of(&recipe, &folders)?;
+    let path = dir.join("events.jsonl");
+    let mut last: BTreeMap<String, Event> = BTreeMap::new();
+    let mut spans: BTreeMap<String, (f64, Option<f64>)> = BTreeMap::new();
+    if path.exists() {
+        for event in Rows::<Event>::open(&path)?.collect_good(|_| {})? {
+            let event = event.value;
+            match event.event.as_str() {
+                "begin" => {
+                    spans.insert(event.job.clone(), (event.at_unix_s, None));
+                }
+                _ => {
+                    if let Some(span) = spans.get_mut(&event.job) {
+                        span.1 = Some(event.at_unix_s);
+                    }
+                }
+            }
+            last.insert(event.job.clone(), event);
+        }
+    }
+    let is_run_on = Lock::acquire(&dir.join(".lock"), dir).is_err();
+    let standings: Vec<Standing> = plan(&recipe, &counts)
+        .into_iter()
+        .map(|job| standing(dir, job, &last, &spans, is_run_on))
+        .collect();
+    let left = time_left(&standings, &spans);
+    Ok(Run { standings, left })
+}
+
+fn standing(
+    dir: &Path,
+    job: Job,
+    last: &BTreeMap<String, Event>,
+    spans: &BTreeMap<String, (f64, Option<f64>)>,
+    is_run_on: bool,
+) -> Standing {
+    let event = last.get(&job.id);
+    let state = match event.map(|event| event.event.as_str()) {
+        Some("begin") if is_run_on => State::Running,
+        Some("failed") => State::Failed,
+        _ if is_done(dir, &job) => State::Done,
+        Some("begin") => State::Interrupted,
+        _ => State::Waiting,
+    };
+    let span = spans.get(&job.id);
+    Standing {
+        state,
+        seconds: span.and_then(|(begin, end)| Some((*end)? - begin)),
+        message: event.and_then(|event| event.message.clone()),
+        job,
+    }
+}
+
+/// What is left of the cost over the rate of what was done while any job ran.
+fn time_left(standings: &[Standing], spans: &BTreeMap<String, (f64, Option<f64>)>) -> Option<f64> {
+    let mut done: Vec<(f64, f64)> = Vec::new();
+    let (mut cost, mut left) = (0.0, 0.0);
+    for one in standings {
+        match (one.state, spans.get(&one.job.id)) {
+            (State::Done, Some((begin, Some(end)))) => {
+                done.push((*begin, *end));
+                cost += one.job.cost.tera_operations;
+            }
+            (State::Done, _) => {}
+            _ => left += one.job.cost.tera_operations,
+        }
+    }
+    done.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut busy, mut until) = (0.0, f64::NEG_INFINITY);
+    for (begin, end) in done {
+        busy += (end - f64::max(begin, until)).max(0.0);
+        until = f64::max(until, end);
+    }
+    (cost > 0.0 && busy > 0.0).then(|| left / (cost / busy))
+}

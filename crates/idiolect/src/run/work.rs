@@ -1,0 +1,517 @@
+//! Doing one job of the plan: the same stage functions that the single commands call. Each continues
+//! what an earlier process left and keeps what is complete, so a job can be done again at any time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use idiolect_core::arms::{self, ArmsInput, Student};
+use idiolect_core::flaw::{FinalAnswer, FlawSettings};
+use idiolect_core::model::{Sampling, Schedule, StepSize, Template, TrainSettings};
+use idiolect_core::paraphrase::Bounds;
+use idiolect_core::record::{ArmRow, Problem, Split, Trace, VerdictRow};
+use idiolect_core::rng::Rng;
+use idiolect_core::store::{Meta, hash_file};
+use idiolect_core::task::task;
+use idiolect_engine::local::LocalModel;
+use idiolect_engine::text::{Opening, TextModel};
+
+use super::RunContext;
+use super::data::{self, write_rows};
+use super::layout::{DataPaths, StudentPaths};
+use super::plan::{self, BASE, Job, Tuned, Work};
+use super::recipe::{ScratchModel, Writer};
+use super::results;
+use super::view::read;
+use crate::model::Model;
+use crate::stage::arms::{ArmsSettings, arms, summary};
+use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
+use crate::stage::eval::{EvalSettings, eval};
+use crate::stage::generate::{GenerateSettings, generate};
+use crate::stage::paraphrase::{ParaphraseSettings, paraphrase};
+use crate::stage::pretrain::{PretrainSettings, pretrain};
+use crate::stage::score::{ScoreInput, ScoreSettings, score};
+use crate::stage::student::StudentText;
+use crate::stage::train::{TrainStageSettings, train};
+use crate::stage::verify::{VerifySettings, verify};
+use crate::stage::{Control, StageError};
+
+/// The student's own samples of a problem: arm S takes one.
+pub(crate) const OWN_SAMPLES: usize = 2;
+
+/// Does a job.
+pub(crate) fn work(
+    run: &RunContext<'_>,
+    job: &Job,
+    control: Control<'_>,
+) -> Result<(), StageError> {
+    let here = Here {
+        run,
+        r: job.replicate,
+        data: run.layout.data(job.replicate),
+        seed: run.recipe.seed + job.replicate as u64,
+        control,
+    };
+    match &job.work {
+        Work::Data => data::prepare(run, &here.data, here.seed, control),
+        Work::Pretrain(model) => here.pretrain(model),
+        Work::Generate => here.generate(),
+        Work::Own(student) => here.own(student),
+        Work::Paraphrase => here.paraphrase(),
+        Work::Verify(part) => here.verify(here.data.part(part), here.data.part_verdicts(part)),
+        Work::VerifyOwn(student) => {
+            let paths = here.student(student);
+            here.verify(paths.own(), paths.own_verdicts())
+        }
+        Work::Picks => here.picks(),
+        Work::Flaws(dose) => here.flaws(f64::from_bits(*dose)),
+        Work::Control => here.corrupt("control", Corruption::ContentControl { seed: here.seed }),
+        Work::Traces => here.traces(),
+        Work::Score(student) => here.score(student),
+        Work::Arms(student) => here.arms(student),
+        Work::Train(tuned) => here.train(tuned),
+        Work::Eval(tuned) => here.eval(tuned),
+        Work::EvalTeacher => here.eval_teacher(),
+        Work::Report => results::compare_and_report(run),
+    }
+}
+
+/// The replicate that a job is of.
+struct Here<'a> {
+    run: &'a RunContext<'a>,
+    r: usize,
+    data: DataPaths,
+    seed: u64,
+    control: Control<'a>,
+}
+
+impl Here<'_> {
+    fn student(&self, name: &str) -> StudentPaths {
+        self.run.layout.student(self.r, name)
+    }
+
+    fn pretrain(&self, model: &str) -> Result<(), StageError> {
+        let models = plan::scratch_models(self.run.recipe);
+        let Some((_, scratch)) = models.iter().find(|(name, _)| *name == model) else {
+            return Err(StageError::failed(
+                format!("the recipe trains no {model}"),
+                "",
+            ));
+        };
+        let blank = self.data.blank(model);
+        let settings = PretrainSettings {
+            config: blank.join("config.json"),
+            tokenizer: blank.join("tokenizer.json"),
+            data: self.data.corpus(model),
+            train: scratch_settings(scratch, self.seed),
+            output: self.run.layout.model(self.r, model),
+        };
+        pretrain(&settings, self.control)?;
+        Ok(())
+    }
+
+    /// The teacher with all threads: nothing else runs beside it.
+    fn teacher(&self) -> Result<Box<dyn Model>, StageError> {
+        match &self.run.recipe.models.teacher {
+            Some(Writer::Reference(reference)) => self.by_reference(reference),
+            _ => {
+                let dir = self.run.layout.model(self.r, "teacher");
+                let model = LocalModel::load(&dir, Some(Template::Raw), self.control.threads)?;
+                Ok(Box::new(model))
+            }
+        }
+    }
+
+    fn by_reference(&self, reference: &str) -> Result<Box<dyn Model>, StageError> {
+        let reference = self.run.folders.model(reference);
+        crate::model::open(&reference, &Opening::default(), self.control.threads, None)
+    }
+
+    fn generate(&self) -> Result<(), StageError> {
+        let settings = GenerateSettings {
+            problems: self.data.problems(),
+            splits: vec![Split::Train],
+            k: self.run.recipe.generate.n,
+            sampling: self.run.recipe.generate.sampling(),
+            prompt: self.run.recipe.teacher_prompt(),
+            seed: self.seed,
+            output: self.data.part("sampled"),
+        };
+        generate(&settings, self.teacher()?.as_mut(), self.control)?;
+        Ok(())
+    }
+
+    fn own(&self, name: &str) -> Result<(), StageError> {
+        let settings = GenerateSettings {
+            problems: self.data.problems(),
+            splits: vec![Split::Train],
+            k: OWN_SAMPLES,
+            sampling: self.run.recipe.generate.sampling(),
+            prompt: self.run.recipe.prompt(),
+            seed: self.seed,
+            output: self.student(name).own(),
+        };
+        generate(
+            &settings,
+            &mut self.load(&self.student_dir(name))?,
+            self.control,
+        )?;
+        Ok(())
+    }
+
+    fn paraphrase(&self) -> Result<(), StageError> {
+        let recipe = self.run.recipe;
+        let rewrite = &recipe.paraphrase;
+        let settings = ParaphraseSettings {
+            problems: self.data.problems(),
+            traces: self.data.part("human"),
+            sampling: Sampling {
+                temperature: rewrite.temperature,
+                max_tokens: rewrite.max_tokens,
+                ..Sampling::default()
+            },
+            prompt: recipe.paraphrase_prompt(),
+            // `verify` says whether the answer survived; the rewriter of a generated world makes
+            // mistakes on the way, which are part of what P is where nothing is tried again.
+            bounds: (rewrite.retries > 0).then(Bounds::default),
+            retries: rewrite.retries,
+            seed: self.seed,
+            output: self.data.part("paraphrased"),
+        };
+        let mut model = match recipe.models.paraphraser.as_deref() {
+            None | Some("teacher") => self.teacher()?,
+            Some(reference) => self.by_reference(reference)?,
+        };
+        paraphrase(&settings, model.as_mut(), self.control)?;
+        Ok(())
+    }
+
+    fn verify(&self, traces: PathBuf, output: PathBuf) -> Result<(), StageError> {
+        let settings = VerifySettings {
+            problems: self.data.problems(),
+            traces: vec![traces],
+            output,
+            compat: None,
+            accept_rounded: self.run.recipe.verify.accept_rounded,
+        };
+        verify(&settings, self.control)?;
+        Ok(())
+    }
+
+    /// The trace that arm G takes of each train problem that has one which every student can be
+    /// trained on.
+    fn picks(&self) -> Result<(), StageError> {
+        let mut meta = Meta::of("picks");
+        meta.setting("seed", self.seed)
+            .input("problems", hash_file(&self.data.problems())?);
+        let (mut traces, mut verdicts) = (Vec::new(), Vec::new());
+        for part in plan::sampled_parts(self.run.recipe) {
+            let (path, judged) = (self.data.part(&part), self.data.part_verdicts(&part));
+            meta.input(&part, hash_file(&path)?)
+                .input(&format!("{part}.verdicts"), hash_file(&judged)?);
+            traces.extend(read::<Trace>(&path)?);
+            verdicts.extend(read::<VerdictRow>(&judged)?);
+        }
+        let mut students = Vec::new();
+        for (name, _) in self.run.recipe.students() {
+            let student = self.student_text(&name)?;
+            student.tell(&mut meta);
+            students.push(student);
+        }
+        let problems: Vec<Problem> = read(&self.data.problems())?;
+        let mut prompts = BTreeMap::new();
+        for problem in problems.iter().filter(|p| p.split == Split::Train) {
+            let task = task(problem.task);
+            if let Ok(prompt) = task.prompt(problem, &self.run.prompt(task)?) {
+                prompts.insert(problem.id.clone(), prompt);
+            }
+        }
+        let takes = |row: &ArmRow| {
+            students
+                .iter()
+                .try_for_each(|student| student.takes(row).map_err(|error| error.kind))
+        };
+        let input = ArmsInput {
+            problems: &problems,
+            traces: &traces,
+            verdicts: &verdicts,
+            alignments: &[],
+            prompts: &prompts,
+            student: Some(Student::new(&takes)),
+        };
+        let picks = arms::correct_picks(&input, self.seed)
+            .map_err(|e| StageError::failed(e.to_string(), ""))?;
+        write_rows(&self.data.part("picks"), &meta, || picks.values())
+    }
+
+    fn flaws(&self, dose: f64) -> Result<(), StageError> {
+        let settings = FlawSettings {
+            dose,
+            ops: self.run.recipe.flaws.ops.clone(),
+            answer: FinalAnswer::AsItComes,
+            seed: self.seed,
+        };
+        let part = format!("flawed-{:.0}", dose * 100.0);
+        self.corrupt(&part, Corruption::Flaws(settings))
+    }
+
+    fn corrupt(&self, part: &str, corruption: Corruption) -> Result<(), StageError> {
+        let settings = CorruptSettings {
+            problems: self.data.problems(),
+            traces: vec![self.data.part("picks")],
+            corruption,
+            output: self.data.part(part),
+        };
+        corrupt(&settings, self.control)?;
+        Ok(())
+    }
+
+    /// All parts in a fixed order as one file, and their verdicts.
+    fn traces(&self) -> Result<(), StageError> {
+        let parts = plan::parts(self.run.recipe);
+        let (mut of_traces, mut of_verdicts) = (Meta::of("traces"), Meta::of("verdicts"));
+        let (mut traces, mut verdicts) = (Vec::new(), Vec::new());
+        for part in &parts {
+            let (path, judged) = (
+                self.data.part(&part.name),
+                self.data.part_verdicts(&part.name),
+            );
+            of_traces.input(&part.name, hash_file(&path)?);
+            of_verdicts.input(&part.name, hash_file(&judged)?);
+            traces.extend(read::<Trace>(&path)?);
+            verdicts.extend(read::<VerdictRow>(&judged)?);
+        }
+        write_rows(&self.data.traces(), &of_traces, || traces.iter())?;
+        write_rows(&self.data.verdicts(), &of_verdicts, || verdicts.iter())
+    }
+
+    /// A student's traces: those of everyone and its own.
+    fn traces_of(&self, paths: &StudentPaths) -> Vec<PathBuf> {
+        let own = plan::has_own(self.run.recipe).then(|| paths.own());
+        [self.data.traces()].into_iter().chain(own).collect()
+    }
+
+    fn score(&self, name: &str) -> Result<(), StageError> {
+        let paths = self.student(name);
+        let settings = ScoreSettings {
+            input: ScoreInput::Traces {
+                problems: self.data.problems(),
+                traces: self.traces_of(&paths),
+                prompt: self.run.recipe.prompt(),
+            },
+            output: paths.scores(),
+            tokens: Some(paths.tokens()),
+        };
+        // A trace that the student cannot take has no score and enters no arm; that every row of an
+        // arm has one is seen when arms are built.
+        let control = Control {
+            max_rejects: 1.0,
+            ..self.control
+        };
+        score(&settings, &mut self.load(&self.student_dir(name))?, control)?;
+        Ok(())
+    }
+
+    fn arms(&self, name: &str) -> Result<(), StageError> {
+        let paths = self.student(name);
+        let own = plan::has_own(self.run.recipe).then(|| paths.own_verdicts());
+        let settings = ArmsSettings {
+            problems: self.data.problems(),
+            traces: self.traces_of(&paths),
+            verdicts: [self.data.verdicts()].into_iter().chain(own).collect(),
+            alignment: vec![paths.scores()],
+            arms: self
+                .run
+                .recipe
+                .arms
+                .specs()
+                .into_iter()
+                .map(|arm| (arm.name.clone(), arm.spec()))
+                .collect(),
+            matching: self.run.recipe.arms.matching,
+            rows: self.run.recipe.arms.rows,
+            unknown_finish_is_stop: false,
+            prompt: self.run.recipe.prompt(),
+            seed: self.seed,
+            output: paths.arms(),
+        };
+        arms(&settings, Some(&self.student_text(name)?), self.control)?;
+        let built = summary(&settings.output)?;
+        match built.arms.iter().find(|(_, arm)| arm.tokens.is_none()) {
+            None => Ok(()),
+            Some((arm, _)) => Err(StageError::failed(
+                format!("arm `{arm}` holds traces that the student `{name}` gave no score"),
+                &format!(
+                    "students/{name}/r{}/scores.jsonl.rejects.jsonl in the run directory says why",
+                    self.r
+                ),
+            )),
+        }
+    }
+
+    fn train(&self, tuned: &Tuned) -> Result<(), StageError> {
+        let paths = self.student(&tuned.student);
+        let data = paths.arm(&tuned.arm);
+        let settings = TrainStageSettings {
+            train: self.train_settings(tuned, read::<ArmRow>(&data)?.len()),
+            data,
+            dev: None,
+            output: paths.checkpoint(&tuned.arm, tuned.seed),
+        };
+        // What is matched is what is trained: no row may be missing.
+        let control = Control {
+            max_rejects: 0.0,
+            ..self.control
+        };
+        let mut student = self.load(&self.student_dir(&tuned.student))?;
+        train(&settings, &mut student, control).map_err(|error| {
+            error.with_remedy(format!(
+                "arm `{}` has to be trained on every row that it holds: remove the `arms` folder of \
+                 the student to build the arms anew, or start over with --fresh",
+                tuned.arm
+            ))
+        })?;
+        Ok(())
+    }
+
+    fn train_settings(&self, tuned: &Tuned, rows: usize) -> TrainSettings {
+        let of = &self.run.recipe.train;
+        let steps = rows.div_ceil(of.batch_size) * of.epochs;
+        let key = ["finetune", &tuned.arm, &tuned.seed.to_string()];
+        TrainSettings {
+            epochs: of.epochs,
+            lr: of.lr,
+            schedule: of.schedule,
+            warmup_steps: (of.warmup_ratio * steps as f64).round() as usize,
+            weight_decay: of.weight_decay,
+            lora: of.adapters(),
+            save_dtype: of.save_dtype,
+            step_size: StepSize::Rows(of.batch_size),
+            seed: Rng::keyed(self.seed, &key).next_u64(),
+            ..TrainSettings::default()
+        }
+    }
+
+    fn eval(&self, tuned: &Tuned) -> Result<(), StageError> {
+        let paths = self.student(&tuned.student);
+        let dir = match tuned.arm.as_str() {
+            BASE => self.student_dir(&tuned.student),
+            arm => paths.checkpoint(arm, tuned.seed),
+        };
+        let mut model = self.load(&dir)?;
+        let settings = &self.run.recipe.eval;
+        let at = |temperature| Sampling {
+            temperature,
+            max_tokens: settings.max_tokens,
+            ..Sampling::default()
+        };
+        for what in self.run.counts.evaluations(self.run.recipe) {
+            let (split, k, sampling) = match what {
+                "dev" => (Split::Dev, 1, at(0.0)),
+                "greedy" => (Split::Test, 1, at(0.0)),
+                "sampled" => (Split::Test, settings.n, at(settings.temperature)),
+                _ => continue,
+            };
+            let output = paths.evaluation(&tuned.arm, tuned.seed, what);
+            self.evaluate(&mut model, split, k, sampling, output)?;
+        }
+        let settings = ScoreSettings {
+            input: ScoreInput::Traces {
+                problems: self.data.problems(),
+                traces: vec![self.data.part("gold")],
+                prompt: self.run.recipe.prompt(),
+            },
+            output: paths.evaluation(&tuned.arm, tuned.seed, "gold"),
+            tokens: None,
+        };
+        // Too long for one checkpoint is too long for all.
+        let control = Control {
+            max_rejects: 1.0,
+            ..self.control
+        };
+        score(&settings, &mut model, control)?;
+        Ok(())
+    }
+
+    fn eval_teacher(&self) -> Result<(), StageError> {
+        let greedy = Sampling {
+            temperature: 0.0,
+            max_tokens: self.run.recipe.eval.max_tokens,
+            ..Sampling::default()
+        };
+        let dir = self.run.layout.model(self.r, "teacher");
+        let mut model = LocalModel::load(&dir, Some(Template::Raw), self.control.threads)?;
+        let output = self.data.teacher_evaluation();
+        self.evaluate(&mut model, Split::Test, 1, greedy, output)
+    }
+
+    fn evaluate(
+        &self,
+        model: &mut LocalModel,
+        split: Split,
+        k: usize,
+        sampling: Sampling,
+        output: PathBuf,
+    ) -> Result<(), StageError> {
+        let settings = EvalSettings {
+            problems: self.data.problems(),
+            splits: vec![split],
+            k,
+            sampling,
+            prompt: self.run.recipe.prompt(),
+            seed: self.seed,
+            trained_rows: None,
+            accept_rounded: self.run.recipe.verify.accept_rounded,
+            output,
+        };
+        eval(&settings, model, self.control)?;
+        Ok(())
+    }
+
+    /// Where a student lies: trained in this replicate, or given.
+    fn student_dir(&self, name: &str) -> PathBuf {
+        self.run.student_dir(self.r, name)
+    }
+
+    /// A student or a checkpoint of it.
+    fn load(&self, dir: &Path) -> Result<LocalModel, StageError> {
+        Ok(LocalModel::open(
+            dir,
+            &opening(self.run),
+            self.control.threads,
+        )?)
+    }
+
+    /// What a student can be trained on.
+    fn student_text(&self, name: &str) -> Result<StudentText, StageError> {
+        Ok(StudentText {
+            text: TextModel::open(&self.student_dir(name), &opening(self.run))?,
+            max_tokens: self.run.recipe.train.max_length,
+        })
+    }
+}
+
+/// A model trained here has no template; a given one keeps its own default.
+pub(crate) fn opening<'a>(run: &'a RunContext<'_>) -> Opening<'a> {
+    let scratch = run.recipe.scratch_student().map(|_| Template::Raw);
+    Opening {
+        template: run.recipe.models.template.or(scratch),
+        ignored_fields: &run.recipe.models.ignore_config_fields,
+        ..Opening::default()
+    }
+}
+
+fn scratch_settings(model: &ScratchModel, seed: u64) -> TrainSettings {
+    TrainSettings {
+        epochs: model.epochs,
+        lr: model.lr,
+        schedule: Schedule::Cosine,
+        final_lr_share: model.min_lr_ratio,
+        warmup_steps: model.warmup_steps,
+        weight_decay: model.weight_decay,
+        betas: (0.9, model.beta2),
+        step_size: StepSize::Tokens(model.batch_tokens),
+        seed,
+        checkpoint_every: 250,
+        ..TrainSettings::default()
+    }
+}

@@ -1,0 +1,304 @@
+//! A recipe over a user's own files, with models that exist: every task runs to a report.
+
+use serde_json::{Value, json};
+
+use crate::kit::Place;
+
+/// A row of problems with column names of its own, a right and a wrong answer to it.
+type Case = (Value, String, String);
+
+fn gsm8k(n: usize) -> Case {
+    let sum = n + n + 2;
+    let q = format!(
+        "Ann has {n} pens and buys {} more. How many has she?",
+        n + 2
+    );
+    let solution = format!("{n} + {} = {sum}\n#### {sum}", n + 2);
+    (
+        json!({"q": q, "solution_text": solution}),
+        format!("So she has {sum}.\n#### {sum}"),
+        format!("Perhaps.\n#### {}", sum + 1),
+    )
+}
+
+fn math(n: usize) -> Case {
+    let q = format!("Find $x$ if $x - {n} = 3$.");
+    let solution = format!("$x = {n} + 3 = \\boxed{{{}}}$.", n + 3);
+    (
+        json!({"q": q, "solution_text": solution}),
+        format!("It is $\\boxed{{{}}}$.", n + 3),
+        format!("It is $\\boxed{{{}}}$.", n + 4),
+    )
+}
+
+fn countdown(n: usize) -> Case {
+    let (a, b, c) = (n + 1, n + 3, 2);
+    let right = format!("<answer>{a} + {b} + {c}</answer>");
+    (
+        json!({"pool": [a, b, c], "goal": a + b + c, "solution_text": right}),
+        format!("Add them. {right}"),
+        format!("<answer>{a} + {b} - {c}</answer>"),
+    )
+}
+
+fn mbpp(n: usize) -> Case {
+    let q = format!("Write a function f{n} that adds {n} to a number.");
+    let code = format!("def f{n}(x):\n    return x + {n}");
+    let wrong = format!("def f{n}(x):\n    return x - {n} - 1");
+    (
+        json!({"q": q, "solution_text": code, "checks": [format!("assert f{n}(1) == {}", n + 1)]}),
+        format!("```python\n{code}\n```"),
+        format!("```python\n{wrong}\n```"),
+    )
+}
+
+/// Three files of a task, two student directories and a scripted teacher, with a recipe.
+fn place(task: &str, case: fn(usize) -> Case, columns: &str) -> Place {
+    let place = Place::new();
+    let mut script = String::new();
+    for (file, range) in [("train", 0..24), ("dev", 24..28), ("test", 28..36)] {
+        let mut rows = String::new();
+        for n in range {
+            let (row, right, wrong) = case(n);
+            let asked = row.get("q").map_or_else(
+                || format!("{}", row["pool"]),
+                |q| q.as_str().unwrap().to_owned(),
+            );
+            script += &format!(
+                "{}\n",
+                json!({"contains": asked, "completions": [right, wrong]})
+            );
+            rows += &format!("{row}\n");
+        }
+        place.write(&format!("mine/{file}.jsonl"), &rows);
+    }
+    script += &format!("{}\n", json!({"completions": ["no idea"]}));
+    place.write("mine/answers.jsonl", &script);
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
+    for student in ["small", "other"] {
+        std::fs::create_dir_all(place.path(&format!("mine/{student}"))).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let file = entry.unwrap().path();
+            let to = place
+                .path(&format!("mine/{student}"))
+                .join(file.file_name().unwrap());
+            std::fs::copy(&file, to).unwrap();
+        }
+    }
+    place.write(
+        "mine/recipe.toml",
+        &format!(
+            r#"name = "mine"
+data = {{ task = "{task}", train = "train.jsonl", dev = "dev.jsonl", test = "test.jsonl", columns = {{ {columns} }} }}
+models = {{ teacher = "scripted:answers.jsonl", students = ["small", "other"] }}
+generate = {{ n = 6, max_tokens = 64 }}
+arms = {{ names = ["H", "G", "W"], baselines = ["base", "H"] }}
+train = {{ seeds = 1, lr = 1e-4 }}
+eval = {{ max_tokens = 4 }}
+"#
+        ),
+    );
+    place
+}
+
+const TASKS: [(&str, fn(usize) -> Case, &str); 4] = [
+    (
+        "gsm8k",
+        gsm8k,
+        r#"question = "q", answer = "solution_text""#,
+    ),
+    ("math", math, r#"problem = "q", solution = "solution_text""#),
+    (
+        "countdown",
+        countdown,
+        r#"numbers = "pool", target = "goal", human = "solution_text""#,
+    ),
+    (
+        "mbpp",
+        mbpp,
+        r#"question = "q", human = "solution_text", tests = "checks""#,
+    ),
+];
+
+fn jobs(place: &Place, run: &str) -> Vec<Value> {
+    let listed: Value = serde_json::from_str(&place.done(&["jobs", run, "--json"])).unwrap();
+    listed["jobs"].as_array().unwrap().clone()
+}
+
+#[test]
+fn own_files_of_every_task_and_two_students_end_in_a_report() {
+    for (task, case, columns) in TASKS {
+        let place = place(task, case, columns);
+        let plan = place.done(&["run", "mine/recipe.toml", "--dry-run"]);
+        assert!(
+            plan.contains("problems 24 train, 4 dev, 8 test")
+                && plan.contains("student(s) small, other"),
+            "{plan}"
+        );
+        assert!(!place.path("runs").exists());
+        let shown = place.done(&["run", "mine/recipe.toml", "-q"]);
+        assert!(
+            shown.contains("student small") && shown.contains("W (teacher, wrong answer)"),
+            "{task}: {shown}"
+        );
+        let verdicts = place.lines("runs/mine/data/r0/verdicts.jsonl");
+        for verdict in ["correct", "wrong"] {
+            let n = verdicts
+                .iter()
+                .filter(|row| row["verdict"] == verdict)
+                .count();
+            assert!(n >= 24, "{task}: {n} {verdict} of {}", verdicts.len());
+        }
+        for student in ["small", "other"] {
+            let trained = place
+                .lines(&format!("runs/mine/students/{student}/r0/arms/W.jsonl"))
+                .len();
+            assert!(trained >= 12, "{task}: {trained}");
+            for file in [
+                "scores.jsonl",
+                "tokens.parquet",
+                "train/G/0/model.safetensors",
+                "eval/W/0/greedy.jsonl",
+                "eval/base/0/dev.jsonl",
+            ] {
+                assert!(
+                    place
+                        .path(&format!("runs/mine/students/{student}/r0/{file}"))
+                        .exists(),
+                    "{task}: {student} {file}"
+                );
+            }
+            assert!(
+                place
+                    .path(&format!("runs/mine/students/{student}/report.html"))
+                    .exists()
+            );
+        }
+        let overview = place.text("runs/mine/report.html");
+        assert!(overview.contains("students/other/report.html"), "{task}");
+        let comparison: Value =
+            serde_json::from_str(&place.text("runs/mine/comparison.json")).unwrap();
+        assert_eq!(comparison["students"].as_object().unwrap().len(), 2);
+        assert!(
+            jobs(&place, "runs/mine")
+                .iter()
+                .all(|job| job["state"] == "done")
+        );
+        let status = place.done(&["status", "runs/mine"]);
+        assert!(status.contains("jobs done"), "{status}");
+        // Trained in the same way from the same weights: the second student ends where the first does.
+        assert_eq!(
+            place.bytes("runs/mine/students/small/r0/train/W/0/model.safetensors"),
+            place.bytes("runs/mine/students/other/r0/train/W/0/model.safetensors")
+        );
+    }
+}
+
+#[test]
+fn jobs_done_one_by_one_in_other_processes_give_the_same_bytes() {
+    let place = place(
+        "gsm8k",
+        gsm8k,
+        r#"question = "q", answer = "solution_text""#,
+    );
+    place.done(&["run", "mine/recipe.toml", "--out", "whole", "-q"]);
+    place.done(&[
+        "run",
+        "mine/recipe.toml",
+        "--out",
+        "parts",
+        "-q",
+        "--until",
+        "data",
+    ]);
+    let listed = jobs(&place, "parts");
+    let waiting: Vec<&str> = listed
+        .iter()
+        .filter(|job| job["state"] == "waiting")
+        .map(|job| job["id"].as_str().unwrap())
+        .collect();
+    assert!(
+        waiting.len() > 15 && waiting.len() < listed.len(),
+        "{waiting:?}"
+    );
+    // Too early: what it reads is not there, and it says whose work that is.
+    let ran = place.run(&["job", "parts", waiting[waiting.len() - 1]]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("mine/r0/traces"), "{}", ran.err);
+    let ran = place.run(&["job", "parts", "mine/r0/lunch"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("idiolect jobs"), "{}", ran.err);
+    for id in &waiting {
+        // From another folder: the run remembers where its files lie.
+        let ran = place
+            .command(&["job", "../parts", id, "-q"])
+            .current_dir(place.path("whole"))
+            .output()
+            .unwrap();
+        assert!(
+            ran.status.success(),
+            "{id}: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+    }
+    let again = place.done(&["job", "parts", waiting[3], "-q"]);
+    assert!(again.contains("done"), "{again}");
+    assert_eq!(
+        crate::run::differing(&place, "whole", "parts"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_column_or_a_file_that_is_not_there_is_said_before_anything_is_done() {
+    let place = place(
+        "gsm8k",
+        gsm8k,
+        r#"question = "q", answer = "solution_text""#,
+    );
+    for (set, words) in [
+        (
+            "data.columns={question=\"query\"}",
+            "no file of the recipe has a column `query`",
+        ),
+        ("data.train=nothing.jsonl", "no file `nothing.jsonl`"),
+        ("models.students=[\"gone\"]", "no model directory `gone`"),
+        ("models.teacher=scripted:gone.jsonl", "no script"),
+        (
+            "models.teacher=hf:google/gemma-2-27b-it",
+            "not in this version",
+        ),
+        (
+            "data.world=countdown",
+            "both a `task` and a generated `world`",
+        ),
+    ] {
+        let ran = place.run(&["run", "mine/recipe.toml", "--set", set]);
+        assert!(ran.code == 1 || ran.code == 2, "{set}: {}", ran.code);
+        assert!(ran.err.contains(words), "{set}: {}", ran.err);
+        assert!(!place.path("runs").exists(), "{set}");
+    }
+    let without = place.run(&[
+        "run",
+        "mine/recipe.toml",
+        "--set",
+        "models.teacher=",
+        "--dry-run",
+    ]);
+    assert_ne!(without.code, 0);
+}
+
+#[test]
+fn init_writes_a_recipe_and_no_file_is_written_over() {
+    let place = Place::new();
+    for task in ["gsm8k", "math", "countdown", "mbpp"] {
+        let text = place.done(&["init", task]);
+        assert!(text.contains(&format!("task = \"{task}\"")), "{text}");
+    }
+    place.done(&["init", "mbpp", "-o", "r.toml"]);
+    let ran = place.run(&["init", "math", "-o", "r.toml"]);
+    assert_eq!(ran.code, 2);
+    assert!(place.text("r.toml").contains("mbpp"), "{}", ran.err);
+    let ran = place.run(&["run", "r.toml"]);
+    assert!(ran.err.contains("train.jsonl"), "{}", ran.err);
+}
