@@ -387,9 +387,9 @@ pub trait Score: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Straight to `final_lr_share`.
+    /// Straight to `min_lr_ratio`.
     Linear,
-    /// Half a cosine to `final_lr_share`.
+    /// Half a cosine to `min_lr_ratio`.
     Cosine,
     /// Not at all.
     Constant,
@@ -489,8 +489,8 @@ pub struct TrainSettings {
     pub lr: f64,
     /// Fall after the warm-up.
     pub schedule: Schedule,
-    /// Share of the peak that the schedule ends at.
-    pub final_lr_share: f64,
+    /// Ratio of the rate that the schedule ends at to the peak.
+    pub min_lr_ratio: f64,
     /// Warm-up steps, from lr/warmup up to lr.
     pub warmup_steps: usize,
     /// Decoupled, not on norms and biases.
@@ -500,7 +500,7 @@ pub struct TrainSettings {
     /// AdamW's epsilon.
     pub epsilon: f64,
     /// Largest norm of the whole gradient; 0 does not clip.
-    pub clip: f64,
+    pub max_grad_norm: f64,
     /// Rows of a step.
     pub step_size: StepSize,
     /// Shuffles the rows of each epoch, starts adapters and draws their dropout.
@@ -516,7 +516,7 @@ pub struct TrainSettings {
     pub save_dtype: SaveDtype,
     /// Compute each layer's activations again in the backward instead of keeping them: less
     /// memory, a third more work, the same bits.
-    pub recompute: bool,
+    pub gradient_checkpointing: bool,
     /// Score the dev examples every so many steps too; 0 at the end of each epoch only.
     pub dev_every: usize,
     /// A resumable state every so many steps; 0 writes none.
@@ -529,18 +529,18 @@ impl Default for TrainSettings {
             epochs: 1,
             lr: 1e-5,
             schedule: Schedule::Linear,
-            final_lr_share: 0.0,
+            min_lr_ratio: 0.0,
             warmup_steps: 0,
             weight_decay: 0.0,
             betas: (0.9, 0.999),
             epsilon: 1e-8,
-            clip: 1.0,
+            max_grad_norm: 1.0,
             step_size: StepSize::Rows(32),
             seed: 0,
             lora: None,
             bf16_parity: false,
             save_dtype: SaveDtype::F32,
-            recompute: false,
+            gradient_checkpointing: false,
             dev_every: 0,
             checkpoint_every: 0,
         }

@@ -120,7 +120,7 @@ fn wrong_use_is_2_and_says_what_is_right() {
                 "scripted:s.jsonl",
                 "--problems",
                 "p.jsonl",
-                "-k",
+                "-n",
                 "4",
                 "--temperature",
                 "0",

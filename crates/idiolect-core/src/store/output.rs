@@ -43,12 +43,12 @@ pub struct Output {
 
 impl Output {
     /// Opens the output of a stage. One made with the same provenance is continued or found
-    /// complete; of another it is an error that lists the differences, unless `fresh` starts over.
+    /// complete; of another it is an error that lists the differences, unless `overwrite` starts over.
     ///
     /// # Errors
     /// [`StoreError::Changed`], [`StoreError::Edited`], [`StoreError::Locked`] or a failure to
     /// read or write.
-    pub fn open(path: &Path, meta: &Meta, fresh: bool) -> Result<Opened, StoreError> {
+    pub fn open(path: &Path, meta: &Meta, overwrite: bool) -> Result<Opened, StoreError> {
         if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
             return Err(StoreError::format(
                 path,
@@ -56,7 +56,7 @@ impl Output {
             ));
         }
         let journal_path = journal_path(path);
-        if fresh {
+        if overwrite {
             // Locked before anything is thrown away: another process may be writing it.
             let mut journal = Journal::open(&journal_path)?;
             Rejects::open(path, true)?;
@@ -279,12 +279,12 @@ pub enum OpenedFolder {
 }
 
 impl Folder {
-    /// Opens the folder of a stage as [`Output::open`] opens a file. `fresh` empties a folder that
+    /// Opens the folder of a stage as [`Output::open`] opens a file. `overwrite` empties a folder that
     /// this program made, and no other.
     ///
     /// # Errors
     /// As [`Output::open`]; [`StoreError::Edited`] for a folder with content that no stage made.
-    pub fn open(path: &Path, meta: &Meta, fresh: bool) -> Result<OpenedFolder, StoreError> {
+    pub fn open(path: &Path, meta: &Meta, overwrite: bool) -> Result<OpenedFolder, StoreError> {
         let lock = Lock::of_folder(path)?;
         let used = fs::read_dir(path)
             .map_err(StoreError::io("read", path))?
@@ -298,7 +298,7 @@ impl Folder {
                         .to_owned(),
                 });
             }
-            Some(_) if fresh => empty(path)?,
+            Some(_) if overwrite => empty(path)?,
             // A stage that failed before it wrote anything binds nobody.
             Some(old) if used => {
                 let differences = old.differences(meta);

@@ -541,8 +541,8 @@ mod outputs {
         assert!(done.differences(&meta(1)).is_empty());
     }
 
-    fn open_folder(path: &Path, k: u32, fresh: bool) -> Result<Option<Folder>, StoreError> {
-        Ok(match Folder::open(path, &meta(k), fresh)? {
+    fn open_folder(path: &Path, k: u32, overwrite: bool) -> Result<Option<Folder>, StoreError> {
+        Ok(match Folder::open(path, &meta(k), overwrite)? {
             OpenedFolder::Unfinished(folder) => Some(folder),
             OpenedFolder::Complete(_) => None,
         })
@@ -581,9 +581,9 @@ mod outputs {
         let path = dir.path().join("mine");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("thesis"), "t").unwrap();
-        for fresh in [false, true] {
+        for overwrite in [false, true] {
             assert!(matches!(
-                open_folder(&path, 1, fresh),
+                open_folder(&path, 1, overwrite),
                 Err(StoreError::Edited { .. })
             ));
         }

@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     lr: f64,
     /// Rows of an optimiser step of it
     #[arg(long, value_name = "N", default_value_t = 32)]
-    rows_per_step: usize,
+    batch_size: usize,
     /// Passes over the arm of it, for the cost to know
     #[arg(long, value_name = "N", default_value_t = 1)]
     epochs: usize,
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             arms: arguments.arms.clone(),
             prompt: arguments.prompt.prompt.clone(),
             rows: arguments.rows.max(1),
-            rows_per_step: arguments.rows_per_step.max(1),
+            batch_size: arguments.batch_size.max(1),
             lr: arguments.lr,
             probe_problems: arguments.ask,
             samples: arguments.samples.max(1),

@@ -32,8 +32,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     split: SplitOption,
     /// Samples a problem
-    #[arg(short, long = "samples", value_name = "K", default_value_t = 1)]
-    k: usize,
+    #[arg(short = 'n', long, value_name = "K", default_value_t = 1)]
+    samples: usize,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
@@ -57,10 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = EvalSettings {
         problems: arguments.problems.clone(),
         splits: arguments.split.splits(),
-        k: arguments.k,
+        samples: arguments.samples,
         sampling: arguments
             .sampling
-            .resolve(if arguments.k > 1 { 1.0 } else { 0.0 }),
+            .resolve(if arguments.samples > 1 { 1.0 } else { 0.0 }),
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
         trained_rows: rows_trained(Path::new(&arguments.model.model))?,
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .with_protection(arguments.code.protection(), |control| {
             eval(&settings, model.as_mut(), control)
         })?;
-    let facts = Tally::of(&settings.output)?.facts(settings.k);
+    let facts = Tally::of(&settings.output)?.facts(settings.samples);
     Ok(Shown::rows(
         &settings.output,
         &outcome,

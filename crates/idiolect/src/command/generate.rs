@@ -27,8 +27,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     split: SplitOption,
     /// Samples a problem
-    #[arg(short = 'n', long = "samples", value_name = "K", default_value_t = 1)]
-    k: usize,
+    #[arg(short = 'n', long, value_name = "K", default_value_t = 1)]
+    samples: usize,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = GenerateSettings {
         problems: arguments.problems.clone(),
         splits: arguments.split.splits(),
-        k: arguments.k,
+        samples: arguments.samples,
         sampling: arguments.sampling.resolve(1.0),
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,

@@ -24,7 +24,7 @@ pub(super) struct Common {
     pub(super) quiet: bool,
     /// Start over instead of continuing an earlier output
     #[arg(long)]
-    pub(super) fresh: bool,
+    pub(super) overwrite: bool,
     /// Share of refused rows above which the command fails
     #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
     pub(super) max_rejects: f64,
@@ -62,7 +62,7 @@ impl Common {
         stage(Control {
             progress: &progress,
             stop: &Stop::default(),
-            fresh: self.fresh,
+            overwrite: self.overwrite,
             max_rejects: self.max_rejects,
             threads: self.threads(),
             protection,

@@ -13,11 +13,11 @@ use crate::stage::pretrain::{PretrainSettings, pretrain};
 /// Train a model from random weights on the tokens of texts
 ///
 /// The folder that is written is the finished model, with log.jsonl. A step holds 1024 tokens
-/// unless --rows-per-step or --tokens-per-step is given.
+/// unless --batch-size or --batch-tokens is given.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect pretrain --config config.json --tokenizer tokenizer.json --data texts.jsonl \\
-    --lr 4e-3 --schedule cosine --warmup 50 -o models/student")]
+    --lr 4e-3 --schedule cosine --warmup-steps 50 -o models/student")]
 pub(super) struct Arguments {
     /// The model's shape, as a config.json
     #[arg(long, value_name = "FILE")]

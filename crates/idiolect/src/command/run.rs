@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         sets: arguments.sets.clone(),
         until: arguments.until.clone(),
         dry_run: arguments.dry_run,
-        fresh: arguments.common.fresh,
+        overwrite: arguments.common.overwrite,
         threads: arguments.common.threads(),
         protection: arguments.code.protection(),
     };

@@ -20,7 +20,7 @@ use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
 /// on (too long, nothing left to learn) is refused before the first step; `idiolect arms --model`
 /// builds arms without such rows. The loss is over completions and their end, never over prompts. A
 /// step
-/// holds 32 rows unless --rows-per-step or --tokens-per-step is given.
+/// holds 32 rows unless --batch-size or --batch-tokens is given.
 ///
 /// With --lora the folder is an adapter in PEFT's format: the model's own weights stay as they are
 /// and are found beside it. It can be given wherever a model can; `idiolect convert` merges it.
@@ -29,7 +29,7 @@ use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
   idiolect train --model models/student --data arms/W.jsonl --epochs 3 --lr 1e-5 \\
     --dev dev.jsonl --dev-every 50 -o train/W
   idiolect train --model models/student --data arms/W.jsonl --lora r=16,alpha=32 --lr 2e-4 \\
-    --schedule cosine --warmup 20 --tokens-per-step 8192 -o train/W-lora
+    --schedule cosine --warmup-steps 20 --batch-tokens 8192 -o train/W-lora
   idiolect train --model models/student --data arms/W.jsonl --dry-run
   idiolect train --model models/student --data arms/W.jsonl \\
     --lora r=64,alpha=16,rslora=true,dropout=0.05,targets=q_proj,v_proj -o train/W-qv")]
@@ -73,31 +73,31 @@ pub(super) struct TrainingOptions {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-5, value_parser = positive)]
     lr: f64,
-    /// Rows of an optimiser step
-    #[arg(long, value_name = "N", conflicts_with = "tokens_per_step")]
-    rows_per_step: Option<usize>,
+    /// Rows of an optimiser step (default 32)
+    #[arg(long, value_name = "N", conflicts_with = "batch_tokens")]
+    batch_size: Option<usize>,
     /// As many whole rows an optimiser step as fit this many tokens
     #[arg(long, value_name = "N")]
-    tokens_per_step: Option<usize>,
+    batch_tokens: Option<usize>,
     /// Fall of the learning rate after the warm-up
     #[arg(long, value_name = "NAME", default_value = "linear")]
     schedule: ScheduleName,
-    /// Share of the peak rate that the schedule ends at
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = options::share)]
-    final_lr_share: f64,
+    /// Ratio of the rate that the schedule ends at to the peak rate
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0, value_parser = options::share)]
+    min_lr_ratio: f64,
     /// Steps from zero to the peak rate
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
-    warmup: usize,
+    warmup_steps: usize,
     /// Decoupled weight decay, not on norms and biases
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = not_negative)]
     weight_decay: f64,
     /// Largest norm of the whole gradient; 0 does not clip
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = not_negative)]
-    clip: f64,
+    max_grad_norm: f64,
     /// Compute activations again in the backward instead of keeping them: less memory, a third
     /// more work, the same result
     #[arg(long)]
-    recompute: bool,
+    gradient_checkpointing: bool,
     /// For comparison with trainings in bf16: round what trains, gradients and moments to bf16 in
     /// each step. At small rates nothing then moves
     #[arg(long)]
@@ -131,7 +131,7 @@ impl TrainingOptions {
         default: TrainSettings,
         seed: u64,
     ) -> Result<TrainSettings, StageError> {
-        let step_size = match (self.rows_per_step, self.tokens_per_step) {
+        let step_size = match (self.batch_size, self.batch_tokens) {
             (Some(rows), _) => StepSize::Rows(rows),
             (None, Some(tokens)) => StepSize::Tokens(tokens),
             (None, None) => default.step_size,
@@ -150,14 +150,14 @@ impl TrainingOptions {
                 ScheduleName::Cosine => Schedule::Cosine,
                 ScheduleName::Constant => Schedule::Constant,
             },
-            final_lr_share: self.final_lr_share,
-            warmup_steps: self.warmup,
+            min_lr_ratio: self.min_lr_ratio,
+            warmup_steps: self.warmup_steps,
             weight_decay: self.weight_decay,
-            clip: self.clip,
+            max_grad_norm: self.max_grad_norm,
             step_size,
             seed,
             checkpoint_every: self.checkpoint_every,
-            recompute: self.recompute,
+            gradient_checkpointing: self.gradient_checkpointing,
             bf16_parity: self.bf16_parity,
             save_dtype: match self.save_dtype {
                 SaveDtypeName::F32 => SaveDtype::F32,

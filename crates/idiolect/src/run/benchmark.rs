@@ -168,7 +168,7 @@ impl FinishedRun {
                 .collect(),
             prompt: prompt_name(recipe),
             rows: ROWS,
-            rows_per_step: recipe.finetune.rows_per_step,
+            batch_size: recipe.finetune.batch_size,
             lr: recipe.finetune.lr,
             probe_problems: ASK,
             samples: SAMPLES,

@@ -99,7 +99,7 @@ fn checkpoint(
             trained.map_err(|error| {
                 error.with_remedy(format!(
                     "arm `{arm}` has to be trained on every row that it holds: remove the run's \
-                     `arms` folder to build the arms anew, or start over with --fresh"
+                     `arms` folder to build the arms anew, or start over with --overwrite"
                 ))
             })?;
             dir
@@ -117,7 +117,7 @@ fn tune_settings(run: &RunContext<'_>, arm: &str, seed: u64, world_seed: u64) ->
         schedule: tune.schedule,
         lora: tune.lora.clone(),
         save_dtype: tune.save_dtype,
-        step_size: StepSize::Rows(tune.rows_per_step),
+        step_size: StepSize::Rows(tune.batch_size),
         seed: Rng::keyed(world_seed, &["finetune", arm, &seed.to_string()]).next_u64(),
         ..TrainSettings::default()
     }
@@ -153,7 +153,7 @@ fn evaluate(
         let settings = EvalSettings {
             problems: world.problems(),
             splits: vec![split],
-            k,
+            samples: k,
             sampling,
             prompt: run.prompt_name(),
             seed: world_seed,

@@ -57,7 +57,7 @@ pub(crate) struct RunSettings {
     /// Say what would be done, and do nothing.
     pub(crate) dry_run: bool,
     /// Throw an earlier run in the directory away.
-    pub(crate) fresh: bool,
+    pub(crate) overwrite: bool,
     /// Jobs at once.
     pub(crate) threads: usize,
     /// Whether model-written code may run without the sandbox.
@@ -83,7 +83,7 @@ impl<'a> RunContext<'a> {
         Control {
             progress,
             stop: self.stop,
-            fresh: false,
+            overwrite: false,
             max_rejects: self.max_rejects,
             threads,
             protection: self.protection,
@@ -164,7 +164,7 @@ pub(crate) fn run(
             comparison: serde_json::to_value(&plan).ok(),
         });
     }
-    let _lock = open_directory(&dir, &recipe, settings.fresh)?;
+    let _lock = open_directory(&dir, &recipe, settings.overwrite)?;
     let record = record::Record::open(&dir, &recipe, settings)?;
     let overall = Overall::new(costs::units(&recipe), shown);
     let context = RunContext {
@@ -317,7 +317,7 @@ fn recipe_text(asked: Option<&str>) -> Result<(String, String), StageError> {
 }
 
 /// Takes the run directory: a new one, or one that holds a run of the same recipe.
-fn open_directory(dir: &Path, recipe: &Recipe, fresh: bool) -> Result<Lock, StageError> {
+fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, StageError> {
     fs::create_dir_all(dir).map_err(|source| io("create", dir, source))?;
     let lock = Lock::acquire(&dir.join(".lock"), dir)?;
     let path = dir.join("recipe.toml");
@@ -328,7 +328,7 @@ fn open_directory(dir: &Path, recipe: &Recipe, fresh: bool) -> Result<Lock, Stag
         Err(source) => return Err(io("read", &path, source)),
     };
     match earlier {
-        Some(_) if fresh => empty(dir)?,
+        Some(_) if overwrite => empty(dir)?,
         Some(old) => {
             let differences = recipe::differences(&old, &now);
             if !differences.is_empty() {
@@ -338,7 +338,7 @@ fn open_directory(dir: &Path, recipe: &Recipe, fresh: bool) -> Result<Lock, Stag
                         dir.display(),
                         differences.join("\n  ")
                     ),
-                    "use the settings that it was made with, another directory with --out, or --fresh to start over",
+                    "use the settings that it was made with, another directory with --out, or --overwrite to start over",
                 ));
             }
         }

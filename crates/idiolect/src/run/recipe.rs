@@ -138,13 +138,13 @@ pub(crate) struct ScratchModel {
     /// Passes over its text.
     pub(crate) epochs: usize,
     /// Packed tokens of an optimiser step.
-    pub(crate) tokens_per_step: usize,
+    pub(crate) batch_tokens: usize,
     /// Peak learning rate; cosine from there.
     pub(crate) lr: f64,
     /// Warm-up steps.
     pub(crate) warmup_steps: usize,
     /// Share of the peak that the schedule ends at.
-    pub(crate) final_lr_share: f64,
+    pub(crate) min_lr_ratio: f64,
     /// Decoupled weight decay.
     pub(crate) weight_decay: f64,
     /// AdamW's second-moment decay.
@@ -247,7 +247,7 @@ pub(crate) struct Finetune {
     /// Passes over the arm.
     pub(crate) epochs: usize,
     /// Rows of an optimiser step.
-    pub(crate) rows_per_step: usize,
+    pub(crate) batch_size: usize,
     /// Peak learning rate.
     pub(crate) lr: f64,
     /// Its fall.
@@ -416,13 +416,11 @@ fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     if recipe.worlds == 0 {
         return bad("worlds", "must be at least 1");
     }
-    if recipe.finetune.seeds == 0
-        || recipe.finetune.epochs == 0
-        || recipe.finetune.rows_per_step == 0
+    if recipe.finetune.seeds == 0 || recipe.finetune.epochs == 0 || recipe.finetune.batch_size == 0
     {
         return bad(
             "finetune",
-            "needs `seeds`, `epochs` and `rows_per_step` of at least 1",
+            "needs `seeds`, `epochs` and `batch_size` of at least 1",
         );
     }
     if let Some(Err(reason)) = recipe.finetune.lora.as_ref().map(Lora::check) {

@@ -251,7 +251,7 @@ fn provenance(
                 format!(
                     "{} epochs, {} rows a step, peak rate {}, {:?} decay",
                     recipe.finetune.epochs,
-                    recipe.finetune.rows_per_step,
+                    recipe.finetune.batch_size,
                     recipe.finetune.lr,
                     recipe.finetune.schedule
                 ),

@@ -48,7 +48,7 @@ pub(crate) fn write(
             &GenerateSettings {
                 problems: world.problems(),
                 splits: vec![Split::Train],
-                k: sample.per_problem,
+                samples: sample.per_problem,
                 sampling,
                 prompt: run.prompt_name(),
                 seed,
@@ -68,7 +68,7 @@ pub(crate) fn write(
             &GenerateSettings {
                 problems: world.problems(),
                 splits: vec![Split::Train],
-                k: OWN_SAMPLES,
+                samples: OWN_SAMPLES,
                 sampling,
                 prompt: run.prompt_name(),
                 seed,

@@ -131,11 +131,11 @@ fn scratch_settings(model: &ScratchModel, seed: u64) -> TrainSettings {
         epochs: model.epochs,
         lr: model.lr,
         schedule: Schedule::Cosine,
-        final_lr_share: model.final_lr_share,
+        min_lr_ratio: model.min_lr_ratio,
         warmup_steps: model.warmup_steps,
         weight_decay: model.weight_decay,
         betas: (0.9, model.beta2),
-        step_size: StepSize::Tokens(model.tokens_per_step),
+        step_size: StepSize::Tokens(model.batch_tokens),
         seed,
         checkpoint_every: 250,
         ..TrainSettings::default()

@@ -52,7 +52,7 @@ pub(crate) fn corrupt(
         Corruption::Flaws(flaws) => meta.setting("flaws", flaws),
         Corruption::ContentControl { seed } => meta.setting("control", true).setting("seed", seed),
     };
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };

@@ -24,7 +24,7 @@ pub(crate) struct EvalSettings {
     /// Only problems of these; none are all.
     pub(crate) splits: Vec<Split>,
     /// Samples a problem.
-    pub(crate) k: usize,
+    pub(crate) samples: usize,
     /// How to choose tokens; temperature 0 is greedy.
     pub(crate) sampling: Sampling,
     /// A built-in prompt or a file; `None` is the task's default.
@@ -46,13 +46,13 @@ pub(crate) fn eval(
     model: &mut dyn Generate,
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
-    samples_differ(settings.k, &settings.sampling)?;
+    samples_differ(settings.samples, &settings.sampling)?;
     let problems = Problems::read(&settings.problems, &settings.splits)?;
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
     let code = CodeRunner::for_tasks(problems.tasks(), control)?;
     let mut meta = provenance(settings, &problems, &prompts, model.info());
     code.tell(&mut meta);
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -60,7 +60,7 @@ pub(crate) fn eval(
     for bad in &asked.bad {
         output.reject_once(bad)?;
     }
-    let seen = (asked.rows.len() * settings.k + asked.bad.len()) as u64;
+    let seen = (asked.rows.len() * settings.samples + asked.bad.len()) as u64;
     let judge = Judge {
         settings,
         problems: &problems,
@@ -82,7 +82,7 @@ fn provenance(
     prompts.tell(&mut meta);
     tell_model(&mut meta, info);
     tell_sampling(&mut meta, &settings.sampling);
-    meta.setting("k", settings.k)
+    meta.setting("samples", settings.samples)
         .setting("splits", &settings.splits)
         .setting("accept_rounded", settings.accept_rounded)
         .setting("seed", settings.seed);
@@ -108,7 +108,7 @@ fn answer(
     control: Control<'_>,
 ) -> Result<(), StageError> {
     let settings = judge.settings;
-    let total = asked.rows.len() * settings.k;
+    let total = asked.rows.len() * settings.samples;
     let mut start = (output.rows() as usize).min(total);
     let mut meter = control
         .progress
@@ -117,7 +117,7 @@ fn answer(
     while start < total {
         let end = (start + REQUESTS_AT_ONCE).min(total);
         let requests: Vec<GenerateRequest> = (start..end)
-            .map(|unit| asked.request("eval", settings.seed, unit, settings.k))
+            .map(|unit| asked.request("eval", settings.seed, unit, settings.samples))
             .collect();
         generate_in_order(
             model,
@@ -126,9 +126,9 @@ fn answer(
             control.stop,
             |index, result| {
                 let unit = start + index;
-                let problem = asked.rows[unit / settings.k].1;
+                let problem = asked.rows[unit / settings.samples].1;
                 unanswered += u64::from(result.is_err());
-                let row = judged(judge, problem, unit % settings.k, result);
+                let row = judged(judge, problem, unit % settings.samples, result);
                 judge.code.check()?;
                 output.push(&row)?;
                 meter.advance(1);

@@ -51,11 +51,11 @@ pub(crate) fn import(
         .collect::<Result<Vec<_>, _>>()?;
     check_columns(settings, &inputs)?;
     let meta = provenance(settings, task, &inputs);
-    let problems = Output::open(&settings.output, &meta, control.fresh)?;
+    let problems = Output::open(&settings.output, &meta, control.overwrite)?;
     let traces = settings
         .traces
         .as_ref()
-        .map(|path| Output::open(path, &meta, control.fresh))
+        .map(|path| Output::open(path, &meta, control.overwrite))
         .transpose()?;
     let (mut problems, mut traces) = match (problems, traces) {
         (Opened::Complete(meta), None | Some(Opened::Complete(_))) => {

@@ -44,7 +44,7 @@ pub(crate) struct Control<'a> {
     /// Looked at between rows and steps.
     pub(crate) stop: &'a Stop,
     /// Start over instead of continuing.
-    pub(crate) fresh: bool,
+    pub(crate) overwrite: bool,
     /// Share of refused rows above which the stage fails.
     pub(crate) max_rejects: f64,
     /// Threads for work of the program's own.
@@ -224,10 +224,10 @@ impl StageError {
         let hint = match self {
             Self::Usage { hint, .. } | Self::Failed { hint, .. } => return hint.clone(),
             Self::Store(StoreError::Changed { .. }) => {
-                "use the settings it was made with, another output, or --fresh to start over"
+                "use the settings it was made with, another output, or --overwrite to start over"
             }
             Self::Store(StoreError::Edited { .. }) => {
-                "give another output, or --fresh to write this one anew"
+                "give another output, or --overwrite to write this one anew"
             }
             Self::Store(StoreError::Locked { .. }) => {
                 "wait for the other process or give another output"

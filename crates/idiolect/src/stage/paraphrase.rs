@@ -61,7 +61,7 @@ pub(crate) fn paraphrase(
     )?;
     let input = Input::open(&settings.traces)?;
     let meta = provenance(settings, &problems, &prompts, &input, model.info());
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };

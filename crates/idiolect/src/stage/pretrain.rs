@@ -39,7 +39,7 @@ pub(crate) fn pretrain(
 ) -> Result<Outcome, StageError> {
     let data = Input::open(&settings.data)?;
     let meta = provenance(settings, &data)?;
-    let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
+    let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };

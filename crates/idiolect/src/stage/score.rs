@@ -62,7 +62,7 @@ pub(crate) fn score(
     meta.setting("tokens", settings.tokens.is_some());
     // A finished scoring whose token scores were removed has to be done again.
     let lost = settings.tokens.as_ref().is_some_and(|path| !path.exists());
-    let output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) if !lost => {
             return Outcome::of(&settings.output, &meta, true, control);
         }

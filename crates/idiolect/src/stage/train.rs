@@ -54,7 +54,7 @@ pub(crate) fn train(
     tell_training(&mut meta, &settings.train);
     let mut given = TrainRows::read(&data, dev.as_ref())?;
     given.check()?;
-    let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
+    let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
@@ -96,7 +96,7 @@ pub(super) fn tell_training(meta: &mut Meta, train: &TrainSettings) {
     if let Ok(Value::Object(settings)) = serde_json::to_value(train) {
         for (name, value) in settings
             .into_iter()
-            .filter(|(name, _)| name != "checkpoint_every" && name != "recompute")
+            .filter(|(name, _)| name != "checkpoint_every" && name != "gradient_checkpointing")
         {
             meta.setting(&name, value);
         }

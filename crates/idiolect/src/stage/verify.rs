@@ -65,7 +65,7 @@ pub(crate) fn verify(
     if let Some(compat) = settings.compat {
         compat.judges_all(problems.tasks())?;
     }
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -148,7 +148,7 @@ pub(crate) fn verify_pairs(
     if let Some(compat) = settings.compat {
         compat.judges_all([settings.task])?;
     }
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };

@@ -92,7 +92,7 @@ fn chat_is_the_default_of_a_model_with_a_template_in_every_command() {
         "0.003",
         "--epochs",
         "30",
-        "--rows-per-step",
+        "--batch-size",
         "2",
     ];
     place.done(&train);
@@ -343,7 +343,7 @@ fn an_unknown_config_field_is_set_aside_by_its_name_and_recorded() {
     let matters = place.run(
         &[
             &score[..],
-            &["--fresh", "--ignore-config-field", "hidden_size"],
+            &["--overwrite", "--ignore-config-field", "hidden_size"],
         ]
         .concat(),
     );

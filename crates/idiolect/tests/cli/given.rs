@@ -66,7 +66,7 @@ fn rows_that_all_weigh_nothing_are_refused_before_training() {
     // Rows that weigh something and cannot be trained on leave nothing either.
     let long = json!({"prompt": "Once", "completion": " upon a time".repeat(400)});
     place.write("d.jsonl", &rows(&[row(0), long]));
-    let ran = train(&place, &["--fresh", "--max-rejects", "1"]);
+    let ran = train(&place, &["--overwrite", "--max-rejects", "1"]);
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert!(ran.err.contains("weight 0"), "{}", ran.err);
 }
@@ -105,7 +105,15 @@ fn an_end_token_that_the_completion_brings_is_learnt_once_and_said_once() {
     let said = "in 2 of 3 rows the completion's text already ends in an end token";
     assert_eq!(ran.err.matches(said).count(), 1, "{}", ran.err);
     let score = |data: &str| {
-        let more = ["--model", "m", "--data", data, "-o", "s.jsonl", "--fresh"];
+        let more = [
+            "--model",
+            "m",
+            "--data",
+            data,
+            "-o",
+            "s.jsonl",
+            "--overwrite",
+        ];
         let ran = place.run(&[&["score"], &more[..]].concat());
         assert_eq!(ran.code, 0, "{}", ran.err);
         (place.lines("s.jsonl")[0].clone(), ran.err)

@@ -115,7 +115,7 @@ fn single_commands_lead_from_problems_to_a_comparison() {
             "2",
             "--lr",
             "1e-3",
-            "--rows-per-step",
+            "--batch-size",
             "8",
             "-q",
             "-o",

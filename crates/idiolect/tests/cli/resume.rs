@@ -62,7 +62,7 @@ const STAGES: [(&str, &[&str]); 3] = [
             "scripted:s.jsonl",
             "--problems",
             "p.jsonl",
-            "-k",
+            "-n",
             "3",
         ],
     ),
@@ -212,9 +212,9 @@ fn changed_settings_are_listed_and_fresh_starts_over() {
     assert_eq!(ran.code, 1);
     for words in [
         "made with other settings",
-        "settings.k: 2 before, 3 now",
+        "settings.samples: 2 before, 3 now",
         "settings.temperature: 0.8 before, 0.7 now",
-        "--fresh",
+        "--overwrite",
     ] {
         assert!(ran.err.contains(words), "{words}: {}", ran.err);
     }
@@ -223,7 +223,7 @@ fn changed_settings_are_listed_and_fresh_starts_over() {
     let ran = generate(&["-n", "2", "--temperature", "0.8"]);
     assert!(ran.err.contains("inputs.problems: "), "{}", ran.err);
     assert_eq!(
-        generate(&["-n", "3", "--temperature", "0.7", "--fresh"]).code,
+        generate(&["-n", "3", "--temperature", "0.7", "--overwrite"]).code,
         0
     );
     assert_ne!(place.bytes("t2.jsonl"), before);

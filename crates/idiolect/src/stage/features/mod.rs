@@ -40,7 +40,7 @@ pub(crate) struct FeatureSettings {
     /// Rows of each arm that are looked at.
     pub(crate) rows: usize,
     /// Rows of an optimiser step.
-    pub(crate) rows_per_step: usize,
+    pub(crate) batch_size: usize,
     /// Peak learning rate of the training that is considered.
     pub(crate) lr: f64,
     /// Problems that the student is asked to find its own right answers.

@@ -180,7 +180,7 @@ impl Probe {
         warnings: &mut Vec<String>,
     ) -> Result<(), StageError> {
         let step = LookaheadSettings {
-            rows_per_batch: settings.rows_per_step,
+            rows_per_batch: settings.batch_size,
             lr: settings.lr,
         };
         let found = match Train::look_ahead(model, &self.goal, &[arm.examples()], &step) {
