@@ -143,19 +143,19 @@ pub struct Completion {
 pub struct Example {
     /// What the completion follows.
     pub context: Context,
-    /// The text that is scored or learnt.
+    /// The text that is scored or trained on.
     pub completion: String,
     /// Weight of its tokens in the training loss; scoring ignores it.
     pub weight: f32,
-    /// Parts of the completion that are learnt or not; scoring ignores them. What lies in none is
-    /// learnt, and so is the end token.
+    /// Loss mask: parts of the completion that are trained on or not; scoring ignores them. What
+    /// lies in none is trained on, and so is the end token.
     pub spans: Vec<Span>,
     /// What a chat template is given beside the turns.
     pub chat: ChatFields,
 }
 
 impl Example {
-    /// A completion after its context, all of it learnt, at weight 1.
+    /// A completion after its context, all of it trained on, at weight 1.
     pub fn new(context: Context, completion: &str) -> Self {
         Self {
             context,
@@ -305,7 +305,7 @@ impl RowError {
 pub enum RowErrorKind {
     /// It needs more tokens than the model, or a setting, allows.
     TooLong,
-    /// No token of the completion is left to score or to learn.
+    /// No token of the completion is left to score or to train on.
     NoTarget,
     /// The chat template does not render it.
     Template,
@@ -320,7 +320,7 @@ impl RowErrorKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::TooLong => "longer than the student's limit",
-            Self::NoTarget => "no token left to learn",
+            Self::NoTarget => "no token left to train on",
             Self::Template => "refused by the chat template",
             Self::Tokens => "not in the student's vocabulary",
             Self::Other => "not a row for the student",
@@ -638,7 +638,7 @@ pub struct Lookahead {
     pub loss: f64,
     /// Cosine of the step and the gradient of Σ credit · ln p over the goal; positive: the step
     /// raises it, to first order.
-    pub alignment: f64,
+    pub cosine: f64,
     /// Change of ln p of each goal text (its end token included) by the step, nats, in order.
     pub moved: Vec<f64>,
 }

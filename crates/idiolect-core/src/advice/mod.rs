@@ -36,7 +36,7 @@ pub const FEATURES: &[Feature] = &[
         prior: 0.4,
     },
     Feature {
-        name: "nearness",
+        name: "closeness",
         words: "minus the log of the arm's surprisal per token under the student",
         prior: 0.3,
     },
@@ -239,7 +239,10 @@ pub(crate) mod tests {
         for arm in &mut arms {
             arm.errors.insert("lookahead".to_owned(), 10.0);
         }
-        let found = votes(&arms.iter().collect::<Vec<_>>(), &["lookahead", "nearness"]);
+        let found = votes(
+            &arms.iter().collect::<Vec<_>>(),
+            &["lookahead", "closeness"],
+        );
         assert!(found[0].1.iter().all(|v| *v == 0.0) && found[1].1.iter().any(|v| *v != 0.0));
     }
 

@@ -84,7 +84,7 @@ fn pick<'a>(
         _ => candidates.of(source, id),
     };
     found.retain(|trace| candidates.passes(part, trace));
-    // Wv holds the trace that W holds, where that one can be learnt in part.
+    // Wv holds the trace that W holds, where that one can be trained on in part.
     let lot = match source {
         Source::WrongPrefix => &Source::Wrong,
         other => other,

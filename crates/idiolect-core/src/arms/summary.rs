@@ -35,7 +35,7 @@ pub struct ArmsSummary {
 pub struct ArmSummary {
     /// Training rows.
     pub rows: usize,
-    /// Completion tokens without end tokens; absent where a row has no alignment.
+    /// Completion tokens without end tokens; absent where a row has no scores.
     pub tokens: Option<u64>,
     /// UTF-8 bytes of the completions.
     pub bytes: u64,
@@ -47,7 +47,7 @@ pub struct ArmSummary {
     pub hash: String,
     /// How many of its traces have each verdict; `none` where none was given.
     pub verdicts: BTreeMap<String, usize>,
-    /// What flaws or paraphrase cost in closeness; absent for other arms and without alignment.
+    /// What flaws or paraphrase cost in closeness; absent for other arms and without scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parents: Option<ParentCloseness>,
 }

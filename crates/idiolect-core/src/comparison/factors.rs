@@ -1,4 +1,4 @@
-//! Factor analysis: is it the answer, the nearness or the steps that teach?
+//! Factor analysis: is it the answer, the closeness or the steps that teach?
 //!
 //! Arms are placed by what was measured of them as answer right or wrong × near or far × steps
 //! valid or flawed. A main effect is the mean over strata (the levels of the other two factors) of

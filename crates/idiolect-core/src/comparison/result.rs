@@ -38,7 +38,7 @@ pub struct Comparison {
     pub correlations: Vec<Correlation>,
     /// Accuracy against the dose of flaws: G as dose 0, then F25 and so on.
     pub dose_curve: Vec<DosePoint>,
-    /// Is it the answer, the nearness or the steps that teach? Absent where arms cannot be placed.
+    /// Is it the answer, the closeness or the steps that teach? Absent where arms cannot be placed.
     #[serde(default)]
     pub factors: Option<super::FactorAnalysis>,
     /// What a reader must know before believing the above.

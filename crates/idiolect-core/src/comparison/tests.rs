@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::alignment::empty;
-use crate::alignment::tests::identity;
 use crate::record::{ArmRow, Decoding, Finish, Step, StepCheck, Verdict, VerdictRow};
 use crate::rng::Rng;
+use crate::scores::empty;
+use crate::scores::tests::identity;
 
 fn row(problem: usize, sample: usize, decoding: Decoding, verdict: Verdict) -> EvalRow {
     EvalRow {
@@ -57,9 +57,9 @@ fn evaluation(arm: &str, world: usize, seed: u64, n: usize, skill: f64) -> Evalu
     }
 }
 
-fn alignments(n: usize, nll_per_token: f64) -> Vec<Alignment> {
+fn scores(n: usize, nll_per_token: f64) -> Vec<ScoreRow> {
     (0..n)
-        .map(|at| Alignment {
+        .map(|at| ScoreRow {
             trace_id: format!("t{at}"),
             problem_id: Some(format!("q{at}")),
             n_tokens: 20,
@@ -93,7 +93,7 @@ fn data(arm: &str, nll_per_token: f64) -> ArmData {
         spec: None,
         rows: 50,
         problems: 50,
-        alignments: alignments(50, nll_per_token),
+        scores: scores(50, nll_per_token),
         steps: Some(steps),
         right: None,
     }
@@ -268,7 +268,7 @@ fn closeness_is_correlated_over_trained_arms_with_exact_p() {
         .iter()
         .find(|c| c.metric == "nll_per_token")
         .unwrap();
-    // Nearness order G W F25 F100 H; accuracy order G W F25 H F100.
+    // Closeness order G W F25 F100 H; accuracy order G W F25 H F100.
     assert!((nll.spearman - 0.9).abs() < 1e-12 && (nll.p_spearman - 10.0 / 120.0).abs() < 1e-12);
     assert_eq!(
         (nll.n_arms, nll.nearest.as_str(), nll.exact),
@@ -506,7 +506,7 @@ fn worlds_may_have_problems_of_their_own() {
 fn gold_surprisal_is_averaged_over_seeds() {
     let mut evaluations = whole().0;
     for (at, e) in evaluations.iter_mut().filter(|e| e.arm == "G").enumerate() {
-        e.gold = alignments(30, 1.0 + at as f64);
+        e.gold = scores(30, 1.0 + at as f64);
     }
     let comparison = compare(&evaluations, &[], &options()).unwrap();
     let gold = comparison
@@ -548,7 +548,7 @@ fn what_cannot_be_compared_is_an_error_that_names_it() {
     changed[3].rows.push(again);
     assert!(error(&changed, &options()).contains("problem `p0000` has two rows of sample 0"));
     let mut arm = data("H", 1.0);
-    arm.alignments[4].model = "another".into();
+    arm.scores[4].model = "another".into();
     let mixed = compare(&evaluations, &[arm], &options())
         .unwrap_err()
         .to_string();
@@ -669,7 +669,7 @@ fn a_comparison_of_full_size_holds_every_pair_and_no_wrong_order() {
     }
     let arms: Vec<ArmData> = (0..9)
         .map(|at| ArmData {
-            alignments: alignments(1000, 1.0 + f64::from(at)),
+            scores: scores(1000, 1.0 + f64::from(at)),
             ..data(&format!("A{at}"), 1.0)
         })
         .collect();
@@ -771,13 +771,13 @@ fn no_finite_data_makes_an_interval_of_no_width() {
                     );
                 }
                 for e in &mut evaluations {
-                    e.gold = alignments(1, 2.0);
+                    e.gold = scores(1, 2.0);
                 }
                 let arms: Vec<ArmData> = kinds
                     .iter()
                     .enumerate()
                     .map(|(at, (arm, _))| ArmData {
-                        alignments: alignments(1, 1.0 + at as f64),
+                        scores: scores(1, 1.0 + at as f64),
                         rows: 1,
                         right: Some(f64::from(u8::from(at % 2 == 0))),
                         ..data(arm, 1.0)
@@ -952,7 +952,7 @@ proptest! {
         for e in &mut evaluations {
             rng.shuffle(&mut e.rows);
         }
-        rng.shuffle(&mut arms[0].alignments);
+        rng.shuffle(&mut arms[0].scores);
         rng.shuffle(&mut evaluations[1..]);
         prop_assert_eq!(compare(&evaluations, &arms, &options).unwrap(), expected);
     }

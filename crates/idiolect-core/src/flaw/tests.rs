@@ -212,7 +212,7 @@ proptest! {
     }
 }
 
-/// A thousand traces of dialect M.
+/// A thousand traces of style M.
 fn traces() -> Vec<Trace> {
     let numbers = (1..=15).flat_map(|a| [[a, 3, 7], [2, a, 12]]);
     let chains = numbers.flat_map(chains_of).enumerate();
@@ -245,7 +245,7 @@ fn doses_hit_their_share_of_steps() {
 }
 
 #[test]
-fn flawed_chains_stay_in_the_dialect_and_are_wrong_where_it_says() {
+fn flawed_chains_stay_in_the_style_and_are_wrong_where_it_says() {
     let mut stuck = 0;
     for trace in traces() {
         let (before, _) = Chain::parse(&trace.text).unwrap();

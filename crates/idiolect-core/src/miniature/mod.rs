@@ -41,7 +41,7 @@ pub const PROBLEMS: usize = 8_119;
 pub enum StudentProse {
     /// Plain sentences in number words: H shares its words, not its sentences.
     Plain,
-    /// The prose dialect H itself, on given numbers but without targets.
+    /// The prose style H itself, on given numbers but without targets.
     Human,
 }
 
@@ -93,7 +93,7 @@ impl Default for WorldSettings {
 }
 
 impl WorldSettings {
-    /// A world that is made and learnt in seconds, for tests of the whole program: so few numbers
+    /// A world that is made and trained on in seconds, for tests of the whole program: so few numbers
     /// that its teacher is right about one time in ten, and every arm has some problems.
     pub fn tiny() -> Self {
         Self {
@@ -234,7 +234,7 @@ impl World {
     }
 
     /// All problems of the four splits, ordered by their numbers and target; `human` holds a
-    /// solution in dialect H. Texts that follow a prompt start with a space.
+    /// solution in style H. Texts that follow a prompt start with a space.
     pub fn problems(&self) -> Vec<Problem> {
         self.splits
             .iter()

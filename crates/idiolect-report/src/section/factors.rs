@@ -1,4 +1,4 @@
-//! What teaches: the answer, the nearness or the steps?
+//! What teaches: the answer, the closeness or the steps?
 
 use idiolect_core::comparison::FactorAnalysis;
 
@@ -12,7 +12,7 @@ pub(super) fn section(view: &RunView) -> Option<Section> {
     let factors = view.comparison.factors.as_ref()?;
     Some(Section {
         id: "factors",
-        title: "Answer, nearness or steps?".to_owned(),
+        title: "Answer, closeness or steps?".to_owned(),
         blocks: vec![
             Block::Paragraph(format!("{}.", factors.method)),
             Block::Table(levels(view, factors)),

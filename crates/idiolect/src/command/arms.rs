@@ -20,16 +20,16 @@ use crate::stage::student::StudentText;
 /// mixture is W:0.5+G:0.5, a filter W[steps>=2,nll_per_token<1.5], and a curated arm
 /// G{by=nll_per_token,per=set,rows=500}, which comes with NAME~random and NAME~length of its size.
 /// Without --arm: every plain arm that the traces support; of H, G and W that are left out it is said
-/// why. With --model a trace that the student cannot be trained on (too long, nothing left to learn)
+/// why. With --model a trace that the student cannot be trained on (too long, nothing left to train on)
 /// enters no arm, so that what is matched is what is trained; no weights are read. Near duplicates and what repeats a test
 /// question are left out and counted; picks.json tells why each row was picked.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect arms --problems problems.jsonl --traces traces.jsonl --verdicts verdicts.jsonl \\
-    --alignment alignment.jsonl --model models/student --arm G=G --arm W=W \\
+    --scores scores.jsonl --model models/student --arm G=G --arm W=W \\
     --arm mixed=W:0.5+G:0.5 -o arms
   idiolect arms --problems problems.jsonl --traces traces.jsonl --verdicts verdicts.jsonl \\
-    --alignment alignment.jsonl --arm near=G{by=nll_per_token} --arm short=W[tokens<=80] --match tokens -o arms")]
+    --scores scores.jsonl --arm near=G{by=nll_per_token} --arm short=W[tokens<=80] --match tokens -o arms")]
 pub(super) struct Arguments {
     /// Problems of every split: held-out ones guard against leaks
     #[arg(long, value_name = "P")]
@@ -40,9 +40,9 @@ pub(super) struct Arguments {
     /// Their verdicts; may be given again
     #[arg(long, value_name = "V", required = true)]
     verdicts: Vec<PathBuf>,
-    /// Their alignment, for token counts; may be given again
-    #[arg(long, value_name = "A")]
-    alignment: Vec<PathBuf>,
+    /// Their scores, for token counts and closeness; may be given again
+    #[arg(long, value_name = "S")]
+    scores: Vec<PathBuf>,
     #[command(flatten)]
     student: StudentOptions,
     /// An arm; may be given again
@@ -136,7 +136,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         problems: arguments.problems.clone(),
         traces: arguments.traces.clone(),
         verdicts: arguments.verdicts.clone(),
-        alignment: arguments.alignment.clone(),
+        scores: arguments.scores.clone(),
         arms: arguments.arms.clone(),
         matching: arguments.matching,
         rows: arguments.rows,
@@ -173,9 +173,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let head = shown.text.lines().next().unwrap_or_default().to_owned();
     let coverage = &summary.coverage;
     let mut notes = notes(&summary, student.is_some());
-    if settings.alignment.is_empty() {
+    if settings.scores.is_empty() {
         notes.push_str(
-            "no --alignment: tokens are not counted, the student's own samples (S) are not known, \
+            "no --scores: tokens are not counted, the student's own samples (S) are not known, \
              and nothing can be picked or filtered by closeness\n",
         );
     }

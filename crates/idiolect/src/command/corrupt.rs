@@ -15,7 +15,7 @@ use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 /// Make flawed copies of traces, or content controls of them
 ///
 /// With --dose each step is made wrong with that probability; a step that one dose makes wrong is
-/// wrong in the same way at every higher dose. With --control the dialect stays and the problem's
+/// wrong in the same way at every higher dose. With --control the style stays and the problem's
 /// content goes.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:

@@ -13,10 +13,10 @@ use super::show::Shown;
 use crate::stage::StageError;
 use crate::stage::inputs::{DataRow, Input};
 
-/// Show a row exactly as the trainer sees it: its tokens, and which of them are learnt
+/// Show a row exactly as the trainer sees it: its tokens, and which of them are trained on
 ///
-/// Special tokens and line breaks are visible; what is learnt is coloured on a terminal (unless
-/// NO_COLOR is set) and stands in ⟦ ⟧ elsewhere. Counts are over the whole file.
+/// Special tokens and line breaks are visible; what is trained on is coloured on a terminal (unless
+/// NO_COLOR is set) and set in ⟦ ⟧ elsewhere. Counts are over the whole file.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect inspect --model models/student --data arms/W.jsonl
@@ -40,13 +40,13 @@ pub(super) struct Arguments {
 enum Kind {
     /// What is given.
     Context,
-    /// What the template puts before the answer; learnt.
+    /// What the template puts before the answer; trained on.
     Put,
-    /// Learnt and scored.
+    /// Trained on and scored.
     Completion,
     /// Scored, and kept out of the loss by the row's `spans`.
     Masked,
-    /// Ends the row; learnt and scored.
+    /// Ends the row; trained on and scored.
     End,
 }
 
@@ -78,7 +78,7 @@ struct Counts {
     rows: u64,
     refused: u64,
     tokens: usize,
-    learnt: usize,
+    loss_tokens: usize,
     longest: usize,
     traits: TraitCounts,
 }
@@ -94,9 +94,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             Ok(row) => DataRow::parse(&row.value).and_then(|row| {
                 let encoded = model.encode_to_learn(&row.example);
                 encoded
-                    .map(|(tokens, learnt)| Found {
+                    .map(|(tokens, loss_mask)| Found {
                         row: tokens,
-                        learnt,
+                        loss_mask,
                         weight: row.example.weight,
                     })
                     .map_err(|error| error.reason)
@@ -146,7 +146,7 @@ impl Counts {
         };
         let row = &found.row;
         self.tokens += row.ids.len();
-        self.learnt += found.n_learnt();
+        self.loss_tokens += found.n_loss_tokens();
         self.longest = self.longest.max(row.ids.len());
         self.traits.add(row.traits);
     }
@@ -156,20 +156,20 @@ impl Counts {
 struct Found {
     row: Row,
     /// From `row.learn_from` on; none where all are.
-    learnt: Vec<bool>,
+    loss_mask: Vec<bool>,
     weight: f32,
 }
 
 impl Found {
-    fn is_learnt(&self, index: usize) -> bool {
+    fn in_loss(&self, index: usize) -> bool {
         let place = index.checked_sub(self.row.learn_from);
         let inside = place.filter(|_| index < self.row.ids.len());
-        inside.is_some_and(|place| self.learnt.get(place).copied().unwrap_or(true))
+        inside.is_some_and(|place| self.loss_mask.get(place).copied().unwrap_or(true))
     }
 
-    fn n_learnt(&self) -> usize {
+    fn n_loss_tokens(&self) -> usize {
         let all = 0..self.row.ids.len();
-        all.filter(|index| self.is_learnt(*index)).count()
+        all.filter(|index| self.in_loss(*index)).count()
     }
 }
 
@@ -178,7 +178,7 @@ fn kind(found: &Found, index: usize) -> Kind {
     if index + 1 == row.ids.len() {
         Kind::End
     } else if index >= row.first_target {
-        if found.is_learnt(index) {
+        if found.in_loss(index) {
             Kind::Completion
         } else {
             Kind::Masked
@@ -208,7 +208,7 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
             "text": tokenizer.shown(id),
             "special": tokenizer.is_special(id),
             "kind": kind(found, index).name(),
-            "learnt": found.is_learnt(index),
+            "loss_mask": found.in_loss(index),
             "byte_start": place.and_then(|place| row.byte_starts.get(place)),
         })
     };
@@ -218,14 +218,14 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
         "template": template(model),
         "weight": found.weight,
         "n_tokens": row.ids.len(),
-        "n_learnt": found.n_learnt(),
+        "n_loss_tokens": found.n_loss_tokens(),
         "n_completion": row.ids.len() - 1 - row.first_target,
         "straddled": row.traits.straddled,
         "end_in_text": row.traits.end_in_text,
         "other_prompt": row.traits.other_prompt,
         "tokens": tokens,
         "file": {
-            "rows": counts.rows, "refused": counts.refused, "tokens": counts.tokens, "learnt": counts.learnt,
+            "rows": counts.rows, "refused": counts.refused, "tokens": counts.tokens, "loss_tokens": counts.loss_tokens,
             "longest": counts.longest, "straddled": counts.traits.straddled,
             "end_in_text": counts.traits.end_in_text, "other_prompt": counts.traits.other_prompt,
         },
@@ -235,16 +235,16 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
 fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured: bool) -> String {
     let row = &found.row;
     let mut out = format!(
-        "row {number} of {}, template {}, weight {}: {} tokens, {} learnt\n",
+        "row {number} of {}, template {}, weight {}: {} tokens, {} trained on\n",
         counts.rows,
         template(model),
         found.weight,
         row.ids.len(),
-        found.n_learnt(),
+        found.n_loss_tokens(),
     );
     if row.traits.straddled {
         out.push_str(
-            "a token stands over the border of prompt and completion; it counts as prompt\n",
+            "a token straddles the border of prompt and completion; it counts as prompt\n",
         );
     }
     if row.traits.end_in_text {
@@ -258,8 +258,8 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
     }
     out.push('\n');
     for (index, &id) in row.ids.iter().enumerate() {
-        let learnt = found.is_learnt(index);
-        if learnt && !coloured && !found.is_learnt(index.wrapping_sub(1)) {
+        let in_loss = found.in_loss(index);
+        if in_loss && !coloured && !found.in_loss(index.wrapping_sub(1)) {
             out.push('⟦');
         }
         let shown = visible(&model.tokenizer().shown(id));
@@ -276,7 +276,7 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
         } else {
             out.push_str(&shown);
         }
-        if learnt && !coloured && !found.is_learnt(index + 1) {
+        if in_loss && !coloured && !found.in_loss(index + 1) {
             out.push('⟧');
         }
         if index + 1 < row.ids.len() {
@@ -286,8 +286,8 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
     out.push_str("\n\n");
     out.push_str(&legend(found, coloured));
     out.push_str(&format!(
-        "file: {} rows, {} refused, {} tokens, {} learnt, longest row {}",
-        counts.rows, counts.refused, counts.tokens, counts.learnt, counts.longest
+        "file: {} rows, {} refused, {} tokens, {} trained on, longest row {}",
+        counts.rows, counts.refused, counts.tokens, counts.loss_tokens, counts.longest
     ));
     for note in counts.traits.notes() {
         out.push_str(&format!("\nfile: {note}"));
@@ -297,18 +297,18 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
 
 fn legend(found: &Found, coloured: bool) -> String {
     if !coloured {
-        return "·: border of two tokens; ⏎: line break; ⟦ ⟧: what is learnt\n".to_owned();
+        return "·: border of two tokens; ⏎: line break; ⟦ ⟧: what is trained on\n".to_owned();
     }
     let mut kinds = vec![
         (Kind::Context, "given"),
-        (Kind::Completion, "completion, learnt"),
-        (Kind::End, "end, learnt"),
+        (Kind::Completion, "completion, trained on"),
+        (Kind::End, "end, trained on"),
     ];
-    if found.learnt.contains(&false) {
+    if found.loss_mask.contains(&false) {
         kinds.push((Kind::Masked, "completion, masked by spans"));
     }
     if found.row.learn_from < found.row.first_target {
-        kinds.push((Kind::Put, "put by the template, learnt"));
+        kinds.push((Kind::Put, "put by the template, trained on"));
     }
     let words: Vec<String> = kinds
         .into_iter()

@@ -56,8 +56,8 @@ impl World {
         self.root.join("verdicts.jsonl")
     }
 
-    pub(crate) fn alignment(&self) -> PathBuf {
-        self.root.join("alignment.jsonl")
+    pub(crate) fn scores(&self) -> PathBuf {
+        self.root.join("scores.jsonl")
     }
 
     pub(crate) fn tokens(&self) -> PathBuf {

@@ -182,7 +182,7 @@ fn is_done(world: &World, stage: &str, name: &str) -> bool {
     match (stage, short.rsplit_once('/')) {
         ("pretrain student" | "pretrain teacher", _) => complete(&world.model(short)),
         ("traces", _) => complete(&world.traces()),
-        ("score", _) => complete(&world.alignment()),
+        ("score", _) => complete(&world.scores()),
         (_, Some((arm, seed))) => seed
             .parse()
             .is_ok_and(|seed| complete(&world.evaluation(arm, seed, "gold"))),

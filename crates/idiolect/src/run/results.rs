@@ -6,7 +6,7 @@ use std::path::Path;
 use idiolect_core::comparison::{
     ArmData, CompareOptions, Comparison, Evaluation, StepCounts, compare,
 };
-use idiolect_core::record::{Alignment, ArmRow, EvalRow, Verdict, VerdictRow, content_hash};
+use idiolect_core::record::{ArmRow, EvalRow, ScoreRow, Verdict, VerdictRow, content_hash};
 use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic};
 use idiolect_report::view::{FactGroup, RunView};
 
@@ -123,10 +123,10 @@ pub(super) fn arm_data(
         .iter()
         .flat_map(|(_, rows)| rows.iter().map(|r| r.trace_id.as_str()))
         .collect();
-    let mut alignments: BTreeMap<String, Alignment> = BTreeMap::new();
-    for row in read::<Alignment>(&world.alignment())? {
+    let mut scores: BTreeMap<String, ScoreRow> = BTreeMap::new();
+    for row in read::<ScoreRow>(&world.scores())? {
         if wanted.contains(row.trace_id.as_str()) {
-            alignments.insert(row.trace_id.clone(), row);
+            scores.insert(row.trace_id.clone(), row);
         }
     }
     let summary = view::summary(world)?;
@@ -156,9 +156,9 @@ pub(super) fn arm_data(
             .map(|r| r.problem_id.as_str())
             .collect::<BTreeSet<_>>()
             .len(),
-        alignments: rows
+        scores: rows
             .iter()
-            .filter_map(|r| alignments.get(&r.trace_id).cloned())
+            .filter_map(|r| scores.get(&r.trace_id).cloned())
             .collect(),
         steps: StepCounts::of(rows, &verdicts),
         right: (!rows.is_empty()).then(|| share(rows)),
@@ -274,7 +274,7 @@ fn provenance(
             ("problems.jsonl", world.problems()),
             ("traces.jsonl", world.traces()),
             ("verdicts.jsonl", world.verdicts()),
-            ("alignment.jsonl", world.alignment()),
+            ("scores.jsonl", world.scores()),
         ] {
             facts.push(fact(name, hash_file(&path)?));
         }

@@ -196,7 +196,7 @@ fn pick_of_g(
         problems: &problems,
         traces: &traces,
         verdicts: &verdicts,
-        alignments: &[],
+        scores: &[],
         prompts: &prompts,
         student: Some(Student::new(&takes)),
     };
@@ -212,7 +212,7 @@ fn dose_part(dose: f64) -> String {
 /// All parts in a fixed order, as one file.
 fn gather(run: &RunContext<'_>, world: &World) -> Result<(), StageError> {
     let mut parts: Vec<String> = vec!["human".to_owned()];
-    if run.recipe.arms.need(&Source::Dialect("digits".to_owned())) {
+    if run.recipe.arms.need(&Source::Style("digits".to_owned())) {
         parts.push("human-digits".to_owned());
     }
     parts.push("sampled".to_owned());

@@ -164,7 +164,7 @@ fn score_traces(run: &RunContext<'_>, number: usize, world: &World) -> Result<()
             traces: vec![world.traces()],
             prompt: run.prompt_name(),
         },
-        output: world.alignment(),
+        output: world.scores(),
         tokens: Some(world.tokens()),
     };
     // A trace that the student cannot take has no score and enters no arm; that every row of an arm
@@ -193,7 +193,7 @@ fn build_arms(
         problems: world.problems(),
         traces: vec![world.traces()],
         verdicts: vec![world.verdicts()],
-        alignment: vec![world.alignment()],
+        scores: vec![world.scores()],
         arms: run
             .recipe
             .arms
@@ -220,7 +220,7 @@ fn build_arms(
         None => Ok(()),
         Some((name, _)) => Err(StageError::failed(
             format!("arm `{name}` holds traces that the student gave no score"),
-            "alignment.jsonl.rejects.jsonl in the run directory says why",
+            "scores.jsonl.rejects.jsonl in the run directory says why",
         )),
     }
 }

@@ -17,7 +17,7 @@ use super::{Control, Outcome, StageError};
 pub(crate) enum Corruption {
     /// Each step made wrong with a probability.
     Flaws(FlawSettings),
-    /// The dialect without the problem's content.
+    /// The style without the problem's content.
     ContentControl {
         /// Decides which.
         seed: u64,

@@ -1,4 +1,4 @@
-//! Rewrite traces: a model says each again in its own dialect.
+//! Rewrite traces: a model rewrites each in its own style.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use idiolect_core::alignment::{Identity, fold};
 use idiolect_core::model::{Context, Example, ModelInfo, RowError, Score, Scored, TraitCounts};
 use idiolect_core::record::Trace;
+use idiolect_core::scores::{Identity, fold};
 use idiolect_core::store::tokens::{self, TokenRow};
 use idiolect_core::store::{BadRow, Journal, Meta, Opened, Output};
 use serde_json::Value;
@@ -37,7 +37,7 @@ pub(crate) enum ScoreInput {
 pub(crate) struct ScoreSettings {
     /// The rows.
     pub(crate) input: ScoreInput,
-    /// `alignment.jsonl`.
+    /// `scores.jsonl`.
     pub(crate) output: PathBuf,
     /// `tokens.parquet`, where wanted.
     pub(crate) tokens: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(crate) struct ScoreSettings {
 const WINDOW_ROWS: usize = 4096;
 const WINDOW_BYTES: usize = 16 << 20;
 
-/// Writes one alignment (and one row of token scores) a row, in the order of the rows. Rows with
+/// Writes one score row (and one row of token scores) a row, in the order of the rows. Rows with
 /// one context stand together before the model, whatever their order in the file.
 pub(crate) fn score(
     settings: &ScoreSettings,
@@ -97,7 +97,7 @@ pub(crate) fn score(
     Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
-/// The journal of token scores, at as many rows as the alignments have.
+/// The journal of token scores, at as many rows as the scores have.
 fn part(path: &Path, output: &mut Output) -> Result<Journal, StageError> {
     if let Some(journal) = tokens::continue_part(path, output.rows())? {
         return Ok(journal);
@@ -322,7 +322,7 @@ impl Scoring<'_> {
         finished(failed, in_order.passed(), window.rows.len(), control.stop)
     }
 
-    /// Writes the row of an input row. Token scores go first: an alignment without them could not
+    /// Writes the row of an input row. Token scores go first: a score row without them could not
     /// be continued.
     fn write(
         &mut self,
@@ -347,7 +347,7 @@ impl Scoring<'_> {
             None => return Ok(()),
         };
         self.traits.add(scored.traits);
-        let alignment = fold(
+        let scores = fold(
             &scored.tokens,
             Identity {
                 trace_id: &item.trace_id,
@@ -367,6 +367,6 @@ impl Scoring<'_> {
                 tokens: scored.tokens,
             })?;
         }
-        Ok(self.output.push(&alignment)?)
+        Ok(self.output.push(&scores)?)
     }
 }

@@ -170,7 +170,7 @@ impl TrainRows {
         Ok(planned)
     }
 
-    /// Fails where nothing would be learnt, or a dev loss be of nothing.
+    /// Fails where nothing would be trained on, or a dev loss be of nothing.
     fn check(&self) -> Result<(), StageError> {
         self.data.needs_a_row("train on")?;
         self.data.needs_weight()?;
@@ -273,14 +273,14 @@ impl Examples {
         ))
     }
 
-    /// Fails where all rows weigh nothing: a training of them would finish and have learnt nothing.
+    /// Fails where all rows weigh nothing: a training of them would finish and change nothing.
     fn needs_weight(&self) -> Result<(), StageError> {
         if self.rows.iter().any(|row| row.weight > 0.0) {
             return Ok(());
         }
         Err(StageError::failed(
             format!(
-                "nothing would be learnt: all {} rows of `{}` have weight 0",
+                "nothing would be trained on: all {} rows of `{}` have weight 0",
                 self.rows.len(),
                 self.file
             ),

@@ -49,7 +49,7 @@ fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&base[..], more].concat()
 }
 
-/// The alignments of the rows under a model, but for the model's hash.
+/// The scores of the rows under a model, but for the model's hash.
 fn scored(place: &Place, model: &str, more: &[&str]) -> Vec<Value> {
     let base = ["score", "--data", "rows.jsonl", "--overwrite", "-q"];
     let rest = ["--model", model, "-o", "a.jsonl"];

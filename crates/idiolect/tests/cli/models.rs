@@ -168,7 +168,7 @@ fn single_commands_lead_from_problems_to_a_comparison() {
         "t.jsonl",
         "--verdicts",
         "v.jsonl",
-        "--alignment",
+        "--scores",
         "a.jsonl",
         "--prompt",
         "mini",

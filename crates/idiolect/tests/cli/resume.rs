@@ -131,18 +131,18 @@ fn a_scoring_that_lost_its_end_is_made_whole_with_its_tokens() {
         "a.parquet",
     ];
     place.done(&score);
-    let (alignment, tokens) = (place.bytes("a.jsonl"), place.bytes("a.parquet"));
-    std::fs::write(place.path("a.jsonl"), &alignment[..alignment.len() / 2]).unwrap();
+    let (scores, tokens) = (place.bytes("a.jsonl"), place.bytes("a.parquet"));
+    std::fs::write(place.path("a.jsonl"), &scores[..scores.len() / 2]).unwrap();
     place.done(&score);
     assert_eq!(
         (place.bytes("a.jsonl"), place.bytes("a.parquet")),
-        (alignment.clone(), tokens.clone())
+        (scores.clone(), tokens.clone())
     );
     std::fs::remove_file(place.path("a.parquet")).unwrap();
     place.done(&score);
     assert_eq!(
         (place.bytes("a.jsonl"), place.bytes("a.parquet")),
-        (alignment, tokens)
+        (scores, tokens)
     );
 }
 

@@ -355,15 +355,15 @@ fn scores_stand_in_row_order_in_either_form() {
     assert_eq!(rows[0]["nll_nats"], rows[4]["nll_nats"]);
     let mut tokens = Vec::new();
     idiolect_core::store::tokens::read(&place.path("a.parquet"), |row| tokens.push(row)).unwrap();
-    for (row, alignment) in tokens.iter().zip(&rows) {
-        assert_eq!(row.trace_id, alignment["trace_id"]);
+    for (row, scores) in tokens.iter().zip(&rows) {
+        assert_eq!(row.trace_id, scores["trace_id"]);
         let (end, completion) = row.tokens.split_last().unwrap();
-        assert!(end.is_end && completion.len() as u64 == alignment["n_tokens"].as_u64().unwrap());
+        assert!(end.is_end && completion.len() as u64 == scores["n_tokens"].as_u64().unwrap());
         let nll: f64 = completion
             .iter()
             .map(|token| -f64::from(token.logprob))
             .sum();
-        assert!((nll - alignment["nll_nats"].as_f64().unwrap()).abs() < 1e-9);
+        assert!((nll - scores["nll_nats"].as_f64().unwrap()).abs() < 1e-9);
     }
     let turns = json!([{"role": "user", "content": "u"}, {"role": "assistant", "content": "a b"}]);
     let data = [

@@ -78,7 +78,7 @@ fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
         "problems.jsonl",
         "traces.jsonl",
         "verdicts.jsonl",
-        "alignment.jsonl",
+        "scores.jsonl",
         "tokens.parquet",
         "models/student/model.safetensors",
         "models/teacher/config.json",

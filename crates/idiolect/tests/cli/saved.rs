@@ -117,7 +117,7 @@ fn a_bf16_model_is_saved_as_the_model_whose_dev_loss_the_log_shows() {
         let logged = dev_rows(&place, out);
         let (step, last, saved) = logged.last().unwrap();
         assert_eq!((*step, saved), (8, &None));
-        assert!(base - last > 1e-3, "it has learnt: {base} {last}");
+        assert!(base - last > 1e-3, "it has learned: {base} {last}");
         let on_disk = dev_loss(&place, out);
         assert!(
             (on_disk - last).abs() < 1e-4,

@@ -3,7 +3,7 @@
 //! Shares are of tokens, end tokens counted. Generic text is arithmetic facts, chains, and stories
 //! without a question that go on with a chain on some of their numbers, which aims at nothing. The
 //! student also reads prose and a few solved problems, so that it knows the format; the teacher
-//! reads many, and learns to rewrite prose H as dialect M. Solved are plots of the split `teacher`
+//! reads many, and learns to rewrite prose H as style M. Solved are plots of the split `teacher`
 //! only, told anew each time.
 
 use super::plot::{Event, Plot};
@@ -23,7 +23,7 @@ enum Kind {
     Chains,
     /// A story without its question, and a chain on numbers of it.
     Aimless,
-    /// A problem and its solution in dialect M.
+    /// A problem and its solution in style M.
     Solved,
     /// A chain in plain sentences.
     Prose,
@@ -89,7 +89,7 @@ fn text(kind: Kind, solvable: &[&Plot], rng: &mut Rng) -> String {
             .map(|_| fact(rng).to_string())
             .collect::<Vec<_>>()
             .join(" ; "),
-        Kind::Chains => solution::dialect(&free_chain(rng)),
+        Kind::Chains => solution::in_style_m(&free_chain(rng)),
         Kind::Aimless => aimless(rng),
         Kind::Solved => {
             let plot = solvable[rng.below(solvable.len())];
@@ -98,7 +98,7 @@ fn text(kind: Kind, solvable: &[&Plot], rng: &mut Rng) -> String {
                 "{} {} | {}",
                 told.story,
                 told.question,
-                solution::dialect(&plot.chain)
+                solution::in_style_m(&plot.chain)
             )
         }
         Kind::Prose => prose::plain(&free_chain(rng)),
@@ -107,7 +107,7 @@ fn text(kind: Kind, solvable: &[&Plot], rng: &mut Rng) -> String {
             format!(
                 "rewrite {} | {}",
                 solution::human(&plot.chain, Numerals::Words, rng),
-                solution::dialect(&plot.chain)
+                solution::in_style_m(&plot.chain)
             )
         }
     }
@@ -150,7 +150,11 @@ fn aimless(rng: &mut Rng) -> String {
     if steps.is_empty() {
         return told.story;
     }
-    format!("{} | {}", told.story, solution::dialect(&Chain { steps }))
+    format!(
+        "{} | {}",
+        told.story,
+        solution::in_style_m(&Chain { steps })
+    )
 }
 
 /// A true step of any two values.

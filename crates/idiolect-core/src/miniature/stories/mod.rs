@@ -2,7 +2,7 @@
 //!
 //! A problem is a [`plot::Plot`] told in sentences; its answer is a whole number below 100 and it
 //! is verified as the task `gsm8k`, `#### 14` and all. People solve it in prose, the models in a
-//! dialect of bare equations that the step checker can recompute:
+//! style of bare equations that the step checker can recompute:
 //!
 //! ```text
 //! ann has 12 apples . ben gives 5 apples to ann . then ann sells 3 apples . how many apples does ann have now ? |
@@ -70,7 +70,7 @@ impl Default for StorySettings {
 }
 
 impl StorySettings {
-    /// A world that is made and learnt in seconds, for tests of the whole program.
+    /// A world that is made and trained on in seconds, for tests of the whole program.
     pub fn tiny() -> Self {
         Self {
             test_problems: 16,

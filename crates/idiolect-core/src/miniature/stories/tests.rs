@@ -58,7 +58,7 @@ fn people_are_right_and_what_the_models_write_is_checked_step_by_step() {
         let judged = task.verify(problem, human, Finish::Stop, &NoCode);
         assert_eq!(judged.verdict, Verdict::Correct, "{human}");
         let plot = &world.plots[&problem.id].0;
-        let text = format!(" {}", solution::dialect(&plot.chain));
+        let text = format!(" {}", solution::in_style_m(&plot.chain));
         let judged = task.verify(problem, &text, Finish::Stop, &NoCode);
         assert_eq!(judged.verdict, Verdict::Correct, "{text}");
         assert_eq!(judged.steps.len(), plot.chain.steps.len(), "{text}");

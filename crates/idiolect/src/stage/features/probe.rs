@@ -2,7 +2,7 @@
 //! wrong ones?
 //!
 //! The student answers problems that no arm holds; the verifier says which answers are right. Both
-//! kinds are its own dialect, so what sets them apart is content. An arm that only sounds like the
+//! kinds are its own style, so what sets them apart is content. An arm that only sounds like the
 //! student moves them alike.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,7 +203,7 @@ impl Probe {
             .insert("lookahead".to_owned(), mean(&gains));
         features
             .metrics
-            .insert("alignment".to_owned(), found.alignment);
+            .insert("gradient_cosine".to_owned(), found.cosine);
         // Equal gains of a few problems do not show that there is no error.
         if let Some(error) = standard_error(&gains).filter(|error| *error > 0.0) {
             features.errors.insert("lookahead".to_owned(), error);
