@@ -1,4 +1,4 @@
-//! Any JSON object as a raw row of every task: refused in words, or a problem whose own solution does
+//! Any JSON object as a raw row of every task: refused with a message, or a problem whose own solution does
 //! not fail it.
 
 use idiolect_core::record::{Split, TaskName};

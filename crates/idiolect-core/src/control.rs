@@ -59,7 +59,7 @@ pub fn control(
 }
 
 /// A random chain of true steps that uses each of the problem's numbers once, keeps to values
-/// 0..=99, and ends above 0 and not at the target. `key` tells apart several for one problem.
+/// 0..=99, and ends above 0 and not at the target. `key` distinguishes several for one problem.
 ///
 /// # Errors
 /// A gold object without such numbers, or numbers that reach nothing but the target.

@@ -1,6 +1,6 @@
-//! The model seam: what a language model can be asked, and the plain values that cross.
+//! The model interface: what a language model can be asked, and the plain values that cross.
 //!
-//! A local engine, a remote endpoint and the scripted fake stand behind the same three traits.
+//! A local engine, a remote endpoint and the scripted fake implement the same three traits.
 //! Slices in, results out through a sink, one entry may fail alone; batching and concurrency are
 //! the implementer's business. A sink gets each index exactly once, in any order, and may stop the
 //! work by returning [`ControlFlow::Break`].
@@ -132,7 +132,7 @@ pub struct Completion {
     /// `stop` or `length`.
     pub finish: Finish,
     /// Log-probabilities under the untempered model of the tokens written, the end token not
-    /// included; nats. Empty where the model does not tell.
+    /// included; nats. Empty where the model does not give them.
     pub logprobs: Vec<f32>,
     /// Tokens written, the end token not counted.
     pub n_tokens: usize,
@@ -364,7 +364,7 @@ pub type Sink<'a, T> = &'a mut dyn FnMut(usize, Result<T, RowError>) -> ControlF
 pub trait Generate: Send {
     /// Facts that the results carry.
     fn info(&self) -> &ModelInfo;
-    /// Writes one completion a request. Requests with equal contexts that stand together may
+    /// Writes one completion a request. Requests with equal contexts that are adjacent may
     /// share the prompt's computation.
     fn generate(
         &mut self,
@@ -378,8 +378,8 @@ pub trait Generate: Send {
 pub trait Score: Send {
     /// Facts that the results carry.
     fn info(&self) -> &ModelInfo;
-    /// Scores each example's completion and end token. Examples with equal contexts that stand
-    /// together may share the prompt's computation.
+    /// Scores each example's completion and end token. Examples with equal contexts that are
+    /// adjacent may share the prompt's computation.
     fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError>;
 }
 
@@ -547,7 +547,7 @@ impl Default for TrainSettings {
     }
 }
 
-/// What training tells while it runs. Steps count from 1.
+/// What training reports while it runs. Steps count from 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum TrainEvent {

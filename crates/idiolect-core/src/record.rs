@@ -299,7 +299,7 @@ pub struct VerdictRow {
     pub verdict: Verdict,
     /// The answer as extracted, in the task's canonical form.
     pub extracted: Option<String>,
-    /// Why, in words.
+    /// Why, as a message.
     pub reason: String,
     /// Task and version that judged, for example `gsm8k@1`.
     pub verifier: String,

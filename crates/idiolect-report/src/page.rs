@@ -46,7 +46,7 @@ pub(crate) fn html(view: &RunView) -> String {
                         @if i == 0 { (contents(&sections[1..])) }
                     }
                 }
-                footer { p { "Written by idiolect " (env!("CARGO_PKG_VERSION")) ". The same numbers stand in report.md and comparison.json." } }
+                footer { p { "Written by idiolect " (env!("CARGO_PKG_VERSION")) ". The same numbers are in report.md and comparison.json." } }
             }
         }
     };

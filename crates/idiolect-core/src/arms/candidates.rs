@@ -52,7 +52,7 @@ pub(super) struct Candidates<'a> {
     pub(super) same_question: usize,
 }
 
-/// How a trace stands to a source.
+/// How a trace relates to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fit {
     Yes,
@@ -255,7 +255,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// How a trace stands to a source, whoever is to be trained on it.
+    /// How a trace relates to a source, whoever is to be trained on it.
     fn making_fits(&self, source: &Source, trace: &Trace) -> Fit {
         match (source, trace.origin.kind) {
             (Source::Human, OriginKind::Human) => yes_if(labels(trace).next().is_none()),
@@ -327,7 +327,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The first byte of a trace's first false step; 0 where no step stands before it, `None` where
+    /// The first byte of a trace's first false step; 0 where no step comes before it, `None` where
     /// no step is false.
     pub(super) fn prefix(&self, trace: &Trace) -> Option<usize> {
         let steps = &self.verdicts.get(trace.id.as_str())?.steps;

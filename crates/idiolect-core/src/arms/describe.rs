@@ -10,9 +10,9 @@ use super::spec::{ArmSpec, DIGITS, Part, Source};
 /// The untrained student's name among arms.
 const BASE: &str = "base";
 
-/// What stands behind an arm's name, in a few words: `teacher, wrong answer`. `spec` is what it is
+/// What an arm's name means, in a few words: `teacher, wrong answer`. `spec` is what it is
 /// made of in the arm language, where that is known; else the usual meaning of the name. Empty where
-/// neither tells.
+/// neither says.
 pub fn describe(name: &str, spec: Option<&str>) -> String {
     match (name, control_of(name), spec) {
         (_, Some((of, suffix)), _) => of_control(of, suffix),

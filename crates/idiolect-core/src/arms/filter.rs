@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_in_words() {
+    fn what_cannot_be_meant_is_refused_with_a_message() {
         let why = |text: &str| text.parse::<Condition>().unwrap_err().to_string();
         assert!(why("steps").contains("no comparison"));
         assert!(why("step>2").contains("nll_per_token"), "{}", why("step>2"));

@@ -381,7 +381,7 @@ fn arm(
     Ok(arm)
 }
 
-/// The row of a trace that stands for a source, without its prompt. Of Wv only what stands before
+/// The row of a trace that stands for a source, without its prompt. Of Wv only what comes before
 /// the first false step is trained on.
 fn row_of(source: &Source, trace: &Trace, candidates: &Candidates<'_>) -> ArmRow {
     let masked_from = match source {

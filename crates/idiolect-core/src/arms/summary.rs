@@ -53,7 +53,7 @@ pub struct ArmSummary {
 }
 
 /// Closeness of derived traces beside that of the traces that they were made from: the shift of the
-/// distribution, to be told apart from what was done to the content.
+/// distribution, to be distinguished from what was done to the content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParentCloseness {
     /// Rows of which both were scored.
@@ -349,7 +349,7 @@ fn warnings(
         let (name, summary) = (&arm.spec.name, &summaries[&arm.spec.name]);
         if summary.rows < FEW_ROWS {
             warnings.push(format!(
-                "arm `{name}` has {} rows: too few to tell what it teaches",
+                "arm `{name}` has {} rows: too few to show what it teaches",
                 summary.rows
             ));
         }

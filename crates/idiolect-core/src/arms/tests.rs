@@ -506,7 +506,7 @@ fn arms_without_a_common_problem_are_refused_with_their_coverage() {
 }
 
 #[test]
-fn coverage_tells_difficulty_length_and_tiny_arms() {
+fn coverage_holds_difficulty_length_and_tiny_arms() {
     let mut world = world();
     // Ten problems are easy: all their samples are right.
     world.traces.retain(|t| {
@@ -761,7 +761,7 @@ fn the_students_own_samples_are_s_and_neither_g_nor_w() {
 }
 
 #[test]
-fn a_training_problem_that_repeats_a_test_question_is_left_out_and_said() {
+fn a_training_problem_that_repeats_a_test_question_is_left_out_and_reported() {
     let mut world = world();
     let long = "a farmer with eleven brown cows and seven white hens walks to the market every sunday morning to sell milk and eggs";
     let test = world
@@ -899,7 +899,7 @@ fn built_for(world: &World, arms: &[&str], refuses: &dyn Fn(&ArmRow) -> bool) ->
 }
 
 #[test]
-fn what_the_student_cannot_take_stands_for_no_arm() {
+fn what_the_student_cannot_take_is_in_no_arm() {
     let world = world();
     let arms = ["H", "G", "W", "F25", "mix=G:0.5+W:0.5"];
     // Two of the three right traces of every problem, and all wrong ones of p03; H of p05.
@@ -1018,11 +1018,11 @@ fn arms_that_one_would_look_for_are_named_with_reason_and_remedy() {
     assert_eq!(left["H"].reasons["problems without a human solution"], 40);
     assert_eq!(left["G"].reasons["not known to be sampled by a model"], 120);
     assert_eq!(left["W"].reasons["not known to be finished"], 160);
-    let told = left["W"].to_string();
+    let text = left["W"].to_string();
     assert!(
-        told.starts_with("(teacher, wrong answer) is left out: ")
-            && told.contains("--unknown-finish-is-stop"),
-        "{told}"
+        text.starts_with("(teacher, wrong answer) is left out: ")
+            && text.contains("--unknown-finish-is-stop"),
+        "{text}"
     );
     assert!(left["G"].to_string().contains("--model NAME"));
     // Who names arms gets those, or an error that says as much.

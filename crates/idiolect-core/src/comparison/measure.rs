@@ -330,7 +330,7 @@ pub(super) fn correlations(results: &[ArmResult], options: &CompareOptions) -> V
             let Some(correlation) = nulls.correlate(&closeness, &accuracies) else {
                 continue;
             };
-            // The first of equals: the arms stand in a fixed order.
+            // The first of equals: the arms are in a fixed order.
             let Some(nearest) = arms.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)) else {
                 continue;
             };

@@ -165,7 +165,7 @@ fn a_clear_winner_is_named_with_its_margin() {
     assert!(f.verdict.starts_with("F100 < base by "), "{}", f.verdict);
     assert_eq!(comparison.best.as_ref().unwrap().arm, "G");
     println!("{}", comparison.answer);
-    let rivals = &comparison.best.as_ref().unwrap().not_told_apart_from;
+    let rivals = &comparison.best.as_ref().unwrap().not_distinguished_from;
     let opening = if rivals.is_empty() {
         "G (teacher, correct answer) taught this student most: "
     } else {
@@ -197,7 +197,7 @@ fn a_clear_winner_is_named_with_its_margin() {
 }
 
 #[test]
-fn most_is_claimed_only_over_arms_that_are_told_apart() {
+fn most_is_claimed_only_over_arms_that_are_distinguished() {
     let skills = [("base", 0.1), ("G", 0.9), ("W", 0.4)];
     let evaluations = skills.map(|(arm, skill)| evaluation(arm, 0, 0, 400, skill));
     let clear = compare(&evaluations, &[], &options()).unwrap().answer;
@@ -210,7 +210,7 @@ fn most_is_claimed_only_over_arms_that_are_told_apart() {
     let close = compare(&evaluations, &[], &options()).unwrap().answer;
     assert!(
         close.starts_with("The most accurate arm is ")
-            && close.contains(" is not told apart from "),
+            && close.contains(" is not distinguished from "),
         "{close}"
     );
     let nothing = [("base", 0.4), ("G", 0.4)].map(|(arm, skill)| evaluation(arm, 0, 0, 100, skill));
@@ -817,9 +817,9 @@ fn one_problem_right_against_wrong_shows_nothing() {
         (d.interval.low + 1.0).abs() < 1e-9 && d.interval.high > 0.9,
         "{d:?}"
     );
-    assert!(d.verdict.contains("not told apart"), "{}", d.verdict);
+    assert!(d.verdict.contains("not distinguished"), "{}", d.verdict);
     assert!(
-        comparison.warnings[0].contains("1 problem cannot tell any two arms apart"),
+        comparison.warnings[0].contains("1 problem cannot distinguish any two arms"),
         "{:?}",
         comparison.warnings
     );

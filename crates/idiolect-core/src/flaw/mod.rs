@@ -47,7 +47,7 @@ pub enum FlawOp {
     DroppedStep,
     /// Steps in each other's places.
     ShuffledSteps,
-    /// A step that stands twice.
+    /// A step that is written twice.
     DuplicatedStep,
     /// A step followed by its contradiction.
     ContradictingStep,
@@ -132,7 +132,7 @@ pub struct FlawSettings {
 }
 
 /// The final answer of a flawed trace: a switch of its own, so that flawed steps and a wrong answer
-/// can be told apart.
+/// can be distinguished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinalAnswer {

@@ -50,7 +50,7 @@ mod tests {
         ];
         assert_eq!(pick(&all), Some(1));
         all.reverse();
-        // b and c are equal; the smaller id wins wherever it stands.
+        // b and c are equal; the smaller id wins wherever it is.
         assert_eq!(
             pick(&all).map(|at| all[at].trace_id.clone()),
             Some("b".into())

@@ -1,4 +1,4 @@
-//! Ranks: how far down the student's list the tokens stand. Ties are optimistic.
+//! Ranks: how far down the student's list the tokens are. Ties are optimistic.
 
 use super::ratio;
 use super::set::SetSums;

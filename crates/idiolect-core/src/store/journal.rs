@@ -1,7 +1,7 @@
 //! An append-only file of JSON lines with a checked tail.
 //!
 //! Each row is one write, so that a killed process leaves at most one torn line at the end. Opening
-//! drops a torn or unreadable tail, tells how much that was, and appends after it. The file itself
+//! drops a torn or unreadable tail, reports how much that was, and appends after it. The file itself
 //! is locked against a second writer while it is open.
 
 use std::fs::{File, OpenOptions};
@@ -86,7 +86,7 @@ impl Journal {
     /// Appends a row in one write.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the rows before it stand, and a part of it that was written is dropped
+    /// [`StoreError::Io`]; the rows before it are kept, and a part of it that was written is dropped
     /// again, now if the system allows or when the journal is next opened.
     pub fn push<T: Serialize + ?Sized>(&mut self, row: &T) -> Result<(), StoreError> {
         self.line.clear();

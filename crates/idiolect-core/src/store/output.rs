@@ -75,7 +75,7 @@ impl Output {
                         differences,
                     });
                 }
-            } else if old.complete && stands(path, &old)? {
+            } else if old.complete && is_in_place(path, &old)? {
                 return Ok(Opened::Complete(old));
             }
         } else if holds_bytes(path) {
@@ -201,7 +201,7 @@ impl Output {
     /// Appends a row.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the rows before it stand and the same command continues.
+    /// [`StoreError::Io`]; the rows before it are kept and the same command continues.
     pub fn push<T: Serialize + ?Sized>(&mut self, row: &T) -> Result<(), StoreError> {
         self.journal.push(row)
     }
@@ -380,7 +380,7 @@ fn empty(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Whether a complete output still is what was written. One that lost its end is continued.
-fn stands(path: &Path, meta: &Meta) -> Result<bool, StoreError> {
+fn is_in_place(path: &Path, meta: &Meta) -> Result<bool, StoreError> {
     if !path.exists() {
         return Ok(false);
     }

@@ -87,7 +87,7 @@ mod files {
     }
 
     #[test]
-    fn companions_stand_beside_files_and_folders() {
+    fn companions_lie_beside_files_and_folders() {
         assert_eq!(
             beside(Path::new("a/b.jsonl"), ".meta.json"),
             Path::new("a/b.jsonl.meta.json")
@@ -622,7 +622,7 @@ mod csv {
                 r#"2:{"a":"1","b":"2"}"#,
                 "3!has 1 cells, and the header 2 columns",
                 "4!has 3 cells, and the header 2 columns",
-                "5!text stands behind a closing quote; a quote inside a cell is doubled",
+                "5!text follows a closing quote; a quote inside a cell is doubled",
                 "7!the cell of column `a` is not UTF-8",
                 r#"8:{"a":"9","b":"10"}"#
             ]

@@ -27,7 +27,7 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-/// Who taught most and what stands beside it, in two to four sentences.
+/// Who taught most and what is compared with it, in two to four sentences.
 fn lead(view: &RunView, names: &Names) -> String {
     let comparison = &view.comparison;
     let decoding = reading::leading(comparison);
@@ -95,12 +95,12 @@ fn most(
     let others = comparison
         .best
         .as_ref()
-        .map_or(&[][..], |b| &b.not_told_apart_from);
+        .map_or(&[][..], |b| &b.not_distinguished_from);
     let open = match others {
         [] => String::new(),
-        [one] => format!("; {} is not told apart from it", names.of(one)),
+        [one] => format!("; {} is not distinguished from it", names.of(one)),
         many => format!(
-            "; {} are not told apart from it",
+            "; {} are not distinguished from it",
             words::listed(&names.of_all(many))
         ),
     };

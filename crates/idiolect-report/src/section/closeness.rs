@@ -64,7 +64,7 @@ fn metrics(view: &RunView) -> Table {
         cells
     };
     Table {
-        caption: "Closeness of each arm's traces to the untrained student by every metric, the most accurate arm first. Intervals stand in comparison.json.".to_owned(),
+        caption: "Closeness of each arm's traces to the untrained student by every metric, the most accurate arm first. Intervals are in comparison.json.".to_owned(),
         rows: comparison.metrics.iter().map(row).collect(),
         quiet: Vec::new(),
         columns,

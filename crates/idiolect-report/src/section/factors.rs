@@ -35,7 +35,7 @@ fn levels(view: &RunView, factors: &FactorAnalysis) -> Table {
         ]
     };
     Table {
-        caption: "Where each arm stands; arms in between are left out.".to_owned(),
+        caption: "The levels of each arm; arms in between are left out.".to_owned(),
         columns: vec![left("arm"), left("answers"), left("student"), left("steps")],
         rows: factors.arms.iter().map(row).collect(),
         quiet: Vec::new(),

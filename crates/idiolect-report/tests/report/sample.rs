@@ -385,7 +385,7 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
         differences,
         best: Some(Best {
             arm: "G".to_owned(),
-            not_told_apart_from: vec!["P".to_owned()],
+            not_distinguished_from: vec!["P".to_owned()],
         }),
         metrics: METRICS
             .iter()

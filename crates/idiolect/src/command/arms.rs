@@ -7,7 +7,7 @@ use idiolect_engine::text::Opening;
 use serde_json::json;
 
 use super::options::{self, Common, PromptOption, Seed, TemplateName};
-use super::show::{Shown, table};
+use super::output::{CommandOutput, table};
 use crate::stage::StageError;
 use crate::stage::arms::{ArmsSettings, arms, summary};
 use crate::stage::student::StudentText;
@@ -19,10 +19,10 @@ use crate::stage::student::StudentText;
 /// paraphrased, F1 to F100 flawed, R content control, S the student's own samples, T any trace. A
 /// mixture is W:0.5+G:0.5, a filter W[steps>=2,nll_per_token<1.5], and a curated arm
 /// G{by=nll_per_token,per=set,rows=500}, which comes with NAME~random and NAME~length of its size.
-/// Without --arm: every plain arm that the traces support; of H, G and W that are left out it is said
+/// Without --arm: every plain arm that the traces support; of H, G and W that are left out the reason
 /// why. With --model a trace that the student cannot be trained on (too long, nothing left to train on)
 /// enters no arm, so that what is matched is what is trained; no weights are read. Near duplicates and what repeats a test
-/// question are left out and counted; picks.json tells why each row was picked.
+/// question are left out and counted; picks.json records why each row was picked.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect arms --problems problems.jsonl --traces traces.jsonl --verdicts verdicts.jsonl \\
@@ -169,8 +169,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ]);
     }
     let facts = [("summary", json!(summary))];
-    let mut shown = Shown::rows(&settings.output, &outcome, &facts, arguments.common.json);
-    let head = shown.text.lines().next().unwrap_or_default().to_owned();
+    let mut output = CommandOutput::rows(&settings.output, &outcome, &facts, arguments.common.json);
+    let head = output.text.lines().next().unwrap_or_default().to_owned();
     let coverage = &summary.coverage;
     let mut notes = notes(&summary, student.is_some());
     if settings.scores.is_empty() {
@@ -179,7 +179,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
              and nothing can be picked or filtered by closeness\n",
         );
     }
-    shown.text = format!(
+    output.text = format!(
         "{head}\n{}\n\n{}\n{notes}{} training problems, {} covered by every arm, {} used\nleft out: {} near-duplicate and {} contaminated problems, {} near-duplicate and {} contaminated traces, {} exact copies",
         table(&rows),
         coverage_table(coverage),
@@ -192,7 +192,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         coverage.contaminated_traces,
         coverage.duplicates
     );
-    Ok(shown)
+    Ok(output)
 }
 
 /// What enters no arm, why, and what changes it.

@@ -6,7 +6,7 @@ use idiolect_core::record::Decoding;
 use serde_json::json;
 
 use super::options::{Seed, named};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 use crate::stage::compare::{CompareSettings, compare};
 
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     for warning in &comparison.warnings {
         text.push_str(&format!("\nnote: {warning}"));
     }
-    Ok(Shown {
+    Ok(CommandOutput {
         text,
         json: json!(comparison),
         as_json: arguments.json,

@@ -8,7 +8,7 @@ use idiolect_core::store::Rows;
 use serde_json::json;
 
 use super::options::{self, Common, Seed};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| corrupt(&settings, control))?;
     let facts = [("unchanged", json!(unchanged(&settings.output)?))];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

@@ -11,7 +11,7 @@ use super::options::{
     self, CodeOption, Common, KvOption, ModelOptions, PromptOption, RoundedOption, SamplingOptions,
     Seed, SplitOption,
 };
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::eval::{EvalSettings, eval};
 use crate::stage::train::rows_trained;
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             eval(&settings, model.as_mut(), control)
         })?;
     let facts = Tally::of(&settings.output)?.facts(settings.samples);
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

@@ -7,12 +7,12 @@ use serde_json::json;
 use super::options::{
     self, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
 };
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::generate::{GenerateSettings, generate};
 
 /// Sample traces: K completions of a model for each problem
 ///
-/// Rows stand in the order of problems and samples. Equal texts for one problem collapse to the
+/// Rows are in the order of problems and samples. Equal texts for one problem collapse to the
 /// first.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .with_control(|control| generate(&settings, model.as_mut(), control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let facts = [("collapsed", json!(collapsed))];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

@@ -10,14 +10,14 @@ use idiolect_core::task::{Field, own_fields, shared_fields};
 use serde_json::json;
 
 use super::options::{self, Common, Seed, SplitName, TaskOption};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::countdown::{DrawSettings, draw};
 use crate::stage::import::{ImportSettings, import};
 
 /// Read a published data set: its rows become problems, and the solutions they hold traces
 ///
-/// Columns are found by the names that the data sets use; --map tells others. Files may be JSON
+/// Columns are found by the names that the data sets use; --map names others. Files may be JSON
 /// lines, a JSON array, CSV with a line of column names, parquet, or gzipped. Countdown problems can
 /// be drawn instead: --generate.
 /// A row that holds a model's `response` gives a trace too. It counts as sampled, for arms G and W,
@@ -179,7 +179,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         let rows = Meta::read(traces)?.map_or(0, |meta| meta.rows);
         facts.push(("traces", json!(rows)));
     }
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,
@@ -215,7 +215,7 @@ fn generated(arguments: &Arguments, count: usize) -> super::Result {
         ("numbers", json!(settings.difficulty.numbers)),
         ("seed", json!(settings.seed)),
     ];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

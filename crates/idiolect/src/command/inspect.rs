@@ -9,7 +9,7 @@ use idiolect_engine::text::TextModel;
 use serde_json::{Value, json};
 
 use super::options::ModelOptions;
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::inputs::{DataRow, Input};
 
@@ -129,7 +129,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let as_json = arguments.json;
     let coloured = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Ok(Shown {
+    Ok(CommandOutput {
         text: text(&model, &found, arguments.row, &counts, coloured),
         json: document(&model, &found, arguments.row, &counts),
         as_json,
@@ -262,7 +262,7 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
         if in_loss && !coloured && !found.in_loss(index.wrapping_sub(1)) {
             out.push('⟦');
         }
-        let shown = visible(&model.tokenizer().shown(id));
+        let text = visible(&model.tokenizer().shown(id));
         if coloured {
             let special = if model.tokenizer().is_special(id) {
                 "\x1b[7m"
@@ -270,11 +270,11 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
                 ""
             };
             out.push_str(&format!(
-                "{}{special}{shown}\x1b[0m",
+                "{}{special}{text}\x1b[0m",
                 kind(found, index).colour()
             ));
         } else {
-            out.push_str(&shown);
+            out.push_str(&text);
         }
         if in_loss && !coloured && !found.in_loss(index + 1) {
             out.push('⟧');

@@ -1,5 +1,5 @@
 //! The command line: one file a command, each turns its arguments into settings, calls its stage
-//! and says what came out.
+//! and prints the result.
 
 mod advise;
 mod arms;
@@ -15,12 +15,12 @@ mod import;
 mod inspect;
 mod later;
 mod options;
+mod output;
 mod paraphrase;
 mod pretrain;
 mod report;
 mod run;
 mod score;
-mod show;
 mod train;
 mod verify;
 
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::show::Shown;
+use self::output::CommandOutput;
 use crate::exit;
 use crate::stage::StageError;
 
@@ -97,26 +97,26 @@ pub(crate) fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     ExitCode::from(match result {
-        Ok(shown) => show::print(&shown),
-        Err(error) => complain(&error),
+        Ok(output) => output::print(&output),
+        Err(error) => report_error(&error),
     })
 }
 
-fn complain(error: &StageError) -> u8 {
-    let mut words = if matches!(error, StageError::Interrupted) {
+fn report_error(error: &StageError) -> u8 {
+    let mut message = if matches!(error, StageError::Interrupted) {
         error.to_string()
     } else {
         format!("error: {error}")
     };
     if let Some(hint) = error.hint() {
-        words.push_str("\nhint: ");
-        words.push_str(&hint);
+        message.push_str("\nhint: ");
+        message.push_str(&hint);
     }
-    show::say(&words);
+    output::print_error(&message);
     error.exit_code()
 }
 
-type Result = std::result::Result<Shown, StageError>;
+type Result = std::result::Result<CommandOutput, StageError>;
 
 /// The code of a command that did its work.
 fn code(rejected: u64) -> u8 {

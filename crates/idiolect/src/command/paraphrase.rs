@@ -9,11 +9,11 @@ use idiolect_core::store::Rows;
 use serde_json::json;
 
 use super::options::{self, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::paraphrase::{ParaphraseSettings, paraphrase};
 
-/// Rewrite traces: a model says each in its own words
+/// Rewrite traces: a model writes each in its own words
 ///
 /// Greedy unless --temperature is given. A rewriting may stand for its trace when its final answer is
 /// the trace's, no number is lost, it is no copy and about as long. One at fault is tried again with
@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ("collapsed", json!(collapsed)),
         ("at fault", json!(at_fault(&settings.output)?)),
     ];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

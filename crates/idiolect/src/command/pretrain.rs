@@ -6,7 +6,7 @@ use idiolect_core::model::{StepSize, TrainSettings};
 use serde_json::json;
 
 use super::options::{self, Common, Seed};
-use super::show::Shown;
+use super::output::CommandOutput;
 use super::train::TrainingOptions;
 use crate::stage::pretrain::{PretrainSettings, pretrain};
 
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| pretrain(&settings, control))?;
     let facts = [("model_hash", json!(outcome.hash))];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

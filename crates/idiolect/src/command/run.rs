@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::options::{CodeOption, Common};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 use crate::interrupt::Stop;
 use crate::progress::Progress;
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         &Stop::default(),
         arguments.common.max_rejects,
     )?;
-    Ok(Shown {
+    Ok(CommandOutput {
         text: finished.text,
         json: finished.comparison.unwrap_or_default(),
         as_json: arguments.common.json,

@@ -7,14 +7,14 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{self, Common, ModelOptions, PromptOption};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::score::{ScoreInput, ScoreSettings, score};
 
 /// Score traces under a student: how near is each to the student's own distribution?
 ///
 /// Writes sums and counts of surprisal, rank and entropy a trace, and with --tokens every token's.
-/// Rows stand in input order, one an input row.
+/// Rows are in input order, one an input row.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect score --model models/student --problems problems.jsonl --traces traces.jsonl \\
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let outcome = arguments
         .common
         .with_control(|control| score(&settings, model.as_mut(), control))?;
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &totals(&settings.output)?,

@@ -7,7 +7,7 @@ use idiolect_core::model::{Lora, SaveDtype, Schedule, StepSize, TrainSettings};
 use serde_json::json;
 
 use super::options::{self, Common, ModelOptions, Seed};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 use crate::stage::StageError;
 use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// Rows of prompt and completion, or of messages
     #[arg(long, value_name = "ARM")]
     data: PathBuf,
-    /// Rows whose loss is told during training
+    /// Rows whose loss is reported during training
     #[arg(long, value_name = "ROWS")]
     dev: Option<PathBuf>,
     /// Train a low-rank adapter: rank and alpha, and if wanted rslora=true (scale by alpha/sqrt(r)),
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
     /// Folder of the model to write
     #[arg(short, long, value_name = "DIR", value_parser = options::output, required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Say which rows would be trained on, in how many tokens and steps, and which cannot; read no
+    /// Print which rows would be trained on, in how many tokens and steps, and which cannot; read no
     /// weights and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -266,7 +266,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| train(&settings, model.as_mut(), control))?;
     let facts = [("model_hash", json!(outcome.hash))];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,
@@ -281,32 +281,32 @@ fn dry_run(arguments: &Arguments, settings: &TrainSettings) -> super::Result {
     let text = arguments.model.text()?;
     let found = trial(&arguments.data, arguments.dev.as_deref(), settings, &text)?;
     let (plan, refused) = (&found.plan, found.refused.len());
-    let mut shown = format!(
+    let mut text = format!(
         "{} rows of {} tokens (the loss is over {}), {} steps; epochs: {}; nothing was trained",
         plan.rows, plan.tokens, plan.target_tokens, plan.steps, settings.epochs
     );
     for note in plan.traits.notes() {
-        shown.push_str(&format!("\n{note}"));
+        text.push_str(&format!("\n{note}"));
     }
     for bad in found.refused.iter().take(NAMED) {
-        shown.push_str(&format!(
+        text.push_str(&format!(
             "\nrefused: {}, line {}: {}",
             bad.file, bad.line, bad.reason
         ));
     }
     if refused > NAMED {
-        shown.push_str(&format!("\nand {} more", refused - NAMED));
+        text.push_str(&format!("\nand {} more", refused - NAMED));
     }
     let too_many = refused as f64 > arguments.common.max_rejects * found.seen as f64;
     if too_many {
-        shown.push_str(&format!(
+        text.push_str(&format!(
             "\n{refused} of {} rows cannot be trained on, more than the allowed share of {}: the \
              training would refuse to begin\n{REMEDY}",
             found.seen, arguments.common.max_rejects
         ));
     }
-    Ok(Shown {
-        text: shown,
+    Ok(CommandOutput {
+        text,
         json: json!({
             "rows": plan.rows,
             "tokens": plan.tokens,

@@ -183,7 +183,7 @@ fn pick_of_g(
     let traces: Vec<Trace> = read(&sampled)?;
     let verdicts: Vec<VerdictRow> = read(verdicts)?;
     let student = student_text(run, world)?;
-    student.tell(&mut meta);
+    student.record(&mut meta);
     let mut prompts = BTreeMap::new();
     for problem in problems.iter().filter(|p| p.split == Split::Train) {
         let task = task(problem.task);

@@ -54,7 +54,7 @@ pub(crate) fn arms(
     let files = Files::open(settings)?;
     let mut meta = provenance(settings, &specs, &problems, &prompts, &files);
     if let Some(student) = student {
-        student.tell(&mut meta);
+        student.record(&mut meta);
     }
     let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
@@ -156,8 +156,8 @@ fn provenance(
     files: &Files,
 ) -> Meta {
     let mut meta = Meta::of("arms");
-    problems.tell(&mut meta);
-    prompts.tell(&mut meta);
+    problems.record(&mut meta);
+    prompts.record(&mut meta);
     meta.input("traces", files.traces.hash())
         .input("verdicts", files.verdicts.hash());
     if let Some(scores) = &files.scores {

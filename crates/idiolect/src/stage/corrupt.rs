@@ -46,7 +46,7 @@ pub(crate) fn corrupt(
     let problems = Problems::read(&settings.problems, &[])?;
     let input = Input::open_all(&settings.traces)?;
     let mut meta = Meta::of("corrupt");
-    problems.tell(&mut meta);
+    problems.record(&mut meta);
     meta.input("traces", input.hash());
     match &settings.corruption {
         Corruption::Flaws(flaws) => meta.setting("flaws", flaws),

@@ -8,7 +8,7 @@ use idiolect_core::store::{Meta, Opened, Output};
 
 use super::code::CodeRunner;
 use super::generate::{Asked, REQUESTS_AT_ONCE, samples_differ};
-use super::inputs::{Problems, PromptKind, Prompts, tell_model, tell_sampling};
+use super::inputs::{Problems, PromptKind, Prompts, record_model, record_sampling};
 use super::ordered::generate_in_order;
 use super::verify::accepted;
 use super::{Control, Outcome, StageError};
@@ -51,7 +51,7 @@ pub(crate) fn eval(
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
     let code = CodeRunner::for_tasks(problems.tasks(), control)?;
     let mut meta = provenance(settings, &problems, &prompts, model.info());
-    code.tell(&mut meta);
+    code.record(&mut meta);
     let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
@@ -78,10 +78,10 @@ fn provenance(
     info: &ModelInfo,
 ) -> Meta {
     let mut meta = Meta::of("eval");
-    problems.tell(&mut meta);
-    prompts.tell(&mut meta);
-    tell_model(&mut meta, info);
-    tell_sampling(&mut meta, &settings.sampling);
+    problems.record(&mut meta);
+    prompts.record(&mut meta);
+    record_model(&mut meta, info);
+    record_sampling(&mut meta, &settings.sampling);
     meta.setting("samples", settings.samples)
         .setting("splits", &settings.splits)
         .setting("accept_rounded", settings.accept_rounded)
@@ -139,7 +139,8 @@ fn answer(
     }
     drop(meter);
     if unanswered > 0 {
-        let text = format!("{unanswered} answers could not be made; they stand as `ungraded`");
+        let text =
+            format!("{unanswered} answers could not be made; they are written as `ungraded`");
         control.progress.note("eval", &text);
     }
     Ok(())

@@ -11,7 +11,7 @@ use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
 use serde_json::Value;
 
-use super::inputs::{Problems, PromptKind, Prompts, sampling_value, tell_model, tell_sampling};
+use super::inputs::{Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value};
 use super::ordered::generate_in_order;
 use super::{Control, Outcome, StageError};
 
@@ -92,10 +92,10 @@ fn provenance(
     info: &ModelInfo,
 ) -> Meta {
     let mut meta = Meta::of("generate");
-    problems.tell(&mut meta);
-    prompts.tell(&mut meta);
-    tell_model(&mut meta, info);
-    tell_sampling(&mut meta, &settings.sampling);
+    problems.record(&mut meta);
+    prompts.record(&mut meta);
+    record_model(&mut meta, info);
+    record_sampling(&mut meta, &settings.sampling);
     meta.setting("samples", settings.samples)
         .setting("splits", &settings.splits)
         .setting("seed", settings.seed);

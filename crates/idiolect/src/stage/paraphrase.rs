@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::generate::{REQUESTS_AT_ONCE, model_name};
 use super::inputs::{
-    Input, Problems, PromptKind, Prompts, sampling_value, tell_model, tell_sampling,
+    Input, Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value,
 };
 use super::ordered::generate_in_order;
 use super::{Control, Outcome, StageError};
@@ -80,11 +80,11 @@ fn provenance(
     info: &ModelInfo,
 ) -> Meta {
     let mut meta = Meta::of("paraphrase");
-    problems.tell(&mut meta);
-    prompts.tell(&mut meta);
+    problems.record(&mut meta);
+    prompts.record(&mut meta);
     meta.input("traces", input.hash());
-    tell_model(&mut meta, info);
-    tell_sampling(&mut meta, &settings.sampling);
+    record_model(&mut meta, info);
+    record_sampling(&mut meta, &settings.sampling);
     meta.setting("seed", settings.seed);
     if let Some(bounds) = &settings.bounds {
         meta.setting("bounds", bounds)

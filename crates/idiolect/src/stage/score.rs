@@ -12,7 +12,7 @@ use idiolect_core::store::tokens::{self, TokenRow};
 use idiolect_core::store::{BadRow, Journal, Meta, Opened, Output};
 use serde_json::Value;
 
-use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts, tell_model};
+use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts, record_model};
 use super::ordered::{InOrder, finished};
 use super::{Control, Outcome, StageError};
 
@@ -49,7 +49,7 @@ const WINDOW_ROWS: usize = 4096;
 const WINDOW_BYTES: usize = 16 << 20;
 
 /// Writes one score row (and one row of token scores) a row, in the order of the rows. Rows with
-/// one context stand together before the model, whatever their order in the file.
+/// one context reach the model together, whatever their order in the file.
 pub(crate) fn score(
     settings: &ScoreSettings,
     model: &mut dyn Score,
@@ -57,8 +57,8 @@ pub(crate) fn score(
 ) -> Result<Outcome, StageError> {
     let source = Source::open(&settings.input)?;
     let mut meta = Meta::of("score");
-    source.tell(&mut meta);
-    tell_model(&mut meta, model.info());
+    source.record(&mut meta);
+    record_model(&mut meta, model.info());
     meta.setting("tokens", settings.tokens.is_some());
     // A finished scoring whose token scores were removed has to be done again.
     let lost = settings.tokens.as_ref().is_some_and(|path| !path.exists());
@@ -144,12 +144,12 @@ impl Source {
         }
     }
 
-    fn tell(&self, meta: &mut Meta) {
+    fn record(&self, meta: &mut Meta) {
         match &self.traces {
             None => drop(meta.input("data", self.input.hash())),
             Some((problems, prompts)) => {
-                problems.tell(meta);
-                prompts.tell(meta);
+                problems.record(meta);
+                prompts.record(meta);
                 meta.input("traces", self.input.hash());
             }
         }
@@ -266,10 +266,10 @@ impl Scoring<'_> {
             }
             window.push(row.and_then(|row| {
                 let text = || row.value.to_string().chars().take(200).collect::<String>();
-                let shown = text();
+                let text = text();
                 source
                     .item(Arc::clone(&row.file), row.line, row.value)
-                    .map_err(|reason| BadRow::new(&row.file, row.line, reason, &shown))
+                    .map_err(|reason| BadRow::new(&row.file, row.line, reason, &text))
             }));
             if window.is_full() {
                 self.window(std::mem::take(&mut window), model, control, &mut |n| {

@@ -15,7 +15,7 @@ pub(crate) struct StudentText {
 
 impl StudentText {
     /// Adds what decides which rows it takes to an output's provenance.
-    pub(crate) fn tell(&self, meta: &mut Meta) {
+    pub(crate) fn record(&self, meta: &mut Meta) {
         meta.version("tokenizer", self.text.hash())
             .setting("template", self.text.template())
             .setting("max_positions", self.text.config().positions)

@@ -14,7 +14,7 @@ use idiolect_engine::text::TextModel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::inputs::{DataRow, Input, tell_model};
+use super::inputs::{DataRow, Input, record_model};
 use super::{Control, Outcome, StageError};
 
 /// What to train on, and how.
@@ -22,7 +22,7 @@ use super::{Control, Outcome, StageError};
 pub(crate) struct TrainStageSettings {
     /// `ARM.jsonl`.
     pub(crate) data: PathBuf,
-    /// Rows whose loss is told during training.
+    /// Rows whose loss is reported during training.
     pub(crate) dev: Option<PathBuf>,
     /// How to train.
     pub(crate) train: TrainSettings,
@@ -35,7 +35,7 @@ pub(crate) const REMEDY: &str = "build the arms for this student: `idiolect arms
                       rows out of every arm alike";
 
 /// Trains and leaves the finished model, `log.jsonl` and resumable states in the output folder.
-/// The log's rows tell the step, what was measured and the wall time so far. Rows that cannot be
+/// The log's rows hold the step, what was measured and the wall time so far. Rows that cannot be
 /// trained on are refused before the first step, and more than the allowed share of them is an
 /// error.
 pub(crate) fn train(
@@ -50,8 +50,8 @@ pub(crate) fn train(
     if let Some(dev) = &dev {
         meta.input("dev", dev.hash());
     }
-    tell_model(&mut meta, model.info());
-    tell_training(&mut meta, &settings.train);
+    record_model(&mut meta, model.info());
+    record_training(&mut meta, &settings.train);
     let mut given = TrainRows::read(&data, dev.as_ref())?;
     given.check()?;
     let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
@@ -92,7 +92,7 @@ pub(crate) fn train(
 
 /// Adds training settings to an output's provenance, one a name. How often a state is saved, and
 /// whether activations are computed again, changes no result.
-pub(super) fn tell_training(meta: &mut Meta, train: &TrainSettings) {
+pub(super) fn record_training(meta: &mut Meta, train: &TrainSettings) {
     if let Ok(Value::Object(settings)) = serde_json::to_value(train) {
         for (name, value) in settings
             .into_iter()
@@ -296,7 +296,7 @@ pub(super) struct Place<'a> {
     pub(super) lines: &'a [u64],
 }
 
-/// Lets a model learn, keeping its log and telling its progress; gives the finished model's hash.
+/// Lets a model learn, keeping its log and reporting its progress; gives the finished model's hash.
 pub(super) fn learn(
     place: Place<'_>,
     folder: &mut Folder,

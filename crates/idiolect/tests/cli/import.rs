@@ -143,7 +143,7 @@ fn a_failed_import_says_why_and_leaves_the_place_free_for_the_corrected_one() {
     place.done(&[&IMPORT[..], &map].concat());
     assert_eq!((place.count("p.jsonl"), place.count("t.jsonl")), (3, 6));
     assert!(!place.path("p.jsonl.rejects.jsonl").exists());
-    // What it made stands: other settings need --overwrite as ever.
+    // What it made remains: other settings need --overwrite as ever.
     let ran = place.run(
         &[
             &IMPORT[..],

@@ -205,7 +205,7 @@ fn pairs_give_one_row_a_well_formed_pair_in_order() {
 }
 
 #[test]
-fn a_second_labelled_verdict_stands_beside_ours() {
+fn a_second_labelled_verdict_is_written_beside_ours() {
     let place = Place::new();
     let gold = json!({"numbers": [1, 2, 3], "target": 1});
     let pair = json!({"id": "a", "gold": gold, "answer": "<answer> (1 + 2) ÷ 3 </answer>"});
@@ -242,7 +242,7 @@ fn a_second_labelled_verdict_stands_beside_ours() {
 }
 
 #[test]
-fn verdicts_stand_in_trace_order_for_any_number_of_threads() {
+fn verdicts_are_in_trace_order_for_any_number_of_threads() {
     let place = Place::new();
     place.write("p.jsonl", &problems(10));
     let answers = ["#### 1", "#### 2", "nothing", "it is 1"];
@@ -310,7 +310,7 @@ fn a_trace_without_its_problem_is_refused() {
 }
 
 #[test]
-fn scores_stand_in_row_order_in_either_form() {
+fn scores_are_in_row_order_in_either_form() {
     let place = Place::new();
     place.write("p.jsonl", &problems(2));
     place.write("s.jsonl", SCRIPT);

@@ -1,4 +1,4 @@
-//! Classifier two-sample test: can a logistic regression tell a set's traces from the student's own
+//! Classifier two-sample test: can a logistic regression distinguish a set's traces from the student's own
 //! samples? Cross-validated AUC, folds by problem (Lopez-Paz and Oquab, 2017).
 
 use super::{Point, standardised};

@@ -1,4 +1,4 @@
-//! The student's own samples, and whether an arm's traces can be told from them.
+//! The student's own samples, and whether an arm's traces can be distinguished from them.
 //!
 //! Surprisal alone calls an arm near that is tidier than anything the student writes; a classifier
 //! sees both sides.
@@ -94,7 +94,7 @@ impl Own {
         between::features(&asked)
     }
 
-    /// −|AUC − ½| of a classifier that tells an arm's traces from the samples; below one half it is
+    /// −|AUC − ½| of a classifier that distinguishes an arm's traces from the samples; below one half it is
     /// noise about no difference. `None` where there are too few of either.
     pub(super) fn likeness(&self, score_rows: &[ScoreRow]) -> Option<f64> {
         classifier::held_out_auc(&self.asked(score_rows), &self.points)
