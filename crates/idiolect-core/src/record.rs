@@ -368,7 +368,8 @@ pub struct ArmRow {
     pub completion: String,
     /// Weight of its tokens in the loss.
     pub weight: f64,
-    /// Loss mask: parts of the completion that are trained on or not; what lies in none is trained on.
+    /// Loss mask: parts of the completion that are trained on or not; what lies in none is trained
+    /// on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<crate::model::Span>,
 }

@@ -233,7 +233,8 @@ fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String 
     }
 }
 
-/// For the first arm against each that it cannot be distinguished from: what an experiment would need.
+/// For the first arm against each that it cannot be distinguished from: what an experiment would
+/// need.
 fn cost(
     ranking: &[Expected],
     fit: &Fit,

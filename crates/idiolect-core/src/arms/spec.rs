@@ -27,8 +27,8 @@ pub enum Source {
     Correct,
     /// W: sampled and wrong, finished and with a readable answer.
     Wrong,
-    /// Wv: the trace that W holds, trained on only up to its first false step; of traces with a step
-    /// before it.
+    /// Wv: the trace that W holds, trained on only up to its first false step; of traces with a
+    /// step before it.
     WrongPrefix,
     /// P: a human solution paraphrased, with the right answer.
     Paraphrased,

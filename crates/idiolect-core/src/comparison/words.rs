@@ -86,7 +86,8 @@ fn called(decoding: Decoding) -> &'static str {
     }
 }
 
-/// The answer that opens a report: which arm taught most, by how much, and whether closeness predicts it.
+/// The answer that opens a report: which arm taught most, by how much, and whether closeness
+/// predicts it.
 pub(super) fn answer(
     results: &[ArmResult],
     differences: &[Difference],

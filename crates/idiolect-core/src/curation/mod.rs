@@ -301,8 +301,8 @@ fn near_in_length(
     twins
 }
 
-/// 1 each, or more the nearer: the exponential of the standardised closeness, cut at two deviations,
-/// scaled to a mean of 1.
+/// 1 each, or more the nearer: the exponential of the standardised closeness, cut at two
+/// deviations, scaled to a mean of 1.
 fn weights(picked: &[usize], closeness: &BTreeMap<usize, f64>, asked: bool) -> Vec<f64> {
     if !asked || picked.is_empty() {
         return vec![1.0; picked.len()];

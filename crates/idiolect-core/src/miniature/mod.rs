@@ -93,8 +93,8 @@ impl Default for WorldSettings {
 }
 
 impl WorldSettings {
-    /// A world that is made and trained on in seconds, for tests of the whole program: so few numbers
-    /// that its teacher is right about one time in ten, and every arm has some problems.
+    /// A world that is made and trained on in seconds, for tests of the whole program: so few
+    /// numbers that its teacher is right about one time in ten, and every arm has some problems.
     pub fn tiny() -> Self {
         Self {
             max_number: 4,

@@ -43,7 +43,8 @@ pub struct Output {
 
 impl Output {
     /// Opens the output of a stage. One made with the same provenance is continued or found
-    /// complete; of another it is an error that lists the differences, unless `overwrite` starts over.
+    /// complete; of another it is an error that lists the differences, unless `overwrite` starts
+    /// over.
     ///
     /// # Errors
     /// [`StoreError::Changed`], [`StoreError::Edited`], [`StoreError::Locked`] or a failure to
@@ -279,8 +280,8 @@ pub enum OpenedFolder {
 }
 
 impl Folder {
-    /// Opens the folder of a stage as [`Output::open`] opens a file. `overwrite` empties a folder that
-    /// this program made, and no other.
+    /// Opens the folder of a stage as [`Output::open`] opens a file. `overwrite` empties a folder
+    /// that this program made, and no other.
     ///
     /// # Errors
     /// As [`Output::open`]; [`StoreError::Edited`] for a folder with content that no stage made.

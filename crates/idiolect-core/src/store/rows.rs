@@ -60,8 +60,8 @@ enum Raw {
 }
 
 impl<T: DeserializeOwned> Rows<T> {
-    /// Opens a file of rows; `-` is standard input. CSV is recognized by its name (`.csv`, `.csv.gz`),
-    /// gzip and parquet by their first bytes, an array by its first bracket.
+    /// Opens a file of rows; `-` is standard input. CSV is recognized by its name (`.csv`,
+    /// `.csv.gz`), gzip and parquet by their first bytes, an array by its first bracket.
     ///
     /// # Errors
     /// When the file cannot be opened or is not what it begins as.

@@ -14,10 +14,10 @@ use crate::stage::features::FeatureSettings;
 
 /// Advise, before any training, which arm a student would learn most from, and how sure that is
 ///
-/// Looks at a sample of each arm under the student: how surprising it is, whether it can be distinguished from
-/// the student's own samples, whether its answers are right, and what one gradient step on it would
-/// do to the student's own right and wrong answers. How much each of these counts was learned from
-/// finished runs.
+/// Looks at a sample of each arm under the student: how surprising it is, whether it can be
+/// distinguished from the student's own samples, whether its answers are right, and what one
+/// gradient step on it would do to the student's own right and wrong answers. How much each of
+/// these counts was learned from finished runs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect advise --model models/student --problems problems.jsonl \\

@@ -19,10 +19,11 @@ use crate::stage::student::StudentText;
 /// paraphrased, F1 to F100 flawed, R content control, S the student's own samples, T any trace. A
 /// mixture is W:0.5+G:0.5, a filter W[steps>=2,nll_per_token<1.5], and a curated arm
 /// G{by=nll_per_token,per=set,rows=500}, which comes with NAME~random and NAME~length of its size.
-/// Without --arm: every plain arm that the traces support; of H, G and W that are left out the reason
-/// why. With --model a trace that the student cannot be trained on (too long, nothing left to train on)
-/// enters no arm, so that what is matched is what is trained; no weights are read. Near duplicates and what repeats a test
-/// question are left out and counted; picks.json records why each row was picked.
+/// Without --arm: every plain arm that the traces support, and the reason for each of H, G and W
+/// that is left out. With --model a trace that the student cannot be trained on (too long, nothing left
+/// to train on) enters no arm, so that what is matched is what is trained; no weights are read.
+/// Near duplicates and what repeats a test question are left out and counted; picks.json records
+/// why each row was picked.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect arms --problems problems.jsonl --traces traces.jsonl --verdicts verdicts.jsonl \\

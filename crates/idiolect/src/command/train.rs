@@ -17,10 +17,9 @@ use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
 /// The folder that is written is the finished model, with log.jsonl; its `checkpoint-STEP` folders
 /// are resumable states. Weights are written in f32 whatever the type of the model's own, so that
 /// the model on disk is the one whose dev loss the log shows. A row that the model cannot be trained
-/// on (too long, nothing left to train on) is refused before the first step; `idiolect arms --model`
-/// builds arms without such rows. The loss is over completions and their end, never over prompts. A
-/// step
-/// holds 32 rows unless --batch-size or --batch-tokens is given.
+/// on (too long, nothing left to train on) is refused before the first step; `idiolect arms
+/// --model` builds arms without such rows. The loss is over completions and their end, never over
+/// prompts. A step holds 32 rows unless --batch-size or --batch-tokens is given.
 ///
 /// With --lora the folder is an adapter in PEFT's format: the model's own weights stay as they are
 /// and are found beside it. It can be given wherever a model can; `idiolect convert` merges it.
@@ -56,8 +55,8 @@ pub(super) struct Arguments {
     /// Folder of the model to write
     #[arg(short, long, value_name = "DIR", value_parser = options::output, required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Print which rows would be trained on, in how many tokens and steps, and which cannot; read no
-    /// weights and write nothing
+    /// Print which rows would be trained on, in how many tokens and steps, and which cannot; read
+    /// no weights and write nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

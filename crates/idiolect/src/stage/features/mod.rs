@@ -2,8 +2,8 @@
 //! judges it.
 //!
 //! Passes over a sample of each arm under the untrained student: scores of its rows, verdicts on its
-//! answers, whether they can be distinguished from the student's own samples ([`own`]), one gradient step
-//! ahead ([`probe`]), and the extra passes of [`extra`].
+//! answers, whether they can be distinguished from the student's own samples ([`own`]), one
+//! gradient step ahead ([`probe`]), and the extra passes of [`extra`].
 
 mod extra;
 mod own;
@@ -275,7 +275,8 @@ impl Arm {
     }
 }
 
-/// What an arm is made of, as the `arms.json` beside its file records; else what its name usually means.
+/// What an arm is made of, as the `arms.json` beside its file records; else what its name usually
+/// means.
 fn description(name: &str, path: &Path) -> String {
     let summary = || -> Option<ArmsSummary> {
         let text = std::fs::read(path.parent()?.join("arms.json")).ok()?;

@@ -94,8 +94,8 @@ impl Own {
         between::features(&asked)
     }
 
-    /// −|AUC − ½| of a classifier that distinguishes an arm's traces from the samples; below one half it is
-    /// noise about no difference. `None` where there are too few of either.
+    /// −|AUC − ½| of a classifier that distinguishes an arm's traces from the samples; below one
+    /// half it is noise about no difference. `None` where there are too few of either.
     pub(super) fn likeness(&self, score_rows: &[ScoreRow]) -> Option<f64> {
         classifier::held_out_auc(&self.asked(score_rows), &self.points)
             .map(|auc| -(auc - 0.5).abs())
