@@ -16,6 +16,8 @@ mod code;
 mod compare;
 #[path = "cli/faults.rs"]
 mod faults;
+#[path = "cli/flags.rs"]
+mod flags;
 #[path = "cli/given.rs"]
 mod given;
 #[path = "cli/import.rs"]
@@ -37,7 +39,7 @@ mod saved;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "import",
     "generate",
@@ -57,6 +59,8 @@ const COMMANDS: [&str; 19] = [
     "convert",
     "advise",
     "benchmark",
+    "completions",
+    "man",
 ];
 
 #[test]

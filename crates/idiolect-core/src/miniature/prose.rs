@@ -1,6 +1,6 @@
 //! How the miniature's people write: the prose styles H, HD and the student's own plain one.
 //!
-//! H picks one of four phrasings for each operation and one of six frames; two frames tell the
+//! H picks one of four phrasings for each operation and one of six frames; two frames give the
 //! last step first. Numbers are words, and the text ends like style M with `| ans EXPRESSION`:
 //!
 //! ```text

@@ -135,9 +135,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = ArmsSettings {
         problems: arguments.problems.clone(),
-        traces: arguments.traces.clone(),
-        verdicts: arguments.verdicts.clone(),
-        scores: arguments.scores.clone(),
+        traces: options::files(&arguments.traces)?,
+        verdicts: options::files(&arguments.verdicts)?,
+        scores: options::files(&arguments.scores)?,
         arms: arguments.arms.clone(),
         matching: arguments.matching,
         rows: arguments.rows,

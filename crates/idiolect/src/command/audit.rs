@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::options;
 use super::output::{self, CommandOutput};
 use crate::stage::StageError;
 use crate::stage::audit::{Audit, AuditSettings, Finding, audit};
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5)]
     show: usize,
     /// Share of refused rows above which the command fails
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = super::options::share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = options::share)]
     max_rejects: f64,
     /// Print the result as one JSON document
     #[arg(long)]
@@ -50,8 +51,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     let found = audit(&AuditSettings {
         problems: arguments.problems.clone(),
-        traces: arguments.traces.clone(),
-        verdicts: arguments.verdicts.clone(),
+        traces: options::files(&arguments.traces)?,
+        verdicts: options::files(&arguments.verdicts)?,
         arms: arguments.arms.clone(),
     })?;
     let rows: usize = found.groups.values().map(|counts| counts.traces).sum();

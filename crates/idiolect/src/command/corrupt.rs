@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let settings = CorruptSettings {
         problems: arguments.problems.clone(),
-        traces: arguments.traces.clone(),
+        traces: options::files(&arguments.traces)?,
         corruption,
         output: arguments.output.clone(),
     };

@@ -28,7 +28,7 @@ use crate::stage::import::{ImportSettings, import};
 pub(super) struct Arguments {
     /// The task of every row
     task: TaskOption,
-    /// Files of raw rows; - is standard input
+    /// Files of raw rows, or patterns such as 'data/*.parquet'; - is standard input
     #[arg(required_unless_present = "generate", value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -83,6 +83,7 @@ impl FinishName {
 const EXAMPLES: &str = "Examples:
   idiolect import gsm8k train.jsonl test.jsonl -o problems.jsonl --traces human.jsonl
   idiolect import gsm8k rows.parquet --map question=problem --map answer=gold -o problems.jsonl
+  idiolect import math 'MATH/train/*/*.json' --split train -o problems.jsonl
   idiolect import mbpp mbpp.jsonl -o problems.jsonl --traces human.jsonl
   idiolect import countdown --generate 1000 --numbers 4 --max 100 --seed 7 -o problems.jsonl
   idiolect import gsm8k samples.jsonl --map response=completion.text --model qwen2.5-7b \\
@@ -162,7 +163,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     }
     let settings = ImportSettings {
         task: arguments.task.name(),
-        files: arguments.files.clone(),
+        files: options::files(&arguments.files)?,
         columns: arguments.columns.clone(),
         split: arguments.split.map(SplitName::split),
         model: arguments.model.clone(),

@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use idiolect_core::model::{Template, TraitCounts};
+use idiolect_core::store::write_atomic;
 use idiolect_engine::encode::Row;
 use idiolect_engine::text::TextModel;
 use serde_json::{Value, json};
 
-use super::options::ModelOptions;
+use super::options::{self, ModelOptions};
 use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::inputs::{DataRow, Input};
@@ -20,7 +21,8 @@ use crate::stage::inputs::{DataRow, Input};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect inspect --model models/student --data arms/W.jsonl
-  idiolect inspect --model models/student --data arms/W.jsonl --row 17 --template raw --json")]
+  idiolect inspect --model models/student --data arms/W.jsonl --row 17 --template raw --json
+  idiolect inspect --model models/student --data arms/W.jsonl --html row.html")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
@@ -30,6 +32,9 @@ pub(super) struct Arguments {
     /// Which row, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     row: u64,
+    /// Write the row as an HTML page too
+    #[arg(long, value_name = "FILE", value_parser = options::output)]
+    html: Option<PathBuf>,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
@@ -57,6 +62,14 @@ impl Kind {
             Self::Put => "template",
             Self::Completion | Self::Masked => "completion",
             Self::End => "end",
+        }
+    }
+
+    /// Its class in HTML.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Masked => "masked",
+            other => other.name(),
         }
     }
 
@@ -126,6 +139,12 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             ));
         }
     };
+    if let Some(path) = &arguments.html {
+        write_atomic(
+            path,
+            page(&model, &found, arguments.row, &counts).as_bytes(),
+        )?;
+    }
     let as_json = arguments.json;
     let coloured = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -299,6 +318,18 @@ fn legend(found: &Found, coloured: bool) -> String {
     if !coloured {
         return "·: border of two tokens; ⏎: line break; ⟦ ⟧: what is trained on\n".to_owned();
     }
+    let words: Vec<String> = kinds(found)
+        .into_iter()
+        .map(|(kind, words)| format!("{}{words}\x1b[0m", kind.colour()))
+        .collect();
+    format!(
+        "{}; \x1b[7mspecial\x1b[0m; ·: border of two tokens; ⏎: line break\n",
+        words.join("; ")
+    )
+}
+
+/// The kinds of tokens that the row has, and what each means.
+fn kinds(found: &Found) -> Vec<(Kind, &'static str)> {
     let mut kinds = vec![
         (Kind::Context, "given"),
         (Kind::Completion, "completion, trained on"),
@@ -310,14 +341,65 @@ fn legend(found: &Found, coloured: bool) -> String {
     if found.row.learn_from < found.row.first_target {
         kinds.push((Kind::Put, "put by the template, trained on"));
     }
-    let words: Vec<String> = kinds
-        .into_iter()
-        .map(|(kind, words)| format!("{}{words}\x1b[0m", kind.colour()))
-        .collect();
-    format!(
-        "{}; \x1b[7mspecial\x1b[0m; ·: border of two tokens; ⏎: line break\n",
-        words.join("; ")
-    )
+    kinds
+}
+
+const STYLE: &str = "body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
+pre{white-space:pre-wrap;overflow-wrap:anywhere}\
+span{border-right:1px dotted #999}\
+.context{color:#666}.template{background:#fff3c4}.completion{background:#d7f0d7}\
+.masked{background:#f6d5d5}.end{background:#e6d7f5}.special{font-weight:bold}\
+@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}.context{color:#999}\
+.template{background:#4d4215}.completion{background:#1f451f}.masked{background:#552222}.end{background:#412a5c}}";
+
+/// The row as an HTML page that needs no network and no script: a token a span, coloured by kind.
+fn page(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> String {
+    let row = &found.row;
+    let tokenizer = model.tokenizer();
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
+         <title>row {number} – idiolect</title><style>{STYLE}</style></head><body>\n\
+         <p>row {number} of {}, template {}, weight {}: {} tokens, {} trained on</p>\n<p>",
+        counts.rows,
+        template(model),
+        found.weight,
+        row.ids.len(),
+        found.n_loss_tokens(),
+    );
+    for (kind, words) in kinds(found) {
+        out.push_str(&format!("<span class=\"{}\">{words}</span> ", kind.class()));
+    }
+    out.push_str("</p>\n<pre>");
+    for (index, &id) in row.ids.iter().enumerate() {
+        let special = if tokenizer.is_special(id) {
+            " special"
+        } else {
+            ""
+        };
+        out.push_str(&format!(
+            "<span class=\"{}{special}\" title=\"token {id}\">{}</span>",
+            kind(found, index).class(),
+            escaped(&visible(&tokenizer.shown(id)))
+        ));
+    }
+    out.push_str("</pre>\n</body></html>\n");
+    out
+}
+
+/// Text without a character that HTML reads as its own.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Line breaks stay and are seen; other control characters, which could speak to the terminal, are
@@ -338,6 +420,11 @@ fn visible(token: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_a_row_is_no_html() {
+        assert_eq!(escaped("<a b=\"&\">"), "&lt;a b=&quot;&amp;&quot;&gt;");
+    }
 
     #[test]
     fn control_characters_never_reach_the_terminal() {

@@ -6,6 +6,7 @@ mod arms;
 mod audit;
 mod benchmark;
 mod compare;
+mod completions;
 mod convert;
 mod corrupt;
 mod doctor;
@@ -14,6 +15,7 @@ mod generate;
 mod import;
 mod inspect;
 mod later;
+mod man;
 mod options;
 mod output;
 mod paraphrase;
@@ -70,6 +72,8 @@ enum Command {
     #[command(hide = true)]
     Serve(later::Arguments),
     Doctor(doctor::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Reads the command line, runs the command, prints and gives the exit code.
@@ -95,6 +99,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Serve(arguments) => later::run("serve", &arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     };
     ExitCode::from(match result {
         Ok(output) => output::print(&output),

@@ -29,9 +29,9 @@ pub(super) struct Arguments {
     /// The traces' problems
     #[arg(long, value_name = "P")]
     problems: PathBuf,
-    /// Traces to rewrite
-    #[arg(long, value_name = "T")]
-    traces: PathBuf,
+    /// Traces to rewrite; may be given again
+    #[arg(long, value_name = "T", required = true)]
+    traces: Vec<PathBuf>,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let settings = ParaphraseSettings {
         problems: arguments.problems.clone(),
-        traces: arguments.traces.clone(),
+        traces: options::files(&arguments.traces)?,
         bounds: (!arguments.unchecked).then_some(bounds),
         retries: arguments.retries.unwrap_or(if greedy { 0 } else { 2 }),
         sampling,

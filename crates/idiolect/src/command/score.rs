@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let input = match (&arguments.problems, &arguments.data) {
         (Some(problems), None) => ScoreInput::Traces {
             problems: problems.clone(),
-            traces: arguments.traces.clone(),
+            traces: options::files(&arguments.traces)?,
             prompt: arguments.prompt.prompt.clone(),
         },
         (None, Some(data)) => ScoreInput::Data(data.clone()),

@@ -10,7 +10,8 @@ use super::options::{self, Common, ModelOptions, Seed};
 use super::output::CommandOutput;
 use crate::exit;
 use crate::stage::StageError;
-use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
+use crate::stage::student::StudentText;
+use crate::stage::train::{REMEDY, TrainStageSettings, train_within, trial};
 
 /// Fine-tune a model on the rows of an arm
 ///
@@ -29,7 +30,7 @@ use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
     --dev dev.jsonl --dev-every 50 -o train/W
   idiolect train --model models/student --data arms/W.jsonl --lora r=16,alpha=32 --lr 2e-4 \\
     --schedule cosine --warmup-steps 20 --batch-tokens 8192 -o train/W-lora
-  idiolect train --model models/student --data arms/W.jsonl --dry-run
+  idiolect train --model models/student --data arms/W.jsonl --max-tokens 2048 --dry-run
   idiolect train --model models/student --data arms/W.jsonl \\
     --lora r=64,alpha=16,rslora=true,dropout=0.05,targets=q_proj,v_proj -o train/W-qv")]
 pub(super) struct Arguments {
@@ -45,6 +46,10 @@ pub(super) struct Arguments {
     /// dropout=SHARE, targets=q_proj,v_proj (default: every linear layer of attention and MLP)
     #[arg(long, value_name = "r=R,alpha=A,...", value_parser = lora)]
     lora: Option<Lora>,
+    /// Longest row in tokens, prompt and end included: longer ones are refused before training;
+    /// default what the model can hold
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
     /// Score the dev rows every so many steps too; 0 at the end of each epoch only
     #[arg(long, value_name = "STEPS", default_value_t = 0, requires = "dev")]
     dev_every: usize,
@@ -260,10 +265,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         train: train_settings,
         output,
     };
+    let limit = match arguments.max_tokens {
+        Some(_) => Some(student(arguments)?),
+        None => None,
+    };
     let mut model = arguments.model.open(&arguments.common)?;
     let outcome = arguments
         .common
-        .with_control(|control| train(&settings, model.as_mut(), control))?;
+        .with_control(|control| train_within(&settings, limit.as_ref(), model.as_mut(), control))?;
     let facts = [("model_hash", json!(outcome.hash))];
     Ok(CommandOutput::rows(
         &settings.output,
@@ -273,12 +282,21 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     ))
 }
 
+/// The text side of the model, and the longest row that it is to be trained on.
+fn student(arguments: &Arguments) -> Result<StudentText, StageError> {
+    Ok(StudentText {
+        text: arguments.model.text()?,
+        max_tokens: arguments.max_tokens.map(|most| most as usize),
+    })
+}
+
 /// Refused rows that a dry run names.
 const NAMED: usize = 10;
 
 fn dry_run(arguments: &Arguments, settings: &TrainSettings) -> super::Result {
-    let text = arguments.model.text()?;
-    let found = trial(&arguments.data, arguments.dev.as_deref(), settings, &text)?;
+    let student = student(arguments)?;
+    let dev = arguments.dev.as_deref();
+    let found = trial(&arguments.data, dev, settings, &student)?;
     let (plan, refused) = (&found.plan, found.refused.len());
     let mut text = format!(
         "{} rows of {} tokens (the loss is over {}), {} steps; epochs: {}; nothing was trained",

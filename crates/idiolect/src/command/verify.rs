@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             let output = arguments.output.clone();
             match (&arguments.problems, &arguments.task, &arguments.pairs) {
                 (Some(problems), None, None) => {
-                    let (problems, traces) = (problems.clone(), arguments.traces.clone());
+                    let (problems, traces) = (problems.clone(), options::files(&arguments.traces)?);
                     verify(
                         &VerifySettings {
                             problems,

@@ -87,7 +87,7 @@ pub(crate) fn write(
         paraphrase(
             &ParaphraseSettings {
                 problems: world.problems(),
-                traces: world.part("human"),
+                traces: vec![world.part("human")],
                 sampling,
                 prompt: Some("mini-paraphrase".to_owned()),
                 // `verify` says whether the answer survived; the rewriter of the miniature makes

@@ -86,7 +86,7 @@ fn copy(
         };
         match made {
             Err(bad) => output.reject(&bad)?,
-            // A parent may stand twice, from two origins.
+            // A parent may be there twice, from two origins.
             Ok(trace) if ids.insert((trace.id.clone(), trace.origin.parent.clone())) => {
                 output.push(&trace)?;
             }

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use idiolect_core::model::{
-    Example, ModelError, RowError, Train, TrainEvent, TrainPlan, TrainSettings, TrainSummary,
+    Example, ModelError, RowError, RowErrorKind, Train, TrainEvent, TrainPlan, TrainSettings,
+    TrainSummary,
 };
 use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Rows};
 use idiolect_engine::local::plan;
-use idiolect_engine::text::TextModel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::inputs::{DataRow, Input, record_model};
+use super::student::StudentText;
 use super::{Control, Outcome, StageError};
 
 /// What to train on, and how.
@@ -43,6 +44,16 @@ pub(crate) fn train(
     model: &mut dyn Train,
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
+    train_within(settings, None, model, control)
+}
+
+/// As [`train`]; rows that `limit` does not take are refused like those that the model cannot hold.
+pub(crate) fn train_within(
+    settings: &TrainStageSettings,
+    limit: Option<&StudentText>,
+    model: &mut dyn Train,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
     let data = Input::open(&settings.data)?;
     let dev = settings.dev.as_deref().map(Input::open).transpose()?;
     let mut meta = Meta::of("train");
@@ -52,13 +63,16 @@ pub(crate) fn train(
     }
     record_model(&mut meta, model.info());
     record_training(&mut meta, &settings.train);
+    if let Some(most) = limit.and_then(|limit| limit.max_tokens) {
+        meta.setting("max_tokens", most);
+    }
     let mut given = TrainRows::read(&data, dev.as_ref())?;
     given.check()?;
     let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
-    let planned = given.plan(|rows| model.plan(rows, &settings.train))?;
+    let planned = given.plan(limit, |rows| model.plan(rows, &settings.train))?;
     for bad in given.refused() {
         folder.reject(bad)?;
     }
@@ -114,17 +128,17 @@ pub(crate) struct Trial {
     pub(crate) refused: Vec<BadRow>,
 }
 
-/// Says what a training of the rows of `data` would be. Nothing is written, and of the model only
+/// What a training of the rows of `data` would be. Nothing is written, and of the model only
 /// config, tokenizer and template are read.
 pub(crate) fn trial(
     data: &Path,
     dev: Option<&Path>,
     train: &TrainSettings,
-    text: &TextModel,
+    student: &StudentText,
 ) -> Result<Trial, StageError> {
     let dev = dev.map(Input::open).transpose()?;
     let mut given = TrainRows::read(&Input::open(data)?, dev.as_ref())?;
-    let planned = given.plan(|rows| Ok(plan(text, rows, train)))?;
+    let planned = given.plan(Some(student), |rows| Ok(plan(&student.text, rows, train)))?;
     given.check()?;
     Ok(Trial {
         plan: planned,
@@ -155,11 +169,19 @@ impl TrainRows {
         })
     }
 
-    /// What the training would be. Rows that it refuses are taken out.
+    /// What the training would be. Rows that it refuses are taken out, and so are those that are
+    /// longer than `limit` allows.
     fn plan(
         &mut self,
+        limit: Option<&StudentText>,
         plan: impl Fn(&[Example]) -> Result<TrainPlan, ModelError>,
     ) -> Result<TrainPlan, ModelError> {
+        if let Some(limit) = limit.filter(|limit| limit.max_tokens.is_some()) {
+            self.data.without_longer(limit);
+            if let Some(dev) = &mut self.dev {
+                dev.without_longer(limit);
+            }
+        }
         let mut planned = plan(&self.data.rows)?;
         self.data.without_refused(&planned);
         if let Some(dev) = &mut self.dev {
@@ -228,6 +250,19 @@ impl Examples {
             }
         }
         Ok(examples)
+    }
+
+    /// Takes out what has more tokens than `limit` allows. Other faults are found by the plan.
+    fn without_longer(&mut self, limit: &StudentText) {
+        let longer = |(i, row): (usize, &Example)| match limit.takes_example(row) {
+            Err(error) if error.kind == RowErrorKind::TooLong => Some((i, error)),
+            _ => None,
+        };
+        let refused = self.rows.iter().enumerate().filter_map(longer).collect();
+        self.without_refused(&TrainPlan {
+            refused,
+            ..TrainPlan::default()
+        });
     }
 
     /// Takes out what a plan refuses.

@@ -51,6 +51,13 @@ fn one_problem_or_all_right_gives_no_point_for_an_interval() {
         "{text}"
     );
     assert!(text.contains("not distinguished"), "{text}");
+    for (file, begin) in [("r.html", "<!DOCTYPE html>"), ("r.md", "# ")] {
+        compared(
+            &place,
+            &["a=right.jsonl", "b=wrong.jsonl", "--report", file],
+        );
+        assert!(place.text(file).starts_with(begin), "{file}");
+    }
 
     let (text, all) = compared(&place, &["a=all.jsonl", "b=all.jsonl", "c=none.jsonl"]);
     assert!(

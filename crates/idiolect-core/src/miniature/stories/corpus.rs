@@ -4,10 +4,10 @@
 //! without a question that go on with a chain on some of their numbers, which aims at nothing. The
 //! student also reads prose and a few solved problems, so that it knows the format; the teacher
 //! reads many, and learns to rewrite prose H as style M. Solved are plots of the split `teacher`
-//! only, told anew each time.
+//! only, written anew each time.
 
 use super::plot::{Event, Plot};
-use super::{STEPS, StoryWorld, solution, tell};
+use super::{STEPS, StoryWorld, narrate, solution};
 use crate::miniature::TextRow;
 use crate::miniature::chain::{Chain, MAX_VALUE, Op, Step};
 use crate::miniature::prose::{self, Numerals};
@@ -93,11 +93,11 @@ fn text(kind: Kind, solvable: &[&Plot], rng: &mut Rng) -> String {
         Kind::Aimless => aimless(rng),
         Kind::Solved => {
             let plot = solvable[rng.below(solvable.len())];
-            let told = tell::tell(plot, rng);
+            let narrative = narrate::narrate(plot, rng);
             format!(
                 "{} {} | {}",
-                told.story,
-                told.question,
+                narrative.story,
+                narrative.question,
                 solution::in_style_m(&plot.chain)
             )
         }
@@ -116,7 +116,7 @@ fn text(kind: Kind, solvable: &[&Plot], rng: &mut Rng) -> String {
 /// A story of any plot without its question, then true steps on its numbers in any order.
 fn aimless(rng: &mut Rng) -> String {
     let plot = Plot::draw(STEPS[rng.below(STEPS.len())], rng);
-    let told = tell::tell(&plot, rng);
+    let narrative = narrate::narrate(&plot, rng);
     let mut numbers: Vec<u32> = plot
         .events
         .iter()
@@ -148,11 +148,11 @@ fn aimless(rng: &mut Rng) -> String {
         steps.push(*step);
     }
     if steps.is_empty() {
-        return told.story;
+        return narrative.story;
     }
     format!(
         "{} | {}",
-        told.story,
+        narrative.story,
         solution::in_style_m(&Chain { steps })
     )
 }
