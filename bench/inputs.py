@@ -106,7 +106,7 @@ def solutions(data):
 
 
 def make_tokenizer(path, data):
-    """A byte-level BPE of at most 49,152 pieces learnt from the training parts; token 0 ends a text."""
+    """A byte-level BPE of at most 49,152 pieces trained on the training parts; token 0 ends a text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     if path.exists():

@@ -104,7 +104,7 @@ def theirs(directory, adapter=None):
 
 def ours(program, directory, rows, work):
     out = work / "tokens.parquet"
-    idiolect(program, "score", "--model", directory, "--template", "raw", "--data", rows, "-o", work / "a.jsonl", "--tokens", out, "--fresh")
+    idiolect(program, "score", "--model", directory, "--template", "raw", "--data", rows, "-o", work / "a.jsonl", "--tokens", out, "--overwrite")
     table = pyarrow.parquet.read_table(out).to_pydict()
     return list(zip(table["token_id"], table["logprob"]))
 

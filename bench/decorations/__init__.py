@@ -1,5 +1,5 @@
 """The parts that bench/decorated.py makes its rows from: values and near misses, how a value is written,
-what stands around it, where it is stated, and the same for Countdown and MBPP."""
+what is around it, where it is stated, and the same for Countdown and MBPP."""
 
 import collections
 

@@ -214,7 +214,7 @@ def unanswered_rows(task, count, seed):
         work = steps(rng, gold, gold)
         name, answer = rng.choice(
             (
-                # Still thinking: what stands there is a draft.
+                # Still thinking: what is there is a draft.
                 ("<think> left open", f"<think>{work} {text}"),
                 ("<think> left open", f"<think>\n{text} But wait, let me check that again."),
                 ("second <think> left open", f"<think>{work}</think>\n<think>{text} Hmm,"),

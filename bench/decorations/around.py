@@ -1,4 +1,4 @@
-"""What stands around the value: typefaces, colours, units, currencies, labels, marks."""
+"""What is around the value: typefaces, colours, units, currencies, labels, marks."""
 
 import re
 

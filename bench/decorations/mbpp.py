@@ -198,7 +198,7 @@ def mbpp_rows(count, seed):
         name = rng.choice(list(FENCES))
         before = rng.choice((None, None, None, "<think>", "only </think>", "corrected"))
         after = rng.choice((None, None, None, "end marker", "next problem (own prompt)"))
-        # Nothing tells prose from code in front of these.
+        # Nothing separates prose from code in front of these.
         if before == "corrected" and name in (
             "opens only",
             "plain",

@@ -373,7 +373,7 @@ POSITIONS_OF = {
 
 
 def place(task, position, form, value, other, follow, rng):
-    """The answer's text, or None where the form cannot stand there."""
+    """The answer's text, or None where the form cannot be there."""
     mode, template, _, _ = POSITIONS[position]
     if mode == "alone":
         options = [t for t in (form.math, form.text) if t]

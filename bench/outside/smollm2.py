@@ -110,7 +110,7 @@ def check_training(binary, out, tokens, work):
     """Ten full-batch steps of AdamW, beside the same in torch."""
     program(
         binary, "train", "--model", out, "--data", work / "rows.jsonl", "-o", work / "trained", "--epochs", 10, "--lr", "1e-5",
-        "--rows-per-step", len(QUESTIONS), "--schedule", "constant", "-q",
+        "--batch-size", len(QUESTIONS), "--schedule", "constant", "-q",
     )
     events = [json.loads(line) for line in (work / "trained" / "log.jsonl").read_text().splitlines()]
     ours = [event["loss"] for event in events if event["event"] == "step"]

@@ -1,7 +1,7 @@
-//! The content control R: the dialect of a trace without its problem's content.
+//! The content control R: the style of a trace without its problem's content.
 //!
 //! What R teaches is format; what a real trace teaches beyond R is content. For Countdown in
-//! dialect M it is a random chain of true steps on the problem's own numbers that ends somewhere
+//! style M it is a random chain of true steps on the problem's own numbers that ends somewhere
 //! else; for other text it is another problem's trace of nearly the same length.
 
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ const MAX_DRAWS: usize = 1_000;
 /// Why there is no control trace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
-    /// The gold object is not one of Countdown in dialect M.
+    /// The gold object is not one of Countdown in style M.
     #[error(
         "`{id}`: the gold object `{gold}` does not hold `numbers`, at least two of 0 to 99, and a `target`"
     )]
@@ -40,7 +40,7 @@ pub enum ControlError {
     },
 }
 
-/// The control for one trace of a problem: a random chain where the trace is Countdown's dialect
+/// The control for one trace of a problem: a random chain where the trace is Countdown's style
 /// M, else the nearest of `donors`.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub fn control(
 }
 
 /// A random chain of true steps that uses each of the problem's numbers once, keeps to values
-/// 0..=99, and ends above 0 and not at the target. `key` tells apart several for one problem.
+/// 0..=99, and ends above 0 and not at the target. `key` distinguishes several for one problem.
 ///
 /// # Errors
 /// A gold object without such numbers, or numbers that reach nothing but the target.
@@ -78,7 +78,7 @@ pub fn random_chain(problem: &Problem, key: &str, seed: u64) -> Result<Trace, Co
     })?;
     let mut origin = Origin::of(OriginKind::Control);
     origin.ops.push(json!({"op": "random_chain"}));
-    // Follows its prompt like every completion of the dialect: behind a space.
+    // Follows its prompt like every completion of the style: behind a space.
     Ok(Trace::new(
         &problem.id,
         &format!(" {text}"),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_in_dialect_m_gets_a_chain_and_another_a_loan() {
+    fn a_trace_in_style_m_gets_a_chain_and_another_a_loan() {
         let problem = &World::new(WorldSettings::tiny()).unwrap().problems()[0];
         let donors = [trace("other", "Let me think.")];
         let kind = |text| {

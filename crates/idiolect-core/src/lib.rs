@@ -1,10 +1,9 @@
 //! What idiolect knows without a tensor, a socket or a clock: the records and their files, the
-//! tasks and their verification, flaws, alignment, arms and statistics.
+//! tasks and their verification, flaws, scores, arms and statistics.
 //!
 //! Everything here is a total function on parsed values; only [`store`] touches files.
 
 pub mod advice;
-pub mod alignment;
 pub mod arms;
 pub mod audit;
 pub mod comparison;
@@ -17,6 +16,7 @@ pub mod model;
 pub mod paraphrase;
 pub mod record;
 pub mod rng;
+pub mod scores;
 pub mod statistics;
 pub mod store;
 pub mod task;

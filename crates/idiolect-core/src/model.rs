@@ -1,6 +1,6 @@
-//! The model seam: what a language model can be asked, and the plain values that cross.
+//! The model interface: what a language model can be asked, and the plain values that cross.
 //!
-//! A local engine, a remote endpoint and the scripted fake stand behind the same three traits.
+//! A local engine, a remote endpoint and the scripted fake implement the same three traits.
 //! Slices in, results out through a sink, one entry may fail alone; batching and concurrency are
 //! the implementer's business. A sink gets each index exactly once, in any order, and may stop the
 //! work by returning [`ControlFlow::Break`].
@@ -132,7 +132,7 @@ pub struct Completion {
     /// `stop` or `length`.
     pub finish: Finish,
     /// Log-probabilities under the untempered model of the tokens written, the end token not
-    /// included; nats. Empty where the model does not tell.
+    /// included; nats. Empty where the model does not give them.
     pub logprobs: Vec<f32>,
     /// Tokens written, the end token not counted.
     pub n_tokens: usize,
@@ -143,19 +143,19 @@ pub struct Completion {
 pub struct Example {
     /// What the completion follows.
     pub context: Context,
-    /// The text that is scored or learnt.
+    /// The text that is scored or trained on.
     pub completion: String,
     /// Weight of its tokens in the training loss; scoring ignores it.
     pub weight: f32,
-    /// Parts of the completion that are learnt or not; scoring ignores them. What lies in none is
-    /// learnt, and so is the end token.
+    /// Loss mask: parts of the completion that are trained on or not; scoring ignores them. What
+    /// lies in none is trained on, and so is the end token.
     pub spans: Vec<Span>,
     /// What a chat template is given beside the turns.
     pub chat: ChatFields,
 }
 
 impl Example {
-    /// A completion after its context, all of it learnt, at weight 1.
+    /// A completion after its context, all of it trained on, at weight 1.
     pub fn new(context: Context, completion: &str) -> Self {
         Self {
             context,
@@ -305,7 +305,7 @@ impl RowError {
 pub enum RowErrorKind {
     /// It needs more tokens than the model, or a setting, allows.
     TooLong,
-    /// No token of the completion is left to score or to learn.
+    /// No token of the completion is left to score or to train on.
     NoTarget,
     /// The chat template does not render it.
     Template,
@@ -320,7 +320,7 @@ impl RowErrorKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::TooLong => "longer than the student's limit",
-            Self::NoTarget => "no token left to learn",
+            Self::NoTarget => "no token left to train on",
             Self::Template => "refused by the chat template",
             Self::Tokens => "not in the student's vocabulary",
             Self::Other => "not a row for the student",
@@ -364,7 +364,7 @@ pub type Sink<'a, T> = &'a mut dyn FnMut(usize, Result<T, RowError>) -> ControlF
 pub trait Generate: Send {
     /// Facts that the results carry.
     fn info(&self) -> &ModelInfo;
-    /// Writes one completion a request. Requests with equal contexts that stand together may
+    /// Writes one completion a request. Requests with equal contexts that are adjacent may
     /// share the prompt's computation.
     fn generate(
         &mut self,
@@ -378,8 +378,8 @@ pub trait Generate: Send {
 pub trait Score: Send {
     /// Facts that the results carry.
     fn info(&self) -> &ModelInfo;
-    /// Scores each example's completion and end token. Examples with equal contexts that stand
-    /// together may share the prompt's computation.
+    /// Scores each example's completion and end token. Examples with equal contexts that are
+    /// adjacent may share the prompt's computation.
     fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError>;
 }
 
@@ -387,9 +387,9 @@ pub trait Score: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Straight to `final_lr_share`.
+    /// Straight to `min_lr_ratio`.
     Linear,
-    /// Half a cosine to `final_lr_share`.
+    /// Half a cosine to `min_lr_ratio`.
     Cosine,
     /// Not at all.
     Constant,
@@ -489,8 +489,8 @@ pub struct TrainSettings {
     pub lr: f64,
     /// Fall after the warm-up.
     pub schedule: Schedule,
-    /// Share of the peak that the schedule ends at.
-    pub final_lr_share: f64,
+    /// Ratio of the rate that the schedule ends at to the peak.
+    pub min_lr_ratio: f64,
     /// Warm-up steps, from lr/warmup up to lr.
     pub warmup_steps: usize,
     /// Decoupled, not on norms and biases.
@@ -500,7 +500,7 @@ pub struct TrainSettings {
     /// AdamW's epsilon.
     pub epsilon: f64,
     /// Largest norm of the whole gradient; 0 does not clip.
-    pub clip: f64,
+    pub max_grad_norm: f64,
     /// Rows of a step.
     pub step_size: StepSize,
     /// Shuffles the rows of each epoch, starts adapters and draws their dropout.
@@ -516,7 +516,7 @@ pub struct TrainSettings {
     pub save_dtype: SaveDtype,
     /// Compute each layer's activations again in the backward instead of keeping them: less
     /// memory, a third more work, the same bits.
-    pub recompute: bool,
+    pub gradient_checkpointing: bool,
     /// Score the dev examples every so many steps too; 0 at the end of each epoch only.
     pub dev_every: usize,
     /// A resumable state every so many steps; 0 writes none.
@@ -529,25 +529,25 @@ impl Default for TrainSettings {
             epochs: 1,
             lr: 1e-5,
             schedule: Schedule::Linear,
-            final_lr_share: 0.0,
+            min_lr_ratio: 0.0,
             warmup_steps: 0,
             weight_decay: 0.0,
             betas: (0.9, 0.999),
             epsilon: 1e-8,
-            clip: 1.0,
+            max_grad_norm: 1.0,
             step_size: StepSize::Rows(32),
             seed: 0,
             lora: None,
             bf16_parity: false,
             save_dtype: SaveDtype::F32,
-            recompute: false,
+            gradient_checkpointing: false,
             dev_every: 0,
             checkpoint_every: 0,
         }
     }
 }
 
-/// What training tells while it runs. Steps count from 1.
+/// What training reports while it runs. Steps count from 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum TrainEvent {
@@ -638,7 +638,7 @@ pub struct Lookahead {
     pub loss: f64,
     /// Cosine of the step and the gradient of Σ credit · ln p over the goal; positive: the step
     /// raises it, to first order.
-    pub alignment: f64,
+    pub cosine: f64,
     /// Change of ln p of each goal text (its end token included) by the step, nats, in order.
     pub moved: Vec<f64>,
 }

@@ -145,7 +145,7 @@ pub enum OriginKind {
     Paraphrased,
     /// Another trace with flaws injected.
     Flawed,
-    /// A content control: the dialect without the problem's content.
+    /// A content control: the style without the problem's content.
     Control,
     /// Read from a file of unknown making.
     Imported,
@@ -299,7 +299,7 @@ pub struct VerdictRow {
     pub verdict: Verdict,
     /// The answer as extracted, in the task's canonical form.
     pub extracted: Option<String>,
-    /// Why, in words.
+    /// Why, as a message.
     pub reason: String,
     /// Task and version that judged, for example `gsm8k@1`.
     pub verifier: String,
@@ -311,10 +311,10 @@ pub struct VerdictRow {
     pub read: Option<ReadSpan>,
 }
 
-/// Sums and counts of token scores over one trace: a row of `alignment.jsonl`. Everything from
+/// Sums and counts of token scores over one trace: a row of `scores.jsonl`. Everything from
 /// `n_tokens` to `brier_sum` is over completion tokens without the end token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Alignment {
+pub struct ScoreRow {
     /// The trace scored, or the line number of a row without one.
     pub trace_id: String,
     /// Its problem, where known.
@@ -368,7 +368,8 @@ pub struct ArmRow {
     pub completion: String,
     /// Weight of its tokens in the loss.
     pub weight: f64,
-    /// Parts of the completion that are learnt or not; what lies in none is learnt.
+    /// Loss mask: parts of the completion that are trained on or not; what lies in none is trained
+    /// on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<crate::model::Span>,
 }

@@ -248,7 +248,7 @@ fn train(
         weight_decay: s.weight_decay,
         betas: s.betas,
         epsilon: s.epsilon,
-        clip: s.clip,
+        max_grad_norm: s.clip,
         step_size: StepSize::Rows(batches[0].len()),
         ..TrainSettings::default()
     };

@@ -120,7 +120,7 @@ pub fn look_ahead(
     let after = log_probabilities(&moved, &goal.rows, threads);
     Lookahead {
         loss: loss / f64::from(count),
-        alignment: if scale > 0.0 { along / scale } else { 0.0 },
+        cosine: if scale > 0.0 { along / scale } else { 0.0 },
         moved: after.iter().zip(&goal.before).map(|(a, b)| a - b).collect(),
     }
 }
@@ -178,10 +178,10 @@ mod tests {
         let up = look_ahead(&decoder, &towards, &texts, &settings(1e-3), &threads);
         let down = look_ahead(&decoder, &away, &texts, &settings(1e-3), &threads);
         assert!(
-            up.alignment > 0.1 && up.moved.iter().sum::<f64>() > 0.0,
+            up.cosine > 0.1 && up.moved.iter().sum::<f64>() > 0.0,
             "{up:?}"
         );
-        assert!((up.alignment + down.alignment).abs() < 1e-6);
+        assert!((up.cosine + down.cosine).abs() < 1e-6);
         assert_eq!(up.moved, down.moved);
     }
 

@@ -654,7 +654,7 @@ pub(crate) fn settings() -> TrainSettings {
         epochs: 3,
         lr: 1e-2,
         schedule: Schedule::Cosine,
-        final_lr_share: 0.1,
+        min_lr_ratio: 0.1,
         warmup_steps: 3,
         weight_decay: 0.1,
         step_size: StepSize::Rows(4),
@@ -863,7 +863,7 @@ fn recomputed_activations_give_the_same_bits() {
         assert!(whole.0 == again.0 && whole.1 == again.1, "{family:?}");
     }
     let again = TrainSettings {
-        recompute: true,
+        gradient_checkpointing: true,
         ..settings()
     };
     let [whole, again] = [settings(), again].map(|s| train(&s, None, 2, usize::MAX).unwrap());
@@ -985,7 +985,7 @@ fn rates_follow_transformers_after_a_warm_up_that_starts_above_0() {
     assert!(close(&rates, &[1.0, 2.0, 2.0, 1.5, 1.0, 0.5]), "{rates:?}");
     let s = TrainSettings {
         schedule: Schedule::Cosine,
-        final_lr_share: 0.5,
+        min_lr_ratio: 0.5,
         ..s
     };
     assert!((learning_rate(&s, 5, 6) - 1.5).abs() < 1e-12);

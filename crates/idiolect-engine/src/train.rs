@@ -57,7 +57,7 @@ pub fn learning_rate(settings: &TrainSettings, step: usize, steps: usize) -> f64
         Schedule::Linear => 1.0 - progress,
         Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
     };
-    settings.lr * (settings.final_lr_share + (1.0 - settings.final_lr_share) * share)
+    settings.lr * (settings.min_lr_ratio + (1.0 - settings.min_lr_ratio) * share)
 }
 
 /// The rows of each step of an epoch, in a seeded order of its own.
@@ -89,7 +89,7 @@ pub(crate) fn n_steps(rows: &[TokenRow], settings: &TrainSettings) -> usize {
 fn fingerprint(decoder: &Decoder, training: &Training<'_>) -> Result<String, ModelError> {
     let settings = TrainSettings {
         checkpoint_every: 0,
-        recompute: false,
+        gradient_checkpointing: false,
         ..training.settings.clone()
     };
     let invalid = |e: serde_json::Error| ModelError::Invalid(e.to_string());
@@ -158,7 +158,7 @@ pub fn train_rows(
             second: vec![0.0; n],
         }),
         gradients: vec![0.0; n],
-        accumulator: Accumulator::new(settings.recompute),
+        accumulator: Accumulator::new(settings.gradient_checkpointing),
         scratch: vec![Vec::new(); threads.n()],
         steps: n_steps(training.rows, settings),
         training,
@@ -334,7 +334,12 @@ impl Run<'_> {
             self.reached = true;
         }
         let lr = learning_rate(settings, step, self.steps);
-        self.update(decoder, step, lr, clip_coefficient(norm, settings.clip));
+        self.update(
+            decoder,
+            step,
+            lr,
+            clip_coefficient(norm, settings.max_grad_norm),
+        );
         self.state.step = step;
         Ok(TrainEvent::Step {
             step,

@@ -68,7 +68,7 @@ pub(crate) fn full(arm: &ArmResult) -> String {
     in_full(&arm.arm, &arm.description)
 }
 
-/// The same of an arm by name; one that was not compared stands by its name alone.
+/// The same of an arm by name; one that was not compared goes by its name alone.
 pub(crate) fn full_name(comparison: &Comparison, name: &str) -> String {
     arm(comparison, name).map_or_else(|| name.to_owned(), full)
 }
@@ -179,7 +179,7 @@ pub(crate) fn difference<'a>(
         .find(|d| d.arm == arm && d.baseline == baseline && d.decoding == decoding)
 }
 
-/// The direction in words, for a table head or an axis.
+/// The direction as text, for a table head or an axis.
 pub(crate) fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Lower => "lower is nearer",
@@ -270,7 +270,7 @@ fn worlds(accuracy: &Accuracy) -> Vec<usize> {
     worlds
 }
 
-/// How many runs stand behind the page: `3 seeds`, `one run`, `3 worlds × 3 seeds`.
+/// How many runs the page rests on: `3 seeds`, `one run`, `3 worlds × 3 seeds`.
 pub(crate) fn replication(comparison: &Comparison) -> String {
     let seeds = match seeds(comparison) {
         None => "seeds unknown".to_owned(),

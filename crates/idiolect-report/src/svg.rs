@@ -191,7 +191,7 @@ pub(crate) fn text(class: &str, anchor: &str, x: f64, y: f64, words: &str) -> Ma
     html! { text class=(class) text-anchor=(anchor) x=(at(x)) y=(at(y)) { (words::inline(words)) } }
 }
 
-/// A mark whose shape tells one world from another: circle, square, triangle, diamond.
+/// A mark whose shape distinguishes worlds: circle, square, triangle, diamond.
 pub(crate) fn mark(class: &str, shape: usize, x: f64, y: f64, r: f64) -> Markup {
     match shape % 4 {
         0 => html! { circle class=(class) cx=(at(x)) cy=(at(y)) r=(at(r)) {} },
@@ -218,7 +218,7 @@ pub(crate) fn mark(class: &str, shape: usize, x: f64, y: f64, r: f64) -> Markup 
     }
 }
 
-/// What [`mark`] draws, in words.
+/// What [`mark`] draws, as text.
 pub(crate) fn mark_name(shape: usize) -> &'static str {
     ["circle", "square", "triangle", "diamond"][shape % 4]
 }
@@ -277,10 +277,10 @@ mod tests {
 
     #[test]
     fn titles_are_escaped() {
-        let shown = drawing("x", 10.0, "<script>", "a\0b", html! {}).into_string();
+        let svg = drawing("x", 10.0, "<script>", "a\0b", html! {}).into_string();
         assert!(
-            shown.contains("&lt;script&gt;") && shown.contains("a␀b"),
-            "{shown}"
+            svg.contains("&lt;script&gt;") && svg.contains("a␀b"),
+            "{svg}"
         );
     }
 }

@@ -21,7 +21,7 @@ pub struct RunView {
     pub comparison: Comparison,
     /// Name of each world, by the world's number; may be empty where there is one.
     pub worlds: Vec<String>,
-    /// What each arm holds, in words; arms without an entry are shown without.
+    /// What each arm holds, as text; arms without an entry are shown without.
     pub arms: Vec<ArmFacts>,
     /// How much of the data each kind of trace covers, for example problems with a wrong trace.
     pub coverage: Vec<Share>,
@@ -126,7 +126,7 @@ pub struct Example {
     pub prompt: String,
     /// Its verdict (`correct`, `wrong`, ...).
     pub verdict: String,
-    /// Why, in words; may be empty.
+    /// Why, as a message; may be empty.
     pub reason: String,
     /// The trace's text.
     pub text: String,

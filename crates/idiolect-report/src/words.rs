@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// The minus sign, which has the width of the plus.
 const MINUS: char = '\u{2212}';
 
-/// What stands where there is no number.
+/// What is written where there is no number.
 pub(crate) const NONE: &str = "–";
 
 /// A share or accuracy with three decimals and no leading zero: `.171`, `1.000`.
@@ -171,7 +171,7 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match stand_in(c) {
-            Some(shown) => out.push_str(&shown),
+            Some(escaped) => out.push_str(&escaped),
             None => out.push(c),
         }
     }

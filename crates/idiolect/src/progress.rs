@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// What a job tells.
+/// What a job reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Event<'a> {
     /// It begins: how much there is, if known, how much an earlier process did, in which unit.
@@ -84,7 +84,7 @@ impl Progress {
         (self.sink)(job, event);
     }
 
-    /// Says something a person should know.
+    /// Reports something that a person should know.
     pub(crate) fn note(&self, job: &str, text: &str) {
         (self.sink)(job, Event::Note(text));
     }

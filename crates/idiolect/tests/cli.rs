@@ -16,6 +16,8 @@ mod code;
 mod compare;
 #[path = "cli/faults.rs"]
 mod faults;
+#[path = "cli/flags.rs"]
+mod flags;
 #[path = "cli/given.rs"]
 mod given;
 #[path = "cli/import.rs"]
@@ -39,7 +41,7 @@ mod saved;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 25] = [
     "run",
     "jobs",
     "job",
@@ -63,6 +65,8 @@ const COMMANDS: [&str; 23] = [
     "convert",
     "advise",
     "benchmark",
+    "completions",
+    "man",
 ];
 
 #[test]
@@ -126,7 +130,7 @@ fn wrong_use_is_2_and_says_what_is_right() {
                 "scripted:s.jsonl",
                 "--problems",
                 "p.jsonl",
-                "-k",
+                "-n",
                 "4",
                 "--temperature",
                 "0",

@@ -3,7 +3,7 @@
 //! A handful of [`FEATURES`], measured of every candidate, vote by rank; how much each counts is
 //! learned from finished runs ([`fit`]) and shrunk towards their prior, as finished runs are few.
 //! What a prediction is worth is measured by leaving whole students and tasks out ([`judge`]). What
-//! this is not: a model of training. It says how sure it is and when it cannot tell.
+//! this is not: a model of training. It says how sure it is and when it does not know.
 
 pub mod fit;
 pub mod judge;
@@ -36,7 +36,7 @@ pub const FEATURES: &[Feature] = &[
         prior: 0.4,
     },
     Feature {
-        name: "nearness",
+        name: "closeness",
         words: "minus the log of the arm's surprisal per token under the student",
         prior: 0.3,
     },
@@ -47,7 +47,7 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature {
         name: "likeness",
-        words: "minus how well surprisal, entropy, ranks and length tell the arm's traces from the student's own samples (|AUC − ½|)",
+        words: "minus how well surprisal, entropy, ranks and length distinguish the arm's traces from the student's own samples (|AUC − ½|)",
         prior: 0.3,
     },
 ];
@@ -149,7 +149,7 @@ pub(crate) fn measured(arms: &[&ArmFeatures], name: &str) -> Option<(Vec<f64>, f
 }
 
 /// The share of the arms' variance that is not their measurement errors', 0 to 1: a feature that
-/// was measured too roughly to tell the arms apart has no vote.
+/// was measured too roughly to distinguish the arms has no vote.
 fn reliability(values: &[f64], errors: &[f64]) -> f64 {
     let Some(error) = standard_error(values).filter(|error| *error > 0.0) else {
         return 0.0;
@@ -239,7 +239,10 @@ pub(crate) mod tests {
         for arm in &mut arms {
             arm.errors.insert("lookahead".to_owned(), 10.0);
         }
-        let found = votes(&arms.iter().collect::<Vec<_>>(), &["lookahead", "nearness"]);
+        let found = votes(
+            &arms.iter().collect::<Vec<_>>(),
+            &["lookahead", "closeness"],
+        );
         assert!(found[0].1.iter().all(|v| *v == 0.0) && found[1].1.iter().any(|v| *v != 0.0));
     }
 

@@ -1,4 +1,4 @@
-//! The advice itself: ranking, expected gains and what cannot be told.
+//! The advice itself: ranking, expected gains and what cannot be distinguished.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub struct Advice {
     pub expected_spearman: Option<f64>,
     /// Finished worlds learned from.
     pub worlds: usize,
-    /// What would settle what cannot be told.
+    /// What would settle what cannot be distinguished.
     pub cost_to_know: Vec<String>,
     /// What a reader must know before believing it.
     pub warnings: Vec<String>,
@@ -54,8 +54,8 @@ pub struct Expected {
     /// Its interval at 80 %: what finished worlds varied by; absent where they are too few to have
     /// varied.
     pub interval: Option<Interval>,
-    /// Arms ranked below it that it cannot be told from.
-    pub cannot_tell_from: Vec<String>,
+    /// Arms ranked below it that it cannot be distinguished from.
+    pub indistinguishable_from: Vec<String>,
     /// What was measured of it: [`FEATURES`] by name.
     pub measured: BTreeMap<String, f64>,
     /// Standard errors of what was measured, where known.
@@ -106,7 +106,7 @@ pub fn advise(
     let spearman = leave_out(finished, &wanted);
     let believed = learned.is_some() && spearman.is_none_or(|rho| rho >= WORTH);
     let z = normal::quantile(0.5 + CONFIDENCE / 2.0);
-    let told = |a: usize, b: usize| {
+    let differ = |a: usize, b: usize| {
         let gap = fitted.slope * (scores[a] - scores[b]);
         believed && fitted.within > NO_SPREAD && gap > z * std::f64::consts::SQRT_2 * fitted.within
     };
@@ -127,9 +127,9 @@ pub fn advise(
                     low: g - half,
                     high: g + half,
                 }),
-                cannot_tell_from: order[place + 1..]
+                indistinguishable_from: order[place + 1..]
                     .iter()
-                    .filter(|other| !told(*arm, **other))
+                    .filter(|other| !differ(*arm, **other))
                     .map(|other| arms[*other].arm.clone())
                     .collect(),
                 measured: arms[*arm].features.clone(),
@@ -176,7 +176,7 @@ fn rough(arms: &[&ArmFeatures], wanted: &[&'static str]) -> Vec<String> {
         .filter(|(_, share)| arms.len() > 1 && *share < 0.5)
         .map(|(name, share)| {
             format!(
-                "`{name}` was measured too roughly to tell these arms apart ({:.0} % of the variance between them is more than \
+                "`{name}` was measured too roughly to distinguish these arms ({:.0} % of the variance between them is more than \
                  error), and its vote counts that much; ask the student more problems, or look at more rows",
                 100.0 * share
             )
@@ -203,11 +203,11 @@ fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String 
         return "There is no arm to advise on.".to_owned();
     };
     if !learned {
-        return "Cannot tell: there is no finished run to learn from, so the order below is that of the prior and unproven.".to_owned();
+        return "Not known: there is no finished run to learn from, so the order below is that of the prior and unproven.".to_owned();
     }
     if let Some(rho) = spearman.filter(|rho| *rho < WORTH) {
         return format!(
-            "Cannot tell: on finished runs whose student and task were left out such predictions ranked the arms with a correlation of only {rho:.2}."
+            "Not known: on finished runs whose student and task were left out such predictions ranked the arms with a correlation of only {rho:.2}."
         );
     }
     let gain = first.gain.map_or(String::new(), |gain| {
@@ -224,16 +224,17 @@ fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String 
             .map(|arm| (arm.arm.as_str(), arm.description.as_str())),
     );
     let arm = names.of(&first.arm);
-    match first.cannot_tell_from.as_slice() {
+    match first.indistinguishable_from.as_slice() {
         [] => format!("Train on {arm}{gain}."),
         open => format!(
-            "{arm} ranks first{gain}, but cannot be told from {} before training.",
+            "{arm} ranks first{gain}, but cannot be distinguished from {} before training.",
             names.of_all(open).join(", ")
         ),
     }
 }
 
-/// For the first arm against each that it cannot be told from: what an experiment would need.
+/// For the first arm against each that it cannot be distinguished from: what an experiment would
+/// need.
 fn cost(
     ranking: &[Expected],
     fit: &Fit,
@@ -251,7 +252,7 @@ fn cost(
             .map_or(0.0, |at| scores[at])
     };
     first
-        .cannot_tell_from
+        .indistinguishable_from
         .iter()
         .take(3)
         .map(|other| {
@@ -265,7 +266,7 @@ fn cost(
                 format!("{} or {other}: {trained}", first.arm)
             } else if least_detectable(n_problems).is_none() {
                 format!(
-                    "{} or {other}: {trained}, and {n_problems} evaluation problems cannot tell them apart: at least {FEWEST} must differ",
+                    "{} or {other}: {trained}, and {n_problems} evaluation problems cannot distinguish them: at least {FEWEST} must differ",
                     first.arm
                 )
             } else if gap >= visible {
@@ -319,7 +320,7 @@ mod tests {
         assert!(advice.ranking[0].gain.unwrap() > advice.ranking[5].gain.unwrap());
         assert!(
             !advice.ranking[0]
-                .cannot_tell_from
+                .indistinguishable_from
                 .contains(&"A5".to_owned()),
             "{advice:?}"
         );
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_arms_cannot_be_told_apart_and_the_cost_is_said() {
+    fn equal_arms_cannot_be_distinguished_and_the_cost_is_given() {
         let mut arms = candidates();
         arms.truncate(2);
         arms[1] = ArmFeatures {
@@ -336,7 +337,7 @@ mod tests {
             ..arms[0].clone()
         };
         let advice = advise(&arms, &finished(), 1e6, 600);
-        assert_eq!(advice.ranking[0].cannot_tell_from.len(), 1);
+        assert_eq!(advice.ranking[0].indistinguishable_from.len(), 1);
         assert!(
             advice.cost_to_know[0].contains("6.0M tokens"),
             "{:?}",
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn finished_runs_that_did_not_vary_give_no_interval_and_tell_nothing_apart() {
+    fn finished_runs_that_did_not_vary_give_no_interval_and_distinguish_nothing() {
         // One world of three arms whose gains are all one number.
         let mut only = world(1, 3, [0.0; 3], 0.0);
         only.arms.iter_mut().for_each(|arm| arm.accuracy = 0.2);
@@ -358,18 +359,22 @@ mod tests {
         );
         let text = serde_json::to_string(&advice).unwrap();
         assert!(!text.contains("\"low\""), "{text}");
-        assert_eq!(advice.ranking[0].cannot_tell_from.len(), 5, "{advice:?}");
+        assert_eq!(
+            advice.ranking[0].indistinguishable_from.len(),
+            5,
+            "{advice:?}"
+        );
     }
 
     #[test]
-    fn a_handful_of_problems_is_said_to_tell_nothing() {
+    fn a_handful_of_problems_shows_nothing() {
         let mut arms = candidates();
         for feature in FEATURES {
             arms[3].features.insert(feature.name.into(), 0.9);
         }
         for n_problems in 1..FEWEST {
             for cost in advise(&arms, &finished(), 1e6, n_problems).cost_to_know {
-                assert!(cost.contains("cannot tell them apart"), "{cost}");
+                assert!(cost.contains("cannot distinguish them"), "{cost}");
             }
         }
     }
@@ -390,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rough_measurement_is_told() {
+    fn a_rough_measurement_is_reported() {
         let mut arms = candidates();
         assert!(advise(&arms, &finished(), 1e6, 600).warnings.is_empty());
         for arm in &mut arms {
@@ -404,20 +409,12 @@ mod tests {
     }
 
     #[test]
-    fn without_finished_runs_it_cannot_tell() {
+    fn without_finished_runs_nothing_is_known() {
         let advice = advise(&candidates(), &[], 1e6, 600);
-        assert!(
-            advice.answer.starts_with("Cannot tell"),
-            "{}",
-            advice.answer
-        );
+        assert!(advice.answer.starts_with("Not known"), "{}", advice.answer);
         assert!(advice.ranking.iter().all(|e| e.gain.is_none()));
         let noise: Vec<FinishedWorld> = (0..6).map(|s| world(s, 10, [0.0; 3], 0.05)).collect();
         let advice = advise(&candidates(), &noise, 1e6, 600);
-        assert!(
-            advice.answer.starts_with("Cannot tell"),
-            "{}",
-            advice.answer
-        );
+        assert!(advice.answer.starts_with("Not known"), "{}", advice.answer);
     }
 }

@@ -11,7 +11,7 @@ use super::spec::{Part, Source};
 use super::student::Asked;
 use super::{ArmsError, ArmsInput, row_of};
 use crate::record::{
-    Alignment, ArmRow, Finish, Origin, OriginKind, Problem, Split, StepCheck, Trace, Verdict,
+    ArmRow, Finish, Origin, OriginKind, Problem, ScoreRow, Split, StepCheck, Trace, Verdict,
     VerdictRow, trace_id,
 };
 
@@ -28,9 +28,9 @@ pub(super) struct Candidates<'a> {
     prompts: &'a BTreeMap<String, String>,
     /// Who is to be trained, where known.
     learner: Option<Asked<'a>>,
-    /// Alignments by trace id.
-    alignments: BTreeMap<&'a str, &'a Alignment>,
-    /// Hash of the student, where the alignment tells it.
+    /// Score rows by trace id.
+    scores: BTreeMap<&'a str, &'a ScoreRow>,
+    /// Hash of the student, where the scores name it.
     student: Option<&'a str>,
     /// Rows dropped because an equal text of the same making was there.
     pub(super) duplicates: usize,
@@ -52,7 +52,7 @@ pub(super) struct Candidates<'a> {
     pub(super) same_question: usize,
 }
 
-/// How a trace stands to a source.
+/// How a trace relates to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fit {
     Yes,
@@ -71,7 +71,7 @@ impl<'a> Candidates<'a> {
             problems,
             traces,
             verdicts,
-            alignments,
+            scores,
             ..
         } = *input;
         let mut found = Self {
@@ -83,11 +83,11 @@ impl<'a> Candidates<'a> {
             unknown_finish_is_stop,
             prompts: input.prompts,
             learner: input.student.map(Asked::new),
-            alignments: alignments
+            scores: scores
                 .iter()
                 .map(|row| (row.trace_id.as_str(), row))
                 .collect(),
-            student: alignments.first().map(|row| row.model.as_str()),
+            student: scores.first().map(|row| row.model.as_str()),
             duplicates: 0,
             near_problems: 0,
             near_traces: 0,
@@ -255,11 +255,11 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// How a trace stands to a source, whoever is to be trained on it.
+    /// How a trace relates to a source, whoever is to be trained on it.
     fn making_fits(&self, source: &Source, trace: &Trace) -> Fit {
         match (source, trace.origin.kind) {
             (Source::Human, OriginKind::Human) => yes_if(labels(trace).next().is_none()),
-            (Source::Dialect(label), OriginKind::Human) => yes_if(
+            (Source::Style(label), OriginKind::Human) => yes_if(
                 labels(trace).any(|l| l == label) || trace.origin.model.as_ref() == Some(label),
             ),
             (Source::Own, OriginKind::Sampled) if self.is_own(trace) => match trace.finish {
@@ -327,7 +327,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The first byte of a trace's first false step; 0 where no step stands before it, `None` where
+    /// The first byte of a trace's first false step; 0 where no step comes before it, `None` where
     /// no step is false.
     pub(super) fn prefix(&self, trace: &Trace) -> Option<usize> {
         let steps = &self.verdicts.get(trace.id.as_str())?.steps;
@@ -337,12 +337,12 @@ impl<'a> Candidates<'a> {
         Some(if first == 0 { 0 } else { steps[first].start })
     }
 
-    /// The alignments of a derived trace (flawed or paraphrased) and of what it was made from.
+    /// The scores of a derived trace (flawed or paraphrased) and of what it was made from.
     pub(super) fn with_parent(
         &self,
         problem: &str,
         trace_id: &str,
-    ) -> Option<(&'a Alignment, &'a Alignment)> {
+    ) -> Option<(&'a ScoreRow, &'a ScoreRow)> {
         let trace = self.all(problem).iter().find(|trace| {
             trace.id == trace_id
                 && matches!(
@@ -351,7 +351,7 @@ impl<'a> Candidates<'a> {
                 )
         })?;
         let parent = trace.origin.parent.as_deref()?;
-        Some((self.alignment(trace_id)?, self.alignment(parent)?))
+        Some((self.scores(trace_id)?, self.scores(parent)?))
     }
 
     /// Whether a trace fulfils the filter of a part.
@@ -359,21 +359,21 @@ impl<'a> Candidates<'a> {
         let known = Known {
             trace,
             verdict: self.verdicts.get(trace.id.as_str()).copied(),
-            alignment: self.alignments.get(trace.id.as_str()).copied(),
+            scores: self.scores.get(trace.id.as_str()).copied(),
         };
         part.filter
             .iter()
             .all(|condition| condition.holds(&known) == Some(true))
     }
 
-    /// The alignment of a trace, where known.
-    pub(super) fn alignment(&self, trace_id: &str) -> Option<&'a Alignment> {
-        self.alignments.get(trace_id).copied()
+    /// The scores of a trace, where known.
+    pub(super) fn scores(&self, trace_id: &str) -> Option<&'a ScoreRow> {
+        self.scores.get(trace_id).copied()
     }
 
-    /// Tokens of a trace without the end token, where its alignment is known.
+    /// Tokens of a trace without the end token, where its scores are known.
     pub(super) fn tokens(&self, trace_id: &str) -> Option<u64> {
-        Some(self.alignments.get(trace_id)?.n_tokens)
+        Some(self.scores.get(trace_id)?.n_tokens)
     }
 
     fn is_own(&self, trace: &Trace) -> bool {
@@ -401,19 +401,19 @@ impl<'a> Candidates<'a> {
         (!judged.is_empty()).then(|| missed as f64 / judged.len() as f64)
     }
 
-    /// Every source that some trace can stand for, in the order H, other dialects, G, W, P, F, R, S.
+    /// Every source that some trace can stand for, in the order H, other styles, G, W, P, F, R, S.
     pub(super) fn sources(&self) -> Vec<Source> {
-        let mut dialects = BTreeSet::new();
+        let mut styles = BTreeSet::new();
         let mut doses = BTreeSet::new();
         for trace in self.traces.values().flatten() {
             match trace.origin.kind {
-                OriginKind::Human => dialects.extend(labels(trace).map(str::to_owned)),
+                OriginKind::Human => styles.extend(labels(trace).map(str::to_owned)),
                 OriginKind::Flawed => doses.extend(dose(trace)),
                 _ => {}
             }
         }
         let mut sources = vec![Source::Human];
-        sources.extend(dialects.into_iter().map(Source::Dialect));
+        sources.extend(styles.into_iter().map(Source::Style));
         sources.extend([Source::Correct, Source::Wrong, Source::Paraphrased]);
         sources.extend(doses.into_iter().map(Source::Flawed));
         sources.extend([Source::Control, Source::Own]);

@@ -35,11 +35,11 @@ pub(super) fn arms(
     let items: Vec<Item<'_>> = pool
         .iter()
         .map(|trace| {
-            let alignment = candidates.alignment(&trace.id);
+            let scores = candidates.scores(&trace.id);
             Ok(Item {
                 problem_id: &trace.problem_id,
                 trace_id: &trace.id,
-                alignment: alignment.ok_or_else(|| ArmsError::NoCloseness {
+                scores: scores.ok_or_else(|| ArmsError::NoCloseness {
                     arm: spec.name.clone(),
                     trace: trace.id.clone(),
                 })?,

@@ -10,9 +10,9 @@ use super::spec::{ArmSpec, DIGITS, Part, Source};
 /// The untrained student's name among arms.
 const BASE: &str = "base";
 
-/// What stands behind an arm's name, in a few words: `teacher, wrong answer`. `spec` is what it is
+/// What an arm's name means, in a few words: `teacher, wrong answer`. `spec` is what it is
 /// made of in the arm language, where that is known; else the usual meaning of the name. Empty where
-/// neither tells.
+/// neither says.
 pub fn describe(name: &str, spec: Option<&str>) -> String {
     match (name, control_of(name), spec) {
         (_, Some((of, suffix)), _) => of_control(of, suffix),
@@ -138,8 +138,8 @@ fn round(percent: f64) -> String {
 pub(super) fn of_source(source: &Source) -> String {
     match source {
         Source::Human => "human".to_owned(),
-        Source::Dialect(label) if label == DIGITS => "human, with digits".to_owned(),
-        Source::Dialect(label) => format!("human, {label}"),
+        Source::Style(label) if label == DIGITS => "human, with digits".to_owned(),
+        Source::Style(label) => format!("human, {label}"),
         Source::Correct => "teacher, correct answer".to_owned(),
         Source::Wrong => "teacher, wrong answer".to_owned(),
         Source::WrongPrefix => "teacher, wrong answer, valid prefix".to_owned(),
@@ -154,7 +154,7 @@ pub(super) fn of_source(source: &Source) -> String {
 fn source_at_length(source: &Source) -> String {
     match source {
         Source::Human => "the data set's own solutions".to_owned(),
-        Source::Dialect(label) => format!("other human solutions, those labelled {label}"),
+        Source::Style(label) => format!("other human solutions, those labelled {label}"),
         Source::Correct => "sampled traces whose answer is correct".to_owned(),
         Source::Wrong => "sampled traces whose answer is wrong, finished and readable".to_owned(),
         Source::WrongPrefix => {

@@ -4,14 +4,14 @@
 //! A field is `verdict`, `origin`, `model`, `finish`, `steps` (how many), `valid` (share of the
 //! checked steps that are valid), `bytes`, `tokens`, or the name of a closeness metric. Words are
 //! compared with `=` and `!=`, numbers with all six comparisons. A trace of which a field is not
-//! known (no verdict, no alignment) does not pass.
+//! known (no verdict, no scores) does not pass.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::spec::SpecError;
 use crate::metric;
-use crate::record::{Alignment, StepCheck, Trace, VerdictRow};
+use crate::record::{ScoreRow, StepCheck, Trace, VerdictRow};
 
 /// What a condition looks at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub struct Condition {
 pub(super) struct Known<'a> {
     pub(super) trace: &'a Trace,
     pub(super) verdict: Option<&'a VerdictRow>,
-    pub(super) alignment: Option<&'a Alignment>,
+    pub(super) scores: Option<&'a ScoreRow>,
 }
 
 impl Condition {
@@ -91,8 +91,8 @@ impl Condition {
                 (valid + invalid > 0).then(|| valid as f64 / (valid + invalid) as f64)
             }
             Field::Bytes => Some(known.trace.text.len() as f64),
-            Field::Tokens => Some(known.alignment?.n_tokens as f64),
-            Field::Metric(name) => (metric::named(name)?.of)(known.alignment?),
+            Field::Tokens => Some(known.scores?.n_tokens as f64),
+            Field::Metric(name) => (metric::named(name)?.of)(known.scores?),
             Field::Verdict | Field::Origin | Field::Model | Field::Finish => None,
         }
     }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_in_words() {
+    fn what_cannot_be_meant_is_refused_with_a_message() {
         let why = |text: &str| text.parse::<Condition>().unwrap_err().to_string();
         assert!(why("steps").contains("no comparison"));
         assert!(why("step>2").contains("nll_per_token"), "{}", why("step>2"));
@@ -262,7 +262,7 @@ mod tests {
                 .to_vec(),
             read: None,
         };
-        let alignment: Alignment = serde_json::from_value(json!({
+        let scores: ScoreRow = serde_json::from_value(json!({
             "trace_id": trace.id, "problem_id": "p", "model": "s", "template": "raw", "n_tokens": 4, "n_bytes": 9,
             "nll_nats": 6.0, "entropy_nats": 1.0, "varentropy_nats2": 1.0, "abs_excess_nats": 1.0, "rank_sum": 4.0,
             "rank_clip100_sum": 4.0, "log_rank_sum": 0.0, "top1": 4, "top5": 4, "top10": 4, "top50": 4,
@@ -272,7 +272,7 @@ mod tests {
         let known = Known {
             trace: &trace,
             verdict: Some(&verdict),
-            alignment: Some(&alignment),
+            scores: Some(&scores),
         };
         let holds = |text: &str| text.parse::<Condition>().unwrap().holds(&known);
         for text in [
@@ -294,7 +294,7 @@ mod tests {
         let unknown = Known {
             trace: &trace,
             verdict: None,
-            alignment: None,
+            scores: None,
         };
         for text in ["steps=3", "tokens>1", "rsr<1", "verdict=wrong"] {
             assert_eq!(

@@ -18,7 +18,7 @@ const OTHER_SPLIT: &str = "problems outside the train split";
 const HELD_OUT: &str = "of problems outside the train split";
 /// Of traces: their problem is unknown.
 const NO_PROBLEM: &str = "of problems that were not given";
-/// Of flawed traces: they stand only beside the trace that they were made from.
+/// Of flawed traces: they are chosen only beside the trace that they were made from.
 const OF_OTHERS: &str = "copies of traces that G does not hold";
 /// Of G and W: there is no trace to choose from.
 const NONE_SAMPLED: &str = "traces sampled by a teacher";

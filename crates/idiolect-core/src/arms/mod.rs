@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Span;
-use crate::record::{Alignment, ArmRow, Problem, Split, Trace, VerdictRow};
+use crate::record::{ArmRow, Problem, ScoreRow, Split, Trace, VerdictRow};
 use crate::rng::Rng;
 
 mod candidates;
@@ -53,8 +53,8 @@ pub struct ArmsInput<'a> {
     pub traces: &'a [Trace],
     /// Verdicts of the sampled and paraphrased traces at least.
     pub verdicts: &'a [VerdictRow],
-    /// Alignment of the traces, for token counts; may be empty.
-    pub alignments: &'a [Alignment],
+    /// Scores of the traces, for token counts; may be empty.
+    pub scores: &'a [ScoreRow],
     /// The task's rendered prompt of every training problem, by problem id.
     pub prompts: &'a BTreeMap<String, String>,
     /// Whether the student can be trained on a row; unset, it can on every one.
@@ -142,9 +142,9 @@ pub enum ArmsError {
         /// How many problems each arm covers.
         coverage: String,
     },
-    /// A trace without an alignment, where closeness is to decide.
+    /// A trace without scores, where closeness is to decide.
     #[error(
-        "arm `{arm}` cannot be curated: trace `{trace}` has no alignment; score the traces and give their alignment"
+        "arm `{arm}` cannot be curated: trace `{trace}` has no scores; score the traces and give the scores"
     )]
     NoCloseness {
         /// The arm.
@@ -152,9 +152,9 @@ pub enum ArmsError {
         /// The trace.
         trace: String,
     },
-    /// A trace without an alignment, where tokens are to be matched.
+    /// A trace without scores, where tokens are to be matched.
     #[error(
-        "arm `{arm}` cannot be matched on tokens: trace `{trace}` has no alignment; score the traces and give their alignment"
+        "arm `{arm}` cannot be matched on tokens: trace `{trace}` has no scores; score the traces and give the scores"
     )]
     NoTokens {
         /// The arm.
@@ -381,14 +381,14 @@ fn arm(
     Ok(arm)
 }
 
-/// The row of a trace that stands for a source, without its prompt. Of Wv only what stands before
-/// the first false step is learnt.
+/// The row of a trace that stands for a source, without its prompt. Of Wv only what comes before
+/// the first false step is trained on.
 fn row_of(source: &Source, trace: &Trace, candidates: &Candidates<'_>) -> ArmRow {
-    let unlearnt = match source {
+    let masked_from = match source {
         Source::WrongPrefix => candidates.prefix(trace),
         _ => None,
     };
-    let spans = unlearnt.map(|start| Span {
+    let spans = masked_from.map(|start| Span {
         start,
         end: trace.text.len(),
         train: false,

@@ -55,7 +55,7 @@ impl<'a> Picks<'a> {
 }
 
 impl Picks<'_> {
-    /// In words, why the trace of a part was taken out of `of` that could stand for it.
+    /// Why, as a message, the trace of a part was taken out of `of` that could stand for it.
     pub(super) fn why(&self, part: &Part, of: usize) -> String {
         match (&part.source, of) {
             (Source::Flawed(_), _) => "the flawed copy of the trace that G holds".to_owned(),
@@ -84,7 +84,7 @@ fn pick<'a>(
         _ => candidates.of(source, id),
     };
     found.retain(|trace| candidates.passes(part, trace));
-    // Wv holds the trace that W holds, where that one can be learnt in part.
+    // Wv holds the trace that W holds, where that one can be trained on in part.
     let lot = match source {
         Source::WrongPrefix => &Source::Wrong,
         other => other,

@@ -22,13 +22,13 @@ pub enum Source {
     Human,
     /// H@LABEL: other human solutions, those whose origin names LABEL as operation or model.
     /// HD is H@digits.
-    Dialect(String),
+    Style(String),
     /// G: sampled and correct.
     Correct,
     /// W: sampled and wrong, finished and with a readable answer.
     Wrong,
-    /// Wv: the trace that W holds, learnt only up to its first false step; of traces with a step
-    /// before it.
+    /// Wv: the trace that W holds, trained on only up to its first false step; of traces with a
+    /// step before it.
     WrongPrefix,
     /// P: a human solution paraphrased, with the right answer.
     Paraphrased,
@@ -36,7 +36,7 @@ pub enum Source {
     Flawed(u8),
     /// R: content controls.
     Control,
-    /// S: the student's own samples, right or wrong: those of the model that the alignment is of.
+    /// S: the student's own samples, right or wrong: those of the model that the scores are of.
     Own,
     /// T: every trace, whatever made it; for use with a filter.
     Any,
@@ -49,8 +49,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Human => f.write_str("H"),
-            Source::Dialect(label) if label == DIGITS => f.write_str("HD"),
-            Source::Dialect(label) => write!(f, "H@{label}"),
+            Source::Style(label) if label == DIGITS => f.write_str("HD"),
+            Source::Style(label) => write!(f, "H@{label}"),
             Source::Correct => f.write_str("G"),
             Source::Wrong => f.write_str("W"),
             Source::Paraphrased => f.write_str("P"),
@@ -72,7 +72,7 @@ impl FromStr for Source {
         };
         Ok(match text {
             "H" => Source::Human,
-            "HD" => Source::Dialect(DIGITS.to_owned()),
+            "HD" => Source::Style(DIGITS.to_owned()),
             "G" => Source::Correct,
             "W" => Source::Wrong,
             "P" => Source::Paraphrased,
@@ -82,7 +82,7 @@ impl FromStr for Source {
             "T" => Source::Any,
             _ => {
                 if let Some(label) = text.strip_prefix("H@").filter(|label| !label.is_empty()) {
-                    return Ok(Source::Dialect(label.to_owned()));
+                    return Ok(Source::Style(label.to_owned()));
                 }
                 let percent = text
                     .strip_prefix('F')
@@ -135,7 +135,7 @@ pub struct ArmSpec {
 pub enum SpecError {
     /// No such source.
     #[error(
-        "no source of traces is called `{source_name}`; there are H (human), HD or H@LABEL (other human dialects), G (sampled, correct), W (sampled, wrong), P (paraphrased), F1 to F100 (flawed, percent of steps), R (control), S (the student's own samples), Wv (W up to its first false step), T (any trace), filters such as W[steps>=2] and mixtures such as W:0.5+G:0.5"
+        "no source of traces is called `{source_name}`; there are H (human), HD or H@LABEL (other human styles), G (sampled, correct), W (sampled, wrong), P (paraphrased), F1 to F100 (flawed, percent of steps), R (control), S (the student's own samples), Wv (W up to its first false step), T (any trace), filters such as W[steps>=2] and mixtures such as W:0.5+G:0.5"
     )]
     UnknownSource {
         /// As given.
@@ -379,7 +379,7 @@ mod tests {
             );
         }
         assert_eq!(spec("W"), spec("W=W"));
-        assert_eq!(spec("HD").parts[0].source, Source::Dialect("digits".into()));
+        assert_eq!(spec("HD").parts[0].source, Source::Style("digits".into()));
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl fmt::Debug for Student<'_> {
     }
 }
 
-/// A trace, and where what is learnt of it ends if not all is.
+/// A trace, and where the part that is trained on ends if it is not all.
 type Learnt = (String, Option<usize>);
 
 /// A student that is asked about each row once.

@@ -35,7 +35,7 @@ pub struct ArmsSummary {
 pub struct ArmSummary {
     /// Training rows.
     pub rows: usize,
-    /// Completion tokens without end tokens; absent where a row has no alignment.
+    /// Completion tokens without end tokens; absent where a row has no scores.
     pub tokens: Option<u64>,
     /// UTF-8 bytes of the completions.
     pub bytes: u64,
@@ -47,13 +47,13 @@ pub struct ArmSummary {
     pub hash: String,
     /// How many of its traces have each verdict; `none` where none was given.
     pub verdicts: BTreeMap<String, usize>,
-    /// What flaws or paraphrase cost in closeness; absent for other arms and without alignment.
+    /// What flaws or paraphrase cost in closeness; absent for other arms and without scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parents: Option<ParentCloseness>,
 }
 
 /// Closeness of derived traces beside that of the traces that they were made from: the shift of the
-/// distribution, to be told apart from what was done to the content.
+/// distribution, to be distinguished from what was done to the content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParentCloseness {
     /// Rows of which both were scored.
@@ -349,7 +349,7 @@ fn warnings(
         let (name, summary) = (&arm.spec.name, &summaries[&arm.spec.name]);
         if summary.rows < FEW_ROWS {
             warnings.push(format!(
-                "arm `{name}` has {} rows: too few to tell what it teaches",
+                "arm `{name}` has {} rows: too few to show what it teaches",
                 summary.rows
             ));
         }

@@ -19,7 +19,7 @@ impl World {
             problems: &self.problems,
             traces: &self.traces,
             verdicts: &self.verdicts,
-            alignments: &[],
+            scores: &[],
             prompts: &self.prompts,
             student: None,
         }
@@ -378,7 +378,7 @@ fn p_holds_paraphrases_that_keep_the_answer() {
 }
 
 #[test]
-fn other_human_dialects_are_arms_of_their_own() {
+fn other_human_styles_are_arms_of_their_own() {
     let mut world = world();
     for at in 0..40 {
         let digits = Origin {
@@ -506,7 +506,7 @@ fn arms_without_a_common_problem_are_refused_with_their_coverage() {
 }
 
 #[test]
-fn coverage_tells_difficulty_length_and_tiny_arms() {
+fn coverage_holds_difficulty_length_and_tiny_arms() {
     let mut world = world();
     // Ten problems are easy: all their samples are right.
     world.traces.retain(|t| {
@@ -579,8 +579,8 @@ proptest! {
     }
 }
 
-/// `world` with an alignment for each trace: tokens from the text's length, surprisal from its hash.
-fn alignments(world: &World) -> Vec<Alignment> {
+/// `world` with scores for each trace: tokens from the text's length, surprisal from its hash.
+fn scores(world: &World) -> Vec<ScoreRow> {
     world
         .traces
         .iter()
@@ -600,7 +600,7 @@ fn alignments(world: &World) -> Vec<Alignment> {
 
 fn built(
     world: &World,
-    alignments: &[Alignment],
+    scores: &[ScoreRow],
     arms: &[&str],
     matching: Matching,
 ) -> Result<BuiltArms, ArmsError> {
@@ -611,7 +611,7 @@ fn built(
     };
     build(
         ArmsInput {
-            alignments,
+            scores,
             ..world.input()
         },
         &options,
@@ -621,8 +621,8 @@ fn built(
 #[test]
 fn token_matched_totals_agree_within_one_percent() {
     let world = world();
-    let alignments = alignments(&world);
-    let arms = built(&world, &alignments, &["G", "W"], Matching::Tokens).unwrap();
+    let scores = scores(&world);
+    let arms = built(&world, &scores, &["G", "W"], Matching::Tokens).unwrap();
     let totals: Vec<u64> = arms
         .summary
         .arms
@@ -662,15 +662,15 @@ fn row_matched_arms_have_as_many_rows_each_of_its_own_problems() {
 #[test]
 fn filters_keep_the_traces_for_which_they_hold() {
     let world = world();
-    let alignments = alignments(&world);
+    let scores = scores(&world);
     let arms = built(
         &world,
-        &alignments,
+        &scores,
         &["short=W[tokens<=20]", "W"],
         Matching::Problems,
     )
     .unwrap();
-    let tokens: BTreeMap<&str, u64> = alignments
+    let tokens: BTreeMap<&str, u64> = scores
         .iter()
         .map(|a| (a.trace_id.as_str(), a.n_tokens))
         .collect();
@@ -682,13 +682,7 @@ fn filters_keep_the_traces_for_which_they_hold() {
             .all(|row| tokens[row.trace_id.as_str()] <= 20)
     );
     assert_eq!(arms.summary.arms["short"].spec, "W[tokens<=20]");
-    let none = built(
-        &world,
-        &alignments,
-        &["x=W[tokens>1000]"],
-        Matching::Problems,
-    )
-    .unwrap_err();
+    let none = built(&world, &scores, &["x=W[tokens>1000]"], Matching::Problems).unwrap_err();
     assert!(
         none.to_string().contains("covers no training problem"),
         "{none}"
@@ -698,10 +692,10 @@ fn filters_keep_the_traces_for_which_they_hold() {
 #[test]
 fn a_curated_arm_comes_with_its_controls_and_reasons() {
     let world = world();
-    let alignments = alignments(&world);
+    let scores = scores(&world);
     let arms = built(
         &world,
-        &alignments,
+        &scores,
         &["near=G{by=nll_per_token}", "W"],
         Matching::Problems,
     )
@@ -711,7 +705,7 @@ fn a_curated_arm_comes_with_its_controls_and_reasons() {
     let sizes: BTreeSet<usize> = arms.arms.iter().map(|arm| arm.rows.len()).collect();
     assert_eq!(sizes.len(), 1);
     let closeness = |at: usize| {
-        let of: BTreeMap<&str, f64> = alignments
+        let of: BTreeMap<&str, f64> = scores
             .iter()
             .map(|a| (a.trace_id.as_str(), a.nll_nats / a.n_tokens as f64))
             .collect();
@@ -731,7 +725,7 @@ fn a_curated_arm_comes_with_its_controls_and_reasons() {
     }
     let same = built(
         &world,
-        &alignments,
+        &scores,
         &["near=G{by=rsr}", "near~random=W"],
         Matching::Problems,
     )
@@ -754,8 +748,8 @@ fn the_students_own_samples_are_s_and_neither_g_nor_w() {
             Some(Verdict::Correct),
         );
     }
-    let alignments = alignments(&world);
-    let arms = built(&world, &alignments, &["S", "G"], Matching::Problems).unwrap();
+    let scores = scores(&world);
+    let arms = built(&world, &scores, &["S", "G"], Matching::Problems).unwrap();
     assert!(
         arms.arms[0]
             .rows
@@ -767,7 +761,7 @@ fn the_students_own_samples_are_s_and_neither_g_nor_w() {
 }
 
 #[test]
-fn a_training_problem_that_repeats_a_test_question_is_left_out_and_said() {
+fn a_training_problem_that_repeats_a_test_question_is_left_out_and_reported() {
     let mut world = world();
     let long = "a farmer with eleven brown cows and seven white hens walks to the market every sunday morning to sell milk and eggs";
     let test = world
@@ -862,7 +856,7 @@ fn wv_holds_the_trace_of_w_and_learns_it_up_to_its_first_false_step() {
     for row in arms.arms[1].rows.iter() {
         assert!(
             !row.completion.ends_with('0'),
-            "nothing of it could be learnt"
+            "nothing of it could be trained on"
         );
         let masked = row.completion.ends_with('1');
         kinds.insert(masked);
@@ -905,7 +899,7 @@ fn built_for(world: &World, arms: &[&str], refuses: &dyn Fn(&ArmRow) -> bool) ->
 }
 
 #[test]
-fn what_the_student_cannot_take_stands_for_no_arm() {
+fn what_the_student_cannot_take_is_in_no_arm() {
     let world = world();
     let arms = ["H", "G", "W", "F25", "mix=G:0.5+W:0.5"];
     // Two of the three right traces of every problem, and all wrong ones of p03; H of p05.
@@ -1024,11 +1018,11 @@ fn arms_that_one_would_look_for_are_named_with_reason_and_remedy() {
     assert_eq!(left["H"].reasons["problems without a human solution"], 40);
     assert_eq!(left["G"].reasons["not known to be sampled by a model"], 120);
     assert_eq!(left["W"].reasons["not known to be finished"], 160);
-    let told = left["W"].to_string();
+    let text = left["W"].to_string();
     assert!(
-        told.starts_with("(teacher, wrong answer) is left out: ")
-            && told.contains("--unknown-finish-is-stop"),
-        "{told}"
+        text.starts_with("(teacher, wrong answer) is left out: ")
+            && text.contains("--unknown-finish-is-stop"),
+        "{text}"
     );
     assert!(left["G"].to_string().contains("--model NAME"));
     // Who names arms gets those, or an error that says as much.

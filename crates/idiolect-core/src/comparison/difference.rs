@@ -32,7 +32,7 @@ pub(super) fn against(
     all
 }
 
-/// The most accurate arm (greedy where there is greedy), and what it is not told apart from.
+/// The most accurate arm (greedy where there is greedy), and what it is not distinguished from.
 pub(super) fn best(
     results: &[ArmResult],
     answers: &Answers,
@@ -63,7 +63,7 @@ pub(super) fn best(
         .collect();
     Some(Best {
         arm: best.arm.clone(),
-        not_told_apart_from: open,
+        not_distinguished_from: open,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Factor analysis: is it the answer, the nearness or the steps that teach?
+//! Factor analysis: is it the answer, the closeness or the steps that teach?
 //!
 //! Arms are placed by what was measured of them as answer right or wrong × near or far × steps
 //! valid or flawed. A main effect is the mean over strata (the levels of the other two factors) of
@@ -28,15 +28,15 @@ const SPREAD: f64 = 1.5;
 /// Arms by factor and what each factor does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FactorAnalysis {
-    /// How the levels were set, in words.
+    /// How the levels were set, as text.
     pub method: String,
-    /// Where each arm stands, in the order of arms.
+    /// The levels of each arm, in the order of arms.
     pub arms: Vec<FactorLevels>,
     /// Main effects, then interactions.
     pub effects: Vec<FactorEffect>,
 }
 
-/// Where an arm stands.
+/// The levels of an arm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FactorLevels {
     /// The arm.

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn where_enough_problems_differ_the_bootstrap_stands() {
+    fn where_enough_problems_differ_the_bootstrap_is_used() {
         let options = CompareOptions::default();
         let scores: Vec<f64> = (0..40).map(|i| f64::from(u8::from(i < 6))).collect();
         let replicates = drawn(&[0.15, 0.1, 0.2]);

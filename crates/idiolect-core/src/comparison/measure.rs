@@ -36,10 +36,10 @@ pub(super) fn arm(
     for counts in data.iter().filter_map(|data| data.steps) {
         *steps.get_or_insert_default() += counts;
     }
-    let scored = !data.is_empty() && data.iter().all(|d| d.alignments.len() >= d.rows);
+    let scored = !data.is_empty() && data.iter().all(|d| d.scores.len() >= d.rows);
     let tokens = data
         .iter()
-        .flat_map(|data| &data.alignments)
+        .flat_map(|data| &data.scores)
         .map(|a| a.n_tokens)
         .sum();
     let spec = data.iter().find_map(|data| data.spec.as_deref());
@@ -223,16 +223,13 @@ fn closeness(
 ) -> Result<BTreeMap<String, Closeness>, CompareError> {
     let draws = options.draws.min(CLOSENESS_DRAWS);
     let mut by_metric: BTreeMap<&str, Vec<Replicates>> = BTreeMap::new();
-    let worlds: Vec<&&ArmData> = data
-        .iter()
-        .filter(|data| !data.alignments.is_empty())
-        .collect();
+    let worlds: Vec<&&ArmData> = data.iter().filter(|data| !data.scores.is_empty()).collect();
     for data in &worlds {
         let mut rng = Rng::keyed(
             options.seed,
             &["compare", "closeness", arm, &data.world.to_string()],
         );
-        let found = set::replicates(&data.alignments, draws, &mut rng).map_err(|source| {
+        let found = set::replicates(&data.scores, draws, &mut rng).map_err(|source| {
             CompareError::Closeness {
                 arm: arm.to_owned(),
                 source,
@@ -324,16 +321,16 @@ pub(super) fn correlations(results: &[ArmResult], options: &CompareOptions) -> V
                 .filter_map(|result| {
                     let closeness = metric
                         .direction
-                        .nearness(result.closeness.get(metric.name)?.value);
+                        .closeness(result.closeness.get(metric.name)?.value);
                     Some((result, closeness, accuracy(result, decoding)?))
                 })
                 .collect();
-            let (nearness, accuracies): (Vec<f64>, Vec<f64>) =
+            let (closeness, accuracies): (Vec<f64>, Vec<f64>) =
                 arms.iter().map(|(_, x, y)| (*x, *y)).unzip();
-            let Some(correlation) = nulls.correlate(&nearness, &accuracies) else {
+            let Some(correlation) = nulls.correlate(&closeness, &accuracies) else {
                 continue;
             };
-            // The first of equals: the arms stand in a fixed order.
+            // The first of equals: the arms are in a fixed order.
             let Some(nearest) = arms.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)) else {
                 continue;
             };

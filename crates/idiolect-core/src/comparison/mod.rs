@@ -1,7 +1,7 @@
 //! Comparison: which arm taught the student most, and how sure that is.
 //!
 //! [`Comparison`] is what `comparison.json` holds and all that the report's figures need; it depends
-//! on the evaluations, the arms' alignments and a seed alone. Accuracies are shares in [0, 1] over
+//! on the evaluations, the arms' scores and a seed alone. Accuracies are shares in [0, 1] over
 //! **all** problems: an answer that is unreadable, cut off or ungraded counts as not correct and is
 //! counted apart. What this is not: it reads no files and judges no answers.
 //!
@@ -17,9 +17,9 @@ mod result;
 pub mod settings;
 mod words;
 
-use crate::alignment::MergeError;
 use crate::metric::METRICS;
-use crate::record::{Alignment, EvalRow};
+use crate::record::{EvalRow, ScoreRow};
+use crate::scores::MergeError;
 
 use answers::Answers;
 pub use factors::{FactorAnalysis, FactorEffect, FactorLevels};
@@ -40,8 +40,8 @@ pub struct Evaluation {
     pub seed: u64,
     /// Greedy and sampled rows, in any order.
     pub rows: Vec<EvalRow>,
-    /// Alignment of the evaluation problems' own solutions with this checkpoint; may be empty.
-    pub gold: Vec<Alignment>,
+    /// Scores of the evaluation problems' own solutions under this checkpoint; may be empty.
+    pub gold: Vec<ScoreRow>,
 }
 
 /// What is known of an arm's training set in one world.
@@ -57,8 +57,8 @@ pub struct ArmData {
     pub rows: usize,
     /// Distinct problems among them.
     pub problems: usize,
-    /// Alignment of its rows with the untrained student; may be empty.
-    pub alignments: Vec<Alignment>,
+    /// Scores of its rows under the untrained student; may be empty.
+    pub scores: Vec<ScoreRow>,
     /// What was found of its steps, where they were checked.
     pub steps: Option<StepCounts>,
     /// Share of its rows verified correct, where they were verified.
@@ -160,7 +160,7 @@ pub enum CompareError {
         /// One of them.
         example: String,
     },
-    /// Alignments that have no common sum.
+    /// Scores that have no common sum.
     #[error("arm `{arm}`: {source}")]
     Closeness {
         /// The arm.

@@ -38,7 +38,7 @@ pub struct Comparison {
     pub correlations: Vec<Correlation>,
     /// Accuracy against the dose of flaws: G as dose 0, then F25 and so on.
     pub dose_curve: Vec<DosePoint>,
-    /// Is it the answer, the nearness or the steps that teach? Absent where arms cannot be placed.
+    /// Is it the answer, the closeness or the steps that teach? Absent where arms cannot be placed.
     #[serde(default)]
     pub factors: Option<super::FactorAnalysis>,
     /// What a reader must know before believing the above.
@@ -222,13 +222,13 @@ pub struct Difference {
     pub difference: f64,
     /// Its interval.
     pub interval: Interval,
-    /// How the interval was made, in words.
+    /// How the interval was made, as text.
     pub method: String,
     /// Two-sided p of no difference, not adjusted.
     pub p: f64,
     /// Holm-adjusted over the arms compared with this baseline under this decoding.
     pub p_holm: f64,
-    /// How p was made, in words.
+    /// How p was made, as text.
     pub p_method: String,
     /// Exact McNemar tests of single greedy checkpoints, one a world and seed.
     pub mcnemar: Vec<McNemar>,
@@ -240,7 +240,7 @@ pub struct Difference {
     /// The other way round.
     pub lost: f64,
     /// Smallest true difference that this comparison would find with 80 % power at p < 0.05, a share;
-    /// absent where there are too few problems to tell any.
+    /// absent where there are too few problems to detect any.
     pub smallest_detectable: Option<f64>,
     /// Problems behind it.
     pub n_problems: usize,
@@ -250,7 +250,7 @@ pub struct Difference {
     pub per_world: Vec<f64>,
     /// What may be said.
     pub relation: Relation,
-    /// It in words, for example `W > base by 7.8 points [5.4, 10.6], 3 seeds`.
+    /// It as text, for example `W > base by 7.8 points [5.4, 10.6], 3 seeds`.
     pub verdict: String,
 }
 
@@ -262,7 +262,7 @@ pub enum Relation {
     Above,
     /// The arm is less accurate.
     Below,
-    /// They are not told apart.
+    /// They are not distinguished.
     Unresolved,
 }
 
@@ -281,13 +281,13 @@ pub struct McNemar {
     pub p: f64,
 }
 
-/// The most accurate arm and what it is not told apart from.
+/// The most accurate arm and what it is not distinguished from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// The arm, `base` included; ties go to the first.
     pub arm: String,
-    /// Arms that it is not told apart from at Holm-adjusted p < 1 − confidence.
-    pub not_told_apart_from: Vec<String>,
+    /// Arms that it is not distinguished from at Holm-adjusted p < 1 − confidence.
+    pub not_distinguished_from: Vec<String>,
 }
 
 /// What a closeness metric is.

@@ -10,7 +10,7 @@ pub const MAY_DIFFER: [&str; 3] = ["versions.model", "versions.tokenizer", "sett
 
 /// Two evaluations that were made differently.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{}", said(.one, .other, .differences))]
+#[error("{}", message(.one, .other, .differences))]
 pub struct SettingsDiffer {
     /// The first evaluation.
     pub one: String,
@@ -20,7 +20,7 @@ pub struct SettingsDiffer {
     pub differences: Vec<Difference>,
 }
 
-fn said(one: &str, other: &str, differences: &[Difference]) -> String {
+fn message(one: &str, other: &str, differences: &[Difference]) -> String {
     let mut text =
         format!("`{one}` and `{other}` were evaluated differently and cannot be compared:");
     for Difference { key, old, new } in differences {

@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::alignment::empty;
-use crate::alignment::tests::identity;
 use crate::record::{ArmRow, Decoding, Finish, Step, StepCheck, Verdict, VerdictRow};
 use crate::rng::Rng;
+use crate::scores::empty;
+use crate::scores::tests::identity;
 
 fn row(problem: usize, sample: usize, decoding: Decoding, verdict: Verdict) -> EvalRow {
     EvalRow {
@@ -57,9 +57,9 @@ fn evaluation(arm: &str, world: usize, seed: u64, n: usize, skill: f64) -> Evalu
     }
 }
 
-fn alignments(n: usize, nll_per_token: f64) -> Vec<Alignment> {
+fn scores(n: usize, nll_per_token: f64) -> Vec<ScoreRow> {
     (0..n)
-        .map(|at| Alignment {
+        .map(|at| ScoreRow {
             trace_id: format!("t{at}"),
             problem_id: Some(format!("q{at}")),
             n_tokens: 20,
@@ -93,7 +93,7 @@ fn data(arm: &str, nll_per_token: f64) -> ArmData {
         spec: None,
         rows: 50,
         problems: 50,
-        alignments: alignments(50, nll_per_token),
+        scores: scores(50, nll_per_token),
         steps: Some(steps),
         right: None,
     }
@@ -165,7 +165,7 @@ fn a_clear_winner_is_named_with_its_margin() {
     assert!(f.verdict.starts_with("F100 < base by "), "{}", f.verdict);
     assert_eq!(comparison.best.as_ref().unwrap().arm, "G");
     println!("{}", comparison.answer);
-    let rivals = &comparison.best.as_ref().unwrap().not_told_apart_from;
+    let rivals = &comparison.best.as_ref().unwrap().not_distinguished_from;
     let opening = if rivals.is_empty() {
         "G (teacher, correct answer) taught this student most: "
     } else {
@@ -197,7 +197,7 @@ fn a_clear_winner_is_named_with_its_margin() {
 }
 
 #[test]
-fn most_is_claimed_only_over_arms_that_are_told_apart() {
+fn most_is_claimed_only_over_arms_that_are_distinguished() {
     let skills = [("base", 0.1), ("G", 0.9), ("W", 0.4)];
     let evaluations = skills.map(|(arm, skill)| evaluation(arm, 0, 0, 400, skill));
     let clear = compare(&evaluations, &[], &options()).unwrap().answer;
@@ -210,7 +210,7 @@ fn most_is_claimed_only_over_arms_that_are_told_apart() {
     let close = compare(&evaluations, &[], &options()).unwrap().answer;
     assert!(
         close.starts_with("The most accurate arm is ")
-            && close.contains(" is not told apart from "),
+            && close.contains(" is not distinguished from "),
         "{close}"
     );
     let nothing = [("base", 0.4), ("G", 0.4)].map(|(arm, skill)| evaluation(arm, 0, 0, 100, skill));
@@ -268,7 +268,7 @@ fn closeness_is_correlated_over_trained_arms_with_exact_p() {
         .iter()
         .find(|c| c.metric == "nll_per_token")
         .unwrap();
-    // Nearness order G W F25 F100 H; accuracy order G W F25 H F100.
+    // Closeness order G W F25 F100 H; accuracy order G W F25 H F100.
     assert!((nll.spearman - 0.9).abs() < 1e-12 && (nll.p_spearman - 10.0 / 120.0).abs() < 1e-12);
     assert_eq!(
         (nll.n_arms, nll.nearest.as_str(), nll.exact),
@@ -506,7 +506,7 @@ fn worlds_may_have_problems_of_their_own() {
 fn gold_surprisal_is_averaged_over_seeds() {
     let mut evaluations = whole().0;
     for (at, e) in evaluations.iter_mut().filter(|e| e.arm == "G").enumerate() {
-        e.gold = alignments(30, 1.0 + at as f64);
+        e.gold = scores(30, 1.0 + at as f64);
     }
     let comparison = compare(&evaluations, &[], &options()).unwrap();
     let gold = comparison
@@ -548,7 +548,7 @@ fn what_cannot_be_compared_is_an_error_that_names_it() {
     changed[3].rows.push(again);
     assert!(error(&changed, &options()).contains("problem `p0000` has two rows of sample 0"));
     let mut arm = data("H", 1.0);
-    arm.alignments[4].model = "another".into();
+    arm.scores[4].model = "another".into();
     let mixed = compare(&evaluations, &[arm], &options())
         .unwrap_err()
         .to_string();
@@ -669,7 +669,7 @@ fn a_comparison_of_full_size_holds_every_pair_and_no_wrong_order() {
     }
     let arms: Vec<ArmData> = (0..9)
         .map(|at| ArmData {
-            alignments: alignments(1000, 1.0 + f64::from(at)),
+            scores: scores(1000, 1.0 + f64::from(at)),
             ..data(&format!("A{at}"), 1.0)
         })
         .collect();
@@ -771,13 +771,13 @@ fn no_finite_data_makes_an_interval_of_no_width() {
                     );
                 }
                 for e in &mut evaluations {
-                    e.gold = alignments(1, 2.0);
+                    e.gold = scores(1, 2.0);
                 }
                 let arms: Vec<ArmData> = kinds
                     .iter()
                     .enumerate()
                     .map(|(at, (arm, _))| ArmData {
-                        alignments: alignments(1, 1.0 + at as f64),
+                        scores: scores(1, 1.0 + at as f64),
                         rows: 1,
                         right: Some(f64::from(u8::from(at % 2 == 0))),
                         ..data(arm, 1.0)
@@ -817,9 +817,9 @@ fn one_problem_right_against_wrong_shows_nothing() {
         (d.interval.low + 1.0).abs() < 1e-9 && d.interval.high > 0.9,
         "{d:?}"
     );
-    assert!(d.verdict.contains("not told apart"), "{}", d.verdict);
+    assert!(d.verdict.contains("not distinguished"), "{}", d.verdict);
     assert!(
-        comparison.warnings[0].contains("1 problem cannot tell any two arms apart"),
+        comparison.warnings[0].contains("1 problem cannot distinguish any two arms"),
         "{:?}",
         comparison.warnings
     );
@@ -952,7 +952,7 @@ proptest! {
         for e in &mut evaluations {
             rng.shuffle(&mut e.rows);
         }
-        rng.shuffle(&mut arms[0].alignments);
+        rng.shuffle(&mut arms[0].scores);
         rng.shuffle(&mut evaluations[1..]);
         prop_assert_eq!(compare(&evaluations, &arms, &options).unwrap(), expected);
     }

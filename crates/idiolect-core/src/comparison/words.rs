@@ -37,7 +37,7 @@ fn verdict_of(d: &Difference, names: &Names) -> String {
             )
         }
         Relation::Unresolved => format!(
-            "{arm} and {baseline} are not told apart: {:+.1} points [{}, {}]",
+            "{arm} and {baseline} are not distinguished: {:+.1} points [{}, {}]",
             100.0 * d.difference,
             points(low),
             points(high)
@@ -86,7 +86,8 @@ fn called(decoding: Decoding) -> &'static str {
     }
 }
 
-/// The answer that opens a report: which arm taught most, by how much, and whether closeness tells.
+/// The answer that opens a report: which arm taught most, by how much, and whether closeness
+/// predicts it.
 pub(super) fn answer(
     results: &[ArmResult],
     differences: &[Difference],
@@ -141,9 +142,9 @@ pub(super) fn answer(
     });
     let mut text = match against {
         Some(d) if d.relation == Relation::Above => {
-            // "Most" is a claim over all arms; it is made only where all of them are told apart.
+            // "Most" is a claim over all arms; it is made only where all of them are distinguished.
             let arm = names.of(&best.arm);
-            let claim = match best.not_told_apart_from.is_empty() && without.is_empty() {
+            let claim = match best.not_distinguished_from.is_empty() && without.is_empty() {
                 true => format!("{arm} taught this student most"),
                 false => format!("The most accurate arm is {arm}"),
             };
@@ -159,14 +160,18 @@ pub(super) fn answer(
             names.of(&best.arm)
         ),
     };
-    match best.not_told_apart_from.as_slice() {
+    match best.not_distinguished_from.as_slice() {
         [] => {}
         [only] => {
-            text += &format!(" {} is not told apart from {}.", names.of(only), best.arm);
+            text += &format!(
+                " {} is not distinguished from {}.",
+                names.of(only),
+                best.arm
+            );
         }
         several => {
             let others = list(&names.of_all(several));
-            text += &format!(" {others} are not told apart from {}.", best.arm);
+            text += &format!(" {others} are not distinguished from {}.", best.arm);
         }
     }
     text += &unranked;
@@ -209,11 +214,11 @@ pub(super) fn warnings(
     let mut warnings = Vec::new();
     match answers.problems.len() {
         n if n < FEWEST => warnings.push(format!(
-            "{} cannot tell any two arms apart: at least {FEWEST} must differ",
+            "{} cannot distinguish any two arms: at least {FEWEST} must differ",
             problems(n)
         )),
         n if n < FEW_PROBLEMS => warnings.push(format!(
-            "{n} problems are few: differences of some points cannot be told"
+            "{n} problems are few: differences of some points cannot be detected"
         )),
         _ => {}
     }

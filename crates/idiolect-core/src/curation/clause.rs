@@ -5,7 +5,7 @@
 //! far              farther first
 //! per=problem|set  the best trace of each problem (default), or the best of all
 //! rows=N tokens=N  how much to take; without either, all problems
-//! band=LO-HI       only traces between these quantiles of nearness, 0 nearest, 1 farthest
+//! band=LO-HI       only traces between these quantiles of closeness, 0 nearest, 1 farthest
 //! strata=difficulty+length   shares of the pool's thirds are kept
 //! weights          rows weigh more the nearer they are, 1 on average
 //! ```
@@ -45,13 +45,13 @@ pub struct Clause {
     pub scope: Scope,
     /// All where unset.
     pub budget: Option<Budget>,
-    /// Quantiles of nearness, 0 nearest.
+    /// Quantiles of closeness, 0 nearest.
     pub band: Option<(f64, f64)>,
     /// Keep the pool's shares of thirds of difficulty.
     pub by_difficulty: bool,
     /// Keep the pool's shares of thirds of length.
     pub by_length: bool,
-    /// Weigh rows by nearness.
+    /// Weigh rows by closeness.
     pub weights: bool,
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use clause::{Budget, Clause, Scope};
 
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 use crate::rng::Rng;
 
 /// A trace that may be chosen.
@@ -21,8 +21,8 @@ pub struct Item<'a> {
     pub problem_id: &'a str,
     /// Its id.
     pub trace_id: &'a str,
-    /// Its alignment to the student.
-    pub alignment: &'a Alignment,
+    /// Its scores under the student.
+    pub scores: &'a ScoreRow,
     /// Share of sampled traces of its problem that are not correct, where known.
     pub difficulty: Option<f64>,
 }
@@ -57,25 +57,25 @@ pub fn curate(items: &[Item<'_>], clause: &Clause, seed: u64) -> Curated {
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|&i| (items[i].problem_id, items[i].trace_id));
     order.dedup_by_key(|i| (items[*i].problem_id, items[*i].trace_id));
-    let nearness: BTreeMap<usize, f64> = order
+    let closeness: BTreeMap<usize, f64> = order
         .iter()
         .filter_map(|&i| {
-            let value = (clause.by.of)(items[i].alignment)?;
-            let nearness = clause.by.direction.nearness(value);
-            Some((i, if clause.far { -nearness } else { nearness }))
+            let value = (clause.by.of)(items[i].scores)?;
+            let closeness = clause.by.direction.closeness(value);
+            Some((i, if clause.far { -closeness } else { closeness }))
         })
         .collect();
-    let unmeasured = order.len() - nearness.len();
-    order.retain(|i| nearness.contains_key(i));
+    let unmeasured = order.len() - closeness.len();
+    order.retain(|i| closeness.contains_key(i));
 
     let pool = per_problem(
         items,
-        &in_band(&order, &nearness, clause),
+        &in_band(&order, &closeness, clause),
         clause.scope,
-        &|i| nearness[&i],
+        &|i| closeness[&i],
     );
-    let picked = within_budget(items, &pool, clause, &|i| nearness[&i]);
-    let weights = weights(&picked, &nearness, clause.weights);
+    let picked = within_budget(items, &pool, clause, &|i| closeness[&i]);
+    let weights = weights(&picked, &closeness, clause.weights);
     let chosen: Vec<Chosen> = picked
         .iter()
         .zip(weights)
@@ -117,14 +117,14 @@ pub fn curate(items: &[Item<'_>], clause: &Clause, seed: u64) -> Curated {
     }
 }
 
-/// The items between two quantiles of nearness, 0 being the nearest.
-fn in_band(order: &[usize], nearness: &BTreeMap<usize, f64>, clause: &Clause) -> Vec<usize> {
+/// The items between two quantiles of closeness, 0 being the nearest.
+fn in_band(order: &[usize], closeness: &BTreeMap<usize, f64>, clause: &Clause) -> Vec<usize> {
     let Some((low, high)) = clause.band else {
         return order.to_vec();
     };
     let mut ranked = order.to_vec();
     // Stable: equals stay in order of id.
-    ranked.sort_by(|a, b| nearness[b].total_cmp(&nearness[a]));
+    ranked.sort_by(|a, b| closeness[b].total_cmp(&closeness[a]));
     let place = |quantile: f64| (quantile * ranked.len() as f64).round() as usize;
     let mut kept = ranked[place(low)..place(high)].to_vec();
     kept.sort_by_key(|i| order.iter().position(|o| o == i));
@@ -179,7 +179,7 @@ fn within_budget(
     let Some(budget) = clause.budget else {
         return pool.to_vec();
     };
-    let tokens = |i: usize| items[i].alignment.n_tokens;
+    let tokens = |i: usize| items[i].scores.n_tokens;
     let mut strata: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     let difficulty = thirds(pool, clause.by_difficulty, &|i| {
         items[i].difficulty.unwrap_or(0.5)
@@ -278,7 +278,7 @@ fn near_in_length(
     scope: Scope,
     lot: &dyn Fn(usize) -> f64,
 ) -> Vec<usize> {
-    let tokens = |i: usize| items[i].alignment.n_tokens;
+    let tokens = |i: usize| items[i].scores.n_tokens;
     let chosen: BTreeSet<usize> = picked.iter().copied().collect();
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut twins = Vec::with_capacity(picked.len());
@@ -301,13 +301,13 @@ fn near_in_length(
     twins
 }
 
-/// 1 each, or more the nearer: the exponential of the standardised nearness, cut at two deviations,
-/// scaled to a mean of 1.
-fn weights(picked: &[usize], nearness: &BTreeMap<usize, f64>, asked: bool) -> Vec<f64> {
+/// 1 each, or more the nearer: the exponential of the standardised closeness, cut at two
+/// deviations, scaled to a mean of 1.
+fn weights(picked: &[usize], closeness: &BTreeMap<usize, f64>, asked: bool) -> Vec<f64> {
     if !asked || picked.is_empty() {
         return vec![1.0; picked.len()];
     }
-    let values: Vec<f64> = picked.iter().map(|i| nearness[i]).collect();
+    let values: Vec<f64> = picked.iter().map(|i| closeness[i]).collect();
     let mean = crate::statistics::mean(&values);
     let squares: Vec<f64> = values.iter().map(|v| (v - mean) * (v - mean)).collect();
     let sd = crate::statistics::mean(&squares).sqrt();
@@ -326,7 +326,7 @@ fn weights(picked: &[usize], nearness: &BTreeMap<usize, f64>, asked: bool) -> Ve
 }
 
 fn why(items: &[Item<'_>], item: usize, clause: &Clause) -> String {
-    let value = (clause.by.of)(items[item].alignment).unwrap_or(f64::NAN);
+    let value = (clause.by.of)(items[item].scores).unwrap_or(f64::NAN);
     format!("{} {value:.4}, {clause}", clause.by.name)
 }
 

@@ -3,8 +3,8 @@ use serde_json::json;
 
 use super::*;
 
-/// Alignments whose `nll_per_token` is `nll` on `tokens` tokens.
-fn alignment(id: &str, nll: f64, tokens: u64) -> Alignment {
+/// Scores whose `nll_per_token` is `nll` on `tokens` tokens.
+fn scores(id: &str, nll: f64, tokens: u64) -> ScoreRow {
     serde_json::from_value(json!({
         "trace_id": id, "problem_id": "p", "model": "s", "template": "raw", "n_tokens": tokens, "n_bytes": tokens,
         "nll_nats": nll * tokens as f64, "entropy_nats": 1.0, "varentropy_nats2": 1.0, "abs_excess_nats": 1.0,
@@ -23,22 +23,20 @@ fn with_items<T>(rows: &Rows, work: impl FnOnce(&[Item<'_>]) -> T) -> T {
         .enumerate()
         .map(|(at, (problem, ..))| (format!("p{problem}"), format!("t{at:03}")))
         .collect();
-    let alignments: Vec<Alignment> = rows
+    let scores: Vec<ScoreRow> = rows
         .iter()
         .zip(&ids)
-        .map(|((_, nll, tokens), (_, id))| alignment(id, *nll, *tokens))
+        .map(|((_, nll, tokens), (_, id))| scores(id, *nll, *tokens))
         .collect();
     let items: Vec<Item<'_>> = rows
         .iter()
-        .zip(ids.iter().zip(&alignments))
-        .map(
-            |((problem, ..), ((problem_id, trace_id), alignment))| Item {
-                problem_id,
-                trace_id,
-                alignment,
-                difficulty: Some(f64::from(problem % 5) / 5.0),
-            },
-        )
+        .zip(ids.iter().zip(&scores))
+        .map(|((problem, ..), ((problem_id, trace_id), scores))| Item {
+            problem_id,
+            trace_id,
+            scores,
+            difficulty: Some(f64::from(problem % 5) / 5.0),
+        })
         .collect();
     work(&items)
 }
@@ -188,7 +186,7 @@ proptest! {
         with_items(&rows, |items| {
             let text = format!("by=nll_per_token,per=set,tokens={budget}");
             let picks = curate(items, &clause(&text), 0).chosen;
-            let sum: u64 = picks.iter().map(|p| items[p.item].alignment.n_tokens).sum();
+            let sum: u64 = picks.iter().map(|p| items[p.item].scores.n_tokens).sum();
             assert!(sum <= budget as u64);
         });
     }

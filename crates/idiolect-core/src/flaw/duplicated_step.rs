@@ -1,4 +1,4 @@
-//! `duplicated_step`: a step stands twice.
+//! `duplicated_step`: a step is written twice.
 
 use super::pieces::Pieces;
 

@@ -14,7 +14,7 @@ pub(super) struct Equation {
     pub(super) result: Range<usize>,
 }
 
-/// The first equation whose `=` stands at or behind byte `from`.
+/// The first equation whose `=` is at or behind byte `from`.
 pub(super) fn next(text: &str, from: usize) -> Option<Equation> {
     let equals = text
         .match_indices('=')
@@ -91,7 +91,7 @@ pub(super) fn number_from(text: &str, start: usize) -> Option<Range<usize>> {
 fn operator_until(text: &str, end: usize) -> Option<Range<usize>> {
     let last = text[..end].chars().next_back()?;
     let start = end - last.len_utf8();
-    // A letter x is an operator only where it stands alone.
+    // A letter x is an operator only where it is alone.
     let alone = || text[..start].ends_with(|c: char| c == ' ' || c.is_ascii_digit());
     match last {
         '+' | '-' | '*' | '/' | '×' | '÷' | '−' => Some(start..end),

@@ -1,4 +1,4 @@
-//! `foreign_step`: a step of another problem's trace stands in a step's place.
+//! `foreign_step`: a step of another problem's trace in place of a step.
 
 use super::pieces::Pieces;
 use crate::rng::Rng;

@@ -37,7 +37,7 @@ use crate::rng::Rng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FlawOp {
-    /// Another operation and a false result, carried into later steps and the answer: dialect M.
+    /// Another operation and a false result, carried into later steps and the answer: style M.
     WrongOperator,
     /// Another operation in an equation of free text; the stated result stays.
     OperatorSwap,
@@ -47,7 +47,7 @@ pub enum FlawOp {
     DroppedStep,
     /// Steps in each other's places.
     ShuffledSteps,
-    /// A step that stands twice.
+    /// A step that is written twice.
     DuplicatedStep,
     /// A step followed by its contradiction.
     ContradictingStep,
@@ -132,7 +132,7 @@ pub struct FlawSettings {
 }
 
 /// The final answer of a flawed trace: a switch of its own, so that flawed steps and a wrong answer
-/// can be told apart.
+/// can be distinguished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinalAnswer {
@@ -210,8 +210,8 @@ pub fn corrupt_problem(
 ///
 /// `origin.ops` opens with `{"dose":…,"steps":n,"flawed":[…]}` (n steps were found; those listed,
 /// from 0, were corrupted) and goes on with one `{"op":…,"dose":…,"step":…}` a flaw. A trace in
-/// which no equation is found has 0 steps and stays as it is. Flawed texts of dialect M can be
-/// read as dialect M and hold no value outside its vocabulary.
+/// which no equation is found has 0 steps and stays as it is. Flawed texts of style M can be
+/// read as style M and hold no value outside its vocabulary.
 ///
 /// # Errors
 /// A dose outside 0..=1, or operators of which none reads the text.
@@ -231,11 +231,11 @@ pub fn corrupt(trace: &Trace, settings: &FlawSettings) -> Result<Trace, FlawErro
     } else {
         &ops[..]
     };
-    let in_dialect_m = |op: &FlawOp| *op == FlawOp::WrongOperator;
+    let in_style_m = |op: &FlawOp| *op == FlawOp::WrongOperator;
     let fitting: Vec<FlawOp> = asked
         .iter()
         .copied()
-        .filter(|op| FlawOp::DEFAULT.contains(op) && in_dialect_m(op) == chain.is_some())
+        .filter(|op| FlawOp::DEFAULT.contains(op) && in_style_m(op) == chain.is_some())
         .collect();
     if fitting.is_empty() {
         let ops = asked

@@ -3,7 +3,7 @@
 use super::equation::{Equation, number_from};
 use crate::rng::Rng;
 
-/// The text with the result of `equation` changed there and wherever the same number stands
+/// The text with the result of `equation` changed there and wherever the same number is
 /// behind it, and where the equation now ends.
 pub(super) fn apply(text: &str, equation: &Equation, rng: &mut Rng) -> (String, usize) {
     let right = &text[equation.result.clone()];

@@ -1,4 +1,4 @@
-//! A text as its steps and what stands between them.
+//! A text as its steps and what is between them.
 
 use crate::record::Step;
 
@@ -31,7 +31,7 @@ impl Pieces {
     }
 
     /// What separates step `at` from another: what follows it in the text, where a step follows;
-    /// else what stands before it.
+    /// else what is before it.
     pub(super) fn separator(&self, at: usize) -> &str {
         let gap = if at + 1 < self.steps.len() {
             &self.gaps[at + 1]

@@ -209,7 +209,7 @@ fn answer_flaw(
         if !wrong_answer::apply(&mut tried, &mut rng) {
             return Err(FlawError::Answer {
                 wanted: "wrong",
-                reason: "no number stands behind the last step",
+                reason: "no number follows the last step",
             });
         }
         if task

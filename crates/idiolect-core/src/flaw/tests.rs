@@ -68,13 +68,13 @@ fn each_operator_does_what_it_says() {
     assert_eq!(old, new);
 
     let contradicted = plain(FlawOp::ContradictingStep);
-    let told = lines(&contradicted);
+    let text = lines(&contradicted);
     assert_eq!(
-        (told.len(), told[1], told[3]),
+        (text.len(), text[1], text[3]),
         (6, original[1], original[2])
     );
-    assert!(told[2].starts_with("Then 12 + 5 = ") && told[2] != original[1]);
-    assert_eq!(told[5], "#### 14");
+    assert!(text[2].starts_with("Then 12 + 5 = ") && text[2] != original[1]);
+    assert_eq!(text[5], "#### 14");
 
     let foreign = plain(FlawOp::ForeignStep);
     assert!(
@@ -207,12 +207,12 @@ proptest! {
             answer: if seed % 2 == 0 { FinalAnswer::AsItComes } else { FinalAnswer::Wrong },
             seed,
         };
-        // An error in words, or a trace; never a panic.
+        // An error with a message, or a trace; never a panic.
         let _ = corrupt_problem(&problem(), &sampled("p", &text), &["1 + 1 = 2"], &settings);
     }
 }
 
-/// A thousand traces of dialect M.
+/// A thousand traces of style M.
 fn traces() -> Vec<Trace> {
     let numbers = (1..=15).flat_map(|a| [[a, 3, 7], [2, a, 12]]);
     let chains = numbers.flat_map(chains_of).enumerate();
@@ -245,7 +245,7 @@ fn doses_hit_their_share_of_steps() {
 }
 
 #[test]
-fn flawed_chains_stay_in_the_dialect_and_are_wrong_where_it_says() {
+fn flawed_chains_stay_in_the_style_and_are_wrong_where_it_says() {
     let mut stuck = 0;
     for trace in traces() {
         let (before, _) = Chain::parse(&trace.text).unwrap();

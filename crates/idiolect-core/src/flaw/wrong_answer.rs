@@ -4,7 +4,7 @@ use super::number_slip::slip;
 use super::pieces::Pieces;
 use crate::rng::Rng;
 
-/// Changes one number behind the last step; `false` where none stands there.
+/// Changes one number behind the last step; `false` where there is none.
 pub(super) fn apply(pieces: &mut Pieces, rng: &mut Rng) -> bool {
     let Some(tail) = pieces.gaps.last_mut() else {
         return false;

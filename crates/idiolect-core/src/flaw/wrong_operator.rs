@@ -1,4 +1,4 @@
-//! `wrong_operator`: a step of dialect M gets another operation and a false result; later steps go
+//! `wrong_operator`: a step of style M gets another operation and a false result; later steps go
 //! on from that result, and the answer expression takes the new operation.
 
 use super::{FlawOp, Flawed};

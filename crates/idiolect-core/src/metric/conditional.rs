@@ -3,37 +3,37 @@
 
 use super::likelihood::nll_per_token;
 use super::ratio;
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 /// s̄(y|c) and s̄(y|∅), where both have tokens.
-fn both(with: &Alignment, without: &Alignment) -> Option<(f64, f64)> {
+fn both(with: &ScoreRow, without: &ScoreRow) -> Option<(f64, f64)> {
     nll_per_token(with).zip(nll_per_token(without))
 }
 
 /// s̄(y|c) / s̄(y|∅), as Cherry LLM and data-juicer define IFD (arXiv 2308.12032). Preferred there:
 /// highest below 1.
-pub fn ifd_loss(with: &Alignment, without: &Alignment) -> Option<f64> {
+pub fn ifd_loss(with: &ScoreRow, without: &ScoreRow) -> Option<f64> {
     both(with, without).and_then(|(c, e)| ratio(c, e))
 }
 
 /// exp(s̄(y|c) − s̄(y|∅)), as Superfiltering defines IFD (arXiv 2402.00530). Preferred there: highest
 /// below 1. Not monotone in [`ifd_loss`].
-pub fn ifd_ppl(with: &Alignment, without: &Alignment) -> Option<f64> {
+pub fn ifd_ppl(with: &ScoreRow, without: &ScoreRow) -> Option<f64> {
     pmi(with, without).map(|pmi| (-pmi).exp())
 }
 
-/// s̄(y|∅) − s̄(y|c), nats per token: how much the prompt tells of the completion.
-pub fn pmi(with: &Alignment, without: &Alignment) -> Option<f64> {
+/// s̄(y|∅) − s̄(y|c), nats per token: how much the prompt says of the completion.
+pub fn pmi(with: &ScoreRow, without: &ScoreRow) -> Option<f64> {
     both(with, without).map(|(c, e)| e - c)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alignment::{empty, tests::identity};
+    use crate::scores::{empty, tests::identity};
 
-    fn of(nll_nats: f64) -> Alignment {
-        Alignment {
+    fn of(nll_nats: f64) -> ScoreRow {
+        ScoreRow {
             n_tokens: 4,
             nll_nats,
             ..empty(identity())

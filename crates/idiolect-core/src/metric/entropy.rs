@@ -2,31 +2,31 @@
 
 use super::ratio;
 use super::set::SetSums;
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 /// ΣH / T.
-pub(super) fn mean_entropy(a: &Alignment) -> Option<f64> {
+pub(super) fn mean_entropy(a: &ScoreRow) -> Option<f64> {
     ratio(a.entropy_nats, a.n_tokens as f64)
 }
 
 /// ē = Σ(s − H) / T; 0 on average over the student's own samples at temperature 1.
-pub(super) fn excess_surprisal(a: &Alignment) -> Option<f64> {
+pub(super) fn excess_surprisal(a: &ScoreRow) -> Option<f64> {
     ratio(a.nll_nats - a.entropy_nats, a.n_tokens as f64)
 }
 
 /// Σs / ΣH.
-pub(super) fn surprise_ratio(a: &Alignment) -> Option<f64> {
+pub(super) fn surprise_ratio(a: &ScoreRow) -> Option<f64> {
     ratio(a.nll_nats, a.entropy_nats)
 }
 
 /// Σ|s − H| / T.
-pub(super) fn typicality_deviation(a: &Alignment) -> Option<f64> {
+pub(super) fn typicality_deviation(a: &ScoreRow) -> Option<f64> {
     ratio(a.abs_excess_nats, a.n_tokens as f64)
 }
 
 /// Z = Σ(s − H) / √ΣV; not defined where ΣV vanishes (uniform or certain predictions), beyond the
 /// rounding of its terms.
-pub(super) fn z_score(a: &Alignment) -> Option<f64> {
+pub(super) fn z_score(a: &ScoreRow) -> Option<f64> {
     if a.varentropy_nats2 <= 1e-9 * a.n_tokens as f64 {
         return None;
     }

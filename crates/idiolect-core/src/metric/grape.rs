@@ -3,10 +3,10 @@
 //! traces (arXiv 2510.03988).
 
 use super::likelihood::nll_per_token;
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 /// −s̄ of each candidate; `None` where it has no token.
-pub fn scores(candidates: &[Alignment]) -> Vec<Option<f64>> {
+pub fn scores(candidates: &[ScoreRow]) -> Vec<Option<f64>> {
     candidates
         .iter()
         .map(|candidate| nll_per_token(candidate).map(|nll| -nll))
@@ -15,7 +15,7 @@ pub fn scores(candidates: &[Alignment]) -> Vec<Option<f64>> {
 
 /// The candidate of the highest score; of equals the one of the smallest trace id, so that order
 /// decides nothing. `None` where no candidate has a token.
-pub fn pick(candidates: &[Alignment]) -> Option<usize> {
+pub fn pick(candidates: &[ScoreRow]) -> Option<usize> {
     let scores = scores(candidates);
     (0..candidates.len())
         .filter_map(|at| Some((at, scores[at]?)))
@@ -29,10 +29,10 @@ pub fn pick(candidates: &[Alignment]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alignment::{empty, tests::identity};
+    use crate::scores::{empty, tests::identity};
 
-    fn candidate(id: &str, nll_nats: f64, n_tokens: u64) -> Alignment {
-        Alignment {
+    fn candidate(id: &str, nll_nats: f64, n_tokens: u64) -> ScoreRow {
+        ScoreRow {
             trace_id: id.into(),
             nll_nats,
             n_tokens,
@@ -50,7 +50,7 @@ mod tests {
         ];
         assert_eq!(pick(&all), Some(1));
         all.reverse();
-        // b and c are equal; the smaller id wins wherever it stands.
+        // b and c are equal; the smaller id wins wherever it is.
         assert_eq!(
             pick(&all).map(|at| all[at].trace_id.clone()),
             Some("b".into())

@@ -23,7 +23,7 @@ pub fn lalp(steps: &[(f64, u64)]) -> Option<f64> {
 /// `start` on count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local<'a> {
-    /// The context steps and the step, as they stand in the trace.
+    /// The context steps and the step, as they are in the trace.
     pub text: &'a str,
     /// First byte of the step in `text`.
     pub start: usize,
@@ -39,7 +39,7 @@ pub fn locals<'a>(text: &'a str, steps: &[Step], context: usize) -> Vec<Local<'a
         .collect();
     starts.sort_unstable();
     starts.dedup();
-    // What stands before the first step is a unit of its own only where it says something.
+    // What is before the first step is a unit of its own only where it says something.
     if starts
         .first()
         .is_some_and(|first| text[..*first].trim().is_empty())

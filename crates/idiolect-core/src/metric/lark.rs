@@ -6,13 +6,13 @@
 
 use super::energy::brier_mean;
 use super::likelihood::nll_per_token;
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 /// ĝ of each candidate of one problem; a candidate without tokens or surprisal is refused.
 ///
 /// # Errors
 /// The index of the first candidate that has no L or no ρ.
-pub fn scores(candidates: &[Alignment]) -> Result<Vec<f64>, usize> {
+pub fn scores(candidates: &[ScoreRow]) -> Result<Vec<f64>, usize> {
     let pairs: Vec<(f64, f64)> = candidates
         .iter()
         .enumerate()
@@ -63,7 +63,7 @@ pub fn weights(scores: &[f64], budget: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alignment::{empty, tests::identity};
+    use crate::scores::{empty, tests::identity};
     use proptest::prelude::*;
 
     fn near(got: &[f64], expected: &[f64]) {
@@ -87,8 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn alignments_give_losses_and_one_without_tokens_is_named() {
-        let of = |nll_nats: f64, brier_sum: f64| Alignment {
+    fn scores_give_losses_and_one_without_tokens_is_named() {
+        let of = |nll_nats: f64, brier_sum: f64| ScoreRow {
             n_tokens: 10,
             nll_nats,
             brier_sum,

@@ -2,20 +2,20 @@
 
 use super::ratio;
 use super::set::SetSums;
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 /// s̄ = Σs / T, nats per token. Not comparable across tokenizers.
-pub(super) fn nll_per_token(a: &Alignment) -> Option<f64> {
+pub(super) fn nll_per_token(a: &ScoreRow) -> Option<f64> {
     ratio(a.nll_nats, a.n_tokens as f64)
 }
 
 /// Σs / (ln 2 · bytes): comparable across tokenizers.
-pub(super) fn bits_per_byte(a: &Alignment) -> Option<f64> {
+pub(super) fn bits_per_byte(a: &ScoreRow) -> Option<f64> {
     ratio(a.nll_nats, std::f64::consts::LN_2 * a.n_bytes as f64)
 }
 
 /// exp(s̄). Of a set's summed tokens this is `ppl_tok`.
-pub(super) fn perplexity(a: &Alignment) -> Option<f64> {
+pub(super) fn perplexity(a: &ScoreRow) -> Option<f64> {
     nll_per_token(a).map(f64::exp).filter(|ppl| ppl.is_finite())
 }
 

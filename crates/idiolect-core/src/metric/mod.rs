@@ -1,7 +1,7 @@
 //! Closeness metrics: how near a trace, or a set of traces, is to the student's own distribution.
 //!
 //! A metric is a row of [`METRICS`] and two small functions over stored sums: one of a trace's
-//! [`Alignment`], one of a set's [`SetSums`]. To add one, write the functions in the file of its
+//! [`ScoreRow`], one of a set's [`SetSums`]. To add one, write the functions in the file of its
 //! family and add the row. What is no fold of one trace's sums has a file and functions of its own:
 //! choices among candidates of one problem ([`grape`], [`lark`]), second contexts ([`conditional`],
 //! [`lalp`]), and sets against the student's own samples ([`between`]).
@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 pub mod between;
 pub mod conditional;
@@ -44,7 +44,7 @@ pub enum Direction {
 
 impl Direction {
     /// A value turned so that larger is nearer.
-    pub fn nearness(self, value: f64) -> f64 {
+    pub fn closeness(self, value: f64) -> f64 {
         match self {
             Direction::Lower => -value,
             Direction::Higher => value,
@@ -54,7 +54,7 @@ impl Direction {
     }
 }
 
-/// A closeness metric that folds out of a stored alignment.
+/// A closeness metric that folds out of a stored score row.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     /// Its name in every file and table.
@@ -70,7 +70,7 @@ pub struct Metric {
     /// How a set's value is computed.
     pub set_definition: &'static str,
     /// A trace's value; `None` where it is not defined, such as for no token.
-    pub of: fn(&Alignment) -> Option<f64>,
+    pub of: fn(&ScoreRow) -> Option<f64>,
     /// A set's value.
     pub of_set: fn(&SetSums) -> Option<f64>,
 }

@@ -1,33 +1,33 @@
-//! Ranks: how far down the student's list the tokens stand. Ties are optimistic.
+//! Ranks: how far down the student's list the tokens are. Ties are optimistic.
 
 use super::ratio;
 use super::set::SetSums;
 use crate::model::TokenScore;
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 /// Σr / T.
-pub(super) fn mean_rank(a: &Alignment) -> Option<f64> {
+pub(super) fn mean_rank(a: &ScoreRow) -> Option<f64> {
     ratio(a.rank_sum, a.n_tokens as f64)
 }
 
 /// r̄₁₀₀ = Σ min(r, 100) / T.
-pub(super) fn mean_rank_clip100(a: &Alignment) -> Option<f64> {
+pub(super) fn mean_rank_clip100(a: &ScoreRow) -> Option<f64> {
     ratio(a.rank_clip100_sum, a.n_tokens as f64)
 }
 
 /// Σ ln r / T.
-pub(super) fn mean_log_rank(a: &Alignment) -> Option<f64> {
+pub(super) fn mean_log_rank(a: &ScoreRow) -> Option<f64> {
     ratio(a.log_rank_sum, a.n_tokens as f64)
 }
 
 /// `count` of the tokens as a share.
-pub(super) fn share(a: &Alignment, count: u64) -> Option<f64> {
+pub(super) fn share(a: &ScoreRow, count: u64) -> Option<f64> {
     ratio(count as f64, a.n_tokens as f64)
 }
 
 /// Rank-surprisal ratio of a trace. Grows without bound on memorised text: by design, nothing is
 /// left to learn there.
-pub(super) fn rsr(a: &Alignment) -> Option<f64> {
+pub(super) fn rsr(a: &ScoreRow) -> Option<f64> {
     ratio(a.rank_clip100_sum, a.nll_nats)
 }
 

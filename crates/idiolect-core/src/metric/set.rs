@@ -6,18 +6,18 @@
 use std::collections::BTreeMap;
 
 use super::{METRICS, Metric, entropy, likelihood, rank};
-use crate::alignment::{Identity, MergeError, empty, merge};
 use crate::comparison::Closeness;
 use crate::model::Template;
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 use crate::rng::Rng;
+use crate::scores::{Identity, MergeError, empty, merge};
 use crate::statistics::bootstrap::{Replicates, resampled_sums};
 
 /// Sums over the traces of a set, from which its metrics are computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetSums {
     /// Sums over tokens.
-    pub tokens: Alignment,
+    pub tokens: ScoreRow,
     /// Traces with at least one token.
     pub traces: f64,
     /// Σ over traces of Σs / T.
@@ -39,13 +39,13 @@ impl SetSums {
     ///
     /// # Errors
     /// When the traces were scored by different students or under different templates.
-    pub fn of(alignments: &[Alignment]) -> Result<Option<Self>, MergeError> {
-        let Some(tokens) = merge(alignments)? else {
+    pub fn of(scores: &[ScoreRow]) -> Result<Option<Self>, MergeError> {
+        let Some(tokens) = merge(scores)? else {
             return Ok(None);
         };
         let mut sums = [0.0; N_SUMS];
-        for alignment in alignments {
-            add(&mut sums, &terms(alignment));
+        for row in scores {
+            add(&mut sums, &terms(row));
         }
         let mut set = Self::scratch();
         set.assign(&sums);
@@ -122,7 +122,7 @@ impl SetSums {
 }
 
 /// What one trace adds to each sum.
-fn terms(a: &Alignment) -> [f64; N_SUMS] {
+fn terms(a: &ScoreRow) -> [f64; N_SUMS] {
     let z = entropy::z_score(a);
     [
         a.n_tokens as f64,
@@ -162,12 +162,12 @@ fn add(sums: &mut [f64; N_SUMS], terms: &[f64; N_SUMS]) {
 /// # Errors
 /// When the traces were scored by different students or under different templates.
 pub fn replicates(
-    alignments: &[Alignment],
+    scores: &[ScoreRow],
     draws: usize,
     rng: &mut Rng,
 ) -> Result<Vec<(&'static Metric, Replicates)>, MergeError> {
-    merge(alignments)?;
-    let problems = sums_by_problem(alignments);
+    merge(scores)?;
+    let problems = sums_by_problem(scores);
     let n = problems.len();
     let series: Vec<Vec<f64>> = (0..N_SUMS)
         .map(|at| problems.iter().map(|sums| sums[at]).collect())
@@ -203,8 +203,8 @@ pub fn replicates(
 }
 
 /// One entry a problem, in order of id; rows of one problem are summed in order of trace id.
-fn sums_by_problem(alignments: &[Alignment]) -> Vec<[f64; N_SUMS]> {
-    let mut rows: Vec<&Alignment> = alignments.iter().collect();
+fn sums_by_problem(scores: &[ScoreRow]) -> Vec<[f64; N_SUMS]> {
+    let mut rows: Vec<&ScoreRow> = scores.iter().collect();
     rows.sort_by(|a, b| (&a.problem_id, &a.trace_id).cmp(&(&b.problem_id, &b.trace_id)));
     let mut problems: BTreeMap<(Option<&str>, usize), [f64; N_SUMS]> = BTreeMap::new();
     for (at, row) in rows.into_iter().enumerate() {
@@ -222,12 +222,12 @@ fn sums_by_problem(alignments: &[Alignment]) -> Vec<[f64; N_SUMS]> {
 /// # Errors
 /// When the traces were scored by different students or under different templates.
 pub fn closeness(
-    alignments: &[Alignment],
+    scores: &[ScoreRow],
     draws: usize,
     confidence: f64,
     rng: &mut Rng,
 ) -> Result<BTreeMap<String, Closeness>, MergeError> {
-    Ok(replicates(alignments, draws, rng)?
+    Ok(replicates(scores, draws, rng)?
         .into_iter()
         .map(|(metric, r)| (metric.name.to_owned(), Closeness::of(&r, confidence)))
         .collect())

@@ -2,13 +2,13 @@ use proptest::prelude::*;
 
 use super::set::replicates;
 use super::*;
-use crate::alignment::tests::{LOGITS, TARGETS, direct, identity};
-use crate::alignment::{empty, fold};
 use crate::model::TokenScore;
 use crate::rng::Rng;
+use crate::scores::tests::{LOGITS, TARGETS, direct, identity};
+use crate::scores::{empty, fold};
 
 /// The golden trace, summed in f64 without passing through f32 scores.
-fn golden() -> Alignment {
+fn golden() -> ScoreRow {
     let mut a = empty(identity());
     a.n_bytes = 9;
     for (logits, target) in LOGITS.iter().zip(TARGETS) {
@@ -30,11 +30,11 @@ fn golden() -> Alignment {
     a
 }
 
-fn value(name: &str, a: &Alignment) -> f64 {
+fn value(name: &str, a: &ScoreRow) -> f64 {
     (named(name).unwrap().of)(a).unwrap()
 }
 
-fn set_value(name: &str, set: &[Alignment]) -> f64 {
+fn set_value(name: &str, set: &[ScoreRow]) -> f64 {
     (named(name).unwrap().of_set)(&SetSums::of(set).unwrap().unwrap()).unwrap()
 }
 
@@ -92,7 +92,7 @@ fn the_golden_trace_has_the_published_folds() {
 #[test]
 fn rsr_clipped_at_1_is_tokens_over_surprisal() {
     let a = golden();
-    let clipped = Alignment {
+    let clipped = ScoreRow {
         rank_clip100_sum: a.n_tokens as f64,
         ..a.clone()
     };
@@ -102,7 +102,7 @@ fn rsr_clipped_at_1_is_tokens_over_surprisal() {
 
 #[test]
 fn the_golden_set_has_the_published_aggregates() {
-    let of = |id: &str, nll_nats: f64, n_tokens: u64, n_bytes: u64, mean_rank: f64| Alignment {
+    let of = |id: &str, nll_nats: f64, n_tokens: u64, n_bytes: u64, mean_rank: f64| ScoreRow {
         trace_id: id.into(),
         nll_nats,
         n_tokens,
@@ -199,18 +199,18 @@ fn names_are_unique_and_every_row_says_what_it_is() {
 }
 
 #[test]
-fn nearness_grows_towards_the_student() {
-    assert!(Direction::Lower.nearness(0.3) > Direction::Lower.nearness(5.0));
-    assert!(Direction::Higher.nearness(0.9) > Direction::Higher.nearness(0.2));
-    assert!(Direction::NearZero.nearness(-0.1) > Direction::NearZero.nearness(0.5));
-    assert!(Direction::NearOne.nearness(0.9) > Direction::NearOne.nearness(1.5));
+fn closeness_grows_towards_the_student() {
+    assert!(Direction::Lower.closeness(0.3) > Direction::Lower.closeness(5.0));
+    assert!(Direction::Higher.closeness(0.9) > Direction::Higher.closeness(0.2));
+    assert!(Direction::NearZero.closeness(-0.1) > Direction::NearZero.closeness(0.5));
+    assert!(Direction::NearOne.closeness(0.9) > Direction::NearOne.closeness(1.5));
 }
 
 fn logits() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(-6.0f64..6.0, 2..8)
 }
 
-fn random_set(seed: u64, traces: usize) -> Vec<Alignment> {
+fn random_set(seed: u64, traces: usize) -> Vec<ScoreRow> {
     let mut rng = Rng::keyed(seed, &["set"]);
     (0..traces)
         .map(|at| {
@@ -268,7 +268,7 @@ proptest! {
     #[test]
     fn duplicating_every_trace_leaves_set_metrics_unchanged(seed in 0u64..1000) {
         let set = random_set(seed, 7);
-        let twice: Vec<Alignment> = set.iter().chain(&set).cloned().collect();
+        let twice: Vec<ScoreRow> = set.iter().chain(&set).cloned().collect();
         for metric in METRICS {
             let (a, b) = (set_value(metric.name, &set), set_value(metric.name, &twice));
             prop_assert!((a - b).abs() < 1e-9 * a.abs().max(1.0), "{}: {a} {b}", metric.name);
@@ -280,7 +280,7 @@ proptest! {
         let set = random_set(seed, 9);
         let mut shuffled = set.clone();
         Rng::keyed(seed, &["shuffle"]).shuffle(&mut shuffled);
-        let of = |set: &[Alignment]| closeness(set, 200, 0.95, &mut Rng::keyed(1, &[])).unwrap();
+        let of = |set: &[ScoreRow]| closeness(set, 200, 0.95, &mut Rng::keyed(1, &[])).unwrap();
         let result = of(&set);
         prop_assert_eq!(&result, &of(&shuffled));
         prop_assert_eq!(result.len(), METRICS.len());

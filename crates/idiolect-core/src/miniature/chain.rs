@@ -1,7 +1,7 @@
-//! Chains of arithmetic steps and the dialect M that writes them.
+//! Chains of arithmetic steps and the style M that writes them.
 //!
 //! A chain turns some numbers into one: each step takes two values that are still unused (a given
-//! number or an earlier result) and leaves its result. In dialect M, with its answer expression:
+//! number or an earlier result) and leaves its result. In style M, with its answer expression:
 //!
 //! ```text
 //! 3 * 7 = 21 ; 21 - 2 = 19 | ans ( 3 * 7 ) - 2
@@ -32,7 +32,7 @@ impl Op {
     /// All four, in the order of their symbols above.
     pub const ALL: [Self; 4] = [Self::Add, Self::Sub, Self::Mul, Self::Div];
 
-    /// As dialect M writes it.
+    /// As style M writes it.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Add => "+",
@@ -174,12 +174,12 @@ impl Chain {
         }
     }
 
-    /// Dialect M: the steps, then the answer expression. `None` where there is none.
+    /// Style M: the steps, then the answer expression. `None` where there is none.
     pub fn text(&self) -> Option<String> {
         Some(format!("{self} | ans {}", self.expression()?))
     }
 
-    /// Reads a text of dialect M: its chain and its answer expression as written.
+    /// Reads a text of style M: its chain and its answer expression as written.
     pub fn parse(text: &str) -> Option<(Self, String)> {
         let (steps, answer) = text.split_once('|')?;
         let steps = steps
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dialect_m_reads_back_as_written() {
+    fn style_m_reads_back_as_written() {
         for chain in chains_of([2, 3, 7]) {
             let text = chain.text().unwrap();
             let (read, expression) = Chain::parse(&text).unwrap();
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_not_dialect_m() {
+    fn other_texts_are_not_style_m() {
         for text in [
             "",
             "3 + 4 = 7",

@@ -3,7 +3,7 @@
 //! Shares are of tokens, end tokens counted. Both models read the same kinds of generic text:
 //! arithmetic facts, chains, expressions with their values, and chains on three given numbers that
 //! aim at nothing. The student also reads prose and a few solved problems, so that it knows the
-//! format; the teacher reads many, and learns to rewrite prose H as dialect M.
+//! format; the teacher reads many, and learns to rewrite prose H as style M.
 //!
 //! Problems are solved for the split `teacher` only: no text joins the numbers and the target of
 //! another split's problem. Chains without a target may happen to end in one.

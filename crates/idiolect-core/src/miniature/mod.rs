@@ -3,7 +3,7 @@
 //! Countdown problems of three numbers, human-style solutions, a whole-word tokenizer, two model
 //! shapes and the texts that a student and a teacher are pretrained on. Nothing is downloaded and
 //! nothing is trained here; the program trains on these texts and treats the results like any
-//! other models. Sizes follow a prototype; `docs/miniature.md` tells why each is as it is.
+//! other models. Sizes follow a prototype; `docs/miniature.md` says why each is as it is.
 //!
 //! The same settings give the same bytes. Problems are the same in every world; the seed decides
 //! their split, the order of their numbers, their human solutions and the texts.
@@ -41,7 +41,7 @@ pub const PROBLEMS: usize = 8_119;
 pub enum StudentProse {
     /// Plain sentences in number words: H shares its words, not its sentences.
     Plain,
-    /// The prose dialect H itself, on given numbers but without targets.
+    /// The prose style H itself, on given numbers but without targets.
     Human,
 }
 
@@ -93,8 +93,8 @@ impl Default for WorldSettings {
 }
 
 impl WorldSettings {
-    /// A world that is made and learnt in seconds, for tests of the whole program: so few numbers
-    /// that its teacher is right about one time in ten, and every arm has some problems.
+    /// A world that is made and trained on in seconds, for tests of the whole program: so few
+    /// numbers that its teacher is right about one time in ten, and every arm has some problems.
     pub fn tiny() -> Self {
         Self {
             max_number: 4,
@@ -234,7 +234,7 @@ impl World {
     }
 
     /// All problems of the four splits, ordered by their numbers and target; `human` holds a
-    /// solution in dialect H. Texts that follow a prompt start with a space.
+    /// solution in style H. Texts that follow a prompt start with a space.
     pub fn problems(&self) -> Vec<Problem> {
         self.splits
             .iter()

@@ -1,7 +1,7 @@
-//! How the miniature's people write: the prose dialects H, HD and the student's own plain one.
+//! How the miniature's people write: the prose styles H, HD and the student's own plain one.
 //!
-//! H picks one of four phrasings for each operation and one of six frames; two frames tell the
-//! last step first. Numbers are words, and the text ends like dialect M with `| ans EXPRESSION`:
+//! H picks one of four phrasings for each operation and one of six frames; two frames give the
+//! last step first. Numbers are words, and the text ends like style M with `| ans EXPRESSION`:
 //!
 //! ```text
 //! first multiply three by seven , which gives twenty one . then lower twenty one by two to reach nineteen . | ans ( 3 * 7 ) - 2
@@ -47,9 +47,9 @@ pub(crate) const TENS: [&str; 8] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Numerals {
-    /// `twenty one`: dialect H.
+    /// `twenty one`: style H.
     Words,
-    /// `21`: dialect HD.
+    /// `21`: style HD.
     Digits,
 }
 

@@ -74,7 +74,7 @@ pub fn mean_limits(values: &[f64], (lowest, highest): (f64, f64), confidence: f6
 
 /// The smallest true difference of two arms on `n` problems that an exact test can find at p < 0.05
 /// with 80 % power, should no problem differ the other way: enough problems to differ have a
-/// probability of 0.8. `None` of fewer than [`FEWEST`] problems: nothing can be told from them.
+/// probability of 0.8. `None` of fewer than [`FEWEST`] problems: nothing can be learned from them.
 pub fn least_detectable(n: usize) -> Option<f64> {
     if n < FEWEST {
         return None;

@@ -25,7 +25,7 @@ pub(super) struct Records {
 /// One record: its cells that are not absent, by column.
 pub(super) struct Record(Vec<(Arc<str>, String)>);
 
-/// What stands on one or more lines of the file.
+/// What is on one or more lines of the file.
 struct Lines {
     /// The first of them, from 1.
     line: u64,
@@ -168,8 +168,7 @@ impl Records {
                 (State::Closed, Some(b'\r')) => {}
                 (State::Closed, Some(_)) => {
                     fault.get_or_insert_with(|| {
-                        "text stands behind a closing quote; a quote inside a cell is doubled"
-                            .to_owned()
+                        "text follows a closing quote; a quote inside a cell is doubled".to_owned()
                     });
                 }
                 (State::Begin | State::Plain | State::Closed, None) => {}
@@ -191,7 +190,7 @@ impl Records {
     }
 }
 
-/// Where in a cell the next byte stands.
+/// Where in a cell the next byte is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Begin,
@@ -209,7 +208,7 @@ impl Record {
     }
 
     /// The record as JSON, for messages.
-    pub(super) fn shown(&self) -> String {
+    pub(super) fn to_json(&self) -> String {
         let entries = self
             .0
             .iter()

@@ -1,8 +1,8 @@
 //! An append-only file of JSON lines with a checked tail.
 //!
 //! Each row is one write, so that a killed process leaves at most one torn line at the end. Opening
-//! drops a torn or unreadable tail, tells how much that was, and appends after it. The file itself
-//! is locked against a second writer while it is open.
+//! drops a torn or unreadable tail, reports how much that was, and appends after it. The file
+//! itself is locked against a second writer while it is open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -86,8 +86,8 @@ impl Journal {
     /// Appends a row in one write.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the rows before it stand, and a part of it that was written is dropped
-    /// again, now if the system allows or when the journal is next opened.
+    /// [`StoreError::Io`]; the rows before it are kept, and a part of it that was written is
+    /// dropped again, now if the system allows or when the journal is next opened.
     pub fn push<T: Serialize + ?Sized>(&mut self, row: &T) -> Result<(), StoreError> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, row).map_err(|error| {

@@ -7,7 +7,7 @@
 //! - `output` joins the three: one resumable output of one stage.
 //! - [`tokens`] writes and reads `tokens.parquet`.
 //!
-//! This is the only room of the crate that touches files. It knows nothing of what the rows mean.
+//! This is the only module of the crate that touches files. It knows nothing of what the rows mean.
 //! A file is either an append-only journal or is written whole by [`write_atomic`]; a `kill -9`
 //! at any moment loses at most the row in flight.
 
@@ -102,7 +102,7 @@ impl StoreError {
 /// reader sees the old content or the new, never a part.
 ///
 /// # Errors
-/// [`StoreError::Io`]; the old file then stands untouched.
+/// [`StoreError::Io`]; the old file is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     write_atomic_with(path, |file| file.write_all(bytes))
 }
@@ -153,7 +153,7 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The file's own name, for rows and messages that must not tell where it lies.
+/// The file's own name, for rows and messages that must not hold its path.
 pub fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(
         || "-".to_owned(),

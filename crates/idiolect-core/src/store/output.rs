@@ -43,12 +43,13 @@ pub struct Output {
 
 impl Output {
     /// Opens the output of a stage. One made with the same provenance is continued or found
-    /// complete; of another it is an error that lists the differences, unless `fresh` starts over.
+    /// complete; of another it is an error that lists the differences, unless `overwrite` starts
+    /// over.
     ///
     /// # Errors
     /// [`StoreError::Changed`], [`StoreError::Edited`], [`StoreError::Locked`] or a failure to
     /// read or write.
-    pub fn open(path: &Path, meta: &Meta, fresh: bool) -> Result<Opened, StoreError> {
+    pub fn open(path: &Path, meta: &Meta, overwrite: bool) -> Result<Opened, StoreError> {
         if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
             return Err(StoreError::format(
                 path,
@@ -56,7 +57,7 @@ impl Output {
             ));
         }
         let journal_path = journal_path(path);
-        if fresh {
+        if overwrite {
             // Locked before anything is thrown away: another process may be writing it.
             let mut journal = Journal::open(&journal_path)?;
             Rejects::open(path, true)?;
@@ -75,7 +76,7 @@ impl Output {
                         differences,
                     });
                 }
-            } else if old.complete && stands(path, &old)? {
+            } else if old.complete && is_in_place(path, &old)? {
                 return Ok(Opened::Complete(old));
             }
         } else if holds_bytes(path) {
@@ -201,7 +202,7 @@ impl Output {
     /// Appends a row.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the rows before it stand and the same command continues.
+    /// [`StoreError::Io`]; the rows before it are kept and the same command continues.
     pub fn push<T: Serialize + ?Sized>(&mut self, row: &T) -> Result<(), StoreError> {
         self.journal.push(row)
     }
@@ -279,12 +280,12 @@ pub enum OpenedFolder {
 }
 
 impl Folder {
-    /// Opens the folder of a stage as [`Output::open`] opens a file. `fresh` empties a folder that
-    /// this program made, and no other.
+    /// Opens the folder of a stage as [`Output::open`] opens a file. `overwrite` empties a folder
+    /// that this program made, and no other.
     ///
     /// # Errors
     /// As [`Output::open`]; [`StoreError::Edited`] for a folder with content that no stage made.
-    pub fn open(path: &Path, meta: &Meta, fresh: bool) -> Result<OpenedFolder, StoreError> {
+    pub fn open(path: &Path, meta: &Meta, overwrite: bool) -> Result<OpenedFolder, StoreError> {
         let lock = Lock::of_folder(path)?;
         let used = fs::read_dir(path)
             .map_err(StoreError::io("read", path))?
@@ -298,7 +299,7 @@ impl Folder {
                         .to_owned(),
                 });
             }
-            Some(_) if fresh => empty(path)?,
+            Some(_) if overwrite => empty(path)?,
             // A stage that failed before it wrote anything binds nobody.
             Some(old) if used => {
                 let differences = old.differences(meta);
@@ -380,7 +381,7 @@ fn empty(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Whether a complete output still is what was written. One that lost its end is continued.
-fn stands(path: &Path, meta: &Meta) -> Result<bool, StoreError> {
+fn is_in_place(path: &Path, meta: &Meta) -> Result<bool, StoreError> {
     if !path.exists() {
         return Ok(false);
     }

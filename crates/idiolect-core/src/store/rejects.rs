@@ -57,13 +57,13 @@ impl Rejects {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn open(output: &Path, fresh: bool) -> Result<Self, StoreError> {
+    pub fn open(output: &Path, overwrite: bool) -> Result<Self, StoreError> {
         let path = Self::path_of(output);
         let mut rejects = Self {
             path,
             journal: None,
         };
-        if fresh {
+        if overwrite {
             rejects.clear()?;
         } else if rejects.path.exists() {
             rejects.journal = Some(Journal::open(&rejects.path)?);

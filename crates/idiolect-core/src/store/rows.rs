@@ -60,8 +60,8 @@ enum Raw {
 }
 
 impl<T: DeserializeOwned> Rows<T> {
-    /// Opens a file of rows; `-` is standard input. CSV is told by its name (`.csv`, `.csv.gz`),
-    /// gzip and parquet by their first bytes, an array by its first bracket.
+    /// Opens a file of rows; `-` is standard input. CSV is recognized by its name (`.csv`,
+    /// `.csv.gz`), gzip and parquet by their first bytes, an array by its first bracket.
     ///
     /// # Errors
     /// When the file cannot be opened or is not what it begins as.
@@ -166,18 +166,18 @@ impl<T: DeserializeOwned> Rows<T> {
                     serde_json::from_str(&plain)
                 }) {
                     Ok(value) => Ok(good(line, value)),
-                    Err(error) => Err(bad(line, in_words(&error), &text)),
+                    Err(error) => Err(bad(line, message(&error), &text)),
                 },
             },
             Raw::Record(line, record) => match record.read() {
                 Ok(value) => Ok(good(line, value)),
-                Err(error) => Err(bad(line, in_words(&error), record.shown().as_bytes())),
+                Err(error) => Err(bad(line, message(&error), record.to_json().as_bytes())),
             },
             Raw::Value(line, value) => {
                 let text = value.to_string();
                 match serde_json::from_value(value) {
                     Ok(value) => Ok(good(line, value)),
-                    Err(error) => Err(bad(line, in_words(&error), text.as_bytes())),
+                    Err(error) => Err(bad(line, message(&error), text.as_bytes())),
                 }
             }
         }
@@ -185,7 +185,7 @@ impl<T: DeserializeOwned> Rows<T> {
 }
 
 /// What the parser said, without the line number, which counts within the row and would mislead.
-fn in_words(error: &serde_json::Error) -> String {
+fn message(error: &serde_json::Error) -> String {
     let words = error.to_string();
     let words = match words.find(" at line ") {
         Some(at) if error.column() > 0 => format!("{} at column {}", &words[..at], error.column()),
@@ -348,7 +348,7 @@ impl Array {
     }
 }
 
-/// Where in a JSON text the next byte stands.
+/// Where in a JSON text the next byte is.
 #[derive(Default)]
 struct Scan {
     depth: u64,

@@ -87,7 +87,7 @@ mod files {
     }
 
     #[test]
-    fn companions_stand_beside_files_and_folders() {
+    fn companions_lie_beside_files_and_folders() {
         assert_eq!(
             beside(Path::new("a/b.jsonl"), ".meta.json"),
             Path::new("a/b.jsonl.meta.json")
@@ -541,8 +541,8 @@ mod outputs {
         assert!(done.differences(&meta(1)).is_empty());
     }
 
-    fn open_folder(path: &Path, k: u32, fresh: bool) -> Result<Option<Folder>, StoreError> {
-        Ok(match Folder::open(path, &meta(k), fresh)? {
+    fn open_folder(path: &Path, k: u32, overwrite: bool) -> Result<Option<Folder>, StoreError> {
+        Ok(match Folder::open(path, &meta(k), overwrite)? {
             OpenedFolder::Unfinished(folder) => Some(folder),
             OpenedFolder::Complete(_) => None,
         })
@@ -581,9 +581,9 @@ mod outputs {
         let path = dir.path().join("mine");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("thesis"), "t").unwrap();
-        for fresh in [false, true] {
+        for overwrite in [false, true] {
             assert!(matches!(
-                open_folder(&path, 1, fresh),
+                open_folder(&path, 1, overwrite),
                 Err(StoreError::Edited { .. })
             ));
         }
@@ -622,7 +622,7 @@ mod csv {
                 r#"2:{"a":"1","b":"2"}"#,
                 "3!has 1 cells, and the header 2 columns",
                 "4!has 3 cells, and the header 2 columns",
-                "5!text stands behind a closing quote; a quote inside a cell is doubled",
+                "5!text follows a closing quote; a quote inside a cell is doubled",
                 "7!the cell of column `a` is not UTF-8",
                 r#"8:{"a":"9","b":"10"}"#
             ]

@@ -68,7 +68,7 @@ pub fn continue_part(path: &Path, rows: u64) -> Result<Option<Journal>, StoreErr
 /// Turns the journal into the parquet file and removes it.
 ///
 /// # Errors
-/// [`StoreError`]; the journal then stands.
+/// [`StoreError`]; the journal then remains.
 pub fn finish_part(path: &Path, mut journal: Journal) -> Result<(), StoreError> {
     journal.sync()?;
     let part = journal.path().to_owned();
@@ -99,7 +99,7 @@ pub fn finish_part(path: &Path, mut journal: Journal) -> Result<(), StoreError> 
 /// Writes a whole `tokens.parquet`.
 ///
 /// # Errors
-/// [`StoreError::Io`]; the old file then stands.
+/// [`StoreError::Io`]; the old file then remains.
 pub fn write(path: &Path, rows: impl Iterator<Item = TokenRow>) -> Result<(), StoreError> {
     write_atomic_with(path, |file| {
         write_rows(file, rows).map_err(std::io::Error::other)
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn another_parquet_file_is_refused_in_words() {
+    fn another_parquet_file_is_refused_with_a_message() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens.parquet");
         fs::write(&path, b"PAR1 not really PAR1").unwrap();

@@ -81,7 +81,7 @@ impl Adapted {
             betas: (s[1], s[2]),
             epsilon: s[3],
             weight_decay: s[4],
-            clip: s[5],
+            max_grad_norm: s[5],
             ..subject::settings(3)
         };
         let step = |rows: &[usize]| rows.iter().map(|&r| self.base.rows[r].clone()).collect();

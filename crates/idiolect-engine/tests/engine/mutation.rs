@@ -141,7 +141,7 @@ fn any_flipped_setting_of_the_optimiser_is_noticed() {
         ("beta2", |s| s.betas.1 = 0.96),
         ("epsilon", |s| s.epsilon = 1e-8),
         ("weight_decay", |s| s.weight_decay = 0.0),
-        ("clip", |s| s.clip = 0.0),
+        ("max_grad_norm", |s| s.max_grad_norm = 0.0),
     ];
     for family in FAMILIES {
         let case = Case::of(family);

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use idiolect_core::alignment::{Identity, fold};
 use idiolect_core::metric::named;
 use idiolect_core::model::{Rng, Template, TokenScore};
-use idiolect_core::record::Alignment;
+use idiolect_core::record::ScoreRow;
+use idiolect_core::scores::{Identity, fold};
 use idiolect_core::statistics::{mean, standard_error};
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::cached::{Pages, Sequence, forward_prompts, forward_step};
@@ -72,7 +72,7 @@ fn draw(logits: &[f32], temperature: f64, rng: &mut Rng) -> u32 {
 
 /// Traces of `TOKENS` tokens after one first token, none stopped early, sampled step by step
 /// and scored whole.
-fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<Alignment> {
+fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<ScoreRow> {
     let mut rows: Vec<TokenRow> = Vec::new();
     let threads = Threads::single();
     for group in 0..traces / TOGETHER {
@@ -143,9 +143,9 @@ fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<Alignment>
         .collect()
 }
 
-fn z_scores(alignments: &[Alignment]) -> Vec<f64> {
+fn z_scores(scores: &[ScoreRow]) -> Vec<f64> {
     let z = named("z_score").unwrap().of;
-    alignments.iter().map(|a| z(a).unwrap()).collect()
+    scores.iter().map(|a| z(a).unwrap()).collect()
 }
 
 /// Largest distance of the empirical distribution from the standard normal's.
@@ -167,12 +167,9 @@ fn kolmogorov_smirnov(values: &[f64]) -> f64 {
 
 #[test]
 fn own_samples_at_temperature_1_have_no_excess_and_a_standard_normal_z() {
-    let alignments = sampled(&model(), TRACES, 1.0);
-    let excess: Vec<f64> = alignments
-        .iter()
-        .map(|a| a.nll_nats - a.entropy_nats)
-        .collect();
-    let z = z_scores(&alignments);
+    let scores = sampled(&model(), TRACES, 1.0);
+    let excess: Vec<f64> = scores.iter().map(|a| a.nll_nats - a.entropy_nats).collect();
+    let z = z_scores(&scores);
     let n = TRACES as f64;
     let error = standard_error(&excess).unwrap();
     println!("sum(s − H): mean {:.4} ± {error:.4}", mean(&excess));

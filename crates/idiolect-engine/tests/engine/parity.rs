@@ -153,7 +153,7 @@ pub(crate) fn adamw_settings(case: &Case) -> TrainSettings {
         betas: (s[1], s[2]),
         epsilon: s[3],
         weight_decay: s[4],
-        clip: s[5],
+        max_grad_norm: s[5],
         ..subject::settings(3)
     }
 }

@@ -134,7 +134,7 @@ fn fine_tuning_a_trained_model_loses_what_pytorch_loses() {
         betas: (set("beta1"), set("beta2")),
         epsilon: set("eps"),
         weight_decay: set("weight_decay"),
-        clip: set("clip"),
+        max_grad_norm: set("clip"),
         ..subject::settings(examples.len())
     };
     let folder = tempfile::tempdir().unwrap();

@@ -308,7 +308,7 @@ fn caption(
     );
     if let Some(c) = reading::correlation(comparison, &metric.name, decoding) {
         out += &format!(
-            " Rank correlation of nearness and accuracy: Spearman ρ\u{a0}=\u{a0}{}, {}; Kendall τ\u{a0}=\u{a0}{}, {} ({}).",
+            " Rank correlation of closeness and accuracy: Spearman ρ\u{a0}=\u{a0}{}, {}; Kendall τ\u{a0}=\u{a0}{}, {} ({}).",
             words::decimal(c.spearman, 2),
             words::p_equals(c.p_spearman),
             words::decimal(c.kendall, 2),

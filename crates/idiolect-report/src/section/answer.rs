@@ -27,7 +27,7 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-/// Who taught most and what stands beside it, in two to four sentences.
+/// Who taught most and what is compared with it, in two to four sentences.
 fn lead(view: &RunView, names: &Names) -> String {
     let comparison = &view.comparison;
     let decoding = reading::leading(comparison);
@@ -95,12 +95,12 @@ fn most(
     let others = comparison
         .best
         .as_ref()
-        .map_or(&[][..], |b| &b.not_told_apart_from);
+        .map_or(&[][..], |b| &b.not_distinguished_from);
     let open = match others {
         [] => String::new(),
-        [one] => format!("; {} is not told apart from it", names.of(one)),
+        [one] => format!("; {} is not distinguished from it", names.of(one)),
         many => format!(
-            "; {} are not told apart from it",
+            "; {} are not distinguished from it",
             words::listed(&names.of_all(many))
         ),
     };
@@ -242,7 +242,7 @@ fn exception(comparison: &Comparison, decoding: Decoding) -> Option<Exception<'_
         .into_iter()
         .filter_map(|arm| known(arm).map(|(value, accuracy)| (arm, value, accuracy)))
         .collect();
-    let distance = |value: f64| -metric.direction.nearness(value);
+    let distance = |value: f64| -metric.direction.closeness(value);
     let mut found: Option<Exception<'_>> = None;
     for (near, near_value, reached) in &arms {
         for (far, far_value, other) in &arms {
@@ -305,7 +305,7 @@ fn closeness(comparison: &Comparison, decoding: Decoding, names: &Names) -> Opti
     };
     let correlation = reading::correlation(comparison, &metric.name, decoding).map(|c| {
         format!(
-            " Over {} the rank correlation of nearness ({}) and accuracy is ρ\u{a0}=\u{a0}{} ({}).",
+            " Over {} the rank correlation of closeness ({}) and accuracy is ρ\u{a0}=\u{a0}{} ({}).",
             words::counted(c.n_arms, "arm"),
             reading::metric_name(&metric.name),
             words::decimal(c.spearman, 2),

@@ -64,14 +64,14 @@ fn metrics(view: &RunView) -> Table {
         cells
     };
     Table {
-        caption: "Closeness of each arm's traces to the untrained student by every metric, the most accurate arm first. Intervals stand in comparison.json.".to_owned(),
+        caption: "Closeness of each arm's traces to the untrained student by every metric, the most accurate arm first. Intervals are in comparison.json.".to_owned(),
         rows: comparison.metrics.iter().map(row).collect(),
         quiet: Vec::new(),
         columns,
     }
 }
 
-/// Rank correlations of nearness and accuracy, a metric a row; `None` where none were computed.
+/// Rank correlations of closeness and accuracy, a metric a row; `None` where none were computed.
 fn correlations(view: &RunView) -> Option<Table> {
     let comparison = &view.comparison;
     let found = |decoding: Decoding| {
@@ -137,7 +137,7 @@ fn correlations(view: &RunView) -> Option<Table> {
         .unwrap_or(0);
     (!decodings.is_empty()).then(|| Table {
         caption: format!(
-            "Does the nearer arm teach more? Rank correlation (Spearman ρ, Kendall τ) of nearness and accuracy over {}; positive: nearer arms taught more. \
+            "Does the nearer arm teach more? Rank correlation (Spearman ρ, Kendall τ) of closeness and accuracy over {}; positive: nearer arms taught more. \
              Two-sided {tests} permutation p, not adjusted for the {}. \
              Regret: the accuracy given up by training on the arm that the metric finds nearest instead of the best.",
             words::counted(arms, "arm"),

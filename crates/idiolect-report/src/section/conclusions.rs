@@ -69,15 +69,15 @@ fn can(comparison: &Comparison, decoding: Decoding, names: &Names) -> Vec<String
         .best
         .as_ref()
         .filter(|best| best.arm != BASE && !reading::near_zero(comparison))
-        .filter(|best| best.not_told_apart_from.len() + 1 < comparison.arms.len())
+        .filter(|best| best.not_distinguished_from.len() + 1 < comparison.arms.len())
     {
-        out.push(match best.not_told_apart_from.as_slice() {
+        out.push(match best.not_distinguished_from.as_slice() {
             [] => format!(
-                "{} is told apart from every other arm.",
+                "{} is distinguished from every other arm.",
                 names.of(&best.arm)
             ),
             others => format!(
-                "{} is the most accurate arm but is not told apart from {}.",
+                "{} is the most accurate arm but is not distinguished from {}.",
                 names.of(&best.arm),
                 listed(&names.of_all(others))
             ),
@@ -129,7 +129,7 @@ fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
             let unseen = largest.map_or_else(
                 || {
                     format!(
-                        "no difference can be told from {}",
+                        "no difference can be detected from {}",
                         words::counted(comparison.n_problems, "problem")
                     )
                 },
@@ -141,7 +141,7 @@ fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
                 },
             );
             out.push(format!(
-                "{} {} not told apart from {}. That is no proof of equality: {unseen}.",
+                "{} {} not distinguished from {}. That is no proof of equality: {unseen}.",
                 listed(&names.of_all(&compared)),
                 is(&compared),
                 names.of(baseline)
@@ -152,13 +152,13 @@ fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
         .and_then(|m| reading::correlation(comparison, &m.name, decoding))
     {
         out.push(format!(
-            "The correlation of closeness and accuracy stands on {} arms{}. It is over arms of this run, not over data sets, and says nothing of cause.",
+            "The correlation of closeness and accuracy rests on {} arms{}. It is over arms of this run, not over data sets, and says nothing of cause.",
             c.n_arms,
             floor(c.n_arms).map_or(String::new(), |p| format!("; no order of so few could give a two-sided p below {p}"))
         ));
     }
     match (reading::seeds(comparison), comparison.n_worlds) {
-        (Some((1, _)), 0 | 1) => out.push("With one fine-tuning seed an arm cannot be told from the luck of its training: read “this checkpoint”, not “this arm”.".to_owned()),
+        (Some((1, _)), 0 | 1) => out.push("With one fine-tuning seed an arm cannot be distinguished from the luck of its training: read “this checkpoint”, not “this arm”.".to_owned()),
         (Some(_), 0 | 1) => out.push("Seeds repeat the fine-tuning only. The student, the split and the traces were made once; their own spread is not in the intervals.".to_owned()),
         _ => {}
     }
@@ -232,9 +232,9 @@ mod tests {
             "arms `a` and `b` are alike",
             "arm `W` is one run: why",
         ];
-        let shown = warnings(&texts.map(str::to_owned));
+        let items = warnings(&texts.map(str::to_owned));
         assert_eq!(
-            shown,
+            items,
             [
                 "Arm H (likewise G and W) is one run: why.",
                 "Few problems.",

@@ -77,7 +77,7 @@ fn method(comparison: &Comparison) -> String {
             .any(|d| d.smallest_detectable.is_none())
         {
             format!(
-                "; none can be told from {}",
+                "; none can be detected from {}",
                 words::counted(comparison.n_problems, "problem")
             )
         } else {

@@ -28,7 +28,7 @@ pub(super) fn section(view: &RunView) -> Section {
     } else {
         blocks.push(Block::Paragraph(
             "Surprisal is −ln p of a token under the untrained student, in nats: 0 is what it would have written itself, 1 a factor of 2.7 less likely. \
-             Darker tokens surprise it more; from 1 nat on the number stands above the token. \
+             Darker tokens surprise it more; from 1 nat on the number is above the token. \
              Steps are underlined: solid and ✓ where a checker recomputed them and they hold, wavy and ✗ where they are false, dotted where there is nothing to recompute."
                 .to_owned(),
         ));
@@ -339,7 +339,7 @@ mod tests {
         }
     }
 
-    fn shown(example: &Example) -> String {
+    fn marked(example: &Example) -> String {
         let show = |p: &Piece| {
             p.nats
                 .map_or(format!("{}|", p.text), |n| format!("{}={n}|", p.text))
@@ -359,7 +359,7 @@ mod tests {
             &[(0, 1.0), (2, 2.0), (5, 3.0), (8, 0.5)],
             &[(3, 8, StepCheck::Valid)],
         );
-        assert_eq!(shown(&e), "ab=1| =2|✓(cd| ef=3|)");
+        assert_eq!(marked(&e), "ab=1| =2|✓(cd| ef=3|)");
         assert_eq!(pieces(&e).1, Some(0.5));
     }
 
@@ -370,7 +370,7 @@ mod tests {
             &[(0, 1.0), (1, 1.0), (2, 1.0), (4, 2.0), (6, 4.0)],
             &[],
         );
-        assert_eq!(shown(&e), "a=1|é=2|→=2|b=4|");
+        assert_eq!(marked(&e), "a=1|é=2|→=2|b=4|");
     }
 
     #[test]
@@ -384,8 +384,8 @@ mod tests {
                 (0, 1, StepCheck::Valid),
             ],
         );
-        assert_eq!(shown(&e), "✗(é=1|)");
-        assert_eq!(shown(&example("", &[(0, 1.0)], &[])), "");
+        assert_eq!(marked(&e), "✗(é=1|)");
+        assert_eq!(marked(&example("", &[(0, 1.0)], &[])), "");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What teaches: the answer, the nearness or the steps?
+//! What teaches: the answer, the closeness or the steps?
 
 use idiolect_core::comparison::FactorAnalysis;
 
@@ -12,7 +12,7 @@ pub(super) fn section(view: &RunView) -> Option<Section> {
     let factors = view.comparison.factors.as_ref()?;
     Some(Section {
         id: "factors",
-        title: "Answer, nearness or steps?".to_owned(),
+        title: "Answer, closeness or steps?".to_owned(),
         blocks: vec![
             Block::Paragraph(format!("{}.", factors.method)),
             Block::Table(levels(view, factors)),
@@ -35,7 +35,7 @@ fn levels(view: &RunView, factors: &FactorAnalysis) -> Table {
         ]
     };
     Table {
-        caption: "Where each arm stands; arms in between are left out.".to_owned(),
+        caption: "The levels of each arm; arms in between are left out.".to_owned(),
         columns: vec![left("arm"), left("answers"), left("student"), left("steps")],
         rows: factors.arms.iter().map(row).collect(),
         quiet: Vec::new(),

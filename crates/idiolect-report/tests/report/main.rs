@@ -1,4 +1,4 @@
-//! The report from outside: what stands on the page, and how a real browser shows it.
+//! The report from outside: what is on the page, and how a real browser shows it.
 
 #[cfg(test)]
 mod browser;

@@ -1,4 +1,4 @@
-//! What stands on the page and in `report.md`.
+//! What is on the page and in `report.md`.
 
 use idiolect_core::comparison::{Comparison, Relation};
 use idiolect_report::RunView;
@@ -98,7 +98,7 @@ fn the_page_opens_with_the_answer_and_its_exceptions() {
     assert_eq!(
         lead,
         "This student learns most from G (teacher, correct answer): .171 [.145, .199] of 600 problems, against .063 before fine-tuning; \
-         P (human, paraphrased) is not told apart from it. \
+         P (human, paraphrased) is not distinguished from it. \
          W (teacher, wrong answer), whose answers are all wrong, still gains +.078 [+.051, +.105] over the untrained student. \
          Closeness alone does not rank the arms: R (content control) is as near to the student as G and reaches .059."
     );
@@ -125,7 +125,11 @@ fn nothing_is_claimed_that_no_test_supports() {
         .map(|arm| arm.arm.clone())
         .filter(|arm| arm != "G")
         .collect();
-    view.comparison.best.as_mut().unwrap().not_told_apart_from = others;
+    view.comparison
+        .best
+        .as_mut()
+        .unwrap()
+        .not_distinguished_from = others;
     let page = shown(&view);
     assert!(page.contains(
         "No arm is shown to teach this student anything: G (teacher, correct answer), the most accurate, reaches .171"
@@ -346,7 +350,7 @@ fn rename(comparison: &mut Comparison, from: &str, to: &str) {
         .best
         .as_mut()
         .unwrap()
-        .not_told_apart_from
+        .not_distinguished_from
         .push(to.to_owned());
 }
 
@@ -587,9 +591,12 @@ fn a_page_of_one_problem_or_of_all_right_claims_no_certainty() {
             }
             assert!(!page.contains("below about .000"), "{n} {seeds}");
             if n < 6 {
-                assert!(page.contains("none can be told from 1 problem"), "{seeds}");
                 assert!(
-                    page.contains("no difference can be told from 1 problem"),
+                    page.contains("none can be detected from 1 problem"),
+                    "{seeds}"
+                );
+                assert!(
+                    page.contains("no difference can be detected from 1 problem"),
                     "{seeds}"
                 );
             }

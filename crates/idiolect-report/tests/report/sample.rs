@@ -12,7 +12,7 @@ use idiolect_core::comparison::{
 };
 use idiolect_core::metric::{Direction, METRICS};
 use idiolect_core::model::Template;
-use idiolect_core::record::{Alignment, Decoding, EvalRow, Finish, Step, StepCheck, Verdict};
+use idiolect_core::record::{Decoding, EvalRow, Finish, ScoreRow, Step, StepCheck, Verdict};
 use idiolect_core::rng::Rng;
 use idiolect_core::statistics::Interval;
 use idiolect_core::statistics::proportion::wilson;
@@ -385,7 +385,7 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
         differences,
         best: Some(Best {
             arm: "G".to_owned(),
-            not_told_apart_from: vec!["P".to_owned()],
+            not_distinguished_from: vec!["P".to_owned()],
         }),
         metrics: METRICS
             .iter()
@@ -746,14 +746,14 @@ pub(crate) fn compared(
                 });
             }
             if *arm != "base" {
-                let alignments = (0..40).map(|row| alignment(*nats, row)).collect();
+                let scores = (0..40).map(|row| scores(*nats, row)).collect();
                 arms.push(ArmData {
                     arm: (*arm).to_owned(),
                     world,
                     spec: None,
                     rows: 40,
                     problems: 40,
-                    alignments,
+                    scores,
                     steps: None,
                     right: None,
                 });
@@ -787,9 +787,9 @@ fn answer(arm: &str, rate: f64, world: usize, seed: u64, problem: usize) -> Eval
     }
 }
 
-fn alignment(nats: f64, row: usize) -> Alignment {
+fn scores(nats: f64, row: usize) -> ScoreRow {
     let tokens = 20.0;
-    Alignment {
+    ScoreRow {
         trace_id: format!("t/{row}"),
         problem_id: Some(format!("train/{row}")),
         model: "student".to_owned(),

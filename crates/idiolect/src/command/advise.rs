@@ -7,17 +7,17 @@ use idiolect_core::arms::in_full;
 use serde_json::json;
 
 use super::options::{CodeOption, Common, ModelOptions, PromptOption, Seed, named};
-use super::show::{Shown, table};
+use super::output::{CommandOutput, table};
 use crate::exit;
 use crate::stage::advise::{AdviseSettings, advise};
 use crate::stage::features::FeatureSettings;
 
 /// Advise, before any training, which arm a student would learn most from, and how sure that is
 ///
-/// Looks at a sample of each arm under the student: how surprising it is, whether it can be told from
-/// the student's own samples, whether its answers are right, and what one gradient step on it would
-/// do to the student's own right and wrong answers. How much each of these counts was learned from
-/// finished runs.
+/// Looks at a sample of each arm under the student: how surprising it is, whether it can be
+/// distinguished from the student's own samples, whether its answers are right, and what one
+/// gradient step on it would do to the student's own right and wrong answers. How much each of
+/// these counts was learned from finished runs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect advise --model models/student --problems problems.jsonl \\
@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     lr: f64,
     /// Rows of an optimiser step of it
     #[arg(long, value_name = "N", default_value_t = 32)]
-    rows_per_step: usize,
+    batch_size: usize,
     /// Passes over the arm of it, for the cost to know
     #[arg(long, value_name = "N", default_value_t = 1)]
     epochs: usize,
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             arms: arguments.arms.clone(),
             prompt: arguments.prompt.prompt.clone(),
             rows: arguments.rows.max(1),
-            rows_per_step: arguments.rows_per_step.max(1),
+            batch_size: arguments.batch_size.max(1),
             lr: arguments.lr,
             probe_problems: arguments.ask,
             samples: arguments.samples.max(1),
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .with_protection(arguments.code.protection(), |control| {
             advise(&settings, model.as_mut(), control)
         })?;
-    Ok(Shown {
+    Ok(CommandOutput {
         text: words(&advice),
         json: json!(advice),
         as_json: arguments.common.json,
@@ -102,9 +102,15 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 fn words(advice: &Advice) -> String {
     let points = |share: f64| format!("{:+.1}", 100.0 * share);
     let mut rows = vec![
-        ["arm", "score", "expected gain", "80 %", "not told from"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "arm",
+            "score",
+            "expected gain",
+            "80 %",
+            "not distinguished from",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for arm in &advice.ranking {
         rows.push(vec![
@@ -114,7 +120,7 @@ fn words(advice: &Advice) -> String {
             arm.interval.map_or("–".to_owned(), |i| {
                 format!("[{}, {}]", points(i.low), points(i.high))
             }),
-            arm.cannot_tell_from.join(" "),
+            arm.indistinguishable_from.join(" "),
         ]);
     }
     let mut text = format!("{}\n\n{}\n", advice.answer, table(&rows));

@@ -7,7 +7,7 @@ use idiolect_engine::text::Opening;
 use serde_json::json;
 
 use super::options::{self, Common, PromptOption, Seed, TemplateName};
-use super::show::{Shown, table};
+use super::output::{CommandOutput, table};
 use crate::stage::StageError;
 use crate::stage::arms::{ArmsSettings, arms, summary};
 use crate::stage::student::StudentText;
@@ -19,17 +19,18 @@ use crate::stage::student::StudentText;
 /// paraphrased, F1 to F100 flawed, R content control, S the student's own samples, T any trace. A
 /// mixture is W:0.5+G:0.5, a filter W[steps>=2,nll_per_token<1.5], and a curated arm
 /// G{by=nll_per_token,per=set,rows=500}, which comes with NAME~random and NAME~length of its size.
-/// Without --arm: every plain arm that the traces support; of H, G and W that are left out it is said
-/// why. With --model a trace that the student cannot be trained on (too long, nothing left to learn)
-/// enters no arm, so that what is matched is what is trained; no weights are read. Near duplicates and what repeats a test
-/// question are left out and counted; picks.json tells why each row was picked.
+/// Without --arm: every plain arm that the traces support, and the reason for each of H, G and W
+/// that is left out. With --model a trace that the student cannot be trained on (too long, nothing left
+/// to train on) enters no arm, so that what is matched is what is trained; no weights are read.
+/// Near duplicates and what repeats a test question are left out and counted; picks.json records
+/// why each row was picked.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect arms --problems problems.jsonl --traces traces.jsonl --verdicts verdicts.jsonl \\
-    --alignment alignment.jsonl --model models/student --arm G=G --arm W=W \\
+    --scores scores.jsonl --model models/student --arm G=G --arm W=W \\
     --arm mixed=W:0.5+G:0.5 -o arms
   idiolect arms --problems problems.jsonl --traces traces.jsonl --verdicts verdicts.jsonl \\
-    --alignment alignment.jsonl --arm near=G{by=nll_per_token} --arm short=W[tokens<=80] --match tokens -o arms")]
+    --scores scores.jsonl --arm near=G{by=nll_per_token} --arm short=W[tokens<=80] --match tokens -o arms")]
 pub(super) struct Arguments {
     /// Problems of every split: held-out ones guard against leaks
     #[arg(long, value_name = "P")]
@@ -40,9 +41,9 @@ pub(super) struct Arguments {
     /// Their verdicts; may be given again
     #[arg(long, value_name = "V", required = true)]
     verdicts: Vec<PathBuf>,
-    /// Their alignment, for token counts; may be given again
-    #[arg(long, value_name = "A")]
-    alignment: Vec<PathBuf>,
+    /// Their scores, for token counts and closeness; may be given again
+    #[arg(long, value_name = "S")]
+    scores: Vec<PathBuf>,
     #[command(flatten)]
     student: StudentOptions,
     /// An arm; may be given again
@@ -134,9 +135,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = ArmsSettings {
         problems: arguments.problems.clone(),
-        traces: arguments.traces.clone(),
-        verdicts: arguments.verdicts.clone(),
-        alignment: arguments.alignment.clone(),
+        traces: options::files(&arguments.traces)?,
+        verdicts: options::files(&arguments.verdicts)?,
+        scores: options::files(&arguments.scores)?,
         arms: arguments.arms.clone(),
         matching: arguments.matching,
         rows: arguments.rows,
@@ -169,17 +170,17 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ]);
     }
     let facts = [("summary", json!(summary))];
-    let mut shown = Shown::rows(&settings.output, &outcome, &facts, arguments.common.json);
-    let head = shown.text.lines().next().unwrap_or_default().to_owned();
+    let mut output = CommandOutput::rows(&settings.output, &outcome, &facts, arguments.common.json);
+    let head = output.text.lines().next().unwrap_or_default().to_owned();
     let coverage = &summary.coverage;
     let mut notes = notes(&summary, student.is_some());
-    if settings.alignment.is_empty() {
+    if settings.scores.is_empty() {
         notes.push_str(
-            "no --alignment: tokens are not counted, the student's own samples (S) are not known, \
+            "no --scores: tokens are not counted, the student's own samples (S) are not known, \
              and nothing can be picked or filtered by closeness\n",
         );
     }
-    shown.text = format!(
+    output.text = format!(
         "{head}\n{}\n\n{}\n{notes}{} training problems, {} covered by every arm, {} used\nleft out: {} near-duplicate and {} contaminated problems, {} near-duplicate and {} contaminated traces, {} exact copies",
         table(&rows),
         coverage_table(coverage),
@@ -192,7 +193,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         coverage.contaminated_traces,
         coverage.duplicates
     );
-    Ok(shown)
+    Ok(output)
 }
 
 /// What enters no arm, why, and what changes it.

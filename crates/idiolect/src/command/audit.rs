@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::show::{self, Shown};
+use super::options;
+use super::output::{self, CommandOutput};
 use crate::stage::StageError;
 use crate::stage::audit::{Audit, AuditSettings, Finding, audit};
 
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5)]
     show: usize,
     /// Share of refused rows above which the command fails
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = super::options::share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = options::share)]
     max_rejects: f64,
     /// Print the result as one JSON document
     #[arg(long)]
@@ -50,14 +51,14 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     let found = audit(&AuditSettings {
         problems: arguments.problems.clone(),
-        traces: arguments.traces.clone(),
-        verdicts: arguments.verdicts.clone(),
+        traces: options::files(&arguments.traces)?,
+        verdicts: options::files(&arguments.verdicts)?,
         arms: arguments.arms.clone(),
     })?;
     let rows: usize = found.groups.values().map(|counts| counts.traces).sum();
     let refused = found.refused.len();
     for bad in found.refused.iter().take(5) {
-        show::say(&format!("{}:{}: {}", bad.file, bad.line, bad.reason));
+        output::print_error(&format!("{}:{}: {}", bad.file, bad.line, bad.reason));
     }
     if refused as f64 > arguments.max_rejects * (rows + refused) as f64 {
         return Err(StageError::failed(
@@ -89,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         &found.wrong_with_valid_prefix,
         arguments.show,
     ));
-    Ok(Shown {
+    Ok(CommandOutput {
         text,
         json: json!(found),
         as_json: arguments.json,
@@ -128,7 +129,7 @@ fn table(found: &Audit, group: &str) -> String {
         rows.push(row);
     }
     let note = "rounded: ungraded, since the answer equals the gold only when rounded; valid steps: of those that could be checked; prefix: mean share of a trace before its first false step";
-    format!("{}\n{note}", show::table(&rows))
+    format!("{}\n{note}", output::table(&rows))
 }
 
 fn listed(title: &str, findings: &[Finding], most: usize) -> String {
@@ -145,8 +146,8 @@ fn listed(title: &str, findings: &[Finding], most: usize) -> String {
         ));
         if let Some(error) = &finding.first_error_text {
             // Control characters of a model's text have no business on a terminal.
-            let shown: String = error.chars().take(160).collect();
-            text.push_str(&format!("\n    {:?}", shown));
+            let start: String = error.chars().take(160).collect();
+            text.push_str(&format!("\n    {:?}", start));
         }
     }
     if findings.len() > most {

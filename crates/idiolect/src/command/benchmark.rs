@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::options::{self, Common};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 use crate::run::benchmark::{BenchmarkSettings, benchmark};
 
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let done = arguments
         .common
         .with_control(|control| benchmark(&settings, control))?;
-    Ok(Shown {
+    Ok(CommandOutput {
         text: done.text,
         json: json!({ "summary": done.summary, "without_f_and_r": done.restricted, "judged": done.judged }),
         as_json: arguments.common.json,

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use idiolect_core::record::Decoding;
+use idiolect_core::store::write_atomic;
+use idiolect_report::RunView;
 use serde_json::json;
 
-use super::options::{Seed, named};
-use super::show::Shown;
+use super::options::{self, Seed, named};
+use super::output::CommandOutput;
 use crate::exit;
 use crate::stage::compare::{CompareSettings, compare};
 
@@ -18,7 +20,7 @@ use crate::stage::compare::{CompareSettings, compare};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect compare base=eval/base.jsonl W=eval/W-0.jsonl W=eval/W-1.jsonl H=eval/H.jsonl \\
-    --baseline base")]
+    --baseline base --report report.html")]
 pub(super) struct Arguments {
     /// Evaluations by name
     #[arg(required = true, value_name = "NAME=EVAL", value_parser = named)]
@@ -26,6 +28,9 @@ pub(super) struct Arguments {
     /// What the others are compared with; default base and H where they are there, else the first
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
+    /// Write the report page of the comparison too; Markdown where the name ends in .md
+    #[arg(long, value_name = "FILE", value_parser = options::output)]
+    report: Option<PathBuf>,
     /// Compare files of which it is not known, or not true, that they were made alike
     #[arg(long)]
     assume_same: bool,
@@ -49,6 +54,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         assume_same: arguments.assume_same,
         seed: arguments.seed.seed,
     })?;
+    if let Some(path) = &arguments.report {
+        let view = RunView::new("Comparison", comparison.clone());
+        let page = match path.extension() {
+            Some(ending) if ending == "md" => idiolect_report::markdown(&view),
+            _ => idiolect_report::html(&view),
+        };
+        write_atomic(path, page.as_bytes())?;
+    }
     let mut text = idiolect_report::arms_table(&comparison)
         .trim_end()
         .to_owned();
@@ -62,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     for warning in &comparison.warnings {
         text.push_str(&format!("\nnote: {warning}"));
     }
-    Ok(Shown {
+    Ok(CommandOutput {
         text,
         json: json!(comparison),
         as_json: arguments.json,

@@ -7,7 +7,7 @@ use idiolect_engine::weights::Dtype;
 use serde_json::json;
 
 use super::options::{self, Common, ConfigOption};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::convert::{ConvertSettings, convert};
 
 /// Write a model in another form
@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ""
     };
     let output = settings.output.display().to_string();
-    Ok(Shown {
+    Ok(CommandOutput {
         text: format!("{output}: model {}{again}", outcome.hash),
         json: json!({"output": output, "model_hash": outcome.hash, "was_complete": outcome.was_complete}),
         as_json: arguments.common.json,

@@ -8,14 +8,14 @@ use idiolect_core::store::Rows;
 use serde_json::json;
 
 use super::options::{self, Common, Seed};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 
 /// Make flawed copies of traces, or content controls of them
 ///
 /// With --dose each step is made wrong with that probability; a step that one dose makes wrong is
-/// wrong in the same way at every higher dose. With --control the dialect stays and the problem's
+/// wrong in the same way at every higher dose. With --control the style stays and the problem's
 /// content goes.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let settings = CorruptSettings {
         problems: arguments.problems.clone(),
-        traces: arguments.traces.clone(),
+        traces: options::files(&arguments.traces)?,
         corruption,
         output: arguments.output.clone(),
     };
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| corrupt(&settings, control))?;
     let facts = [("unchanged", json!(unchanged(&settings.output)?))];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

@@ -7,10 +7,10 @@ use idiolect_engine::text::Opening;
 use serde_json::json;
 
 use super::options::{ConfigOption, directory};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 
-/// Say what would go wrong with a model, and how to mend it
+/// Report what would go wrong with a model, and how to fix it
 ///
 /// Looks at end tokens, padding, chat template, generation config, vocabulary and the headers of
 /// the weights. Exit code 1 where something is an error, else 0.
@@ -44,11 +44,11 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         count(Severity::Warning),
         count(Severity::Note),
     );
-    let mut text: Vec<String> = findings.iter().map(shown).collect();
+    let mut text: Vec<String> = findings.iter().map(line).collect();
     text.push(format!(
         "{errors} errors, {warnings} warnings, {notes} notes"
     ));
-    Ok(Shown {
+    Ok(CommandOutput {
         text: text.join("\n"),
         json: json!({"errors": errors, "warnings": warnings, "notes": notes, "findings": findings}),
         as_json: arguments.json,
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     })
 }
 
-fn shown(finding: &Finding) -> String {
+fn line(finding: &Finding) -> String {
     let severity = match finding.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",

@@ -11,7 +11,7 @@ use super::options::{
     self, CodeOption, Common, KvOption, ModelOptions, PromptOption, RoundedOption, SamplingOptions,
     Seed, SplitOption,
 };
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::eval::{EvalSettings, eval};
 use crate::stage::train::rows_trained;
@@ -32,8 +32,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     split: SplitOption,
     /// Samples a problem
-    #[arg(short, long = "samples", value_name = "K", default_value_t = 1)]
-    k: usize,
+    #[arg(short = 'n', long, value_name = "K", default_value_t = 1)]
+    samples: usize,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
@@ -57,10 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = EvalSettings {
         problems: arguments.problems.clone(),
         splits: arguments.split.splits(),
-        k: arguments.k,
+        samples: arguments.samples,
         sampling: arguments
             .sampling
-            .resolve(if arguments.k > 1 { 1.0 } else { 0.0 }),
+            .resolve(if arguments.samples > 1 { 1.0 } else { 0.0 }),
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
         trained_rows: rows_trained(Path::new(&arguments.model.model))?,
@@ -75,8 +75,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .with_protection(arguments.code.protection(), |control| {
             eval(&settings, model.as_mut(), control)
         })?;
-    let facts = Tally::of(&settings.output)?.facts(settings.k);
-    Ok(Shown::rows(
+    let facts = Tally::of(&settings.output)?.facts(settings.samples);
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

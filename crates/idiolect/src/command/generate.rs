@@ -7,12 +7,12 @@ use serde_json::json;
 use super::options::{
     self, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
 };
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::generate::{GenerateSettings, generate};
 
 /// Sample traces: K completions of a model for each problem
 ///
-/// Rows stand in the order of problems and samples. Equal texts for one problem collapse to the
+/// Rows are in the order of problems and samples. Equal texts for one problem collapse to the
 /// first.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
@@ -27,8 +27,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     split: SplitOption,
     /// Samples a problem
-    #[arg(short = 'n', long = "samples", value_name = "K", default_value_t = 1)]
-    k: usize,
+    #[arg(short = 'n', long, value_name = "K", default_value_t = 1)]
+    samples: usize,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let settings = GenerateSettings {
         problems: arguments.problems.clone(),
         splits: arguments.split.splits(),
-        k: arguments.k,
+        samples: arguments.samples,
         sampling: arguments.sampling.resolve(1.0),
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .with_control(|control| generate(&settings, model.as_mut(), control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let facts = [("collapsed", json!(collapsed))];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

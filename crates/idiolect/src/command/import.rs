@@ -10,14 +10,14 @@ use idiolect_core::task::{Field, own_fields, shared_fields};
 use serde_json::json;
 
 use super::options::{self, Common, Seed, SplitName, TaskOption};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::countdown::{DrawSettings, draw};
 use crate::stage::import::{ImportSettings, import};
 
 /// Read a published data set: its rows become problems, and the solutions they hold traces
 ///
-/// Columns are found by the names that the data sets use; --map tells others. Files may be JSON
+/// Columns are found by the names that the data sets use; --map names others. Files may be JSON
 /// lines, a JSON array, CSV with a line of column names, parquet, or gzipped. Countdown problems can
 /// be drawn instead: --generate.
 /// A row that holds a model's `response` gives a trace too. It counts as sampled, for arms G and W,
@@ -28,7 +28,7 @@ use crate::stage::import::{ImportSettings, import};
 pub(super) struct Arguments {
     /// The task of every row
     task: TaskOption,
-    /// Files of raw rows; - is standard input
+    /// Files of raw rows, or patterns such as 'data/*.parquet'; - is standard input
     #[arg(required_unless_present = "generate", value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -83,6 +83,7 @@ impl FinishName {
 const EXAMPLES: &str = "Examples:
   idiolect import gsm8k train.jsonl test.jsonl -o problems.jsonl --traces human.jsonl
   idiolect import gsm8k rows.parquet --map question=problem --map answer=gold -o problems.jsonl
+  idiolect import math 'MATH/train/*/*.json' --split train -o problems.jsonl
   idiolect import mbpp mbpp.jsonl -o problems.jsonl --traces human.jsonl
   idiolect import countdown --generate 1000 --numbers 4 --max 100 --seed 7 -o problems.jsonl
   idiolect import gsm8k samples.jsonl --map response=completion.text --model qwen2.5-7b \\
@@ -162,7 +163,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     }
     let settings = ImportSettings {
         task: arguments.task.name(),
-        files: arguments.files.clone(),
+        files: options::files(&arguments.files)?,
         columns: arguments.columns.clone(),
         split: arguments.split.map(SplitName::split),
         model: arguments.model.clone(),
@@ -179,7 +180,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         let rows = Meta::read(traces)?.map_or(0, |meta| meta.rows);
         facts.push(("traces", json!(rows)));
     }
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,
@@ -215,7 +216,7 @@ fn generated(arguments: &Arguments, count: usize) -> super::Result {
         ("numbers", json!(settings.difficulty.numbers)),
         ("seed", json!(settings.seed)),
     ];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

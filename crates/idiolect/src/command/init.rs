@@ -6,7 +6,7 @@ use idiolect_core::store::write_atomic;
 use serde_json::json;
 
 use super::options::{self, TaskOption};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 use crate::run::template::recipe_for;
 use crate::stage::StageError;
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             )
         }
     };
-    Ok(Shown {
+    Ok(CommandOutput {
         text,
         json: json!({"recipe": recipe}),
         as_json: arguments.json,

@@ -4,23 +4,25 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use idiolect_core::model::{Template, TraitCounts};
+use idiolect_core::store::write_atomic;
 use idiolect_engine::encode::Row;
 use idiolect_engine::text::TextModel;
 use serde_json::{Value, json};
 
-use super::options::ModelOptions;
-use super::show::Shown;
+use super::options::{self, ModelOptions};
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::inputs::{DataRow, Input};
 
-/// Show a row exactly as the trainer sees it: its tokens, and which of them are learnt
+/// Show a row exactly as the trainer sees it: its tokens, and which of them are trained on
 ///
-/// Special tokens and line breaks are visible; what is learnt is coloured on a terminal (unless
-/// NO_COLOR is set) and stands in ⟦ ⟧ elsewhere. Counts are over the whole file.
+/// Special tokens and line breaks are visible; what is trained on is coloured on a terminal (unless
+/// NO_COLOR is set) and set in ⟦ ⟧ elsewhere. Counts are over the whole file.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect inspect --model models/student --data arms/W.jsonl
-  idiolect inspect --model models/student --data arms/W.jsonl --row 17 --template raw --json")]
+  idiolect inspect --model models/student --data arms/W.jsonl --row 17 --template raw --json
+  idiolect inspect --model models/student --data arms/W.jsonl --html row.html")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
@@ -30,6 +32,9 @@ pub(super) struct Arguments {
     /// Which row, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     row: u64,
+    /// Write the row as an HTML page too
+    #[arg(long, value_name = "FILE", value_parser = options::output)]
+    html: Option<PathBuf>,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
@@ -40,13 +45,13 @@ pub(super) struct Arguments {
 enum Kind {
     /// What is given.
     Context,
-    /// What the template puts before the answer; learnt.
+    /// What the template puts before the answer; trained on.
     Put,
-    /// Learnt and scored.
+    /// Trained on and scored.
     Completion,
     /// Scored, and kept out of the loss by the row's `spans`.
     Masked,
-    /// Ends the row; learnt and scored.
+    /// Ends the row; trained on and scored.
     End,
 }
 
@@ -57,6 +62,14 @@ impl Kind {
             Self::Put => "template",
             Self::Completion | Self::Masked => "completion",
             Self::End => "end",
+        }
+    }
+
+    /// Its class in HTML.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Masked => "masked",
+            other => other.name(),
         }
     }
 
@@ -78,7 +91,7 @@ struct Counts {
     rows: u64,
     refused: u64,
     tokens: usize,
-    learnt: usize,
+    loss_tokens: usize,
     longest: usize,
     traits: TraitCounts,
 }
@@ -94,9 +107,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             Ok(row) => DataRow::parse(&row.value).and_then(|row| {
                 let encoded = model.encode_to_learn(&row.example);
                 encoded
-                    .map(|(tokens, learnt)| Found {
+                    .map(|(tokens, loss_mask)| Found {
                         row: tokens,
-                        learnt,
+                        loss_mask,
                         weight: row.example.weight,
                     })
                     .map_err(|error| error.reason)
@@ -126,10 +139,16 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             ));
         }
     };
+    if let Some(path) = &arguments.html {
+        write_atomic(
+            path,
+            page(&model, &found, arguments.row, &counts).as_bytes(),
+        )?;
+    }
     let as_json = arguments.json;
     let coloured = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Ok(Shown {
+    Ok(CommandOutput {
         text: text(&model, &found, arguments.row, &counts, coloured),
         json: document(&model, &found, arguments.row, &counts),
         as_json,
@@ -146,7 +165,7 @@ impl Counts {
         };
         let row = &found.row;
         self.tokens += row.ids.len();
-        self.learnt += found.n_learnt();
+        self.loss_tokens += found.n_loss_tokens();
         self.longest = self.longest.max(row.ids.len());
         self.traits.add(row.traits);
     }
@@ -156,20 +175,20 @@ impl Counts {
 struct Found {
     row: Row,
     /// From `row.learn_from` on; none where all are.
-    learnt: Vec<bool>,
+    loss_mask: Vec<bool>,
     weight: f32,
 }
 
 impl Found {
-    fn is_learnt(&self, index: usize) -> bool {
+    fn in_loss(&self, index: usize) -> bool {
         let place = index.checked_sub(self.row.learn_from);
         let inside = place.filter(|_| index < self.row.ids.len());
-        inside.is_some_and(|place| self.learnt.get(place).copied().unwrap_or(true))
+        inside.is_some_and(|place| self.loss_mask.get(place).copied().unwrap_or(true))
     }
 
-    fn n_learnt(&self) -> usize {
+    fn n_loss_tokens(&self) -> usize {
         let all = 0..self.row.ids.len();
-        all.filter(|index| self.is_learnt(*index)).count()
+        all.filter(|index| self.in_loss(*index)).count()
     }
 }
 
@@ -178,7 +197,7 @@ fn kind(found: &Found, index: usize) -> Kind {
     if index + 1 == row.ids.len() {
         Kind::End
     } else if index >= row.first_target {
-        if found.is_learnt(index) {
+        if found.in_loss(index) {
             Kind::Completion
         } else {
             Kind::Masked
@@ -208,7 +227,7 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
             "text": tokenizer.shown(id),
             "special": tokenizer.is_special(id),
             "kind": kind(found, index).name(),
-            "learnt": found.is_learnt(index),
+            "loss_mask": found.in_loss(index),
             "byte_start": place.and_then(|place| row.byte_starts.get(place)),
         })
     };
@@ -218,14 +237,14 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
         "template": template(model),
         "weight": found.weight,
         "n_tokens": row.ids.len(),
-        "n_learnt": found.n_learnt(),
+        "n_loss_tokens": found.n_loss_tokens(),
         "n_completion": row.ids.len() - 1 - row.first_target,
         "straddled": row.traits.straddled,
         "end_in_text": row.traits.end_in_text,
         "other_prompt": row.traits.other_prompt,
         "tokens": tokens,
         "file": {
-            "rows": counts.rows, "refused": counts.refused, "tokens": counts.tokens, "learnt": counts.learnt,
+            "rows": counts.rows, "refused": counts.refused, "tokens": counts.tokens, "loss_tokens": counts.loss_tokens,
             "longest": counts.longest, "straddled": counts.traits.straddled,
             "end_in_text": counts.traits.end_in_text, "other_prompt": counts.traits.other_prompt,
         },
@@ -235,16 +254,16 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
 fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured: bool) -> String {
     let row = &found.row;
     let mut out = format!(
-        "row {number} of {}, template {}, weight {}: {} tokens, {} learnt\n",
+        "row {number} of {}, template {}, weight {}: {} tokens, {} trained on\n",
         counts.rows,
         template(model),
         found.weight,
         row.ids.len(),
-        found.n_learnt(),
+        found.n_loss_tokens(),
     );
     if row.traits.straddled {
         out.push_str(
-            "a token stands over the border of prompt and completion; it counts as prompt\n",
+            "a token straddles the border of prompt and completion; it counts as prompt\n",
         );
     }
     if row.traits.end_in_text {
@@ -258,11 +277,11 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
     }
     out.push('\n');
     for (index, &id) in row.ids.iter().enumerate() {
-        let learnt = found.is_learnt(index);
-        if learnt && !coloured && !found.is_learnt(index.wrapping_sub(1)) {
+        let in_loss = found.in_loss(index);
+        if in_loss && !coloured && !found.in_loss(index.wrapping_sub(1)) {
             out.push('⟦');
         }
-        let shown = visible(&model.tokenizer().shown(id));
+        let text = visible(&model.tokenizer().shown(id));
         if coloured {
             let special = if model.tokenizer().is_special(id) {
                 "\x1b[7m"
@@ -270,13 +289,13 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
                 ""
             };
             out.push_str(&format!(
-                "{}{special}{shown}\x1b[0m",
+                "{}{special}{text}\x1b[0m",
                 kind(found, index).colour()
             ));
         } else {
-            out.push_str(&shown);
+            out.push_str(&text);
         }
-        if learnt && !coloured && !found.is_learnt(index + 1) {
+        if in_loss && !coloured && !found.in_loss(index + 1) {
             out.push('⟧');
         }
         if index + 1 < row.ids.len() {
@@ -286,8 +305,8 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
     out.push_str("\n\n");
     out.push_str(&legend(found, coloured));
     out.push_str(&format!(
-        "file: {} rows, {} refused, {} tokens, {} learnt, longest row {}",
-        counts.rows, counts.refused, counts.tokens, counts.learnt, counts.longest
+        "file: {} rows, {} refused, {} tokens, {} trained on, longest row {}",
+        counts.rows, counts.refused, counts.tokens, counts.loss_tokens, counts.longest
     ));
     for note in counts.traits.notes() {
         out.push_str(&format!("\nfile: {note}"));
@@ -297,20 +316,9 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
 
 fn legend(found: &Found, coloured: bool) -> String {
     if !coloured {
-        return "·: border of two tokens; ⏎: line break; ⟦ ⟧: what is learnt\n".to_owned();
+        return "·: border of two tokens; ⏎: line break; ⟦ ⟧: what is trained on\n".to_owned();
     }
-    let mut kinds = vec![
-        (Kind::Context, "given"),
-        (Kind::Completion, "completion, learnt"),
-        (Kind::End, "end, learnt"),
-    ];
-    if found.learnt.contains(&false) {
-        kinds.push((Kind::Masked, "completion, masked by spans"));
-    }
-    if found.row.learn_from < found.row.first_target {
-        kinds.push((Kind::Put, "put by the template, learnt"));
-    }
-    let words: Vec<String> = kinds
+    let words: Vec<String> = kinds(found)
         .into_iter()
         .map(|(kind, words)| format!("{}{words}\x1b[0m", kind.colour()))
         .collect();
@@ -318,6 +326,80 @@ fn legend(found: &Found, coloured: bool) -> String {
         "{}; \x1b[7mspecial\x1b[0m; ·: border of two tokens; ⏎: line break\n",
         words.join("; ")
     )
+}
+
+/// The kinds of tokens that the row has, and what each means.
+fn kinds(found: &Found) -> Vec<(Kind, &'static str)> {
+    let mut kinds = vec![
+        (Kind::Context, "given"),
+        (Kind::Completion, "completion, trained on"),
+        (Kind::End, "end, trained on"),
+    ];
+    if found.loss_mask.contains(&false) {
+        kinds.push((Kind::Masked, "completion, masked by spans"));
+    }
+    if found.row.learn_from < found.row.first_target {
+        kinds.push((Kind::Put, "put by the template, trained on"));
+    }
+    kinds
+}
+
+const STYLE: &str = "body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
+pre{white-space:pre-wrap;overflow-wrap:anywhere}\
+span{border-right:1px dotted #999}\
+.context{color:#666}.template{background:#fff3c4}.completion{background:#d7f0d7}\
+.masked{background:#f6d5d5}.end{background:#e6d7f5}.special{font-weight:bold}\
+@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}.context{color:#999}\
+.template{background:#4d4215}.completion{background:#1f451f}.masked{background:#552222}.end{background:#412a5c}}";
+
+/// The row as an HTML page that needs no network and no script: a token a span, coloured by kind.
+fn page(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> String {
+    let row = &found.row;
+    let tokenizer = model.tokenizer();
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
+         <title>row {number} – idiolect</title><style>{STYLE}</style></head><body>\n\
+         <p>row {number} of {}, template {}, weight {}: {} tokens, {} trained on</p>\n<p>",
+        counts.rows,
+        template(model),
+        found.weight,
+        row.ids.len(),
+        found.n_loss_tokens(),
+    );
+    for (kind, words) in kinds(found) {
+        out.push_str(&format!("<span class=\"{}\">{words}</span> ", kind.class()));
+    }
+    out.push_str("</p>\n<pre>");
+    for (index, &id) in row.ids.iter().enumerate() {
+        let special = if tokenizer.is_special(id) {
+            " special"
+        } else {
+            ""
+        };
+        out.push_str(&format!(
+            "<span class=\"{}{special}\" title=\"token {id}\">{}</span>",
+            kind(found, index).class(),
+            escaped(&visible(&tokenizer.shown(id)))
+        ));
+    }
+    out.push_str("</pre>\n</body></html>\n");
+    out
+}
+
+/// Text without a character that HTML reads as its own.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Line breaks stay and are seen; other control characters, which could speak to the terminal, are
@@ -338,6 +420,11 @@ fn visible(token: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_a_row_is_no_html() {
+        assert_eq!(escaped("<a b=\"&\">"), "&lt;a b=&quot;&amp;&quot;&gt;");
+    }
 
     #[test]
     fn control_characters_never_reach_the_terminal() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::options::{CodeOption, Common};
-use super::run::{process, shown};
+use super::run::{printed, process};
 use crate::interrupt::Stop;
 
 /// Do one job of a run, on any machine that sees the run directory
@@ -36,5 +36,5 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         arguments.common.progress(),
         &Stop::default(),
     )?;
-    Ok(shown(finished, arguments.common.json))
+    Ok(printed(finished, arguments.common.json))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::run::shown;
+use super::run::printed;
 
 /// List the jobs of a run: the plan, with each job's state
 ///
@@ -21,7 +21,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    Ok(shown(
+    Ok(printed(
         crate::run::state::jobs(&arguments.run)?,
         arguments.json,
     ))

@@ -1,11 +1,12 @@
 //! The command line: one file a command, each turns its arguments into settings, calls its stage
-//! and says what came out.
+//! and prints the result.
 
 mod advise;
 mod arms;
 mod audit;
 mod benchmark;
 mod compare;
+mod completions;
 mod convert;
 mod corrupt;
 mod doctor;
@@ -17,13 +18,14 @@ mod inspect;
 mod job;
 mod jobs;
 mod later;
+mod man;
 mod options;
+mod output;
 mod paraphrase;
 mod pretrain;
 mod report;
 mod run;
 mod score;
-mod show;
 mod status;
 mod train;
 mod verify;
@@ -32,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::show::Shown;
+use self::output::CommandOutput;
 use crate::exit;
 use crate::stage::StageError;
 
@@ -78,6 +80,8 @@ enum Command {
     #[command(hide = true)]
     Serve(later::Arguments),
     Doctor(doctor::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Reads the command line, runs the command, prints and gives the exit code.
@@ -107,28 +111,30 @@ pub(crate) fn main() -> ExitCode {
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Serve(arguments) => later::run("serve", &arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     };
     ExitCode::from(match result {
-        Ok(shown) => show::print(&shown),
-        Err(error) => complain(&error),
+        Ok(output) => output::print(&output),
+        Err(error) => report_error(&error),
     })
 }
 
-fn complain(error: &StageError) -> u8 {
-    let mut words = if matches!(error, StageError::Interrupted) {
+fn report_error(error: &StageError) -> u8 {
+    let mut message = if matches!(error, StageError::Interrupted) {
         error.to_string()
     } else {
         format!("error: {error}")
     };
     if let Some(hint) = error.hint() {
-        words.push_str("\nhint: ");
-        words.push_str(&hint);
+        message.push_str("\nhint: ");
+        message.push_str(&hint);
     }
-    show::say(&words);
+    output::print_error(&message);
     error.exit_code()
 }
 
-type Result = std::result::Result<Shown, StageError>;
+type Result = std::result::Result<CommandOutput, StageError>;
 
 /// The code of a command that did its work.
 fn code(rejected: u64) -> u8 {

@@ -24,7 +24,7 @@ pub(super) struct Common {
     pub(super) quiet: bool,
     /// Start over instead of continuing an earlier output
     #[arg(long)]
-    pub(super) fresh: bool,
+    pub(super) overwrite: bool,
     /// Share of refused rows above which the command fails
     #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
     pub(super) max_rejects: f64,
@@ -66,7 +66,7 @@ impl Common {
         stage(Control {
             progress: &self.progress(),
             stop: &Stop::default(),
-            fresh: self.fresh,
+            overwrite: self.overwrite,
             max_rejects: self.max_rejects,
             threads: self.threads(),
             protection,
@@ -312,6 +312,39 @@ impl TaskOption {
             Self::Mbpp => TaskName::Mbpp,
         }
     }
+}
+
+/// The files that paths and patterns mean, those of a pattern in order of their names. A path that
+/// exists is itself, whatever characters it holds.
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, StageError> {
+    let mut files = Vec::new();
+    for path in paths {
+        match path.to_str().filter(|text| text.contains(['*', '?', '['])) {
+            Some(pattern) if !path.exists() => files.extend(matching_files(pattern)?),
+            _ => files.push(path.clone()),
+        }
+    }
+    Ok(files)
+}
+
+fn matching_files(pattern: &str) -> Result<Vec<PathBuf>, StageError> {
+    let entries = glob::glob(pattern)
+        .map_err(|error| StageError::usage(format!("`{pattern}` is no pattern: {error}"), ""))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| StageError::failed(error.to_string(), ""))?;
+        if !path.is_dir() {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(StageError::failed(
+            format!("no file matches `{pattern}`"),
+            "a pattern is relative to the working directory; ** matches folders at any depth",
+        ));
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// `NAME=FILE`.

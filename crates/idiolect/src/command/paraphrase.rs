@@ -9,11 +9,11 @@ use idiolect_core::store::Rows;
 use serde_json::json;
 
 use super::options::{self, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::paraphrase::{ParaphraseSettings, paraphrase};
 
-/// Rewrite traces: a model says each in its own words
+/// Rewrite traces: a model writes each in its own words
 ///
 /// Greedy unless --temperature is given. A rewriting may stand for its trace when its final answer is
 /// the trace's, no number is lost, it is no copy and about as long. One at fault is tried again with
@@ -29,9 +29,9 @@ pub(super) struct Arguments {
     /// The traces' problems
     #[arg(long, value_name = "P")]
     problems: PathBuf,
-    /// Traces to rewrite
-    #[arg(long, value_name = "T")]
-    traces: PathBuf,
+    /// Traces to rewrite; may be given again
+    #[arg(long, value_name = "T", required = true)]
+    traces: Vec<PathBuf>,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let settings = ParaphraseSettings {
         problems: arguments.problems.clone(),
-        traces: arguments.traces.clone(),
+        traces: options::files(&arguments.traces)?,
         bounds: (!arguments.unchecked).then_some(bounds),
         retries: arguments.retries.unwrap_or(if greedy { 0 } else { 2 }),
         sampling,
@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ("collapsed", json!(collapsed)),
         ("at fault", json!(at_fault(&settings.output)?)),
     ];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

@@ -6,18 +6,18 @@ use idiolect_core::model::{StepSize, TrainSettings};
 use serde_json::json;
 
 use super::options::{self, Common, Seed};
-use super::show::Shown;
+use super::output::CommandOutput;
 use super::train::TrainingOptions;
 use crate::stage::pretrain::{PretrainSettings, pretrain};
 
 /// Train a model from random weights on the tokens of texts
 ///
 /// The folder that is written is the finished model, with log.jsonl. A step holds 1024 tokens
-/// unless --rows-per-step or --tokens-per-step is given.
+/// unless --batch-size or --batch-tokens is given.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect pretrain --config config.json --tokenizer tokenizer.json --data texts.jsonl \\
-    --lr 4e-3 --schedule cosine --warmup 50 -o models/student")]
+    --lr 4e-3 --schedule cosine --warmup-steps 50 -o models/student")]
 pub(super) struct Arguments {
     /// The model's shape, as a config.json
     #[arg(long, value_name = "FILE")]
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| pretrain(&settings, control))?;
     let facts = [("model_hash", json!(outcome.hash))];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::options;
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 
 /// Make the report of a finished run again from its files
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     let text = crate::run::report(&arguments.run, arguments.output.as_deref())?;
     let json = json!({ "written": text.lines().collect::<Vec<_>>() });
-    Ok(Shown {
+    Ok(CommandOutput {
         text,
         json,
         as_json: arguments.json,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::options::{CodeOption, Common};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 use crate::interrupt::Stop;
 use crate::run::{self, Finished, Process, RunSettings};
@@ -54,11 +54,11 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         sets: arguments.sets.clone(),
         until: arguments.until.clone(),
         dry_run: arguments.dry_run,
-        fresh: arguments.common.fresh,
+        overwrite: arguments.common.overwrite,
         process: process(&arguments.common, &arguments.code),
     };
     let finished = run::run(&settings, arguments.common.progress(), &Stop::default())?;
-    Ok(shown(finished, arguments.common.json))
+    Ok(printed(finished, arguments.common.json))
 }
 
 /// How a process of a run works.
@@ -70,8 +70,8 @@ pub(super) fn process(common: &Common, code: &CodeOption) -> Process {
     }
 }
 
-pub(super) fn shown(finished: Finished, as_json: bool) -> Shown {
-    Shown {
+pub(super) fn printed(finished: Finished, as_json: bool) -> CommandOutput {
+    CommandOutput {
         text: finished.text,
         json: finished.json,
         as_json,

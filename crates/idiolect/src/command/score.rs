@@ -2,24 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use idiolect_core::record::Alignment;
+use idiolect_core::record::ScoreRow;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{self, Common, ModelOptions, PromptOption};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::score::{ScoreInput, ScoreSettings, score};
 
 /// Score traces under a student: how near is each to the student's own distribution?
 ///
 /// Writes sums and counts of surprisal, rank and entropy a trace, and with --tokens every token's.
-/// Rows stand in input order, one an input row.
+/// Rows are in input order, one an input row.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect score --model models/student --problems problems.jsonl --traces traces.jsonl \\
-    -o alignment.jsonl --tokens tokens.parquet
-  idiolect score --model models/student --data rows.jsonl -o alignment.jsonl")]
+    -o scores.jsonl --tokens tokens.parquet
+  idiolect score --model models/student --data rows.jsonl -o scores.jsonl")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     data: Option<PathBuf>,
     #[command(flatten)]
     prompt: PromptOption,
-    /// File of alignments to write
+    /// File of scores to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
     output: PathBuf,
     /// File of token scores to write
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let input = match (&arguments.problems, &arguments.data) {
         (Some(problems), None) => ScoreInput::Traces {
             problems: problems.clone(),
-            traces: arguments.traces.clone(),
+            traces: options::files(&arguments.traces)?,
             prompt: arguments.prompt.prompt.clone(),
         },
         (None, Some(data)) => ScoreInput::Data(data.clone()),
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let outcome = arguments
         .common
         .with_control(|control| score(&settings, model.as_mut(), control))?;
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &totals(&settings.output)?,
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 /// Sums over all rows, and the means that people look for.
 fn totals(output: &Path) -> Result<Vec<(&'static str, Value)>, StageError> {
     let (mut n_tokens, mut n_bytes, mut nll, mut ranks) = (0u64, 0u64, 0f64, 0f64);
-    for row in Rows::<Alignment>::open(output)? {
+    for row in Rows::<ScoreRow>::open(output)? {
         if let Ok(row) = row? {
             n_tokens += row.value.n_tokens;
             n_bytes += row.value.n_bytes;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::run::shown;
+use super::run::printed;
 
 /// Show how far a run is: what is done, what runs, how long it takes yet, what failed and why
 #[derive(clap::Args, Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    Ok(shown(
+    Ok(printed(
         crate::run::state::status(&arguments.run)?,
         arguments.json,
     ))

@@ -7,20 +7,20 @@ use idiolect_core::model::{Lora, SaveDtype, Schedule, StepSize, TrainSettings};
 use serde_json::json;
 
 use super::options::{self, Common, ModelOptions, Seed};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::exit;
 use crate::stage::StageError;
-use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
+use crate::stage::student::StudentText;
+use crate::stage::train::{REMEDY, TrainStageSettings, train_within, trial};
 
 /// Fine-tune a model on the rows of an arm
 ///
 /// The folder that is written is the finished model, with log.jsonl; its `checkpoint-STEP` folders
 /// are resumable states. Weights are written in f32 whatever the type of the model's own, so that
 /// the model on disk is the one whose dev loss the log shows. A row that the model cannot be trained
-/// on (too long, nothing left to learn) is refused before the first step; `idiolect arms --model`
-/// builds arms without such rows. The loss is over completions and their end, never over prompts. A
-/// step
-/// holds 32 rows unless --rows-per-step or --tokens-per-step is given.
+/// on (too long, nothing left to train on) is refused before the first step; `idiolect arms
+/// --model` builds arms without such rows. The loss is over completions and their end, never over
+/// prompts. A step holds 32 rows unless --batch-size or --batch-tokens is given.
 ///
 /// With --lora the folder is an adapter in PEFT's format: the model's own weights stay as they are
 /// and are found beside it. It can be given wherever a model can; `idiolect convert` merges it.
@@ -29,8 +29,8 @@ use crate::stage::train::{REMEDY, TrainStageSettings, train, trial};
   idiolect train --model models/student --data arms/W.jsonl --epochs 3 --lr 1e-5 \\
     --dev dev.jsonl --dev-every 50 -o train/W
   idiolect train --model models/student --data arms/W.jsonl --lora r=16,alpha=32 --lr 2e-4 \\
-    --schedule cosine --warmup 20 --tokens-per-step 8192 -o train/W-lora
-  idiolect train --model models/student --data arms/W.jsonl --dry-run
+    --schedule cosine --warmup-steps 20 --batch-tokens 8192 -o train/W-lora
+  idiolect train --model models/student --data arms/W.jsonl --max-tokens 2048 --dry-run
   idiolect train --model models/student --data arms/W.jsonl \\
     --lora r=64,alpha=16,rslora=true,dropout=0.05,targets=q_proj,v_proj -o train/W-qv")]
 pub(super) struct Arguments {
@@ -39,13 +39,17 @@ pub(super) struct Arguments {
     /// Rows of prompt and completion, or of messages
     #[arg(long, value_name = "ARM")]
     data: PathBuf,
-    /// Rows whose loss is told during training
+    /// Rows whose loss is reported during training
     #[arg(long, value_name = "ROWS")]
     dev: Option<PathBuf>,
     /// Train a low-rank adapter: rank and alpha, and if wanted rslora=true (scale by alpha/sqrt(r)),
     /// dropout=SHARE, targets=q_proj,v_proj (default: every linear layer of attention and MLP)
     #[arg(long, value_name = "r=R,alpha=A,...", value_parser = lora)]
     lora: Option<Lora>,
+    /// Longest row in tokens, prompt and end included: longer ones are refused before training;
+    /// default what the model can hold
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
     /// Score the dev rows every so many steps too; 0 at the end of each epoch only
     #[arg(long, value_name = "STEPS", default_value_t = 0, requires = "dev")]
     dev_every: usize,
@@ -56,8 +60,8 @@ pub(super) struct Arguments {
     /// Folder of the model to write
     #[arg(short, long, value_name = "DIR", value_parser = options::output, required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Say which rows would be trained on, in how many tokens and steps, and which cannot; read no
-    /// weights and write nothing
+    /// Print which rows would be trained on, in how many tokens and steps, and which cannot; read
+    /// no weights and write nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -73,31 +77,31 @@ pub(super) struct TrainingOptions {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-5, value_parser = positive)]
     lr: f64,
-    /// Rows of an optimiser step
-    #[arg(long, value_name = "N", conflicts_with = "tokens_per_step")]
-    rows_per_step: Option<usize>,
+    /// Rows of an optimiser step (default 32)
+    #[arg(long, value_name = "N", conflicts_with = "batch_tokens")]
+    batch_size: Option<usize>,
     /// As many whole rows an optimiser step as fit this many tokens
     #[arg(long, value_name = "N")]
-    tokens_per_step: Option<usize>,
+    batch_tokens: Option<usize>,
     /// Fall of the learning rate after the warm-up
     #[arg(long, value_name = "NAME", default_value = "linear")]
     schedule: ScheduleName,
-    /// Share of the peak rate that the schedule ends at
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = options::share)]
-    final_lr_share: f64,
+    /// Ratio of the rate that the schedule ends at to the peak rate
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0, value_parser = options::share)]
+    min_lr_ratio: f64,
     /// Steps from zero to the peak rate
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
-    warmup: usize,
+    warmup_steps: usize,
     /// Decoupled weight decay, not on norms and biases
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = not_negative)]
     weight_decay: f64,
     /// Largest norm of the whole gradient; 0 does not clip
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = not_negative)]
-    clip: f64,
+    max_grad_norm: f64,
     /// Compute activations again in the backward instead of keeping them: less memory, a third
     /// more work, the same result
     #[arg(long)]
-    recompute: bool,
+    gradient_checkpointing: bool,
     /// For comparison with trainings in bf16: round what trains, gradients and moments to bf16 in
     /// each step. At small rates nothing then moves
     #[arg(long)]
@@ -131,7 +135,7 @@ impl TrainingOptions {
         default: TrainSettings,
         seed: u64,
     ) -> Result<TrainSettings, StageError> {
-        let step_size = match (self.rows_per_step, self.tokens_per_step) {
+        let step_size = match (self.batch_size, self.batch_tokens) {
             (Some(rows), _) => StepSize::Rows(rows),
             (None, Some(tokens)) => StepSize::Tokens(tokens),
             (None, None) => default.step_size,
@@ -150,14 +154,14 @@ impl TrainingOptions {
                 ScheduleName::Cosine => Schedule::Cosine,
                 ScheduleName::Constant => Schedule::Constant,
             },
-            final_lr_share: self.final_lr_share,
-            warmup_steps: self.warmup,
+            min_lr_ratio: self.min_lr_ratio,
+            warmup_steps: self.warmup_steps,
             weight_decay: self.weight_decay,
-            clip: self.clip,
+            max_grad_norm: self.max_grad_norm,
             step_size,
             seed,
             checkpoint_every: self.checkpoint_every,
-            recompute: self.recompute,
+            gradient_checkpointing: self.gradient_checkpointing,
             bf16_parity: self.bf16_parity,
             save_dtype: match self.save_dtype {
                 SaveDtypeName::F32 => SaveDtype::F32,
@@ -261,12 +265,16 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         train: train_settings,
         output,
     };
+    let limit = match arguments.max_tokens {
+        Some(_) => Some(student(arguments)?),
+        None => None,
+    };
     let mut model = arguments.model.open(&arguments.common)?;
     let outcome = arguments
         .common
-        .with_control(|control| train(&settings, model.as_mut(), control))?;
+        .with_control(|control| train_within(&settings, limit.as_ref(), model.as_mut(), control))?;
     let facts = [("model_hash", json!(outcome.hash))];
-    Ok(Shown::rows(
+    Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
         &facts,
@@ -274,39 +282,48 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     ))
 }
 
+/// The text side of the model, and the longest row that it is to be trained on.
+fn student(arguments: &Arguments) -> Result<StudentText, StageError> {
+    Ok(StudentText {
+        text: arguments.model.text()?,
+        max_tokens: arguments.max_tokens.map(|most| most as usize),
+    })
+}
+
 /// Refused rows that a dry run names.
 const NAMED: usize = 10;
 
 fn dry_run(arguments: &Arguments, settings: &TrainSettings) -> super::Result {
-    let text = arguments.model.text()?;
-    let found = trial(&arguments.data, arguments.dev.as_deref(), settings, &text)?;
+    let student = student(arguments)?;
+    let dev = arguments.dev.as_deref();
+    let found = trial(&arguments.data, dev, settings, &student)?;
     let (plan, refused) = (&found.plan, found.refused.len());
-    let mut shown = format!(
+    let mut text = format!(
         "{} rows of {} tokens (the loss is over {}), {} steps; epochs: {}; nothing was trained",
         plan.rows, plan.tokens, plan.target_tokens, plan.steps, settings.epochs
     );
     for note in plan.traits.notes() {
-        shown.push_str(&format!("\n{note}"));
+        text.push_str(&format!("\n{note}"));
     }
     for bad in found.refused.iter().take(NAMED) {
-        shown.push_str(&format!(
+        text.push_str(&format!(
             "\nrefused: {}, line {}: {}",
             bad.file, bad.line, bad.reason
         ));
     }
     if refused > NAMED {
-        shown.push_str(&format!("\nand {} more", refused - NAMED));
+        text.push_str(&format!("\nand {} more", refused - NAMED));
     }
     let too_many = refused as f64 > arguments.common.max_rejects * found.seen as f64;
     if too_many {
-        shown.push_str(&format!(
+        text.push_str(&format!(
             "\n{refused} of {} rows cannot be trained on, more than the allowed share of {}: the \
              training would refuse to begin\n{REMEDY}",
             found.seen, arguments.common.max_rejects
         ));
     }
-    Ok(Shown {
-        text: shown,
+    Ok(CommandOutput {
+        text,
         json: json!({
             "rows": plan.rows,
             "tokens": plan.tokens,

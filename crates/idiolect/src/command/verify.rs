@@ -8,7 +8,7 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{self, CodeOption, Common, RoundedOption, TaskOption};
-use super::show::Shown;
+use super::output::CommandOutput;
 use crate::stage::compat::Compat;
 use crate::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
 use crate::stage::{Outcome, StageError};
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             let output = arguments.output.clone();
             match (&arguments.problems, &arguments.task, &arguments.pairs) {
                 (Some(problems), None, None) => {
-                    let (problems, traces) = (problems.clone(), arguments.traces.clone());
+                    let (problems, traces) = (problems.clone(), options::files(&arguments.traces)?);
                     verify(
                         &VerifySettings {
                             problems,
@@ -114,11 +114,11 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                 )),
             }
         })?;
-    shown(&arguments.output, &outcome, arguments.common.json)
+    command_output(&arguments.output, &outcome, arguments.common.json)
 }
 
 /// The verdicts by kind.
-fn shown(output: &Path, outcome: &Outcome, as_json: bool) -> super::Result {
+fn command_output(output: &Path, outcome: &Outcome, as_json: bool) -> super::Result {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for row in Rows::<Value>::open(output)? {
         if let Ok(row) = row? {
@@ -132,5 +132,5 @@ fn shown(output: &Path, outcome: &Outcome, as_json: bool) -> super::Result {
     }
     let facts = ["correct", "wrong", "no_answer", "ungraded"]
         .map(|verdict| (verdict, json!(counts.get(verdict).copied().unwrap_or(0))));
-    Ok(Shown::rows(output, outcome, &facts, as_json))
+    Ok(CommandOutput::rows(output, outcome, &facts, as_json))
 }

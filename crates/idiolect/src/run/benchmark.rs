@@ -177,7 +177,7 @@ impl FinishedRun {
                 .collect(),
             prompt: recipe.prompt(),
             rows: ROWS,
-            rows_per_step: recipe.train.batch_size,
+            batch_size: recipe.train.batch_size,
             lr: recipe.train.lr,
             probe_problems: ASK,
             samples: SAMPLES,

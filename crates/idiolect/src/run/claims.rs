@@ -35,7 +35,7 @@ const CLAIMS: [(&str, &str, &str); 5] = [
     (
         "R",
         BASE,
-        "the dialect alone, without content, teaches nothing (control)",
+        "the style alone, without content, teaches nothing (control)",
     ),
 ];
 

@@ -61,7 +61,7 @@ pub(crate) struct RunSettings {
     /// Say what would be done, and do nothing.
     pub(crate) dry_run: bool,
     /// Throw an earlier run in the directory away.
-    pub(crate) fresh: bool,
+    pub(crate) overwrite: bool,
     /// How a process of the run works.
     pub(crate) process: Process,
 }
@@ -95,7 +95,7 @@ impl<'a> RunContext<'a> {
         Control {
             progress,
             stop: self.stop,
-            fresh: false,
+            overwrite: false,
             max_rejects: self.process.max_rejects,
             threads,
             protection: self.process.protection,
@@ -166,7 +166,7 @@ pub(crate) fn run(
             settings.process.threads,
         ));
     }
-    let _lock = open_directory(&dir, &recipe, settings.fresh)?;
+    let _lock = open_directory(&dir, &recipe, settings.overwrite)?;
     let text = serde_json::to_string_pretty(&json!({ "jobs": jobs })).expect("a plan serialises");
     write_atomic(&dir.join("plan.json"), (text + "\n").as_bytes())?;
     let record = record::Record::open(&dir, &recipe, &folders, settings.process.threads)?;
@@ -358,7 +358,7 @@ fn recipe_text(asked: Option<&str>) -> Result<(String, String), StageError> {
 }
 
 /// Takes the run directory: a new one, or one that holds a run of the same recipe.
-fn open_directory(dir: &Path, recipe: &Recipe, fresh: bool) -> Result<Lock, StageError> {
+fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, StageError> {
     fs::create_dir_all(dir).map_err(|source| io("create", dir, source))?;
     let lock = Lock::acquire(&dir.join(".lock"), dir)?;
     let path = dir.join("recipe.toml");
@@ -369,7 +369,7 @@ fn open_directory(dir: &Path, recipe: &Recipe, fresh: bool) -> Result<Lock, Stag
         Err(source) => return Err(io("read", &path, source)),
     };
     match earlier {
-        Some(_) if fresh => empty(dir)?,
+        Some(_) if overwrite => empty(dir)?,
         Some(old) => {
             let differences = resolve::differences(&old, &now);
             if !differences.is_empty() {
@@ -379,7 +379,7 @@ fn open_directory(dir: &Path, recipe: &Recipe, fresh: bool) -> Result<Lock, Stag
                         dir.display(),
                         differences.join("\n  ")
                     ),
-                    "use the settings that it was made with, another directory with --out, or --fresh to start over",
+                    "use the settings that it was made with, another directory with --out, or --overwrite to start over",
                 ));
             }
         }

@@ -184,8 +184,7 @@ pub(crate) fn parts(recipe: &Recipe) -> Vec<Part> {
     };
     let arms = &recipe.arms;
     let mut parts = vec![part("human", Work::Data)];
-    if recipe.data.world.is_some()
-        && arms.need(|s| matches!(s, Source::Dialect(l) if l == "digits"))
+    if recipe.data.world.is_some() && arms.need(|s| matches!(s, Source::Style(l) if l == "digits"))
     {
         parts.push(part("human-digits", Work::Data));
     }

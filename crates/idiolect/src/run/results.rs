@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use idiolect_core::comparison::{
     ArmData, CompareOptions, Comparison, Evaluation, StepCounts, compare,
 };
-use idiolect_core::record::{Alignment, ArmRow, EvalRow, Verdict, content_hash};
+use idiolect_core::record::{ArmRow, EvalRow, ScoreRow, Verdict, content_hash};
 use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic};
 use idiolect_report::view::{FactGroup, RunView};
 use serde_json::{Map, Value, json};
@@ -255,10 +255,10 @@ pub(super) fn arm_data(
         .iter()
         .flat_map(|(_, rows)| rows.iter().map(|r| r.trace_id.as_str()))
         .collect();
-    let mut alignments: BTreeMap<String, Alignment> = BTreeMap::new();
-    for row in read::<Alignment>(&world.student.scores())? {
+    let mut scores: BTreeMap<String, ScoreRow> = BTreeMap::new();
+    for row in read::<ScoreRow>(&world.student.scores())? {
         if wanted.contains(row.trace_id.as_str()) {
-            alignments.insert(row.trace_id.clone(), row);
+            scores.insert(row.trace_id.clone(), row);
         }
     }
     let summary = view::summary(world)?;
@@ -288,9 +288,9 @@ pub(super) fn arm_data(
             .map(|r| r.problem_id.as_str())
             .collect::<BTreeSet<_>>()
             .len(),
-        alignments: rows
+        scores: rows
             .iter()
-            .filter_map(|r| alignments.get(&r.trace_id).cloned())
+            .filter_map(|r| scores.get(&r.trace_id).cloned())
             .collect(),
         steps: StepCounts::of(rows, &verdicts),
         right: (!rows.is_empty()).then(|| share(rows)),

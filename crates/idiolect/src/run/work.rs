@@ -130,7 +130,7 @@ impl Here<'_> {
         let settings = GenerateSettings {
             problems: self.data.problems(),
             splits: vec![Split::Train],
-            k: self.run.recipe.generate.n,
+            samples: self.run.recipe.generate.n,
             sampling: self.run.recipe.generate.sampling(),
             prompt: self.run.recipe.teacher_prompt(),
             seed: self.seed,
@@ -144,7 +144,7 @@ impl Here<'_> {
         let settings = GenerateSettings {
             problems: self.data.problems(),
             splits: vec![Split::Train],
-            k: OWN_SAMPLES,
+            samples: OWN_SAMPLES,
             sampling: self.run.recipe.generate.sampling(),
             prompt: self.run.recipe.prompt(),
             seed: self.seed,
@@ -163,7 +163,7 @@ impl Here<'_> {
         let rewrite = &recipe.paraphrase;
         let settings = ParaphraseSettings {
             problems: self.data.problems(),
-            traces: self.data.part("human"),
+            traces: vec![self.data.part("human")],
             sampling: Sampling {
                 temperature: rewrite.temperature,
                 max_tokens: rewrite.max_tokens,
@@ -214,7 +214,7 @@ impl Here<'_> {
         let mut students = Vec::new();
         for (name, _) in self.run.recipe.students() {
             let student = self.student_text(&name)?;
-            student.tell(&mut meta);
+            student.record(&mut meta);
             students.push(student);
         }
         let problems: Vec<Problem> = read(&self.data.problems())?;
@@ -234,7 +234,7 @@ impl Here<'_> {
             problems: &problems,
             traces: &traces,
             verdicts: &verdicts,
-            alignments: &[],
+            scores: &[],
             prompts: &prompts,
             student: Some(Student::new(&takes)),
         };
@@ -318,7 +318,7 @@ impl Here<'_> {
             problems: self.data.problems(),
             traces: self.traces_of(&paths),
             verdicts: [self.data.verdicts()].into_iter().chain(own).collect(),
-            alignment: vec![paths.scores()],
+            scores: vec![paths.scores()],
             arms: self
                 .run
                 .recipe
@@ -366,7 +366,7 @@ impl Here<'_> {
         train(&settings, &mut student, control).map_err(|error| {
             error.with_remedy(format!(
                 "arm `{}` has to be trained on every row that it holds: remove the `arms` folder of \
-                 the student to build the arms anew, or start over with --fresh",
+                 the student to build the arms anew, or start over with --overwrite",
                 tuned.arm
             ))
         })?;
@@ -405,14 +405,14 @@ impl Here<'_> {
             ..Sampling::default()
         };
         for what in self.run.counts.evaluations(self.run.recipe) {
-            let (split, k, sampling) = match what {
+            let (split, samples, sampling) = match what {
                 "dev" => (Split::Dev, 1, at(0.0)),
                 "greedy" => (Split::Test, 1, at(0.0)),
                 "sampled" => (Split::Test, settings.n, at(settings.temperature)),
                 _ => continue,
             };
             let output = paths.evaluation(&tuned.arm, tuned.seed, what);
-            self.evaluate(&mut model, split, k, sampling, output)?;
+            self.evaluate(&mut model, split, samples, sampling, output)?;
         }
         let settings = ScoreSettings {
             input: ScoreInput::Traces {
@@ -448,14 +448,14 @@ impl Here<'_> {
         &self,
         model: &mut LocalModel,
         split: Split,
-        k: usize,
+        samples: usize,
         sampling: Sampling,
         output: PathBuf,
     ) -> Result<(), StageError> {
         let settings = EvalSettings {
             problems: self.data.problems(),
             splits: vec![split],
-            k,
+            samples,
             sampling,
             prompt: self.run.recipe.prompt(),
             seed: self.seed,
@@ -505,7 +505,7 @@ fn scratch_settings(model: &ScratchModel, seed: u64) -> TrainSettings {
         epochs: model.epochs,
         lr: model.lr,
         schedule: Schedule::Cosine,
-        final_lr_share: model.min_lr_ratio,
+        min_lr_ratio: model.min_lr_ratio,
         warmup_steps: model.warmup_steps,
         weight_decay: model.weight_decay,
         betas: (0.9, model.beta2),

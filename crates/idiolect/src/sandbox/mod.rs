@@ -147,7 +147,7 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// What ran the code, as an output's provenance tells it.
+    /// What ran the code, as an output's provenance records it.
     pub(crate) fn describe(&self) -> String {
         let how = match self.protection {
             Protection::Required => "sandbox",

@@ -22,7 +22,7 @@ const HARNESS: &str = include_str!("harness.py");
 /// A report longer than this is none.
 const MAX_REPORT: usize = 1 << 20;
 
-/// The server is gone, in words.
+/// The message of a server that is gone.
 #[derive(Debug)]
 pub(super) struct Lost(pub(super) String);
 

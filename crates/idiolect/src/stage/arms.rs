@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use idiolect_core::arms::{
     ArmSpec, ArmsInput, ArmsOptions, ArmsSummary, BuiltArms, Matching, Student, build,
 };
-use idiolect_core::record::{Alignment, ArmRow, Problem, Split, Trace, VerdictRow, content_hash};
+use idiolect_core::record::{ArmRow, Problem, ScoreRow, Split, Trace, VerdictRow, content_hash};
 use idiolect_core::store::{BadRow, Folder, Meta, OpenedFolder, write_atomic};
 use serde::de::DeserializeOwned;
 
@@ -23,8 +23,8 @@ pub(crate) struct ArmsSettings {
     pub(crate) traces: Vec<PathBuf>,
     /// Files of their verdicts.
     pub(crate) verdicts: Vec<PathBuf>,
-    /// Files of their alignments, for token counts; may be none.
-    pub(crate) alignment: Vec<PathBuf>,
+    /// Files of their scores, for token counts; may be none.
+    pub(crate) scores: Vec<PathBuf>,
     /// Pairs of name and spec; none are every plain arm that the traces support.
     pub(crate) arms: Vec<(String, String)>,
     /// How the arms are made equal.
@@ -54,9 +54,9 @@ pub(crate) fn arms(
     let files = Files::open(settings)?;
     let mut meta = provenance(settings, &specs, &problems, &prompts, &files);
     if let Some(student) = student {
-        student.tell(&mut meta);
+        student.record(&mut meta);
     }
-    let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
+    let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
@@ -66,7 +66,7 @@ pub(crate) fn arms(
     let mut seen = (problems.rows.len() + problems.bad.len()) as u64;
     let traces: Vec<Trace> = all(&files.traces, &mut bad, &mut seen)?;
     let verdicts: Vec<VerdictRow> = all(&files.verdicts, &mut bad, &mut seen)?;
-    let alignments: Vec<Alignment> = match &files.alignment {
+    let scores: Vec<ScoreRow> = match &files.scores {
         Some(input) => all(input, &mut bad, &mut seen)?,
         None => Vec::new(),
     };
@@ -83,7 +83,7 @@ pub(crate) fn arms(
         problems: &asked,
         traces: &traces,
         verdicts: &verdicts,
-        alignments: &alignments,
+        scores: &scores,
         prompts: &prompts,
         student: student.map(|_| Student::new(&takes)),
     };
@@ -132,7 +132,7 @@ fn specs(arms: &[(String, String)]) -> Result<Vec<ArmSpec>, StageError> {
 struct Files {
     traces: Input,
     verdicts: Input,
-    alignment: Option<Input>,
+    scores: Option<Input>,
 }
 
 impl Files {
@@ -140,7 +140,7 @@ impl Files {
         Ok(Self {
             traces: Input::open_all(&settings.traces)?,
             verdicts: Input::open_all(&settings.verdicts)?,
-            alignment: match settings.alignment.as_slice() {
+            scores: match settings.scores.as_slice() {
                 [] => None,
                 files => Some(Input::open_all(files)?),
             },
@@ -156,12 +156,12 @@ fn provenance(
     files: &Files,
 ) -> Meta {
     let mut meta = Meta::of("arms");
-    problems.tell(&mut meta);
-    prompts.tell(&mut meta);
+    problems.record(&mut meta);
+    prompts.record(&mut meta);
     meta.input("traces", files.traces.hash())
         .input("verdicts", files.verdicts.hash());
-    if let Some(alignment) = &files.alignment {
-        meta.input("alignment", alignment.hash());
+    if let Some(scores) = &files.scores {
+        meta.input("scores", scores.hash());
     }
     let named: Vec<String> = specs
         .iter()

@@ -33,7 +33,7 @@ impl CodeRunner {
     }
 
     /// Adds interpreter and protection to an output's provenance: both can change verdicts.
-    pub(crate) fn tell(&self, meta: &mut Meta) {
+    pub(crate) fn record(&self, meta: &mut Meta) {
         if let Some(sandbox) = &self.0 {
             meta.version("code", sandbox.describe());
         }
@@ -46,7 +46,7 @@ impl CodeRunner {
             None => Ok(()),
             Some(why) => Err(StageError::failed(
                 format!("the code runner failed twice: {why}"),
-                "the rows before it stand; the same command continues once the machine has memory and processes to spare",
+                "the rows before it are kept; the same command continues once the machine has memory and processes to spare",
             )),
         }
     }

@@ -19,7 +19,7 @@ pub(crate) struct CompareSettings {
     pub(crate) evaluations: Vec<(String, PathBuf)>,
     /// What every other is compared with; `None`: `base` and `H` where there, else the first.
     pub(crate) baseline: Option<String>,
-    /// Compare files that do not tell how they were made, or that were made differently.
+    /// Compare files that do not record how they were made, or that were made differently.
     pub(crate) assume_same: bool,
     /// Seeds the bootstrap.
     pub(crate) seed: u64,
@@ -163,7 +163,7 @@ fn made_alike(files: &[File]) -> Result<(), StageError> {
         let Some(meta) = &file.meta else {
             return Err(StageError::failed(
                 format!(
-                    "`{}` does not tell how it was made: it has no .meta.json beside it",
+                    "`{}` does not record how it was made: it has no .meta.json beside it",
                     file.path.display()
                 ),
                 "--assume-same compares it all the same",

@@ -137,14 +137,14 @@ mod tests {
     #[test]
     fn the_papers_scores_are_verdicts() {
         let gold = json!({"numbers": [1, 2, 3], "target": 1});
-        let says = |answer| Compat::Paper.judge(&gold, answer);
+        let judged = |answer| Compat::Paper.judge(&gold, answer);
         assert_eq!(
-            says("<answer> (1 + 2) / 3 </answer>").verdict,
+            judged("<answer> (1 + 2) / 3 </answer>").verdict,
             Verdict::Correct
         );
-        let wrong = says("<answer> 1 + 2 + 3 </answer>");
+        let wrong = judged("<answer> 1 + 2 + 3 </answer>");
         assert_eq!((wrong.verdict, wrong.score), (Verdict::Wrong, Some(0.5)));
-        assert_eq!(says("none").verdict, Verdict::NoAnswer);
+        assert_eq!(judged("none").verdict, Verdict::NoAnswer);
         let no_numbers = json!({"target": 1});
         assert_eq!(
             Compat::Paper.judge(&no_numbers, "1").verdict,
@@ -154,26 +154,26 @@ mod tests {
 
     #[test]
     fn exact_match_needs_the_mark() {
-        let says = |answer| {
+        let judged = |answer| {
             Compat::Gsm8kEm
                 .judge(&json!({"answer": "18"}), answer)
                 .verdict
         };
-        assert_eq!(says("so #### 18"), Verdict::Correct);
-        assert_eq!(says("so #### 18.0"), Verdict::Wrong);
-        assert_eq!(says("the answer is 18"), Verdict::NoAnswer);
+        assert_eq!(judged("so #### 18"), Verdict::Correct);
+        assert_eq!(judged("so #### 18.0"), Verdict::Wrong);
+        assert_eq!(judged("the answer is 18"), Verdict::NoAnswer);
     }
 
     #[test]
     fn math_verify_rounds_and_leaves_out_what_it_cannot_read() {
-        let says = |gold: &str, answer: &str| {
+        let judged = |gold: &str, answer: &str| {
             Compat::MathVerify
                 .judge(&json!({"answer": gold}), answer)
                 .verdict
         };
-        assert_eq!(says("\\frac{1}{3}", "so $0.333333$"), Verdict::Correct);
-        assert_eq!(says("(1,2)", "$1 < x < 2$"), Verdict::Wrong);
-        assert_eq!(says("24", "I cannot solve this"), Verdict::NoAnswer);
+        assert_eq!(judged("\\frac{1}{3}", "so $0.333333$"), Verdict::Correct);
+        assert_eq!(judged("(1,2)", "$1 < x < 2$"), Verdict::Wrong);
+        assert_eq!(judged("24", "I cannot solve this"), Verdict::NoAnswer);
     }
 
     #[test]

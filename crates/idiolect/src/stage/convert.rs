@@ -50,7 +50,7 @@ pub(crate) fn convert(
     if !model.info().ignored_config_fields.is_empty() {
         meta.setting("ignore_config_field", &model.info().ignored_config_fields);
     }
-    let folder = match Folder::open(&settings.output, &meta, control.fresh)? {
+    let folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };

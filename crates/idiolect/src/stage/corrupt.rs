@@ -17,7 +17,7 @@ use super::{Control, Outcome, StageError};
 pub(crate) enum Corruption {
     /// Each step made wrong with a probability.
     Flaws(FlawSettings),
-    /// The dialect without the problem's content.
+    /// The style without the problem's content.
     ContentControl {
         /// Decides which.
         seed: u64,
@@ -46,13 +46,13 @@ pub(crate) fn corrupt(
     let problems = Problems::read(&settings.problems, &[])?;
     let input = Input::open_all(&settings.traces)?;
     let mut meta = Meta::of("corrupt");
-    problems.tell(&mut meta);
+    problems.record(&mut meta);
     meta.input("traces", input.hash());
     match &settings.corruption {
         Corruption::Flaws(flaws) => meta.setting("flaws", flaws),
         Corruption::ContentControl { seed } => meta.setting("control", true).setting("seed", seed),
     };
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -86,7 +86,7 @@ fn copy(
         };
         match made {
             Err(bad) => output.reject(&bad)?,
-            // A parent may stand twice, from two origins.
+            // A parent may be there twice, from two origins.
             Ok(trace) if ids.insert((trace.id.clone(), trace.origin.parent.clone())) => {
                 output.push(&trace)?;
             }

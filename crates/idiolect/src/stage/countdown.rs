@@ -34,7 +34,7 @@ pub(crate) fn draw(settings: &DrawSettings, control: Control<'_>) -> Result<Outc
     let mut generator = Generator::new(settings.seed, settings.difficulty)
         .map_err(|why| StageError::usage(why, "idiolect import --help names the settings"))?;
     let meta = provenance(settings, task);
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };

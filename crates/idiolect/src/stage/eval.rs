@@ -8,7 +8,7 @@ use idiolect_core::store::{Meta, Opened, Output};
 
 use super::code::CodeRunner;
 use super::generate::{Asked, REQUESTS_AT_ONCE, samples_differ};
-use super::inputs::{Problems, PromptKind, Prompts, tell_model, tell_sampling};
+use super::inputs::{Problems, PromptKind, Prompts, record_model, record_sampling};
 use super::ordered::generate_in_order;
 use super::verify::accepted;
 use super::{Control, Outcome, StageError};
@@ -24,7 +24,7 @@ pub(crate) struct EvalSettings {
     /// Only problems of these; none are all.
     pub(crate) splits: Vec<Split>,
     /// Samples a problem.
-    pub(crate) k: usize,
+    pub(crate) samples: usize,
     /// How to choose tokens; temperature 0 is greedy.
     pub(crate) sampling: Sampling,
     /// A built-in prompt or a file; `None` is the task's default.
@@ -46,13 +46,13 @@ pub(crate) fn eval(
     model: &mut dyn Generate,
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
-    samples_differ(settings.k, &settings.sampling)?;
+    samples_differ(settings.samples, &settings.sampling)?;
     let problems = Problems::read(&settings.problems, &settings.splits)?;
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
     let code = CodeRunner::for_tasks(problems.tasks(), control)?;
     let mut meta = provenance(settings, &problems, &prompts, model.info());
-    code.tell(&mut meta);
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    code.record(&mut meta);
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -60,7 +60,7 @@ pub(crate) fn eval(
     for bad in &asked.bad {
         output.reject_once(bad)?;
     }
-    let seen = (asked.rows.len() * settings.k + asked.bad.len()) as u64;
+    let seen = (asked.rows.len() * settings.samples + asked.bad.len()) as u64;
     let judge = Judge {
         settings,
         problems: &problems,
@@ -78,11 +78,11 @@ fn provenance(
     info: &ModelInfo,
 ) -> Meta {
     let mut meta = Meta::of("eval");
-    problems.tell(&mut meta);
-    prompts.tell(&mut meta);
-    tell_model(&mut meta, info);
-    tell_sampling(&mut meta, &settings.sampling);
-    meta.setting("k", settings.k)
+    problems.record(&mut meta);
+    prompts.record(&mut meta);
+    record_model(&mut meta, info);
+    record_sampling(&mut meta, &settings.sampling);
+    meta.setting("samples", settings.samples)
         .setting("splits", &settings.splits)
         .setting("accept_rounded", settings.accept_rounded)
         .setting("seed", settings.seed);
@@ -108,7 +108,7 @@ fn answer(
     control: Control<'_>,
 ) -> Result<(), StageError> {
     let settings = judge.settings;
-    let total = asked.rows.len() * settings.k;
+    let total = asked.rows.len() * settings.samples;
     let mut start = (output.rows() as usize).min(total);
     let mut meter = control
         .progress
@@ -117,7 +117,7 @@ fn answer(
     while start < total {
         let end = (start + REQUESTS_AT_ONCE).min(total);
         let requests: Vec<GenerateRequest> = (start..end)
-            .map(|unit| asked.request("eval", settings.seed, unit, settings.k))
+            .map(|unit| asked.request("eval", settings.seed, unit, settings.samples))
             .collect();
         generate_in_order(
             model,
@@ -126,9 +126,9 @@ fn answer(
             control.stop,
             |index, result| {
                 let unit = start + index;
-                let problem = asked.rows[unit / settings.k].1;
+                let problem = asked.rows[unit / settings.samples].1;
                 unanswered += u64::from(result.is_err());
-                let row = judged(judge, problem, unit % settings.k, result);
+                let row = judged(judge, problem, unit % settings.samples, result);
                 judge.code.check()?;
                 output.push(&row)?;
                 meter.advance(1);
@@ -139,7 +139,8 @@ fn answer(
     }
     drop(meter);
     if unanswered > 0 {
-        let text = format!("{unanswered} answers could not be made; they stand as `ungraded`");
+        let text =
+            format!("{unanswered} answers could not be made; they are written as `ungraded`");
         control.progress.note("eval", &text);
     }
     Ok(())

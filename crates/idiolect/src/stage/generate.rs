@@ -11,7 +11,7 @@ use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
 use serde_json::Value;
 
-use super::inputs::{Problems, PromptKind, Prompts, sampling_value, tell_model, tell_sampling};
+use super::inputs::{Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value};
 use super::ordered::generate_in_order;
 use super::{Control, Outcome, StageError};
 
@@ -23,7 +23,7 @@ pub(crate) struct GenerateSettings {
     /// Only problems of these; none are all.
     pub(crate) splits: Vec<Split>,
     /// Samples a problem.
-    pub(crate) k: usize,
+    pub(crate) samples: usize,
     /// How to choose tokens.
     pub(crate) sampling: Sampling,
     /// A built-in prompt or a file; `None` is the task's default.
@@ -44,16 +44,16 @@ pub(crate) fn generate(
     model: &mut dyn Generate,
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
-    samples_differ(settings.k, &settings.sampling)?;
+    samples_differ(settings.samples, &settings.sampling)?;
     let problems = Problems::read(&settings.problems, &settings.splits)?;
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
     let meta = provenance(settings, &problems, &prompts, model.info());
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
     let asked = Asked::new(&problems, &prompts);
-    let place = Place::find(&mut output, &asked, settings.k)?;
+    let place = Place::find(&mut output, &asked, settings.samples)?;
     let writer = Writer {
         info: model.info().clone(),
         sampling: sampling_value(&settings.sampling),
@@ -62,11 +62,11 @@ pub(crate) fn generate(
         problem: place
             .done
             .checked_sub(1)
-            .map_or(0, |unit| unit / settings.k),
+            .map_or(0, |unit| unit / settings.samples),
         output: &mut output,
         settings,
     };
-    let seen = (asked.rows.len() * settings.k + asked.bad.len()) as u64;
+    let seen = (asked.rows.len() * settings.samples + asked.bad.len()) as u64;
     sample(&asked, place.done, writer, model, control)?;
     Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
@@ -92,11 +92,11 @@ fn provenance(
     info: &ModelInfo,
 ) -> Meta {
     let mut meta = Meta::of("generate");
-    problems.tell(&mut meta);
-    prompts.tell(&mut meta);
-    tell_model(&mut meta, info);
-    tell_sampling(&mut meta, &settings.sampling);
-    meta.setting("k", settings.k)
+    problems.record(&mut meta);
+    prompts.record(&mut meta);
+    record_model(&mut meta, info);
+    record_sampling(&mut meta, &settings.sampling);
+    meta.setting("samples", settings.samples)
         .setting("splits", &settings.splits)
         .setting("seed", settings.seed);
     meta
@@ -234,7 +234,7 @@ impl Writer<'_> {
         seed: u64,
         result: Result<Completion, RowError>,
     ) -> Result<(), StageError> {
-        let k = self.settings.k;
+        let k = self.settings.samples;
         let completion = match result {
             Ok(completion) => completion,
             Err(error) => return Ok(self.output.reject(&asked.reject(unit, k, &error))?),
@@ -278,7 +278,7 @@ fn sample(
     control: Control<'_>,
 ) -> Result<(), StageError> {
     let settings = writer.settings;
-    let total = asked.rows.len() * settings.k;
+    let total = asked.rows.len() * settings.samples;
     let mut meter = control
         .progress
         .begin("generate", "samples", Some(total as u64), done as u64);
@@ -286,7 +286,7 @@ fn sample(
     while start < total {
         let end = (start + REQUESTS_AT_ONCE).min(total);
         let requests: Vec<GenerateRequest> = (start..end)
-            .map(|unit| asked.request("generate", settings.seed, unit, settings.k))
+            .map(|unit| asked.request("generate", settings.seed, unit, settings.samples))
             .collect();
         generate_in_order(
             model,

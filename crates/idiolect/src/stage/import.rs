@@ -51,11 +51,11 @@ pub(crate) fn import(
         .collect::<Result<Vec<_>, _>>()?;
     check_columns(settings, &inputs)?;
     let meta = provenance(settings, task, &inputs);
-    let problems = Output::open(&settings.output, &meta, control.fresh)?;
+    let problems = Output::open(&settings.output, &meta, control.overwrite)?;
     let traces = settings
         .traces
         .as_ref()
-        .map(|path| Output::open(path, &meta, control.fresh))
+        .map(|path| Output::open(path, &meta, control.overwrite))
         .transpose()?;
     let (mut problems, mut traces) = match (problems, traces) {
         (Opened::Complete(meta), None | Some(Opened::Complete(_))) => {
@@ -134,8 +134,8 @@ fn note_unknown_reasons(reasons: &BTreeMap<String, u64>, control: Control<'_>) {
         .iter()
         .take(5)
         .map(|(reason, count)| {
-            let shown: String = reason.chars().take(40).collect();
-            format!("{shown:?} {count} times")
+            let start: String = reason.chars().take(40).collect();
+            format!("{start:?} {count} times")
         })
         .collect();
     let text = format!(
@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_name_tells_the_split() {
+    fn the_file_name_names_the_split() {
         let settings = ImportSettings {
             task: TaskName::Gsm8k,
             files: Vec::new(),
@@ -410,12 +410,12 @@ mod tests {
         assert_eq!(split("train/test.jsonl.gz"), Some(Split::Test));
         assert_eq!(split("val_200.jsonl"), Some(Split::Dev));
         assert_eq!(split("problems.jsonl"), None);
-        let told = ImportSettings {
+        let given = ImportSettings {
             split: Some(Split::Teacher),
             ..settings
         };
         assert_eq!(
-            split_of(&told, Path::new("test.jsonl")),
+            split_of(&given, Path::new("test.jsonl")),
             Some(Split::Teacher)
         );
     }

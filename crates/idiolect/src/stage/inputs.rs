@@ -238,7 +238,7 @@ impl Problems {
         self.by_id.get(id).map(|index| &self.rows[*index].1)
     }
 
-    /// Where the problem of an id stands in `rows`.
+    /// Where the problem of an id is in `rows`.
     pub(crate) fn index(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).copied()
     }
@@ -254,7 +254,7 @@ impl Problems {
     }
 
     /// Adds the file's hash and the tasks' versions to an output's provenance.
-    pub(crate) fn tell(&self, meta: &mut Meta) {
+    pub(crate) fn record(&self, meta: &mut Meta) {
         meta.input("problems", &self.hash);
         let verifiers: Vec<String> = self.tasks.values().map(|task| task.verifier()).collect();
         meta.version("task", verifiers.join(" "));
@@ -300,7 +300,7 @@ impl Prompts {
     }
 
     /// Adds names and hashes to an output's provenance.
-    pub(crate) fn tell(&self, meta: &mut Meta) {
+    pub(crate) fn record(&self, meta: &mut Meta) {
         let named: Vec<String> = self
             .files
             .iter()
@@ -335,7 +335,7 @@ pub(crate) fn prompt_file(task: &dyn Task, choice: &str) -> Result<PromptFile, S
 }
 
 /// Adds a model's facts to an output's provenance.
-pub(crate) fn tell_model(meta: &mut Meta, info: &ModelInfo) {
+pub(crate) fn record_model(meta: &mut Meta, info: &ModelInfo) {
     meta.version("model", &info.hash);
     meta.version("tokenizer", &info.tokenizer_hash);
     meta.setting("template", info.template);
@@ -345,7 +345,7 @@ pub(crate) fn tell_model(meta: &mut Meta, info: &ModelInfo) {
 }
 
 /// Adds sampling settings to an output's provenance, one a name.
-pub(crate) fn tell_sampling(meta: &mut Meta, sampling: &Sampling) {
+pub(crate) fn record_sampling(meta: &mut Meta, sampling: &Sampling) {
     if let Value::Object(settings) = sampling_value(sampling) {
         for (name, value) in settings {
             meta.setting(&name, value);

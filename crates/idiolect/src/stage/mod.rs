@@ -2,7 +2,7 @@
 //!
 //! A single command calls one of them, `idiolect run` calls them all. Each continues an unfinished
 //! output of the same settings, skips a finished one, and refuses one of other settings. A stage
-//! prints nothing; it tells its progress and returns an [`Outcome`] or a [`StageError`].
+//! prints nothing; it reports its progress and returns an [`Outcome`] or a [`StageError`].
 
 pub(crate) mod advise;
 pub(crate) mod arms;
@@ -36,7 +36,7 @@ use crate::interrupt::Stop;
 use crate::progress::Progress;
 use crate::sandbox::Protection;
 
-/// What every stage is told beside its settings; none of it changes results.
+/// What every stage gets beside its settings; none of it changes results.
 #[derive(Clone, Copy)]
 pub(crate) struct Control<'a> {
     /// Where progress goes.
@@ -44,7 +44,7 @@ pub(crate) struct Control<'a> {
     /// Looked at between rows and steps.
     pub(crate) stop: &'a Stop,
     /// Start over instead of continuing.
-    pub(crate) fresh: bool,
+    pub(crate) overwrite: bool,
     /// Share of refused rows above which the stage fails.
     pub(crate) max_rejects: f64,
     /// Threads for work of the program's own.
@@ -89,7 +89,7 @@ pub(crate) fn first_refused(output: &Path) -> Result<Vec<BadRow>, StageError> {
 
 /// Too many bad rows: a data set that shrinks silently is a wrong result.
 #[derive(Debug, thiserror::Error)]
-#[error("{rejected} of {seen} rows were refused, more than the allowed share of {share}{}", shown(.first, *.rejected))]
+#[error("{rejected} of {seen} rows were refused, more than the allowed share of {share}{}", refusals(.first, *.rejected))]
 pub(crate) struct TooManyRefused {
     /// Rows refused.
     pub(crate) rejected: u64,
@@ -106,7 +106,7 @@ pub(crate) struct TooManyRefused {
 }
 
 /// Refused rows, one a line.
-fn shown(first: &[BadRow], rejected: u64) -> String {
+fn refusals(first: &[BadRow], rejected: u64) -> String {
     let line = |row: &BadRow| format!("\n  {}, line {}: {}", row.file, row.line, row.reason);
     let mut lines: String = first.iter().map(line).collect();
     let more = rejected.saturating_sub(first.len() as u64);
@@ -132,7 +132,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The outcome that a finished output's provenance tells, judged by the allowed share of
+    /// The outcome that a finished output's provenance records, judged by the allowed share of
     /// refused rows. That share is no setting of the output: it can be raised afterwards.
     pub(crate) fn of(
         output: &Path,
@@ -224,10 +224,10 @@ impl StageError {
         let hint = match self {
             Self::Usage { hint, .. } | Self::Failed { hint, .. } => return hint.clone(),
             Self::Store(StoreError::Changed { .. }) => {
-                "use the settings it was made with, another output, or --fresh to start over"
+                "use the settings it was made with, another output, or --overwrite to start over"
             }
             Self::Store(StoreError::Edited { .. }) => {
-                "give another output, or --fresh to write this one anew"
+                "give another output, or --overwrite to write this one anew"
             }
             Self::Store(StoreError::Locked { .. }) => {
                 "wait for the other process or give another output"
@@ -236,7 +236,7 @@ impl StageError {
             | Self::Model(ModelError::Io { source, .. })
                 if source.kind() == std::io::ErrorKind::StorageFull =>
             {
-                "free some space; the rows before it stand and the same command continues"
+                "free some space; the rows before it are kept and the same command continues"
             }
             Self::TooManyRefused(refused) => {
                 let remedy = refused.remedy.iter().map(|remedy| format!("{remedy}\n"));

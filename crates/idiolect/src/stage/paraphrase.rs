@@ -1,7 +1,8 @@
-//! Rewrite traces: a model says each again in its own dialect.
+//! Rewrite traces: a model rewrites each in its own style.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use idiolect_core::arms::FAULT;
 use idiolect_core::model::{
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::generate::{REQUESTS_AT_ONCE, model_name};
 use super::inputs::{
-    Input, Problems, PromptKind, Prompts, sampling_value, tell_model, tell_sampling,
+    Input, Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value,
 };
 use super::ordered::generate_in_order;
 use super::{Control, Outcome, StageError};
@@ -26,8 +27,8 @@ use super::{Control, Outcome, StageError};
 pub(crate) struct ParaphraseSettings {
     /// `problems.jsonl`.
     pub(crate) problems: PathBuf,
-    /// The traces to rewrite.
-    pub(crate) traces: PathBuf,
+    /// Files of the traces to rewrite.
+    pub(crate) traces: Vec<PathBuf>,
     /// How to choose tokens.
     pub(crate) sampling: Sampling,
     /// A built-in prompt or a file with `{solution}`; `None` is the task's own.
@@ -59,9 +60,9 @@ pub(crate) fn paraphrase(
         settings.prompt.as_deref(),
         PromptKind::Paraphrase,
     )?;
-    let input = Input::open(&settings.traces)?;
+    let input = Input::open_all(&settings.traces)?;
     let meta = provenance(settings, &problems, &prompts, &input, model.info());
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -80,11 +81,11 @@ fn provenance(
     info: &ModelInfo,
 ) -> Meta {
     let mut meta = Meta::of("paraphrase");
-    problems.tell(&mut meta);
-    prompts.tell(&mut meta);
+    problems.record(&mut meta);
+    prompts.record(&mut meta);
     meta.input("traces", input.hash());
-    tell_model(&mut meta, info);
-    tell_sampling(&mut meta, &settings.sampling);
+    record_model(&mut meta, info);
+    record_sampling(&mut meta, &settings.sampling);
     meta.setting("seed", settings.seed);
     if let Some(bounds) = &settings.bounds {
         meta.setting("bounds", bounds)
@@ -98,10 +99,10 @@ struct Plan {
     units: Vec<Unit>,
     bad: Vec<BadRow>,
     seen: u64,
-    file: String,
 }
 
 struct Unit {
+    file: Arc<str>,
     line: u64,
     /// The trace to rewrite.
     original: Trace,
@@ -111,7 +112,7 @@ struct Unit {
 }
 
 impl Plan {
-    /// A trace that stands twice (from two origins) would be rewritten to the same text twice.
+    /// A trace that is there twice (from two origins) would be rewritten to the same text twice.
     fn read(
         problems: &Problems,
         prompts: &Prompts,
@@ -122,7 +123,6 @@ impl Plan {
             units: Vec::new(),
             bad: problems.bad.clone(),
             seen: problems.bad.len() as u64,
-            file: input.name(),
         };
         let mut parents = BTreeSet::new();
         for row in input.rows::<Trace>()? {
@@ -141,6 +141,7 @@ impl Plan {
             match prompt_of(problems, prompts, &trace) {
                 Ok((prompt, introduction)) => plan.units.push(Unit {
                     introduction,
+                    file: row.file,
                     line: row.line,
                     request: GenerateRequest {
                         context: Context::Prompt(prompt),
@@ -148,10 +149,9 @@ impl Plan {
                     },
                     original: trace,
                 }),
-                Err(reason) => {
-                    plan.bad
-                        .push(BadRow::new(&plan.file, row.line, reason, &trace.text))
-                }
+                Err(reason) => plan
+                    .bad
+                    .push(BadRow::new(&row.file, row.line, reason, &trace.text)),
             }
         }
         Ok(plan)
@@ -190,10 +190,13 @@ fn place(output: &mut Output, plan: &Plan) -> Result<(usize, BTreeSet<String>), 
     }
     let old = output.rejects()?;
     let unasked = plan.bad.len().min(old.len());
-    let line = done.checked_sub(1).map_or(0, |last| plan.units[last].line);
+    let passed: BTreeSet<(&str, u64)> = plan.units[..done]
+        .iter()
+        .map(|unit| (&*unit.file, unit.line))
+        .collect();
     let refused = old[unasked..]
         .iter()
-        .take_while(|bad| bad.line < line)
+        .take_while(|bad| passed.contains(&(bad.file.as_str(), bad.line)))
         .count();
     output.keep_rejects((unasked + refused) as u64)?;
     for bad in &plan.bad[unasked..] {
@@ -240,7 +243,6 @@ fn rewrite(
                     write(
                         settings,
                         &info,
-                        plan,
                         &units[index],
                         (result, faults),
                         &mut ids,
@@ -256,7 +258,7 @@ fn rewrite(
             .iter()
             .zip(try_batch(settings, problems, units, tries, model, control)?)
         {
-            write(settings, &info, plan, unit, tried, &mut ids, output)?;
+            write(settings, &info, unit, tried, &mut ids, output)?;
             meter.advance(1);
         }
     }
@@ -359,7 +361,6 @@ fn faults_of(
 fn write(
     settings: &ParaphraseSettings,
     info: &ModelInfo,
-    plan: &Plan,
     unit: &Unit,
     (result, faults): Tried,
     ids: &mut BTreeSet<String>,
@@ -367,7 +368,7 @@ fn write(
 ) -> Result<(), StageError> {
     match result {
         Err(RowError { reason, .. }) => {
-            output.reject(&BadRow::new(&plan.file, unit.line, reason, ""))?;
+            output.reject(&BadRow::new(&unit.file, unit.line, reason, ""))?;
         }
         Ok(completion) => {
             let mut trace = rewritten(settings, unit, info, completion);

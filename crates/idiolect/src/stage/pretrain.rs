@@ -7,7 +7,7 @@ use idiolect_core::store::{Folder, Meta, OpenedFolder};
 use serde::Deserialize;
 
 use super::inputs::Input;
-use super::train::{Place, learn, tell_training};
+use super::train::{Place, learn, record_training};
 use super::{Control, Outcome, StageError};
 
 /// What to make a model of.
@@ -39,7 +39,7 @@ pub(crate) fn pretrain(
 ) -> Result<Outcome, StageError> {
     let data = Input::open(&settings.data)?;
     let meta = provenance(settings, &data)?;
-    let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
+    let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
@@ -100,6 +100,6 @@ fn provenance(settings: &PretrainSettings, data: &Input) -> Result<Meta, StageEr
     if beside.exists() {
         meta.input("tokenizer_config", Input::open(&beside)?.hash());
     }
-    tell_training(&mut meta, &settings.train);
+    record_training(&mut meta, &settings.train);
     Ok(meta)
 }

@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use idiolect_core::alignment::{Identity, fold};
 use idiolect_core::model::{Context, Example, ModelInfo, RowError, Score, Scored, TraitCounts};
 use idiolect_core::record::Trace;
+use idiolect_core::scores::{Identity, fold};
 use idiolect_core::store::tokens::{self, TokenRow};
 use idiolect_core::store::{BadRow, Journal, Meta, Opened, Output};
 use serde_json::Value;
 
-use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts, tell_model};
+use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts, record_model};
 use super::ordered::{InOrder, finished};
 use super::{Control, Outcome, StageError};
 
@@ -37,7 +37,7 @@ pub(crate) enum ScoreInput {
 pub(crate) struct ScoreSettings {
     /// The rows.
     pub(crate) input: ScoreInput,
-    /// `alignment.jsonl`.
+    /// `scores.jsonl`.
     pub(crate) output: PathBuf,
     /// `tokens.parquet`, where wanted.
     pub(crate) tokens: Option<PathBuf>,
@@ -48,8 +48,8 @@ pub(crate) struct ScoreSettings {
 const WINDOW_ROWS: usize = 4096;
 const WINDOW_BYTES: usize = 16 << 20;
 
-/// Writes one alignment (and one row of token scores) a row, in the order of the rows. Rows with
-/// one context stand together before the model, whatever their order in the file.
+/// Writes one score row (and one row of token scores) a row, in the order of the rows. Rows with
+/// one context reach the model together, whatever their order in the file.
 pub(crate) fn score(
     settings: &ScoreSettings,
     model: &mut dyn Score,
@@ -57,12 +57,12 @@ pub(crate) fn score(
 ) -> Result<Outcome, StageError> {
     let source = Source::open(&settings.input)?;
     let mut meta = Meta::of("score");
-    source.tell(&mut meta);
-    tell_model(&mut meta, model.info());
+    source.record(&mut meta);
+    record_model(&mut meta, model.info());
     meta.setting("tokens", settings.tokens.is_some());
     // A finished scoring whose token scores were removed has to be done again.
     let lost = settings.tokens.as_ref().is_some_and(|path| !path.exists());
-    let output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) if !lost => {
             return Outcome::of(&settings.output, &meta, true, control);
         }
@@ -97,7 +97,7 @@ pub(crate) fn score(
     Outcome::of(&settings.output, &output.finish(seen)?, false, control)
 }
 
-/// The journal of token scores, at as many rows as the alignments have.
+/// The journal of token scores, at as many rows as the scores have.
 fn part(path: &Path, output: &mut Output) -> Result<Journal, StageError> {
     if let Some(journal) = tokens::continue_part(path, output.rows())? {
         return Ok(journal);
@@ -144,12 +144,12 @@ impl Source {
         }
     }
 
-    fn tell(&self, meta: &mut Meta) {
+    fn record(&self, meta: &mut Meta) {
         match &self.traces {
             None => drop(meta.input("data", self.input.hash())),
             Some((problems, prompts)) => {
-                problems.tell(meta);
-                prompts.tell(meta);
+                problems.record(meta);
+                prompts.record(meta);
                 meta.input("traces", self.input.hash());
             }
         }
@@ -266,10 +266,10 @@ impl Scoring<'_> {
             }
             window.push(row.and_then(|row| {
                 let text = || row.value.to_string().chars().take(200).collect::<String>();
-                let shown = text();
+                let text = text();
                 source
                     .item(Arc::clone(&row.file), row.line, row.value)
-                    .map_err(|reason| BadRow::new(&row.file, row.line, reason, &shown))
+                    .map_err(|reason| BadRow::new(&row.file, row.line, reason, &text))
             }));
             if window.is_full() {
                 self.window(std::mem::take(&mut window), model, control, &mut |n| {
@@ -322,7 +322,7 @@ impl Scoring<'_> {
         finished(failed, in_order.passed(), window.rows.len(), control.stop)
     }
 
-    /// Writes the row of an input row. Token scores go first: an alignment without them could not
+    /// Writes the row of an input row. Token scores go first: a score row without them could not
     /// be continued.
     fn write(
         &mut self,
@@ -347,7 +347,7 @@ impl Scoring<'_> {
             None => return Ok(()),
         };
         self.traits.add(scored.traits);
-        let alignment = fold(
+        let scores = fold(
             &scored.tokens,
             Identity {
                 trace_id: &item.trace_id,
@@ -367,6 +367,6 @@ impl Scoring<'_> {
                 tokens: scored.tokens,
             })?;
         }
-        Ok(self.output.push(&alignment)?)
+        Ok(self.output.push(&scores)?)
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct StudentText {
 
 impl StudentText {
     /// Adds what decides which rows it takes to an output's provenance.
-    pub(crate) fn tell(&self, meta: &mut Meta) {
+    pub(crate) fn record(&self, meta: &mut Meta) {
         meta.version("tokenizer", self.text.hash())
             .setting("template", self.text.template())
             .setting("max_positions", self.text.config().positions)
@@ -31,12 +31,19 @@ impl StudentText {
     /// # Errors
     /// Why not.
     pub(crate) fn takes(&self, row: &ArmRow) -> Result<(), RowError> {
-        let example = Example {
+        self.takes_example(&Example {
             weight: row.weight as f32,
             spans: row.spans.clone(),
             ..Example::new(Context::Prompt(row.prompt.clone()), &row.completion)
-        };
-        let (row, _) = self.text.encode_to_learn(&example)?;
+        })
+    }
+
+    /// Whether it can be trained on an example.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn takes_example(&self, example: &Example) -> Result<(), RowError> {
+        let (row, _) = self.text.encode_to_learn(example)?;
         match self.max_tokens {
             Some(most) if row.ids.len() > most => Err(RowError {
                 kind: RowErrorKind::TooLong,

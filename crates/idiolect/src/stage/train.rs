@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use idiolect_core::model::{
-    Example, ModelError, RowError, Train, TrainEvent, TrainPlan, TrainSettings, TrainSummary,
+    Example, ModelError, RowError, RowErrorKind, Train, TrainEvent, TrainPlan, TrainSettings,
+    TrainSummary,
 };
 use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Rows};
 use idiolect_engine::local::plan;
-use idiolect_engine::text::TextModel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::inputs::{DataRow, Input, tell_model};
+use super::inputs::{DataRow, Input, record_model};
+use super::student::StudentText;
 use super::{Control, Outcome, StageError};
 
 /// What to train on, and how.
@@ -22,7 +23,7 @@ use super::{Control, Outcome, StageError};
 pub(crate) struct TrainStageSettings {
     /// `ARM.jsonl`.
     pub(crate) data: PathBuf,
-    /// Rows whose loss is told during training.
+    /// Rows whose loss is reported during training.
     pub(crate) dev: Option<PathBuf>,
     /// How to train.
     pub(crate) train: TrainSettings,
@@ -35,11 +36,21 @@ pub(crate) const REMEDY: &str = "build the arms for this student: `idiolect arms
                       rows out of every arm alike";
 
 /// Trains and leaves the finished model, `log.jsonl` and resumable states in the output folder.
-/// The log's rows tell the step, what was measured and the wall time so far. Rows that cannot be
+/// The log's rows hold the step, what was measured and the wall time so far. Rows that cannot be
 /// trained on are refused before the first step, and more than the allowed share of them is an
 /// error.
 pub(crate) fn train(
     settings: &TrainStageSettings,
+    model: &mut dyn Train,
+    control: Control<'_>,
+) -> Result<Outcome, StageError> {
+    train_within(settings, None, model, control)
+}
+
+/// As [`train`]; rows that `limit` does not take are refused like those that the model cannot hold.
+pub(crate) fn train_within(
+    settings: &TrainStageSettings,
+    limit: Option<&StudentText>,
     model: &mut dyn Train,
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
@@ -50,15 +61,18 @@ pub(crate) fn train(
     if let Some(dev) = &dev {
         meta.input("dev", dev.hash());
     }
-    tell_model(&mut meta, model.info());
-    tell_training(&mut meta, &settings.train);
+    record_model(&mut meta, model.info());
+    record_training(&mut meta, &settings.train);
+    if let Some(most) = limit.and_then(|limit| limit.max_tokens) {
+        meta.setting("max_tokens", most);
+    }
     let mut given = TrainRows::read(&data, dev.as_ref())?;
     given.check()?;
-    let mut folder = match Folder::open(&settings.output, &meta, control.fresh)? {
+    let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
-    let planned = given.plan(|rows| model.plan(rows, &settings.train))?;
+    let planned = given.plan(limit, |rows| model.plan(rows, &settings.train))?;
     for bad in given.refused() {
         folder.reject(bad)?;
     }
@@ -92,11 +106,11 @@ pub(crate) fn train(
 
 /// Adds training settings to an output's provenance, one a name. How often a state is saved, and
 /// whether activations are computed again, changes no result.
-pub(super) fn tell_training(meta: &mut Meta, train: &TrainSettings) {
+pub(super) fn record_training(meta: &mut Meta, train: &TrainSettings) {
     if let Ok(Value::Object(settings)) = serde_json::to_value(train) {
         for (name, value) in settings
             .into_iter()
-            .filter(|(name, _)| name != "checkpoint_every" && name != "recompute")
+            .filter(|(name, _)| name != "checkpoint_every" && name != "gradient_checkpointing")
         {
             meta.setting(&name, value);
         }
@@ -114,17 +128,17 @@ pub(crate) struct Trial {
     pub(crate) refused: Vec<BadRow>,
 }
 
-/// Says what a training of the rows of `data` would be. Nothing is written, and of the model only
+/// What a training of the rows of `data` would be. Nothing is written, and of the model only
 /// config, tokenizer and template are read.
 pub(crate) fn trial(
     data: &Path,
     dev: Option<&Path>,
     train: &TrainSettings,
-    text: &TextModel,
+    student: &StudentText,
 ) -> Result<Trial, StageError> {
     let dev = dev.map(Input::open).transpose()?;
     let mut given = TrainRows::read(&Input::open(data)?, dev.as_ref())?;
-    let planned = given.plan(|rows| Ok(plan(text, rows, train)))?;
+    let planned = given.plan(Some(student), |rows| Ok(plan(&student.text, rows, train)))?;
     given.check()?;
     Ok(Trial {
         plan: planned,
@@ -155,11 +169,19 @@ impl TrainRows {
         })
     }
 
-    /// What the training would be. Rows that it refuses are taken out.
+    /// What the training would be. Rows that it refuses are taken out, and so are those that are
+    /// longer than `limit` allows.
     fn plan(
         &mut self,
+        limit: Option<&StudentText>,
         plan: impl Fn(&[Example]) -> Result<TrainPlan, ModelError>,
     ) -> Result<TrainPlan, ModelError> {
+        if let Some(limit) = limit.filter(|limit| limit.max_tokens.is_some()) {
+            self.data.without_longer(limit);
+            if let Some(dev) = &mut self.dev {
+                dev.without_longer(limit);
+            }
+        }
         let mut planned = plan(&self.data.rows)?;
         self.data.without_refused(&planned);
         if let Some(dev) = &mut self.dev {
@@ -170,7 +192,7 @@ impl TrainRows {
         Ok(planned)
     }
 
-    /// Fails where nothing would be learnt, or a dev loss be of nothing.
+    /// Fails where nothing would be trained on, or a dev loss be of nothing.
     fn check(&self) -> Result<(), StageError> {
         self.data.needs_a_row("train on")?;
         self.data.needs_weight()?;
@@ -230,6 +252,19 @@ impl Examples {
         Ok(examples)
     }
 
+    /// Takes out what has more tokens than `limit` allows. Other faults are found by the plan.
+    fn without_longer(&mut self, limit: &StudentText) {
+        let longer = |(i, row): (usize, &Example)| match limit.takes_example(row) {
+            Err(error) if error.kind == RowErrorKind::TooLong => Some((i, error)),
+            _ => None,
+        };
+        let refused = self.rows.iter().enumerate().filter_map(longer).collect();
+        self.without_refused(&TrainPlan {
+            refused,
+            ..TrainPlan::default()
+        });
+    }
+
     /// Takes out what a plan refuses.
     fn without_refused(&mut self, plan: &TrainPlan) {
         let refused: BTreeMap<usize, &RowError> =
@@ -273,14 +308,14 @@ impl Examples {
         ))
     }
 
-    /// Fails where all rows weigh nothing: a training of them would finish and have learnt nothing.
+    /// Fails where all rows weigh nothing: a training of them would finish and change nothing.
     fn needs_weight(&self) -> Result<(), StageError> {
         if self.rows.iter().any(|row| row.weight > 0.0) {
             return Ok(());
         }
         Err(StageError::failed(
             format!(
-                "nothing would be learnt: all {} rows of `{}` have weight 0",
+                "nothing would be trained on: all {} rows of `{}` have weight 0",
                 self.rows.len(),
                 self.file
             ),
@@ -296,7 +331,7 @@ pub(super) struct Place<'a> {
     pub(super) lines: &'a [u64],
 }
 
-/// Lets a model learn, keeping its log and telling its progress; gives the finished model's hash.
+/// Lets a model learn, keeping its log and reporting its progress; gives the finished model's hash.
 pub(super) fn learn(
     place: Place<'_>,
     folder: &mut Folder,

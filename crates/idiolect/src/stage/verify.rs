@@ -22,7 +22,7 @@ pub(crate) struct VerifySettings {
     pub(crate) problems: PathBuf,
     /// Files of traces, in order.
     pub(crate) traces: Vec<PathBuf>,
-    /// A public scorer whose verdict stands beside ours.
+    /// A public scorer whose verdict is written beside ours.
     pub(crate) compat: Option<Compat>,
     /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
     pub(crate) accept_rounded: bool,
@@ -37,7 +37,7 @@ pub(crate) struct PairSettings {
     pub(crate) task: TaskName,
     /// Rows of `id`, `gold` and `answer`.
     pub(crate) pairs: PathBuf,
-    /// A public scorer whose verdict stands beside ours.
+    /// A public scorer whose verdict is written beside ours.
     pub(crate) compat: Option<Compat>,
     /// As in [`VerifySettings`].
     pub(crate) accept_rounded: bool,
@@ -57,15 +57,15 @@ pub(crate) fn verify(
     let input = Input::open_all(&settings.traces)?;
     let code = CodeRunner::for_tasks(problems.tasks(), control)?;
     let mut meta = Meta::of("verify");
-    problems.tell(&mut meta);
-    code.tell(&mut meta);
+    problems.record(&mut meta);
+    code.record(&mut meta);
     meta.input("traces", input.hash())
         .setting("compat", settings.compat)
         .setting("accept_rounded", settings.accept_rounded);
     if let Some(compat) = settings.compat {
         compat.judges_all(problems.tasks())?;
     }
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -140,7 +140,7 @@ pub(crate) fn verify_pairs(
     let input = Input::open(&settings.pairs)?;
     let code = CodeRunner::for_tasks([settings.task], control)?;
     let mut meta = Meta::of("verify --pairs");
-    code.tell(&mut meta);
+    code.record(&mut meta);
     meta.input("pairs", input.hash())
         .version("task", task.verifier())
         .setting("compat", settings.compat)
@@ -148,7 +148,7 @@ pub(crate) fn verify_pairs(
     if let Some(compat) = settings.compat {
         compat.judges_all([settings.task])?;
     }
-    let mut output = match Output::open(&settings.output, &meta, control.fresh)? {
+    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };

@@ -40,7 +40,7 @@ fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
         "models/base",
         "--data",
         "rows.jsonl",
-        "--rows-per-step",
+        "--batch-size",
         "1",
         "--lr",
         "1e-2",
@@ -49,9 +49,9 @@ fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&base[..], more].concat()
 }
 
-/// The alignments of the rows under a model, but for the model's hash.
+/// The scores of the rows under a model, but for the model's hash.
 fn scored(place: &Place, model: &str, more: &[&str]) -> Vec<Value> {
-    let base = ["score", "--data", "rows.jsonl", "--fresh", "-q"];
+    let base = ["score", "--data", "rows.jsonl", "--overwrite", "-q"];
     let rest = ["--model", model, "-o", "a.jsonl"];
     place.done(&[&base[..], &rest, more].concat());
     let mut rows = place.lines("a.jsonl");

@@ -90,14 +90,14 @@ fn a_finished_run_is_judged_and_advised_on() {
     let advice: Value = serde_json::from_str(&place.done(&as_json)).unwrap();
     assert_eq!(advice["ranking"].as_array().unwrap().len(), 3);
     for arm in advice["ranking"].as_array().unwrap() {
-        assert!(arm["measured"]["nearness"].is_f64(), "{arm}");
+        assert!(arm["measured"]["closeness"].is_f64(), "{arm}");
     }
     as_json.pop();
     as_json.push("1");
     let again: Value = serde_json::from_str(&place.done(&as_json)).unwrap();
     assert_eq!(advice, again);
 
-    // Another prompt than the arms' would ask for another dialect.
+    // Another prompt than the arms' would ask for another style.
     let wrong: Vec<&str> = ask
         .iter()
         .map(|a| if *a == "mini" { "plain" } else { a })

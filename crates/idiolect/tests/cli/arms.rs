@@ -142,7 +142,7 @@ fn what_the_student_cannot_take_enters_no_arm_and_all_train_on_as_many_rows() {
 fn a_limit_on_tokens_is_one_on_whole_rows() {
     let place = imported(true, true, &[]);
     let build = |most: &str| {
-        let more = ["--model", STUDENT, "--max-tokens", most, "--fresh"];
+        let more = ["--model", STUDENT, "--max-tokens", most, "--overwrite"];
         place.run(&[&ARMS[..], &more].concat())
     };
     assert_eq!(build("512").code, 0);
@@ -256,7 +256,7 @@ fn an_arm_that_is_left_out_is_told_with_its_reason_and_the_flag() {
             .contains("--unknown-finish-is-stop")
     );
     assert!(arms["arms"]["G"].is_object() && arms["left_out"]["G"].is_null());
-    let shown = place.done(&[&ARMS[..], &["--fresh", "--unknown-finish-is-stop"]].concat());
+    let shown = place.done(&[&ARMS[..], &["--overwrite", "--unknown-finish-is-stop"]].concat());
     assert!(summary(&place)["left_out"].is_null(), "{shown}");
 
     // Nothing says who wrote them.
@@ -317,7 +317,7 @@ fn an_arm_without_human_solutions_or_training_problems_says_so() {
             "--traces",
             "t.jsonl",
             "-q",
-            "--fresh",
+            "--overwrite",
         ];
         place.done(&[&import[..], more].concat());
         place.done(&[
@@ -329,7 +329,7 @@ fn an_arm_without_human_solutions_or_training_problems_says_so() {
             "-o",
             "v.jsonl",
             "-q",
-            "--fresh",
+            "--overwrite",
         ]);
     };
     import(&[]);
@@ -344,7 +344,7 @@ fn an_arm_without_human_solutions_or_training_problems_says_so() {
         "{shown}"
     );
     import(&["--split", "test"]);
-    let ran = place.run(&[&ARMS[..], &["--fresh"]].concat());
+    let ran = place.run(&[&ARMS[..], &["--overwrite"]].concat());
     assert_eq!(ran.code, 1);
     for words in [
         "H (human",
@@ -355,7 +355,7 @@ fn an_arm_without_human_solutions_or_training_problems_says_so() {
     ] {
         assert!(ran.err.contains(words), "{words}: {}", ran.err);
     }
-    let ran = place.run(&[&ARMS[..], &["--fresh", "--arm", "W=W"]].concat());
+    let ran = place.run(&[&ARMS[..], &["--overwrite", "--arm", "W=W"]].concat());
     assert!(
         ran.code == 1 && ran.err.contains("--split train"),
         "{}",

@@ -92,7 +92,7 @@ fn chat_is_the_default_of_a_model_with_a_template_in_every_command() {
         "0.003",
         "--epochs",
         "30",
-        "--rows-per-step",
+        "--batch-size",
         "2",
     ];
     place.done(&train);
@@ -126,11 +126,11 @@ fn chat_is_the_default_of_a_model_with_a_template_in_every_command() {
 }
 
 #[test]
-fn inspect_shows_what_is_learnt() {
+fn inspect_shows_what_is_trained_on() {
     let place = place();
     let shown = place.done(&["inspect", "--model", "m", "--data", "rows.jsonl"]);
     assert!(shown.contains("row 1 of 2, template chat"), "{shown}");
-    let learnt = shown
+    let trained = shown
         .split_once('⟦')
         .unwrap()
         .1
@@ -138,7 +138,7 @@ fn inspect_shows_what_is_learnt() {
         .unwrap()
         .0
         .replace('·', "");
-    assert_eq!(learnt, "Once upon a time.</s>", "{shown}");
+    assert_eq!(trained, "Once upon a time.</s>", "{shown}");
     assert!(shown.contains("⏎") && !shown.contains('\x1b'), "{shown}");
     let document: Value = serde_json::from_str(&place.done(&[
         "inspect",
@@ -152,13 +152,16 @@ fn inspect_shows_what_is_learnt() {
     ]))
     .unwrap();
     let tokens = document["tokens"].as_array().unwrap();
-    let learnt: Vec<&Value> = tokens
+    let trained: Vec<&Value> = tokens
         .iter()
-        .filter(|token| token["learnt"] == true)
+        .filter(|token| token["loss_mask"] == true)
         .collect();
-    assert_eq!(learnt.len() as u64, document["n_learnt"].as_u64().unwrap());
-    assert_eq!(learnt[0]["byte_start"], 0);
-    let end = learnt.last().unwrap();
+    assert_eq!(
+        trained.len() as u64,
+        document["n_loss_tokens"].as_u64().unwrap()
+    );
+    assert_eq!(trained[0]["byte_start"], 0);
+    let end = trained.last().unwrap();
     assert_eq!(
         (&end["kind"], &end["special"], &end["text"]),
         (&json!("end"), &json!(true), &json!("</s>"))
@@ -196,23 +199,26 @@ fn inspect_shows_what_spans_keep_out_of_the_loss() {
             template,
         ];
         let shown = place.done(&base);
-        let learnt: Vec<&str> = shown
+        let trained: Vec<&str> = shown
             .split('⟦')
             .skip(1)
-            .filter_map(|part| part.split_once('⟧').map(|(learnt, _)| learnt))
+            .filter_map(|part| part.split_once('⟧').map(|(trained, _)| trained))
             .collect();
-        let learnt = learnt.concat().replace('·', "");
+        let trained = trained.concat().replace('·', "");
         assert!(
-            learnt.contains("pon") && !learnt.contains("time"),
+            trained.contains("pon") && !trained.contains("time"),
             "{shown}"
         );
-        assert!(learnt.contains("</s>"), "the end is always learnt: {shown}");
+        assert!(
+            trained.contains("</s>"),
+            "the end is always trained on: {shown}"
+        );
         let document: Value =
             serde_json::from_str(&place.done(&[&base[..], &["--json"]].concat())).unwrap();
         let tokens = document["tokens"].as_array().unwrap();
         let masked: Vec<&Value> = tokens
             .iter()
-            .filter(|t| t["kind"] == "completion" && t["learnt"] == false)
+            .filter(|t| t["kind"] == "completion" && t["loss_mask"] == false)
             .collect();
         assert!(!masked.is_empty(), "{document}");
         assert!(
@@ -220,9 +226,9 @@ fn inspect_shows_what_spans_keep_out_of_the_loss() {
                 .iter()
                 .all(|t| t["byte_start"].as_u64().unwrap() >= 6)
         );
-        let learnt = tokens.iter().filter(|t| t["learnt"] == true).count();
-        assert_eq!(document["n_learnt"], learnt);
-        assert_eq!(document["file"]["learnt"], learnt);
+        let trained = tokens.iter().filter(|t| t["loss_mask"] == true).count();
+        assert_eq!(document["n_loss_tokens"], trained);
+        assert_eq!(document["file"]["loss_tokens"], trained);
     }
 }
 
@@ -343,7 +349,7 @@ fn an_unknown_config_field_is_set_aside_by_its_name_and_recorded() {
     let matters = place.run(
         &[
             &score[..],
-            &["--fresh", "--ignore-config-field", "hidden_size"],
+            &["--overwrite", "--ignore-config-field", "hidden_size"],
         ]
         .concat(),
     );

@@ -313,7 +313,7 @@ fn tests_of_all_kinds_meet_candidates_of_all_kinds() {
         assert_eq!(verdict, "correct", "{id}: {reason}");
     }
     // The same without the sandbox, where someone accepts the risk.
-    let unprotected = judged(&place, &pairs, &["--unsafe-no-sandbox", "--fresh"]);
+    let unprotected = judged(&place, &pairs, &["--unsafe-no-sandbox", "--overwrite"]);
     assert!(
         unprotected
             .values()
@@ -1037,7 +1037,15 @@ fn reference_solutions_pass_their_own_tests() {
         let file = std::path::Path::new(&data).join("mbpp").join(file);
         let file = file.to_str().unwrap();
         place.done(&[
-            "import", "mbpp", file, "-o", "p.jsonl", "--traces", "h.jsonl", "--fresh", "-q",
+            "import",
+            "mbpp",
+            file,
+            "-o",
+            "p.jsonl",
+            "--traces",
+            "h.jsonl",
+            "--overwrite",
+            "-q",
         ]);
         place.done(&[
             "verify",
@@ -1047,7 +1055,7 @@ fn reference_solutions_pass_their_own_tests() {
             "h.jsonl",
             "-o",
             "v.jsonl",
-            "--fresh",
+            "--overwrite",
             "-q",
         ]);
         let verdicts = place.lines("v.jsonl");

@@ -47,10 +47,17 @@ fn one_problem_or_all_right_gives_no_point_for_an_interval() {
     assert!(end("low") <= -1.0 + 1e-9 && end("high") > 0.9, "{d}");
     assert!(d["smallest_detectable"].is_null(), "{d}");
     assert!(
-        text.contains("1 problem cannot tell any two arms apart"),
+        text.contains("1 problem cannot distinguish any two arms"),
         "{text}"
     );
-    assert!(text.contains("not told apart"), "{text}");
+    assert!(text.contains("not distinguished"), "{text}");
+    for (file, begin) in [("r.html", "<!DOCTYPE html>"), ("r.md", "# ")] {
+        compared(
+            &place,
+            &["a=right.jsonl", "b=wrong.jsonl", "--report", file],
+        );
+        assert!(place.text(file).starts_with(begin), "{file}");
+    }
 
     let (text, all) = compared(&place, &["a=all.jsonl", "b=all.jsonl", "c=none.jsonl"]);
     assert!(

@@ -62,7 +62,7 @@ fn a_leak_and_an_arm_of_three_rows_are_told() {
     assert_eq!(built.code, 0, "{}", built.err);
     for words in [
         "1 training problems were left out: a held-out problem asks the same question",
-        "arm `H` has 3 rows: too few to tell what it teaches",
+        "arm `H` has 3 rows: too few to show what it teaches",
     ] {
         assert!(built.err.contains(words), "{}", built.err);
     }

@@ -33,12 +33,12 @@ fn inspect(place: &Place, more: &[&str]) -> Value {
     serde_json::from_str(&place.done(&[&base[..], more].concat())).unwrap()
 }
 
-/// The text of a row's tokens, and of those that are learnt.
+/// The text of a row's tokens, and of those that are trained on.
 fn texts(document: &Value) -> (String, String) {
     let tokens = document["tokens"].as_array().unwrap();
     // This tokenizer begins a text behind a special token with a space of its own.
-    let of = |learnt: bool| {
-        let wanted = tokens.iter().filter(|t| !learnt || t["learnt"] == true);
+    let of = |trained: bool| {
+        let wanted = tokens.iter().filter(|t| !trained || t["loss_mask"] == true);
         let text: String = wanted.map(|t| t["text"].as_str().unwrap()).collect();
         text.trim_start().replace("s> ", "s>")
     };
@@ -66,7 +66,7 @@ fn rows_that_all_weigh_nothing_are_refused_before_training() {
     // Rows that weigh something and cannot be trained on leave nothing either.
     let long = json!({"prompt": "Once", "completion": " upon a time".repeat(400)});
     place.write("d.jsonl", &rows(&[row(0), long]));
-    let ran = train(&place, &["--fresh", "--max-rejects", "1"]);
+    let ran = train(&place, &["--overwrite", "--max-rejects", "1"]);
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert!(ran.err.contains("weight 0"), "{}", ran.err);
 }
@@ -89,7 +89,7 @@ fn a_dev_file_without_rows_is_an_error() {
 }
 
 #[test]
-fn an_end_token_that_the_completion_brings_is_learnt_once_and_said_once() {
+fn an_end_token_that_the_completion_brings_is_trained_on_once_and_reported_once() {
     let place = place(None);
     let row = |completion: &str| json!({"prompt": "Once upon", "completion": completion});
     place.write(
@@ -105,7 +105,15 @@ fn an_end_token_that_the_completion_brings_is_learnt_once_and_said_once() {
     let said = "in 2 of 3 rows the completion's text already ends in an end token";
     assert_eq!(ran.err.matches(said).count(), 1, "{}", ran.err);
     let score = |data: &str| {
-        let more = ["--model", "m", "--data", data, "-o", "s.jsonl", "--fresh"];
+        let more = [
+            "--model",
+            "m",
+            "--data",
+            data,
+            "-o",
+            "s.jsonl",
+            "--overwrite",
+        ];
         let ran = place.run(&[&["score"], &more[..]].concat());
         assert_eq!(ran.code, 0, "{}", ran.err);
         (place.lines("s.jsonl")[0].clone(), ran.err)
@@ -130,15 +138,15 @@ fn rows_begin_with_the_prompt_that_generation_begins_with() {
         &rows(&[row("two</think>4"), row("<think>\ntwo</think>4")]),
     );
     let document = inspect(&place, &[]);
-    let (whole, learnt) = texts(&document);
+    let (whole, trained) = texts(&document);
     assert_eq!(
         whole,
         "<s>user:\n2 + 2?</s>\nassistant:\n<think>\ntwo</think>4</s>"
     );
-    assert_eq!(learnt, "two</think>4</s>");
+    assert_eq!(trained, "two</think>4</s>");
     assert_eq!(document["other_prompt"], true);
     // A completion that brings the thought's beginning has it in its prompt.
-    assert_eq!(texts(&inspect(&place, &["--row", "2"])), (whole, learnt));
+    assert_eq!(texts(&inspect(&place, &["--row", "2"])), (whole, trained));
     let shown = place.done(&["inspect", "--model", "m", "--data", "d.jsonl"]);
     assert!(
         shown.contains("begins with the prompt that asks"),

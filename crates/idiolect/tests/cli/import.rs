@@ -39,7 +39,13 @@ fn the_flags_of_import_speak_for_every_row() {
         (&json!("theirs"), &json!("length"))
     );
     let told = [
-        "--model", "mine", "--finish", "unknown", "--split", "dev", "--fresh",
+        "--model",
+        "mine",
+        "--finish",
+        "unknown",
+        "--split",
+        "dev",
+        "--overwrite",
     ];
     place.done(&[&IMPORT[..], &told].concat());
     let (problem, trace) = (&place.lines("p.jsonl")[0], &place.lines("t.jsonl")[0]);
@@ -53,7 +59,7 @@ fn the_flags_of_import_speak_for_every_row() {
     place.done(
         &[
             &IMPORT[..],
-            &["--model", "mine", "--finish", "stop", "--fresh"],
+            &["--model", "mine", "--finish", "stop", "--overwrite"],
         ]
         .concat(),
     );
@@ -137,7 +143,7 @@ fn a_failed_import_says_why_and_leaves_the_place_free_for_the_corrected_one() {
     place.done(&[&IMPORT[..], &map].concat());
     assert_eq!((place.count("p.jsonl"), place.count("t.jsonl")), (3, 6));
     assert!(!place.path("p.jsonl.rejects.jsonl").exists());
-    // What it made stands: other settings need --fresh as ever.
+    // What it made remains: other settings need --overwrite as ever.
     let ran = place.run(
         &[
             &IMPORT[..],
@@ -146,7 +152,7 @@ fn a_failed_import_says_why_and_leaves_the_place_free_for_the_corrected_one() {
         .concat(),
     );
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("--fresh"), "{}", ran.err);
+    assert!(ran.err.contains("--overwrite"), "{}", ran.err);
     assert_eq!(place.count("p.jsonl"), 3);
 }
 

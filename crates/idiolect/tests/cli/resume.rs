@@ -62,7 +62,7 @@ const STAGES: [(&str, &[&str]); 3] = [
             "scripted:s.jsonl",
             "--problems",
             "p.jsonl",
-            "-k",
+            "-n",
             "3",
         ],
     ),
@@ -131,18 +131,18 @@ fn a_scoring_that_lost_its_end_is_made_whole_with_its_tokens() {
         "a.parquet",
     ];
     place.done(&score);
-    let (alignment, tokens) = (place.bytes("a.jsonl"), place.bytes("a.parquet"));
-    std::fs::write(place.path("a.jsonl"), &alignment[..alignment.len() / 2]).unwrap();
+    let (scores, tokens) = (place.bytes("a.jsonl"), place.bytes("a.parquet"));
+    std::fs::write(place.path("a.jsonl"), &scores[..scores.len() / 2]).unwrap();
     place.done(&score);
     assert_eq!(
         (place.bytes("a.jsonl"), place.bytes("a.parquet")),
-        (alignment.clone(), tokens.clone())
+        (scores.clone(), tokens.clone())
     );
     std::fs::remove_file(place.path("a.parquet")).unwrap();
     place.done(&score);
     assert_eq!(
         (place.bytes("a.jsonl"), place.bytes("a.parquet")),
-        (alignment, tokens)
+        (scores, tokens)
     );
 }
 
@@ -212,9 +212,9 @@ fn changed_settings_are_listed_and_fresh_starts_over() {
     assert_eq!(ran.code, 1);
     for words in [
         "made with other settings",
-        "settings.k: 2 before, 3 now",
+        "settings.samples: 2 before, 3 now",
         "settings.temperature: 0.8 before, 0.7 now",
-        "--fresh",
+        "--overwrite",
     ] {
         assert!(ran.err.contains(words), "{words}: {}", ran.err);
     }
@@ -223,7 +223,7 @@ fn changed_settings_are_listed_and_fresh_starts_over() {
     let ran = generate(&["-n", "2", "--temperature", "0.8"]);
     assert!(ran.err.contains("inputs.problems: "), "{}", ran.err);
     assert_eq!(
-        generate(&["-n", "3", "--temperature", "0.7", "--fresh"]).code,
+        generate(&["-n", "3", "--temperature", "0.7", "--overwrite"]).code,
         0
     );
     assert_ne!(place.bytes("t2.jsonl"), before);

@@ -205,7 +205,7 @@ fn pairs_give_one_row_a_well_formed_pair_in_order() {
 }
 
 #[test]
-fn a_second_labelled_verdict_stands_beside_ours() {
+fn a_second_labelled_verdict_is_written_beside_ours() {
     let place = Place::new();
     let gold = json!({"numbers": [1, 2, 3], "target": 1});
     let pair = json!({"id": "a", "gold": gold, "answer": "<answer> (1 + 2) ÷ 3 </answer>"});
@@ -242,7 +242,7 @@ fn a_second_labelled_verdict_stands_beside_ours() {
 }
 
 #[test]
-fn verdicts_stand_in_trace_order_for_any_number_of_threads() {
+fn verdicts_are_in_trace_order_for_any_number_of_threads() {
     let place = Place::new();
     place.write("p.jsonl", &problems(10));
     let answers = ["#### 1", "#### 2", "nothing", "it is 1"];
@@ -310,7 +310,7 @@ fn a_trace_without_its_problem_is_refused() {
 }
 
 #[test]
-fn scores_stand_in_row_order_in_either_form() {
+fn scores_are_in_row_order_in_either_form() {
     let place = Place::new();
     place.write("p.jsonl", &problems(2));
     place.write("s.jsonl", SCRIPT);
@@ -355,15 +355,15 @@ fn scores_stand_in_row_order_in_either_form() {
     assert_eq!(rows[0]["nll_nats"], rows[4]["nll_nats"]);
     let mut tokens = Vec::new();
     idiolect_core::store::tokens::read(&place.path("a.parquet"), |row| tokens.push(row)).unwrap();
-    for (row, alignment) in tokens.iter().zip(&rows) {
-        assert_eq!(row.trace_id, alignment["trace_id"]);
+    for (row, scores) in tokens.iter().zip(&rows) {
+        assert_eq!(row.trace_id, scores["trace_id"]);
         let (end, completion) = row.tokens.split_last().unwrap();
-        assert!(end.is_end && completion.len() as u64 == alignment["n_tokens"].as_u64().unwrap());
+        assert!(end.is_end && completion.len() as u64 == scores["n_tokens"].as_u64().unwrap());
         let nll: f64 = completion
             .iter()
             .map(|token| -f64::from(token.logprob))
             .sum();
-        assert!((nll - alignment["nll_nats"].as_f64().unwrap()).abs() < 1e-9);
+        assert!((nll - scores["nll_nats"].as_f64().unwrap()).abs() < 1e-9);
     }
     let turns = json!([{"role": "user", "content": "u"}, {"role": "assistant", "content": "a b"}]);
     let data = [

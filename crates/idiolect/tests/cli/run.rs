@@ -131,7 +131,14 @@ fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
     place.done(&["run", "tiny", "--out", "a", "-q"]);
     assert_same(&a, &contents(&place, "a"));
     place.done(&[
-        "run", "tiny", "--out", "b", "--set", "seed=1", "--fresh", "-q",
+        "run",
+        "tiny",
+        "--out",
+        "b",
+        "--set",
+        "seed=1",
+        "--overwrite",
+        "-q",
     ]);
     let problems = "data/r0/problems.jsonl";
     assert_ne!(a[problems], contents(&place, "b")[problems]);
@@ -212,7 +219,7 @@ fn changed_settings_are_refused_by_name_and_nothing_is_touched() {
     let ran = place.run(&["run", "tiny", "--out", "r", "-q", "--set", "train.epochs=3"]);
     assert_eq!(ran.code, 1);
     assert!(
-        ran.err.contains("train.epochs: 2 -> 3") && ran.err.contains("--fresh"),
+        ran.err.contains("train.epochs: 2 -> 3") && ran.err.contains("--overwrite"),
         "{}",
         ran.err
     );

@@ -45,7 +45,7 @@ fn train(place: &Place, out: &str, more: &[&str]) -> crate::kit::Ran {
         "data.jsonl",
         "--dev",
         "dev.jsonl",
-        "--rows-per-step",
+        "--batch-size",
         "2",
         "--schedule",
         "constant",
@@ -63,7 +63,7 @@ fn dev_loss(place: &Place, model: &str) -> f64 {
         "score",
         "--data",
         "dev.jsonl",
-        "--fresh",
+        "--overwrite",
         "-q",
         "-o",
         "s.jsonl",
@@ -117,7 +117,7 @@ fn a_bf16_model_is_saved_as_the_model_whose_dev_loss_the_log_shows() {
         let logged = dev_rows(&place, out);
         let (step, last, saved) = logged.last().unwrap();
         assert_eq!((*step, saved), (8, &None));
-        assert!(base - last > 1e-3, "it has learnt: {base} {last}");
+        assert!(base - last > 1e-3, "it has learned: {base} {last}");
         let on_disk = dev_loss(&place, out);
         assert!(
             (on_disk - last).abs() < 1e-4,
@@ -170,7 +170,7 @@ fn rounded_weights_are_evaluated_and_both_losses_said() {
         "data.jsonl",
         "--dev",
         "dev.jsonl",
-        "--rows-per-step",
+        "--batch-size",
         "2",
         "--schedule",
         "constant",

@@ -1,5 +1,5 @@
-//! Classifier two-sample test: can a logistic regression tell a set's traces from the student's own
-//! samples? Cross-validated AUC, folds by problem (Lopez-Paz and Oquab, 2017).
+//! Classifier two-sample test: can a logistic regression distinguish a set's traces from the
+//! student's own samples? Cross-validated AUC, folds by problem (Lopez-Paz and Oquab, 2017).
 
 use super::{Point, standardised};
 use crate::record::content_hash;

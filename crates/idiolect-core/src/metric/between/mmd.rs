@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_are_rarely_told_apart_and_shifted_ones_are() {
+    fn equal_sets_are_rarely_distinguished_and_shifted_ones_are() {
         let mut small = 0;
         for seed in 0..40 {
             let (a, b) = (cloud(10, 4, 0.0, 2 * seed), cloud(10, 4, 0.0, 2 * seed + 1));

@@ -10,7 +10,7 @@ pub mod mmd;
 use super::entropy::excess_surprisal;
 use super::likelihood::nll_per_token;
 use super::rank::share;
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 /// A trace as numbers, with its problem.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +22,8 @@ pub struct Point {
 }
 
 /// s̄, ē, share of first choices, share of rank ≤ 10 and ln T of each trace that has tokens.
-pub fn features(alignments: &[Alignment]) -> Vec<Point> {
-    alignments
+pub fn features(scores: &[ScoreRow]) -> Vec<Point> {
+    scores
         .iter()
         .filter_map(|a| {
             let at = vec![
@@ -42,8 +42,8 @@ pub fn features(alignments: &[Alignment]) -> Vec<Point> {
 /// mean s̄ of the set minus mean s̄ of the student's own samples, nats/token. The samples' own mean
 /// estimates the student's entropy rate. This is not KL(set‖student): that also needs the writer's
 /// log-probabilities.
-pub fn likelihood_gap(set: &[Alignment], own: &[Alignment]) -> Option<f64> {
-    let mean = |all: &[Alignment]| {
+pub fn likelihood_gap(set: &[ScoreRow], own: &[ScoreRow]) -> Option<f64> {
+    let mean = |all: &[ScoreRow]| {
         let values: Vec<f64> = all.iter().filter_map(nll_per_token).collect();
         (!values.is_empty()).then(|| crate::statistics::mean(&values))
     };
@@ -81,8 +81,8 @@ pub(crate) fn standardised(a: &[Point], b: &[Point]) -> (Vec<Point>, Vec<Point>)
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::alignment::{empty, tests::identity};
     use crate::rng::Rng;
+    use crate::scores::{empty, tests::identity};
 
     /// `n` problems with `k` points each around `centre`.
     pub(crate) fn cloud(n: usize, k: usize, centre: f64, seed: u64) -> Vec<Point> {
@@ -109,7 +109,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_gap_is_that_of_the_means_over_traces() {
-        let of = |nll_nats: f64, n_tokens: u64| Alignment {
+        let of = |nll_nats: f64, n_tokens: u64| ScoreRow {
             nll_nats,
             n_tokens,
             ..empty(identity())

@@ -3,11 +3,11 @@
 //! Shares are of tokens, end tokens counted. Generic text is arithmetic facts, chains, and stories
 //! without a question that go on with a chain on some of their numbers, which aims at nothing. The
 //! student also reads prose and a few solved problems, so that it knows the format; the teacher
-//! reads many, and learns to rewrite prose H as dialect M. Solved are plots of the split `teacher`
-//! only, told anew each time.
+//! reads many, and learns to rewrite prose H as style M. Solved are plots of the split `teacher`
+//! only, written anew each time.
 
 use super::plot::{Event, Plot};
-use super::{STEPS, StoryWorld, solution, tell};
+use super::{STEPS, StoryWorld, narrate, solution};
 use crate::miniature::TextRow;
 use crate::miniature::chain::{Chain, MAX_VALUE, Op, Step};
 use crate::miniature::prose::{self, Numerals};
@@ -23,7 +23,7 @@ enum Kind {
     Chains,
     /// A story without its question, and a chain on numbers of it.
     Aimless,
-    /// A problem and its solution in dialect M.
+    /// A problem and its solution in style M.
     Solved,
     /// A chain in plain sentences.
     Prose,
@@ -89,16 +89,16 @@ fn text(kind: Kind, solvable: &[&Plot], rng: &mut Rng) -> String {
             .map(|_| fact(rng).to_string())
             .collect::<Vec<_>>()
             .join(" ; "),
-        Kind::Chains => solution::dialect(&free_chain(rng)),
+        Kind::Chains => solution::in_style_m(&free_chain(rng)),
         Kind::Aimless => aimless(rng),
         Kind::Solved => {
             let plot = solvable[rng.below(solvable.len())];
-            let told = tell::tell(plot, rng);
+            let narrative = narrate::narrate(plot, rng);
             format!(
                 "{} {} | {}",
-                told.story,
-                told.question,
-                solution::dialect(&plot.chain)
+                narrative.story,
+                narrative.question,
+                solution::in_style_m(&plot.chain)
             )
         }
         Kind::Prose => prose::plain(&free_chain(rng)),
@@ -107,7 +107,7 @@ fn text(kind: Kind, solvable: &[&Plot], rng: &mut Rng) -> String {
             format!(
                 "rewrite {} | {}",
                 solution::human(&plot.chain, Numerals::Words, rng),
-                solution::dialect(&plot.chain)
+                solution::in_style_m(&plot.chain)
             )
         }
     }
@@ -116,7 +116,7 @@ fn text(kind: Kind, solvable: &[&Plot], rng: &mut Rng) -> String {
 /// A story of any plot without its question, then true steps on its numbers in any order.
 fn aimless(rng: &mut Rng) -> String {
     let plot = Plot::draw(STEPS[rng.below(STEPS.len())], rng);
-    let told = tell::tell(&plot, rng);
+    let narrative = narrate::narrate(&plot, rng);
     let mut numbers: Vec<u32> = plot
         .events
         .iter()
@@ -148,9 +148,13 @@ fn aimless(rng: &mut Rng) -> String {
         steps.push(*step);
     }
     if steps.is_empty() {
-        return told.story;
+        return narrative.story;
     }
-    format!("{} | {}", told.story, solution::dialect(&Chain { steps }))
+    format!(
+        "{} | {}",
+        narrative.story,
+        solution::in_style_m(&Chain { steps })
+    )
 }
 
 /// A true step of any two values.

@@ -1,8 +1,8 @@
 //! The miniature's second world: word problems of two to four steps in GSM8K's form.
 //!
-//! A problem is a [`plot::Plot`] told in sentences; its answer is a whole number below 100 and it
+//! A problem is a [`plot::Plot`] in sentences; its answer is a whole number below 100 and it
 //! is verified as the task `gsm8k`, `#### 14` and all. People solve it in prose, the models in a
-//! dialect of bare equations that the step checker can recompute:
+//! style of bare equations that the step checker can recompute:
 //!
 //! ```text
 //! ann has 12 apples . ben gives 5 apples to ann . then ann sells 3 apples . how many apples does ann have now ? |
@@ -13,9 +13,9 @@
 //! few solved problems; the teacher reads many. No plot is in two splits.
 
 mod corpus;
+mod narrate;
 pub mod plot;
 mod solution;
-mod tell;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,7 @@ impl Default for StorySettings {
 }
 
 impl StorySettings {
-    /// A world that is made and learnt in seconds, for tests of the whole program.
+    /// A world that is made and trained on in seconds, for tests of the whole program.
     pub fn tiny() -> Self {
         Self {
             test_problems: 16,
@@ -162,11 +162,11 @@ impl StoryWorld {
     /// that follow a prompt start with a space.
     pub fn problems(&self) -> Vec<Problem> {
         let problem = |(id, (plot, split)): (&String, &(Plot, Split))| {
-            let told = tell::tell(plot, &mut self.rng(&["tell", id]));
+            let narrative = narrate::narrate(plot, &mut self.rng(&["tell", id]));
             Problem {
                 id: id.clone(),
                 task: TaskName::Gsm8k,
-                question: format!("{} {}", told.story, told.question),
+                question: format!("{} {}", narrative.story, narrative.question),
                 gold: json!({"answer": plot.answer().to_string()}),
                 human: Some(self.human(id, plot, Numerals::Words)),
                 split: *split,
@@ -216,7 +216,7 @@ const STEPS: [usize; 10] = [2, 2, 2, 3, 3, 3, 3, 4, 4, 4];
 const MARKERS: [&str; 9] = ["+", "-", "*", "/", "=", ";", "|", "####", "rewrite"];
 
 /// Every token of the stories' models, its id being its place: numbers, markers, and the words of
-/// all phrasings in the order in which they first stand there.
+/// all phrasings in the order in which they first occur there.
 pub fn vocabulary() -> Vec<String> {
     let numbers = (0..=super::chain::MAX_VALUE).map(|n| n.to_string());
     let fixed = [EOS, UNK].into_iter().map(str::to_owned).chain(numbers);
@@ -224,9 +224,9 @@ pub fn vocabulary() -> Vec<String> {
         .into_iter()
         .chain(prose::UNITS)
         .chain(prose::TENS)
-        .chain(tell::NAMES)
-        .chain(tell::THINGS);
-    let phrases = tell::phrases()
+        .chain(narrate::NAMES)
+        .chain(narrate::THINGS);
+    let phrases = narrate::phrases()
         .chain(solution::phrases())
         .chain(prose::phrases());
     let mut vocabulary: Vec<String> = fixed.collect();

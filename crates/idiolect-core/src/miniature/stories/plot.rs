@@ -1,14 +1,14 @@
 //! What happens in a word problem, apart from the words: events with numbers, and a question.
 //!
 //! A plot is what makes two problems the same: the names, things and sentences are drawn anew each
-//! time it is told. Written out, for example `have-12.gain-5.share-3.now`, it is the problem's id.
+//! time it is narrated. Written out, for example `have-12.gain-5.share-3.now`, it is the problem's id.
 
 use std::fmt;
 
 use crate::miniature::chain::{Chain, Op, Step};
 use crate::rng::Rng;
 
-/// Something that a sentence tells. All but the first two change how many things the person that
+/// Something that a sentence says. All but the first two change how many things the person that
 /// the story is about has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {
@@ -55,7 +55,7 @@ pub struct Plot {
     pub events: Vec<Event>,
     /// At the end.
     pub ask: Ask,
-    /// The one way to the answer that the story tells.
+    /// The one way to the answer that the story gives.
     pub chain: Chain,
 }
 

@@ -1,7 +1,7 @@
-//! How a chain is written: dialect M of the models, and the prose H of the miniature's people.
+//! How a chain is written: style M of the models, and the prose H of the miniature's people.
 //!
 //! M states each step and closes as GSM8K does; H uses the phrasings of Countdown's prose, with one
-//! of four sentence forms a step, and one time in three tells the last step first:
+//! of four sentence forms a step, and one time in three gives the last step first:
 //!
 //! ```text
 //! 12 + 5 = 17 ; 17 - 3 = 14 | #### 14
@@ -34,11 +34,11 @@ const BEFORE: [&str; 2] = [
     "before it , {p} to have {r} .",
 ];
 
-/// One time in so many the last step is told first.
+/// One time in so many the last step comes first.
 const BACKWARD: usize = 3;
 
-/// Dialect M.
-pub(super) fn dialect(chain: &Chain) -> String {
+/// Writes a chain in style M.
+pub(super) fn in_style_m(chain: &Chain) -> String {
     format!("{chain} | #### {}", chain.result().unwrap_or_default())
 }
 

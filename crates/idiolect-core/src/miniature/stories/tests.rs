@@ -26,7 +26,7 @@ fn the_vocabulary_is_what_the_texts_use() {
     let seen: BTreeSet<&str> = texts.iter().flat_map(|t| t.split_whitespace()).collect();
     let words = vocabulary();
     let known: BTreeSet<&str> = words.iter().map(String::as_str).collect();
-    assert_eq!(known.len(), words.len(), "a word stands twice");
+    assert_eq!(known.len(), words.len(), "a word is there twice");
     let missing: Vec<_> = seen.difference(&known).collect();
     assert!(missing.is_empty(), "{missing:?}");
     let unused: Vec<_> = known
@@ -58,7 +58,7 @@ fn people_are_right_and_what_the_models_write_is_checked_step_by_step() {
         let judged = task.verify(problem, human, Finish::Stop, &NoCode);
         assert_eq!(judged.verdict, Verdict::Correct, "{human}");
         let plot = &world.plots[&problem.id].0;
-        let text = format!(" {}", solution::dialect(&plot.chain));
+        let text = format!(" {}", solution::in_style_m(&plot.chain));
         let judged = task.verify(problem, &text, Finish::Stop, &NoCode);
         assert_eq!(judged.verdict, Verdict::Correct, "{text}");
         assert_eq!(judged.steps.len(), plot.chain.steps.len(), "{text}");
@@ -91,7 +91,7 @@ fn a_false_step_is_seen_and_a_wrong_answer_is_wrong() {
 #[test]
 fn only_teacher_problems_are_solved_in_the_corpora() {
     let world = world();
-    let told: BTreeSet<String> = world
+    let texts: BTreeSet<String> = world
         .problems()
         .into_iter()
         .filter(|p| p.split != Split::Teacher)
@@ -105,7 +105,7 @@ fn only_teacher_problems_are_solved_in_the_corpora() {
     {
         if let Some((question, _)) = row.text.split_once(" ? | ") {
             solved += 1;
-            assert!(!told.contains(&format!("{question} ?")), "{question}");
+            assert!(!texts.contains(&format!("{question} ?")), "{question}");
         }
     }
     assert!(solved > 10_000, "{solved}");

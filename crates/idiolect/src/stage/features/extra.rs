@@ -7,7 +7,7 @@ use idiolect_core::advice::ArmFeatures;
 use idiolect_core::metric::between::{Point, energy, mmd};
 use idiolect_core::metric::{conditional, lalp};
 use idiolect_core::model::{Context, Example, Score};
-use idiolect_core::record::Alignment;
+use idiolect_core::record::ScoreRow;
 use idiolect_core::rng::Rng;
 use idiolect_core::statistics::mean;
 
@@ -30,14 +30,14 @@ const DRAWS: usize = 1;
 pub(super) fn measure(
     settings: &FeatureSettings,
     arms: &[Arm],
-    aligned: &[Vec<Alignment>],
+    by_arm: &[Vec<ScoreRow>],
     own: &Own,
     problems: &Problems,
     model: &mut dyn Model,
     all: &mut [ArmFeatures],
     control: Control<'_>,
 ) -> Result<(), StageError> {
-    for ((arm, aligned), features) in arms.iter().zip(aligned).zip(all) {
+    for ((arm, score_rows), features) in arms.iter().zip(by_arm).zip(all) {
         control
             .progress
             .note("advise", &format!("extra passes over {}", arm.name));
@@ -47,7 +47,7 @@ pub(super) fn measure(
                 features.metrics.insert(name.to_owned(), value);
             }
         };
-        let with = &aligned[..n];
+        let with = &score_rows[..n];
         let shuffled = shuffled(arm, n, model)?;
         add(
             "pmi_shuffled",
@@ -58,7 +58,7 @@ pub(super) fn measure(
         add("ifd_loss", paired(both(), conditional::ifd_loss));
         add("ifd_ppl", paired(both(), conditional::ifd_ppl));
         add("lalp", local(arm, n, problems, model)?);
-        let (a, b) = (own.asked(aligned), &own.points);
+        let (a, b) = (own.asked(score_rows), &own.points);
         let mut rng = Rng::keyed(settings.seed, &["advise", "mmd", &arm.name]);
         add(
             "mmd2_to_own",
@@ -76,8 +76,8 @@ pub(super) fn measure(
 
 /// Mean over rows of a function of the scores with and without the row's prompt.
 fn paired<'a>(
-    rows: impl Iterator<Item = (&'a Alignment, &'a Alignment)>,
-    of: fn(&Alignment, &Alignment) -> Option<f64>,
+    rows: impl Iterator<Item = (&'a ScoreRow, &'a ScoreRow)>,
+    of: fn(&ScoreRow, &ScoreRow) -> Option<f64>,
 ) -> Option<f64> {
     let values: Vec<f64> = rows
         .filter_map(|(with, without)| of(with, without))
@@ -86,7 +86,7 @@ fn paired<'a>(
 }
 
 /// Each completion after the prompt of the next row: how much of it is about its own problem?
-fn shuffled(arm: &Arm, n: usize, model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
+fn shuffled(arm: &Arm, n: usize, model: &mut dyn Model) -> Result<Vec<ScoreRow>, StageError> {
     let examples: Vec<Example> = (0..n)
         .map(|at| Example {
             context: arm.rows[(at + 1) % n].example.context.clone(),
@@ -103,7 +103,7 @@ fn unprompted(
     arm: &Arm,
     n: usize,
     model: &mut dyn Model,
-) -> Result<Vec<(usize, Alignment)>, StageError> {
+) -> Result<Vec<(usize, ScoreRow)>, StageError> {
     let after = |context: &str, completion: &str, row: &super::ArmRow| Example {
         context: Context::Prompt(context.to_owned()),
         completion: completion.to_owned(),

@@ -2,8 +2,8 @@
 //! judges it.
 //!
 //! Passes over a sample of each arm under the untrained student: scores of its rows, verdicts on its
-//! answers, whether they can be told from the student's own samples ([`own`]), one gradient step
-//! ahead ([`probe`]), and the extra passes of [`extra`].
+//! answers, whether they can be distinguished from the student's own samples ([`own`]), one
+//! gradient step ahead ([`probe`]), and the extra passes of [`extra`].
 
 mod extra;
 mod own;
@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use idiolect_core::advice::ArmFeatures;
-use idiolect_core::alignment::{Identity, fold};
 use idiolect_core::arms::{ArmsSummary, describe};
 use idiolect_core::metric::{METRICS, SetSums, grape, lark, named};
 use idiolect_core::model::{Context, Example, GenerateRequest, Score, Scored};
-use idiolect_core::record::{Alignment, Finish, Problem, StepCheck, Verdict};
+use idiolect_core::record::{Finish, Problem, ScoreRow, StepCheck, Verdict};
 use idiolect_core::rng::Rng;
+use idiolect_core::scores::{Identity, fold};
 use idiolect_core::task::Judgement;
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ pub(crate) struct FeatureSettings {
     /// Rows of each arm that are looked at.
     pub(crate) rows: usize,
     /// Rows of an optimiser step.
-    pub(crate) rows_per_step: usize,
+    pub(crate) batch_size: usize,
     /// Peak learning rate of the training that is considered.
     pub(crate) lr: f64,
     /// Problems that the student is asked to find its own right answers.
@@ -96,24 +96,24 @@ pub(crate) fn measure(
     }
     same_prompt(&arms, &problems, &prompts)?;
     let mut all = Vec::new();
-    let mut aligned = Vec::new();
+    let mut by_arm = Vec::new();
     for arm in &arms {
         control
             .progress
             .note("advise", &format!("scoring a sample of {}", arm.name));
-        let alignments = alignments(arm, model)?;
-        all.push(arm.features(&problems, &code, &alignments)?);
+        let score_rows = arm_scores(arm, model)?;
+        all.push(arm.features(&problems, &code, &score_rows)?);
         code.check()?;
-        aligned.push(alignments);
+        by_arm.push(score_rows);
         stop(control)?;
     }
-    by_problem(&aligned, &mut all);
+    by_problem(&by_arm, &mut all);
     control
         .progress
         .note("advise", "the student's own samples for the arms' problems");
     let own = Own::sample(settings, &arms, model, control)?;
-    for (aligned, features) in aligned.iter().zip(&mut all) {
-        let likeness = own.likeness(aligned);
+    for (score_rows, features) in by_arm.iter().zip(&mut all) {
+        let likeness = own.likeness(score_rows);
         features
             .features
             .extend(likeness.map(|likeness| ("likeness".to_owned(), likeness)));
@@ -137,7 +137,7 @@ pub(crate) fn measure(
     }
     if settings.all_metrics {
         extra::measure(
-            settings, &arms, &aligned, &own, &problems, model, &mut all, control,
+            settings, &arms, &by_arm, &own, &problems, model, &mut all, control,
         )?;
     }
     warnings.dedup();
@@ -218,7 +218,7 @@ impl Arm {
         &self,
         problems: &Problems,
         code: &CodeRunner,
-        alignments: &[Alignment],
+        score_rows: &[ScoreRow],
     ) -> Result<ArmFeatures, StageError> {
         let mut arm = ArmFeatures {
             arm: self.name.clone(),
@@ -226,18 +226,18 @@ impl Arm {
             rows: self.total,
             ..ArmFeatures::default()
         };
-        let sums = SetSums::of(alignments).map_err(|e| StageError::failed(e.to_string(), ""))?;
+        let sums = SetSums::of(score_rows).map_err(|e| StageError::failed(e.to_string(), ""))?;
         if let Some(sums) = sums {
-            arm.tokens_per_row = sums.tokens.n_tokens as f64 / alignments.len() as f64;
+            arm.tokens_per_row = sums.tokens.n_tokens as f64 / score_rows.len() as f64;
             for metric in METRICS {
                 if let Some(value) = (metric.of_set)(&sums) {
                     arm.metrics
-                        .insert(metric.name.to_owned(), metric.direction.nearness(value));
+                        .insert(metric.name.to_owned(), metric.direction.closeness(value));
                 }
             }
             let nll = named("nll_per_token").and_then(|m| (m.of_set)(&sums));
             if let Some(nll) = nll.filter(|nll| *nll > 0.0) {
-                arm.features.insert("nearness".to_owned(), -nll.ln());
+                arm.features.insert("closeness".to_owned(), -nll.ln());
             }
         }
         let judged: Vec<Judgement> = self
@@ -275,7 +275,8 @@ impl Arm {
     }
 }
 
-/// What an arm is made of, as the `arms.json` beside its file tells; else what its name usually means.
+/// What an arm is made of, as the `arms.json` beside its file records; else what its name usually
+/// means.
 fn description(name: &str, path: &Path) -> String {
     let summary = || -> Option<ArmsSummary> {
         let text = std::fs::read(path.parent()?.join("arms.json")).ok()?;
@@ -289,7 +290,7 @@ fn description(name: &str, path: &Path) -> String {
     made.unwrap_or_else(|| describe(name, None))
 }
 
-/// The student must be asked as the arms' rows ask it, or its own answers are another dialect's.
+/// The student must be asked as the arms' rows ask it, or its own answers are another style's.
 fn same_prompt(arms: &[Arm], problems: &Problems, prompts: &Prompts) -> Result<(), StageError> {
     for arm in arms {
         let Some((row, problem)) = arm.rows.iter().find_map(|r| Some((r, r.problem.as_ref()?)))
@@ -342,7 +343,7 @@ fn scores(model: &mut dyn Score, examples: &[Example]) -> Result<Vec<Scored>, St
     Ok(found.into_iter().flatten().collect())
 }
 
-fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
+fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<ScoreRow>, StageError> {
     let scored = scores(model, examples)?;
     let info = Score::info(model).clone();
     Ok(scored
@@ -363,13 +364,13 @@ fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<Alignment>,
         .collect())
 }
 
-fn alignments(arm: &Arm, model: &mut dyn Model) -> Result<Vec<Alignment>, StageError> {
-    let mut alignments = folded(&arm.examples(), model)?;
-    for (at, (alignment, row)) in alignments.iter_mut().zip(&arm.rows).enumerate() {
-        alignment.trace_id = format!("{}/{at}", arm.name);
-        alignment.problem_id = row.problem.as_ref().map(|p| p.id.clone());
+fn arm_scores(arm: &Arm, model: &mut dyn Model) -> Result<Vec<ScoreRow>, StageError> {
+    let mut score_rows = folded(&arm.examples(), model)?;
+    for (at, (score_row, row)) in score_rows.iter_mut().zip(&arm.rows).enumerate() {
+        score_row.trace_id = format!("{}/{at}", arm.name);
+        score_row.problem_id = row.problem.as_ref().map(|p| p.id.clone());
     }
-    Ok(alignments)
+    Ok(score_rows)
 }
 
 /// Requests for `samples` answers to each problem, of an id and what asks it, one after the other.
@@ -392,12 +393,12 @@ fn requests(
 
 /// Metrics of an arm's trace among all arms' traces of its problem: LARK's mean ĝ and the share of
 /// problems on which GRAPE picks the arm.
-fn by_problem(aligned: &[Vec<Alignment>], all: &mut [ArmFeatures]) {
-    let mut groups: BTreeMap<&str, Vec<(usize, &Alignment)>> = BTreeMap::new();
-    for (arm, alignments) in aligned.iter().enumerate() {
-        for alignment in alignments {
-            if let Some(problem) = &alignment.problem_id {
-                groups.entry(problem).or_default().push((arm, alignment));
+fn by_problem(by_arm: &[Vec<ScoreRow>], all: &mut [ArmFeatures]) {
+    let mut groups: BTreeMap<&str, Vec<(usize, &ScoreRow)>> = BTreeMap::new();
+    for (arm, score_rows) in by_arm.iter().enumerate() {
+        for score_row in score_rows {
+            if let Some(problem) = &score_row.problem_id {
+                groups.entry(problem).or_default().push((arm, score_row));
             }
         }
     }
@@ -405,7 +406,7 @@ fn by_problem(aligned: &[Vec<Alignment>], all: &mut [ArmFeatures]) {
     let mut grape_picks = vec![0usize; all.len()];
     let mut whole = 0usize;
     for group in groups.values().filter(|g| g.len() == all.len()) {
-        let candidates: Vec<Alignment> = group.iter().map(|(_, a)| (*a).clone()).collect();
+        let candidates: Vec<ScoreRow> = group.iter().map(|(_, a)| (*a).clone()).collect();
         whole += 1;
         if let Ok(scores) = lark::scores(&candidates) {
             for ((arm, _), score) in group.iter().zip(scores) {

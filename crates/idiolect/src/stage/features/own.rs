@@ -1,4 +1,4 @@
-//! The student's own samples, and whether an arm's traces can be told from them.
+//! The student's own samples, and whether an arm's traces can be distinguished from them.
 //!
 //! Surprisal alone calls an arm near that is tidier than anything the student writes; a classifier
 //! sees both sides.
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use idiolect_core::metric::between::{self, Point, classifier};
 use idiolect_core::model::{Context, Example, Generate, Sampling};
-use idiolect_core::record::Alignment;
+use idiolect_core::record::ScoreRow;
 
 use super::super::ordered::generate_in_order;
 use super::{Arm, Control, FeatureSettings, StageError, folded, requests};
@@ -71,8 +71,8 @@ impl Own {
         )?;
         let examples: Vec<Example> = written.iter().map(|(_, example)| example.clone()).collect();
         let mut own = folded(&examples, model)?;
-        for (alignment, (at, _)) in own.iter_mut().zip(&written) {
-            alignment.problem_id = Some(asked[*at].0.to_owned());
+        for (score_row, (at, _)) in own.iter_mut().zip(&written) {
+            score_row.problem_id = Some(asked[*at].0.to_owned());
         }
         Ok(Self {
             problems: own.iter().filter_map(|a| a.problem_id.clone()).collect(),
@@ -81,8 +81,8 @@ impl Own {
     }
 
     /// Traces of an arm for the problems that were asked, as numbers.
-    pub(super) fn asked(&self, aligned: &[Alignment]) -> Vec<Point> {
-        let asked: Vec<Alignment> = aligned
+    pub(super) fn asked(&self, score_rows: &[ScoreRow]) -> Vec<Point> {
+        let asked: Vec<ScoreRow> = score_rows
             .iter()
             .filter(|a| {
                 a.problem_id
@@ -94,9 +94,10 @@ impl Own {
         between::features(&asked)
     }
 
-    /// −|AUC − ½| of a classifier that tells an arm's traces from the samples; below one half it is
-    /// noise about no difference. `None` where there are too few of either.
-    pub(super) fn likeness(&self, aligned: &[Alignment]) -> Option<f64> {
-        classifier::held_out_auc(&self.asked(aligned), &self.points).map(|auc| -(auc - 0.5).abs())
+    /// −|AUC − ½| of a classifier that distinguishes an arm's traces from the samples; below one
+    /// half it is noise about no difference. `None` where there are too few of either.
+    pub(super) fn likeness(&self, score_rows: &[ScoreRow]) -> Option<f64> {
+        classifier::held_out_auc(&self.asked(score_rows), &self.points)
+            .map(|auc| -(auc - 0.5).abs())
     }
 }

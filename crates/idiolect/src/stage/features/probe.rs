@@ -2,7 +2,7 @@
 //! wrong ones?
 //!
 //! The student answers problems that no arm holds; the verifier says which answers are right. Both
-//! kinds are its own dialect, so what sets them apart is content. An arm that only sounds like the
+//! kinds are its own style, so what sets them apart is content. An arm that only sounds like the
 //! student moves them alike.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,7 +180,7 @@ impl Probe {
         warnings: &mut Vec<String>,
     ) -> Result<(), StageError> {
         let step = LookaheadSettings {
-            rows_per_batch: settings.rows_per_step,
+            rows_per_batch: settings.batch_size,
             lr: settings.lr,
         };
         let found = match Train::look_ahead(model, &self.goal, &[arm.examples()], &step) {
@@ -203,7 +203,7 @@ impl Probe {
             .insert("lookahead".to_owned(), mean(&gains));
         features
             .metrics
-            .insert("alignment".to_owned(), found.alignment);
+            .insert("gradient_cosine".to_owned(), found.cosine);
         // Equal gains of a few problems do not show that there is no error.
         if let Some(error) = standard_error(&gains).filter(|error| *error > 0.0) {
             features.errors.insert("lookahead".to_owned(), error);

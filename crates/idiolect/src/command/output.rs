@@ -10,7 +10,7 @@ use crate::stage::{Outcome, first_refused};
 
 /// The result of a command.
 #[derive(Clone, Debug)]
-pub(super) struct Shown {
+pub(super) struct CommandOutput {
     /// For a person.
     pub(super) text: String,
     /// For a program.
@@ -21,7 +21,7 @@ pub(super) struct Shown {
     pub(super) code: u8,
 }
 
-impl Shown {
+impl CommandOutput {
     /// The result of a stage that wrote rows: a line on what lies where, then `facts` one a line.
     pub(super) fn rows(
         output: &Path,
@@ -56,7 +56,7 @@ impl Shown {
                     row.file, row.line, row.reason
                 )
             });
-            say(&format!(
+            print_error(&format!(
                 "{} of {} rows were refused: see {}{first}",
                 outcome.rejected,
                 outcome.seen,
@@ -80,24 +80,24 @@ fn plain(value: &Value) -> String {
 }
 
 /// Prints a result and gives the exit code. A reader that closed the pipe has what it wanted.
-pub(super) fn print(shown: &Shown) -> u8 {
-    let text = if shown.as_json {
-        serde_json::to_string_pretty(&shown.json).unwrap_or_default()
+pub(super) fn print(output: &CommandOutput) -> u8 {
+    let text = if output.as_json {
+        serde_json::to_string_pretty(&output.json).unwrap_or_default()
     } else {
-        shown.text.clone()
+        output.text.clone()
     };
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            say(&format!("error: cannot write the result: {error}"));
+            print_error(&format!("error: cannot write the result: {error}"));
             crate::exit::FAILED
         }
-        _ => shown.code,
+        _ => output.code,
     }
 }
 
-/// Says something on standard error. Where that is closed nobody can be told.
-pub(super) fn say(text: &str) {
+/// Prints a line on standard error, and ignores that it may be closed.
+pub(super) fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -1,16 +1,16 @@
-//! Alignment folds: from the scores of a trace's tokens to sums and counts, and from those of
+//! Folds of scores: from the scores of a trace's tokens to sums and counts, and from those of
 //! several traces to the sums of their set.
 //!
-//! The end token enters [`Alignment::end_nll_nats`] alone. Sums are f64 in token order, so that
+//! The end token enters [`ScoreRow::end_nll_nats`] alone. Sums are f64 in token order, so that
 //! equal scores give equal bits. What is derived from the sums lies in [`crate::metric`].
 
 use crate::model::{Template, TokenScore};
-use crate::record::Alignment;
+use crate::record::ScoreRow;
 
 /// Ranks beyond this count as this much in `rank_clip100_sum`.
 pub const RANK_CLIP: u32 = 100;
 
-/// What an alignment row is about, beside its numbers.
+/// What a score row is about, beside its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity<'a> {
     /// The trace scored, or the line number of a row without one.
@@ -25,12 +25,12 @@ pub struct Identity<'a> {
     pub completion_bytes: usize,
 }
 
-/// Why alignments cannot be summed.
+/// Why score rows cannot be summed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
     /// Surprisal under two students, or two renderings, has no common sum.
     #[error(
-        "alignments of different students or templates cannot be summed: trace `{left}` has {left_model}, trace `{right}` has {right_model}; score all traces with one student and one template"
+        "scores of different students or templates cannot be summed: trace `{left}` has {left_model}, trace `{right}` has {right_model}; score all traces with one student and one template"
     )]
     Mixed {
         /// A trace.
@@ -47,7 +47,7 @@ pub enum MergeError {
 /// Sums the scores of one trace. `tokens` are the completion's, in text order, then the end token
 /// (where there is none, `end_nll_nats` is 0). `n_bytes` counts the bytes of completion tokens:
 /// those of a first token that straddles the border of prompt and completion are the prompt's.
-pub fn fold(tokens: &[TokenScore], identity: Identity<'_>) -> Alignment {
+pub fn fold(tokens: &[TokenScore], identity: Identity<'_>) -> ScoreRow {
     let mut sums = empty(identity);
     let mut first_byte = None;
     for token in tokens {
@@ -65,7 +65,7 @@ pub fn fold(tokens: &[TokenScore], identity: Identity<'_>) -> Alignment {
     sums
 }
 
-fn add_token(sums: &mut Alignment, token: &TokenScore, surprisal: f64) {
+fn add_token(sums: &mut ScoreRow, token: &TokenScore, surprisal: f64) {
     let entropy = f64::from(token.entropy);
     sums.n_tokens += 1;
     sums.nll_nats += surprisal;
@@ -89,29 +89,29 @@ fn add_token(sums: &mut Alignment, token: &TokenScore, surprisal: f64) {
 /// # Errors
 /// When the traces were scored by different students or under different templates.
 pub fn merge<'a>(
-    alignments: impl IntoIterator<Item = &'a Alignment>,
-) -> Result<Option<Alignment>, MergeError> {
-    let mut alignments = alignments.into_iter();
-    let Some(first) = alignments.next() else {
+    scores: impl IntoIterator<Item = &'a ScoreRow>,
+) -> Result<Option<ScoreRow>, MergeError> {
+    let mut scores = scores.into_iter();
+    let Some(first) = scores.next() else {
         return Ok(None);
     };
-    let mut sums = Alignment {
+    let mut sums = ScoreRow {
         trace_id: String::new(),
         ..first.clone()
     };
-    for alignment in alignments {
-        if alignment.model != first.model || alignment.template != first.template {
-            return Err(mixed(first, alignment));
+    for row in scores {
+        if row.model != first.model || row.template != first.template {
+            return Err(mixed(first, row));
         }
-        if sums.problem_id != alignment.problem_id {
+        if sums.problem_id != row.problem_id {
             sums.problem_id = None;
         }
-        add(&mut sums, alignment);
+        add(&mut sums, row);
     }
     Ok(Some(sums))
 }
 
-fn add(sums: &mut Alignment, other: &Alignment) {
+fn add(sums: &mut ScoreRow, other: &ScoreRow) {
     sums.n_tokens += other.n_tokens;
     sums.n_bytes += other.n_bytes;
     sums.nll_nats += other.nll_nats;
@@ -129,9 +129,9 @@ fn add(sums: &mut Alignment, other: &Alignment) {
     sums.end_nll_nats += other.end_nll_nats;
 }
 
-fn mixed(left: &Alignment, right: &Alignment) -> MergeError {
+fn mixed(left: &ScoreRow, right: &ScoreRow) -> MergeError {
     let describe =
-        |a: &Alignment| format!("model `{}`, template {:?}", a.model, a.template).to_lowercase();
+        |a: &ScoreRow| format!("model `{}`, template {:?}", a.model, a.template).to_lowercase();
     MergeError::Mixed {
         left: left.trace_id.clone(),
         left_model: describe(left),
@@ -140,9 +140,9 @@ fn mixed(left: &Alignment, right: &Alignment) -> MergeError {
     }
 }
 
-/// An alignment of no token.
-pub(crate) fn empty(identity: Identity<'_>) -> Alignment {
-    Alignment {
+/// The score row of no token.
+pub(crate) fn empty(identity: Identity<'_>) -> ScoreRow {
+    ScoreRow {
         trace_id: identity.trace_id.to_owned(),
         problem_id: identity.problem_id.map(str::to_owned),
         model: identity.model.to_owned(),
@@ -268,7 +268,7 @@ pub(crate) mod tests {
         let without = fold(&tokens, identity());
         assert_eq!(
             with,
-            Alignment {
+            ScoreRow {
                 end_nll_nats: 7.5,
                 ..without
             }
@@ -299,9 +299,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn alignments_of_two_students_do_not_merge() {
+    fn scores_of_two_students_do_not_merge() {
         let a = fold(&golden_tokens(), identity());
-        let b = Alignment {
+        let b = ScoreRow {
             model: "other".into(),
             trace_id: "u".into(),
             ..a.clone()

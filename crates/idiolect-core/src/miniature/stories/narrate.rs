@@ -14,7 +14,7 @@ pub(super) const THINGS: [&str; 12] = [
     "stamps", "toys",
 ];
 
-/// How often a sentence that does not matter is told.
+/// How often a sentence that does not matter is added.
 const BESIDE_THE_POINT: f64 = 0.3;
 
 /// `{a}` is the person that the story is about, `{b}` the other, `{o}` the things, `{k}` and `{n}`
@@ -103,16 +103,16 @@ const TOGETHER: [&str; 3] = [
     "how many {o} are there if {a} and {b} put all together ?",
 ];
 
-/// A told plot.
-pub(super) struct Told {
+/// A plot in sentences.
+pub(super) struct Narrative {
     /// The sentences without the question.
     pub(super) story: String,
     /// Asked at their end.
     pub(super) question: String,
 }
 
-/// Tells a plot.
-pub(super) fn tell(plot: &Plot, rng: &mut Rng) -> Told {
+/// Writes a plot in sentences.
+pub(super) fn narrate(plot: &Plot, rng: &mut Rng) -> Narrative {
     let mut names = NAMES;
     rng.shuffle(&mut names);
     let thing = THINGS[rng.below(THINGS.len())];
@@ -157,7 +157,7 @@ pub(super) fn tell(plot: &Plot, rng: &mut Rng) -> Told {
         Ask::Now => NOW[rng.below(NOW.len())],
         Ask::Together => TOGETHER[rng.below(TOGETHER.len())],
     };
-    Told {
+    Narrative {
         story: sentences.join(" "),
         question: fill(asked, a, b, 0, 0),
     }

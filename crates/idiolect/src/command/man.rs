@@ -1,0 +1,60 @@
+//! `idiolect man`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use clap_mangen::Man;
+use serde_json::json;
+
+use super::output::CommandOutput;
+use crate::exit;
+use crate::stage::StageError;
+
+/// Print the manual page, or write one page a command into a folder
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  idiolect man | man -l -
+  idiolect man ~/.local/share/man/man1")]
+pub(super) struct Arguments {
+    /// Folder to write idiolect.1 and a page for each command into; made where it is missing
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let (text, json) = match &arguments.dir {
+        Some(dir) => {
+            write(dir).map_err(|error| {
+                StageError::failed(
+                    format!("cannot write into `{}`: {error}", dir.display()),
+                    "",
+                )
+            })?;
+            let dir = dir.display().to_string();
+            (format!("{dir}: manual pages"), json!({"output": dir}))
+        }
+        None => {
+            let mut page = Vec::new();
+            Man::new(super::Arguments::command())
+                .render(&mut page)
+                .map_err(|error| StageError::failed(error.to_string(), ""))?;
+            let page = String::from_utf8_lossy(&page).trim_end().to_owned();
+            (page.clone(), json!({"page": page}))
+        }
+    };
+    Ok(CommandOutput {
+        text,
+        json,
+        as_json: arguments.json,
+        code: exit::DONE,
+    })
+}
+
+fn write(dir: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(dir)?;
+    clap_mangen::generate_to(super::Arguments::command(), dir)
+}
