@@ -2,6 +2,7 @@
 
 import random
 import re
+from fractions import Fraction
 
 from decorations import Row
 
@@ -283,6 +284,17 @@ def hard_math(rng):
     return [o for o in out if o[1] != o[2]]
 
 
+def computed(text):
+    """The value of two numbers with a sign between them, as arithmetic; None for any other text."""
+    found = re.fullmatch(r"(\d+)\s*([-+x/:])\s*(\d+)", text)
+    if not found:
+        return None
+    a, sign, b = int(found[1]), found[2], int(found[3])
+    if sign in "/:":
+        return Fraction(a, b) if b else None
+    return {"-": a - b, "+": a + b, "x": a * b}[sign]
+
+
 def hard_gsm8k(rng):
     n = rng.choice((rng.randrange(11, 100), rng.randrange(100, 1000), rng.randrange(2, 10)))
     s = str(n)
@@ -363,9 +375,11 @@ def hard_gsm8k(rng):
         "{}:{}",
         "{} feet {} inches",
     ):
-        out.append(("a second number", s, text.format(s, m)))
+        written = [text.format(s, m)]
         if text not in ("{} + {}", "{} x {}"):
-            out.append(("a second number", s, text.format(m, s)))
+            written.append(text.format(m, s))
+        # `4-2` is the gold 2.
+        out += [("a second number", s, t) for t in written if computed(t) != n]
     out += [
         ("thousand", s, f"{n},000"),
         ("thousand", s, f"{n}.000.000"),

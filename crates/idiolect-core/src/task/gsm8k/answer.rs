@@ -316,6 +316,11 @@ fn stated(text: &str, cut: bool) -> Option<(usize, Found)> {
 fn statement_start(text: &str, at: usize, after: usize) -> Option<usize> {
     let rest = &text[after..];
     let lead = rest.trim_start_matches(['*', ' ', '_', '"', '”']);
+    // `\text{Answer} = 5`
+    let lead = match lead.strip_prefix('}').map(str::trim_start) {
+        Some(after) if after.starts_with(['=', ':']) => after,
+        _ => lead,
+    };
     let lead = lead
         .strip_prefix("s ")
         .filter(|l| l.starts_with("are"))
@@ -497,11 +502,15 @@ fn last(text: &str) -> Option<Found> {
     // The last sentence may name it in words.
     let tail = text.trim_end();
     let closing = sentence(tail, tail.len());
-    if !closing.contains(is_digit)
-        && let Some(numeral) = numerals(closing).last()
-        && !closing[numeral.start..]
-            .to_ascii_lowercase()
-            .starts_with("one")
+    if let Some(numeral) = numerals(closing).last()
+        && match closing.rfind(is_digit) {
+            None => true,
+            Some(digit) => digit < numeral.start && is_blank(&closing[numeral.end..]),
+        }
+        && (is_blank(&closing[numeral.end..])
+            || !closing[numeral.start..]
+                .to_ascii_lowercase()
+                .starts_with("one"))
     {
         let possible = match in_digits.map(|(value, _)| value) {
             Some(Value::One { meant, .. }) => meant,
@@ -513,6 +522,10 @@ fn last(text: &str) -> Option<Found> {
     }
     let (value, written) = in_digits?;
     found(value, &written)
+}
+
+fn is_blank(text: &str) -> bool {
+    !text.contains(char::is_alphanumeric)
 }
 
 /// The sentence around a place, without the bullet of its line.
@@ -548,7 +561,15 @@ fn in_sentence(sentence: &str) -> Option<(Value, String)> {
         .min();
     let text = &text[..denied.unwrap_or(text.len())];
     let lexemes = lex(text, true);
-    let found: Vec<Number> = numbers(text, &lexemes).collect();
+    // The 3 of `cm^3` counts nothing.
+    let is_exponent = |n: &Number| {
+        n.start >= 2
+            && lexemes[n.start - 1].kind == Kind::Power
+            && lexemes[n.start - 2].kind == Kind::Word
+    };
+    let found: Vec<Number> = numbers(text, &lexemes)
+        .filter(|n| !is_exponent(n))
+        .collect();
     let last = found.last()?;
     let written = text[last.bytes.0..last.bytes.1].to_owned();
     if value::computes(text, &lexemes[..last.start]) {

@@ -13,6 +13,8 @@ pub(super) struct Number {
     scaled: Option<(Rational, Scale)>,
     /// Where it stands in the text, in bytes.
     pub(super) bytes: (usize, usize),
+    /// Whether its minus stands apart between words and it, and so may be a dash.
+    perhaps_dash: bool,
 }
 
 /// Whether a scale word is part of the number.
@@ -27,11 +29,14 @@ enum Scale {
 impl Number {
     /// What it is meant as, and what it could be.
     pub(super) fn reading(&self) -> Value {
-        let (meant, possible) = match &self.scaled {
+        let (meant, mut possible) = match &self.scaled {
             None => (self.value.clone(), Vec::new()),
             Some((scaled, Scale::Part)) => (scaled.clone(), vec![self.value.clone()]),
             Some((scaled, Scale::Unit)) => (self.value.clone(), vec![scaled.clone()]),
         };
+        if self.perhaps_dash {
+            possible.push(meant.negated());
+        }
         Value::One {
             meant: vec![meant],
             possible,
@@ -129,7 +134,8 @@ fn with_neighbours(
             .filter(|l| l.kind == Kind::Word)
             .map(|l| text[l.start..l.end].to_lowercase())
     };
-    let negative = is_negative(text, lexemes, start);
+    let sign = sign_before(text, lexemes, start);
+    let negative = sign != Sign::None;
     let (mut value, mut end) = (value, end);
     let mut last_byte = lexemes[end - 1].end;
     if word(end).is_some_and(|w| w.starts_with("dollar"))
@@ -176,13 +182,34 @@ fn with_neighbours(
         value,
         scaled,
         bytes: (first_byte, last_byte),
+        perhaps_dash: sign == Sign::Apart,
     }
+}
+
+/// The sign of a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    None,
+    Minus,
+    /// A minus between words and the number, with a space on both sides.
+    Apart,
+}
+
+/// Whether a word names a currency, or the country of a dollar, before its number.
+fn is_currency(word: &str) -> bool {
+    const WORDS: [&str; 17] = [
+        "US", "A", "AU", "C", "CA", "HK", "NZ", "S", "SG", "USD", "EUR", "GBP", "Rs", "INR", "AUD",
+        "CAD", "RMB",
+    ];
+    WORDS.contains(&word)
 }
 
 /// Whether a number is negative: "negative" or "minus" stands before it, or a minus that touches it
 /// or opens the text (a currency sign or bracket may stand between), where there is nothing that it
-/// could be subtracted from, and no hyphenated word.
-fn is_negative(text: &str, lexemes: &[Lexeme], start: usize) -> bool {
+/// could be subtracted from, and no hyphenated word. With a space behind it, it is one where a sign
+/// that opens something stands before it, and may be a dash behind a word.
+fn sign_before(text: &str, lexemes: &[Lexeme], start: usize) -> Sign {
+    let yes = |yes: bool| if yes { Sign::Minus } else { Sign::None };
     let mut next = start;
     let mut before = start.checked_sub(1);
     if let Some(i) = before
@@ -190,7 +217,16 @@ fn is_negative(text: &str, lexemes: &[Lexeme], start: usize) -> bool {
     {
         (next, before) = (i, i.checked_sub(1));
     }
-    let Some(sign) = before else { return false };
+    // `-US$5`, `-EUR 5`
+    if let Some(i) = before
+        && lexemes[i].kind == Kind::Word
+        && is_currency(&text[lexemes[i].start..lexemes[i].end])
+    {
+        (next, before) = (i, i.checked_sub(1));
+    }
+    let Some(sign) = before else {
+        return Sign::None;
+    };
     let operand = |at: usize| {
         at.checked_sub(1).is_some_and(|i| {
             matches!(
@@ -201,20 +237,31 @@ fn is_negative(text: &str, lexemes: &[Lexeme], start: usize) -> bool {
     };
     if lexemes[sign].kind == Kind::Word {
         let word = &text[lexemes[sign].start..lexemes[sign].end];
-        return word.eq_ignore_ascii_case("negative")
-            || (word.eq_ignore_ascii_case("minus") && !operand(sign));
+        return yes(word.eq_ignore_ascii_case("negative")
+            || (word.eq_ignore_ascii_case("minus") && !operand(sign)));
     }
     if lexemes[sign].kind != Kind::Minus {
-        return false;
+        return Sign::None;
     }
     let opens = lexemes[..sign]
         .iter()
         .all(|l| matches!(l.kind, Kind::Mark | Kind::Currency | Kind::Open));
     if opens {
-        return true;
+        return Sign::Minus;
     }
     let touches = lexemes[sign].end == lexemes[next].start;
     let hyphen =
         lexemes[sign - 1].kind == Kind::Word && lexemes[sign - 1].end == lexemes[sign].start;
-    touches && !operand(sign) && !hyphen
+    if touches {
+        return yes(!operand(sign) && !hyphen);
+    }
+    let written = &text[..lexemes[sign].start];
+    let opened = written.ends_with(['$', '(', '[', '{', '`', '"', '“', '‘', '\'', '*', '_', ':']);
+    let stated = written.trim_end_matches(' ').ends_with([':', '=']);
+    match lexemes[sign - 1].kind {
+        _ if stated => Sign::Minus,
+        _ if opened && !operand(sign) => Sign::Minus,
+        Kind::Word if written.ends_with(' ') && !written.ends_with("\n ") => Sign::Apart,
+        _ => Sign::None,
+    }
 }

@@ -174,6 +174,56 @@ fn answers_are_equal_exactly_or_not() {
 }
 
 #[test]
+fn a_minus_with_a_space_is_a_minus_or_decides_nothing() {
+    let verdict =
+        |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer, &NoCode).verdict;
+    for answer in [
+        "the answer is therefore \\(- 58\\).",
+        "the answer is therefore \\(\\bm{- 58}\\).",
+        "the answer is therefore $-\\,58$ in total.",
+        "the answer is therefore “- 58”.\nQuestion: Tom runs 5 miles a day. How far does he run in a week",
+        "We add 4 and 3. So Mary has - 58.",
+        "So Mary has *- 58*.",
+        "So Mary has `- 58`.",
+        "\\boxed{\\text{Ans: }-\\,58}",
+        "The answer is -US$58.",
+        "The answer is -EUR 58.",
+    ] {
+        assert_eq!(verdict("-58", answer), Verdict::Correct, "{answer}");
+        assert_ne!(verdict("58", answer), Verdict::Correct, "{answer}");
+        assert_eq!(verdict("57", answer), Verdict::Wrong, "{answer}");
+    }
+    assert_ne!(verdict("58", "The sum - 58"), Verdict::Wrong);
+}
+
+#[test]
+fn the_last_number_may_be_words_and_is_no_exponent() {
+    let verdict =
+        |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer, &NoCode).verdict;
+    for (gold, answer) in [
+        (
+            "82",
+            "- 33 in the evening, which makes 91 Therefore, Jane earns Eighty-two.",
+        ),
+        ("1", "We add 18 and 40 to 58. Therefore, Jane earns one."),
+        (
+            "646.79",
+            "We add 10 and 40 to 50. Therefore, Jane earns +646.79 cm^3.",
+        ),
+        (
+            "85000",
+            "Final answer (simplified): \\(\\text{Answer} = 85000\\), which is 29 more than before",
+        ),
+    ] {
+        assert_eq!(verdict(gold, answer), Verdict::Correct, "{answer}");
+    }
+    assert_eq!(
+        verdict("91", "which makes 91 Therefore, Jane earns Eighty-two."),
+        Verdict::Ungraded
+    );
+}
+
+#[test]
 fn reasons_say_what_was_compared() {
     let reason = |gold: &str, answer: &str| Gsm8k.verify_pair(&json!(gold), answer, &NoCode).reason;
     assert_eq!(reason("0.5", "#### 1/2"), "1/2 = 0.5 exactly (after ####)");

@@ -9,7 +9,7 @@ use super::parse::{Parsed, parse};
 use super::spelling::{key, normal};
 use super::token::{Commas, T, cut};
 use super::tree::Tree;
-use super::words;
+use super::{groups, unit, words};
 
 /// Longer answers are not read as expressions.
 const MAX_BYTES: usize = 5000;
@@ -44,7 +44,7 @@ impl Answer {
     /// What it says if its commas are decimal points, where that is possible.
     fn decimal_comma(&self) -> Option<&Tree> {
         let read = || {
-            let text = indian_groups(&self.text).or_else(|| decimal_commas(&self.text))?;
+            let text = groups::indian(&self.text).or_else(|| decimal_commas(&self.text))?;
             readings(&text).into_iter().next()
         };
         self.decimal_comma.get_or_init(read).as_ref()
@@ -127,9 +127,37 @@ pub(super) fn equivalent(gold: &Answer, answer: &Answer) -> Decision {
             }
         }
     }
-    with_decimal_comma(gold, answer)
+    with_glued_unit(gold, answer)
+        .or_else(|| with_decimal_comma(gold, answer))
         .or(first)
         .unwrap_or_else(|| different("the texts differ"))
+}
+
+/// `159h` beside 159 hours: a letter that touches the number is a unit where it measures what the gold
+/// counts.
+fn with_glued_unit(gold: &Answer, answer: &Answer) -> Option<Decision> {
+    let counted = gold.readings().iter().find_map(|tree| match tree {
+        Tree::Quantity(_, name) => unit::of(name),
+        _ => None,
+    })?;
+    let text = &answer.text;
+    let digits = text.find(|c: char| c.is_ascii_digit())?;
+    let at = digits + text[digits..].find(char::is_alphabetic)?;
+    let word: String = text[at..]
+        .chars()
+        .take_while(|c| c.is_alphabetic())
+        .collect();
+    let measures = unit::of(&word.to_lowercase()).is_some_and(|unit| unit.is_like(&counted));
+    if !(measures && word.len() == 1 && text[..at].ends_with(|c: char| c.is_ascii_digit())) {
+        return None;
+    }
+    let (number, more) = (&text[..at], &text[at + word.len()..]);
+    let apart = Answer::of(&format!("{number} {}{more}", word.to_lowercase()));
+    let mut decisions = gold
+        .readings()
+        .iter()
+        .flat_map(|g| apart.readings().iter().map(|a| compare(g, a)));
+    decisions.find(|d| matches!(d.outcome, Outcome::Equal | Outcome::Rounded))
 }
 
 /// `3,5` as an answer to 3.5: a gold that is written with a point, or with neither, leaves no other
@@ -220,27 +248,6 @@ fn decimal_commas(text: &str) -> Option<String> {
     (found && !out.contains(',')).then_some(out)
 }
 
-/// `60,00,000`: groups of two before the last, as written in India.
-fn indian_groups(text: &str) -> Option<String> {
-    let from = text.find(|c: char| c.is_ascii_digit())?;
-    let length = text[from..]
-        .bytes()
-        .take_while(|b| b.is_ascii_digit() || *b == b',')
-        .count();
-    let (number, after) = text[from..].split_at(length);
-    let groups: Vec<&str> = number.split(',').collect();
-    let [first, middle @ .., last] = &groups[..] else {
-        return None;
-    };
-    let fits = (1..=2).contains(&first.len())
-        && !middle.is_empty()
-        && middle.iter().all(|g| g.len() == 2)
-        && last.len() == 3
-        && !after.contains(|c: char| c.is_ascii_digit())
-        && !text[..from].contains(char::is_alphanumeric);
-    fits.then(|| format!("{}{}{after}", &text[..from], groups.concat()))
-}
-
 /// The signs of logic in a text, ∧ and ∨, which part answers beside each other alike.
 fn connectives(text: &str) -> Vec<char> {
     let marks = [
@@ -313,10 +320,7 @@ fn readings(text: &str) -> Vec<Tree> {
     if text.is_empty() || text.len() > MAX_BYTES {
         return Vec::new();
     }
-    if let Some(joined) = spaced_thousands(text) {
-        return readings(&joined);
-    }
-    if let Some(joined) = grouped(text) {
+    if let Some(joined) = groups::joined(text) {
         return readings(&joined);
     }
     if let Some(trees) = restated(text) {
@@ -395,7 +399,11 @@ fn restated(text: &str) -> Option<Vec<Tree>> {
             false => Some(readings(head)),
         };
     }
-    let number = read(head).filter(|t| constant(t).is_ok())?;
+    let whole = read(head)?;
+    let number = super::equal::stated(&whole).unwrap_or(&whole).clone();
+    if constant(&number).is_err() {
+        return None;
+    }
     let inside = inside
         .trim_start_matches("that is,")
         .trim_start_matches("i.e.,")
@@ -403,7 +411,7 @@ fn restated(text: &str) -> Option<Vec<Tree>> {
         .trim_start_matches("or ");
     let other = read(inside).filter(|t| constant(t).is_ok())?;
     match compare(&number, &other).outcome {
-        Outcome::Equal => Some(vec![number]),
+        Outcome::Equal => Some(vec![whole]),
         // The more exact of the two.
         Outcome::Rounded => {
             let decimal = |t: &Tree| {
@@ -472,69 +480,6 @@ fn equation_tail(text: &str, tokens: &[super::token::Token]) -> Option<Tree> {
         return None;
     }
     parse(text, &tokens[at + 1..], false).map(|p| p.tree)
-}
-
-/// `1 000 000`: groups of exactly three.
-/// `55_581_184`, `7’000’000`, `9.000.000`: digits in groups of three that no comma or space parts.
-/// A point parts groups only where there are several.
-fn grouped(text: &str) -> Option<String> {
-    let from = text.find(|c: char| c.is_ascii_digit())?;
-    if text[..from].contains(char::is_alphanumeric) {
-        return None;
-    }
-    let number = &text[from..];
-    for mark in ["_", "’", "'", "."] {
-        let mut groups = number.split(mark);
-        let first = groups.next()?;
-        let digits = |g: &str| g.bytes().take_while(u8::is_ascii_digit).count();
-        if !(1..=3).contains(&first.len()) || digits(first) != first.len() {
-            continue;
-        }
-        let (mut joined, mut count, mut end) = (first.to_owned(), 0, first.len());
-        for group in groups {
-            let n = digits(group);
-            if n != 3 {
-                break;
-            }
-            joined.push_str(&group[..3]);
-            end += mark.len() + 3;
-            count += 1;
-            if group.len() > 3 {
-                break;
-            }
-        }
-        let rest = &number[end..];
-        let enough = if mark == "." { 2 } else { 1 };
-        if count >= enough && !rest.starts_with(|c: char| c.is_alphanumeric() || "_'’".contains(c))
-        {
-            return Some(format!("{}{joined}{rest}", &text[..from]));
-        }
-    }
-    None
-}
-
-fn spaced_thousands(text: &str) -> Option<String> {
-    let sign = text.len() - text.trim_start_matches(['-', '−', ' ']).len();
-    let mut joined = String::new();
-    let mut at = sign;
-    let digits = |at: usize| text[at..].bytes().take_while(u8::is_ascii_digit).count();
-    let first = digits(at);
-    if !(1..=3).contains(&first) {
-        return None;
-    }
-    joined.push_str(&text[at..at + first]);
-    at += first;
-    let start = at;
-    while text[at..].starts_with(' ') && digits(at + 1) == 3 {
-        joined.push_str(&text[at + 1..at + 4]);
-        at += 4;
-    }
-    // A number that goes on otherwise, as in `1 000 20` or `5 100/3`, has no such groups.
-    let after = &text[at..];
-    let goes_on = after
-        .trim_start()
-        .starts_with(|c: char| c.is_ascii_digit() || c == '/');
-    (at > start && !goes_on).then(|| format!("{}{joined}{after}", &text[..sign]))
 }
 
 /// Whether most of a short text is words.

@@ -624,7 +624,7 @@ fn measured(tree: &Tree) -> Option<(Tree, unit::Unit)> {
 }
 
 /// What a relation says its name is: the last side of `x = … = 5`, the first of `2 = x`.
-fn stated(relation: &Tree) -> Option<&Tree> {
+pub(super) fn stated(relation: &Tree) -> Option<&Tree> {
     let Tree::Relation { sides, signs } = relation else {
         return None;
     };
@@ -754,13 +754,13 @@ fn listed(tree: &Tree) -> Vec<Tree> {
 
 /// What each member counts, where every one counts another thing and none has a unit that is known:
 /// boys and girls in `37 boys and 33 girls`.
-fn things(members: &[Tree]) -> Option<Vec<&str>> {
-    let mut things: Vec<&str> = Vec::with_capacity(members.len());
+fn things(members: &[Tree]) -> Option<Vec<String>> {
+    let mut things: Vec<String> = Vec::with_capacity(members.len());
     for member in members {
         let Tree::Quantity(_, name) = member else {
             return None;
         };
-        let thing = name.trim_end_matches('s');
+        let thing = singular(name);
         if unit::of(name).is_some() || things.contains(&thing) {
             return None;
         }
@@ -769,13 +769,33 @@ fn things(members: &[Tree]) -> Option<Vec<&str>> {
     (things.len() > 1).then_some(things)
 }
 
+/// A noun in the singular, as far as its ending tells.
+fn singular(noun: &str) -> String {
+    match noun {
+        "men" => return "man".to_owned(),
+        "women" => return "woman".to_owned(),
+        "children" => return "child".to_owned(),
+        "people" => return "person".to_owned(),
+        _ => {}
+    }
+    if let Some(stem) = noun.strip_suffix("ies").filter(|stem| stem.len() > 1) {
+        return format!("{stem}y");
+    }
+    let hissed = noun.strip_suffix("es").filter(|stem| {
+        ["x", "ch", "sh", "ss"]
+            .iter()
+            .any(|end| stem.ends_with(end))
+    });
+    hissed.unwrap_or(noun.trim_end_matches('s')).to_owned()
+}
+
 /// The answer's members in the order in which the gold names their things; `None` where they are of
 /// other things.
-fn in_order_of(gold: &[&str], answer: &[&str], members: &[Tree]) -> Option<Vec<Tree>> {
+fn in_order_of(gold: &[String], answer: &[String], members: &[Tree]) -> Option<Vec<Tree>> {
     if gold.len() != answer.len() {
         return None;
     }
-    let place = |thing: &&str| answer.iter().position(|other| other == thing);
+    let place = |thing: &String| answer.iter().position(|other| other == thing);
     gold.iter()
         .map(|thing| Some(members[place(thing)?].clone()))
         .collect()
@@ -917,6 +937,9 @@ fn moments(gold: &Tree, answer: &Tree) -> Option<Decision> {
             const HALF: u32 = 12 * 3600;
             let known = a.half_known && b.half_known;
             Some(match a.seconds == b.seconds {
+                true if a.half_known && !b.half_known => {
+                    undecided("one of the times names no half of the day")
+                }
                 true => equal("the same time"),
                 false if !known && a.seconds % HALF == b.seconds % HALF => {
                     undecided("one of the times names no half of the day")
@@ -937,11 +960,13 @@ fn moments(gold: &Tree, answer: &Tree) -> Option<Decision> {
                 i64::from(time.seconds / 3600),
                 i64::from(time.seconds / 60 % 60),
             );
+            // A gold of the morning beside a time of either half.
+            let halved = time.half_known && matches!(gold, Tree::Time(_));
             let same = terms.len() == 2
                 && part(0).is_some_and(|h| h % 12 == hour % 12)
                 && part(1) == Some(minute);
             Some(match same {
-                true if part(0) == Some(hour) => equal("the same time"),
+                true if part(0) == Some(hour) && !halved => equal("the same time"),
                 true => undecided("one of the times names no half of the day"),
                 false => different("the times differ"),
             })

@@ -80,7 +80,7 @@ pub(super) fn stated(text: &str, finish: Finish) -> Option<Found> {
     let is_value = |t: &str| Answer::of(t).is_value();
     let candidates = candidates.into_iter().chain([said
         .as_ref()
-        .filter(|said| said.direct && is_value(&said.value))
+        .filter(|said| said.direct && (is_value(&said.value) || is_name(&said.value)))
         .map(|said| (said.end, said.value.clone(), "after \"answer is\""))]);
     if let Some((_, inside, form)) = candidates.flatten().max_by_key(|c| c.0) {
         return found(&inside, form);
@@ -133,7 +133,55 @@ pub(super) fn answered(text: &str) -> Answered {
 fn is_bare_value(text: &str) -> bool {
     const LONGEST: usize = 200;
     let text = text.trim();
-    text.len() <= LONGEST && Answer::of(text).is_value()
+    text.len() <= LONGEST && (Answer::of(text).is_value() || is_name(text))
+}
+
+/// Words that open a text or judge an answer, and are none.
+const NO_NAMES: [&str; 26] = [
+    "Solution",
+    "Answer",
+    "Step",
+    "Problem",
+    "Question",
+    "Explanation",
+    "Proof",
+    "Given",
+    "Sure",
+    "Okay",
+    "Ok",
+    "Yes",
+    "No",
+    "Hello",
+    "Certainly",
+    "Correct",
+    "Incorrect",
+    "Right",
+    "Wrong",
+    "Verified",
+    "Confirmed",
+    "Unique",
+    "Done",
+    "Above",
+    "Below",
+    "Here",
+];
+
+/// Whether a text is a name and no more: words set as text, or one word with a capital letter.
+fn is_name(text: &str) -> bool {
+    if text.len() > 80 {
+        return false;
+    }
+    let answer = Answer::of(text);
+    let said = answer.text.as_str();
+    if said.starts_with("\\text") || said.starts_with("\\mbox") {
+        let digits = said.contains(|c: char| c.is_ascii_digit());
+        return !digits && answer.is_text() && words::sequence(said).len() <= 4;
+    }
+    let mut letters = said.chars();
+    letters.next().is_some_and(char::is_uppercase)
+        && said.chars().count() > 1
+        && letters.all(char::is_lowercase)
+        && !NO_NAMES.contains(&said)
 }
 
 /// The last place at which `word` (lower case) stands, without regard to case.
@@ -144,6 +192,27 @@ pub(super) fn rfind(text: &str, word: &str) -> Option<usize> {
     (0..=last).rev().find(|i| {
         first.contains(&bytes[*i]) && bytes[*i..*i + word.len()].eq_ignore_ascii_case(word)
     })
+}
+
+/// The last place at which a statement begins with `word`: not that of a label which is set within a
+/// formula, as in `$\text{The answer is }5$`.
+fn rfind_said(text: &str, word: &str) -> Option<usize> {
+    let mut end = text.len();
+    for _ in 0..8 {
+        let at = rfind(&text[..end], word)?;
+        if !closes_label(&text[at + word.len()..]) {
+            return Some(at);
+        }
+        end = at;
+    }
+    None
+}
+
+/// Whether the words of a label and its braces end here.
+fn closes_label(after: &str) -> bool {
+    let rest = after.trim_start();
+    let rest = rest.strip_prefix("is").unwrap_or(rest);
+    rest.trim_start_matches([':', '=', ' ']).starts_with('}')
 }
 
 /// "final answer is X. I hope it is correct."
@@ -160,7 +229,7 @@ fn template(text: &str) -> Option<String> {
         if let Some(hope) = hope.filter(|h| *h < 1500) {
             let inside = &after[..hope];
             if let Some(value) = statement(inside) {
-                return Some(value);
+                return Some(boxed(&value).map_or(value, |(_, inside)| inside));
             }
         }
         end = at;
@@ -178,9 +247,14 @@ fn find(text: &str, word: &str) -> Option<usize> {
 
 /// The value in " is X", ": X", "is: X": what a statement comes down to.
 fn statement(after: &str) -> Option<String> {
+    if let Some((items, _)) = bullets(after)
+        && rfind(&items, "answer").is_none()
+    {
+        return Some(items);
+    }
     let mut rest = after.trim_start_matches(['*', '_', ' ', ':', '#', '\n', '=', '\t']);
     // "Final Answer: The final answer is X", "The volume of ABCD is X".
-    if let Some(at) = rfind(rest, "answer is") {
+    if let Some(at) = rfind_said(rest, "answer is") {
         rest = &rest[at + "answer is".len()..];
     } else if rest.starts_with("is ")
         || rest.starts_with("is:")
@@ -417,7 +491,8 @@ fn is_balanced(text: &str) -> bool {
 fn says_something(text: &str) -> bool {
     let value = text.contains(|c: char| c.is_ascii_digit()) || text.contains(['$', '\\']);
     let words = text.split_whitespace().count();
-    value || (words <= 3 && !text.is_empty() && Answer::of(text).is_readable())
+    let number = words <= 12 && words::number(text).is_some();
+    value || number || (words <= 3 && !text.is_empty() && Answer::of(text).is_readable())
 }
 
 fn find_from(text: &str, word: &str, from: usize) -> Option<usize> {
@@ -476,10 +551,10 @@ fn value_of(rest: &str) -> &str {
 
 /// "Final Answer: X", "the final answer is X", without the template's end.
 fn final_answer(text: &str, cut: bool) -> Option<(usize, String)> {
-    let mut at = rfind(text, "final answer")?;
+    let mut at = rfind_said(text, "final answer")?;
     // "4 (final answer)" says nothing of what follows.
     while text[at + "final answer".len()..].starts_with(')') {
-        at = rfind(&text[..at], "final answer")?;
+        at = rfind_said(&text[..at], "final answer")?;
     }
     let from = at + "final answer".len();
     let lead = text[from..].trim_start_matches(['*', '_', ' ', ':', '#', '\n', '=', '\t']);
@@ -491,7 +566,7 @@ fn final_answer(text: &str, cut: bool) -> Option<(usize, String)> {
     }
     let mut to = sentence_end(text, from);
     // "**Final Answer**" over a paragraph.
-    if let Some(more) = rfind(&text[from..], "answer is") {
+    if let Some(more) = rfind_said(&text[from..], "answer is") {
         to = sentence_end(text, from + more + "answer is".len());
     }
     if cut && to == text.len() {
@@ -520,13 +595,21 @@ fn sentence_end(text: &str, from: usize) -> usize {
                 return i;
             }
             b'\\' if matches!(bytes.get(i + 1), Some(b']' | b')')) => dollars += 1,
+            b'$' if i > 0 && bytes[i - 1] == b'\\' => said = true,
+            b'$' if dollars.is_multiple_of(2) && is_currency(&text[i + 1..]) => said = true,
             b'$' => dollars += 1,
             b'{' => depth += 1,
             b'}' => depth -= 1,
             b'.' | b'!' | b'?' if dollars.is_multiple_of(2) && depth <= 0 && said => {
                 let next = bytes.get(i + 1);
                 let initial = bytes[i] == b'.' && i >= 2 && bytes[i - 2] == b'.';
-                if next.is_none_or(u8::is_ascii_whitespace) && !initial {
+                // "It was 12:00 a.m. I hope"
+                let closes = initial
+                    && i >= 3
+                    && matches!(bytes[i - 3], b'a' | b'p' | b'A' | b'P')
+                    && matches!(bytes[i - 1], b'm' | b'M')
+                    && bytes.get(i + 2).is_some_and(u8::is_ascii_uppercase);
+                if next.is_none_or(u8::is_ascii_whitespace) && (!initial || closes) {
                     return i;
                 }
             }
@@ -540,6 +623,17 @@ fn sentence_end(text: &str, from: usize) -> usize {
         }
     }
     bytes.len()
+}
+
+/// Whether the `$` before `after` stands for dollars: a number follows, and no `$` that closes a formula.
+fn is_currency(after: &str) -> bool {
+    let number = after.trim_start_matches([' ', '-', '−', '+']);
+    number.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && !after
+            .bytes()
+            .take_while(|b| *b != b'\n')
+            .take(1500)
+            .any(|b| b == b'$')
 }
 
 fn floor_boundary(text: &str, mut at: usize) -> usize {
@@ -675,8 +769,13 @@ struct Said {
     direct: bool,
 }
 
-/// "the answer is X", "Answer: X", "answer = X".
+/// "the answer is X", "Answer: X", "answer = X". A label within a formula counts where nothing else
+/// says so.
 fn answer_is(text: &str, cut: bool) -> Option<Said> {
+    answer_said(text, cut, false).or_else(|| answer_said(text, cut, true))
+}
+
+fn answer_said(text: &str, cut: bool, labels: bool) -> Option<Said> {
     let mut end = text.len();
     for _ in 0..6 {
         let (at, word) = ["answer", "my reply"]
@@ -685,7 +784,7 @@ fn answer_is(text: &str, cut: bool) -> Option<Said> {
             .max()?;
         end = at;
         let after = &text[at + word.len()..];
-        if after.starts_with(')') {
+        if after.starts_with(')') || (!labels && closes_label(after)) {
             continue;
         }
         let lead = after.trim_start_matches(['*', '_', ' ']);
@@ -843,6 +942,7 @@ fn last_number(text: &str) -> Option<(usize, usize, &str)> {
     {
         to += 1;
     }
+    let from = with_minus_before_currency(text, from);
     let mut run = &text[from..to];
     loop {
         let trimmed = run.trim_start_matches([
@@ -876,6 +976,28 @@ fn last_number(text: &str) -> Option<(usize, usize, &str)> {
         .filter(|r| r.starts_with(|c: char| c.is_ascii_digit()))
         .unwrap_or(run);
     (!run.is_empty()).then_some((from, end, run))
+}
+
+/// Where a number begins whose currency sign has a minus before it: `-$5`, `−\$5`, `- US$ 5`.
+fn with_minus_before_currency(text: &str, from: usize) -> usize {
+    let before = text[..from].trim_end_matches(' ');
+    let Some(sign) = before.strip_suffix(['$', '€', '£', '¥', '₹']) else {
+        return from;
+    };
+    let sign = sign.strip_suffix('\\').unwrap_or(sign);
+    let country = sign.trim_end_matches(|c: char| c.is_ascii_uppercase());
+    let Some(left) = country.trim_end_matches(' ').strip_suffix(['-', '−', '–']) else {
+        return from;
+    };
+    // "5-$3" is a difference, "well-$3" no number below zero.
+    let left = left.trim_end_matches(' ').len()..left.len();
+    let operand = |c: char| c.is_numeric() || matches!(c, ')' | '}');
+    let hyphen = |c: char| c.is_alphabetic();
+    let (words, apart) = (&text[..left.start], !left.is_empty());
+    match words.ends_with(operand) || (!apart && words.ends_with(hyphen)) {
+        true => from,
+        false => left.end,
+    }
 }
 
 /// Whether a letter belongs to a LaTeX command: a backslash starts its run of letters.

@@ -12,9 +12,12 @@
 mod answer;
 mod atom;
 mod ball;
+mod currency;
 mod equal;
 mod evaluate;
 mod extract;
+mod groups;
+mod label;
 mod matrix;
 mod members;
 mod parse;

@@ -851,8 +851,8 @@ fn with_remark(tree: Tree, remark: &str) -> Tree {
         {
             return Tree::Time(clock);
         }
-        if unit::of(remark).is_some() {
-            return Tree::Quantity(Box::new(tree), remark.to_owned());
+        if let Some(name) = unit::before_remark(remark) {
+            return Tree::Quantity(Box::new(tree), name.to_owned());
         }
     }
     let spoken = rest.join(" ");

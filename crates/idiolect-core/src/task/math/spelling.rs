@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::{currency, groups, label};
+
 /// The answer itself, without what only sets it: mathematical delimiters, `\left`, sizes, a closing
 /// full stop, invisible characters, doubled backslashes. Doing it twice changes nothing.
 pub(super) fn normal(text: &str) -> String {
@@ -40,11 +42,24 @@ fn once(text: &str) -> String {
     if text.contains(['{', '}']) {
         text = balanced(text);
     }
+    if let Some(named) = currency::named(&text) {
+        text = Cow::Owned(named);
+    }
     let mut out = String::with_capacity(text.len());
-    let mut rest = without_marks(text.trim());
+    let mut rest = label::without_label(without_marks(text.trim()));
+    rest = label::without_remark(rest);
     rest = unwrapped(rest);
     let mut space = false;
     while let Some(c) = rest.chars().next() {
+        // Spaces that part digit groups, and no words.
+        if matches!(c, '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{2007}')
+            && out.ends_with(|c: char| c.is_ascii_digit())
+            && groups::three_digits(&rest[c.len_utf8()..])
+        {
+            push(&mut out, "\\,", &mut space);
+            rest = &rest[c.len_utf8()..];
+            continue;
+        }
         if c.is_whitespace() || c == '~' {
             space = true;
             rest = &rest[c.len_utf8()..];
@@ -62,6 +77,8 @@ fn once(text: &str) -> String {
                     Some('(' | ')') => Some(("", 2)),
                     Some('[' | ']') => Some((" ", 2)),
                     Some(';' | ':' | ' ' | '\n' | '/') => Some((" ", 2)),
+                    // Space before anything says nothing.
+                    Some(',') if out.is_empty() => Some((" ", 2)),
                     // `05\!:\!00`. After a comma it marks thousands.
                     Some('!') if !out.ends_with(',') => Some(("", 2)),
                     None => Some(("", 1)),
@@ -72,6 +89,15 @@ fn once(text: &str) -> String {
                 | "mathnormal" | "bm" | "pmb" => {
                     let group = super::token::group(&rest[1 + name..]);
                     match group {
+                        // What holds words set as such is no name.
+                        Some(inside)
+                            if inside.contains("\\text")
+                                && out.is_empty()
+                                && is_all(rest, name, inside) =>
+                        {
+                            rest = inside;
+                            continue;
+                        }
                         // `\mathrm{\$}`
                         Some(inside) if !inside.contains(char::is_alphanumeric) => {
                             push(&mut out, inside, &mut space);
@@ -90,7 +116,13 @@ fn once(text: &str) -> String {
                 {
                     Some((" ", name + 1))
                 }
-                "rm" | "bf" | "it" | "sf" | "tt" => Some((" ", name + 1)),
+                "rm" | "bf" | "it" | "sf" | "tt" | "tiny" | "scriptsize" | "footnotesize"
+                | "small" | "normalsize" | "large" | "Large" | "LARGE" | "huge" | "Huge" => {
+                    Some((" ", name + 1))
+                }
+                "quad" | "qquad" | "enspace" | "thinspace" if out.is_empty() => {
+                    Some((" ", name + 1))
+                }
                 "therefore" | "because" | "implies" | "Rightarrow" | "rightarrow"
                 | "Longrightarrow"
                     if out.trim().is_empty() =>
@@ -143,6 +175,12 @@ fn once(text: &str) -> String {
                     for _ in 0..colours {
                         let group = super::token::group(after).map_or(0, |g| g.len() + 2);
                         after = after[group..].trim_start();
+                    }
+                    if let Some(inside) = super::token::group(after)
+                        && out.is_empty()
+                        && ends_with_group(after, inside)
+                    {
+                        after = inside;
                     }
                     rest = after;
                     space = true;
@@ -210,6 +248,18 @@ fn once(text: &str) -> String {
         end
     };
     end.trim().to_owned()
+}
+
+/// Whether the group `inside`, which stands behind a command of `name` letters, ends a text.
+fn is_all(text: &str, name: usize, inside: &str) -> bool {
+    ends_with_group(&text[1 + name..], inside)
+}
+
+/// Whether nothing but closing signs follows the group `inside` that a text begins with.
+fn ends_with_group(text: &str, inside: &str) -> bool {
+    text[inside.len() + 2..]
+        .trim_matches(['.', ' ', '$', ',', '\\', ')', ']'])
+        .is_empty()
 }
 
 fn ends_in_decimal(text: &str) -> bool {
@@ -470,7 +520,12 @@ fn unwrapped(text: &str) -> &str {
     }
     // Braces around everything, unless they may be those of a set.
     match super::token::group(text) {
-        Some(inside) if inside.len() + 2 == text.len() && !inside.contains([',', ';']) => inside,
+        Some(inside)
+            if inside.len() + 2 == text.len()
+                && (!inside.contains([',', ';']) || inside.trim_start().starts_with("\\{")) =>
+        {
+            inside
+        }
         _ => text,
     }
 }

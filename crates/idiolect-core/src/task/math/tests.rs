@@ -28,6 +28,8 @@ fn numbers_of_things_are_compared_thing_by_thing() {
             (gold, "37 boys and 33 girls"),
             (gold, r"33\text{ girls and }37\text{ boys}"),
             (gold, "37, 33"),
+            (r"1\text{ boy}, 3\text{ girls}", "3 girls and 1 boy"),
+            (r"2\text{ boxes and }3\text{ bags}", "3 bags and 2 boxes"),
         ],
         Verdict::Correct,
     );
@@ -37,12 +39,195 @@ fn numbers_of_things_are_compared_thing_by_thing() {
             (gold, "37 girls and 33 boys"),
             (gold, "37 boys and 34 girls"),
             (gold, "37 girls, 34 boys"),
+            (r"1\text{ boy}, 3\text{ girls}", "3 boys and 1 girl"),
         ],
         Verdict::Wrong,
     );
     check(
         &[(gold, "33, 37"), ("37, 33", "33 boys and 37 girls")],
         Verdict::Ungraded,
+    );
+}
+
+#[test]
+fn a_minus_before_a_currency_sign_counts() {
+    for number in [
+        "-$5", "-\\$5", "−$5", "(-$5)", "- $5", "-€5", "-US$5", "-$ 5",
+    ] {
+        for around in [
+            "{}",
+            "**{}**",
+            "The answer is {}.",
+            "The answer is {} (exactly).",
+            "The answer is {}. I hope it is correct.\n\nIt seems plausible, as said above.",
+            "<answer>{}</answer>",
+            "So he owes {}.",
+        ] {
+            let answer = around.replace("{}", number);
+            check(&[("-5", &answer)], Verdict::Correct);
+            check(&[("5", &answer), (r"\$5", &answer)], Verdict::Wrong);
+        }
+    }
+    check(&[("5", "He pays 8-$3 = $5.")], Verdict::Correct);
+}
+
+#[test]
+fn a_remark_hides_no_unit() {
+    for remark in [
+        r"\text{ (simplified)}",
+        r"\text{ altogether}",
+        r"\text{ in total}",
+        r"\text{ of rope}",
+        r"\text{ (as required)}",
+        r"\quad\text{(final answer)}",
+        " (exactly)",
+    ] {
+        let answer = format!(r"104\text{{ minutes}}{remark}");
+        check(&[(r"104\text{ minutes}", &answer)], Verdict::Correct);
+        check(&[(r"104\text{ seconds}", &answer)], Verdict::Wrong);
+        let answer = format!(r"8\text{{ hours }}59\text{{ minutes}}{remark}");
+        check(
+            &[(r"8\text{ hours }59\text{ minutes}", &answer)],
+            Verdict::Correct,
+        );
+        check(
+            &[(r"8\text{ hours }58\text{ minutes}", &answer)],
+            Verdict::Wrong,
+        );
+    }
+}
+
+#[test]
+fn a_letter_that_touches_the_number_is_the_unit_of_the_gold() {
+    let gold = r"159\text{ hours}";
+    check(
+        &[
+            (gold, "159h"),
+            (gold, "The answer is 159h, since 3 + 4 = 7."),
+            (gold, "159H (exactly)"),
+            (r"374\text{ seconds}", "374s"),
+            (r"279\text{ meters}", "279m"),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[(gold, "158h"), (gold, "159m"), (gold, "159s")],
+        Verdict::Wrong,
+    );
+}
+
+#[test]
+fn labels_countries_and_choices_in_words_say_nothing_of_the_value() {
+    check(
+        &[
+            ("30", "US$30"),
+            ("471", "The answer is A$471, so 3 fewer than before."),
+            ("9", "Rs.9"),
+            ("9487", "Rs.09487"),
+            ("7000000", "EUR 7 000 000"),
+            (r"\text{(B)}", "Option B"),
+            (r"\text{(E)}", "choice (E)"),
+            (r"\text{(A)}", "Final Answer: A (see above)"),
+            (r"\text{Alice}", r"\boxed{\text{Ans: }\mbox{Alice}}"),
+            (r"7\frac{2}{3}", r"\boxed{\text{Total: }+7\frac{2}{3}}"),
+            ("1-3i", r"The answer is $\text{The answer is }1-3i$."),
+            (
+                "5:2",
+                r"The answer is $\text{The answer is }5:2$ instead of 6:2.",
+            ),
+            ("9", r"**Answer:** $\text{Answer} = 9$ (nine)"),
+            (r"\text{(C)}", r"\boxed{\textbf{Answer: }C}"),
+            ("(-4,-5)", r"\underline{(-4, -5)\quad\text{(final answer)}}"),
+            (
+                r"\{15,19\}",
+                r"\(\underline{\{15,19\}\quad\text{(final answer)}}\) (exactly)",
+            ),
+            ("2", "**Answer:** Two"),
+            (
+                "343",
+                "The answer is “three hundred and forty-three”, because 36 + 48 = 84.",
+            ),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[
+            (
+                "5:2",
+                r"The answer is $\text{The answer is }6:2$ instead of 5:2.",
+            ),
+            ("30", "US$31"),
+            (r"\text{(B)}", "Option C"),
+            (r"\text{Alice}", r"\boxed{\text{Ans: }\mbox{Bob}}"),
+            (
+                r"12\!:\!00\text{ p.m.}",
+                "The answer is 12:00 a.m. I hope it is correct.",
+            ),
+        ],
+        Verdict::Wrong,
+    );
+    check(&[(r"6:45\text{ a.m.}", "6:45")], Verdict::Ungraded);
+}
+
+#[test]
+fn digit_groups_stand_behind_names_and_in_brackets() {
+    for answer in [
+        "A = 9,45,40,847",
+        r"\quad 9,45,40,847",
+        r"\text{Total} = 9,45,40,847 per day",
+        "N = 94’540’847",
+        "x = 94\u{202f}540\u{202f}847",
+        r"\left(94\,540\,847\right)",
+        "\\left( 94\u{a0}540\u{a0}847 \\right)",
+        "\\$94\u{a0}540\u{a0}847",
+        r"\underline{\,94 540 847}",
+        "\\Large 94\u{2009}540\u{2009}847",
+        "f(3) = 94540847 (= 94540846 + 1)",
+    ] {
+        check(&[("94540847", answer)], Verdict::Correct);
+        let other = answer.replace("847", "874");
+        check(&[("94540847", &other)], Verdict::Wrong);
+    }
+    check(
+        &[
+            ("402", "42+360=402 (four hundred and two)"),
+            ("958", "k = 958 (nine hundred and fifty-eight)"),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[
+            ("(51,0)", "(51 000)"),
+            ("402", "42+360=403 (four hundred and three)"),
+        ],
+        Verdict::Wrong,
+    );
+}
+
+#[test]
+fn an_answer_in_words_counts_behind_a_boxed_step_and_before_a_next_problem() {
+    let step = "The small crate holds \\boxed{10} of them.\n\n";
+    for statement in [
+        r"The answer is $\text{Carla}$.",
+        "The answer is:\n- $\\text{Carla}$",
+        "The answer is:\n\nCarla",
+        "Final answer:\n• $\\color{red} \\text{Carla}$\n\nI hope this helps!",
+    ] {
+        let answer = format!("{step}{statement}");
+        check(&[(r"\text{Carla}", &answer)], Verdict::Correct);
+        check(&[(r"\text{Bob}", &answer)], Verdict::Wrong);
+    }
+    let next = "\n\nProblem:\nFind $x$ if $x + 3 = 10$.\n\nSolution:\n**Answer:** Bob";
+    for name in ["Carla", r"\mbox{Carla}", "<b>Carla</b>", "“Carla”"] {
+        let answer = format!("{name}{next}");
+        check(&[(r"\text{Carla}", &answer)], Verdict::Correct);
+        check(&[(r"\text{Bob}", &answer)], Verdict::Wrong);
+        let cut = format!("{name}\n\nProblem:\nFind $x$ if $x + 3 = 10");
+        check(&[(r"\text{Carla}", &cut)], Verdict::Ungraded);
+    }
+    check(
+        &[("10", &format!("{step}The answer is correct."))],
+        Verdict::Correct,
     );
 }
 

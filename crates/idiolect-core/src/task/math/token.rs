@@ -348,6 +348,14 @@ impl Cutter<'_> {
             "infinity" | "inf" | "oo" | "Infinity" => T::Constant(Constant::Infinity),
             "and" | "or" | "AND" | "OR" => T::And,
             "USD" | "EUR" | "GBP" | "Rs" => T::Currency,
+            "INR" | "AUD" | "CAD" | "JPY" | "CNY" | "RMB" | "CHF" | "HKD" | "SGD" | "NZD"
+                if self.after_value()
+                    || rest[length..]
+                        .trim_start()
+                        .starts_with(|c: char| c.is_ascii_digit()) =>
+            {
+                T::Currency
+            }
             "sqrt" => T::Sqrt,
             "mod" => T::Mod,
             "percent" | "percentage" | "percents" | "pct" | "pcts" => T::Percent,

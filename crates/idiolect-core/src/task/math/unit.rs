@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::rational::Rational;
+use super::words;
 
 /// A unit, or units multiplied: the dimension by its parts, and how many base units it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,6 +177,33 @@ pub(super) fn of(text: &str) -> Option<Unit> {
     (any && !below).then_some(Unit { dimension, factor })
 }
 
+/// The unit that words behind a number name, where the rest of them changes nothing: the longest
+/// beginning that is known, as `minutes` of "minutes (simplified)".
+pub(super) fn before_remark(text: &str) -> Option<&str> {
+    if of(text).is_some() {
+        return Some(text);
+    }
+    let ends = text.char_indices().filter(|(_, c)| c.is_whitespace());
+    let ends: Vec<usize> = ends.map(|(at, _)| at).take(8).collect();
+    ends.into_iter().rev().find_map(|end| {
+        let (name, rest) = (text[..end].trim_end(), text[end..].trim_start());
+        // "in" begins a remark; "per day" would go on.
+        let whole = name != "in" && !name.ends_with(" in") && !goes_on(rest);
+        (whole && of(name).is_some() && !words::changes_value(&words::sequence(rest)))
+            .then_some(name)
+    })
+}
+
+/// Whether words behind a unit may belong to it.
+fn goes_on(rest: &str) -> bool {
+    let word = rest.split_whitespace().next().unwrap_or_default();
+    rest.starts_with(['^', '/', '²', '³', '*', '·', '×', '-'])
+        || matches!(
+            word,
+            "per" | "a" | "an" | "each" | "every" | "squared" | "cubed" | "square" | "cubic"
+        )
+}
+
 /// Whether both remarks raise what they count, to different powers: square units and cubic units.
 pub(super) fn powers_differ(a: &str, b: &str) -> bool {
     let power = |text: &str| {
@@ -217,6 +245,20 @@ mod tests {
         }
         for text in ["square", "apples", "per", "", "m/apple", "cm^x", "m^"] {
             assert_eq!(of(text), None, "{text}");
+        }
+        for (text, name) in [
+            ("minutes (simplified)", Some("minutes")),
+            ("s in total", Some("s")),
+            ("square feet altogether", Some("square feet")),
+            ("pounds of apples", Some("pounds")),
+            ("m/s", Some("m/s")),
+            ("in total", None),
+            ("dollars each", None),
+            ("miles per gallon of fuel", Some("miles per gallon")),
+            ("miles a day", None),
+            ("apples", None),
+        ] {
+            assert_eq!(before_remark(text), name, "{text}");
         }
         assert!(!of("cm").unwrap().is_like(&of("cm^2").unwrap()));
         assert!(!of("°c").unwrap().is_like(&of("°f").unwrap()));

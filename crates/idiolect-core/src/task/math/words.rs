@@ -545,6 +545,13 @@ pub(super) fn meaning(text: &str) -> Option<Tree> {
     })
 }
 
+/// Short names of things that are counted.
+const THINGS: [&str; 34] = [
+    "boy", "cat", "dog", "cow", "hen", "pig", "bee", "ant", "fox", "owl", "box", "bag", "jar",
+    "cup", "pot", "pan", "pen", "key", "hat", "cap", "car", "bus", "van", "toy", "egg", "nut",
+    "pie", "bun", "man", "kid", "bed", "rug", "tie", "map",
+];
+
 /// Whether a word is prose rather than a product of variables. Short words are only where they
 /// stand apart.
 pub(super) fn is_prose(word: &str, apart: bool) -> bool {
@@ -613,8 +620,13 @@ pub(super) fn is_prose(word: &str, apart: bool) -> bool {
                 | "an"
                 | "An"
                 | "you"
+                | "One"
+                | "Two"
+                | "Six"
+                | "Ten"
                 | "who"
         );
+    let short = short || (apart && THINGS.contains(&word));
     let tail_is_lower = word.bytes().skip(1).all(|b| b.is_ascii_lowercase());
     short || (word.len() >= 4 && tail_is_lower)
 }
@@ -764,8 +776,13 @@ pub(super) fn date(text: &str) -> Option<(u8, u8, Option<i32>)> {
 
 /// The letter of a multiple-choice answer: `(C)`, `C.`, `\text{(C)}`, `C) 12`, `(D) Alina`.
 pub(super) fn choice(text: &str) -> Option<char> {
-    let text = text.trim();
-    let bare = plain_case(text);
+    let text = plain_case(text.trim());
+    let mut bare = text.as_str();
+    for word in [
+        "option ", "Option ", "choice ", "Choice ", "option: ", "Option: ",
+    ] {
+        bare = bare.strip_prefix(word).map_or(bare, str::trim_start);
+    }
     let mut chars = bare.chars();
     let first = chars.next()?;
     let (letter, rest, framed) = if first == '(' || first == '[' {
@@ -783,11 +800,21 @@ pub(super) fn choice(text: &str) -> Option<char> {
     }
     let rest = rest.trim_start();
     let ends = rest.is_empty()
+        || is_aside(rest)
         || (framed && !rest.starts_with(|c: char| "+-*/^_=<>,".contains(c)))
         || rest.starts_with([')', '.', ':', '。'])
             && rest.chars().nth(1).is_none_or(|c| c.is_whitespace());
     (ends && (letter.is_ascii_uppercase() || framed || rest.is_empty()))
         .then(|| letter.to_ascii_uppercase())
+}
+
+/// Whether a text is a bracket that holds words and no letter of choice: "(see above)".
+fn is_aside(text: &str) -> bool {
+    let inside = text.strip_prefix('(').and_then(|t| t.strip_suffix(')'));
+    inside.is_some_and(|inside| {
+        let words = sequence(inside);
+        !words.is_empty() && words.iter().all(|w| w.chars().count() > 2) && !changes_value(&words)
+    })
 }
 
 /// The letter that a sentence chooses: the first that stands alone, or the last after "it's",

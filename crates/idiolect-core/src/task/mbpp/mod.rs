@@ -323,9 +323,20 @@ impl Task for Mbpp {
 
     fn answered(&self, text: &str) -> Answered {
         match code::extract(text, Finish::Stop, &[]) {
+            None if text.lines().any(binds_function) => Answered::Loosely,
             None => Answered::Nothing,
             Some(_) if blocks::sets_apart(text) => Answered::Closed,
             Some(_) => Answered::Loosely,
         }
     }
+}
+
+/// Whether a line is `NAME = lambda …`, a function that no `def` begins.
+fn binds_function(line: &str) -> bool {
+    line.split_once('=').is_some_and(|(name, value)| {
+        let name = name.trim_end();
+        !name.is_empty()
+            && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+            && value.trim_start().starts_with("lambda")
+    })
 }
