@@ -37,11 +37,11 @@ def events(run):
     return [json.loads(line) for line in lines]
 
 
-def stage_seconds(run):
-    """Seconds of each (world, stage) of an uninterrupted run, in order."""
+def job_seconds(run):
+    """Seconds of each job of an uninterrupted run, in order of beginning."""
     began, seconds = {}, {}
     for event in events(run):
-        key = (event["world"], event["stage"])
+        key = event["job"]
         if event["event"] == "begin":
             began[key] = event["at_unix_s"]
         else:
@@ -49,16 +49,17 @@ def stage_seconds(run):
     return seconds
 
 
-def plan(seconds, kills, rng):
-    """How many kills each stage gets: one each, the rest by time."""
-    stages = list(seconds)
-    chosen = dict.fromkeys(stages, 0)
+def plan(seconds, stage_of, kills, rng):
+    """The jobs that are hit, in order, each with its number of kills: one of each stage, the rest by time."""
+    jobs = list(seconds)
+    chosen = dict.fromkeys(jobs, 0)
+    stages = list(dict.fromkeys(stage_of[job] for job in jobs))
     for stage in rng.sample(stages, min(kills, len(stages))):
-        chosen[stage] += 1
-    weights = [max(seconds[stage], 1e-3) for stage in stages]
-    for stage in rng.choices(stages, weights, k=max(0, kills - len(stages))):
-        chosen[stage] += 1
-    return [(stage, chosen[stage]) for stage in stages if chosen[stage]]
+        chosen[rng.choice([job for job in jobs if stage_of[job] == stage])] += 1
+    weights = [max(seconds[job], 1e-3) for job in jobs]
+    for job in rng.choices(jobs, weights, k=max(0, kills - len(stages))):
+        chosen[job] += 1
+    return [(job, chosen[job]) for job in jobs if chosen[job]]
 
 
 def start(given, out):
@@ -66,14 +67,14 @@ def start(given, out):
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def kill_in(stage, wait_s, given, out):
-    """Starts the run, waits until it is in `stage` for `wait_s`, kills it. False: it ended first."""
+def kill_in(job, wait_s, given, out):
+    """Starts the run, waits until it is in `job` for `wait_s`, kills it. False: it ended first."""
     process = start(given, out)
     seen = len(events(out))
     at = None
     while process.poll() is None:
         fresh = events(out)[seen:]
-        if at is None and any((e["world"], e["stage"]) == stage and e["event"] == "begin" for e in fresh):
+        if at is None and any(e["job"] == job and e["event"] == "begin" for e in fresh):
             at = time.monotonic() + wait_s
         if at is not None and time.monotonic() >= at:
             process.send_signal(signal.SIGKILL)
@@ -121,18 +122,19 @@ def main():
         if process.returncode != 0:
             sys.exit(f"the uninterrupted run failed:\n{errors.decode()}")
         print(f"uninterrupted: {time.monotonic() - began:.1f} s", flush=True)
-        seconds = stage_seconds(whole)
+        seconds = job_seconds(whole)
+        stage_of = {event["job"]: event["stage"] for event in events(whole)}
         done = 0
-        for stage, count in plan(seconds, given.kills, rng):
+        for job, count in plan(seconds, stage_of, given.kills, rng):
             for _ in range(count):
-                # A resumed stage is shorter than a whole one, so a miss is tried again sooner.
+                # A resumed job is shorter than a whole one, so a miss is tried again sooner.
                 for share in (0.7, 0.3, 0.1):
-                    wait_s = rng.uniform(0, share * seconds[stage] / count)
-                    if kill_in(stage, wait_s, given, killed):
+                    wait_s = rng.uniform(0, share * seconds[job] / count)
+                    if kill_in(job, wait_s, given, killed):
                         done += 1
-                        print(f"kill {done}: world {stage[0]}, {stage[1]}, {wait_s:.3f} s in", flush=True)
+                        print(f"kill {done}: {job}, {wait_s:.3f} s in", flush=True)
                         break
-                    print(f"the run ended before its kill in {stage[1]}", flush=True)
+                    print(f"the run ended before its kill in {job}", flush=True)
         process = start(given, killed)
         errors = process.communicate()[1]
         if process.returncode != 0:

@@ -212,15 +212,22 @@ fn one(
     threads: usize,
 ) -> Result<(), StageError> {
     let progress = run.overall.job(job);
-    record.event(job, "begin", None);
+    // What is done is looked at again, for its inputs may have changed, but that is no event.
+    let event = |name: &str, message: Option<&str>| record.event(job, name, message);
+    let was_done = state::is_done(run.dir, job);
+    if !was_done {
+        event("begin", None);
+    }
     match work::work(run, job, run.control(&progress, threads)) {
         Ok(()) => {
-            record.event(job, "end", None);
+            if !was_done {
+                event("end", None);
+            }
             run.overall.finish(job);
             Ok(())
         }
         Err(error) => {
-            record.event(job, "failed", Some(&error.to_string()));
+            event("failed", Some(&error.to_string()));
             Err(error)
         }
     }
