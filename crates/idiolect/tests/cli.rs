@@ -41,7 +41,8 @@ mod saved;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
+    "schema",
     "run",
     "jobs",
     "job",

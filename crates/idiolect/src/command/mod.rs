@@ -25,6 +25,7 @@ mod paraphrase;
 mod pretrain;
 mod report;
 mod run;
+mod schema;
 mod score;
 mod status;
 mod train;
@@ -80,6 +81,7 @@ enum Command {
     #[command(hide = true)]
     Serve(later::Arguments),
     Doctor(doctor::Arguments),
+    Schema(schema::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -111,6 +113,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Serve(arguments) => later::run("serve", &arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     };

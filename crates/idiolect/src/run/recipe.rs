@@ -10,6 +10,7 @@ use idiolect_core::flaw::FlawOp;
 use idiolect_core::miniature::ModelFamily;
 use idiolect_core::model::{Lora, Sampling, SaveDtype, Schedule, Template};
 use idiolect_core::record::{Finish, TaskName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::resolve::RecipeError;
@@ -32,7 +33,7 @@ pub(crate) const BUILT_IN: [(&str, &str); 4] = [
 ];
 
 /// A whole experiment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Recipe {
     /// Names the run and heads the report.
@@ -46,7 +47,8 @@ pub(crate) struct Recipe {
     /// Independent repetitions of everything: replicate `r` has seed `seed + r`.
     #[serde(default = "one")]
     pub(crate) replicates: usize,
-    /// Which `[scale.NAME]` table was applied.
+    /// Which `[scale.NAME]` table was applied; in a file, these tables.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>", default)]
     pub(crate) scale: String,
     /// Where problems and traces come from.
     pub(crate) data: Data,
@@ -83,11 +85,12 @@ fn one() -> usize {
 }
 
 /// Where problems and traces come from: files of one task, or a generated world.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Data {
     /// The task of every file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TaskSchema>")]
     pub(crate) task: Option<TaskName>,
     /// A generated world instead of files.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,18 +104,21 @@ pub(crate) struct Data {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
+    #[schemars(with = "OneOrMany")]
     pub(crate) train: Vec<String>,
     /// As `train`. None: a share of the train problems.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
+    #[schemars(with = "OneOrMany")]
     pub(crate) dev: Vec<String>,
     /// As `train`. None: a share of the train problems.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
+    #[schemars(with = "OneOrMany")]
     pub(crate) test: Vec<String>,
     /// Share of the train problems that become dev, by hash of their id, where `dev` is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,12 +132,14 @@ pub(crate) struct Data {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
+    #[schemars(with = "OneOrMany")]
     pub(crate) traces: Vec<String>,
     /// Keeps of `traces` the rows whose columns hold these values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) traces_where: BTreeMap<String, String>,
     /// How traces ended that do not say so themselves; `unknown` keeps wrong ones out of W.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<FinishSchema>")]
     pub(crate) finish: Option<Finish>,
     /// Field of the task = column that fills it, as `import --map`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -150,7 +158,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 }
 
 /// The problems of a generated world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WorldKind {
     /// Countdown with three numbers.
@@ -160,7 +168,7 @@ pub(crate) enum WorldKind {
 }
 
 /// Who writes traces and who learns from them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Models {
     /// Writes traces; none where the traces are given.
@@ -174,12 +182,14 @@ pub(crate) struct Models {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
+    #[schemars(with = "OneOrMany")]
     pub(crate) students: Vec<String>,
     /// A student trained inside the run, where `students` names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) student: Option<Scratch>,
     /// How students are prompted: `raw` or `chat`; each model's own default where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TemplateSchema>")]
     pub(crate) template: Option<Template>,
     /// Fields of the students' `config.json` to set aside: unknown to this program, and without
     /// influence on what is computed. As `--ignore-config-field`.
@@ -188,7 +198,7 @@ pub(crate) struct Models {
 }
 
 /// `[models.student.scratch]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scratch {
     /// How it is trained.
@@ -196,7 +206,7 @@ pub(crate) struct Scratch {
 }
 
 /// A model by reference, or trained inside the run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Writer {
     /// A directory or `scripted:FILE`.
@@ -219,7 +229,7 @@ impl<'de> Deserialize<'de> for Writer {
 }
 
 /// How one model is trained from random weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScratchModel {
     /// Passes over its text.
@@ -242,6 +252,7 @@ pub(crate) struct ScratchModel {
     pub(crate) beta2: f64,
     /// The decoder's family, in a generated world.
     #[serde(default)]
+    #[schemars(with = "FamilySchema")]
     pub(crate) family: ModelFamily,
     /// The shape, where the data does not fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,6 +264,7 @@ pub(crate) struct ScratchModel {
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
+    #[schemars(with = "OneOrMany")]
     pub(crate) text: Vec<String>,
 }
 
@@ -261,7 +273,7 @@ fn beta2() -> f64 {
 }
 
 /// A Llama-shaped model and its byte-level BPE vocabulary, in the words of `config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Shape {
     /// V: tokens of the vocabulary, learned from the model's own text.
@@ -279,7 +291,7 @@ pub(crate) struct Shape {
 }
 
 /// Sampling from the teacher.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Generate {
     /// Samples a problem.
@@ -329,7 +341,7 @@ impl Generate {
 }
 
 /// The rewriting of the human traces.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Paraphrase {
     /// Longest completion in tokens.
@@ -355,7 +367,7 @@ impl Default for Paraphrase {
 }
 
 /// Corrupted traces.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Flaws {
     /// Fractions of steps to corrupt. Those of the arms F where unset: F25 asks for 0.25.
@@ -363,11 +375,12 @@ pub(crate) struct Flaws {
     pub(crate) doses: Vec<f64>,
     /// Names of the operators; all that the task has where unset.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub(crate) ops: Vec<FlawOp>,
 }
 
 /// How traces and evaluations are judged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Verify {
     /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
@@ -375,13 +388,14 @@ pub(crate) struct Verify {
 }
 
 /// Which arms, and how large.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Arms {
     /// Arms in the arm language, `W` or `WG=W:0.5+G:0.5`, in the order of the report.
     pub(crate) names: Vec<String>,
     /// How arms are made equal: `problems`, `rows` or `tokens`.
     #[serde(rename = "match")]
+    #[schemars(with = "MatchSchema")]
     pub(crate) matching: Matching,
     /// Rows of each arm; all where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -423,7 +437,7 @@ impl Arms {
 }
 
 /// Fine-tuning of a student on each arm; clipping at norm 1.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Train {
     /// Who trains: `native`, this program's engine.
@@ -439,6 +453,7 @@ pub(crate) struct Train {
     /// Peak learning rate.
     pub(crate) lr: f64,
     /// Its fall.
+    #[schemars(with = "ScheduleSchema")]
     pub(crate) schedule: Schedule,
     /// Fraction of all steps in which the rate rises to its peak.
     pub(crate) warmup_ratio: f64,
@@ -450,9 +465,11 @@ pub(crate) struct Train {
     pub(crate) max_length: Option<usize>,
     /// The type that checkpoints are written in, and so evaluated in: `f32` or `bf16`.
     #[serde(skip_serializing_if = "is_f32")]
+    #[schemars(with = "DtypeSchema")]
     pub(crate) save_dtype: SaveDtype,
     /// Of method `lora`: `r = 16, alpha = 32` where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<LoraSchema>")]
     pub(crate) lora: Option<Lora>,
 }
 
@@ -495,7 +512,7 @@ fn is_f32(dtype: &SaveDtype) -> bool {
 }
 
 /// What is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Method {
     /// All weights.
@@ -505,7 +522,7 @@ pub(crate) enum Method {
 }
 
 /// Who does the work of a stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Backend {
     /// This program's engine.
@@ -514,7 +531,7 @@ pub(crate) enum Backend {
 }
 
 /// Scoring of every trace.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Score {
     /// Who scores: `native`, this program's engine.
@@ -522,7 +539,7 @@ pub(crate) struct Score {
 }
 
 /// Evaluation on the test problems: greedy, and sampled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Eval {
     /// Who answers: `native`, this program's engine.
@@ -643,6 +660,62 @@ impl Recipe {
         )
     }
 }
+
+/// The JSON schema of a recipe, for editors.
+pub(crate) fn schema() -> serde_json::Value {
+    serde_json::to_value(schemars::schema_for!(Recipe)).unwrap_or_default()
+}
+
+/// How the schema states values whose types are defined elsewhere.
+mod stated {
+    use schemars::JsonSchema;
+
+    /// One text or a list of them.
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "states a schema")]
+    pub(super) enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+
+    macro_rules! words {
+        ($name:ident: $($word:ident)+) => {
+            #[derive(JsonSchema)]
+            #[serde(rename_all = "lowercase")]
+            #[expect(dead_code, reason = "states a schema")]
+            pub(super) enum $name { $($word),+ }
+        };
+    }
+
+    words!(TaskSchema: Gsm8k Math Countdown Mbpp);
+    words!(FinishSchema: Stop Length Unknown);
+    words!(TemplateSchema: Raw Chat);
+    words!(FamilySchema: Llama Qwen2 Gemma2);
+    words!(MatchSchema: Problems Rows Tokens);
+    words!(ScheduleSchema: Linear Cosine Constant);
+    words!(DtypeSchema: F32 Bf16);
+
+    /// Adapters of low rank (arXiv 2106.09685).
+    #[derive(JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "states a schema")]
+    pub(super) struct LoraSchema {
+        r: usize,
+        alpha: f64,
+        #[serde(default)]
+        rslora: bool,
+        #[serde(default)]
+        dropout: f64,
+        #[serde(default)]
+        targets: Vec<String>,
+    }
+}
+
+use stated::{
+    DtypeSchema, FamilySchema, FinishSchema, LoraSchema, MatchSchema, OneOrMany, ScheduleSchema,
+    TaskSchema, TemplateSchema,
+};
 
 /// Refuses what makes no experiment.
 pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
@@ -844,4 +917,45 @@ fn check_arms(arms: &Arms) -> Result<(), Fault> {
         return Err(("arms.names", reason.to_owned()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of a schema's object, its references followed.
+    fn keys(schema: &serde_json::Value, at: &serde_json::Value) -> Vec<String> {
+        let at = match at["$ref"].as_str() {
+            Some(reference) => &schema["$defs"][reference.trim_start_matches("#/$defs/")],
+            None => at,
+        };
+        let properties = at["properties"].as_object();
+        properties.map_or_else(Vec::new, |found| found.keys().cloned().collect())
+    }
+
+    #[test]
+    fn the_schema_names_every_key_of_the_built_in_recipes_and_their_words() {
+        let schema = schema();
+        for (name, text) in BUILT_IN {
+            let table: toml::Table = text.parse().unwrap();
+            for (key, value) in &table {
+                let property = &schema["properties"][key];
+                assert!(!property.is_null(), "{name}: {key}");
+                let toml::Value::Table(inner) = value else {
+                    continue;
+                };
+                if key == "scale" {
+                    continue;
+                }
+                let known = keys(&schema, property);
+                for key in inner.keys() {
+                    assert!(known.contains(key), "{name}: {key} is not among {known:?}");
+                }
+            }
+        }
+        let text = schema.to_string();
+        for word in ["gsm8k", "qwen2", "bf16", "linear", "lora"] {
+            assert!(text.contains(&format!("\"{word}\"")), "{word}");
+        }
+    }
 }
