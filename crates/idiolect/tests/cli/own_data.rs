@@ -35,7 +35,7 @@ fn countdown(n: usize) -> Case {
     let (a, b, c) = (n + 1, n + 3, 2);
     let right = format!("<answer>{a} + {b} + {c}</answer>");
     (
-        json!({"pool": [a, b, c], "goal": a + b + c, "solution_text": right}),
+        json!({"q": format!("Case {n}: make {} of {a}, {b} and {c}.", a + b + c), "pool": [a, b, c], "goal": a + b + c, "solution_text": right}),
         format!("Add them. {right}"),
         format!("<answer>{a} + {b} - {c}</answer>"),
     )
@@ -60,10 +60,7 @@ fn place(task: &str, case: fn(usize) -> Case, columns: &str) -> Place {
         let mut rows = String::new();
         for n in range {
             let (row, right, wrong) = case(n);
-            let asked = row.get("q").map_or_else(
-                || format!("{}", row["pool"]),
-                |q| q.as_str().unwrap().to_owned(),
-            );
+            let asked = row["q"].as_str().unwrap();
             script += &format!(
                 "{}\n",
                 json!({"contains": asked, "completions": [right, wrong]})
@@ -111,7 +108,7 @@ const TASKS: [(&str, fn(usize) -> Case, &str); 4] = [
     (
         "countdown",
         countdown,
-        r#"numbers = "pool", target = "goal", human = "solution_text""#,
+        r#"question = "q", numbers = "pool", target = "goal", human = "solution_text""#,
     ),
     (
         "mbpp",
@@ -147,7 +144,7 @@ fn own_files_of_every_task_and_two_students_end_in_a_report() {
                 .iter()
                 .filter(|row| row["verdict"] == verdict)
                 .count();
-            assert!(n >= 24, "{task}: {n} {verdict} of {}", verdicts.len());
+            assert!(n >= 16, "{task}: {n} {verdict} of {}", verdicts.len());
         }
         for student in ["small", "other"] {
             let trained = place
