@@ -201,7 +201,7 @@ fn training_refuses_rows_before_its_first_step_and_names_them() {
 }
 
 #[test]
-fn a_compared_difference_in_rows_trained_is_said() {
+fn a_compared_difference_in_rows_trained_is_reported() {
     let place = imported(true, true, &[]);
     place.done(&ARMS);
     let few: String = place

@@ -92,7 +92,7 @@ fn a_majority_is_over_as_many_samples_of_each() {
 }
 
 #[test]
-fn greedy_and_sampled_answers_are_said_not_to_be_compared() {
+fn greedy_and_sampled_answers_are_reported_as_not_comparable() {
     let place = Place::new();
     place.write("sampled.jsonl", &evaluation(20, 2, |_, _| true));
     place.write("greedy.jsonl", &evaluation(20, 1, |_, _| false));

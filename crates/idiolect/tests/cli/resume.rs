@@ -191,7 +191,7 @@ fn a_second_writer_is_refused_while_the_first_works() {
 }
 
 #[test]
-fn changed_settings_are_listed_and_fresh_starts_over() {
+fn changed_settings_are_listed_and_overwrite_starts_over() {
     let place = slow_place();
     place.write("s.jsonl", "{\"completions\":[\"#### 1\",\"#### 2\"]}\n");
     let generate = |more: &[&str]| {

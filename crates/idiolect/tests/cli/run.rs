@@ -232,7 +232,7 @@ fn changed_settings_are_refused_by_name_and_nothing_is_touched() {
 }
 
 #[test]
-fn what_cannot_be_run_is_said_before_anything_is_written() {
+fn what_cannot_be_run_is_reported_before_anything_is_written() {
     let place = Place::new();
     let wrong: [(&[&str], &str); 5] = [
         (&["run", "nowhere.toml"], "built-in recipes"),

@@ -141,7 +141,7 @@ fn a_bf16_model_is_saved_as_the_model_whose_dev_loss_the_log_shows() {
 }
 
 #[test]
-fn rounded_weights_are_evaluated_and_both_losses_said() {
+fn rounded_weights_are_evaluated_and_both_losses_reported() {
     let place = place();
     let more = ["--lr", "1e-5", "--save-dtype", "bf16"];
     let ran = train(&place, "a", &more);
