@@ -195,6 +195,13 @@ enum Sign {
     Apart,
 }
 
+/// Whether a dash may part a word from what it announces: "Answer - 36".
+fn is_label(word: &str) -> bool {
+    ["answer", "ans", "result", "solution", "total", "sum"]
+        .iter()
+        .any(|label| word.eq_ignore_ascii_case(label))
+}
+
 /// Whether a word names a currency, or the country of a dollar, before its number.
 fn is_currency(word: &str) -> bool {
     const WORDS: [&str; 17] = [
@@ -261,6 +268,7 @@ fn sign_before(text: &str, lexemes: &[Lexeme], start: usize) -> Sign {
     match lexemes[sign - 1].kind {
         _ if stated => Sign::Minus,
         _ if opened && !operand(sign) => Sign::Minus,
+        Kind::Word if is_label(&text[lexemes[sign - 1].start..lexemes[sign - 1].end]) => Sign::None,
         Kind::Word if written.ends_with(' ') && !written.ends_with("\n ") => Sign::Apart,
         _ => Sign::None,
     }

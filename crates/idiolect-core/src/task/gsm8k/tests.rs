@@ -194,6 +194,13 @@ fn a_minus_with_a_space_is_a_minus_or_decides_nothing() {
         assert_eq!(verdict("57", answer), Verdict::Wrong, "{answer}");
     }
     assert_ne!(verdict("58", "The sum - 58"), Verdict::Wrong);
+    assert_eq!(verdict("-36", "Answer - 36"), Verdict::Wrong);
+    for answer in [
+        "The answer is 36; this follows from 2 + 2 = 4.",
+        "The answer is 36 – as 2 + 2 = 4.",
+    ] {
+        assert_eq!(verdict("36", answer), Verdict::Correct, "{answer}");
+    }
 }
 
 #[test]

@@ -40,7 +40,16 @@ pub(super) struct Stated {
 }
 
 /// Words after which a statement gives reasons, repeats itself or names what it is not.
-const ASIDES: [&str; 22] = [
+const ASIDES: [&str; 31] = [
+    "; this",
+    "; since",
+    "; because",
+    " – as ",
+    " – since",
+    " – because",
+    " — as ",
+    " — since",
+    " — because",
     " because",
     " since ",
     ", since",

@@ -108,6 +108,9 @@ pub(super) fn equivalent(gold: &Answer, answer: &Answer) -> Decision {
             return equal("the same words");
         }
     }
+    if let Some(decision) = dollars_and_cents(gold, answer) {
+        return decision;
+    }
     let mut first: Option<Decision> = None;
     for (i, g) in gold.readings().iter().enumerate() {
         for (j, a) in answer.readings().iter().enumerate() {
@@ -131,6 +134,27 @@ pub(super) fn equivalent(gold: &Answer, answer: &Answer) -> Decision {
         .or_else(|| with_decimal_comma(gold, answer))
         .or(first)
         .unwrap_or_else(|| different("the texts differ"))
+}
+
+/// `\$12` beside `12\text{ cents}`.
+fn dollars_and_cents(gold: &Answer, answer: &Answer) -> Option<Decision> {
+    let counted = |side: &Answer| match side.readings().first()? {
+        Tree::Quantity(_, name) => unit::of(name).filter(unit::Unit::is_money),
+        _ => None,
+    };
+    let dollars = |side: &Answer| {
+        let tree = side
+            .readings()
+            .first()
+            .filter(|tree| tree.is_expression())?;
+        let signed = side.text.contains("\\$") && counted(side).is_none();
+        signed.then(|| Tree::Quantity(Box::new(tree.clone()), "dollars".to_owned()))
+    };
+    if counted(answer).is_some() {
+        return Some(compare(&dollars(gold)?, answer.readings().first()?));
+    }
+    counted(gold)?;
+    Some(compare(gold.readings().first()?, &dollars(answer)?))
 }
 
 /// `159h` beside 159 hours: a letter that touches the number is a unit where it measures what the gold

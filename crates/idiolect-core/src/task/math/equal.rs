@@ -914,6 +914,11 @@ fn words_beside(gold: &Tree, answer: &Tree) -> Option<Decision> {
                 false => different("the words differ"),
             })
         }
+        (Tree::Text(text), Tree::List(items)) | (Tree::List(items), Tree::Text(text))
+            if text.contains([',', ';']) && items.iter().any(|i| matches!(i, Tree::Text(_))) =>
+        {
+            Some(several_words(text, items))
+        }
         (Tree::Text(text), value) | (value, Tree::Text(text)) => {
             let none = matches!(text.as_str(), "none" | "nothing" | "nobody");
             let zero = matches!(value, Tree::Number { value, .. } if value.is_zero());
@@ -927,6 +932,24 @@ fn words_beside(gold: &Tree, answer: &Tree) -> Option<Decision> {
             }
         }
         _ => None,
+    }
+}
+
+/// Words between commas beside a list of words, in any order.
+fn several_words(text: &str, items: &[Tree]) -> Decision {
+    let parts = text.split([',', ';']).flat_map(|part| part.split(" and "));
+    let parts: BTreeSet<&str> = parts.map(str::trim).filter(|p| !p.is_empty()).collect();
+    let words = items.iter().filter_map(|item| match item {
+        Tree::Text(text) => Some(text.trim()),
+        _ => None,
+    });
+    match words.collect::<BTreeSet<&str>>() == parts {
+        true => equal("the same words"),
+        // "Bob" reads as a product of letters too.
+        false if items.iter().any(|i| !matches!(i, Tree::Text(_))) => {
+            undecided("words and a list of words and values")
+        }
+        false => different("the words differ"),
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) fn answered(text: &str) -> Answered {
 fn is_bare_value(text: &str) -> bool {
     const LONGEST: usize = 200;
     let text = text.trim();
-    text.len() <= LONGEST && (Answer::of(text).is_value() || is_name(text))
+    text.len() <= LONGEST && (Answer::of(text).is_value() || is_name(text) || is_word(text))
 }
 
 /// Words that open a text or judge an answer, and are none.
@@ -165,6 +165,12 @@ const NO_NAMES: [&str; 26] = [
     "Below",
     "Here",
 ];
+
+/// Whether a text is one word that may be an answer.
+fn is_word(text: &str) -> bool {
+    let plain = |word: &&str| word.eq_ignore_ascii_case(text);
+    text.len() > 1 && text.chars().all(char::is_alphabetic) && !NO_NAMES.iter().any(|w| plain(&w))
+}
 
 /// Whether a text is a name and no more: words set as text, or one word with a capital letter.
 fn is_name(text: &str) -> bool {
@@ -364,7 +370,17 @@ const INTRODUCTIONS: [&str; 50] = [
 ];
 
 /// What begins a clause beside the value: why it holds, what it is not, what it means.
-const CLAUSES: [&str; 35] = [
+const CLAUSES: [&str; 45] = [
+    "; this ",
+    "; since ",
+    "; because ",
+    " – as ",
+    " – since ",
+    " – because ",
+    " — as ",
+    " — since ",
+    " — because ",
+    " — done",
     " because",
     " since ",
     ", since ",
@@ -788,12 +804,15 @@ fn answer_said(text: &str, cut: bool, labels: bool) -> Option<Said> {
             continue;
         }
         let lead = after.trim_start_matches(['*', '_', ' ']);
-        let direct = lead.starts_with("is ")
-            || lead.starts_with("is:")
-            || lead.starts_with("is\n")
-            || lead.starts_with([':', '=', '：']);
+        let verb = ["is", "IS"].iter().find_map(|is| lead.strip_prefix(is));
+        let verb = verb.filter(|rest| rest.starts_with([' ', ':', '\n']));
+        // "Answer - 36" has a dash.
+        let dash = ["- ", "– ", "— "]
+            .iter()
+            .find_map(|dash| lead.strip_prefix(dash));
+        let direct = verb.or(dash).is_some() || lead.starts_with([':', '=', '：']);
         let from = if direct {
-            let skipped = lead.strip_prefix("is").unwrap_or(lead);
+            let skipped = verb.or(dash).unwrap_or(lead);
             let skipped = skipped.trim_start_matches([':', '=', ' ', '：', '*']);
             text.len() - skipped.len()
         } else {

@@ -232,6 +232,49 @@ fn an_answer_in_words_counts_behind_a_boxed_step_and_before_a_next_problem() {
 }
 
 #[test]
+fn clauses_behind_dashes_and_semicolons_are_cut_off() {
+    check(
+        &[
+            ("36", "The answer is 36; this follows from 2 + 2 = 4."),
+            ("36", "The answer is 36 – as 2 + 2 = 4."),
+            ("36", "The answer is 36 — done."),
+            ("36", "THE ANSWER IS 36."),
+            ("36", "Answer - 36"),
+            (r"\text{Alice, Carla}", "The answer is Carla and Alice."),
+            (r"\$12", "1200 cents"),
+            (r"12\text{ cents}", r"\$0.12"),
+        ],
+        Verdict::Correct,
+    );
+    check(
+        &[
+            ("-36", "Answer - 36"),
+            (r"\text{Alice, Carla}", "The answer is Farid and Alice."),
+            (r"\$12", "12 cents"),
+            (r"12\text{ cents}", r"\$12"),
+        ],
+        Verdict::Wrong,
+    );
+}
+
+#[test]
+fn several_letters_are_no_choice() {
+    check(
+        &[
+            (r"\text{(B)}", "B and C"),
+            (r"\text{(B)}", "The answer is B or C."),
+            (r"\text{(B)}", r"\text{A,B,C,D}"),
+            ("C", r"\text{C, F, H}"),
+        ],
+        Verdict::Wrong,
+    );
+    check(
+        &[(r"\text{(B)}", "I think it is B and not C")],
+        Verdict::Correct,
+    );
+}
+
+#[test]
 fn a_decimal_comma_may_have_a_remark_in_brackets_behind_it() {
     check(
         &[

@@ -831,6 +831,15 @@ pub(super) fn choice_in(text: &str) -> Option<char> {
         let c = w.chars().next()?;
         (w.len() == 1 && matches!(c, 'A'..='J')).then_some(c)
     };
+    // "B and C", "A,B,C,D" choose several.
+    let joined = words.windows(3).any(|three| {
+        matches!(three[1], "and" | "or")
+            && letter(&three[0]).is_some()
+            && letter(&three[2]).is_some()
+    });
+    if joined || words.iter().all(|w| w.len() == 1) {
+        return None;
+    }
     let after_is = words.windows(2).rev().find_map(|pair| {
         let says = matches!(
             pair[0].to_ascii_lowercase().as_str(),
