@@ -21,14 +21,14 @@ mod ops;
 mod peak;
 #[path = "../src/threads.rs"]
 mod threads;
-mod facts {
-    pub(crate) use idiolect_engine::facts::Activation;
+mod model_config {
+    pub(crate) use idiolect_engine::model_config::Activation;
 }
 
 use ops::attention::{Backward, Heads, Segment, attention};
 use ops::head::{Head, LossAndGradients, Target};
 use ops::linear::{linear, linear_d_input, linear_d_weight};
-use ops::stored::Stored;
+use ops::operand::Stored;
 use peak::{cpu_ns, peak};
 use threads::Threads;
 
@@ -114,8 +114,8 @@ fn main() {
         filter,
         total: (0.0, 0.0),
     };
-    let stride = ops::stride(n);
-    let shape = (n, stride);
+    let ld = ops::leading_dim(n);
+    let shape = (n, ld);
     let segment = 256.min(n);
     let segments: Vec<Segment> = (0..n / segment)
         .map(|i| Segment {
@@ -132,11 +132,11 @@ fn main() {
     ] {
         let weight = random(o * i, 0.05);
         let mut d_weight = vec![0.0; o * i];
-        let mut x = random(i * stride, 1.0);
-        let mut y = random(o * stride, 1.0);
-        ops::clear_beyond(&mut x, n, stride);
-        ops::clear_beyond(&mut y, n, stride);
-        let mut tokens = vec![0.0; n * ops::stride(i)];
+        let mut x = random(i * ld, 1.0);
+        let mut y = random(o * ld, 1.0);
+        ops::clear_beyond(&mut x, n, ld);
+        ops::clear_beyond(&mut y, n, ld);
+        let mut tokens = vec![0.0; n * ops::leading_dim(i)];
         let flops = 2.0 * (o * i * n) as f64;
         let bytes = 4.0 * (o * i + (o + i) * n) as f64;
         bench.time(&format!("{name} forward"), LAYERS, flops, bytes, |t| {
@@ -173,9 +173,9 @@ fn main() {
         window: None,
         softcap: None,
     };
-    let qkv = random((HEADS + 2 * KV) * WIDTH * stride, 0.3);
-    let mut out = vec![0.0; HEADS * WIDTH * stride];
-    let mut lse = vec![0.0; HEADS * stride];
+    let qkv = random((HEADS + 2 * KV) * WIDTH * ld, 0.3);
+    let mut out = vec![0.0; HEADS * WIDTH * ld];
+    let mut lse = vec![0.0; HEADS * ld];
     // Two products over half of the square.
     let flops: f64 = segments
         .iter()
@@ -186,19 +186,19 @@ fn main() {
             t,
             scratch,
             &heads,
-            (&segments, stride),
+            (&segments, ld),
             &mut out,
             &mut lse,
             &qkv,
         );
     });
-    let d_out = random(HEADS * WIDTH * stride, 1.0);
+    let d_out = random(HEADS * WIDTH * ld, 1.0);
     let mut d_qkv = vec![0.0; qkv.len()];
     bench.time("attention backward", LAYERS, 2.5 * flops, 0.0, |t| {
         Backward {
             heads: &heads,
             segments: &segments,
-            stride,
+            ld,
             d_qkv: &mut d_qkv,
             d_out: &d_out,
             out: &out,
@@ -209,59 +209,59 @@ fn main() {
     });
     drop((qkv, out, d_out, d_qkv));
 
-    let mut gate_up = random(2 * INTERMEDIATE * stride, 1.0);
-    let mut gated = random(INTERMEDIATE * stride, 1.0);
+    let mut gate_up = random(2 * INTERMEDIATE * ld, 1.0);
+    let mut gated = random(INTERMEDIATE * ld, 1.0);
     let bytes = 4.0 * (3 * INTERMEDIATE * n) as f64;
     bench.time("gate forward", LAYERS, 0.0, bytes, |t| {
         ops::gate::gate(
             t,
             scratch,
-            facts::Activation::Silu,
+            model_config::Activation::Silu,
             &mut gated,
             &gate_up,
-            stride,
+            ld,
         );
     });
     bench.time("gate backward", LAYERS, 0.0, 2.0 * bytes, |t| {
         ops::gate::gate_backward(
             t,
             scratch,
-            facts::Activation::Silu,
+            model_config::Activation::Silu,
             &mut gate_up,
             &mut gated,
-            stride,
+            ld,
         );
     });
     drop((gate_up, gated));
 
-    let x = random(HIDDEN * stride, 1.0);
+    let x = random(HIDDEN * ld, 1.0);
     let mut y = x.clone();
-    let gain = vec![1.0; HIDDEN];
-    let gain = ops::norm::Gain {
-        weight: &gain,
+    let ones = vec![1.0; HIDDEN];
+    let weight = ops::norm::NormWeight {
+        values: &ones,
         plus_one: false,
     };
-    let mut inv_rms = vec![0.0; stride];
+    let mut rstd = vec![0.0; ld];
     let bytes = 4.0 * (HIDDEN * n) as f64;
     bench.time("norm forward", 2 * LAYERS + 1, 0.0, 3.0 * bytes, |t| {
-        ops::norm::inverse_rms(&mut inv_rms, &x, stride, 1e-5);
-        ops::norm::scale(t, scratch, &mut y, &x, &inv_rms, gain, &[]);
+        ops::norm::compute_rstd(&mut rstd, &x, ld, 1e-5);
+        ops::norm::scale(t, scratch, &mut y, &x, &rstd, weight, &[]);
     });
     bench.time("norm again", 2 * LAYERS, 0.0, 2.0 * bytes, |t| {
-        ops::norm::scale(t, scratch, &mut y, &x, &inv_rms, gain, &[]);
+        ops::norm::scale(t, scratch, &mut y, &x, &rstd, weight, &[]);
     });
-    let mut means = vec![0.0; stride];
-    let mut d_gain = vec![0.0; HIDDEN];
+    let mut means = vec![0.0; ld];
+    let mut d_weight = vec![0.0; HIDDEN];
     let d = x.clone();
     bench.time("norm backward", 2 * LAYERS + 1, 0.0, 6.0 * bytes, |t| {
         ops::norm::Backward {
             d_input: &mut y,
             add: true,
-            d_gain: &mut d_gain,
+            d_weight: &mut d_weight,
             d_output: &d,
             input: &x,
-            inv_rms: &inv_rms,
-            gain,
+            rstd: &rstd,
+            weight,
             means: &mut means,
         }
         .run(t, scratch);
@@ -271,15 +271,15 @@ fn main() {
         .map(|i| 1e4f64.powf(-2.0 * i as f64 / WIDTH as f64))
         .collect();
     let positions: Vec<u32> = (0..n).map(|i| (i % segment) as u32).collect();
-    angles.fill(&frequencies, &positions, stride);
+    angles.fill(&frequencies, &positions, ld);
     bench.time("rotate", 2 * LAYERS, 0.0, 2.0 * bytes, |t| {
         ops::rope::rotate(
             t,
             scratch,
             &mut y,
-            stride,
+            ld,
             &angles,
-            ops::rope::Turn::Forward,
+            ops::rope::Rotation::Forward,
             1.0,
         );
     });
@@ -288,18 +288,10 @@ fn main() {
     let mut d_weight = vec![0.0; VOCAB * HIDDEN];
     let ids: Vec<u32> = (0..n).map(|i| (i * 7919 % VOCAB) as u32).collect();
     bench.time("embed", 1, 0.0, 2.0 * bytes, |t| {
-        ops::embed::embed(
-            t,
-            scratch,
-            &mut y,
-            stride,
-            Stored::F32(&embedding),
-            &ids,
-            1.0,
-        );
+        ops::embed::embed(t, scratch, &mut y, ld, Stored::F32(&embedding), &ids, 1.0);
     });
     bench.time("embed backward", 1, 0.0, 3.0 * bytes, |_| {
-        ops::embed::embed_backward(&mut d_weight, &y, stride, &ids, 1.0);
+        ops::embed::embed_backward(&mut d_weight, &y, ld, &ids, 1.0);
     });
     let targets: Vec<Target> = (0..n)
         .map(|lane| Target {
@@ -323,7 +315,7 @@ fn main() {
                     softcap: None,
                 },
                 hidden: &x,
-                stride,
+                ld,
                 targets: &targets,
                 d_hidden: &mut y,
                 d_weight: &mut d_weight,

@@ -1,36 +1,36 @@
-//! The decoder: facts and parameters, and the buffers and steps of its forward pass.
+//! The decoder: configuration and parameters, and the buffers and steps of its forward pass.
 //!
 //! One pass serves training (every layer's activations stay), scoring (one set serves all layers) and
 //! cached generation (attention looks into the caches instead). The backward is in
-//! [`backward`](crate::backward). Shapes are (rows, N) lanes, see `ops`.
+//! [`backward`](crate::backward). Shapes are (rows, T) lanes, see `ops`.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::adapter::{Adapter, Site};
+use crate::adapter::{Adapter, Projection};
 use crate::backward::Sums;
 use crate::batch::Batch;
-use crate::facts::{Facts, FactsError, Norms};
 use crate::frozen::Weights;
-use crate::linear::{Linear, LinearGradients, LinearRoom};
+use crate::linear::{Linear, LinearGradients, LinearWorkspace};
+use crate::model_config::{ModelConfig, ModelConfigError, Norms};
 use crate::ops::attention::{Heads, attention};
-use crate::ops::continuation::continuations;
 use crate::ops::dropout::Dropout;
 use crate::ops::embed::embed;
 use crate::ops::gate::gate;
 use crate::ops::head::Head;
 use crate::ops::head_norm::norm_heads;
-use crate::ops::norm::{Gain, inverse_rms, scale};
-use crate::ops::rope::{Angles, Turn, rotate};
-use crate::ops::{Buffer, clear_beyond, stride};
+use crate::ops::norm::{NormWeight, compute_rstd, scale};
+use crate::ops::rope::{Angles, Rotation, rotate};
+use crate::ops::shared_prefix::shared_prefix_attention;
+use crate::ops::{Buffer, clear_beyond, leading_dim};
 use crate::parameters::{LayerRanges, Layout, Parameters, Tensor};
 use crate::threads::Threads;
 
-/// A model: what it is and what it has learnt.
+/// A model: its configuration and its weights.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    facts: Facts,
+    config: ModelConfig,
     /// Shared by copies until one changes them: an adapter is trained beside weights that are in
     /// memory once.
     weights: Arc<Weights>,
@@ -41,19 +41,19 @@ impl Decoder {
     /// A decoder of given parameters.
     ///
     /// # Errors
-    /// When the facts do not fit each other.
+    /// When the sizes do not fit each other.
     ///
     /// # Panics
-    /// When the weights were laid out for other facts; a programmer mistake.
-    pub fn new(facts: Facts, weights: impl Into<Weights>) -> Result<Self, FactsError> {
-        facts.check()?;
+    /// When the weights were laid out for another config; a programmer mistake.
+    pub fn new(config: ModelConfig, weights: impl Into<Weights>) -> Result<Self, ModelConfigError> {
+        config.check()?;
         let weights = weights.into();
         assert!(
-            weights.layout().fits(&facts),
-            "weights laid out for other facts"
+            weights.layout().fits(&config),
+            "weights laid out for another config"
         );
         Ok(Self {
-            facts,
+            config,
             weights: Arc::new(weights),
             adapter: None,
         })
@@ -62,23 +62,27 @@ impl Decoder {
     /// A decoder of fresh parameters, see [`Parameters::random`].
     ///
     /// # Errors
-    /// When the facts do not fit each other.
-    pub fn random(facts: Facts, seed: u64, initial_sd: f64) -> Result<Self, FactsError> {
-        facts.check()?;
-        let parameters = Parameters::random(&facts, seed, initial_sd);
-        Self::new(facts, parameters)
+    /// When the sizes do not fit each other.
+    pub fn random(
+        config: ModelConfig,
+        seed: u64,
+        initial_sd: f64,
+    ) -> Result<Self, ModelConfigError> {
+        config.check()?;
+        let parameters = Parameters::random(&config, seed, initial_sd);
+        Self::new(config, parameters)
     }
 
-    /// The same weights as a model of facts that lay them out alike.
+    /// The same weights under a configuration that lays them out alike.
     ///
     /// # Panics
-    /// When the weights were laid out for other facts; a programmer mistake.
-    pub(crate) fn with_facts(self, facts: Facts) -> Self {
+    /// When the weights were laid out for another config; a programmer mistake.
+    pub(crate) fn with_config(self, config: ModelConfig) -> Self {
         assert!(
-            self.layout().fits(&facts),
-            "weights laid out for other facts"
+            self.layout().fits(&config),
+            "weights laid out for another config"
         );
-        Self { facts, ..self }
+        Self { config, ..self }
     }
 
     /// The model that a bf16 file of its weights holds.
@@ -89,9 +93,9 @@ impl Decoder {
         }
     }
 
-    /// What it is.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    /// Its configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
     }
 
     /// Where every tensor of the weights lies.
@@ -99,17 +103,17 @@ impl Decoder {
         self.weights.layout()
     }
 
-    /// What it has learnt, in f32; a copy where the weights are held in bf16.
+    /// Its weights in f32; a copy where they are held in bf16.
     pub fn parameters(&self) -> Cow<'_, Parameters> {
         self.weights.to_f32()
     }
 
-    /// What it has learnt, as it is held.
+    /// Its weights as they are held.
     pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// What it has learnt, to be changed in place; in f32 from now on.
+    /// Its weights, to be changed in place; in f32 from now on.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
         Arc::make_mut(&mut self.weights).make_f32()
     }
@@ -117,12 +121,12 @@ impl Decoder {
     /// The same with adapters beside its linear layers; from now on they are what trains.
     ///
     /// # Panics
-    /// When the adapters were laid out for other facts; a programmer mistake.
+    /// When the adapters were laid out for another config; a programmer mistake.
     #[must_use]
     pub fn with_adapter(self, adapter: Adapter) -> Self {
         assert!(
-            adapter.fits(&self.facts),
-            "adapters laid out for other facts"
+            adapter.fits(&self.config),
+            "adapters laid out for another config"
         );
         Self {
             adapter: Some(adapter),
@@ -135,7 +139,7 @@ impl Decoder {
         self.adapter.as_ref()
     }
 
-    /// Adds the adapters to the weights they stand beside, in f32.
+    /// Adds the adapters to the weights they belong to, in f32.
     pub fn merge(&mut self) {
         if let Some(adapter) = self.adapter.take() {
             adapter.merge_into(self.parameters_mut());
@@ -178,17 +182,17 @@ impl Decoder {
     }
 
     pub(crate) fn layer(&self, index: usize) -> Layer<'_> {
-        let f = &self.facts;
+        let f = &self.config;
         Layer {
             index,
-            facts: f,
+            config: f,
             ranges: &self.layout().layers[index],
             weights: &self.weights,
             adapter: self.adapter.as_ref(),
             heads: Heads {
                 n: f.heads,
                 kv: f.kv_heads,
-                width: f.head_width,
+                width: f.head_dim,
                 window: f.windows[index],
                 softcap: f.attention_softcap,
             },
@@ -198,24 +202,24 @@ impl Decoder {
     pub(crate) fn head(&self) -> Head<'_> {
         Head {
             weight: self.weights.matrix(&self.layout().head),
-            width: self.facts.hidden,
-            softcap: self.facts.final_softcap,
+            width: self.config.hidden,
+            softcap: self.config.final_softcap,
         }
     }
 
-    pub(crate) fn final_gain(&self) -> Gain<'_> {
-        Gain {
-            weight: self.weights.vector(&self.layout().final_norm),
-            plus_one: self.facts.gain_plus_one,
+    pub(crate) fn final_norm(&self) -> NormWeight<'_> {
+        NormWeight {
+            values: self.weights.vector(&self.layout().final_norm),
+            plus_one: self.config.norm_plus_one,
         }
     }
 }
 
-/// One layer's facts and weights.
+/// One layer's configuration and weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Layer<'a> {
     pub(crate) index: usize,
-    pub(crate) facts: &'a Facts,
+    pub(crate) config: &'a ModelConfig,
     pub(crate) ranges: &'a LayerRanges,
     weights: &'a Weights,
     adapter: Option<&'a Adapter>,
@@ -223,37 +227,37 @@ pub(crate) struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    pub(crate) fn gain(&self, range: &Range<usize>) -> Gain<'a> {
-        Gain {
-            weight: self.weights.vector(range),
-            plus_one: self.facts.gain_plus_one,
+    pub(crate) fn norm(&self, range: &Range<usize>) -> NormWeight<'a> {
+        NormWeight {
+            values: self.weights.vector(range),
+            plus_one: self.config.norm_plus_one,
         }
     }
 
-    /// One of the layer's linear maps, with dropout as `drops` say.
-    pub(crate) fn linear<'b>(&self, site: Site, drops: &'b Drops) -> Linear<'b>
+    /// One of the layer's linear maps, with dropout as `drops` state.
+    pub(crate) fn linear<'b>(&self, projection: Projection, drops: &'b Drops) -> Linear<'b>
     where
         'a: 'b,
     {
-        let (weight, bias) = self.places(site);
+        let (weight, bias) = self.places(projection);
         Linear {
             weight: self.weights.matrix(&weight),
             bias: self.weights.vector(&bias),
             low_rank: self
                 .adapter
-                .map(|adapter| adapter.at(self.index, site))
+                .map(|adapter| adapter.at(self.index, projection))
                 .unwrap_or_default(),
-            dropout: drops.at(self.index, site),
+            dropout: drops.at(self.index, projection),
         }
     }
 
     /// Where the gradients of a linear map are added to.
     pub(crate) fn linear_gradients<'b>(
         &self,
-        site: Site,
+        projection: Projection,
         sums: &'b mut Sums<'_>,
     ) -> LinearGradients<'b> {
-        let (weight, bias) = self.places(site);
+        let (weight, bias) = self.places(projection);
         let (weight, bias) = if sums.base.is_empty() {
             (&mut [][..], &mut [][..])
         } else {
@@ -264,72 +268,73 @@ impl<'a> Layer<'a> {
             weight,
             bias,
             low_rank: match self.adapter {
-                Some(adapter) => adapter.split(sums.adapter, self.index, site),
+                Some(adapter) => adapter.split(sums.adapter, self.index, projection),
                 None => (&mut [], &mut []),
             },
         }
     }
 
     /// Where a linear map's weight and bias lie.
-    fn places(&self, site: Site) -> (Range<usize>, Range<usize>) {
+    fn places(&self, projection: Projection) -> (Range<usize>, Range<usize>) {
         let ranges = self.ranges;
-        match site {
-            Site::Qkv => (ranges.qkv.clone(), ranges.qkv_bias.clone()),
-            Site::Output => (ranges.output.clone(), 0..0),
-            Site::GateUp => (ranges.gate_up.clone(), 0..0),
-            Site::Down => (ranges.down.clone(), 0..0),
+        match projection {
+            Projection::Qkv => (ranges.qkv.clone(), ranges.qkv_bias.clone()),
+            Projection::Output => (ranges.output.clone(), 0..0),
+            Projection::GateUp => (ranges.gate_up.clone(), 0..0),
+            Projection::Down => (ranges.down.clone(), 0..0),
         }
     }
 
-    /// Those of a workspace's angles that the layer turns by.
+    /// Those of a workspace's angles that the layer rotates by.
     pub(crate) fn angles<'b>(&self, of: &'b [Angles; 2]) -> &'b Angles {
-        let local = self.facts.local_rope.is_some() && self.heads.window.is_some();
+        let local = self.config.local_rope.is_some() && self.heads.window.is_some();
         &of[usize::from(local)]
     }
 
     pub(crate) fn norms_after(&self) -> bool {
-        self.facts.norms == Norms::BeforeAndAfter
+        self.config.norms == Norms::BeforeAndAfter
     }
 }
 
 /// What is dropped of the adapters' inputs; nothing outside of training.
 #[derive(Debug, Default)]
 pub(crate) struct Drops {
-    /// Share of values.
-    pub(crate) share: f64,
+    /// Fraction of values.
+    pub(crate) fraction: f64,
     /// One key a token of the batch, see [`token_key`](crate::ops::dropout::token_key).
     pub(crate) tokens: Vec<u32>,
 }
 
 impl Drops {
-    fn at(&self, layer: usize, site: Site) -> Option<Dropout<'_>> {
-        (self.share > 0.0).then(|| Dropout {
-            share: self.share,
+    fn at(&self, layer: usize, projection: Projection) -> Option<Dropout<'_>> {
+        (self.fraction > 0.0).then(|| Dropout {
+            fraction: self.fraction,
             tokens: &self.tokens,
-            site: (4 * layer + site as usize) as u32,
+            projection: (4 * layer + projection as usize) as u32,
         })
     }
 }
 
-/// What one layer leaves for the backward.
+/// What one layer saves for the backward.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
-    /// Inverse rms of the layer's input, of the middle, and of the two outputs normed after.
-    pub(crate) inv_rms: [Buffer; 4],
-    /// Rotated, q scaled: ((H + 2K)·D, N).
+pub(crate) struct SavedActivations {
+    /// 1 / rms (rstd) of the layer's input, of the post-attention residual, and of the two outputs
+    /// normed after.
+    pub(crate) rstd: [Buffer; 4],
+    /// Rotated, q scaled: ((H + 2K)·D, T).
     pub(crate) qkv: Buffer,
-    /// q and k before the norm of their heads: ((H + K)·D, N), and its inverse rms, (H + K, N);
+    /// q and k before the norm of their heads: ((H + K)·D, T), and its rstd, (H + K, T);
     /// unused without one.
     pub(crate) qk: Buffer,
-    pub(crate) qk_inv_rms: Buffer,
+    pub(crate) qk_rstd: Buffer,
     pub(crate) attention: Buffer,
-    /// (H, N).
+    /// (H, T).
     pub(crate) lse: Buffer,
-    /// The residual stream between attention and MLP: (C, N).
-    pub(crate) middle: Buffer,
-    /// (2F, N).
+    /// The post-attention residual: (C, T).
+    pub(crate) post_attention: Buffer,
+    /// (2F, T).
     pub(crate) gate_up: Buffer,
-    /// What attention and MLP gave before the norm after them: (C, N); unused without one.
+    /// What attention and MLP gave before the norm after them: (C, T); unused without one.
     pub(crate) outputs: [Buffer; 2],
 }
 
@@ -341,21 +346,21 @@ pub struct Workspace {
     pub(crate) batch: Batch,
     planned: Option<Plan>,
     pub(crate) n: usize,
-    pub(crate) stride: usize,
+    pub(crate) ld: usize,
     /// Of the layers without a window, and of those with one where theirs are others.
     pub(crate) angles: [Angles; 2],
-    /// The residual stream before each layer, and after the last, or two that take turns: (C, N).
-    pub(crate) streams: Vec<Buffer>,
-    pub(crate) kept: Vec<Kept>,
-    /// A normed stream: (C, N).
+    /// The residual before each layer, and after the last, or two that alternate: (C, T).
+    pub(crate) residuals: Vec<Buffer>,
+    pub(crate) saved: Vec<SavedActivations>,
+    /// A normed residual: (C, T).
     pub(crate) normed: Buffer,
-    /// (F, N).
+    /// (F, T).
     pub(crate) gated: Buffer,
-    pub(crate) final_inv_rms: Buffer,
+    pub(crate) final_rstd: Buffer,
     pub(crate) gradients: crate::backward::Gradients,
-    /// Whether a training pass keeps each layer's input only.
-    pub(crate) recomputes: bool,
-    pub(crate) linear: LinearRoom,
+    /// Whether a training pass saves each layer's input only.
+    pub(crate) gradient_checkpointing: bool,
+    pub(crate) linear: LinearWorkspace,
     pub(crate) drops: Drops,
     pub(crate) logits: Buffer,
     pub(crate) logprobs: Vec<f32>,
@@ -367,22 +372,22 @@ pub struct Workspace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Plan {
     n: usize,
-    streams: usize,
+    residuals: usize,
     sets: usize,
     sizes: [usize; 5],
     after: bool,
     qk_norm: bool,
 }
 
-/// Which activations stay for a backward.
+/// Which activations are saved for a backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum Save {
     /// Those of all layers.
     All,
-    /// Each layer's input; the rest is computed again from it.
-    Inputs,
-    /// None: one set serves every layer, and two streams take turns.
-    Last,
+    /// Each layer's input, as gradient checkpointing does; the rest is computed again from it.
+    LayerInputs,
+    /// None: one set serves every layer, and two residuals alternate.
+    Nothing,
 }
 
 impl Workspace {
@@ -391,178 +396,174 @@ impl Workspace {
         Self::default()
     }
 
-    /// Empty; a training pass in it keeps each layer's input only, and computes the layer's other
-    /// activations again on the way back: the same bits in less memory.
-    pub fn recomputing() -> Self {
+    /// Empty; a training pass in it saves each layer's input only, and computes the layer's other
+    /// activations again in the backward: the same bits in less memory.
+    pub fn with_gradient_checkpointing() -> Self {
         Self {
-            recomputes: true,
+            gradient_checkpointing: true,
             ..Self::default()
         }
     }
 
-    /// Makes room for the batch. Lanes beyond N are cleared here, and every operation leaves
+    /// Sizes all buffers for the batch. Lanes beyond T are cleared here, and every operation leaves
     /// zeros there.
-    pub(crate) fn plan(&mut self, facts: &Facts, keep: Keep, threads: &Threads) {
+    pub(crate) fn plan(&mut self, config: &ModelConfig, save: Save, threads: &Threads) {
         let n = self.batch.ids.len();
-        let (streams, sets) = match keep {
-            Keep::All => (facts.layers + 1, facts.layers),
-            Keep::Inputs => (facts.layers + 1, 1),
-            Keep::Last => (2, 1),
+        let (residuals, sets) = match save {
+            Save::All => (config.layers + 1, config.layers),
+            Save::LayerInputs => (config.layers + 1, 1),
+            Save::Nothing => (2, 1),
         };
         self.scratch
             .resize_with((threads.n() + 1).max(self.scratch.len()), Vec::new);
-        let ropes = std::iter::once(&facts.rope).chain(&facts.local_rope);
+        let ropes = std::iter::once(&config.rope).chain(&config.local_rope);
         for (angles, rope) in self.angles.iter_mut().zip(ropes) {
-            let frequencies = rope.frequencies(facts.head_width);
-            angles.fill(&frequencies, &self.batch.positions, stride(n));
+            let frequencies = rope.frequencies(config.head_dim);
+            angles.fill(&frequencies, &self.batch.positions, leading_dim(n));
         }
-        let after = facts.norms == Norms::BeforeAndAfter;
+        let after = config.norms == Norms::BeforeAndAfter;
         let sizes = [
-            facts.hidden,
-            facts.qkv_rows(),
-            facts.attention_rows(),
-            facts.heads,
-            facts.intermediate,
+            config.hidden,
+            config.qkv_rows(),
+            config.attention_rows(),
+            config.heads,
+            config.intermediate,
         ];
         let plan = Plan {
             n,
-            streams,
+            residuals,
             sets,
             sizes,
             after,
-            qk_norm: facts.qk_norm,
+            qk_norm: config.qk_norm,
         };
         if self.planned.replace(plan) == Some(plan) {
             return;
         }
-        (self.n, self.stride) = (n, stride(n));
-        self.streams.resize_with(streams, Buffer::default);
-        self.kept.resize_with(sets, Kept::default);
-        let shape = (n, self.stride);
+        (self.n, self.ld) = (n, leading_dim(n));
+        self.residuals.resize_with(residuals, Buffer::default);
+        self.saved.resize_with(sets, SavedActivations::default);
+        let shape = (n, self.ld);
         self.gradients.forget();
-        for stream in &mut self.streams {
-            fit(stream, facts.hidden, shape);
+        for residual in &mut self.residuals {
+            fit(residual, config.hidden, shape);
         }
-        for kept in &mut self.kept {
-            for (i, buffer) in kept.inv_rms.iter_mut().enumerate() {
+        for saved in &mut self.saved {
+            for (i, buffer) in saved.rstd.iter_mut().enumerate() {
                 fit(buffer, usize::from(after || i < 2), shape);
             }
-            fit(&mut kept.qkv, facts.qkv_rows(), shape);
-            if facts.qk_norm {
-                fit(&mut kept.qk, facts.qk_rows(), shape);
-                fit(&mut kept.qk_inv_rms, facts.heads + facts.kv_heads, shape);
+            fit(&mut saved.qkv, config.qkv_rows(), shape);
+            if config.qk_norm {
+                fit(&mut saved.qk, config.qk_rows(), shape);
+                fit(&mut saved.qk_rstd, config.heads + config.kv_heads, shape);
             }
-            fit(&mut kept.attention, facts.attention_rows(), shape);
-            fit(&mut kept.lse, facts.heads, shape);
-            fit(&mut kept.middle, facts.hidden, shape);
-            fit(&mut kept.gate_up, 2 * facts.intermediate, shape);
-            for buffer in &mut kept.outputs {
-                fit(buffer, if after { facts.hidden } else { 0 }, shape);
+            fit(&mut saved.attention, config.attention_rows(), shape);
+            fit(&mut saved.lse, config.heads, shape);
+            fit(&mut saved.post_attention, config.hidden, shape);
+            fit(&mut saved.gate_up, 2 * config.intermediate, shape);
+            for buffer in &mut saved.outputs {
+                fit(buffer, if after { config.hidden } else { 0 }, shape);
             }
         }
-        fit(&mut self.normed, facts.hidden, shape);
-        fit(&mut self.gated, facts.intermediate, shape);
-        fit(&mut self.final_inv_rms, 1, shape);
+        fit(&mut self.normed, config.hidden, shape);
+        fit(&mut self.gated, config.intermediate, shape);
+        fit(&mut self.final_rstd, 1, shape);
     }
 
-    /// Which set of kept activations layer `index` uses.
+    /// Which set of saved activations layer `index` uses.
     pub(crate) fn slot(&self, index: usize) -> usize {
-        index % self.kept.len()
+        index % self.saved.len()
     }
 
-    /// Which stream layer `index` reads; the one after the last layer counts as the next.
-    pub(crate) fn stream(&self, index: usize) -> usize {
-        index % self.streams.len()
+    /// Which residual layer `index` reads; the one after the last layer counts as the next.
+    pub(crate) fn residual(&self, index: usize) -> usize {
+        index % self.residuals.len()
     }
 
-    /// The batch from embedding to the normed last stream, which is left in `normed`.
+    /// The batch from embedding to the normed last residual, which is left in `normed`.
     pub(crate) fn forward(&mut self, decoder: &Decoder, threads: &Threads) {
-        self.forward_with(
-            decoder,
-            threads,
-            |layer, _, kept, batch, stride, scratch| {
-                attend(layer, kept, (batch, stride), threads, scratch);
-            },
-        );
+        self.forward_with(decoder, threads, |layer, _, saved, batch, ld, scratch| {
+            attend(layer, saved, (batch, ld), threads, scratch);
+        });
     }
 
-    /// Computes again what layer `index` kept, from its input; the same bits.
+    /// Computes again what layer `index` saves, from its input; the same bits.
     pub(crate) fn recompute(
         &mut self,
         layer: &Layer<'_>,
         index: usize,
-        kept: &mut Kept,
+        saved: &mut SavedActivations,
         threads: &Threads,
     ) {
-        let width = layer.facts.hidden * self.stride;
-        let input = std::mem::take(&mut self.streams[index]);
-        let mut output = std::mem::take(&mut self.streams[index + 1]);
-        self.compute_qkv(layer, input.get(width), kept, threads);
-        let batch = (&self.batch, self.stride);
-        attend(layer, kept, batch, threads, &mut self.scratch);
-        self.compute_middle(layer, input.get(width), kept, threads);
+        let width = layer.config.hidden * self.ld;
+        let input = std::mem::take(&mut self.residuals[index]);
+        let mut output = std::mem::take(&mut self.residuals[index + 1]);
+        self.compute_qkv(layer, input.get(width), saved, threads);
+        let batch = (&self.batch, self.ld);
+        attend(layer, saved, batch, threads, &mut self.scratch);
+        self.compute_post_attention(layer, input.get(width), saved, threads);
         // The output is there; what a norm after it needs is not.
         let out = layer.norms_after().then(|| output.get_mut(width));
-        self.compute_output(layer, kept, out, threads);
-        self.streams[index] = input;
-        self.streams[index + 1] = output;
+        self.compute_output(layer, saved, out, threads);
+        self.residuals[index] = input;
+        self.residuals[index + 1] = output;
     }
 
-    /// [`forward`](Self::forward) with attention left to the caller: from `kept.qkv` to
-    /// `kept.attention`.
+    /// [`forward`](Self::forward) with attention left to the caller: from `saved.qkv` to
+    /// `saved.attention`.
     pub(crate) fn forward_with(
         &mut self,
         decoder: &Decoder,
         threads: &Threads,
-        mut attend: impl FnMut(&Layer<'_>, usize, &mut Kept, &Batch, usize, &mut [Vec<f32>]),
+        mut attend: impl FnMut(&Layer<'_>, usize, &mut SavedActivations, &Batch, usize, &mut [Vec<f32>]),
     ) {
-        let facts = decoder.facts();
-        let (stride, width) = (self.stride, facts.hidden * self.stride);
+        let config = decoder.config();
+        let (ld, width) = (self.ld, config.hidden * self.ld);
         let embedding = decoder.weights.matrix(&decoder.layout().embedding);
-        let first = self.streams[0].get_mut(width);
+        let first = self.residuals[0].get_mut(width);
         embed(
             threads,
             &mut self.scratch,
             first,
-            stride,
+            ld,
             embedding,
             &self.batch.ids,
-            facts.embedding_scale,
+            config.embedding_scale,
         );
-        for index in 0..facts.layers {
+        for index in 0..config.layers {
             let layer = decoder.layer(index);
             let slot = self.slot(index);
-            let (before, next) = (self.stream(index), self.stream(index + 1));
-            let input = std::mem::take(&mut self.streams[before]);
-            let mut output = std::mem::take(&mut self.streams[next]);
-            let mut kept = std::mem::take(&mut self.kept[slot]);
-            self.compute_qkv(&layer, input.get(width), &mut kept, threads);
+            let (before, next) = (self.residual(index), self.residual(index + 1));
+            let input = std::mem::take(&mut self.residuals[before]);
+            let mut output = std::mem::take(&mut self.residuals[next]);
+            let mut saved = std::mem::take(&mut self.saved[slot]);
+            self.compute_qkv(&layer, input.get(width), &mut saved, threads);
             attend(
                 &layer,
                 index,
-                &mut kept,
+                &mut saved,
                 &self.batch,
-                stride,
+                ld,
                 &mut self.scratch,
             );
-            self.compute_middle(&layer, input.get(width), &mut kept, threads);
+            self.compute_post_attention(&layer, input.get(width), &mut saved, threads);
             let out = Some(output.get_mut(width));
-            self.compute_output(&layer, &mut kept, out, threads);
-            self.kept[slot] = kept;
-            self.streams[next] = output;
-            self.streams[before] = input;
+            self.compute_output(&layer, &mut saved, out, threads);
+            self.saved[slot] = saved;
+            self.residuals[next] = output;
+            self.residuals[before] = input;
         }
-        let last = self.streams[self.stream(facts.layers)].get(width);
-        let inv_rms = self.final_inv_rms.get_mut(stride);
-        inverse_rms(inv_rms, last, stride, facts.norm_eps);
+        let last = self.residuals[self.residual(config.layers)].get(width);
+        let rstd = self.final_rstd.get_mut(ld);
+        compute_rstd(rstd, last, ld, config.norm_eps);
         let normed = self.normed.get_mut(width);
         scale(
             threads,
             &mut self.scratch,
             normed,
             last,
-            inv_rms,
-            decoder.final_gain(),
+            rstd,
+            decoder.final_norm(),
             &[],
         );
     }
@@ -572,51 +573,51 @@ impl Workspace {
         &mut self,
         layer: &Layer<'_>,
         input: &[f32],
-        kept: &mut Kept,
+        saved: &mut SavedActivations,
         threads: &Threads,
     ) {
-        let (facts, stride) = (layer.facts, self.stride);
-        let inv_rms = kept.inv_rms[0].get_mut(stride);
-        inverse_rms(inv_rms, input, stride, facts.norm_eps);
+        let (config, ld) = (layer.config, self.ld);
+        let rstd = saved.rstd[0].get_mut(ld);
+        compute_rstd(rstd, input, ld, config.norm_eps);
         let normed = self.normed.get_mut(input.len());
         scale(
             threads,
             &mut self.scratch,
             normed,
             input,
-            inv_rms,
-            layer.gain(&layer.ranges.input_norm),
+            rstd,
+            layer.norm(&layer.ranges.input_norm),
             &[],
         );
-        let qkv = kept.qkv.get_mut(facts.qkv_rows() * stride);
-        layer.linear(Site::Qkv, &self.drops).forward(
+        let qkv = saved.qkv.get_mut(config.qkv_rows() * ld);
+        layer.linear(Projection::Qkv, &self.drops).forward(
             threads,
             &mut self.scratch,
             &mut self.linear,
             qkv,
             normed,
             None,
-            (self.n, stride),
+            (self.n, ld),
         );
-        let (q, kv) = qkv.split_at_mut(facts.attention_rows() * stride);
-        let k = &mut kv[..facts.kv_heads * facts.head_width * stride];
-        if facts.qk_norm {
-            let (kept_q, kept_k) = kept
+        let (q, kv) = qkv.split_at_mut(config.attention_rows() * ld);
+        let k = &mut kv[..config.kv_heads * config.head_dim * ld];
+        if config.qk_norm {
+            let (saved_q, saved_k) = saved
                 .qk
-                .get_mut(facts.qk_rows() * stride)
+                .get_mut(config.qk_rows() * ld)
                 .split_at_mut(q.len());
-            let (q_inv_rms, k_inv_rms) = kept
-                .qk_inv_rms
-                .get_mut((facts.heads + facts.kv_heads) * stride)
-                .split_at_mut(facts.heads * stride);
+            let (q_rstd, k_rstd) = saved
+                .qk_rstd
+                .get_mut((config.heads + config.kv_heads) * ld)
+                .split_at_mut(config.heads * ld);
             let (q_norm, k_norm) = (&layer.ranges.q_norm, &layer.ranges.k_norm);
             for (buffers, range) in [
-                ([&mut *q, kept_q, q_inv_rms], q_norm),
-                ([&mut *k, kept_k, k_inv_rms], k_norm),
+                ([&mut *q, saved_q, q_rstd], q_norm),
+                ([&mut *k, saved_k, k_rstd], k_norm),
             ] {
-                let gain = layer.gain(range);
+                let weight = layer.norm(range);
                 let scratch = &mut self.scratch;
-                norm_heads(threads, scratch, buffers, stride, gain, facts.norm_eps);
+                norm_heads(threads, scratch, buffers, ld, weight, config.norm_eps);
             }
         }
         let angles = layer.angles(&self.angles);
@@ -624,47 +625,47 @@ impl Workspace {
             threads,
             &mut self.scratch,
             q,
-            stride,
+            ld,
             angles,
-            Turn::Forward,
-            facts.attention_scale,
+            Rotation::Forward,
+            config.attention_scale,
         );
         rotate(
             threads,
             &mut self.scratch,
             k,
-            stride,
+            ld,
             angles,
-            Turn::Forward,
+            Rotation::Forward,
             1.0,
         );
     }
 
-    /// Projection of attention's output onto the residual stream.
-    fn compute_middle(
+    /// Projection of attention's output, added to the residual.
+    fn compute_post_attention(
         &mut self,
         layer: &Layer<'_>,
         input: &[f32],
-        kept: &mut Kept,
+        saved: &mut SavedActivations,
         threads: &Threads,
     ) {
-        let stride = self.stride;
-        let linear = layer.linear(Site::Output, &self.drops);
-        let attention = kept.attention.get(layer.facts.attention_rows() * stride);
-        let middle = kept.middle.get_mut(input.len());
-        let shape = (self.n, stride);
+        let ld = self.ld;
+        let linear = layer.linear(Projection::Output, &self.drops);
+        let attention = saved.attention.get(layer.config.attention_rows() * ld);
+        let post_attention = saved.post_attention.get_mut(input.len());
+        let shape = (self.n, ld);
         if !layer.norms_after() {
             return linear.forward(
                 threads,
                 &mut self.scratch,
                 &mut self.linear,
-                middle,
+                post_attention,
                 attention,
                 Some(input),
                 shape,
             );
         }
-        let output = kept.outputs[0].get_mut(input.len());
+        let output = saved.outputs[0].get_mut(input.len());
         linear.forward(
             threads,
             &mut self.scratch,
@@ -674,45 +675,45 @@ impl Workspace {
             None,
             shape,
         );
-        let inv_rms = kept.inv_rms[2].get_mut(stride);
-        inverse_rms(inv_rms, output, stride, layer.facts.norm_eps);
-        let gain = layer.gain(&layer.ranges.after_attention_norm);
+        let rstd = saved.rstd[2].get_mut(ld);
+        compute_rstd(rstd, output, ld, layer.config.norm_eps);
+        let weight = layer.norm(&layer.ranges.after_attention_norm);
         scale(
             threads,
             &mut self.scratch,
-            middle,
+            post_attention,
             output,
-            inv_rms,
-            gain,
+            rstd,
+            weight,
             input,
         );
     }
 
-    /// The gated unit, onto the residual stream; only what is kept of it where that is not asked for.
+    /// The gated unit, added to the residual; without `out` only what is saved of it.
     fn compute_output(
         &mut self,
         layer: &Layer<'_>,
-        kept: &mut Kept,
+        saved: &mut SavedActivations,
         out: Option<&mut [f32]>,
         threads: &Threads,
     ) {
-        let (facts, stride) = (layer.facts, self.stride);
-        let (shape, width) = ((self.n, stride), facts.hidden * stride);
-        let middle = kept.middle.get(width);
-        let inv_rms = kept.inv_rms[1].get_mut(stride);
-        inverse_rms(inv_rms, middle, stride, facts.norm_eps);
+        let (config, ld) = (layer.config, self.ld);
+        let (shape, width) = ((self.n, ld), config.hidden * ld);
+        let post_attention = saved.post_attention.get(width);
+        let rstd = saved.rstd[1].get_mut(ld);
+        compute_rstd(rstd, post_attention, ld, config.norm_eps);
         let normed = self.normed.get_mut(width);
         scale(
             threads,
             &mut self.scratch,
             normed,
-            middle,
-            inv_rms,
-            layer.gain(&layer.ranges.mlp_norm),
+            post_attention,
+            rstd,
+            layer.norm(&layer.ranges.mlp_norm),
             &[],
         );
-        let gate_up = kept.gate_up.get_mut(2 * facts.intermediate * stride);
-        layer.linear(Site::GateUp, &self.drops).forward(
+        let gate_up = saved.gate_up.get_mut(2 * config.intermediate * ld);
+        layer.linear(Projection::GateUp, &self.drops).forward(
             threads,
             &mut self.scratch,
             &mut self.linear,
@@ -722,16 +723,16 @@ impl Workspace {
             shape,
         );
         let Some(out) = out else { return };
-        let gated = self.gated.get_mut(facts.intermediate * stride);
+        let gated = self.gated.get_mut(config.intermediate * ld);
         gate(
             threads,
             &mut self.scratch,
-            facts.activation,
+            config.activation,
             gated,
             gate_up,
-            stride,
+            ld,
         );
-        let linear = layer.linear(Site::Down, &self.drops);
+        let linear = layer.linear(Projection::Down, &self.drops);
         if !layer.norms_after() {
             return linear.forward(
                 threads,
@@ -739,11 +740,11 @@ impl Workspace {
                 &mut self.linear,
                 out,
                 gated,
-                Some(middle),
+                Some(post_attention),
                 shape,
             );
         }
-        let output = kept.outputs[1].get_mut(width);
+        let output = saved.outputs[1].get_mut(width);
         linear.forward(
             threads,
             &mut self.scratch,
@@ -753,56 +754,56 @@ impl Workspace {
             None,
             shape,
         );
-        let inv_rms = kept.inv_rms[3].get_mut(stride);
-        inverse_rms(inv_rms, output, stride, facts.norm_eps);
-        let gain = layer.gain(&layer.ranges.after_mlp_norm);
+        let rstd = saved.rstd[3].get_mut(ld);
+        compute_rstd(rstd, output, ld, config.norm_eps);
+        let weight = layer.norm(&layer.ranges.after_mlp_norm);
         scale(
             threads,
             &mut self.scratch,
             out,
             output,
-            inv_rms,
-            gain,
-            middle,
+            rstd,
+            weight,
+            post_attention,
         );
     }
 }
 
-/// From `kept.qkv` to `kept.attention`.
+/// From `saved.qkv` to `saved.attention`.
 fn attend(
     layer: &Layer<'_>,
-    kept: &mut Kept,
-    (batch, stride): (&Batch, usize),
+    saved: &mut SavedActivations,
+    (batch, ld): (&Batch, usize),
     threads: &Threads,
     scratch: &mut [Vec<f32>],
 ) {
     let (qkv, rows) = (
-        layer.facts.qkv_rows() * stride,
-        layer.facts.attention_rows() * stride,
+        layer.config.qkv_rows() * ld,
+        layer.config.attention_rows() * ld,
     );
     attention(
         threads,
         scratch,
         &layer.heads,
-        (&batch.segments, stride),
-        kept.attention.get_mut(rows),
-        kept.lse.get_mut(layer.heads.n * stride),
-        kept.qkv.get(qkv),
+        (&batch.segments, ld),
+        saved.attention.get_mut(rows),
+        saved.lse.get_mut(layer.heads.n * ld),
+        saved.qkv.get(qkv),
     );
-    continuations(
+    shared_prefix_attention(
         threads,
         scratch,
         &layer.heads,
-        (&batch.continuations, stride),
-        kept.attention.get_mut(rows),
-        kept.qkv.get(qkv),
+        (&batch.prefixed, ld),
+        saved.attention.get_mut(rows),
+        saved.qkv.get(qkv),
     );
 }
 
-/// Room for `rows` rows of the batch, with zeros beyond its lanes.
-pub(crate) fn fit(buffer: &mut Buffer, rows: usize, (n, stride): (usize, usize)) {
-    buffer.reserve(rows * stride);
-    clear_beyond(buffer.get_mut(rows * stride), n, stride);
+/// Holds `rows` rows of the batch, with zeros beyond its lanes.
+pub(crate) fn fit(buffer: &mut Buffer, rows: usize, (n, ld): (usize, usize)) {
+    buffer.reserve(rows * ld);
+    clear_beyond(buffer.get_mut(rows * ld), n, ld);
 }
 
 /// Logits after each token of one sequence, (T, V) row by row: for tests and comparisons, not
@@ -813,19 +814,17 @@ pub(crate) fn fit(buffer: &mut Buffer, rows: usize, (n, stride): (usize, usize))
 pub fn logits(decoder: &Decoder, ids: &[u32], threads: &Threads) -> Vec<f32> {
     let mut workspace = Workspace::new();
     workspace.batch.push_tokens(ids, 0);
-    workspace.plan(decoder.facts(), Keep::Last, threads);
+    workspace.plan(decoder.config(), Save::Nothing, threads);
     workspace.forward(decoder, threads);
     let mut out = Vec::new();
     let columns: Vec<usize> = (0..ids.len()).collect();
-    let hidden = workspace
-        .normed
-        .get(decoder.facts().hidden * workspace.stride);
+    let hidden = workspace.normed.get(decoder.config().hidden * workspace.ld);
     crate::ops::head::all_logits(
         decoder.head(),
         threads,
         &mut workspace.scratch,
         hidden,
-        workspace.stride,
+        workspace.ld,
         &columns,
         &mut out,
     );

@@ -7,8 +7,8 @@
 use crate::ops::Buffer;
 use crate::ops::dropout::Dropout;
 use crate::ops::linear::{linear, linear_d_input, linear_d_weight};
-use crate::ops::low_rank::{LowRank, Room};
-use crate::ops::stored::Stored;
+use crate::ops::low_rank::{LowRank, LowRankWorkspace};
+use crate::ops::operand::Stored;
 use crate::threads::Threads;
 
 /// One linear layer's values.
@@ -34,15 +34,15 @@ pub(crate) struct LinearGradients<'a> {
 
 /// Buffers that linear layers share; they grow and are reused.
 #[derive(Debug, Default)]
-pub(crate) struct LinearRoom {
-    low_rank: Room,
-    /// An input after dropout, or its gradient: (I, N).
+pub(crate) struct LinearWorkspace {
+    low_rank: LowRankWorkspace,
+    /// An input after dropout, or its gradient: (I, T).
     dropped: Buffer,
 }
 
 impl Linear<'_> {
-    /// - `out`: (O, N) lanes; overwritten, or with `base` that plus the product
-    /// - `input`: (I, N) lanes
+    /// - `out`: (O, T) lanes; overwritten, or with `base` that plus the product
+    /// - `input`: (I, T) lanes
     ///
     /// out = W x + b (or + base) + s B (A drop(x))
     #[expect(
@@ -53,7 +53,7 @@ impl Linear<'_> {
         &self,
         threads: &Threads,
         scratch: &mut [Vec<f32>],
-        room: &mut LinearRoom,
+        workspace: &mut LinearWorkspace,
         out: &mut [f32],
         input: &[f32],
         base: Option<&[f32]>,
@@ -64,7 +64,7 @@ impl Linear<'_> {
         if self.low_rank.is_empty() {
             return;
         }
-        let LinearRoom { low_rank, dropped } = room;
+        let LinearWorkspace { low_rank, dropped } = workspace;
         let input = self.dropped(threads, scratch, dropped, input, shape.1);
         self.low_rank
             .forward(threads, scratch, low_rank, out, input, shape);
@@ -77,27 +77,27 @@ impl Linear<'_> {
         scratch: &mut [Vec<f32>],
         buffer: &'b mut Buffer,
         input: &'b [f32],
-        stride: usize,
+        ld: usize,
     ) -> &'b [f32] {
         let Some(dropout) = self.dropout else {
             return input;
         };
         buffer.reserve(input.len());
         let out = buffer.get_mut(input.len());
-        dropout.apply(threads, scratch, out, input, stride);
+        dropout.apply(threads, scratch, out, input, ld);
         out
     }
 
     /// Gradient of the input. Call [`d_weights`](Self::d_weights) of the same layer, if at all,
     /// before this of another.
     ///
-    /// - `d_input`: (I, N) lanes, overwritten
-    /// - `d_out`: (O, N) lanes
+    /// - `d_input`: (I, T) lanes, overwritten
+    /// - `d_out`: (O, T) lanes
     pub(crate) fn d_input(
         &self,
         threads: &Threads,
         scratch: &mut [Vec<f32>],
-        room: &mut LinearRoom,
+        workspace: &mut LinearWorkspace,
         d_input: &mut [f32],
         d_out: &[f32],
         shape: (usize, usize),
@@ -106,7 +106,7 @@ impl Linear<'_> {
         if self.low_rank.is_empty() {
             return;
         }
-        let LinearRoom { low_rank, dropped } = room;
+        let LinearWorkspace { low_rank, dropped } = workspace;
         let mut low = |d_input: &mut [f32], add, scratch: &mut [Vec<f32>]| {
             self.low_rank
                 .d_input(threads, scratch, low_rank, d_input, add, d_out, shape);
@@ -122,9 +122,9 @@ impl Linear<'_> {
 
     /// Gradients of the layer's values, after [`d_input`](Self::d_input).
     ///
-    /// - `d_out`: (O, N) lanes
-    /// - `input`: (I, N) lanes
-    /// - `tokens`: N · stride(I) of scratch
+    /// - `d_out`: (O, T) lanes
+    /// - `input`: (I, T) lanes
+    /// - `tokens`: T · leading_dim(I) of scratch
     #[expect(
         clippy::too_many_arguments,
         reason = "threads, their scratch, buffers, and the operation's own five"
@@ -133,7 +133,7 @@ impl Linear<'_> {
         &self,
         threads: &Threads,
         scratch: &mut [Vec<f32>],
-        room: &mut LinearRoom,
+        workspace: &mut LinearWorkspace,
         gradients: LinearGradients<'_>,
         d_out: &[f32],
         input: &[f32],
@@ -147,7 +147,7 @@ impl Linear<'_> {
         if self.low_rank.is_empty() {
             return;
         }
-        let LinearRoom { low_rank, dropped } = room;
+        let LinearWorkspace { low_rank, dropped } = workspace;
         let input = self.dropped(threads, scratch, dropped, input, shape.1);
         let grads = gradients.low_rank;
         self.low_rank

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use crate::batch::{RowFault, TokenRow, scored_runs, scored_tokens_at_a_time};
-use crate::decoder::{Decoder, Keep, Workspace};
+use crate::decoder::{Decoder, Save, Workspace};
 use crate::in_order::in_order;
 use crate::ops::head::score;
 use crate::threads::Threads;
@@ -20,13 +20,13 @@ pub type ScoreSink<'a> =
 
 /// Scores each row's targets. Threads take whole batches. The sink gets rows in order.
 pub fn score_rows(decoder: &Decoder, rows: &[TokenRow], threads: &Threads, sink: ScoreSink<'_>) {
-    let facts = decoder.facts();
-    let faults: Vec<Option<RowFault>> = rows.iter().map(|r| r.check(facts).err()).collect();
+    let config = decoder.config();
+    let faults: Vec<Option<RowFault>> = rows.iter().map(|r| r.check(config).err()).collect();
     let (usable, places): (Vec<&TokenRow>, Vec<usize>) = (0..rows.len())
         .filter(|&i| faults[i].is_none())
         .map(|i| (&rows[i], i))
         .unzip();
-    let batches = scored_runs(&usable, scored_tokens_at_a_time(facts));
+    let batches = scored_runs(&usable, scored_tokens_at_a_time(config));
     let mut next = 0;
     let mut stopped = false;
     let mut refuse_before = |row: usize, sink: ScoreSink<'_>| {
@@ -71,16 +71,14 @@ fn score_batch(
     let threads = Threads::single();
     workspace.batch.clear();
     workspace.batch.push_scored(rows.iter().copied());
-    workspace.plan(decoder.facts(), Keep::Last, &threads);
+    workspace.plan(decoder.config(), Save::Nothing, &threads);
     workspace.forward(decoder, &threads);
-    let hidden = workspace
-        .normed
-        .get(decoder.facts().hidden * workspace.stride);
+    let hidden = workspace.normed.get(decoder.config().hidden * workspace.ld);
     let mut scores = Vec::new();
     score(
         decoder.head(),
         hidden,
-        workspace.stride,
+        workspace.ld,
         &workspace.batch.targets,
         &mut scores,
         &mut workspace.scratch[0],

@@ -3,7 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::math::{logistic, tanh};
-use crate::facts::Activation;
+use crate::model_config::Activation;
 use crate::threads::Threads;
 
 /// Rows of one chunk of work.
@@ -73,8 +73,8 @@ impl WithSimd for Forward<'_> {
 
 /// Gated unit.
 ///
-/// - `out`: (F, N) lanes at `stride`, overwritten
-/// - `gate_up`: (2F, N) lanes, gate first
+/// - `out`: (F, T) lanes of leading dimension `ld`, overwritten
+/// - `gate_up`: (2F, T) lanes, gate first
 ///
 /// out = f(gate) ⊙ up
 pub(crate) fn gate(
@@ -83,10 +83,10 @@ pub(crate) fn gate(
     activation: Activation,
     out: &mut [f32],
     gate_up: &[f32],
-    stride: usize,
+    ld: usize,
 ) {
     let (gate, up) = gate_up.split_at(out.len());
-    let part = ROWS * stride;
+    let part = ROWS * ld;
     threads.for_chunks(
         out.len().div_ceil(part),
         [(out, part)],
@@ -140,9 +140,9 @@ impl Backward<'_> {
 
 /// Gated unit, backward, in place.
 ///
-/// - `gate_up`: (2F, N) lanes, as given to [`gate`]; becomes its own gradient
-/// - `d_out`: (F, N) lanes; becomes the forward's output again, which the gradient of the
-///   next weight needs and nobody kept
+/// - `gate_up`: (2F, T) lanes, as given to [`gate`]; becomes its own gradient
+/// - `d_out`: (F, T) lanes; becomes the forward's output again, which the gradient of the
+///   next weight needs and nobody saved
 ///
 /// d_gate = d_out ⊙ up ⊙ f'(gate),  d_up = d_out ⊙ f(gate)
 pub(crate) fn gate_backward(
@@ -151,10 +151,10 @@ pub(crate) fn gate_backward(
     activation: Activation,
     gate_up: &mut [f32],
     d_out: &mut [f32],
-    stride: usize,
+    ld: usize,
 ) {
     let (gate, up) = gate_up.split_at_mut(d_out.len());
-    let part = ROWS * stride;
+    let part = ROWS * ld;
     let parts = [(gate, part), (up, part), (d_out, part)];
     threads.for_chunks(
         parts[2].0.len().div_ceil(part),
@@ -189,19 +189,19 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_central_differences() {
-        let (f, n, stride) = (19, 13, 16);
+        let (f, n, ld) = (19, 13, 16);
         for activation in [Activation::Silu, Activation::GeluTanh] {
-            let gate_up = lanes_of("gate", 2 * f, n, stride);
-            let d = lanes_of("d", f, n, stride);
+            let gate_up = lanes_of("gate", 2 * f, n, ld);
+            let d = lanes_of("d", f, n, ld);
             let threads = Threads::single();
-            let mut out = vec![5.0; f * stride];
+            let mut out = vec![5.0; f * ld];
             gate(
                 &threads,
                 &mut [Vec::new()],
                 activation,
                 &mut out,
                 &gate_up,
-                stride,
+                ld,
             );
             let (mut d_gate_up, mut again) = (gate_up.clone(), d.clone());
             gate_backward(
@@ -210,14 +210,14 @@ mod tests {
                 activation,
                 &mut d_gate_up,
                 &mut again,
-                stride,
+                ld,
             );
             assert_eq!(out, again, "the forward's output is restored");
             let (mut y, mut d_a, mut d_b) = (Vec::new(), Vec::new(), Vec::new());
-            for i in 0..f * stride {
+            for i in 0..f * ld {
                 let (a, b, d) = (
                     f64::from(gate_up[i]),
-                    f64::from(gate_up[i + f * stride]),
+                    f64::from(gate_up[i + f * ld]),
                     f64::from(d[i]),
                 );
                 let h = 1e-5;
@@ -229,8 +229,8 @@ mod tests {
                 d_b.push((d * exact(activation, a)) as f32);
             }
             close("out", &out, &y, 1e-6);
-            close("d_gate", &d_gate_up[..f * stride], &d_a, 1e-6);
-            close("d_up", &d_gate_up[f * stride..], &d_b, 1e-6);
+            close("d_gate", &d_gate_up[..f * ld], &d_a, 1e-6);
+            close("d_up", &d_gate_up[f * ld..], &d_b, 1e-6);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! the scores of given tokens.
 //!
 //! Only positions with a target are projected, [`chunk_lanes`] of them at a time, and the logits
-//! of a chunk are gone before the next: nothing of size N × V exists. Within a chunk positions
+//! of a chunk are gone before the next: nothing of size T × V exists. Within a chunk positions
 //! are lanes, so every sum over the vocabulary is vertical.
 
 use std::sync::{Mutex, PoisonError};
@@ -10,9 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::math::{exp, tanh};
-use super::packed::{Right, multiply_alone, packs, room_alone};
-use super::product::{Left, Onto, Product, depth, multiply};
-use super::stored::{Factor, Stored};
+use super::operand::OperandA;
+use super::operand::{Stored, StoredOperand};
+use super::packed::{OperandB, multiply_alone, packs, workspace_alone};
+use super::product::{Accumulate, Product, k_block, multiply};
 use super::transpose::transpose;
 use super::{LINE, aligned, lanes, take};
 use crate::threads::Threads;
@@ -28,7 +29,7 @@ pub(crate) struct Target {
     pub(crate) weight: f32,
 }
 
-/// What the distribution at one position says of the token that came.
+/// The token that came, under the distribution at its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TargetScore {
     /// Log-probability, nats.
@@ -70,7 +71,7 @@ const ROWS: usize = 512;
 /// have a part each; the sums are then added in order. Fixed, as the bits depend on it.
 const PARTS: usize = 16;
 
-/// Rows of logits whose sums are kept apart, so that f32 sums over a large vocabulary stay exact
+/// Rows of logits whose sums are separate, so that f32 sums over a large vocabulary stay exact
 /// to a few units in the last place, and which stay in the second cache between two passes.
 const SUM_ROWS: usize = 64;
 
@@ -80,15 +81,8 @@ impl Head<'_> {
     }
 
     /// Gathers the targets' hidden states into lanes (C, chunk), zeros beyond.
-    fn gather(
-        &self,
-        to: &mut [f32],
-        chunk: usize,
-        hidden: &[f32],
-        stride: usize,
-        targets: &[Target],
-    ) {
-        for (to, row) in to.chunks_exact_mut(chunk).zip(hidden.chunks_exact(stride)) {
+    fn gather(&self, to: &mut [f32], chunk: usize, hidden: &[f32], ld: usize, targets: &[Target]) {
+        for (to, row) in to.chunks_exact_mut(chunk).zip(hidden.chunks_exact(ld)) {
             for (value, t) in to.iter_mut().zip(targets) {
                 *value = row[t.lane];
             }
@@ -97,28 +91,28 @@ impl Head<'_> {
     }
 
     /// Floats that [`logits`](Self::logits) of so many rows works in.
-    fn room(&self, rows: usize, n: usize) -> usize {
-        room((rows, n, self.width), self.weight.rows(self.width))
+    fn workspace(&self, rows: usize, n: usize) -> usize {
+        workspace((rows, n, self.width), self.weight.row_major(self.width))
     }
 
     /// (rows, n) at `chunk` = W h for the rows of the vocabulary from `first` on, then the cap.
     fn logits(
         &self,
-        room: &mut [f32],
+        workspace: &mut [f32],
         (logits, chunk): (&mut [f32], usize),
         first: usize,
         hidden: &[f32],
         n: usize,
     ) {
         let size = (logits.len() / chunk, lanes(n), self.width);
-        let left = self.weight.skip(first * self.width).rows(self.width);
+        let a = self.weight.skip(first * self.width).row_major(self.width);
         product(
-            room,
+            workspace,
             size,
-            left,
+            a,
             (hidden, chunk),
             (logits, chunk),
-            Onto::Nothing,
+            Accumulate::Nothing,
         );
         if let Some(c) = self.softcap {
             Arch::new().dispatch(Cap(logits, c));
@@ -147,34 +141,41 @@ fn cap<S: Simd>(simd: S, z: S::f32s, (c, inverse): (S::f32s, S::f32s)) -> S::f32
 }
 
 /// Floats that [`product`] works in.
-fn room(size: (usize, usize, usize), left: Factor<'_>) -> usize {
+fn workspace(size: (usize, usize, usize), a: StoredOperand<'_>) -> usize {
     if packs(size) {
-        room_alone(size, left)
+        workspace_alone(size, a)
     } else {
-        left.room(size.0 * size.2)
+        a.workspace(size.0 * size.2)
     }
 }
 
 /// A product of one thread, packed where that is worth it.
 ///
-/// - `room`: [`room`] floats
+/// - `workspace`: [`workspace`] floats
 fn product(
-    room: &mut [f32],
+    workspace: &mut [f32],
     size: (usize, usize, usize),
-    left: Factor<'_>,
-    right: (&[f32], usize),
+    a: StoredOperand<'_>,
+    b: (&[f32], usize),
     out: (&mut [f32], usize),
-    onto: Onto<'_>,
+    accumulate: Accumulate<'_>,
 ) {
     if packs(size) {
-        return multiply_alone(room, size, left, Right::Rows(right.0, right.1), out, onto);
+        return multiply_alone(
+            workspace,
+            size,
+            a,
+            OperandB::RowMajor(b.0, b.1),
+            out,
+            accumulate,
+        );
     }
     multiply(Product {
         size,
-        left: left.widened((size.0, size.2), room),
-        right,
-        out,
-        onto,
+        a: a.widened((size.0, size.2), workspace),
+        b,
+        c: out,
+        accumulate,
     });
 }
 
@@ -313,8 +314,8 @@ fn cap_slope<S: Simd>(simd: S, capped: S::f32s, c: f32) -> S::f32s {
 
 /// The loss of given targets, and its gradients.
 ///
-/// - `hidden`: (C, N) lanes at `stride`, after the last norm
-/// - `d_hidden`: (C, N) lanes, overwritten: 0 where no target is
+/// - `hidden`: (C, T) lanes of leading dimension `ld`, after the last norm
+/// - `d_hidden`: (C, T) lanes, overwritten: 0 where no target is
 /// - `d_weight`: (V, C), accumulated into; or empty for a head that does not train
 /// - `logprobs`: one a target, overwritten
 ///
@@ -323,7 +324,7 @@ fn cap_slope<S: Simd>(simd: S, capped: S::f32s, c: f32) -> S::f32s {
 pub(crate) struct LossAndGradients<'a> {
     pub(crate) head: Head<'a>,
     pub(crate) hidden: &'a [f32],
-    pub(crate) stride: usize,
+    pub(crate) ld: usize,
     pub(crate) targets: &'a [Target],
     pub(crate) d_hidden: &'a mut [f32],
     pub(crate) d_weight: &'a mut [f32],
@@ -337,7 +338,7 @@ impl LossAndGradients<'_> {
         let Self {
             head,
             hidden,
-            stride,
+            ld,
             targets,
             d_hidden,
             d_weight,
@@ -346,7 +347,7 @@ impl LossAndGradients<'_> {
         } = self;
         let (vocab, width) = (head.vocab(), head.width);
         let most_targets = chunk_lanes(vocab);
-        let (chunk, tokens) = (super::stride(most_targets), super::stride(width));
+        let (chunk, tokens) = (super::leading_dim(most_targets), super::leading_dim(width));
         let blocks = vocab.div_ceil(ROWS);
         let part = blocks.div_ceil(PARTS) * ROWS;
         let parts = vocab.div_ceil(part);
@@ -368,7 +369,7 @@ impl LossAndGradients<'_> {
             .zip(logprobs.chunks_mut(most_targets))
         {
             let n = lanes(targets.len());
-            head.gather(gathered, chunk, hidden, stride, targets);
+            head.gather(gathered, chunk, hidden, ld, targets);
             transpose((width, targets.len()), (gathered, chunk), (states, tokens));
             super::clear_beyond(&mut states[..targets.len() * tokens], width, tokens);
             let (gathered, states) = (&*gathered, &*states);
@@ -377,8 +378,8 @@ impl LossAndGradients<'_> {
                 [(&mut *logits, ROWS * chunk), (&mut *stats, 2 * chunk)],
                 scratch,
                 |block, [logits, stats], scratch| {
-                    let room = aligned(scratch, head.room(logits.len() / chunk, n));
-                    head.logits(room, (&mut *logits, chunk), block * ROWS, gathered, n);
+                    let workspace = aligned(scratch, head.workspace(logits.len() / chunk, n));
+                    head.logits(workspace, (&mut *logits, chunk), block * ROWS, gathered, n);
                     Arch::new().dispatch(Normaliser {
                         logits,
                         chunk,
@@ -430,35 +431,35 @@ impl LossAndGradients<'_> {
                         }
                         if !frozen {
                             let size = (rows, width, targets.len());
-                            let left = Left::rows(logits, chunk).into();
+                            let a = OperandA::row_major(logits, chunk).into();
                             product(
-                                aligned(scratch, room(size, left)),
+                                aligned(scratch, workspace(size, a)),
                                 size,
-                                left,
+                                a,
                                 (states, tokens),
                                 (&mut d_weight[block * ROWS * width..], width),
-                                Onto::Itself,
+                                Accumulate::Output,
                             );
                         }
                         let size = (width, n, rows);
-                        let left = head.weight.skip(first * width).columns(width);
+                        let a = head.weight.skip(first * width).col_major(width);
                         product(
-                            aligned(scratch, room(size, left)),
+                            aligned(scratch, workspace(size, a)),
                             size,
-                            left,
+                            a,
                             (logits, chunk),
                             (&mut *d_part, chunk),
                             if block == 0 {
-                                Onto::Nothing
+                                Accumulate::Nothing
                             } else {
-                                Onto::Itself
+                                Accumulate::Output
                             },
                         );
                     }
                 },
             );
             let d_parts = &*d_parts;
-            for (c, row) in d_hidden.chunks_exact_mut(stride).enumerate() {
+            for (c, row) in d_hidden.chunks_exact_mut(ld).enumerate() {
                 for (i, t) in targets.iter().enumerate() {
                     let at = c * chunk + i;
                     row[t.lane] = d_parts.iter().skip(at).step_by(width * chunk).sum();
@@ -483,12 +484,12 @@ const SCORED: usize = 512;
 
 /// Scores of given targets.
 ///
-/// - `hidden`: (C, N) lanes at `stride`, after the last norm
+/// - `hidden`: (C, T) lanes of leading dimension `ld`, after the last norm
 /// - `scores`: one a target, overwritten
 pub(crate) fn score(
     head: Head<'_>,
     hidden: &[f32],
-    stride: usize,
+    ld: usize,
     targets: &[Target],
     scores: &mut Vec<TargetScore>,
     scratch: &mut Vec<f32>,
@@ -496,7 +497,7 @@ pub(crate) fn score(
     scores.clear();
     let (vocab, width) = (head.vocab(), head.width);
     let most_targets = SCORED.min(targets.len());
-    let (chunk, rows) = (super::stride(most_targets), SCORED_ROWS.min(vocab));
+    let (chunk, rows) = (super::leading_dim(most_targets), SCORED_ROWS.min(vocab));
     // The products' own scratch, beside what is held here.
     let mut held = std::mem::take(scratch);
     for targets in targets.chunks(most_targets.max(1)) {
@@ -505,7 +506,7 @@ pub(crate) fn score(
         let gathered = take(&mut rest, width * chunk);
         let logits = take(&mut rest, rows * chunk);
         let [target, totals, most] = [1, SUMS + 1, 1].map(|k| take(&mut rest, k * chunk));
-        head.gather(gathered, chunk, hidden, stride, targets);
+        head.gather(gathered, chunk, hidden, ld, targets);
         Arch::new().dispatch(OwnLogits {
             head,
             hidden: gathered,
@@ -515,8 +516,8 @@ pub(crate) fn score(
         });
         for first in (0..vocab).step_by(rows) {
             let logits = &mut logits[..rows.min(vocab - first) * chunk];
-            let room = aligned(scratch, head.room(logits.len() / chunk, n));
-            head.logits(room, (&mut *logits, chunk), first, gathered, n);
+            let workspace = aligned(scratch, head.workspace(logits.len() / chunk, n));
+            head.logits(workspace, (&mut *logits, chunk), first, gathered, n);
             Arch::new().dispatch(Score {
                 logits,
                 chunk,
@@ -564,9 +565,9 @@ impl WithSimd for OwnLogits<'_> {
         let lanes = S::F32_LANES;
         for (v, targets) in self.targets.chunks(lanes).enumerate() {
             let mut total = None;
-            for k0 in (0..width).step_by(depth(width)) {
+            for k0 in (0..width).step_by(k_block(width)) {
                 let mut sum = simd.splat_f32s(0.0);
-                for k in k0..width.min(k0 + depth(width)) {
+                for k in k0..width.min(k0 + k_block(width)) {
                     let mut weights = [0.0; LINE];
                     for (w, t) in weights.iter_mut().zip(targets) {
                         *w = self.head.weight.get(t.token as usize * width + k);
@@ -705,12 +706,12 @@ pub(crate) fn all_logits(
     threads: &Threads,
     scratch: &mut [Vec<f32>],
     hidden: &[f32],
-    stride: usize,
+    ld: usize,
     columns: &[usize],
     out: &mut Vec<f32>,
 ) {
     let (vocab, width) = (head.vocab(), head.width);
-    let chunk = super::stride(columns.len().clamp(1, chunk_lanes(vocab)));
+    let chunk = super::leading_dim(columns.len().clamp(1, chunk_lanes(vocab)));
     out.clear();
     out.resize(columns.len() * vocab, 0.0);
     let mut gathered = super::Buffer::default();
@@ -726,7 +727,7 @@ pub(crate) fn all_logits(
             .collect();
         let n = targets.len();
         let gathered = gathered.get_mut(width * chunk);
-        head.gather(gathered, chunk, hidden, stride, &targets);
+        head.gather(gathered, chunk, hidden, ld, &targets);
         // Each chunk of work owns a piece of every row.
         let mut pieces: Vec<Vec<&mut [f32]>> = Vec::new();
         pieces.resize_with(vocab.div_ceil(LOGIT_ROWS), Vec::new);
@@ -741,11 +742,11 @@ pub(crate) fn all_logits(
             let mut pieces = pieces[i].lock().unwrap_or_else(PoisonError::into_inner);
             let first = i * LOGIT_ROWS;
             let rows = LOGIT_ROWS.min(vocab - first);
-            let room = head.room(rows, lanes(n));
-            let mut rest = aligned(scratch, LOGIT_ROWS * (chunk + n) + room);
-            let room = take(&mut rest, room);
+            let workspace = head.workspace(rows, lanes(n));
+            let mut rest = aligned(scratch, LOGIT_ROWS * (chunk + n) + workspace);
+            let workspace = take(&mut rest, workspace);
             let logits = &mut take(&mut rest, LOGIT_ROWS * chunk)[..rows * chunk];
-            head.logits(room, (&mut *logits, chunk), first, gathered, n);
+            head.logits(workspace, (&mut *logits, chunk), first, gathered, n);
             transpose((rows, n), (logits, chunk), (&mut *rest, rows));
             for (piece, row) in pieces.iter_mut().zip(rest.chunks_exact(rows)) {
                 piece.copy_from_slice(row);
@@ -819,7 +820,7 @@ mod tests {
                         softcap,
                     },
                     hidden: &hidden,
-                    stride: 336,
+                    ld: 336,
                     targets: &targets,
                     d_hidden: &mut d_hidden,
                     d_weight: &mut d_weight,

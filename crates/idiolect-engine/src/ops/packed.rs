@@ -14,8 +14,9 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::product::{Block, Left, Onto, depth};
-use super::stored::{Factor, Halves, widen_all};
+use super::operand::OperandA;
+use super::operand::{Bf16Operand, StoredOperand, widen_all};
+use super::product::{Accumulate, Block, k_block};
 use super::transpose::transpose;
 use super::{LINE, aligned};
 use crate::threads::Threads;
@@ -26,19 +27,19 @@ const BLOCK: usize = 112 << 10;
 /// Rows of C that one task computes at least: packing a column of B costs as much as some ten rows of it.
 const ROWS: usize = 256;
 
-/// The right factor, (k, n).
+/// The B operand, (k, n).
 #[derive(Clone, Copy)]
-pub(crate) enum Right<'a> {
-    /// Entry (k, n) at k·stride + n.
-    Rows(&'a [f32], usize),
-    /// Entry (k, n) at n·stride + k.
-    Columns(&'a [f32], usize),
+pub(crate) enum OperandB<'a> {
+    /// Entry (k, n) at k·ld + n.
+    RowMajor(&'a [f32], usize),
+    /// Entry (k, n) at n·ld + k.
+    ColMajor(&'a [f32], usize),
 }
 
 /// C (+)= A·B, shared by the threads.
 ///
 /// - `size`: (m, n, k)
-/// - `out`: (m, n) at a stride
+/// - `out`: (m, n) at a leading dimension
 ///
 /// # Panics
 /// When a slice is shorter than its shape; a programmer mistake.
@@ -46,13 +47,13 @@ pub(crate) fn multiply_packed<'a>(
     threads: &Threads,
     scratch: &mut [Vec<f32>],
     (m, n, k): (usize, usize, usize),
-    left: impl Into<Factor<'a>>,
-    right: Right<'_>,
-    (out, stride): (&mut [f32], usize),
-    onto: Onto<'_>,
+    a: impl Into<StoredOperand<'a>>,
+    b: OperandB<'_>,
+    (out, ld): (&mut [f32], usize),
+    accumulate: Accumulate<'_>,
 ) {
-    let left = left.into();
-    let Some(matrix) = check((m, n, k), left, right, (out, stride), onto) else {
+    let a = a.into();
+    let Some(matrix) = check((m, n, k), a, b, (out, ld), accumulate) else {
         return;
     };
     let matrix = &matrix;
@@ -61,16 +62,16 @@ pub(crate) fn multiply_packed<'a>(
         .get_mut(threads.n())
         .map(std::mem::take)
         .unwrap_or_default();
-    let panels = aligned(&mut shared, left_size(left, m, k));
+    let panels = aligned(&mut shared, a_len(a, m, k));
     let part = 4 * TALL;
-    if left.by_columns() {
+    if a.is_col_major() {
         let parts = [(&mut *panels, part * k)];
         threads.for_chunks(m.div_ceil(part), parts, scratch, |i, [panels], _| {
-            left.pack(i * part, (m, k), panels);
+            a.pack(i * part, (m, k), panels);
         });
     }
-    let shared_left = Shared::new(left, panels);
-    let (column_blocks, columns) = cut_columns(n, depth(k), threads.n());
+    let shared_a = Shared::new(a, panels);
+    let (column_blocks, columns) = cut_columns(n, k_block(k), threads.n());
     // More blocks of rows than the threads ask for would only pack B more often.
     let row_blocks = if column_blocks % threads.n() == 0 {
         1
@@ -89,10 +90,10 @@ pub(crate) fn multiply_packed<'a>(
             rows: (i, rows.min(m - i)),
             columns: (j, columns.min(n - j)),
             k,
-            left: shared_left,
-            right,
+            a: shared_a,
+            b,
             matrix,
-            packed: aligned(scratch, right_size(columns, k) + widened_size(left, k)),
+            packed: aligned(scratch, b_len(columns, k) + widened_len(a, k)),
         });
     });
     if let Some(spare) = scratch.get_mut(threads.n()) {
@@ -102,35 +103,35 @@ pub(crate) fn multiply_packed<'a>(
 
 /// [`multiply_packed`] by the calling thread, which may be one of several that have a product each.
 ///
-/// - `room`: [`room_alone`] floats
+/// - `workspace`: [`workspace_alone`] floats
 ///
 /// # Panics
 /// When a slice is shorter than its shape; a programmer mistake.
 pub(crate) fn multiply_alone<'a>(
-    room: &mut [f32],
+    workspace: &mut [f32],
     (m, n, k): (usize, usize, usize),
-    left: impl Into<Factor<'a>>,
-    right: Right<'_>,
-    (out, stride): (&mut [f32], usize),
-    onto: Onto<'_>,
+    a: impl Into<StoredOperand<'a>>,
+    b: OperandB<'_>,
+    (out, ld): (&mut [f32], usize),
+    accumulate: Accumulate<'_>,
 ) {
-    let left = left.into();
-    let Some(matrix) = check((m, n, k), left, right, (out, stride), onto) else {
+    let a = a.into();
+    let Some(matrix) = check((m, n, k), a, b, (out, ld), accumulate) else {
         return;
     };
-    let (blocks, columns) = cut_columns(n, depth(k), 1);
-    let (panels, packed) = room.split_at_mut(left_size(left, m, k));
-    if left.by_columns() {
-        left.pack(0, (m, k), panels);
+    let (blocks, columns) = cut_columns(n, k_block(k), 1);
+    let (panels, packed) = workspace.split_at_mut(a_len(a, m, k));
+    if a.is_col_major() {
+        a.pack(0, (m, k), panels);
     }
-    let left = Shared::new(left, panels);
+    let a = Shared::new(a, panels);
     for j in (0..blocks).map(|block| block * columns) {
         Arch::new().dispatch(Task {
             rows: (0, m),
             columns: (j, columns.min(n - j)),
             k,
-            left,
-            right,
+            a,
+            b,
             matrix: &matrix,
             packed,
         });
@@ -138,12 +139,12 @@ pub(crate) fn multiply_alone<'a>(
 }
 
 /// Floats that [`multiply_alone`] works in.
-pub(crate) fn room_alone((m, n, k): (usize, usize, usize), left: Factor<'_>) -> usize {
-    let (_, columns) = cut_columns(n, depth(k), 1);
-    left_size(left, m, k) + right_size(columns, k) + widened_size(left, k)
+pub(crate) fn workspace_alone((m, n, k): (usize, usize, usize), a: StoredOperand<'_>) -> usize {
+    let (_, columns) = cut_columns(n, k_block(k), 1);
+    a_len(a, m, k) + b_len(columns, k) + widened_len(a, k)
 }
 
-/// Whether the right factor, (k, n), is worth packing: it is beyond the first caches, and enough
+/// Whether the B operand, (k, n), is worth packing: it is beyond the first caches, and enough
 /// rows pass by. Does not change results.
 pub(crate) fn packs((m, n, k): (usize, usize, usize)) -> bool {
     m >= 64 && k * n >= 1 << 16
@@ -152,63 +153,63 @@ pub(crate) fn packs((m, n, k): (usize, usize, usize)) -> bool {
 /// C and its base, when all slices are as long as they must be; none without entries.
 fn check(
     (m, n, k): (usize, usize, usize),
-    left: Factor<'_>,
-    right: Right<'_>,
-    (out, stride): (&mut [f32], usize),
-    onto: Onto<'_>,
+    a: StoredOperand<'_>,
+    b: OperandB<'_>,
+    (out, ld): (&mut [f32], usize),
+    accumulate: Accumulate<'_>,
 ) -> Option<Matrix> {
     if m == 0 || n == 0 {
         return None;
     }
-    let end = |rows: usize, stride: usize, width: usize| rows.saturating_sub(1) * stride + width;
-    left.check(m, k);
-    let (values, needed) = match right {
-        Right::Rows(values, stride) => (values, end(k, stride, n)),
-        Right::Columns(values, stride) => (values, end(n, stride, k)),
+    let end = |rows: usize, ld: usize, width: usize| rows.saturating_sub(1) * ld + width;
+    a.check(m, k);
+    let (values, needed) = match b {
+        OperandB::RowMajor(values, ld) => (values, end(k, ld, n)),
+        OperandB::ColMajor(values, ld) => (values, end(n, ld, k)),
     };
-    assert!(k == 0 || values.len() >= needed, "right factor too short");
-    assert!(out.len() >= end(m, stride, n), "output too short");
-    let base = match onto {
-        Onto::Nothing => std::ptr::null(),
-        Onto::Itself => out.as_ptr(),
-        Onto::Other(other) => {
-            assert!(other.len() >= end(m, stride, n), "base too short");
+    assert!(k == 0 || values.len() >= needed, "B operand too short");
+    assert!(out.len() >= end(m, ld, n), "output too short");
+    let base = match accumulate {
+        Accumulate::Nothing => std::ptr::null(),
+        Accumulate::Output => out.as_ptr(),
+        Accumulate::Other(other) => {
+            assert!(other.len() >= end(m, ld, n), "base too short");
             other.as_ptr()
         }
     };
     Some(Matrix {
         c: out.as_mut_ptr(),
         base,
-        stride,
+        ld,
     })
 }
 
-/// Floats of the packed left factor.
-fn left_size(left: Factor<'_>, m: usize, k: usize) -> usize {
-    if left.by_columns() {
+/// Floats of the packed A operand.
+fn a_len(a: StoredOperand<'_>, m: usize, k: usize) -> usize {
+    if a.is_col_major() {
         m.next_multiple_of(TALL) * k
     } else {
         0
     }
 }
 
-/// Floats of a packed block of the right factor, for vectors of any width.
-fn right_size(columns: usize, k: usize) -> usize {
-    columns.next_multiple_of(3 * LINE) * depth(k).max(1)
+/// Floats of a packed block of the B operand, for vectors of any width.
+fn b_len(columns: usize, k: usize) -> usize {
+    columns.next_multiple_of(3 * LINE) * k_block(k).max(1)
 }
 
 /// Floats of the rows that are widened at a time.
-fn widened_size(left: Factor<'_>, k: usize) -> usize {
-    match left {
-        Factor::Bf16(halves) if !halves.by_columns => TALL * depth(k),
+fn widened_len(a: StoredOperand<'_>, k: usize) -> usize {
+    match a {
+        StoredOperand::Bf16(halves) if !halves.col_major => TALL * k_block(k),
         _ => 0,
     }
 }
 
 /// Blocks of columns, and columns of one: whole lines, shared evenly where there are few.
-fn cut_columns(n: usize, depth: usize, threads: usize) -> (usize, usize) {
+fn cut_columns(n: usize, k_block: usize, threads: usize) -> (usize, usize) {
     let lines = n.div_ceil(LINE);
-    let most = (BLOCK / depth.max(1) / LINE).max(3);
+    let most = (BLOCK / k_block.max(1) / LINE).max(3);
     let blocks = lines.div_ceil(most);
     let even = blocks.next_multiple_of(threads);
     let blocks = if lines >= 3 * even { even } else { blocks };
@@ -220,7 +221,7 @@ fn cut_columns(n: usize, depth: usize, threads: usize) -> (usize, usize) {
 struct Matrix {
     c: *mut f32,
     base: *const f32,
-    stride: usize,
+    ld: usize,
 }
 
 // SAFETY: tasks write, and read of the base, disjoint blocks.
@@ -233,20 +234,20 @@ const TALL: usize = 8;
 #[derive(Clone, Copy)]
 enum Shared<'a> {
     /// Where it lies, by rows.
-    Rows(Left<'a>),
+    Rows(OperandA<'a>),
     /// By rows, widened [`TALL`] rows at a time.
-    Halves(Halves<'a>),
+    Bf16Operand(Bf16Operand<'a>),
     /// In panels of [`TALL`] rows, each (k, TALL).
     Panels(&'a [f32]),
 }
 
 impl<'a> Shared<'a> {
     /// A by rows as it is, A by columns as it was packed.
-    fn new(left: Factor<'a>, panels: &'a [f32]) -> Self {
-        match left {
-            _ if left.by_columns() => Self::Panels(panels),
-            Factor::F32(left) => Self::Rows(left),
-            Factor::Bf16(halves) => Self::Halves(halves),
+    fn new(a: StoredOperand<'a>, panels: &'a [f32]) -> Self {
+        match a {
+            _ if a.is_col_major() => Self::Panels(panels),
+            StoredOperand::F32(a) => Self::Rows(a),
+            StoredOperand::Bf16(halves) => Self::Bf16Operand(halves),
         }
     }
 }
@@ -255,8 +256,8 @@ struct Task<'a> {
     rows: (usize, usize),
     columns: (usize, usize),
     k: usize,
-    left: Shared<'a>,
-    right: Right<'a>,
+    a: Shared<'a>,
+    b: OperandB<'a>,
     matrix: &'a Matrix,
     packed: &'a mut [f32],
 }
@@ -270,12 +271,12 @@ impl WithSimd for Task<'_> {
             rows: (i0, m),
             columns: (j0, n),
             k,
-            left,
-            right,
+            a,
+            b,
             matrix,
             packed,
         } = self;
-        let kc = depth(k).max(1);
+        let kc = k_block(k).max(1);
         let wide = 3 * S::F32_LANES;
         let (packed, widened) = packed.split_at_mut(n.div_ceil(wide) * wide * kc);
         let mut base = matrix.base;
@@ -284,8 +285,8 @@ impl WithSimd for Task<'_> {
             let kb = kc.min(k - k0);
             for (p, panel) in packed.chunks_exact_mut(wide * kc).enumerate() {
                 let first = p * wide;
-                pack_right(
-                    right,
+                pack_b(
+                    b,
                     (k0, kb),
                     (j0 + first, wide.min(n - first)),
                     (panel, wide),
@@ -293,11 +294,11 @@ impl WithSimd for Task<'_> {
             }
             for i in (0..m).step_by(TALL) {
                 let mb = TALL.min(m - i);
-                let (a, a_stride) = match left {
-                    Shared::Rows(left) => left.at(i0 + i, k0),
+                let (tile, lda) = match a {
+                    Shared::Rows(a) => a.at(i0 + i, k0),
                     Shared::Panels(panels) => (panels[(i0 + i) * k + k0 * TALL..].as_ptr(), TALL),
-                    Shared::Halves(halves) => {
-                        let rows = halves.values[(i0 + i) * halves.stride..].chunks(halves.stride);
+                    Shared::Bf16Operand(halves) => {
+                        let rows = halves.values[(i0 + i) * halves.ld..].chunks(halves.ld);
                         for (to, row) in widened.chunks_exact_mut(kc).zip(rows).take(mb) {
                             widen_all(&row[k0..k0 + kb], to);
                         }
@@ -305,7 +306,7 @@ impl WithSimd for Task<'_> {
                     }
                 };
                 for (p, panel) in packed.chunks_exact(wide * kc).enumerate() {
-                    let at = (i0 + i) * matrix.stride + j0 + p * wide;
+                    let at = (i0 + i) * matrix.ld + j0 + p * wide;
                     // SAFETY: `multiply_packed` checked C and the base for all rows and columns,
                     // and this task's blocks are its own; the panels were just filled, and A
                     // checked; a null base is never read.
@@ -314,15 +315,15 @@ impl WithSimd for Task<'_> {
                             m: mb,
                             n: wide.min(n - p * wide),
                             k: kb,
-                            a,
-                            a_stride,
+                            a: tile,
+                            lda: lda,
                             b: panel.as_ptr(),
-                            b_stride: wide,
+                            ldb: wide,
                             base: if base.is_null() { base } else { base.add(at) },
                             c: matrix.c.add(at),
-                            c_stride: matrix.stride,
+                            ldc: matrix.ld,
                         };
-                        if matches!(left, Shared::Panels(_)) {
+                        if matches!(a, Shared::Panels(_)) {
                             block.run::<S, true>(simd)
                         } else {
                             block.run::<S, false>(simd)
@@ -338,16 +339,16 @@ impl WithSimd for Task<'_> {
 
 /// Copies rows `k0..k0 + kb` and `n` columns from `j` on into a panel, zeros beyond n.
 #[inline(always)]
-fn pack_right(
-    right: Right<'_>,
+fn pack_b(
+    b: OperandB<'_>,
     (k0, kb): (usize, usize),
     (j, n): (usize, usize),
     (panel, wide): (&mut [f32], usize),
 ) {
-    match right {
-        Right::Rows(values, stride) => {
+    match b {
+        OperandB::RowMajor(values, ld) => {
             for (k, to) in panel.chunks_exact_mut(wide).take(kb).enumerate() {
-                let from = &values[(k0 + k) * stride + j..][..n];
+                let from = &values[(k0 + k) * ld + j..][..n];
                 if n == wide {
                     to.copy_from_slice(from);
                 } else {
@@ -356,11 +357,11 @@ fn pack_right(
                 }
             }
         }
-        Right::Columns(values, stride) => {
+        OperandB::ColMajor(values, ld) => {
             if n < wide {
                 panel.fill(0.0);
             }
-            transpose((n, kb), (&values[j * stride + k0..], stride), (panel, wide));
+            transpose((n, kb), (&values[j * ld + k0..], ld), (panel, wide));
         }
     }
 }
@@ -381,27 +382,35 @@ mod tests {
             (21, 500, 1300),
             (40, 700, 0),
         ] {
-            let (a_stride, c_stride) = (m.max(k) + 3, n + 5);
-            let b_stride = n.max(k).next_multiple_of(16) + 16;
-            let a = normal("a", a_stride * m.max(k), 1.0);
-            let b = normal("b", b_stride * (k + 1), 1.0);
-            let mut turned = vec![0.0; b_stride * n];
-            transpose((k, n), (&b, b_stride), (&mut turned, b_stride));
-            let old = normal("old", c_stride * m, 1.0);
-            for left in [Left::rows(&a, a_stride), Left::columns(&a, a_stride)] {
-                for onto in 0..3 {
-                    let onto = || [Onto::Nothing, Onto::Itself, Onto::Other(&old)][onto];
+            let (lda, ldc) = (m.max(k) + 3, n + 5);
+            let ldb = n.max(k).next_multiple_of(16) + 16;
+            let a = normal("a", lda * m.max(k), 1.0);
+            let b = normal("b", ldb * (k + 1), 1.0);
+            let mut turned = vec![0.0; ldb * n];
+            transpose((k, n), (&b, ldb), (&mut turned, ldb));
+            let old = normal("old", ldc * m, 1.0);
+            for a in [OperandA::row_major(&a, lda), OperandA::col_major(&a, lda)] {
+                for accumulate in 0..3 {
+                    let accumulate = || {
+                        [
+                            Accumulate::Nothing,
+                            Accumulate::Output,
+                            Accumulate::Other(&old),
+                        ][accumulate]
+                    };
                     let mut want = old.clone();
                     multiply(Product {
                         size: (m, n, k),
-                        left,
-                        right: (&b, b_stride),
-                        out: (&mut want, c_stride),
-                        onto: onto(),
+                        a,
+                        b: (&b, ldb),
+                        c: (&mut want, ldc),
+                        accumulate: accumulate(),
                     });
                     for threads in 1..4 {
-                        for right in [Right::Rows(&b, b_stride), Right::Columns(&turned, b_stride)]
-                        {
+                        for b in [
+                            OperandB::RowMajor(&b, ldb),
+                            OperandB::ColMajor(&turned, ldb),
+                        ] {
                             let mut got = old.clone();
                             let pool = Threads::new(NonZeroUsize::new(threads).unwrap());
                             let scratch = &mut vec![vec![f32::NAN; 9000]; threads];
@@ -409,10 +418,10 @@ mod tests {
                                 &pool,
                                 scratch,
                                 (m, n, k),
-                                left,
-                                right,
-                                (&mut got, c_stride),
-                                onto(),
+                                a,
+                                b,
+                                (&mut got, ldc),
+                                accumulate(),
                             );
                             assert!(
                                 got.iter()

@@ -32,11 +32,11 @@ impl Adapted {
         let base = Case::of(family);
         let dir = path(&format!("parity/{family}-lora"));
         let config = peft::read_config(&dir).unwrap();
-        let facts = base.decoder.facts();
-        let (read, _) = peft::read(&dir, &config, facts).unwrap();
+        let model = base.decoder.config();
+        let (read, _) = peft::read(&dir, &config, model).unwrap();
         let mut settings = config.lora;
         change(&mut settings);
-        let mut adapter = Adapter::zeros(facts, settings).unwrap();
+        let mut adapter = Adapter::zeros(model, settings).unwrap();
         adapter.values_mut().copy_from_slice(read.values());
         Self {
             model: base.decoder.clone().with_adapter(adapter),

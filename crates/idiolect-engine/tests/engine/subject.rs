@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use idiolect_core::model::{Rng, Schedule, StepSize, TrainEvent, TrainSettings};
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::cached::{Pages, Sequence, forward_prompts, forward_step};
 use idiolect_engine::decoder::{Decoder, Workspace};
+use idiolect_engine::kv_cache::{Pages, Sequence, forward_prompts, forward_step};
 use idiolect_engine::score::{TargetScore, score_rows};
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};

@@ -155,14 +155,14 @@ impl Counts {
 /// A row as it is trained on.
 struct Found {
     row: Row,
-    /// From `row.learn_from` on; none where all are.
+    /// From `row.loss_start` on; none where all are.
     learnt: Vec<bool>,
     weight: f32,
 }
 
 impl Found {
     fn is_learnt(&self, index: usize) -> bool {
-        let place = index.checked_sub(self.row.learn_from);
+        let place = index.checked_sub(self.row.loss_start);
         let inside = place.filter(|_| index < self.row.ids.len());
         inside.is_some_and(|place| self.learnt.get(place).copied().unwrap_or(true))
     }
@@ -177,13 +177,13 @@ fn kind(found: &Found, index: usize) -> Kind {
     let row = &found.row;
     if index + 1 == row.ids.len() {
         Kind::End
-    } else if index >= row.first_target {
+    } else if index >= row.completion_start {
         if found.is_learnt(index) {
             Kind::Completion
         } else {
             Kind::Masked
         }
-    } else if index >= row.learn_from {
+    } else if index >= row.loss_start {
         Kind::Put
     } else {
         Kind::Context
@@ -201,7 +201,7 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
     let row = &found.row;
     let tokenizer = model.tokenizer();
     let token = |(index, &id): (usize, &u32)| {
-        let place = index.checked_sub(row.first_target);
+        let place = index.checked_sub(row.completion_start);
         json!({
             "index": index,
             "id": id,
@@ -219,7 +219,7 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
         "weight": found.weight,
         "n_tokens": row.ids.len(),
         "n_learnt": found.n_learnt(),
-        "n_completion": row.ids.len() - 1 - row.first_target,
+        "n_completion": row.ids.len() - 1 - row.completion_start,
         "straddled": row.traits.straddled,
         "end_in_text": row.traits.end_in_text,
         "other_prompt": row.traits.other_prompt,
@@ -307,7 +307,7 @@ fn legend(found: &Found, coloured: bool) -> String {
     if found.learnt.contains(&false) {
         kinds.push((Kind::Masked, "completion, masked by spans"));
     }
-    if found.row.learn_from < found.row.first_target {
+    if found.row.loss_start < found.row.completion_start {
         kinds.push((Kind::Put, "put by the template, learnt"));
     }
     let words: Vec<String> = kinds

@@ -1,4 +1,4 @@
-//! The forward pass over remembered keys and values: what sampling needs.
+//! The forward pass over a cache of keys and values: what sampling needs.
 //!
 //! A prompt is computed once ([`forward_prompts`]) and its keys and values, contiguous and then
 //! never changed, are shared by all sequences that continue it without a copy. What a sequence
@@ -13,15 +13,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::decoder::{Decoder, Keep, Kept, Layer, Workspace};
-use crate::facts::Facts;
+use crate::decoder::{Decoder, Layer, Save, SavedActivations, Workspace};
+use crate::model_config::ModelConfig;
 use crate::ops::attention::{Segment, attention};
-use crate::ops::continuation::{HeadContinuation, Remembered};
 use crate::ops::head::all_logits;
 use crate::ops::math::{exp, tanh};
-use crate::ops::product::{Left, Onto, Product};
+use crate::ops::operand::OperandA;
+use crate::ops::product::{Accumulate, Product};
+use crate::ops::shared_prefix::{CachedKv, HeadWithPrefix};
 use crate::ops::transpose::transpose;
-use crate::ops::{Buffer, LINE, aligned, lanes, stride, take};
+use crate::ops::{Buffer, LINE, aligned, lanes, leading_dim, take};
 use crate::threads::Threads;
 
 /// Tokens of a page.
@@ -40,11 +41,11 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(facts: &Facts) -> Self {
+    fn of(config: &ModelConfig) -> Self {
         Self {
-            layers: facts.layers,
-            kv_heads: facts.kv_heads,
-            width: facts.head_width,
+            layers: config.layers,
+            kv_heads: config.kv_heads,
+            width: config.head_dim,
         }
     }
 
@@ -65,13 +66,13 @@ impl Shape {
 }
 
 /// Bytes of keys and values that `tokens` written tokens take at most, in whole pages.
-pub(crate) fn page_bytes(facts: &Facts, tokens: usize) -> usize {
-    tokens.div_ceil(PAGE) * Shape::of(facts).floats(PAGE) * size_of::<f32>()
+pub(crate) fn page_bytes(config: &ModelConfig, tokens: usize) -> usize {
+    tokens.div_ceil(PAGE) * Shape::of(config).floats(PAGE) * size_of::<f32>()
 }
 
 /// Bytes of keys and values that a prompt of `tokens` takes.
-pub(crate) fn prompt_bytes(facts: &Facts, tokens: usize) -> usize {
-    Shape::of(facts).floats(stride(tokens)) * size_of::<f32>()
+pub(crate) fn prompt_bytes(config: &ModelConfig, tokens: usize) -> usize {
+    Shape::of(config).floats(leading_dim(tokens)) * size_of::<f32>()
 }
 
 /// Keys and values of a run of tokens: for each layer and head the keys, (D, capacity) with tokens
@@ -127,7 +128,7 @@ impl Store {
         layer: usize,
         at: usize,
         (k, v): (&[f32], &[f32]),
-        stride: usize,
+        ld: usize,
         s: Segment,
     ) {
         let Shape {
@@ -135,15 +136,15 @@ impl Store {
         } = self.shape;
         let (capacity, wide) = (self.capacity, lanes(width));
         for head in 0..kv_heads {
-            let part = head * width * stride;
+            let part = head * width * ld;
             let (keys, values) = self.get_mut(layer, head);
             for d in 0..width {
-                let row = part + d * stride + s.start;
+                let row = part + d * ld + s.start;
                 keys[d * capacity + at..][..s.len].copy_from_slice(&k[row..row + s.len]);
             }
             transpose(
                 (width, s.len),
-                (&v[part + s.start..], stride),
+                (&v[part + s.start..], ld),
                 (&mut values[at * wide..], wide),
             );
         }
@@ -171,12 +172,12 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Tokens remembered.
+    /// Tokens cached.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is remembered.
+    /// Whether nothing is cached.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -200,12 +201,12 @@ impl Sequence {
         }
     }
 
-    /// Tokens remembered.
+    /// Tokens cached.
     pub fn len(&self) -> usize {
         self.prompt.len + self.written
     }
 
-    /// Whether nothing is remembered.
+    /// Whether nothing is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -234,7 +235,7 @@ impl Pages {
         self.free.extend(sequence.pages);
     }
 
-    /// Makes room for one more token.
+    /// Adds a page where one more token needs it.
     fn extend(&mut self, sequence: &mut Sequence) {
         if sequence.written == sequence.pages.len() * PAGE {
             let shape = sequence.prompt.store.shape;
@@ -267,14 +268,14 @@ pub fn forward_prompts(
     threads: &Threads,
     logits: &mut Vec<f32>,
 ) -> Vec<Prompt> {
-    let facts = decoder.facts();
-    let (shape, vocab) = (Shape::of(facts), facts.vocab);
+    let config = decoder.config();
+    let (shape, vocab) = (Shape::of(config), config.vocab);
     logits.clear();
     logits.resize(tokens.len() * vocab, 0.0);
     let mut prompts: Vec<Prompt> = tokens
         .iter()
         .map(|ids| Prompt {
-            store: Store::new(shape, stride(ids.len())),
+            store: Store::new(shape, leading_dim(ids.len())),
             len: 0,
         })
         .collect();
@@ -331,7 +332,7 @@ fn lane_ends(pieces: &[Piece]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Computes some tokens of prompts and remembers them.
+/// Computes some tokens of prompts and caches their keys and values.
 fn forward_pieces(
     decoder: &Decoder,
     workspace: &mut Workspace,
@@ -345,45 +346,45 @@ fn forward_pieces(
         let ids = &tokens[piece.prompt][piece.tokens.clone()];
         workspace.batch.push_tokens(ids, piece.tokens.start);
     }
-    workspace.plan(decoder.facts(), Keep::Last, threads);
+    workspace.plan(decoder.config(), Save::Nothing, threads);
     workspace.forward_with(
         decoder,
         threads,
-        |layer, index, kept, batch, stride, scratch| {
-            let facts = layer.facts;
-            let (q_rows, part) = (facts.attention_rows() * stride, facts.head_width * stride);
-            let qkv = kept.qkv.get(facts.qkv_rows() * stride);
-            let (k, v) = qkv[q_rows..].split_at(facts.kv_heads * part);
-            let out = kept.attention.get_mut(q_rows);
+        |layer, index, saved, batch, ld, scratch| {
+            let config = layer.config;
+            let (q_rows, part) = (config.attention_rows() * ld, config.head_dim * ld);
+            let qkv = saved.qkv.get(config.qkv_rows() * ld);
+            let (k, v) = qkv[q_rows..].split_at(config.kv_heads * part);
+            let out = saved.attention.get_mut(q_rows);
             let (fresh, begun): (Vec<_>, Vec<_>) = pieces
                 .iter()
                 .zip(batch.segments.iter().copied())
                 .partition(|(piece, _)| piece.tokens.start == 0);
             let fresh: Vec<Segment> = fresh.into_iter().map(|(_, segment)| segment).collect();
-            let lse = kept.lse.get_mut(facts.heads * stride);
-            let shape = (&fresh[..], stride);
+            let lse = saved.lse.get_mut(config.heads * ld);
+            let shape = (&fresh[..], ld);
             attention(threads, scratch, &layer.heads, shape, out, lse, qkv);
             if !begun.is_empty() {
                 let prompts = &*prompts;
-                threads.for_chunks(facts.heads, [(out, part)], scratch, |h, [out], scratch| {
-                    let kv_head = h * facts.kv_heads / facts.heads;
+                threads.for_chunks(config.heads, [(out, part)], scratch, |h, [out], scratch| {
+                    let kv_head = h * config.kv_heads / config.heads;
                     for (piece, s) in &begun {
                         let prompt = &prompts[piece.prompt];
                         let (keys, values) = prompt.store.get(index, kv_head);
                         let lane = kv_head * part + s.start..(kv_head + 1) * part;
-                        Arch::new().dispatch(HeadContinuation {
+                        Arch::new().dispatch(HeadWithPrefix {
                             heads: &layer.heads,
                             q: &qkv[h * part + s.start..(h + 1) * part],
-                            stride,
-                            prefix: Remembered {
+                            ld,
+                            prefix: CachedKv {
                                 n: prompt.len,
-                                keys: Left::columns(keys, prompt.store.capacity),
-                                values: Left::columns(values, lanes(facts.head_width)),
+                                keys: OperandA::col_major(keys, prompt.store.capacity),
+                                values: OperandA::col_major(values, lanes(config.head_dim)),
                             },
-                            own: Remembered {
+                            own: CachedKv {
                                 n: s.len,
-                                keys: Left::columns(&k[lane.clone()], stride),
-                                values: Left::rows(&v[lane], stride),
+                                keys: OperandA::col_major(&k[lane.clone()], ld),
+                                values: OperandA::row_major(&v[lane], ld),
                             },
                             out: &mut out[s.start..],
                             scratch,
@@ -393,7 +394,7 @@ fn forward_pieces(
             }
             for (piece, s) in pieces.iter().zip(&batch.segments) {
                 let store = &mut prompts[piece.prompt].store;
-                store.put_lanes(index, piece.tokens.start, (k, v), stride, *s);
+                store.put_lanes(index, piece.tokens.start, (k, v), ld, *s);
             }
         },
     );
@@ -402,8 +403,8 @@ fn forward_pieces(
     }
 }
 
-/// Computes the next token of each sequence and remembers it. `logits` becomes (B, V) row by row:
-/// those after it. Sequences of one prompt that stand together read its keys and values once.
+/// Computes the next token of each sequence and caches its keys and values. `logits` becomes (B, V) row by row:
+/// those after it. Sequences of one prompt that follow each other read its keys and values once.
 ///
 /// # Panics
 /// When there are not as many sequences as tokens, or a token is not below the vocabulary; a
@@ -429,17 +430,13 @@ pub fn forward_step(
             .batch
             .push_tokens(std::slice::from_ref(id), sequence.len());
     }
-    workspace.plan(decoder.facts(), Keep::Last, threads);
+    workspace.plan(decoder.config(), Save::Nothing, threads);
     let mut rows = Buffer::default();
-    rows.reserve(tokens.len() * decoder.facts().attention_rows());
-    workspace.forward_with(
-        decoder,
-        threads,
-        |layer, index, kept, _, stride, scratch| {
-            let at = (index, stride);
-            attend_step(layer, at, kept, sequences, &mut rows, threads, scratch);
-        },
-    );
+    rows.reserve(tokens.len() * decoder.config().attention_rows());
+    workspace.forward_with(decoder, threads, |layer, index, saved, _, ld, scratch| {
+        let at = (index, ld);
+        attend_step(layer, at, saved, sequences, &mut rows, threads, scratch);
+    });
     for sequence in sequences {
         sequence.written += 1;
     }
@@ -454,15 +451,13 @@ fn logits_of(
     threads: &Threads,
     logits: &mut Vec<f32>,
 ) {
-    let hidden = workspace
-        .normed
-        .get(decoder.facts().hidden * workspace.stride);
+    let hidden = workspace.normed.get(decoder.config().hidden * workspace.ld);
     all_logits(
         decoder.head(),
         threads,
         &mut workspace.scratch,
         hidden,
-        workspace.stride,
+        workspace.ld,
         columns,
         logits,
     );
@@ -471,19 +466,19 @@ fn logits_of(
 /// Sequences that one chunk of work attends for.
 const SEQUENCES: usize = 8;
 
-/// Remembers each sequence's new key and value, and attends.
+/// Caches each sequence's new key and value, and attends.
 fn attend_step(
     layer: &Layer<'_>,
-    (index, stride): (usize, usize),
-    kept: &mut Kept,
+    (index, ld): (usize, usize),
+    saved: &mut SavedActivations,
     sequences: &mut [Sequence],
     rows: &mut Buffer,
     threads: &Threads,
     scratch: &mut [Vec<f32>],
 ) {
-    let (facts, n) = (layer.facts, sequences.len());
-    let (width, q_rows) = (facts.qkv_rows(), facts.attention_rows());
-    let qkv = kept.qkv.get(width * stride);
+    let (config, n) = (layer.config, sequences.len());
+    let (width, q_rows) = (config.qkv_rows(), config.attention_rows());
+    let qkv = saved.qkv.get(width * ld);
     // Each chunk takes its own sequences, once.
     let chunks: Vec<Mutex<&mut [Sequence]>> =
         sequences.chunks_mut(SEQUENCES).map(Mutex::new).collect();
@@ -498,24 +493,24 @@ fn attend_step(
                 layer,
                 index,
                 qkv: &qkv[chunk * SEQUENCES..],
-                stride,
+                ld,
                 sequences: &mut sequences,
                 out,
                 scratch,
             });
         },
     );
-    let out = kept.attention.get_mut(q_rows * stride);
-    transpose((n, q_rows), (rows, q_rows), (out, stride));
+    let out = saved.attention.get_mut(q_rows * ld);
+    transpose((n, q_rows), (rows, q_rows), (out, ld));
 }
 
 /// The new tokens of a few sequences.
 struct Step<'a> {
     layer: &'a Layer<'a>,
     index: usize,
-    /// ((H + 2K)·D, N) lanes, from the first sequence's on.
+    /// ((H + 2K)·D, T) lanes, from the first sequence's on.
     qkv: &'a [f32],
-    stride: usize,
+    ld: usize,
     sequences: &'a mut [Sequence],
     /// (sequences, H·D).
     out: &'a mut [f32],
@@ -531,14 +526,14 @@ impl WithSimd for Step<'_> {
             layer,
             index,
             qkv,
-            stride,
+            ld,
             sequences,
             out,
             scratch,
         } = self;
-        let facts = layer.facts;
-        let (width, d) = (facts.qkv_rows(), facts.head_width);
-        let (q_rows, group) = (facts.attention_rows(), facts.heads / facts.kv_heads);
+        let config = layer.config;
+        let (width, d) = (config.qkv_rows(), config.head_dim);
+        let (q_rows, group) = (config.attention_rows(), config.heads / config.kv_heads);
         let n = sequences.len();
         let longest = sequences.iter().map(row_len).max().unwrap_or(0);
         let (m, wide) = (n * group, lanes(d));
@@ -547,13 +542,13 @@ impl WithSimd for Step<'_> {
         let scores = take(&mut rest, m * longest);
         let queries = take(&mut rest, m * wide);
         let outputs = take(&mut rest, m * wide);
-        transpose((width, n), (qkv, stride), (tokens, width));
+        transpose((width, n), (qkv, ld), (tokens, width));
         for (sequence, token) in sequences.iter_mut().zip(tokens.chunks_exact(width)) {
-            let (k, v) = token[q_rows..].split_at(facts.kv_heads * d);
+            let (k, v) = token[q_rows..].split_at(config.kv_heads * d);
             let page = &mut sequence.pages[sequence.written / PAGE];
             page.put_token(index, sequence.written % PAGE, k, v);
         }
-        for kv_head in 0..facts.kv_heads {
+        for kv_head in 0..config.kv_heads {
             let columns = kv_head * group * d;
             let mut start = 0;
             for run in sequences.chunk_by(|a, b| Arc::ptr_eq(&a.prompt, &b.prompt)) {
@@ -581,7 +576,7 @@ impl WithSimd for Step<'_> {
     }
 }
 
-/// Room for the scores of a sequence: the prompt's and its own, each in whole lines.
+/// Floats for the scores of a sequence: the prompt's and its own, each in whole lines.
 fn row_len(sequence: &Sequence) -> usize {
     lanes(sequence.prompt.len) + lanes(sequence.written + 1)
 }
@@ -623,10 +618,10 @@ impl WithSimd for Run<'_> {
         let (keys, prompt_values) = prompt.store.get(index, head);
         simd.vectorize(Product {
             size: (m, own_at, d),
-            left: Left::rows(queries, wide),
-            right: (keys, capacity),
-            out: (&mut *scores, row),
-            onto: Onto::Nothing,
+            a: OperandA::row_major(queries, wide),
+            b: (keys, capacity),
+            c: (&mut *scores, row),
+            accumulate: Accumulate::Nothing,
         });
         for (i, sequence) in run.iter().enumerate() {
             let (n, seen) = (sequence.written + 1, seen(layer, sequence));
@@ -635,10 +630,10 @@ impl WithSimd for Run<'_> {
             for (page, store) in sequence.pages.iter().enumerate() {
                 simd.vectorize(Product {
                     size: (group, lanes(n - page * PAGE).min(PAGE), d),
-                    left: Left::rows(queries, wide),
-                    right: (store.get(index, head).0, PAGE),
-                    out: (&mut scores[own_at + page * PAGE..], row),
-                    onto: Onto::Nothing,
+                    a: OperandA::row_major(queries, wide),
+                    b: (store.get(index, head).0, PAGE),
+                    c: (&mut scores[own_at + page * PAGE..], row),
+                    accumulate: Accumulate::Nothing,
                 });
             }
             for scores in scores.chunks_exact_mut(row) {
@@ -651,10 +646,10 @@ impl WithSimd for Run<'_> {
         }
         simd.vectorize(Product {
             size: (m, d, past),
-            left: Left::rows(scores, row),
-            right: (prompt_values, wide),
-            out: (&mut *outputs, wide),
-            onto: Onto::Nothing,
+            a: OperandA::row_major(scores, row),
+            b: (prompt_values, wide),
+            c: (&mut *outputs, wide),
+            accumulate: Accumulate::Nothing,
         });
         for (i, sequence) in run.iter().enumerate() {
             let scores = &scores[i * group * row..][..group * row];
@@ -662,10 +657,10 @@ impl WithSimd for Run<'_> {
                 let n = (sequence.written + 1 - page * PAGE).min(PAGE);
                 simd.vectorize(Product {
                     size: (group, d, n),
-                    left: Left::rows(&scores[own_at + page * PAGE..], row),
-                    right: (store.get(index, head).1, wide),
-                    out: (&mut outputs[i * group * wide..][..group * wide], wide),
-                    onto: Onto::Itself,
+                    a: OperandA::row_major(&scores[own_at + page * PAGE..], row),
+                    b: (store.get(index, head).1, wide),
+                    c: (&mut outputs[i * group * wide..][..group * wide], wide),
+                    accumulate: Accumulate::Output,
                 });
             }
         }
