@@ -1,7 +1,8 @@
 //! Any bytes as a `config.json`: refused with a reason, or a model that a decoder computes with.
 
 use idiolect_engine::config::Config;
-use idiolect_engine::decoder::{Decoder, logits};
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::forward::logits;
 use idiolect_engine::threads::Threads;
 
 /// The body of the target.

@@ -26,7 +26,8 @@ mod model_config {
 }
 
 use ops::attention::{Backward, Heads, Segment, attention};
-use ops::head::{Head, LossAndGradients, Target};
+use ops::head::loss::LossAndGradients;
+use ops::head::{Head, Target};
 use ops::linear::{linear, linear_d_input, linear_d_weight};
 use ops::operand::Stored;
 use peak::{cpu_ns, peak};
@@ -169,7 +170,7 @@ fn main() {
     let heads = Heads {
         n: HEADS,
         kv: KV,
-        width: WIDTH,
+        head_dim: WIDTH,
         window: None,
         softcap: None,
     };

@@ -10,9 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::backward::Draw;
 use crate::batch::{TokenRow, runs, tokens_at_a_time};
-use crate::decoder::{Decoder, Workspace};
+use crate::decoder::Decoder;
 use crate::ops::adamw::add_all;
 use crate::threads::Threads;
+use crate::workspace::Workspace;
 
 /// Parameters below which threads have runs of their own.
 const SMALL: usize = 1_000_000;

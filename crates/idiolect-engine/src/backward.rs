@@ -1,85 +1,16 @@
 //! The decoder's loss and the gradients of what trains: all its parameters, or its adapters.
 
-use std::ops::Range;
-
 use crate::adapter::{Adapter, Projection};
 use crate::batch::TokenRow;
-use crate::decoder::{Decoder, Layer, Save, SavedActivations, Workspace, fit};
-use crate::model_config::ModelConfig;
+use crate::decoder::{Decoder, Layer, ParameterGradients};
 use crate::ops::dropout::token_key;
-use crate::ops::head::LossAndGradients;
+use crate::ops::head::loss::LossAndGradients;
 use crate::ops::norm::{self, NormWeight, scale};
 use crate::ops::rope::{Rotation, rotate};
-use crate::ops::{Buffer, attention, embed, gate, head_norm};
+use crate::ops::{attention, embed, gate, head_norm};
 use crate::parameters::Parameters;
 use crate::threads::Threads;
-
-/// Gradients of activations, planned with the batch.
-#[derive(Debug, Default)]
-pub(crate) struct Gradients {
-    shape: (usize, usize),
-    /// Of the residual: (C, T).
-    residual: Buffer,
-    /// Of a normed residual, and of an output normed after: (C, T).
-    normed: Buffer,
-    output: Buffer,
-    qkv: Buffer,
-    attention: Buffer,
-    gated: Buffer,
-    means: Buffer,
-    /// Of the norm weights of heads, head by head: (H + K, D).
-    head_weights: Buffer,
-    /// Activations as rows of tokens.
-    tokens: Buffer,
-}
-
-impl Gradients {
-    /// Makes the next batch plan anew.
-    pub(crate) fn forget(&mut self) {
-        self.shape = (0, 0);
-    }
-
-    fn plan(&mut self, config: &ModelConfig, shape: (usize, usize)) {
-        if self.shape == shape {
-            return;
-        }
-        self.shape = shape;
-        fit(&mut self.residual, config.hidden, shape);
-        fit(&mut self.normed, config.hidden, shape);
-        fit(&mut self.output, config.hidden, shape);
-        fit(&mut self.qkv, config.qkv_rows(), shape);
-        fit(&mut self.attention, config.attention_rows(), shape);
-        fit(&mut self.gated, config.intermediate, shape);
-        fit(&mut self.means, 1, shape);
-        self.head_weights.reserve(config.qk_rows());
-        let widest = config
-            .hidden
-            .max(config.attention_rows())
-            .max(config.intermediate);
-        self.tokens
-            .reserve(shape.0 * crate::ops::leading_dim(widest));
-    }
-}
-
-/// Where gradients are added to. What does not train has none.
-pub(crate) struct Sums<'a> {
-    /// Laid out as the parameters; empty where they are frozen.
-    pub(crate) base: &'a mut [f32],
-    /// Laid out as the adapters; empty where there are none.
-    pub(crate) adapter: &'a mut [f32],
-}
-
-impl Sums<'_> {
-    /// The sums of one of the model's own tensors; empty where it is frozen, and the operations
-    /// compute no gradient for an empty slice.
-    fn of(&mut self, range: &Range<usize>) -> &mut [f32] {
-        if self.base.is_empty() {
-            &mut []
-        } else {
-            &mut self.base[range.clone()]
-        }
-    }
-}
+use crate::workspace::{ActivationGradients, Save, SavedActivations, Workspace};
 
 /// What decides which inputs of adapters are dropped.
 #[derive(Clone, Copy, Debug)]
@@ -149,13 +80,18 @@ impl Workspace {
         };
         self.plan(decoder.config(), save, threads);
         self.forward(decoder, threads);
-        let loss = self.backward(decoder, Sums { base, adapter }, threads);
+        let loss = self.backward(decoder, ParameterGradients { base, adapter }, threads);
         // Scores of the same workspace drop nothing.
         self.drops.fraction = 0.0;
         loss
     }
 
-    fn backward(&mut self, decoder: &Decoder, mut sums: Sums<'_>, threads: &Threads) -> f64 {
+    fn backward(
+        &mut self,
+        decoder: &Decoder,
+        mut sums: ParameterGradients<'_>,
+        threads: &Threads,
+    ) -> f64 {
         let (config, ld) = (decoder.config(), self.ld);
         let width = config.hidden * ld;
         let mut grads = std::mem::take(&mut self.gradients);
@@ -215,8 +151,8 @@ impl Workspace {
         &mut self,
         layer: &Layer<'_>,
         saved: &mut SavedActivations,
-        grads: &mut Gradients,
-        sums: &mut Sums<'_>,
+        grads: &mut ActivationGradients,
+        sums: &mut ParameterGradients<'_>,
         threads: &Threads,
     ) {
         let (config, ranges, ld) = (layer.config, layer.ranges, self.ld);
@@ -282,8 +218,8 @@ impl Workspace {
         layer: &Layer<'_>,
         index: usize,
         saved: &SavedActivations,
-        grads: &mut Gradients,
-        sums: &mut Sums<'_>,
+        grads: &mut ActivationGradients,
+        sums: &mut ParameterGradients<'_>,
         threads: &Threads,
     ) {
         let (config, ranges, ld) = (layer.config, layer.ranges, self.ld);
@@ -388,7 +324,7 @@ impl Workspace {
 
 /// Adds the gradient of a normed residual, in `grads.normed`, to that of the residual.
 fn add_to_residual(
-    grads: &mut Gradients,
+    grads: &mut ActivationGradients,
     d_weight: &mut [f32],
     input: &[f32],
     rstd: &[f32],

@@ -20,6 +20,7 @@ pub mod config;
 pub mod decoder;
 pub mod doctor;
 pub mod encode;
+pub mod forward;
 pub mod frozen;
 pub mod kv_cache;
 pub mod local;
@@ -34,6 +35,7 @@ pub mod threads;
 pub mod tokenizer;
 pub mod train;
 pub mod weights;
+pub mod workspace;
 
 mod accumulate;
 mod directory;

@@ -15,17 +15,18 @@ use idiolect_core::model::{
 };
 
 use crate::batch::TokenRow;
-use crate::decoder::{Decoder, Workspace};
+use crate::decoder::Decoder;
 use crate::encode::Row;
 use crate::generate::{GenerationConfig, NextToken, Queue, generate};
 use crate::kv_cache::{
-    Pages, Prompt, Sequence, forward_prompts, forward_step, page_bytes, prompt_bytes,
+    PagePool, Prompt, Sequence, forward_prompts, forward_step, page_bytes, prompt_bytes,
 };
 use crate::model_config::ModelConfig;
 use crate::peft;
 use crate::score::{TargetScore, score_rows};
 use crate::text::{Opening, TextModel};
 use crate::threads::Threads;
+use crate::workspace::Workspace;
 
 mod adapted;
 mod training;
@@ -348,7 +349,7 @@ struct Cached<'a> {
     decoder: &'a Decoder,
     threads: &'a Threads,
     workspace: Workspace,
-    pages: Pages,
+    pages: PagePool,
 }
 
 impl<'a> Cached<'a> {
@@ -357,7 +358,7 @@ impl<'a> Cached<'a> {
             decoder,
             threads,
             workspace: Workspace::new(),
-            pages: Pages::default(),
+            pages: PagePool::default(),
         }
     }
 }

@@ -7,12 +7,13 @@
 use std::ops::ControlFlow;
 
 use crate::batch::{RowFault, TokenRow, scored_runs, scored_tokens_at_a_time};
-use crate::decoder::{Decoder, Save, Workspace};
+use crate::decoder::Decoder;
 use crate::in_order::in_order;
-use crate::ops::head::score;
+use crate::ops::head::scores::score;
 use crate::threads::Threads;
+use crate::workspace::{Save, Workspace};
 
-pub use crate::ops::head::TargetScore;
+pub use crate::ops::head::scores::TargetScore;
 
 /// Receives the scores of one row's targets, in their order; breaking stops the work.
 pub type ScoreSink<'a> =

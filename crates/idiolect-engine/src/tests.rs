@@ -11,9 +11,10 @@ use crate::adapter::Adapter;
 use crate::backward::{adapter_gradients, loss_and_gradients};
 use crate::batch::TokenRow;
 use crate::checkpoint::Place;
-use crate::decoder::{Decoder, Workspace, logits};
+use crate::decoder::Decoder;
+use crate::forward::logits;
 use crate::frozen::Weights;
-use crate::kv_cache::{Pages, Sequence, forward_prompts, forward_step};
+use crate::kv_cache::{PagePool, Sequence, forward_prompts, forward_step};
 use crate::model_config::{
     Activation, Family, Llama3Scaling, ModelConfig, Norms, Rope, Scaling, Sizes,
 };
@@ -23,6 +24,7 @@ use crate::score::{TargetScore, score_rows};
 use crate::threads::Threads;
 use crate::train::{Outcome, Training, learning_rate, train_rows};
 use crate::weights::{Dtype, WeightFiles, write_weights};
+use crate::workspace::Workspace;
 
 /// Tiny models whose config make every mistake visible; see house-style's adversarial fixtures.
 pub(crate) fn tiny(family: Family) -> ModelConfig {
@@ -547,7 +549,7 @@ fn written(
     prompts: &[(&[u32], Vec<&[u32]>)],
     n: usize,
 ) -> (Vec<Vec<f32>>, Vec<Vec<Vec<f32>>>) {
-    let (mut workspace, mut pages, mut out) = (Workspace::new(), Pages::default(), Vec::new());
+    let (mut workspace, mut pages, mut out) = (Workspace::new(), PagePool::default(), Vec::new());
     let vocab = model.config().vocab;
     let rows = |out: &[f32]| -> Vec<Vec<f32>> { out.chunks(vocab).map(<[f32]>::to_vec).collect() };
     let ids: Vec<&[u32]> = prompts.iter().map(|(ids, _)| *ids).collect();

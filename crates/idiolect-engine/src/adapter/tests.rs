@@ -7,11 +7,13 @@ use super::{Adapter, AdapterError};
 use crate::backward::{Draw, adapter_gradients, loss_and_gradients};
 use crate::batch::TokenRow;
 use crate::checkpoint::Place;
-use crate::decoder::{Decoder, Workspace, logits};
+use crate::decoder::Decoder;
+use crate::forward::logits;
 use crate::model_config::Family;
 use crate::ops::testing::close;
 use crate::tests::{FAMILIES, decoder, row, rows, settings, threads, tiny, training_rows};
 use crate::train::{Training, train_rows};
+use crate::workspace::Workspace;
 
 fn lora(targets: &[&str]) -> Lora {
     Lora {

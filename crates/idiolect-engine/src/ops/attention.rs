@@ -39,7 +39,7 @@ pub(crate) struct Heads {
     /// Key and value heads.
     pub(crate) kv: usize,
     /// Width of a head.
-    pub(crate) width: usize,
+    pub(crate) head_dim: usize,
     /// Positions back that a query sees, itself included.
     pub(crate) window: Option<usize>,
     /// c tanh(score / c).
@@ -135,7 +135,7 @@ impl WithSimd for HeadForward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let d = self.heads.width;
+        let d = self.heads.head_dim;
         let longest = self.past + self.len;
         let mut rest = aligned(self.scratch, (2 * d + longest + 2) * BLOCK);
         let q_tile = take(&mut rest, d * BLOCK);
@@ -245,7 +245,7 @@ pub(crate) fn attention(
     lse: &mut [f32],
     qkv: &[f32],
 ) {
-    let (part, group) = (heads.width * ld, heads.n / heads.kv);
+    let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
     let (q, kv) = qkv.split_at(heads.n * part);
     let (k, v) = kv.split_at(heads.kv * part);
     threads.for_chunks(
@@ -362,7 +362,7 @@ impl WithSimd for GroupBackward<'_> {
             d_v: mut d_values,
             ..
         } = self;
-        let d = heads.width;
+        let d = heads.head_dim;
         let wide = lanes(d);
         let mut rest = aligned(
             scratch,
@@ -522,7 +522,7 @@ impl Backward<'_> {
             lse,
             qkv,
         } = self;
-        let (part, group) = (heads.width * ld, heads.n / heads.kv);
+        let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
         let (q, kv) = qkv.split_at(heads.n * part);
         let (k, v) = kv.split_at(heads.kv * part);
         let gradients = Lanes::all(d_qkv, ld);
@@ -530,7 +530,7 @@ impl Backward<'_> {
         threads.for_chunks(tasks, [], scratch, |task, [], scratch| {
             let (h, s) = (task / segments.len(), segments[task % segments.len()]);
             let queries = h * group * part;
-            let rows = |first: usize, n: usize| (first * heads.width, n * heads.width);
+            let rows = |first: usize, n: usize| (first * heads.head_dim, n * heads.head_dim);
             let [d_q, d_k, d_v] = [
                 rows(h * group, group),
                 rows(heads.n + h, 1),
@@ -574,7 +574,7 @@ mod tests {
 
     /// Everything in f64, one query at a time: out, and Σ weights ⊙ out.
     fn naive(heads: &Heads, qkv: &[f64], weights: &[f32]) -> (Vec<f32>, f64) {
-        let d = heads.width;
+        let d = heads.head_dim;
         let (mut out, mut total) = (vec![0.0f32; heads.n * d * LD], 0.0);
         for h in 0..heads.n {
             let k_row = (heads.n + h / (heads.n / heads.kv)) * d;
@@ -612,7 +612,7 @@ mod tests {
     fn both(heads: &Heads, qkv: &[f32], d_out: &[f32], n_threads: usize) -> (Vec<f32>, Vec<f32>) {
         let threads = Threads::new(NonZeroUsize::new(n_threads).unwrap());
         let mut scratch = vec![Vec::new(); n_threads];
-        let mut out = vec![0.0; heads.n * heads.width * LD];
+        let mut out = vec![0.0; heads.n * heads.head_dim * LD];
         let mut lse = vec![0.0; heads.n * LD];
         attention(
             &threads,
@@ -649,13 +649,13 @@ mod tests {
             let heads = Heads {
                 n: 4,
                 kv: 2,
-                width: 6,
+                head_dim: 6,
                 window,
                 softcap,
             };
-            let rows = (heads.n + 2 * heads.kv) * heads.width;
+            let rows = (heads.n + 2 * heads.kv) * heads.head_dim;
             let qkv = lanes_of("qkv", rows, N, LD);
-            let d_out = lanes_of("d", heads.n * heads.width, N, LD);
+            let d_out = lanes_of("d", heads.n * heads.head_dim, N, LD);
             let exact: Vec<f64> = qkv.iter().map(|v| f64::from(*v)).collect();
             let (out, d_qkv) = both(&heads, &qkv, &d_out, 1);
             close("out", &out, &naive(&heads, &exact, &d_out).0, 1e-5);

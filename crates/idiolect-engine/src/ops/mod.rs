@@ -15,11 +15,13 @@
 
 pub(crate) mod adamw;
 pub(crate) mod attention;
+pub(crate) mod decode_attention;
 pub(crate) mod dropout;
 pub(crate) mod embed;
 pub(crate) mod gate;
 pub(crate) mod head;
 pub(crate) mod head_norm;
+pub(crate) mod kv_cache;
 pub(crate) mod linear;
 pub(crate) mod low_rank;
 pub(crate) mod math;

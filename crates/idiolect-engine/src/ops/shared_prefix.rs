@@ -8,6 +8,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::attention::{BLOCK, Heads, Segment, Tile, copy_in, softmax};
+use super::kv_cache::Prompt;
 use super::operand::OperandA;
 use super::product::{Accumulate, Product};
 use super::{aligned, lanes, take};
@@ -57,7 +58,7 @@ impl WithSimd for HeadWithPrefix<'_> {
             out,
             scratch,
         } = self;
-        let d = heads.width;
+        let d = heads.head_dim;
         let longest = prefix.n + own.n;
         let mut rest = aligned(scratch, (2 * d + longest + 2) * BLOCK);
         let q_tile = take(&mut rest, d * BLOCK);
@@ -131,7 +132,7 @@ pub(crate) fn shared_prefix_attention(
     if prefixed.is_empty() {
         return;
     }
-    let (part, group) = (heads.width * ld, heads.n / heads.kv);
+    let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
     let (q, kv) = qkv.split_at(heads.n * part);
     let (k, v) = kv.split_at(heads.kv * part);
     threads.for_chunks(heads.n, [(out, part)], scratch, |h, [out], scratch| {
@@ -149,6 +150,50 @@ pub(crate) fn shared_prefix_attention(
                 prefix: cached(c.prefix),
                 own: cached(c.own),
                 out: &mut out[c.own.start..],
+                scratch,
+            });
+        }
+    });
+}
+
+/// Attention of segments whose prefixes are cached.
+///
+/// Shapes as in [`shared_prefix_attention`].
+pub(crate) fn cached_prefix_attention(
+    threads: &Threads,
+    scratch: &mut [Vec<f32>],
+    heads: &Heads,
+    layer: usize,
+    (segments, ld): (&[(&Prompt, Segment)], usize),
+    out: &mut [f32],
+    qkv: &[f32],
+) {
+    if segments.is_empty() {
+        return;
+    }
+    let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
+    let (q, kv) = qkv.split_at(heads.n * part);
+    let (k, v) = kv.split_at(heads.kv * part);
+    threads.for_chunks(heads.n, [(out, part)], scratch, |h, [out], scratch| {
+        let kv_head = h / group;
+        for (prompt, own) in segments {
+            let (keys, values) = prompt.store.get(layer, kv_head);
+            let lane = kv_head * part + own.start..(kv_head + 1) * part;
+            Arch::new().dispatch(HeadWithPrefix {
+                heads,
+                q: &q[h * part + own.start..(h + 1) * part],
+                ld,
+                prefix: CachedKv {
+                    n: prompt.len,
+                    keys: OperandA::col_major(keys, prompt.store.capacity),
+                    values: OperandA::col_major(values, lanes(heads.head_dim)),
+                },
+                own: CachedKv {
+                    n: own.len,
+                    keys: OperandA::col_major(&k[lane.clone()], ld),
+                    values: OperandA::row_major(&v[lane], ld),
+                },
+                out: &mut out[own.start..],
                 scratch,
             });
         }
@@ -179,16 +224,16 @@ mod tests {
             let heads = Heads {
                 n: 4,
                 kv: 2,
-                width: 6,
+                head_dim: 6,
                 window,
                 softcap,
             };
-            let rows = (heads.n + 2 * heads.kv) * heads.width;
+            let rows = (heads.n + 2 * heads.kv) * heads.head_dim;
             let qkv = lanes_of("continued", rows, 195, ld);
             let run = |list: &[PrefixedSegment], n: usize| {
                 let threads = Threads::new(NonZeroUsize::new(n).unwrap());
                 let mut scratch = vec![Vec::new(); n];
-                let mut out = vec![0.0; heads.n * heads.width * ld];
+                let mut out = vec![0.0; heads.n * heads.head_dim * ld];
                 let shape = (list, ld);
                 shared_prefix_attention(&threads, &mut scratch, &heads, shape, &mut out, &qkv);
                 out
@@ -209,7 +254,7 @@ mod tests {
                     start: 0,
                     len: prefix.len + c.own.len,
                 };
-                let (n_out, n_lse) = (heads.n * heads.width * ld, heads.n * ld);
+                let (n_out, n_lse) = (heads.n * heads.head_dim * ld, heads.n * ld);
                 attention(
                     &Threads::single(),
                     &mut [Vec::new()],

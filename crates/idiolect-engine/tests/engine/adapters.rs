@@ -4,7 +4,8 @@ use idiolect_core::model::{Lora, TrainSettings};
 use idiolect_engine::adapter::Adapter;
 use idiolect_engine::backward::adapter_gradients;
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::decoder::{Decoder, logits};
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::forward::logits;
 use idiolect_engine::peft;
 use idiolect_engine::threads::Threads;
 

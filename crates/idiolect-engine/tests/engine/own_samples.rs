@@ -9,10 +9,11 @@ use idiolect_core::model::{Rng, Template, TokenScore};
 use idiolect_core::record::Alignment;
 use idiolect_core::statistics::{mean, standard_error};
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::decoder::{Decoder, Workspace};
-use idiolect_engine::kv_cache::{Pages, Sequence, forward_prompts, forward_step};
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::kv_cache::{PagePool, Sequence, forward_prompts, forward_step};
 use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::threads::Threads;
+use idiolect_engine::workspace::Workspace;
 
 use crate::subject::scores;
 
@@ -64,7 +65,7 @@ fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<Alignment>
             .collect();
         let mut ids: Vec<Vec<u32>> = vec![vec![1]; TOGETHER];
         let (mut workspace, mut pages, mut logits) =
-            (Workspace::new(), Pages::default(), Vec::new());
+            (Workspace::new(), PagePool::default(), Vec::new());
         let first =
             forward_prompts(decoder, &mut workspace, &[&[1]], &threads, &mut logits).remove(0);
         let first = Arc::new(first);

@@ -5,7 +5,8 @@
 use idiolect_core::model::TrainSettings;
 use idiolect_engine::backward::loss_and_gradients;
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::decoder::{Decoder, logits};
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::forward::logits;
 use idiolect_engine::model_config::ModelConfig;
 use idiolect_engine::parameters::Parameters;
 use idiolect_engine::score::TargetScore;
