@@ -25,10 +25,10 @@ mod model_config {
     pub(crate) use idiolect_engine::model_config::Activation;
 }
 
-use ops::attention::{Backward, Heads, Segment, attention};
+use ops::attention::{Backward, Heads, Segment};
+use ops::cpu::{Cpu, CpuWorkspace};
 use ops::head::loss::LossAndGradients;
 use ops::head::{Head, Target};
-use ops::linear::{linear, linear_d_input, linear_d_weight};
 use ops::operand::Stored;
 use peak::{cpu_ns, peak};
 use threads::Threads;
@@ -107,8 +107,7 @@ fn main() {
     let threads = Threads::new(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN));
     let peak = peak(count);
     println!("peak {peak:.1} GFLOP/s per core, {n} tokens, {count} threads");
-    let mut scratch = vec![Vec::new(); count + 1];
-    let scratch = &mut scratch[..];
+    let memory = &mut CpuWorkspace::default();
     let mut bench = Bench {
         threads,
         peak,
@@ -141,23 +140,13 @@ fn main() {
         let flops = 2.0 * (o * i * n) as f64;
         let bytes = 4.0 * (o * i + (o + i) * n) as f64;
         bench.time(&format!("{name} forward"), LAYERS, flops, bytes, |t| {
-            linear(
-                t,
-                scratch,
-                &mut y,
-                (Stored::F32(&weight), &[]),
-                &x,
-                None,
-                shape,
-            );
+            Cpu::new(t, memory).linear(&mut y, (Stored::F32(&weight), &[]), &x, None, shape);
         });
         bench.time(&format!("{name} d_input"), LAYERS, flops, bytes, |t| {
-            linear_d_input(t, scratch, &mut x, Stored::F32(&weight), &y, shape);
+            Cpu::new(t, memory).linear_d_input(&mut x, Stored::F32(&weight), &y, shape);
         });
         bench.time(&format!("{name} d_weight"), LAYERS, flops, bytes, |t| {
-            linear_d_weight(
-                t,
-                scratch,
+            Cpu::new(t, memory).linear_d_weight(
                 (&mut d_weight, &mut []),
                 &y,
                 &x,
@@ -183,20 +172,12 @@ fn main() {
         .map(|s| 4.0 * (HEADS * WIDTH * s.len * (s.len + 1) / 2) as f64)
         .sum();
     bench.time("attention forward", LAYERS, flops, 0.0, |t| {
-        attention(
-            t,
-            scratch,
-            &heads,
-            (&segments, ld),
-            &mut out,
-            &mut lse,
-            &qkv,
-        );
+        Cpu::new(t, memory).attention(&heads, (&segments, ld), &mut out, &mut lse, &qkv);
     });
     let d_out = random(HEADS * WIDTH * ld, 1.0);
     let mut d_qkv = vec![0.0; qkv.len()];
     bench.time("attention backward", LAYERS, 2.5 * flops, 0.0, |t| {
-        Backward {
+        Cpu::new(t, memory).attention_backward(Backward {
             heads: &heads,
             segments: &segments,
             ld,
@@ -205,8 +186,7 @@ fn main() {
             out: &out,
             lse: &lse,
             qkv: &qkv,
-        }
-        .run(t, scratch);
+        });
     });
     drop((qkv, out, d_out, d_qkv));
 
@@ -214,19 +194,10 @@ fn main() {
     let mut gated = random(INTERMEDIATE * ld, 1.0);
     let bytes = 4.0 * (3 * INTERMEDIATE * n) as f64;
     bench.time("gate forward", LAYERS, 0.0, bytes, |t| {
-        ops::gate::gate(
-            t,
-            scratch,
-            model_config::Activation::Silu,
-            &mut gated,
-            &gate_up,
-            ld,
-        );
+        Cpu::new(t, memory).gate(model_config::Activation::Silu, &mut gated, &gate_up, ld);
     });
     bench.time("gate backward", LAYERS, 0.0, 2.0 * bytes, |t| {
-        ops::gate::gate_backward(
-            t,
-            scratch,
+        Cpu::new(t, memory).gate_backward(
             model_config::Activation::Silu,
             &mut gate_up,
             &mut gated,
@@ -246,16 +217,16 @@ fn main() {
     let bytes = 4.0 * (HIDDEN * n) as f64;
     bench.time("norm forward", 2 * LAYERS + 1, 0.0, 3.0 * bytes, |t| {
         ops::norm::compute_rstd(&mut rstd, &x, ld, 1e-5);
-        ops::norm::scale(t, scratch, &mut y, &x, &rstd, weight, &[]);
+        Cpu::new(t, memory).normalize(&mut y, &x, &rstd, weight, &[]);
     });
     bench.time("norm again", 2 * LAYERS, 0.0, 2.0 * bytes, |t| {
-        ops::norm::scale(t, scratch, &mut y, &x, &rstd, weight, &[]);
+        Cpu::new(t, memory).normalize(&mut y, &x, &rstd, weight, &[]);
     });
     let mut means = vec![0.0; ld];
     let mut d_weight = vec![0.0; HIDDEN];
     let d = x.clone();
     bench.time("norm backward", 2 * LAYERS + 1, 0.0, 6.0 * bytes, |t| {
-        ops::norm::Backward {
+        Cpu::new(t, memory).rms_norm_backward(ops::norm::Backward {
             d_input: &mut y,
             add: true,
             d_weight: &mut d_weight,
@@ -264,8 +235,7 @@ fn main() {
             rstd: &rstd,
             weight,
             means: &mut means,
-        }
-        .run(t, scratch);
+        });
     });
     let mut angles = ops::rope::Angles::default();
     let frequencies: Vec<f64> = (0..WIDTH / 2)
@@ -274,22 +244,14 @@ fn main() {
     let positions: Vec<u32> = (0..n).map(|i| (i % segment) as u32).collect();
     angles.fill(&frequencies, &positions, ld);
     bench.time("rotate", 2 * LAYERS, 0.0, 2.0 * bytes, |t| {
-        ops::rope::rotate(
-            t,
-            scratch,
-            &mut y,
-            ld,
-            &angles,
-            ops::rope::Rotation::Forward,
-            1.0,
-        );
+        Cpu::new(t, memory).rotate(&mut y, ld, &angles, ops::rope::Rotation::Forward, 1.0);
     });
 
     let embedding = random(VOCAB * HIDDEN, 0.05);
     let mut d_weight = vec![0.0; VOCAB * HIDDEN];
     let ids: Vec<u32> = (0..n).map(|i| (i * 7919 % VOCAB) as u32).collect();
     bench.time("embed", 1, 0.0, 2.0 * bytes, |t| {
-        ops::embed::embed(t, scratch, &mut y, ld, Stored::F32(&embedding), &ids, 1.0);
+        Cpu::new(t, memory).embed(&mut y, ld, Stored::F32(&embedding), &ids, 1.0);
     });
     bench.time("embed backward", 1, 0.0, 3.0 * bytes, |_| {
         ops::embed::embed_backward(&mut d_weight, &y, ld, &ids, 1.0);
@@ -309,7 +271,7 @@ fn main() {
         6.0 * (VOCAB * HIDDEN * n) as f64,
         0.0,
         |t| {
-            LossAndGradients {
+            Cpu::new(t, memory).loss_and_gradients(LossAndGradients {
                 head: Head {
                     weight: Stored::F32(&embedding),
                     width: HIDDEN,
@@ -322,8 +284,7 @@ fn main() {
                 d_weight: &mut d_weight,
                 logprobs: &mut logprobs,
                 buffer: &mut buffer,
-            }
-            .run(t, scratch);
+            });
         },
     );
     drop((buffer, embedding, d_weight));
@@ -341,11 +302,11 @@ fn main() {
         bf16: false,
     };
     bench.time("gradient norm (a quarter)", 4, 0.0, bytes, |t| {
-        std::hint::black_box(ops::adamw::gradient_norm(t, &g));
+        std::hint::black_box(Cpu::new(t, memory).gradient_norm(&g));
     });
     bench.time("adamw (a quarter)", 4, 0.0, 8.0 * bytes, |t| {
         let parts = [&mut a[..], &mut b, &mut c, &mut g];
-        ops::adamw::adamw(t, scratch, settings, 0.5, parts);
+        Cpu::new(t, memory).adamw(settings, 0.5, parts);
     });
     let (s, flops) = bench.total;
     println!(

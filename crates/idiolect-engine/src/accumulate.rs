@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::backward::Draw;
 use crate::batch::{TokenRow, runs, tokens_at_a_time};
 use crate::decoder::Decoder;
-use crate::ops::adamw::add_all;
+use crate::ops::cpu::{Cpu, CpuWorkspace};
 use crate::threads::Threads;
 use crate::workspace::Workspace;
 
@@ -28,6 +28,7 @@ pub(crate) struct Accumulator {
     workspaces: Vec<Mutex<Workspace>>,
     /// Gradients of the runs of a wave but the first.
     parts: Vec<f32>,
+    memory: CpuWorkspace,
     gradient_checkpointing: bool,
 }
 
@@ -131,7 +132,7 @@ impl Accumulator {
         });
         let loss = losses.sum();
         if needed > 0 {
-            add_all(threads, gradients, &self.parts[..needed]);
+            Cpu::new(threads, &mut self.memory).add_all(gradients, &self.parts[..needed]);
         }
         loss
     }

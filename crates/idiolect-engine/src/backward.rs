@@ -3,11 +3,12 @@
 use crate::adapter::{Adapter, Projection};
 use crate::batch::TokenRow;
 use crate::decoder::{Decoder, Layer, ParameterGradients};
+use crate::ops::cpu::Cpu;
 use crate::ops::dropout::token_key;
 use crate::ops::head::loss::LossAndGradients;
-use crate::ops::norm::{self, NormWeight, scale};
-use crate::ops::rope::{Rotation, rotate};
-use crate::ops::{attention, embed, gate, head_norm};
+use crate::ops::norm::{self, NormWeight};
+use crate::ops::rope::Rotation;
+use crate::ops::{attention, embed, head_norm};
 use crate::parameters::Parameters;
 use crate::threads::Threads;
 use crate::workspace::{ActivationGradients, Save, SavedActivations, Workspace};
@@ -78,9 +79,12 @@ impl Workspace {
         } else {
             Save::All
         };
-        self.plan(decoder.config(), save, threads);
-        self.forward(decoder, threads);
-        let loss = self.backward(decoder, ParameterGradients { base, adapter }, threads);
+        self.plan(decoder.config(), save);
+        let mut memory = std::mem::take(&mut self.cpu);
+        let cpu = &mut Cpu::new(threads, &mut memory);
+        self.forward(decoder, cpu);
+        let loss = self.backward(decoder, ParameterGradients { base, adapter }, cpu);
+        self.cpu = memory;
         // Scores of the same workspace drop nothing.
         self.drops.fraction = 0.0;
         loss
@@ -90,7 +94,7 @@ impl Workspace {
         &mut self,
         decoder: &Decoder,
         mut sums: ParameterGradients<'_>,
-        threads: &Threads,
+        cpu: &mut Cpu<'_>,
     ) -> f64 {
         let (config, ld) = (decoder.config(), self.ld);
         let width = config.hidden * ld;
@@ -98,7 +102,7 @@ impl Workspace {
         grads.plan(config, (self.n, ld));
         let layout = decoder.layout();
         self.logprobs.resize(self.batch.targets.len(), 0.0);
-        let loss = LossAndGradients {
+        let loss = cpu.loss_and_gradients(LossAndGradients {
             head: decoder.head(),
             hidden: self.normed.get(width),
             ld,
@@ -107,9 +111,8 @@ impl Workspace {
             d_weight: sums.of(&layout.head),
             logprobs: &mut self.logprobs,
             buffer: &mut self.logits,
-        }
-        .run(threads, &mut self.scratch);
-        norm::Backward {
+        });
+        cpu.rms_norm_backward(norm::Backward {
             d_input: grads.residual.get_mut(width),
             add: false,
             d_weight: sums.of(&layout.final_norm),
@@ -118,18 +121,17 @@ impl Workspace {
             rstd: self.final_rstd.get(ld),
             weight: decoder.final_norm(),
             means: grads.means.get_mut(ld),
-        }
-        .run(threads, &mut self.scratch);
+        });
         for index in (0..config.layers).rev() {
             let layer = decoder.layer(index);
             let slot = self.slot(index);
             let mut saved = std::mem::take(&mut self.saved[slot]);
             // What the last layer saved is still there.
             if self.saved.len() < config.layers && index + 1 < config.layers {
-                self.recompute(&layer, index, &mut saved, threads);
+                self.recompute(&layer, &mut saved, cpu);
             }
-            self.mlp_backward(&layer, &mut saved, &mut grads, &mut sums, threads);
-            self.attention_backward(&layer, index, &saved, &mut grads, &mut sums, threads);
+            self.mlp_backward(&layer, &mut saved, &mut grads, &mut sums, cpu);
+            self.attention_backward(&layer, &saved, &mut grads, &mut sums, cpu);
             self.saved[slot] = saved;
         }
         let table = sums.of(&layout.embedding);
@@ -153,13 +155,12 @@ impl Workspace {
         saved: &mut SavedActivations,
         grads: &mut ActivationGradients,
         sums: &mut ParameterGradients<'_>,
-        threads: &Threads,
+        cpu: &mut Cpu<'_>,
     ) {
         let (config, ranges, ld) = (layer.config, layer.ranges, self.ld);
         let (width, shape) = (config.hidden * ld, (self.n, ld));
-        let (scratch, workspace) = (&mut self.scratch, &mut self.linear);
         let d_out = if layer.norms_after() {
-            norm::Backward {
+            cpu.rms_norm_backward(norm::Backward {
                 d_input: grads.output.get_mut(width),
                 add: false,
                 d_weight: sums.of(&ranges.after_mlp_norm),
@@ -168,8 +169,7 @@ impl Workspace {
                 rstd: saved.rstd[3].get(ld),
                 weight: layer.norm(&ranges.after_mlp_norm),
                 means: grads.means.get_mut(ld),
-            }
-            .run(threads, scratch);
+            });
             grads.output.get(width)
         } else {
             grads.residual.get(width)
@@ -177,56 +177,42 @@ impl Workspace {
         let gated = grads.gated.get_mut(config.intermediate * ld);
         let gate_up = saved.gate_up.get_mut(2 * config.intermediate * ld);
         let down = layer.linear(Projection::Down, &self.drops);
-        down.d_input(threads, scratch, workspace, gated, d_out, shape);
-        gate::gate_backward(threads, scratch, config.activation, gate_up, gated, ld);
+        down.d_input(cpu, gated, d_out, shape);
+        cpu.gate_backward(config.activation, gate_up, gated, ld);
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::leading_dim(config.intermediate));
         let d_down = layer.linear_gradients(Projection::Down, sums);
-        down.d_weights(
-            threads, scratch, workspace, d_down, d_out, gated, shape, tokens,
-        );
+        down.d_weights(cpu, d_down, d_out, gated, shape, tokens);
         let d_normed = grads.normed.get_mut(width);
         let linear = layer.linear(Projection::GateUp, &self.drops);
-        linear.d_input(threads, scratch, workspace, d_normed, gate_up, shape);
+        linear.d_input(cpu, d_normed, gate_up, shape);
         let (post_attention, rstd) = (saved.post_attention.get(width), saved.rstd[1].get(ld));
         let weight = layer.norm(&ranges.mlp_norm);
         let normed = self.normed.get_mut(width);
-        scale(threads, scratch, normed, post_attention, rstd, weight, &[]);
+        cpu.normalize(normed, post_attention, rstd, weight, &[]);
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::leading_dim(config.hidden));
         let d_gate_up = layer.linear_gradients(Projection::GateUp, sums);
-        linear.d_weights(
-            threads, scratch, workspace, d_gate_up, gate_up, normed, shape, tokens,
-        );
+        linear.d_weights(cpu, d_gate_up, gate_up, normed, shape, tokens);
         let d_weight = sums.of(&ranges.mlp_norm);
-        add_to_residual(
-            grads,
-            d_weight,
-            post_attention,
-            rstd,
-            weight,
-            threads,
-            scratch,
-        );
+        add_to_residual(grads, d_weight, post_attention, rstd, weight, cpu);
     }
 
     /// From the gradient of a layer's post-attention residual to that of its input, in `grads.residual`.
     fn attention_backward(
         &mut self,
         layer: &Layer<'_>,
-        index: usize,
         saved: &SavedActivations,
         grads: &mut ActivationGradients,
         sums: &mut ParameterGradients<'_>,
-        threads: &Threads,
+        cpu: &mut Cpu<'_>,
     ) {
         let (config, ranges, ld) = (layer.config, layer.ranges, self.ld);
         let (width, shape) = (config.hidden * ld, (self.n, ld));
-        let (scratch, workspace) = (&mut self.scratch, &mut self.linear);
         let d_out = if layer.norms_after() {
-            norm::Backward {
+            cpu.rms_norm_backward(norm::Backward {
                 d_input: grads.output.get_mut(width),
                 add: false,
                 d_weight: sums.of(&ranges.after_attention_norm),
@@ -235,8 +221,7 @@ impl Workspace {
                 rstd: saved.rstd[2].get(ld),
                 weight: layer.norm(&ranges.after_attention_norm),
                 means: grads.means.get_mut(ld),
-            }
-            .run(threads, scratch);
+            });
             grads.output.get(width)
         } else {
             grads.residual.get(width)
@@ -244,18 +229,16 @@ impl Workspace {
         let rows = config.attention_rows() * ld;
         let d_attention = grads.attention.get_mut(rows);
         let linear = layer.linear(Projection::Output, &self.drops);
-        linear.d_input(threads, scratch, workspace, d_attention, d_out, shape);
+        linear.d_input(cpu, d_attention, d_out, shape);
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::leading_dim(config.attention_rows()));
         let d_output = layer.linear_gradients(Projection::Output, sums);
         let input = saved.attention.get(rows);
-        linear.d_weights(
-            threads, scratch, workspace, d_output, d_out, input, shape, tokens,
-        );
+        linear.d_weights(cpu, d_output, d_out, input, shape, tokens);
 
         let d_qkv = grads.qkv.get_mut(config.qkv_rows() * ld);
-        attention::Backward {
+        cpu.attention_backward(attention::Backward {
             heads: &layer.heads,
             segments: &self.batch.segments,
             ld,
@@ -264,21 +247,12 @@ impl Workspace {
             out: saved.attention.get(rows),
             lse: saved.lse.get(config.heads * ld),
             qkv: saved.qkv.get(config.qkv_rows() * ld),
-        }
-        .run(threads, scratch);
+        });
         let (d_q, d_kv) = d_qkv.split_at_mut(rows);
         let d_k = &mut d_kv[..config.kv_heads * config.head_dim * ld];
         let angles = layer.angles(&self.angles);
-        rotate(
-            threads,
-            scratch,
-            d_q,
-            ld,
-            angles,
-            Rotation::Inverse,
-            config.attention_scale,
-        );
-        rotate(threads, scratch, d_k, ld, angles, Rotation::Inverse, 1.0);
+        cpu.rotate(d_q, ld, angles, Rotation::Inverse, config.attention_scale);
+        cpu.rotate(d_k, ld, angles, Rotation::Inverse, 1.0);
         if config.qk_norm {
             let (saved_q, saved_k) = saved.qk.get(config.qk_rows() * ld).split_at(rows);
             let (q_rstd, k_rstd) = saved
@@ -289,7 +263,7 @@ impl Workspace {
                 (d_q, saved_q, q_rstd, &ranges.q_norm),
                 (d_k, saved_k, k_rstd, &ranges.k_norm),
             ] {
-                head_norm::Backward {
+                cpu.norm_heads_backward(head_norm::Backward {
                     d_heads,
                     d_weight: sums.of(range),
                     saved,
@@ -297,28 +271,28 @@ impl Workspace {
                     ld,
                     weight: layer.norm(range),
                     partial: grads.head_weights.get_mut(config.qk_rows()),
-                }
-                .run(threads, scratch);
+                });
             }
         }
 
         let d_qkv = grads.qkv.get(config.qkv_rows() * ld);
         let linear = layer.linear(Projection::Qkv, &self.drops);
         let d_normed = grads.normed.get_mut(width);
-        linear.d_input(threads, scratch, workspace, d_normed, d_qkv, shape);
-        let (input, rstd) = (self.residuals[index].get(width), saved.rstd[0].get(ld));
+        linear.d_input(cpu, d_normed, d_qkv, shape);
+        let (input, rstd) = (
+            self.residuals[layer.index].get(width),
+            saved.rstd[0].get(ld),
+        );
         let weight = layer.norm(&ranges.input_norm);
         let normed = self.normed.get_mut(width);
-        scale(threads, scratch, normed, input, rstd, weight, &[]);
+        cpu.normalize(normed, input, rstd, weight, &[]);
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::leading_dim(config.hidden));
         let d_weights = layer.linear_gradients(Projection::Qkv, sums);
-        linear.d_weights(
-            threads, scratch, workspace, d_weights, d_qkv, normed, shape, tokens,
-        );
+        linear.d_weights(cpu, d_weights, d_qkv, normed, shape, tokens);
         let d_weight = sums.of(&ranges.input_norm);
-        add_to_residual(grads, d_weight, input, rstd, weight, threads, scratch);
+        add_to_residual(grads, d_weight, input, rstd, weight, cpu);
     }
 }
 
@@ -329,10 +303,9 @@ fn add_to_residual(
     input: &[f32],
     rstd: &[f32],
     weight: NormWeight<'_>,
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
+    cpu: &mut Cpu<'_>,
 ) {
-    norm::Backward {
+    cpu.rms_norm_backward(norm::Backward {
         d_input: grads.residual.get_mut(input.len()),
         add: true,
         d_weight,
@@ -341,8 +314,7 @@ fn add_to_residual(
         rstd,
         weight,
         means: grads.means.get_mut(rstd.len()),
-    }
-    .run(threads, scratch);
+    });
 }
 
 /// Weighted mean surprisal of the rows' targets in nats, and its gradients by all parameters.

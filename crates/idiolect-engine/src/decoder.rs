@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::adapter::{Adapter, Projection};
 use crate::frozen::Weights;
-use crate::linear::{Linear, LinearGradients};
 use crate::model_config::{ModelConfig, ModelConfigError, Norms};
 use crate::ops::attention::Heads;
 use crate::ops::head::Head;
 use crate::ops::norm::NormWeight;
+use crate::ops::projection::{Linear, LinearGradients};
 use crate::ops::rope::Angles;
 use crate::parameters::{LayerRanges, Layout, Parameters, Tensor};
 use crate::workspace::Drops;

@@ -12,11 +12,10 @@ use std::ops::Range;
 
 use crate::decoder::Decoder;
 use crate::model_config::ModelConfig;
-use crate::ops::attention::{Segment, attention};
+use crate::ops::attention::Segment;
+use crate::ops::cpu::Cpu;
 use crate::ops::decode_attention::DecodeAttention;
-use crate::ops::head::logits::all_logits;
 use crate::ops::kv_cache::{KvBuffer, KvShape, PAGE};
-use crate::ops::shared_prefix::cached_prefix_attention;
 use crate::ops::{Buffer, leading_dim};
 use crate::threads::Threads;
 use crate::workspace::{Save, Workspace};
@@ -67,9 +66,11 @@ pub fn forward_prompts(
             len: 0,
         })
         .collect();
+    let mut memory = std::mem::take(&mut workspace.cpu);
+    let cpu = &mut Cpu::new(threads, &mut memory);
     let mut last = Vec::new();
     while let Some(pieces) = next_pieces(&prompts, tokens) {
-        forward_pieces(decoder, workspace, &mut prompts, tokens, &pieces, threads);
+        forward_pieces(decoder, workspace, &mut prompts, tokens, &pieces, cpu);
         let ended: Vec<(usize, usize)> = pieces
             .iter()
             .zip(lane_ends(&pieces))
@@ -77,11 +78,12 @@ pub fn forward_prompts(
             .map(|(piece, end)| (piece.prompt, end - 1))
             .collect();
         let columns: Vec<usize> = ended.iter().map(|(_, lane)| *lane).collect();
-        logits_of(decoder, workspace, &columns, threads, &mut last);
+        logits_of(decoder, workspace, &columns, cpu, &mut last);
         for ((prompt, _), row) in ended.iter().zip(last.chunks_exact(vocab)) {
             logits[prompt * vocab..][..vocab].copy_from_slice(row);
         }
     }
+    workspace.cpu = memory;
     prompts
 }
 
@@ -127,56 +129,45 @@ fn forward_pieces(
     prompts: &mut [Prompt],
     tokens: &[&[u32]],
     pieces: &[Piece],
-    threads: &Threads,
+    cpu: &mut Cpu<'_>,
 ) {
     workspace.batch.clear();
     for piece in pieces {
         let ids = &tokens[piece.prompt][piece.tokens.clone()];
         workspace.batch.push_tokens(ids, piece.tokens.start);
     }
-    workspace.plan(decoder.config(), Save::Nothing, threads);
-    workspace.forward_with(
-        decoder,
-        threads,
-        |layer, index, saved, batch, ld, scratch| {
-            let config = layer.config;
-            let (q_rows, part) = (config.attention_rows() * ld, config.head_dim * ld);
-            let qkv = saved.qkv.get(config.qkv_rows() * ld);
-            let out = saved.attention.get_mut(q_rows);
-            let (fresh, begun): (Vec<_>, Vec<_>) = pieces
-                .iter()
-                .zip(batch.segments.iter().copied())
-                .partition(|(piece, _)| piece.tokens.start == 0);
-            let fresh: Vec<Segment> = fresh.into_iter().map(|(_, segment)| segment).collect();
-            let lse = saved.lse.get_mut(config.heads * ld);
-            attention(threads, scratch, &layer.heads, (&fresh, ld), out, lse, qkv);
-            let begun: Vec<(&Prompt, Segment)> = begun
-                .into_iter()
-                .map(|(piece, segment)| (&prompts[piece.prompt], segment))
-                .collect();
-            cached_prefix_attention(
-                threads,
-                scratch,
-                &layer.heads,
-                index,
-                (&begun, ld),
-                out,
-                qkv,
-            );
-            let (k, v) = qkv[q_rows..].split_at(config.kv_heads * part);
-            for (piece, s) in pieces.iter().zip(&batch.segments) {
-                let store = &mut prompts[piece.prompt].store;
-                store.put_lanes(index, piece.tokens.start, (k, v), ld, *s);
-            }
-        },
-    );
+    workspace.plan(decoder.config(), Save::Nothing);
+    workspace.forward_with(decoder, cpu, |layer, saved, batch, ld, cpu| {
+        let (config, index) = (layer.config, layer.index);
+        let (q_rows, part) = (config.attention_rows() * ld, config.head_dim * ld);
+        let qkv = saved.qkv.get(config.qkv_rows() * ld);
+        let out = saved.attention.get_mut(q_rows);
+        let (fresh, begun): (Vec<_>, Vec<_>) = pieces
+            .iter()
+            .zip(batch.segments.iter().copied())
+            .partition(|(piece, _)| piece.tokens.start == 0);
+        let fresh: Vec<Segment> = fresh.into_iter().map(|(_, segment)| segment).collect();
+        let lse = saved.lse.get_mut(config.heads * ld);
+        cpu.attention(&layer.heads, (&fresh, ld), out, lse, qkv);
+        let begun: Vec<(&Prompt, Segment)> = begun
+            .into_iter()
+            .map(|(piece, segment)| (&prompts[piece.prompt], segment))
+            .collect();
+        cpu.cached_prefix_attention(&layer.heads, index, (&begun, ld), out, qkv);
+        let (k, v) = qkv[q_rows..].split_at(config.kv_heads * part);
+        for (piece, s) in pieces.iter().zip(&batch.segments) {
+            let store = &mut prompts[piece.prompt].store;
+            store.put_lanes(index, piece.tokens.start, (k, v), ld, *s);
+        }
+    });
     for piece in pieces {
         prompts[piece.prompt].len = piece.tokens.end;
     }
 }
 
-/// Computes the next token of each sequence and caches its keys and values. `logits` becomes (B, V) row by row:
-/// those after it. Sequences of one prompt that follow each other read its keys and values once.
+/// Computes the next token of each sequence and caches its keys and values. `logits` becomes
+/// (B, V) row by row: those after it. Sequences of one prompt that follow each other read its keys
+/// and values once.
 ///
 /// # Panics
 /// When there are not as many sequences as tokens, or a token is not below the vocabulary; a
@@ -202,44 +193,38 @@ pub fn forward_step(
             .batch
             .push_tokens(std::slice::from_ref(id), sequence.len());
     }
-    workspace.plan(decoder.config(), Save::Nothing, threads);
+    workspace.plan(decoder.config(), Save::Nothing);
+    let mut memory = std::mem::take(&mut workspace.cpu);
+    let cpu = &mut Cpu::new(threads, &mut memory);
     let mut rows = Buffer::default();
     rows.reserve(tokens.len() * decoder.config().attention_rows());
-    workspace.forward_with(decoder, threads, |layer, index, saved, _, ld, scratch| {
+    workspace.forward_with(decoder, cpu, |layer, saved, _, ld, cpu| {
         let config = layer.config;
-        DecodeAttention {
+        cpu.decode_attention(DecodeAttention {
             heads: &layer.heads,
-            layer: index,
+            layer: layer.index,
             ld,
             sequences: &mut *sequences,
             out: saved.attention.get_mut(config.attention_rows() * ld),
             qkv: saved.qkv.get(config.qkv_rows() * ld),
             rows: rows.get_mut(tokens.len() * config.attention_rows()),
-        }
-        .run(threads, scratch);
+        });
     });
     for sequence in sequences {
         sequence.written += 1;
     }
     let columns: Vec<usize> = (0..tokens.len()).collect();
-    logits_of(decoder, workspace, &columns, threads, logits);
+    logits_of(decoder, workspace, &columns, cpu, logits);
+    workspace.cpu = memory;
 }
 
 fn logits_of(
     decoder: &Decoder,
-    workspace: &mut Workspace,
+    workspace: &Workspace,
     columns: &[usize],
-    threads: &Threads,
+    cpu: &mut Cpu<'_>,
     logits: &mut Vec<f32>,
 ) {
     let hidden = workspace.normed.get(decoder.config().hidden * workspace.ld);
-    all_logits(
-        decoder.head(),
-        threads,
-        &mut workspace.scratch,
-        hidden,
-        workspace.ld,
-        columns,
-        logits,
-    );
+    cpu.logits(decoder.head(), hidden, workspace.ld, columns, logits);
 }

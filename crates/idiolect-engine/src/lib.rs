@@ -42,7 +42,6 @@ mod directory;
 mod files;
 mod generate;
 mod in_order;
-mod linear;
 mod ops;
 mod sample;
 mod spans;

@@ -470,7 +470,7 @@ mod tests {
         assert_eq!(
             recorded,
             "{\"family\":\"llama\",\"vocab\":11,\"hidden\":6,\"layers\":2,\"heads\":4,\"kv_heads\":2,\
-             \"head_width\":4,\"intermediate\":5,\"norm_eps\":1e-6,\
+             \"head_width\":4,\"intermediate\":5,\"norm_eps\":0.000001,\
              \"rope\":{\"theta\":10000.0,\"scaling\":null},\"local_rope\":null,\"qkv_bias\":false,\
              \"qk_norm\":false,\"gain_plus_one\":false,\"norms\":\"before\",\"activation\":\"silu\",\
              \"embedding_scale\":1.0,\"attention_scale\":0.5,\"attention_softcap\":null,\

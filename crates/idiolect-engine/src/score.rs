@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use crate::batch::{RowFault, TokenRow, scored_runs, scored_tokens_at_a_time};
 use crate::decoder::Decoder;
 use crate::in_order::in_order;
-use crate::ops::head::scores::score;
+use crate::ops::cpu::Cpu;
 use crate::threads::Threads;
 use crate::workspace::{Save, Workspace};
 
@@ -72,17 +72,14 @@ fn score_batch(
     let threads = Threads::single();
     workspace.batch.clear();
     workspace.batch.push_scored(rows.iter().copied());
-    workspace.plan(decoder.config(), Save::Nothing, &threads);
-    workspace.forward(decoder, &threads);
+    workspace.plan(decoder.config(), Save::Nothing);
+    let mut memory = std::mem::take(&mut workspace.cpu);
+    let cpu = &mut Cpu::new(&threads, &mut memory);
+    workspace.forward(decoder, cpu);
     let hidden = workspace.normed.get(decoder.config().hidden * workspace.ld);
     let mut scores = Vec::new();
-    score(
-        decoder.head(),
-        hidden,
-        workspace.ld,
-        &workspace.batch.targets,
-        &mut scores,
-        &mut workspace.scratch[0],
-    );
+    let targets = &workspace.batch.targets;
+    cpu.score(decoder.head(), hidden, workspace.ld, targets, &mut scores);
+    workspace.cpu = memory;
     scores
 }

@@ -18,7 +18,8 @@ use crate::backward::{Draw, total_weight};
 use crate::batch::{TokenRow, runs};
 use crate::checkpoint::{self, Place, State};
 use crate::decoder::Decoder;
-use crate::ops::adamw::{AdamW, adamw, clip_coefficient, gradient_norm, round_to_bf16};
+use crate::ops::adamw::{AdamW, clip_coefficient, round_to_bf16};
+use crate::ops::cpu::{Cpu, CpuWorkspace};
 use crate::parameters::decay_runs;
 use crate::score::score_rows;
 use crate::threads::Threads;
@@ -159,7 +160,7 @@ pub fn train_rows(
         }),
         gradients: vec![0.0; n],
         accumulator: Accumulator::new(settings.recompute),
-        scratch: vec![Vec::new(); threads.n()],
+        memory: CpuWorkspace::default(),
         steps: n_steps(training.rows, settings),
         training,
         threads,
@@ -272,8 +273,8 @@ struct Run<'a> {
     /// Zeros between steps.
     gradients: Vec<f32>,
     accumulator: Accumulator,
-    /// One a thread.
-    scratch: Vec<Vec<f32>>,
+    /// Memory of the optimiser's operations.
+    memory: CpuWorkspace,
     steps: usize,
     mark: String,
     /// Whether everything that trains was seen to get a gradient.
@@ -319,7 +320,7 @@ impl Run<'_> {
         if settings.bf16_parity {
             round_to_bf16(&mut self.gradients);
         }
-        let norm = gradient_norm(self.threads, &self.gradients);
+        let norm = Cpu::new(self.threads, &mut self.memory).gradient_norm(&self.gradients);
         if !(loss.is_finite() && norm.is_finite()) {
             let names: Vec<String> = indices.iter().map(ToString::to_string).collect();
             return Err(ModelError::NonFinite {
@@ -379,7 +380,7 @@ impl Run<'_> {
                 &mut self.state.second[range.clone()],
                 &mut self.gradients[range],
             ];
-            adamw(self.threads, &mut self.scratch, step, coefficient, parts);
+            Cpu::new(self.threads, &mut self.memory).adamw(step, coefficient, parts);
         }
     }
 

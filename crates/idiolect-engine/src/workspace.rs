@@ -5,12 +5,11 @@
 
 use crate::adapter::Projection;
 use crate::batch::Batch;
-use crate::linear::LinearWorkspace;
 use crate::model_config::{ModelConfig, Norms};
+use crate::ops::cpu::CpuWorkspace;
 use crate::ops::dropout::Dropout;
 use crate::ops::rope::Angles;
 use crate::ops::{Buffer, clear_beyond, leading_dim};
-use crate::threads::Threads;
 
 /// What is dropped of the adapters' inputs; nothing outside of training.
 #[derive(Debug, Default)]
@@ -123,12 +122,11 @@ pub struct Workspace {
     pub(crate) gradients: ActivationGradients,
     /// Whether a training pass saves each layer's input only.
     pub(crate) gradient_checkpointing: bool,
-    pub(crate) linear: LinearWorkspace,
     pub(crate) drops: Drops,
     pub(crate) logits: Buffer,
     pub(crate) logprobs: Vec<f32>,
-    /// One a thread, and one that they share.
-    pub(crate) scratch: Vec<Vec<f32>>,
+    /// Memory of the operations.
+    pub(crate) cpu: CpuWorkspace,
 }
 
 /// What decides the size of every buffer.
@@ -170,15 +168,13 @@ impl Workspace {
 
     /// Sizes all buffers for the batch. Lanes beyond T are cleared here, and every operation leaves
     /// zeros there.
-    pub(crate) fn plan(&mut self, config: &ModelConfig, save: Save, threads: &Threads) {
+    pub(crate) fn plan(&mut self, config: &ModelConfig, save: Save) {
         let n = self.batch.ids.len();
         let (residuals, sets) = match save {
             Save::All => (config.layers + 1, config.layers),
             Save::LayerInputs => (config.layers + 1, 1),
             Save::Nothing => (2, 1),
         };
-        self.scratch
-            .resize_with((threads.n() + 1).max(self.scratch.len()), Vec::new);
         let ropes = std::iter::once(&config.rope).chain(&config.local_rope);
         for (angles, rope) in self.angles.iter_mut().zip(ropes) {
             let frequencies = rope.frequencies(config.head_dim);

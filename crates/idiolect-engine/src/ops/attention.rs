@@ -13,12 +13,12 @@ use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::cpu::Cpu;
 use super::math::{exp, tanh};
 use super::operand::OperandA;
 use super::product::{Accumulate, Product};
 use super::transpose::transpose;
 use super::{LINE, aligned, lanes, take};
-use crate::threads::Threads;
 
 /// Queries of one tile: two AVX-512 vectors, so that little above the diagonal is computed for
 /// the short sequences of small models. Measured against 16 and 48.
@@ -228,48 +228,48 @@ pub(super) fn softmax<S: Simd>(
     }
 }
 
-/// Attention.
-///
-/// - `out`: (H·D, T) lanes of leading dimension `ld`, overwritten in the segments
-/// - `lse`: (H, T) lanes, log-sum-exp of the scores, overwritten; saved for the backward
-/// - `qkv`: ((H + 2K)·D, T) lanes, rotated, q scaled
-///
-/// out[q] = Σ_k softmax_k(cap(q·k)) v[k] over the keys of q's segment with
-/// 0 ≤ position(q) − position(k) < window.
-pub(crate) fn attention(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    heads: &Heads,
-    (segments, ld): (&[Segment], usize),
-    out: &mut [f32],
-    lse: &mut [f32],
-    qkv: &[f32],
-) {
-    let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
-    let (q, kv) = qkv.split_at(heads.n * part);
-    let (k, v) = kv.split_at(heads.kv * part);
-    threads.for_chunks(
-        heads.n,
-        [(out, part), (lse, ld)],
-        scratch,
-        |h, [out, lse], scratch| {
-            let kv_head = h / group * part;
-            for s in segments {
-                Arch::new().dispatch(HeadForward {
-                    heads,
-                    q: &q[h * part + s.start..(h + 1) * part],
-                    ld,
-                    len: s.len,
-                    past: 0,
-                    keys: OperandA::col_major(&k[kv_head + s.start..kv_head + part], ld),
-                    values: OperandA::row_major(&v[kv_head + s.start..kv_head + part], ld),
-                    out: &mut out[s.start..],
-                    lse: &mut lse[s.start..s.start + s.len],
-                    scratch,
-                });
-            }
-        },
-    );
+impl Cpu<'_> {
+    /// Attention.
+    ///
+    /// - `out`: (H·D, T) lanes of leading dimension `ld`, overwritten in the segments
+    /// - `lse`: (H, T) lanes, log-sum-exp of the scores, overwritten; saved for the backward
+    /// - `qkv`: ((H + 2K)·D, T) lanes, rotated, q scaled
+    ///
+    /// out[q] = Σ_k softmax_k(cap(q·k)) v[k] over the keys of q's segment with
+    /// 0 ≤ position(q) − position(k) < window.
+    pub(crate) fn attention(
+        &mut self,
+        heads: &Heads,
+        (segments, ld): (&[Segment], usize),
+        out: &mut [f32],
+        lse: &mut [f32],
+        qkv: &[f32],
+    ) {
+        let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
+        let (q, kv) = qkv.split_at(heads.n * part);
+        let (k, v) = kv.split_at(heads.kv * part);
+        self.for_chunks(
+            heads.n,
+            [(out, part), (lse, ld)],
+            |h, [out, lse], scratch| {
+                let kv_head = h / group * part;
+                for s in segments {
+                    Arch::new().dispatch(HeadForward {
+                        heads,
+                        q: &q[h * part + s.start..(h + 1) * part],
+                        ld,
+                        len: s.len,
+                        past: 0,
+                        keys: OperandA::col_major(&k[kv_head + s.start..kv_head + part], ld),
+                        values: OperandA::row_major(&v[kv_head + s.start..kv_head + part], ld),
+                        out: &mut out[s.start..],
+                        lse: &mut lse[s.start..s.start + s.len],
+                        scratch,
+                    });
+                }
+            },
+        );
+    }
 }
 
 /// One key and value head of one sequence, with all query heads that use it. Slices start at the
@@ -509,10 +509,10 @@ pub(crate) struct Backward<'a> {
     pub(crate) qkv: &'a [f32],
 }
 
-impl Backward<'_> {
+impl Cpu<'_> {
     /// Computes all three gradients; threads share the heads of the sequences.
-    pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
-        let Self {
+    pub(crate) fn attention_backward(&mut self, op: Backward<'_>) {
+        let Backward {
             heads,
             segments,
             ld,
@@ -521,13 +521,13 @@ impl Backward<'_> {
             out,
             lse,
             qkv,
-        } = self;
+        } = op;
         let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
         let (q, kv) = qkv.split_at(heads.n * part);
         let (k, v) = kv.split_at(heads.kv * part);
         let gradients = Lanes::all(d_qkv, ld);
         let tasks = heads.kv * segments.len();
-        threads.for_chunks(tasks, [], scratch, |task, [], scratch| {
+        self.for_chunks(tasks, [], |task, [], scratch| {
             let (h, s) = (task / segments.len(), segments[task % segments.len()]);
             let queries = h * group * part;
             let rows = |first: usize, n: usize| (first * heads.head_dim, n * heads.head_dim);
@@ -562,6 +562,7 @@ impl Backward<'_> {
 mod tests {
     use super::*;
     use crate::ops::testing::{close, lanes_of};
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     const SEGMENTS: [Segment; 3] = [
@@ -611,12 +612,9 @@ mod tests {
 
     fn both(heads: &Heads, qkv: &[f32], d_out: &[f32], n_threads: usize) -> (Vec<f32>, Vec<f32>) {
         let threads = Threads::new(NonZeroUsize::new(n_threads).unwrap());
-        let mut scratch = vec![Vec::new(); n_threads];
         let mut out = vec![0.0; heads.n * heads.head_dim * LD];
         let mut lse = vec![0.0; heads.n * LD];
-        attention(
-            &threads,
-            &mut scratch,
+        Cpu::new(&threads, &mut Default::default()).attention(
             heads,
             (&SEGMENTS, LD),
             &mut out,
@@ -624,7 +622,7 @@ mod tests {
             qkv,
         );
         let mut d_qkv = vec![0.0; qkv.len()];
-        Backward {
+        Cpu::new(&threads, &mut Default::default()).attention_backward(Backward {
             heads,
             segments: &SEGMENTS,
             ld: LD,
@@ -633,8 +631,7 @@ mod tests {
             out: &out,
             lse: &lse,
             qkv,
-        }
-        .run(&threads, &mut scratch);
+        });
         (out, d_qkv)
     }
 

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::attention::Heads;
+use super::cpu::Cpu;
 use super::kv_cache::{PAGE, Sequence};
 use super::math::{exp, tanh};
 use super::operand::OperandA;
 use super::product::{Accumulate, Product};
 use super::transpose::transpose;
 use super::{aligned, lanes, take};
-use crate::threads::Threads;
 
 /// Sequences that one chunk of work attends for.
 const SEQUENCES: usize = 8;
@@ -35,10 +35,10 @@ pub(crate) struct DecodeAttention<'a> {
     pub(crate) rows: &'a mut [f32],
 }
 
-impl DecodeAttention<'_> {
+impl Cpu<'_> {
     /// Threads share the sequences.
-    pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
-        let Self {
+    pub(crate) fn decode_attention(&mut self, op: DecodeAttention<'_>) {
+        let DecodeAttention {
             heads,
             layer,
             ld,
@@ -46,15 +46,14 @@ impl DecodeAttention<'_> {
             out,
             qkv,
             rows,
-        } = self;
+        } = op;
         let (n, q_rows) = (sequences.len(), heads.n * heads.head_dim);
         // Each chunk takes its own sequences, once.
         let chunks: Vec<Mutex<&mut [Sequence]>> =
             sequences.chunks_mut(SEQUENCES).map(Mutex::new).collect();
-        threads.for_chunks(
+        self.for_chunks(
             chunks.len(),
             [(&mut *rows, SEQUENCES * q_rows)],
-            scratch,
             |chunk, [out], scratch| {
                 let mut sequences = chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
                 Arch::new().dispatch(NewTokens {

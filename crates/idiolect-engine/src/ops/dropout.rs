@@ -7,7 +7,7 @@
 
 use pulp::Arch;
 
-use crate::threads::Threads;
+use super::cpu::Cpu;
 
 /// Rows of one chunk of work.
 const ROWS: usize = 32;
@@ -50,15 +50,8 @@ impl Dropout<'_> {
     /// - `input`: (I, T) lanes
     ///
     /// out = input ⊙ mask, where the mask is 0 or 1 / (1 − fraction)
-    pub(crate) fn apply(
-        &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        out: &mut [f32],
-        input: &[f32],
-        ld: usize,
-    ) {
-        self.each(threads, scratch, out, ld, |o, x| *o = x, input);
+    pub(crate) fn apply(&self, cpu: &mut Cpu<'_>, out: &mut [f32], input: &[f32], ld: usize) {
+        self.each(cpu, out, ld, |o, x| *o = x, input);
     }
 
     /// The gradient's way back through the mask, onto a gradient that is there already.
@@ -66,19 +59,17 @@ impl Dropout<'_> {
     /// d_input += d_out ⊙ mask
     pub(crate) fn add_back(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         d_input: &mut [f32],
         d_out: &[f32],
         ld: usize,
     ) {
-        self.each(threads, scratch, d_input, ld, |d, x| *d += x, d_out);
+        self.each(cpu, d_input, ld, |d, x| *d += x, d_out);
     }
 
     fn each(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         out: &mut [f32],
         ld: usize,
         put: impl Fn(&mut f32, f32) + Sync,
@@ -87,7 +78,7 @@ impl Dropout<'_> {
         let below = (self.fraction * 2f64.powi(32)) as u32;
         let scale = (1.0 / (1.0 - self.fraction)) as f32;
         let chunks = (out.len() / ld).div_ceil(ROWS);
-        threads.for_chunks(chunks, [(out, ROWS * ld)], scratch, |chunk, [out], _| {
+        cpu.for_chunks(chunks, [(out, ROWS * ld)], |chunk, [out], _| {
             Arch::new().dispatch(|| {
                 for (i, out) in out.chunks_exact_mut(ld).enumerate() {
                     let c = chunk * ROWS + i;
@@ -110,6 +101,7 @@ impl Dropout<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     #[test]
@@ -128,8 +120,12 @@ mod tests {
             for t in 1..4 {
                 let threads = Threads::new(NonZeroUsize::new(t).unwrap());
                 let mut out = vec![f32::NAN; ones.len()];
-                let scratch = &mut vec![Vec::new(); t];
-                dropout(fraction, 7).apply(&threads, scratch, &mut out, &ones, ld);
+                dropout(fraction, 7).apply(
+                    &mut Cpu::new(&threads, &mut Default::default()),
+                    &mut out,
+                    &ones,
+                    ld,
+                );
                 results.push(out);
             }
             assert!(results.iter().all(|r| r == &results[0]));
@@ -145,8 +141,12 @@ mod tests {
             assert!((dropped - total * fraction).abs() < 4.0 * sd, "{dropped}");
             // Another layer, row, position or step: another mask, about as often equal as chance has it.
             let mut other = vec![0.0; ones.len()];
-            let scratch = &mut [Vec::new()];
-            dropout(fraction, 8).apply(&Threads::single(), scratch, &mut other, &ones, ld);
+            dropout(fraction, 8).apply(
+                &mut Cpu::new(&Threads::single(), &mut Default::default()),
+                &mut other,
+                &ones,
+                ld,
+            );
             let equal = results[0]
                 .iter()
                 .zip(&other)
@@ -169,8 +169,7 @@ mod tests {
                 projection: 1,
             }
             .apply(
-                &Threads::single(),
-                &mut [Vec::new()],
+                &mut Cpu::new(&Threads::single(), &mut Default::default()),
                 &mut out,
                 &vec![1.0; 64 * 16],
                 16,
@@ -184,8 +183,7 @@ mod tests {
             projection: 1,
         }
         .apply(
-            &Threads::single(),
-            &mut [Vec::new()],
+            &mut Cpu::new(&Threads::single(), &mut Default::default()),
             &mut together,
             &vec![1.0; 64 * 16],
             16,

@@ -1,45 +1,45 @@
 //! Embedding: rows of a table into lanes.
 
+use super::cpu::Cpu;
 use super::operand::Stored;
-use crate::threads::Threads;
 
-/// Embedding.
-///
-/// - `out`: (C, T) lanes of leading dimension `ld`, overwritten; lanes beyond T become 0
-/// - `table`: (V, C)
-/// - `ids`: (T), each below V
-///
-/// out[c, n] = scale · table[ids[n], c]
-///
-/// # Panics
-/// When an id is not below V; a programmer mistake.
-pub(crate) fn embed(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    out: &mut [f32],
-    ld: usize,
-    table: Stored<'_>,
-    ids: &[u32],
-    scale: f32,
-) {
-    let width = out.len() / ld;
-    const ROWS: usize = 64;
-    threads.for_chunks(
-        width.div_ceil(ROWS),
-        [(out, ROWS * ld)],
-        scratch,
-        |chunk, [out], scratch| {
-            let channels = chunk * ROWS..(chunk * ROWS + ROWS).min(width);
-            for (n, &id) in ids.iter().enumerate() {
-                let row = table.skip(id as usize * width + channels.start);
-                let row = row.first(channels.len(), super::aligned(scratch, ROWS));
-                for (c, value) in row.iter().enumerate() {
-                    out[c * ld + n] = scale * value;
+impl Cpu<'_> {
+    /// Embedding.
+    ///
+    /// - `out`: (C, T) lanes of leading dimension `ld`, overwritten; lanes beyond T become 0
+    /// - `table`: (V, C)
+    /// - `ids`: (T), each below V
+    ///
+    /// out[c, n] = scale · table[ids[n], c]
+    ///
+    /// # Panics
+    /// When an id is not below V; a programmer mistake.
+    pub(crate) fn embed(
+        &mut self,
+        out: &mut [f32],
+        ld: usize,
+        table: Stored<'_>,
+        ids: &[u32],
+        scale: f32,
+    ) {
+        let width = out.len() / ld;
+        const ROWS: usize = 64;
+        self.for_chunks(
+            width.div_ceil(ROWS),
+            [(out, ROWS * ld)],
+            |chunk, [out], scratch| {
+                let channels = chunk * ROWS..(chunk * ROWS + ROWS).min(width);
+                for (n, &id) in ids.iter().enumerate() {
+                    let row = table.skip(id as usize * width + channels.start);
+                    let row = row.first(channels.len(), super::aligned(scratch, ROWS));
+                    for (c, value) in row.iter().enumerate() {
+                        out[c * ld + n] = scale * value;
+                    }
                 }
-            }
-            super::clear_beyond(out, ids.len(), ld);
-        },
-    );
+                super::clear_beyond(out, ids.len(), ld);
+            },
+        );
+    }
 }
 
 /// Embedding, backward.
@@ -69,15 +69,14 @@ pub(crate) fn embed_backward(
 mod tests {
     use super::*;
     use crate::ops::testing::normal;
+    use crate::threads::Threads;
 
     #[test]
     fn rows_become_lanes_and_gradients_scatter_back() {
         let (width, ld, ids) = (70, 16, [3u32, 0, 3]);
         let table = normal("e", 5 * width, 1.0);
         let mut out = vec![7.0; width * ld];
-        embed(
-            &Threads::single(),
-            &mut [Vec::new()],
+        Cpu::new(&Threads::single(), &mut Default::default()).embed(
             &mut out,
             ld,
             Stored::F32(&table),

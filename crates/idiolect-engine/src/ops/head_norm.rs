@@ -2,40 +2,41 @@
 
 use pulp::Arch;
 
+use super::cpu::Cpu;
 use super::norm::{NormWeight, compute_rstd};
-use crate::threads::Threads;
 
-/// Norm of heads.
-///
-/// - `heads`: rows of whole heads, (heads·D, T) lanes of leading dimension `ld`, normed in place
-/// - `saved`: the same shape, overwritten with what came in; for the backward
-/// - `rstd`: (heads, T) lanes, overwritten; for the backward
-/// - `weight`: (D), shared by all heads
-///
-/// Each head x of each token becomes weight ⊙ x r with r = (mean x² + ε)^−½.
-pub(crate) fn norm_heads(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    [heads, saved, rstd]: [&mut [f32]; 3],
-    ld: usize,
-    weight: NormWeight<'_>,
-    eps: f32,
-) {
-    let part = weight.values.len() * ld;
-    let slices = [(&mut *heads, part), (saved, part), (rstd, ld)];
-    let chunks = slices[0].0.len() / part;
-    threads.for_chunks(chunks, slices, scratch, |_, [head, saved, rstd], _| {
-        saved.copy_from_slice(head);
-        compute_rstd(rstd, saved, ld, eps);
-        Arch::new().dispatch(|| {
-            for (c, row) in head.chunks_exact_mut(ld).enumerate() {
-                let g = weight.at(c);
-                for (x, r) in row.iter_mut().zip(&*rstd) {
-                    *x *= r * g;
+impl Cpu<'_> {
+    /// Norm of heads.
+    ///
+    /// - `heads`: rows of whole heads, (heads·D, T) lanes of leading dimension `ld`, normed in place
+    /// - `saved`: the same shape, overwritten with what came in; for the backward
+    /// - `rstd`: (heads, T) lanes, overwritten; for the backward
+    /// - `weight`: (D), shared by all heads
+    ///
+    /// Each head x of each token becomes weight ⊙ x r with r = (mean x² + ε)^−½.
+    pub(crate) fn norm_heads(
+        &mut self,
+        [heads, saved, rstd]: [&mut [f32]; 3],
+        ld: usize,
+        weight: NormWeight<'_>,
+        eps: f32,
+    ) {
+        let part = weight.values.len() * ld;
+        let slices = [(&mut *heads, part), (saved, part), (rstd, ld)];
+        let chunks = slices[0].0.len() / part;
+        self.for_chunks(chunks, slices, |_, [head, saved, rstd], _| {
+            saved.copy_from_slice(head);
+            compute_rstd(rstd, saved, ld, eps);
+            Arch::new().dispatch(|| {
+                for (c, row) in head.chunks_exact_mut(ld).enumerate() {
+                    let g = weight.at(c);
+                    for (x, r) in row.iter_mut().zip(&*rstd) {
+                        *x *= r * g;
+                    }
                 }
-            }
+            });
         });
-    });
+    }
 }
 
 /// Norm of heads, backward.
@@ -57,28 +58,28 @@ pub(crate) struct Backward<'a> {
     pub(crate) partial: &'a mut [f32],
 }
 
-impl Backward<'_> {
+impl Cpu<'_> {
     /// Computes both gradients.
-    pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
-        let Self {
+    pub(crate) fn norm_heads_backward(&mut self, op: Backward<'_>) {
+        let Backward {
             saved,
             rstd,
             ld,
             weight,
             ..
-        } = self;
+        } = op;
         let width = weight.values.len();
         let part = width * ld;
         let heads = saved.len() / part;
-        let slices = [(self.d_heads, part), (&mut *self.partial, width)];
-        threads.for_chunks(heads, slices, scratch, |h, [d_head, partial], scratch| {
+        let slices = [(op.d_heads, part), (&mut *op.partial, width)];
+        self.for_chunks(heads, slices, |h, [d_head, partial], scratch| {
             let means = super::aligned(scratch, ld);
             let (x, r) = (&saved[h * part..][..part], &rstd[h * ld..][..ld]);
             Arch::new().dispatch(|| head_backward(d_head, partial, x, r, weight, means));
         });
         // Head after head, whoever computed them.
-        for partial in self.partial.chunks_exact(width).take(heads) {
-            for (d, p) in self.d_weight.iter_mut().zip(partial) {
+        for partial in op.partial.chunks_exact(width).take(heads) {
+            for (d, p) in op.d_weight.iter_mut().zip(partial) {
                 *d += p;
             }
         }
@@ -139,6 +140,7 @@ fn head_backward(
 mod tests {
     use super::*;
     use crate::ops::testing::{close, lanes_of, normal};
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     const EPS: f64 = 0.3;
@@ -159,9 +161,8 @@ mod tests {
         out
     }
 
-    fn threads(n: usize) -> (Threads, Vec<Vec<f32>>) {
-        let threads = Threads::new(NonZeroUsize::new(n).unwrap());
-        (threads, vec![Vec::new(); n])
+    fn threads(n: usize) -> Threads {
+        Threads::new(NonZeroUsize::new(n).unwrap())
     }
 
     fn exact(values: &[f32]) -> Vec<f64> {
@@ -180,11 +181,11 @@ mod tests {
                 plus_one,
             };
             let all_weights: Vec<f64> = (0..d).map(|c| f64::from(weight.at(c))).collect();
-            let (threads, mut scratch) = threads(n_threads);
+            let threads = threads(n_threads);
             let (mut out, mut saved) = (input.clone(), vec![0.0; input.len()]);
             let mut rstd = vec![0.0; heads * ld];
             let buffers = [&mut out[..], &mut saved, &mut rstd];
-            norm_heads(&threads, &mut scratch, buffers, ld, weight, EPS as f32);
+            Cpu::new(&threads, &mut Default::default()).norm_heads(buffers, ld, weight, EPS as f32);
             let wanted: Vec<f32> = naive(&exact(&input), &all_weights)
                 .iter()
                 .map(|v| *v as f32)
@@ -193,7 +194,7 @@ mod tests {
             assert_eq!(saved, input);
 
             let (mut d_heads, mut d_weight) = (weights.clone(), vec![2.0; d]);
-            Backward {
+            Cpu::new(&threads, &mut Default::default()).norm_heads_backward(Backward {
                 d_heads: &mut d_heads,
                 d_weight: &mut d_weight,
                 saved: &saved,
@@ -201,8 +202,7 @@ mod tests {
                 ld,
                 weight,
                 partial: &mut vec![0.0; heads * d],
-            }
-            .run(&threads, &mut scratch);
+            });
             let objective = |x: &[f64], g: &[f64]| -> f64 {
                 let out = naive(x, g);
                 out.iter()
@@ -248,13 +248,13 @@ mod tests {
             plus_one: false,
         };
         let run = |n_threads: usize| {
-            let (threads, mut scratch) = threads(n_threads);
+            let threads = threads(n_threads);
             let mut out = lanes_of("x", heads * d, n, ld);
             let (mut saved, mut rstd) = (vec![0.0; out.len()], vec![0.0; heads * ld]);
             let buffers = [&mut out[..], &mut saved, &mut rstd];
-            norm_heads(&threads, &mut scratch, buffers, ld, weight, EPS as f32);
+            Cpu::new(&threads, &mut Default::default()).norm_heads(buffers, ld, weight, EPS as f32);
             let mut d_weight = vec![0.0; d];
-            Backward {
+            Cpu::new(&threads, &mut Default::default()).norm_heads_backward(Backward {
                 d_heads: &mut out,
                 d_weight: &mut d_weight,
                 saved: &saved,
@@ -262,8 +262,7 @@ mod tests {
                 ld,
                 weight,
                 partial: &mut vec![0.0; heads * d],
-            }
-            .run(&threads, &mut scratch);
+            });
             (out, d_weight)
         };
         assert_eq!(run(1), run(3));

@@ -3,9 +3,10 @@
 //! The three products of one map. Work is shared by rows of what is written. Products run over
 //! whole lines of lanes: those beyond T hold zeros and give zeros.
 
+use super::cpu::Cpu;
 use super::operand::OperandA;
 use super::operand::{Stored, widen_all};
-use super::packed::{OperandB, multiply_packed, packs};
+use super::packed::{OperandB, packs};
 use super::product::{Accumulate, Product, multiply};
 use super::transpose::transpose;
 use super::{aligned, lanes};
@@ -39,165 +40,165 @@ fn columns<'a>(
     OperandA::col_major(out, count)
 }
 
-/// Linear map.
-///
-/// - `out`: (O, T) lanes of leading dimension `ld`; overwritten, or with `onto` a base plus the product
-/// - `weight`: (O, I)
-/// - `bias`: (O) or empty
-/// - `input`: (I, T) lanes of leading dimension `ld`
-///
-/// out = W x + b, or base + W x (no map here has both)
-pub(crate) fn linear(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    out: &mut [f32],
-    (weight, bias): (Stored<'_>, &[f32]),
-    input: &[f32],
-    base: Option<&[f32]>,
-    (n, ld): (usize, usize),
-) {
-    let (o, i) = (out.len() / ld, input.len() / ld);
-    for (row, b) in out.chunks_exact_mut(ld).zip(bias) {
-        row[..n].fill(*b);
-        row[n..].fill(0.0);
-    }
-    let size = (o, lanes(n), i);
-    if packs(size) {
-        let accumulate = match base {
-            Some(base) => Accumulate::Other(base),
-            None if bias.is_empty() => Accumulate::Nothing,
-            None => Accumulate::Output,
-        };
-        let (a, b) = (weight.row_major(i), OperandB::RowMajor(input, ld));
-        return multiply_packed(threads, scratch, size, a, b, (out, ld), accumulate);
-    }
-    let rows = chunk_rows(threads, o);
-    threads.for_chunks(
-        o.div_ceil(rows),
-        [(out, rows * ld)],
-        scratch,
-        |chunk, [out], scratch| {
-            let step = weight.at_a_time(rows);
-            for (part, out) in out.chunks_mut(step * ld).enumerate() {
-                let first = chunk * rows + part * step;
-                let accumulate = match base {
-                    Some(base) => Accumulate::Other(&base[first * ld..]),
-                    None if bias.is_empty() => Accumulate::Nothing,
-                    None => Accumulate::Output,
-                };
-                let count = out.len() / ld;
-                let weight = weight.skip(first * i);
-                let workspace = aligned(scratch, weight.workspace(count * i));
-                multiply(Product {
-                    size: (count, lanes(n), i),
-                    a: OperandA::row_major(weight.first(count * i, workspace), i),
-                    b: (input, ld),
-                    c: (out, ld),
-                    accumulate,
-                });
-            }
-        },
-    );
-}
-
-/// Gradient of a linear map's input.
-///
-/// - `d_input`: (I, T) lanes of leading dimension `ld`, overwritten
-/// - `weight`: (O, I)
-/// - `d_out`: (O, T) lanes
-///
-/// d_input = Wᵀ d_out
-pub(crate) fn linear_d_input(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    d_input: &mut [f32],
-    weight: Stored<'_>,
-    d_out: &[f32],
-    (n, ld): (usize, usize),
-) {
-    let (o, i) = (d_out.len() / ld, d_input.len() / ld);
-    let size = (i, lanes(n), o);
-    if packs(size) {
-        let (a, b) = (weight.col_major(i), OperandB::RowMajor(d_out, ld));
-        let out = (d_input, ld);
-        return multiply_packed(threads, scratch, size, a, b, out, Accumulate::Nothing);
-    }
-    let rows = chunk_rows(threads, i);
-    threads.for_chunks(
-        i.div_ceil(rows),
-        [(d_input, rows * ld)],
-        scratch,
-        |chunk, [d_input], scratch| {
-            let step = weight.at_a_time(rows);
-            for (part, d_input) in d_input.chunks_mut(step * ld).enumerate() {
-                let count = d_input.len() / ld;
-                let first = chunk * rows + part * step;
-                multiply(Product {
-                    size: (count, lanes(n), o),
-                    a: columns(weight, (first, count), (o, i), scratch),
-                    b: (d_out, ld),
-                    c: (d_input, ld),
-                    accumulate: Accumulate::Nothing,
-                });
-            }
-        },
-    );
-}
-
-/// Gradient of a linear map's weight and bias.
-///
-/// - `d_weight`: (O, I), accumulated into
-/// - `d_bias`: (O) or empty, accumulated into
-/// - `d_out`: (O, T) lanes of leading dimension `ld`
-/// - `input`: (I, T) lanes
-/// - `tokens`: T · [`leading_dim`](super::leading_dim)(I) of scratch
-///
-/// d_W += d_out xᵀ,  d_b += Σ_t d_out
-pub(crate) fn linear_d_weight(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    (d_weight, d_bias): (&mut [f32], &mut [f32]),
-    d_out: &[f32],
-    input: &[f32],
-    (n, ld): (usize, usize),
-    tokens: &mut [f32],
-) {
-    let (o, i) = (d_out.len() / ld, input.len() / ld);
-    for (d, row) in d_bias.iter_mut().zip(d_out.chunks_exact(ld)) {
-        *d += row[..n].iter().sum::<f32>();
-    }
-    if d_weight.is_empty() {
-        return;
-    }
-    let size = (o, i, n);
-    if packs(size) {
-        let (a, b) = (
-            OperandA::row_major(d_out, ld),
-            OperandB::ColMajor(input, ld),
+impl Cpu<'_> {
+    /// Linear map.
+    ///
+    /// - `out`: (O, T) lanes of leading dimension `ld`; overwritten, or with `onto` a base plus the product
+    /// - `weight`: (O, I)
+    /// - `bias`: (O) or empty
+    /// - `input`: (I, T) lanes of leading dimension `ld`
+    ///
+    /// out = W x + b, or base + W x (no map here has both)
+    pub(crate) fn linear(
+        &mut self,
+        out: &mut [f32],
+        (weight, bias): (Stored<'_>, &[f32]),
+        input: &[f32],
+        base: Option<&[f32]>,
+        (n, ld): (usize, usize),
+    ) {
+        let (o, i) = (out.len() / ld, input.len() / ld);
+        for (row, b) in out.chunks_exact_mut(ld).zip(bias) {
+            row[..n].fill(*b);
+            row[n..].fill(0.0);
+        }
+        let size = (o, lanes(n), i);
+        if packs(size) {
+            let accumulate = match base {
+                Some(base) => Accumulate::Other(base),
+                None if bias.is_empty() => Accumulate::Nothing,
+                None => Accumulate::Output,
+            };
+            let (a, b) = (weight.row_major(i), OperandB::RowMajor(input, ld));
+            return self.multiply_packed(size, a, b, (out, ld), accumulate);
+        }
+        let rows = chunk_rows(self.threads, o);
+        self.for_chunks(
+            o.div_ceil(rows),
+            [(out, rows * ld)],
+            |chunk, [out], scratch| {
+                let step = weight.at_a_time(rows);
+                for (part, out) in out.chunks_mut(step * ld).enumerate() {
+                    let first = chunk * rows + part * step;
+                    let accumulate = match base {
+                        Some(base) => Accumulate::Other(&base[first * ld..]),
+                        None if bias.is_empty() => Accumulate::Nothing,
+                        None => Accumulate::Output,
+                    };
+                    let count = out.len() / ld;
+                    let weight = weight.skip(first * i);
+                    let workspace = aligned(scratch, weight.workspace(count * i));
+                    multiply(Product {
+                        size: (count, lanes(n), i),
+                        a: OperandA::row_major(weight.first(count * i, workspace), i),
+                        b: (input, ld),
+                        c: (out, ld),
+                        accumulate,
+                    });
+                }
+            },
         );
-        let out = (d_weight, i);
-        return multiply_packed(threads, scratch, size, a, b, out, Accumulate::Output);
     }
-    let width = super::leading_dim(i);
-    let tokens = &mut tokens[..n * width];
-    transpose((i, n), (input, ld), (tokens, width));
-    super::clear_beyond(tokens, i, width);
-    let tokens = &*tokens;
-    let rows = chunk_rows(threads, o);
-    threads.for_chunks(
-        o.div_ceil(rows),
-        [(d_weight, rows * i)],
-        scratch,
-        |chunk, [d_weight], _| {
-            multiply(Product {
-                size: (d_weight.len() / i, i, n),
-                a: OperandA::row_major(&d_out[chunk * rows * ld..], ld),
-                b: (tokens, width),
-                c: (d_weight, i),
-                accumulate: Accumulate::Output,
-            });
-        },
-    );
+}
+
+impl Cpu<'_> {
+    /// Gradient of a linear map's input.
+    ///
+    /// - `d_input`: (I, T) lanes of leading dimension `ld`, overwritten
+    /// - `weight`: (O, I)
+    /// - `d_out`: (O, T) lanes
+    ///
+    /// d_input = Wᵀ d_out
+    pub(crate) fn linear_d_input(
+        &mut self,
+        d_input: &mut [f32],
+        weight: Stored<'_>,
+        d_out: &[f32],
+        (n, ld): (usize, usize),
+    ) {
+        let (o, i) = (d_out.len() / ld, d_input.len() / ld);
+        let size = (i, lanes(n), o);
+        if packs(size) {
+            let (a, b) = (weight.col_major(i), OperandB::RowMajor(d_out, ld));
+            let out = (d_input, ld);
+            return self.multiply_packed(size, a, b, out, Accumulate::Nothing);
+        }
+        let rows = chunk_rows(self.threads, i);
+        self.for_chunks(
+            i.div_ceil(rows),
+            [(d_input, rows * ld)],
+            |chunk, [d_input], scratch| {
+                let step = weight.at_a_time(rows);
+                for (part, d_input) in d_input.chunks_mut(step * ld).enumerate() {
+                    let count = d_input.len() / ld;
+                    let first = chunk * rows + part * step;
+                    multiply(Product {
+                        size: (count, lanes(n), o),
+                        a: columns(weight, (first, count), (o, i), scratch),
+                        b: (d_out, ld),
+                        c: (d_input, ld),
+                        accumulate: Accumulate::Nothing,
+                    });
+                }
+            },
+        );
+    }
+}
+
+impl Cpu<'_> {
+    /// Gradient of a linear map's weight and bias.
+    ///
+    /// - `d_weight`: (O, I), accumulated into
+    /// - `d_bias`: (O) or empty, accumulated into
+    /// - `d_out`: (O, T) lanes of leading dimension `ld`
+    /// - `input`: (I, T) lanes
+    /// - `tokens`: T · [`leading_dim`](super::leading_dim)(I) of scratch
+    ///
+    /// d_W += d_out xᵀ,  d_b += Σ_t d_out
+    pub(crate) fn linear_d_weight(
+        &mut self,
+        (d_weight, d_bias): (&mut [f32], &mut [f32]),
+        d_out: &[f32],
+        input: &[f32],
+        (n, ld): (usize, usize),
+        tokens: &mut [f32],
+    ) {
+        let (o, i) = (d_out.len() / ld, input.len() / ld);
+        for (d, row) in d_bias.iter_mut().zip(d_out.chunks_exact(ld)) {
+            *d += row[..n].iter().sum::<f32>();
+        }
+        if d_weight.is_empty() {
+            return;
+        }
+        let size = (o, i, n);
+        if packs(size) {
+            let (a, b) = (
+                OperandA::row_major(d_out, ld),
+                OperandB::ColMajor(input, ld),
+            );
+            let out = (d_weight, i);
+            return self.multiply_packed(size, a, b, out, Accumulate::Output);
+        }
+        let width = super::leading_dim(i);
+        let tokens = &mut tokens[..n * width];
+        transpose((i, n), (input, ld), (tokens, width));
+        super::clear_beyond(tokens, i, width);
+        let tokens = &*tokens;
+        let rows = chunk_rows(self.threads, o);
+        self.for_chunks(
+            o.div_ceil(rows),
+            [(d_weight, rows * i)],
+            |chunk, [d_weight], _| {
+                multiply(Product {
+                    size: (d_weight.len() / i, i, n),
+                    a: OperandA::row_major(&d_out[chunk * rows * ld..], ld),
+                    b: (tokens, width),
+                    c: (d_weight, i),
+                    accumulate: Accumulate::Output,
+                });
+            },
+        );
+    }
 }
 
 #[cfg(test)]
@@ -224,11 +225,17 @@ mod tests {
             for t in 1..3 {
                 let threads = Threads::new(NonZeroUsize::new(t).unwrap());
                 for weight in [Stored::F32(&weight), Stored::Bf16(&halves)] {
-                    let scratch = &mut vec![Vec::new(); t + 1];
                     let (mut y, mut dx) = (vec![0.0; o * ld], vec![0.0; i * ld]);
                     let shape = (n, ld);
-                    linear(&threads, scratch, &mut y, (weight, &[]), &x, None, shape);
-                    linear_d_input(&threads, scratch, &mut dx, weight, &d, shape);
+                    Cpu::new(&threads, &mut Default::default()).linear(
+                        &mut y,
+                        (weight, &[]),
+                        &x,
+                        None,
+                        shape,
+                    );
+                    Cpu::new(&threads, &mut Default::default())
+                        .linear_d_input(&mut dx, weight, &d, shape);
                     bits.push([y, dx].concat());
                 }
             }
@@ -247,12 +254,9 @@ mod tests {
         let mut bits: Vec<Vec<f32>> = Vec::new();
         for t in 1..4 {
             let threads = Threads::new(NonZeroUsize::new(t).unwrap());
-            let mut scratch = vec![Vec::new(); t];
             let shape = (n, ld);
             let mut y = vec![0.0; o * ld];
-            linear(
-                &threads,
-                &mut scratch,
+            Cpu::new(&threads, &mut Default::default()).linear(
                 &mut y,
                 (Stored::F32(&weight), &bias),
                 &x,
@@ -260,9 +264,7 @@ mod tests {
                 shape,
             );
             let mut z = vec![0.0; o * ld];
-            linear(
-                &threads,
-                &mut scratch,
+            Cpu::new(&threads, &mut Default::default()).linear(
                 &mut z,
                 (Stored::F32(&weight), &[]),
                 &x,
@@ -270,9 +272,7 @@ mod tests {
                 shape,
             );
             let mut dx = vec![0.0; i * ld];
-            linear_d_input(
-                &threads,
-                &mut scratch,
+            Cpu::new(&threads, &mut Default::default()).linear_d_input(
                 &mut dx,
                 Stored::F32(&weight),
                 &d,
@@ -280,9 +280,7 @@ mod tests {
             );
             let (mut dw, mut db) = (vec![1.0; o * i], vec![1.0; o]);
             let mut tokens = vec![f32::NAN; n * crate::ops::leading_dim(i)];
-            linear_d_weight(
-                &threads,
-                &mut scratch,
+            Cpu::new(&threads, &mut Default::default()).linear_d_weight(
                 (&mut dw, &mut db),
                 &d,
                 &x,

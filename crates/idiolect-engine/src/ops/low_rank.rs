@@ -4,6 +4,7 @@
 //! the other and are one product. h = s A x is R rows for an output of hundreds: it is computed
 //! again in the backward, which costs a hundredth of a step and saves nothing.
 
+use super::cpu::Cpu;
 use super::operand::OperandA;
 use super::product::{Accumulate, Product, multiply};
 use super::transpose::transpose;
@@ -73,8 +74,7 @@ impl<'a> LowRank<'a> {
     /// out[rows] += s B (A x) for each map
     pub(crate) fn forward(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         workspace: &mut LowRankWorkspace,
         out: &mut [f32],
         input: &[f32],
@@ -83,16 +83,15 @@ impl<'a> LowRank<'a> {
         if self.is_empty() {
             return;
         }
-        self.project(threads, scratch, workspace, input, (n, ld));
+        self.project(cpu, workspace, input, (n, ld));
         let h = workspace.h.get(self.height() * ld);
         for (i, map) in self.maps.iter().enumerate() {
             let (b, h) = (self.b_of(map), &h[i * self.rank * ld..]);
             let out = &mut out[map.rows.start * ld..map.rows.end * ld];
-            let rows = chunk_rows(threads, map.rows.len());
-            threads.for_chunks(
+            let rows = chunk_rows(cpu.threads, map.rows.len());
+            cpu.for_chunks(
                 map.rows.len().div_ceil(rows),
                 [(out, rows * ld)],
-                scratch,
                 |chunk, [out], _| {
                     multiply(Product {
                         size: (out.len() / ld, lanes(n), self.rank),
@@ -109,19 +108,17 @@ impl<'a> LowRank<'a> {
     /// h = s A x, in `workspace.h`.
     fn project(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         workspace: &mut LowRankWorkspace,
         input: &[f32],
         (n, ld): (usize, usize),
     ) {
         let (height, width) = (self.height(), input.len() / ld);
         workspace.h.reserve(height * ld);
-        let rows = chunk_rows(threads, height);
-        threads.for_chunks(
+        let rows = chunk_rows(cpu.threads, height);
+        cpu.for_chunks(
             height.div_ceil(rows),
             [(workspace.h.get_mut(height * ld), rows * ld)],
-            scratch,
             |chunk, [h], _| {
                 multiply(Product {
                     size: (h.len() / ld, lanes(n), width),
@@ -143,14 +140,9 @@ impl<'a> LowRank<'a> {
     /// - `d_out`: (O, T) lanes
     ///
     /// d_h = s Bᵀ d_out, left in `workspace` for [`d_weights`](Self::d_weights);  d_input (+)= Aᵀ d_h
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "threads, their scratch, buffers, and the operation's own four"
-    )]
     pub(crate) fn d_input(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         workspace: &mut LowRankWorkspace,
         d_input: &mut [f32],
         add: bool,
@@ -162,11 +154,10 @@ impl<'a> LowRank<'a> {
         let d_h = workspace.d_h.get_mut(height * ld);
         for (map, d_h) in self.maps.iter().zip(d_h.chunks_exact_mut(self.rank * ld)) {
             let (b, d_out) = (self.b_of(map), &d_out[map.rows.start * ld..]);
-            let rows = chunk_rows(threads, self.rank);
-            threads.for_chunks(
+            let rows = chunk_rows(cpu.threads, self.rank);
+            cpu.for_chunks(
                 self.rank.div_ceil(rows),
                 [(d_h, rows * ld)],
-                scratch,
                 |chunk, [d_h], _| {
                     multiply(Product {
                         size: (d_h.len() / ld, lanes(n), map.rows.len()),
@@ -183,11 +174,10 @@ impl<'a> LowRank<'a> {
         }
         let d_h = workspace.d_h.get(height * ld);
         let width = d_input.len() / ld;
-        let rows = chunk_rows(threads, width);
-        threads.for_chunks(
+        let rows = chunk_rows(cpu.threads, width);
+        cpu.for_chunks(
             width.div_ceil(rows),
             [(d_input, rows * ld)],
-            scratch,
             |chunk, [d_input], _| {
                 multiply(Product {
                     size: (d_input.len() / ld, lanes(n), height),
@@ -211,14 +201,9 @@ impl<'a> LowRank<'a> {
     /// - `input`: (I, T) lanes
     ///
     /// d_B += d_out hᵀ with h = s A x;  d_A += d_h xᵀ
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "threads, their scratch, buffers, and the operation's own four"
-    )]
     pub(crate) fn d_weights(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         workspace: &mut LowRankWorkspace,
         (d_a, d_b): (&mut [f32], &mut [f32]),
         d_out: &[f32],
@@ -230,7 +215,7 @@ impl<'a> LowRank<'a> {
         let wide = super::leading_dim(height + super::LINE);
         workspace.tokens.reserve(n * wide);
         workspace.outer.reserve(width * wide);
-        self.project(threads, scratch, workspace, input, (n, ld));
+        self.project(cpu, workspace, input, (n, ld));
         let tokens = workspace.tokens.get_mut(n * wide);
         tokens.fill(0.0);
         transpose(
@@ -242,11 +227,10 @@ impl<'a> LowRank<'a> {
         for (i, map) in self.maps.iter().enumerate() {
             let d_b = &mut d_b[map.first * self.rank..][..map.rows.len() * self.rank];
             let (d_out, h) = (&d_out[map.rows.start * ld..], &tokens[i * self.rank..]);
-            let rows = chunk_rows(threads, map.rows.len());
-            threads.for_chunks(
+            let rows = chunk_rows(cpu.threads, map.rows.len());
+            cpu.for_chunks(
                 map.rows.len().div_ceil(rows),
                 [(d_b, rows * self.rank)],
-                scratch,
                 |chunk, [d_b], _| {
                     multiply(Product {
                         size: (d_b.len() / self.rank, self.rank, n),
@@ -266,11 +250,10 @@ impl<'a> LowRank<'a> {
             (tokens, wide),
         );
         let tokens = &*tokens;
-        let rows = chunk_rows(threads, width);
-        threads.for_chunks(
+        let rows = chunk_rows(cpu.threads, width);
+        cpu.for_chunks(
             width.div_ceil(rows),
             [(workspace.outer.get_mut(width * wide), rows * wide)],
-            scratch,
             |chunk, [outer], _| {
                 multiply(Product {
                     size: (outer.len() / wide, height, n),
@@ -326,15 +309,34 @@ mod tests {
         let mut bits: Vec<Vec<f32>> = Vec::new();
         for t in 1..4 {
             let threads = &Threads::new(NonZeroUsize::new(t).unwrap());
-            let scratch = &mut vec![Vec::new(); t][..];
             let (mut workspace, shape) = (LowRankWorkspace::default(), (n, ld));
             let mut y = lanes_of("y", o, n, ld);
-            low.forward(threads, scratch, &mut workspace, &mut y, &x, shape);
+            low.forward(
+                &mut Cpu::new(threads, &mut Default::default()),
+                &mut workspace,
+                &mut y,
+                &x,
+                shape,
+            );
             let mut dx = lanes_of("dx", i, n, ld);
-            low.d_input(threads, scratch, &mut workspace, &mut dx, true, &d, shape);
+            low.d_input(
+                &mut Cpu::new(threads, &mut Default::default()),
+                &mut workspace,
+                &mut dx,
+                true,
+                &d,
+                shape,
+            );
             let (mut da, mut db) = (vec![1.0; a.len()], vec![1.0; b.len()]);
             let grads = (&mut da[..], &mut db[..]);
-            low.d_weights(threads, scratch, &mut workspace, grads, &d, &x, shape);
+            low.d_weights(
+                &mut Cpu::new(threads, &mut Default::default()),
+                &mut workspace,
+                grads,
+                &d,
+                &x,
+                shape,
+            );
             bits.push([y, dx, da, db].concat());
         }
         assert!(bits.iter().all(|b| b == &bits[0]));
@@ -380,8 +382,7 @@ mod tests {
     fn no_map_adds_nothing() {
         let mut y = vec![1.0; 16];
         LowRank::default().forward(
-            &Threads::single(),
-            &mut [Vec::new()],
+            &mut Cpu::new(&Threads::single(), &mut Default::default()),
             &mut LowRankWorkspace::default(),
             &mut y,
             &[1.0; 16],

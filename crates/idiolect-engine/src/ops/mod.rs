@@ -15,6 +15,7 @@
 
 pub(crate) mod adamw;
 pub(crate) mod attention;
+pub(crate) mod cpu;
 pub(crate) mod decode_attention;
 pub(crate) mod dropout;
 pub(crate) mod embed;
@@ -29,6 +30,7 @@ pub(crate) mod norm;
 pub(crate) mod operand;
 pub(crate) mod packed;
 pub(crate) mod product;
+pub(crate) mod projection;
 pub(crate) mod rope;
 pub(crate) mod shared_prefix;
 pub(crate) mod transpose;

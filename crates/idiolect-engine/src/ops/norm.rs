@@ -4,7 +4,7 @@
 
 use pulp::Arch;
 
-use crate::threads::Threads;
+use super::cpu::Cpu;
 
 /// Rows of one chunk of work.
 const ROWS: usize = 32;
@@ -47,42 +47,57 @@ impl NormWeight<'_> {
     }
 }
 
-/// Root-mean-square norm.
-///
-/// - `out`: (C, T) lanes of leading dimension `ld`, overwritten
-/// - `input`: (C, T) lanes
-/// - `rstd`: left by [`compute_rstd`]
-/// - `residual`: added to the result, or empty
-///
-/// out = weight ⊙ input · rstd (+ residual)
-pub(crate) fn scale(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    out: &mut [f32],
-    input: &[f32],
-    rstd: &[f32],
-    weight: NormWeight<'_>,
-    residual: &[f32],
-) {
-    let ld = rstd.len();
-    let chunks = (out.len() / ld).div_ceil(ROWS);
-    threads.for_chunks(chunks, [(out, ROWS * ld)], scratch, |chunk, [out], _| {
-        Arch::new().dispatch(|| {
-            for (i, out) in out.chunks_exact_mut(ld).enumerate() {
-                let c = chunk * ROWS + i;
-                let g = weight.at(c);
-                let row = c * ld..(c + 1) * ld;
-                let values = out.iter_mut().zip(&input[row.clone()]).zip(rstd);
-                if residual.is_empty() {
-                    values.for_each(|((o, x), r)| *o = x * r * g);
-                } else {
-                    values
-                        .zip(&residual[row])
-                        .for_each(|(((o, x), r), add)| *o = x * r * g + add);
+impl Cpu<'_> {
+    /// [`compute_rstd`] and [`normalize`](Self::normalize), nothing added.
+    pub(crate) fn rms_norm(
+        &mut self,
+        out: &mut [f32],
+        rstd: &mut [f32],
+        input: &[f32],
+        weight: NormWeight<'_>,
+        eps: f32,
+    ) {
+        let ld = rstd.len();
+        compute_rstd(rstd, input, ld, eps);
+        self.normalize(out, input, rstd, weight, &[]);
+    }
+
+    /// Root-mean-square norm.
+    ///
+    /// - `out`: (C, T) lanes of leading dimension `ld`, overwritten
+    /// - `input`: (C, T) lanes
+    /// - `rstd`: left by [`compute_rstd`]
+    /// - `residual`: added to the result, or empty
+    ///
+    /// out = weight ⊙ input · rstd (+ residual)
+    pub(crate) fn normalize(
+        &mut self,
+        out: &mut [f32],
+        input: &[f32],
+        rstd: &[f32],
+        weight: NormWeight<'_>,
+        residual: &[f32],
+    ) {
+        let ld = rstd.len();
+        let chunks = (out.len() / ld).div_ceil(ROWS);
+        self.for_chunks(chunks, [(out, ROWS * ld)], |chunk, [out], _| {
+            Arch::new().dispatch(|| {
+                for (i, out) in out.chunks_exact_mut(ld).enumerate() {
+                    let c = chunk * ROWS + i;
+                    let g = weight.at(c);
+                    let row = c * ld..(c + 1) * ld;
+                    let values = out.iter_mut().zip(&input[row.clone()]).zip(rstd);
+                    if residual.is_empty() {
+                        values.for_each(|((o, x), r)| *o = x * r * g);
+                    } else {
+                        values
+                            .zip(&residual[row])
+                            .for_each(|(((o, x), r), add)| *o = x * r * g + add);
+                    }
                 }
-            }
+            });
         });
-    });
+    }
 }
 
 /// Root-mean-square norm, backward.
@@ -106,10 +121,10 @@ pub(crate) struct Backward<'a> {
     pub(crate) means: &'a mut [f32],
 }
 
-impl Backward<'_> {
+impl Cpu<'_> {
     /// Computes both gradients.
-    pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
-        let Self {
+    pub(crate) fn rms_norm_backward(&mut self, op: Backward<'_>) {
+        let Backward {
             d_input,
             add,
             d_weight,
@@ -118,7 +133,7 @@ impl Backward<'_> {
             rstd,
             weight,
             means,
-        } = self;
+        } = op;
         let ld = rstd.len();
         let width = input.len() / ld;
         let means = &mut means[..ld];
@@ -140,10 +155,9 @@ impl Backward<'_> {
         });
         let means = &*means;
         let parts = [(d_input, ROWS * ld), (d_weight, ROWS)];
-        threads.for_chunks(
+        self.for_chunks(
             width.div_ceil(ROWS),
             parts,
-            scratch,
             |chunk, [d_input, d_weight], _| {
                 Arch::new().dispatch(|| {
                     for (i, d_input) in d_input.chunks_exact_mut(ld).enumerate() {
@@ -204,6 +218,7 @@ fn backward_row(
 mod tests {
     use super::*;
     use crate::ops::testing::{close, lanes_of, normal};
+    use crate::threads::Threads;
 
     const EPS: f64 = 0.3;
 
@@ -239,11 +254,16 @@ mod tests {
                 plus_one,
             };
             let threads = Threads::single();
-            let mut scratch = [Vec::new()];
             let mut rstd = vec![0.0; ld];
             compute_rstd(&mut rstd, &input, ld, EPS as f32);
             let mut out = vec![0.0; input.len()];
-            scale(&threads, &mut scratch, &mut out, &input, &rstd, weight, &[]);
+            Cpu::new(&threads, &mut Default::default()).normalize(
+                &mut out,
+                &input,
+                &rstd,
+                weight,
+                &[],
+            );
             let exact_gain: Vec<f64> = (0..width).map(|c| f64::from(weight.at(c))).collect();
             let exact: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
             let got: f64 = out
@@ -259,7 +279,7 @@ mod tests {
 
             let mut d_input = vec![1.0; input.len()];
             let mut d_weight = vec![2.0; width];
-            Backward {
+            Cpu::new(&threads, &mut Default::default()).rms_norm_backward(Backward {
                 d_input: &mut d_input,
                 add: true,
                 d_weight: &mut d_weight,
@@ -268,8 +288,7 @@ mod tests {
                 rstd: &rstd,
                 weight,
                 means: &mut vec![0.0; ld],
-            }
-            .run(&threads, &mut scratch);
+            });
             let h = 1e-5;
             let difference = |exact: &[f64], weight: &[f64], i: usize, of_gain: bool| {
                 let value = |delta: f64| {

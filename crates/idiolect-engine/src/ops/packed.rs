@@ -14,12 +14,12 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::cpu::Cpu;
 use super::operand::OperandA;
 use super::operand::{Bf16Operand, StoredOperand, widen_all};
 use super::product::{Accumulate, Block, k_block};
 use super::transpose::transpose;
 use super::{LINE, aligned};
-use crate::threads::Threads;
 
 /// Floats of a packed block of B: 448 KiB, under half of a second-level cache of 1 MiB.
 const BLOCK: usize = 112 << 10;
@@ -36,68 +36,71 @@ pub(crate) enum OperandB<'a> {
     ColMajor(&'a [f32], usize),
 }
 
-/// C (+)= A·B, shared by the threads.
-///
-/// - `size`: (m, n, k)
-/// - `out`: (m, n) at a leading dimension
-///
-/// # Panics
-/// When a slice is shorter than its shape; a programmer mistake.
-pub(crate) fn multiply_packed<'a>(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    (m, n, k): (usize, usize, usize),
-    a: impl Into<StoredOperand<'a>>,
-    b: OperandB<'_>,
-    (out, ld): (&mut [f32], usize),
-    accumulate: Accumulate<'_>,
-) {
-    let a = a.into();
-    let Some(matrix) = check((m, n, k), a, b, (out, ld), accumulate) else {
-        return;
-    };
-    let matrix = &matrix;
-    // Scratch beyond the threads' own, where there is some, holds what they share.
-    let mut shared = scratch
-        .get_mut(threads.n())
-        .map(std::mem::take)
-        .unwrap_or_default();
-    let panels = aligned(&mut shared, a_len(a, m, k));
-    let part = 4 * TALL;
-    if a.is_col_major() {
-        let parts = [(&mut *panels, part * k)];
-        threads.for_chunks(m.div_ceil(part), parts, scratch, |i, [panels], _| {
-            a.pack(i * part, (m, k), panels);
+impl Cpu<'_> {
+    /// C (+)= A·B, shared by the threads.
+    ///
+    /// - `size`: (m, n, k)
+    /// - `out`: (m, n) at a leading dimension
+    ///
+    /// # Panics
+    /// When a slice is shorter than its shape; a programmer mistake.
+    pub(crate) fn multiply_packed<'a>(
+        &mut self,
+        (m, n, k): (usize, usize, usize),
+        a: impl Into<StoredOperand<'a>>,
+        b: OperandB<'_>,
+        (out, ld): (&mut [f32], usize),
+        accumulate: Accumulate<'_>,
+    ) {
+        let a = a.into();
+        let Some(matrix) = check((m, n, k), a, b, (out, ld), accumulate) else {
+            return;
+        };
+        let matrix = &matrix;
+        // Scratch beyond the self.threads' own, where there is some, holds what they share.
+        let mut shared = self
+            .workspace
+            .scratch
+            .get_mut(self.threads.n())
+            .map(std::mem::take)
+            .unwrap_or_default();
+        let panels = aligned(&mut shared, a_len(a, m, k));
+        let part = 4 * TALL;
+        if a.is_col_major() {
+            let parts = [(&mut *panels, part * k)];
+            self.for_chunks(m.div_ceil(part), parts, |i, [panels], _| {
+                a.pack(i * part, (m, k), panels);
+            });
+        }
+        let shared_a = Shared::new(a, panels);
+        let (column_blocks, columns) = cut_columns(n, k_block(k), self.threads.n());
+        // More blocks of rows than the self.threads ask for would only pack B more often.
+        let row_blocks = if column_blocks % self.threads.n() == 0 {
+            1
+        } else {
+            let wanted = (2 * self.threads.n()).div_ceil(column_blocks);
+            wanted.min(m.div_ceil(ROWS))
+        };
+        let rows = m.div_ceil(row_blocks).next_multiple_of(LINE);
+        let chunks = column_blocks * m.div_ceil(rows);
+        self.for_chunks(chunks, [], |chunk, [], scratch| {
+            let (j, i) = (
+                chunk % column_blocks * columns,
+                chunk / column_blocks * rows,
+            );
+            Arch::new().dispatch(Task {
+                rows: (i, rows.min(m - i)),
+                columns: (j, columns.min(n - j)),
+                k,
+                a: shared_a,
+                b,
+                matrix,
+                packed: aligned(scratch, b_len(columns, k) + widened_len(a, k)),
+            });
         });
-    }
-    let shared_a = Shared::new(a, panels);
-    let (column_blocks, columns) = cut_columns(n, k_block(k), threads.n());
-    // More blocks of rows than the threads ask for would only pack B more often.
-    let row_blocks = if column_blocks % threads.n() == 0 {
-        1
-    } else {
-        let wanted = (2 * threads.n()).div_ceil(column_blocks);
-        wanted.min(m.div_ceil(ROWS))
-    };
-    let rows = m.div_ceil(row_blocks).next_multiple_of(LINE);
-    let chunks = column_blocks * m.div_ceil(rows);
-    threads.for_chunks(chunks, [], scratch, |chunk, [], scratch| {
-        let (j, i) = (
-            chunk % column_blocks * columns,
-            chunk / column_blocks * rows,
-        );
-        Arch::new().dispatch(Task {
-            rows: (i, rows.min(m - i)),
-            columns: (j, columns.min(n - j)),
-            k,
-            a: shared_a,
-            b,
-            matrix,
-            packed: aligned(scratch, b_len(columns, k) + widened_len(a, k)),
-        });
-    });
-    if let Some(spare) = scratch.get_mut(threads.n()) {
-        *spare = shared;
+        if let Some(spare) = self.workspace.scratch.get_mut(self.threads.n()) {
+            *spare = shared;
+        }
     }
 }
 
@@ -369,8 +372,10 @@ fn pack_b(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::cpu::CpuWorkspace;
     use crate::ops::product::{Product, multiply};
     use crate::ops::testing::normal;
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     #[test]
@@ -413,10 +418,11 @@ mod tests {
                         ] {
                             let mut got = old.clone();
                             let pool = Threads::new(NonZeroUsize::new(threads).unwrap());
-                            let scratch = &mut vec![vec![f32::NAN; 9000]; threads];
-                            multiply_packed(
-                                &pool,
-                                scratch,
+                            let workspace = &mut CpuWorkspace {
+                                scratch: vec![vec![f32::NAN; 9000]; threads],
+                                ..CpuWorkspace::default()
+                            };
+                            Cpu::new(&pool, workspace).multiply_packed(
                                 (m, n, k),
                                 a,
                                 b,

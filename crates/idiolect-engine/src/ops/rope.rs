@@ -2,7 +2,7 @@
 
 use pulp::Arch;
 
-use crate::threads::Threads;
+use super::cpu::Cpu;
 
 /// Cosines and sines of a batch: each (D/2, T) lanes, for the positions of its tokens.
 #[derive(Debug, Default)]
@@ -51,42 +51,43 @@ pub(crate) enum Rotation {
     Inverse,
 }
 
-/// Rotary position embedding.
-///
-/// - `heads`: rows of whole heads, (heads·D, T) lanes of leading dimension `ld`, rotated in place
-/// - `angles`: of the same batch
-/// - `scale`: multiplies the result; the attention scale is folded into q here, both ways
-///
-/// (a, b) at dimensions i and i + D/2 become scale·(a cos − b sin, b cos + a sin).
-pub(crate) fn rotate(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    heads: &mut [f32],
-    ld: usize,
-    angles: &Angles,
-    rotation: Rotation,
-    scale: f32,
-) {
-    let (cos, sin) = angles.tables();
-    let half = cos.len();
-    let sign = if rotation == Rotation::Forward {
-        scale
-    } else {
-        -scale
-    };
-    let chunks = heads.len() / (2 * half);
-    threads.for_chunks(chunks, [(heads, 2 * half)], scratch, |_, [head], _| {
-        debug_assert_eq!(head.len() % ld, 0);
-        Arch::new().dispatch(|| {
-            let (first, second) = head.split_at_mut(half);
-            for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                let (x, y) = (*a, *b);
-                let (c, s) = (c * scale, s * sign);
-                *a = x * c - y * s;
-                *b = y * c + x * s;
-            }
+impl Cpu<'_> {
+    /// Rotary position embedding.
+    ///
+    /// - `heads`: rows of whole heads, (heads·D, T) lanes of leading dimension `ld`, rotated in place
+    /// - `angles`: of the same batch
+    /// - `scale`: multiplies the result; the attention scale is folded into q here, both ways
+    ///
+    /// (a, b) at dimensions i and i + D/2 become scale·(a cos − b sin, b cos + a sin).
+    pub(crate) fn rotate(
+        &mut self,
+        heads: &mut [f32],
+        ld: usize,
+        angles: &Angles,
+        rotation: Rotation,
+        scale: f32,
+    ) {
+        let (cos, sin) = angles.tables();
+        let half = cos.len();
+        let sign = if rotation == Rotation::Forward {
+            scale
+        } else {
+            -scale
+        };
+        let chunks = heads.len() / (2 * half);
+        self.for_chunks(chunks, [(heads, 2 * half)], |_, [head], _| {
+            debug_assert_eq!(head.len() % ld, 0);
+            Arch::new().dispatch(|| {
+                let (first, second) = head.split_at_mut(half);
+                for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    let (x, y) = (*a, *b);
+                    let (c, s) = (c * scale, s * sign);
+                    *a = x * c - y * s;
+                    *b = y * c + x * s;
+                }
+            });
         });
-    });
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +95,7 @@ mod tests {
     use super::*;
     use crate::model_config::Rope;
     use crate::ops::testing::{close, lanes_of};
+    use crate::threads::Threads;
 
     #[test]
     fn rotation_is_the_formula_and_rotating_back_undoes_it() {
@@ -107,9 +109,7 @@ mod tests {
         angles.fill(&rope.frequencies(d), &positions, ld);
         let before = lanes_of("r", heads * d, n, ld);
         let mut after = before.clone();
-        rotate(
-            &Threads::single(),
-            &mut [Vec::new()],
+        Cpu::new(&Threads::single(), &mut Default::default()).rotate(
             &mut after,
             ld,
             &angles,
@@ -129,9 +129,7 @@ mod tests {
             }
         }
         close("rotated", &after, &expected, 1e-6);
-        rotate(
-            &Threads::single(),
-            &mut [Vec::new()],
+        Cpu::new(&Threads::single(), &mut Default::default()).rotate(
             &mut after,
             ld,
             &angles,

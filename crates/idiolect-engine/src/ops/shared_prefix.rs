@@ -8,11 +8,11 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::attention::{BLOCK, Heads, Segment, Tile, copy_in, softmax};
+use super::cpu::Cpu;
 use super::kv_cache::Prompt;
 use super::operand::OperandA;
 use super::product::{Accumulate, Product};
 use super::{aligned, lanes, take};
-use crate::threads::Threads;
 
 /// A segment of a batch and the one whose tokens come before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,97 +114,99 @@ impl WithSimd for HeadWithPrefix<'_> {
     }
 }
 
-/// Attention of segments whose prefixes are in the same batch.
-///
-/// - `out`: (H·D, T) lanes of leading dimension `ld`, overwritten in the own segments
-/// - `qkv`: ((H + 2K)·D, T) lanes, rotated, q scaled
-///
-/// As [`attention`](super::attention::attention) of prefix and own tokens in one sequence, for the
-/// own tokens' queries.
-pub(crate) fn shared_prefix_attention(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    heads: &Heads,
-    (prefixed, ld): (&[PrefixedSegment], usize),
-    out: &mut [f32],
-    qkv: &[f32],
-) {
-    if prefixed.is_empty() {
-        return;
-    }
-    let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
-    let (q, kv) = qkv.split_at(heads.n * part);
-    let (k, v) = kv.split_at(heads.kv * part);
-    threads.for_chunks(heads.n, [(out, part)], scratch, |h, [out], scratch| {
-        let kv_head = h / group * part;
-        let cached = |s: Segment| CachedKv {
-            n: s.len,
-            keys: OperandA::col_major(&k[kv_head + s.start..kv_head + part], ld),
-            values: OperandA::row_major(&v[kv_head + s.start..kv_head + part], ld),
-        };
-        for c in prefixed {
-            Arch::new().dispatch(HeadWithPrefix {
-                heads,
-                q: &q[h * part + c.own.start..(h + 1) * part],
-                ld,
-                prefix: cached(c.prefix),
-                own: cached(c.own),
-                out: &mut out[c.own.start..],
-                scratch,
-            });
+impl Cpu<'_> {
+    /// Attention of segments whose prefixes are in the same batch.
+    ///
+    /// - `out`: (H·D, T) lanes of leading dimension `ld`, overwritten in the own segments
+    /// - `qkv`: ((H + 2K)·D, T) lanes, rotated, q scaled
+    ///
+    /// As [`attention`](super::attention::attention) of prefix and own tokens in one sequence, for the
+    /// own tokens' queries.
+    pub(crate) fn shared_prefix_attention(
+        &mut self,
+        heads: &Heads,
+        (prefixed, ld): (&[PrefixedSegment], usize),
+        out: &mut [f32],
+        qkv: &[f32],
+    ) {
+        if prefixed.is_empty() {
+            return;
         }
-    });
+        let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
+        let (q, kv) = qkv.split_at(heads.n * part);
+        let (k, v) = kv.split_at(heads.kv * part);
+        self.for_chunks(heads.n, [(out, part)], |h, [out], scratch| {
+            let kv_head = h / group * part;
+            let cached = |s: Segment| CachedKv {
+                n: s.len,
+                keys: OperandA::col_major(&k[kv_head + s.start..kv_head + part], ld),
+                values: OperandA::row_major(&v[kv_head + s.start..kv_head + part], ld),
+            };
+            for c in prefixed {
+                Arch::new().dispatch(HeadWithPrefix {
+                    heads,
+                    q: &q[h * part + c.own.start..(h + 1) * part],
+                    ld,
+                    prefix: cached(c.prefix),
+                    own: cached(c.own),
+                    out: &mut out[c.own.start..],
+                    scratch,
+                });
+            }
+        });
+    }
 }
 
-/// Attention of segments whose prefixes are cached.
-///
-/// Shapes as in [`shared_prefix_attention`].
-pub(crate) fn cached_prefix_attention(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    heads: &Heads,
-    layer: usize,
-    (segments, ld): (&[(&Prompt, Segment)], usize),
-    out: &mut [f32],
-    qkv: &[f32],
-) {
-    if segments.is_empty() {
-        return;
-    }
-    let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
-    let (q, kv) = qkv.split_at(heads.n * part);
-    let (k, v) = kv.split_at(heads.kv * part);
-    threads.for_chunks(heads.n, [(out, part)], scratch, |h, [out], scratch| {
-        let kv_head = h / group;
-        for (prompt, own) in segments {
-            let (keys, values) = prompt.store.get(layer, kv_head);
-            let lane = kv_head * part + own.start..(kv_head + 1) * part;
-            Arch::new().dispatch(HeadWithPrefix {
-                heads,
-                q: &q[h * part + own.start..(h + 1) * part],
-                ld,
-                prefix: CachedKv {
-                    n: prompt.len,
-                    keys: OperandA::col_major(keys, prompt.store.capacity),
-                    values: OperandA::col_major(values, lanes(heads.head_dim)),
-                },
-                own: CachedKv {
-                    n: own.len,
-                    keys: OperandA::col_major(&k[lane.clone()], ld),
-                    values: OperandA::row_major(&v[lane], ld),
-                },
-                out: &mut out[own.start..],
-                scratch,
-            });
+impl Cpu<'_> {
+    /// Attention of segments whose prefixes are cached.
+    ///
+    /// Shapes as in [`shared_prefix_attention`].
+    pub(crate) fn cached_prefix_attention(
+        &mut self,
+        heads: &Heads,
+        layer: usize,
+        (segments, ld): (&[(&Prompt, Segment)], usize),
+        out: &mut [f32],
+        qkv: &[f32],
+    ) {
+        if segments.is_empty() {
+            return;
         }
-    });
+        let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
+        let (q, kv) = qkv.split_at(heads.n * part);
+        let (k, v) = kv.split_at(heads.kv * part);
+        self.for_chunks(heads.n, [(out, part)], |h, [out], scratch| {
+            let kv_head = h / group;
+            for (prompt, own) in segments {
+                let (keys, values) = prompt.store.get(layer, kv_head);
+                let lane = kv_head * part + own.start..(kv_head + 1) * part;
+                Arch::new().dispatch(HeadWithPrefix {
+                    heads,
+                    q: &q[h * part + own.start..(h + 1) * part],
+                    ld,
+                    prefix: CachedKv {
+                        n: prompt.len,
+                        keys: OperandA::col_major(keys, prompt.store.capacity),
+                        values: OperandA::col_major(values, lanes(heads.head_dim)),
+                    },
+                    own: CachedKv {
+                        n: own.len,
+                        keys: OperandA::col_major(&k[lane.clone()], ld),
+                        values: OperandA::row_major(&v[lane], ld),
+                    },
+                    out: &mut out[own.start..],
+                    scratch,
+                });
+            }
+        });
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::attention::attention;
     use super::*;
     use crate::ops::testing::{close, lanes_of};
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     /// Copies lanes of every row.
@@ -232,10 +234,10 @@ mod tests {
             let qkv = lanes_of("continued", rows, 195, ld);
             let run = |list: &[PrefixedSegment], n: usize| {
                 let threads = Threads::new(NonZeroUsize::new(n).unwrap());
-                let mut scratch = vec![Vec::new(); n];
                 let mut out = vec![0.0; heads.n * heads.head_dim * ld];
                 let shape = (list, ld);
-                shared_prefix_attention(&threads, &mut scratch, &heads, shape, &mut out, &qkv);
+                Cpu::new(&threads, &mut Default::default())
+                    .shared_prefix_attention(&heads, shape, &mut out, &qkv);
                 out
             };
             let all = owns.map(|own| PrefixedSegment { prefix, own });
@@ -255,9 +257,7 @@ mod tests {
                     len: prefix.len + c.own.len,
                 };
                 let (n_out, n_lse) = (heads.n * heads.head_dim * ld, heads.n * ld);
-                attention(
-                    &Threads::single(),
-                    &mut [Vec::new()],
+                Cpu::new(&Threads::single(), &mut Default::default()).attention(
                     &heads,
                     (&[segment], ld),
                     &mut whole[..n_out],

@@ -3,12 +3,12 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{Head, SUM_ROWS, Target, chunk_lanes, largest, product, workspace};
+use crate::ops::cpu::Cpu;
 use crate::ops::math::exp;
 use crate::ops::operand::OperandA;
 use crate::ops::product::Accumulate;
 use crate::ops::transpose::transpose;
 use crate::ops::{Buffer, aligned, clear_beyond, lanes, leading_dim, take};
-use crate::threads::Threads;
 
 /// Rows of the vocabulary that are worked on while they are in the caches.
 const ROWS: usize = 512;
@@ -158,10 +158,10 @@ pub(crate) struct LossAndGradients<'a> {
     pub(crate) buffer: &'a mut Buffer,
 }
 
-impl LossAndGradients<'_> {
+impl Cpu<'_> {
     /// Computes all of it, chunk after chunk of positions; threads share the vocabulary.
-    pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) -> f64 {
-        let Self {
+    pub(crate) fn loss_and_gradients(&mut self, op: LossAndGradients<'_>) -> f64 {
+        let LossAndGradients {
             head,
             hidden,
             ld,
@@ -170,7 +170,7 @@ impl LossAndGradients<'_> {
             d_weight,
             logprobs,
             buffer,
-        } = self;
+        } = op;
         let (vocab, width) = (head.vocab(), head.width);
         let most_targets = chunk_lanes(vocab);
         let (chunk, tokens) = (leading_dim(most_targets), leading_dim(width));
@@ -199,10 +199,9 @@ impl LossAndGradients<'_> {
             transpose((width, targets.len()), (gathered, chunk), (states, tokens));
             clear_beyond(&mut states[..targets.len() * tokens], width, tokens);
             let (gathered, states) = (&*gathered, &*states);
-            threads.for_chunks(
+            self.for_chunks(
                 blocks,
                 [(&mut *logits, ROWS * chunk), (&mut *stats, 2 * chunk)],
-                scratch,
                 |block, [logits, stats], scratch| {
                     let workspace = aligned(scratch, head.workspace(logits.len() / chunk, n));
                     head.logits(workspace, (&mut *logits, chunk), block * ROWS, gathered, n);
@@ -229,14 +228,13 @@ impl LossAndGradients<'_> {
             // Lanes beyond the targets carry no gradient.
             factors[targets.len()..].fill(0.0);
             let (most, factors) = (&most[..n], &factors[..n]);
-            threads.for_chunks(
+            self.for_chunks(
                 parts,
                 [
                     (&mut *logits, part * chunk),
                     (&mut *d_parts, width * chunk),
                     (&mut *d_weight, part * width),
                 ],
-                scratch,
                 |p, [logits, d_part, d_weight], scratch| {
                     for (block, logits) in logits.chunks_mut(ROWS * chunk).enumerate() {
                         let first = p * part + block * ROWS;

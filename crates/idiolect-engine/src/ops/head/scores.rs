@@ -3,6 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{Head, SUM_ROWS, Target, cap, largest};
+use crate::ops::cpu::Cpu;
 use crate::ops::math::exp;
 use crate::ops::product::k_block;
 use crate::ops::{LINE, aligned, lanes, leading_dim, take};
@@ -25,67 +26,70 @@ pub struct TargetScore {
 /// Positions that are scored at once: the weight is read once for all of them.
 const SCORED: usize = 512;
 
-/// Scores of given targets.
-///
-/// - `hidden`: (C, T) lanes of leading dimension `ld`, after the last norm
-/// - `scores`: one a target, overwritten
-pub(crate) fn score(
-    head: Head<'_>,
-    hidden: &[f32],
-    ld: usize,
-    targets: &[Target],
-    scores: &mut Vec<TargetScore>,
-    scratch: &mut Vec<f32>,
-) {
-    scores.clear();
-    let (vocab, width) = (head.vocab(), head.width);
-    let most_targets = SCORED.min(targets.len());
-    let (chunk, rows) = (leading_dim(most_targets), SCORED_ROWS.min(vocab));
-    // The products' own scratch, beside what is held here.
-    let mut held = std::mem::take(scratch);
-    for targets in targets.chunks(most_targets.max(1)) {
-        let n = lanes(targets.len());
-        let mut rest = aligned(&mut held, (width + rows + SUMS + 3) * chunk);
-        let gathered = take(&mut rest, width * chunk);
-        let logits = take(&mut rest, rows * chunk);
-        let [target, totals, most] = [1, SUMS + 1, 1].map(|k| take(&mut rest, k * chunk));
-        head.gather(gathered, chunk, hidden, ld, targets);
-        Arch::new().dispatch(OwnLogits {
-            head,
-            hidden: gathered,
-            chunk,
-            targets,
-            logits: target,
-        });
-        for first in (0..vocab).step_by(rows) {
-            let logits = &mut logits[..rows.min(vocab - first) * chunk];
-            let workspace = aligned(scratch, head.workspace(logits.len() / chunk, n));
-            head.logits(workspace, (&mut *logits, chunk), first, gathered, n);
-            Arch::new().dispatch(Score {
-                logits,
+impl Cpu<'_> {
+    /// Scores of given targets.
+    ///
+    /// - `hidden`: (C, T) lanes of leading dimension `ld`, after the last norm
+    /// - `scores`: one a target, overwritten
+    pub(crate) fn score(
+        &mut self,
+        head: Head<'_>,
+        hidden: &[f32],
+        ld: usize,
+        targets: &[Target],
+        scores: &mut Vec<TargetScore>,
+    ) {
+        let scratch = &mut self.workspace.scratch[0];
+        scores.clear();
+        let (vocab, width) = (head.vocab(), head.width);
+        let most_targets = SCORED.min(targets.len());
+        let (chunk, rows) = (leading_dim(most_targets), SCORED_ROWS.min(vocab));
+        // The products' own scratch, beside what is held here.
+        let mut held = std::mem::take(scratch);
+        for targets in targets.chunks(most_targets.max(1)) {
+            let n = lanes(targets.len());
+            let mut rest = aligned(&mut held, (width + rows + SUMS + 3) * chunk);
+            let gathered = take(&mut rest, width * chunk);
+            let logits = take(&mut rest, rows * chunk);
+            let [target, totals, most] = [1, SUMS + 1, 1].map(|k| take(&mut rest, k * chunk));
+            head.gather(gathered, chunk, hidden, ld, targets);
+            Arch::new().dispatch(OwnLogits {
+                head,
+                hidden: gathered,
                 chunk,
-                n,
-                target,
-                totals,
-                most,
-                first: first == 0,
+                targets,
+                logits: target,
             });
-        }
-        scores.extend((0..targets.len()).map(|i| {
-            let [e, et, ett, ee, above, most] = std::array::from_fn(|s| totals[s * chunk + i]);
-            let (log_sum, mean) = (e.ln(), et / e);
-            TargetScore {
-                logprob: target[i] - most - log_sum,
-                rank: 1 + above as u32,
-                entropy: (log_sum - mean).max(0.0),
-                varentropy: (ett / e - mean * mean).max(0.0),
-                sum_p2: ee / (e * e),
+            for first in (0..vocab).step_by(rows) {
+                let logits = &mut logits[..rows.min(vocab - first) * chunk];
+                let workspace = aligned(scratch, head.workspace(logits.len() / chunk, n));
+                head.logits(workspace, (&mut *logits, chunk), first, gathered, n);
+                Arch::new().dispatch(Score {
+                    logits,
+                    chunk,
+                    n,
+                    target,
+                    totals,
+                    most,
+                    first: first == 0,
+                });
             }
-        }));
-    }
-    // The larger of the two is kept.
-    if held.len() > scratch.len() {
-        *scratch = held;
+            scores.extend((0..targets.len()).map(|i| {
+                let [e, et, ett, ee, above, most] = std::array::from_fn(|s| totals[s * chunk + i]);
+                let (log_sum, mean) = (e.ln(), et / e);
+                TargetScore {
+                    logprob: target[i] - most - log_sum,
+                    rank: 1 + above as u32,
+                    entropy: (log_sum - mean).max(0.0),
+                    varentropy: (ett / e - mean * mean).max(0.0),
+                    sum_p2: ee / (e * e),
+                }
+            }));
+        }
+        // The larger of the two is kept.
+        if held.len() > scratch.len() {
+            *scratch = held;
+        }
     }
 }
 

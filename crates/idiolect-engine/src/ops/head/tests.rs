@@ -1,6 +1,6 @@
 use super::loss::LossAndGradients;
-use super::scores::score;
 use super::*;
+use crate::ops::cpu::Cpu;
 use crate::ops::testing::{close, lanes_of, normal};
 use crate::threads::Threads;
 use std::num::NonZeroUsize;
@@ -55,21 +55,21 @@ fn loss_and_gradients_agree_with_central_differences_on_any_number_of_threads() 
             let mut d_hidden = vec![3.0; hidden.len()];
             let mut d_weight = vec![1.0; weight.len()];
             let mut logprobs = vec![0.0; targets.len()];
-            let loss = LossAndGradients {
-                head: Head {
-                    weight: Stored::F32(&weight),
-                    width: WIDTH,
-                    softcap,
-                },
-                hidden: &hidden,
-                ld: 336,
-                targets: &targets,
-                d_hidden: &mut d_hidden,
-                d_weight: &mut d_weight,
-                logprobs: &mut logprobs,
-                buffer: &mut Default::default(),
-            }
-            .run(&threads, &mut vec![Vec::new(); n]);
+            let loss =
+                Cpu::new(&threads, &mut Default::default()).loss_and_gradients(LossAndGradients {
+                    head: Head {
+                        weight: Stored::F32(&weight),
+                        width: WIDTH,
+                        softcap,
+                    },
+                    hidden: &hidden,
+                    ld: 336,
+                    targets: &targets,
+                    d_hidden: &mut d_hidden,
+                    d_weight: &mut d_weight,
+                    logprobs: &mut logprobs,
+                    buffer: &mut Default::default(),
+                });
             results.push((loss.to_bits(), d_hidden, d_weight));
         }
         assert!(results.iter().all(|r| *r == results[0]));
@@ -121,7 +121,13 @@ fn scores_agree_with_double_precision() {
             softcap,
         };
         let mut scores = Vec::new();
-        score(head, &hidden, 336, &targets, &mut scores, &mut Vec::new());
+        Cpu::new(&Threads::single(), &mut Default::default()).score(
+            head,
+            &hidden,
+            336,
+            &targets,
+            &mut scores,
+        );
         assert_eq!(scores.len(), targets.len());
         for (s, t) in scores.iter().zip(&targets) {
             let z = exact_logits(&w, &h, t.lane, softcap);
@@ -158,13 +164,12 @@ fn equal_logits_share_the_best_rank() {
         token: 4,
         weight: 1.0,
     };
-    score(
+    Cpu::new(&Threads::single(), &mut Default::default()).score(
         head,
         &[1.0; 16],
         16,
         &[target],
         &mut scores,
-        &mut Vec::new(),
     );
     assert_eq!(scores[0].rank, 1);
     assert!((scores[0].entropy - 5f32.ln()).abs() < 1e-6 && scores[0].varentropy < 1e-6);
@@ -183,13 +188,12 @@ fn a_diverged_state_shows_in_the_score() {
         token: 0,
         weight: 1.0,
     };
-    score(
+    Cpu::new(&Threads::single(), &mut Default::default()).score(
         head,
         &[f32::NAN; 16],
         16,
         &[target],
         &mut scores,
-        &mut Vec::new(),
     );
     assert!(scores[0].logprob.is_nan());
 }
