@@ -27,8 +27,8 @@ pub(crate) struct Draw<'a> {
 impl Workspace {
     /// Adds the gradients of some rows' loss to `gradients`, which is laid out as
     /// [`Decoder::trained`], and returns the loss: the sum of the targets' surprisals in nats,
-    /// each times its row's weight and `loss_scale`. With `loss_scale` one over the total weight of a step,
-    /// steps cut anyhow into calls give the same sums.
+    /// each times its row's weight and `loss_scale`. With `loss_scale` one over the total weight of
+    /// a step, steps cut anyhow into calls give the same sums.
     ///
     /// # Panics
     /// When a row does not pass [`TokenRow::check`], or `gradients` has another length; a
@@ -148,7 +148,8 @@ impl Workspace {
         loss
     }
 
-    /// From the gradient of a layer's output to that of its post-attention residual, in `grads.residual`.
+    /// From the gradient of a layer's output to that of its post-attention residual, in
+    /// `grads.residual`.
     fn mlp_backward(
         &mut self,
         layer: &Layer<'_>,
@@ -200,7 +201,8 @@ impl Workspace {
         add_to_residual(grads, d_weight, post_attention, rstd, weight, cpu);
     }
 
-    /// From the gradient of a layer's post-attention residual to that of its input, in `grads.residual`.
+    /// From the gradient of a layer's post-attention residual to that of its input, in
+    /// `grads.residual`.
     fn attention_backward(
         &mut self,
         layer: &Layer<'_>,

@@ -178,8 +178,8 @@ impl Batch {
         }
     }
 
-    /// Adds a row with those of its targets that take part in the loss, each weighing the row's weight
-    /// times `loss_scale`.
+    /// Adds a row with those of its targets that take part in the loss, each weighing the row's
+    /// weight times `loss_scale`.
     pub(crate) fn push_row(&mut self, row: &TokenRow, loss_scale: f64) {
         let start = self.ids.len();
         self.push_tokens(&row.ids[..row.n_inputs()], 0);

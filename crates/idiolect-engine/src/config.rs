@@ -1,11 +1,10 @@
 //! `config.json` to [`ModelConfig`].
 //!
-//! Strict: every field is used, listed in `fields` as irrelevant to what is computed, set aside by the
-//! caller by its name, or an error that names field and value, because a field that is read past is
-//! a model that is silently wrong.
-//! Reads the spelling of transformers 4 (`rope_theta`, `rope_scaling`, `torch_dtype`) and of
-//! transformers 5 (`rope_parameters`, `dtype`). Configs are never written: a trained model keeps
-//! the file that it came with.
+//! Strict: every field is used, listed in `fields` as irrelevant to what is computed, set aside by
+//! the caller by its name, or an error that names field and value, because a field that is read
+//! past is a model that is silently wrong. Reads the spelling of transformers 4 (`rope_theta`,
+//! `rope_scaling`, `torch_dtype`) and of transformers 5 (`rope_parameters`, `dtype`). Configs are
+//! never written: a trained model keeps the file that it came with.
 
 use serde_json::Value;
 

@@ -1,8 +1,9 @@
 //! What would go wrong with a model directory, and how to fix it: end tokens, padding, template,
 //! vocabulary, weights.
 //!
-//! Reads no weights but their headers and a head that may be tied, and never fails: what cannot be read is a finding. Checks
-//! what a person can fix in files; how well the model does is no question here.
+//! Reads no weights but their headers and a head that may be tied, and never fails: what cannot be
+//! read is a finding. Checks what a person can fix in files; how well the model does is no question
+//! here.
 
 use std::path::{Path, PathBuf};
 

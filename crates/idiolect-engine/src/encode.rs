@@ -29,9 +29,9 @@ pub struct Row {
     pub ids: Vec<u32>,
     /// Index in `ids` of the completion's first token; at least 1.
     pub completion_start: usize,
-    /// Index in `ids` of the first token that takes part in the training loss: the model has to write all that follows
-    /// the place where it is asked to begin, and a chat template may put something between that
-    /// and the completion. At least 1, at most `completion_start`.
+    /// Index in `ids` of the first token that takes part in the training loss: the model has to
+    /// write all that follows the place where it is asked to begin, and a chat template may put
+    /// something between that and the completion. At least 1, at most `completion_start`.
     pub loss_start: usize,
     /// For `ids[completion_start..]`, the offset of its first byte from the first byte of the
     /// completion; the end token has the completion's length (to where its text begins, where it

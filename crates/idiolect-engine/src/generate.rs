@@ -2,8 +2,8 @@
 //!
 //! Each request has its own generator, and a sequence's logits do not depend on what else is
 //! computed with it, so the same request gives the same text whatever it is batched with. Requests
-//! with equal contexts that follow each other share the context: it is computed once, and its keys and
-//! values are held once.
+//! with equal contexts that follow each other share the context: it is computed once, and its keys
+//! and values are held once.
 //!
 //! Memory for keys and values is bounded: requests are taken up while what they are expected to
 //! write fits beside the others, and when a guess was too low the youngest sequence is preempted and
@@ -149,8 +149,8 @@ pub(crate) fn generate<M: NextToken>(
         logits: Vec::new(),
         scratch: sample::Scratch::default(),
     };
-    // The fraction of slots that must be free before contexts are computed preempted: a few rows at a
-    // time would leave the products half empty.
+    // The fraction of slots that must be free before contexts are computed again: a few rows at
+    // a time would leave the products half empty.
     let refill = (slots / 8).max(1);
     loop {
         let starved = writer.active.is_empty() || slots - writer.active.len() >= refill;

@@ -18,8 +18,8 @@
 //! | head_dim | config, else hidden/heads | same | config, else 128 | config, else 256 | same |
 //! | tied head | per config | per config | per config | yes | yes |
 //!
-//! With a window w a query sees keys with i − j < w. Source: the model classes of Hugging Face transformers, held to
-//! by the parity fixtures. Llama 2, 3.x and SmolLM2 are one row.
+//! With a window w a query sees keys with i − j < w. Source: the model classes of Hugging Face
+//! transformers, held to by the parity fixtures. Llama 2, 3.x and SmolLM2 are one row.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,8 @@ pub enum Activation {
 pub struct Llama3Scaling {
     /// Long wavelengths are stretched by this.
     pub factor: f64,
-    /// Wavelengths above `original_max_position_embeddings / low_frequency_factor` are stretched whole.
+    /// Wavelengths above `original_max_position_embeddings / low_frequency_factor` are stretched
+    /// whole.
     pub low_frequency_factor: f64,
     /// Wavelengths below `original_max_position_embeddings / high_frequency_factor` are left alone.
     pub high_frequency_factor: f64,

@@ -276,7 +276,8 @@ impl Parameters {
     }
 
     /// Fresh parameters: matrices normal with sd `initial_sd` (the config's `initializer_range`),
-    /// norm weights 1 (weight 0 where the norm multiplies by 1 + w), biases 0. Each tensor has its own generator, keyed by `seed` and its name.
+    /// norm weights 1 (weight 0 where the norm multiplies by 1 + w), biases 0. Each tensor has its
+    /// own generator, keyed by `seed` and its name.
     pub fn random(config: &ModelConfig, seed: u64, initial_sd: f64) -> Self {
         let mut parameters = Self::zeros(config);
         let identity = if config.norm_plus_one { 0.0 } else { 1.0 };

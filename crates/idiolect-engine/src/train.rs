@@ -126,8 +126,9 @@ fn fingerprint(decoder: &Decoder, training: &Training<'_>) -> Result<String, Mod
     Ok(content_hash(&hash.finalize()))
 }
 
-/// Trains the decoder in place: its adapters if it has any, else all parameters. The same rows, settings and start give the same bits, whatever
-/// the number of threads and however often it was interrupted and resumed.
+/// Trains the decoder in place: its adapters if it has any, else all parameters. The same rows,
+/// settings and start give the same bits, whatever the number of threads and however often it was
+/// interrupted and resumed.
 ///
 /// # Errors
 /// When there is no row or one cannot be trained on, the loss or gradient is not finite, a state

@@ -247,8 +247,8 @@ impl Conversation<'_> {
 /// prompt, the completion as it is, and what the template puts behind a turn. `before` is what the
 /// template puts before a finished turn.
 fn after_prompt(asked: &str, before: &str, completion: &str, after: &str) -> Rendered {
-    // What the prompt that asks puts behind the beginning of a turn, for example `<think>` and a line break,
-    // may begin the completion as well.
+    // What the prompt that asks puts behind the beginning of a turn, for example `<think>` and a
+    // line break, may begin the completion as well.
     let opening = asked
         .strip_prefix(before.trim_end())
         .unwrap_or_default()

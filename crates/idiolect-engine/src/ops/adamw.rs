@@ -94,8 +94,8 @@ impl Cpu<'_> {
     /// AdamW, in the order of operations of PyTorch's.
     ///
     /// - `parameters`, `first`, `second`: overwritten
-    /// - `gradient`: multiplied by `coefficient` (the clipping) as it is read; left at 0 for the next
-    ///   step, which costs less here than a pass of its own
+    /// - `gradient`: multiplied by `coefficient` (the clipping) as it is read; left at 0 for the
+    ///   next step, which costs less here than a pass of its own
     ///
     /// p −= lr·decay·p;  m += (1 − β₁)(g − m);  v = β₂ v + (1 − β₂) g²;
     /// p −= lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)

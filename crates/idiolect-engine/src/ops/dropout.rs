@@ -139,7 +139,8 @@ mod tests {
             assert!(results[0].iter().all(|v| *v == 0.0 || *v == scale));
             let sd = (total * fraction * (1.0 - fraction)).sqrt();
             assert!((dropped - total * fraction).abs() < 4.0 * sd, "{dropped}");
-            // Another layer, row, position or step: another mask, about as often equal as chance has it.
+            // Another layer, row, position or step: another mask, about as often equal as chance
+            // has it.
             let mut other = vec![0.0; ones.len()];
             dropout(fraction, 8).apply(
                 &mut Cpu::new(&Threads::single(), &mut Default::default()),

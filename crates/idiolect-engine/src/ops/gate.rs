@@ -141,7 +141,7 @@ impl Backward<'_> {
 impl Cpu<'_> {
     /// Gated unit, backward, in place.
     ///
-    /// - `gate_up`: (2F, T) lanes, as given to [`gate`]; becomes its own gradient
+    /// - `gate_up`: (2F, T) lanes, as given to [`Cpu::gate`]; becomes its own gradient
     /// - `d_out`: (F, T) lanes; becomes the forward's output again, which the gradient of the
     ///   next weight needs and nobody saved
     ///

@@ -43,7 +43,7 @@ impl Cpu<'_> {
 ///
 /// - `d_heads`: gradient of the normed heads, (heads·D, T) lanes; that of the heads on return
 /// - `d_weight`: (D), accumulated into; or empty for a weight that does not train
-/// - `saved`, `rstd`, `weight`: as left by and given to [`norm_heads`]
+/// - `saved`, `rstd`, `weight`: as left by and given to [`Cpu::norm_heads`]
 /// - `partial`: (heads, D) of scratch
 ///
 /// With u = d ⊙ weight and r = rstd, for each head and token:

@@ -43,7 +43,8 @@ fn columns<'a>(
 impl Cpu<'_> {
     /// Linear map.
     ///
-    /// - `out`: (O, T) lanes of leading dimension `ld`; overwritten, or with `onto` a base plus the product
+    /// - `out`: (O, T) lanes of leading dimension `ld`; overwritten, or with `base`
+    ///   that plus the product
     /// - `weight`: (O, I)
     /// - `bias`: (O) or empty
     /// - `input`: (I, T) lanes of leading dimension `ld`
@@ -99,9 +100,7 @@ impl Cpu<'_> {
             },
         );
     }
-}
 
-impl Cpu<'_> {
     /// Gradient of a linear map's input.
     ///
     /// - `d_input`: (I, T) lanes of leading dimension `ld`, overwritten
@@ -143,9 +142,7 @@ impl Cpu<'_> {
             },
         );
     }
-}
 
-impl Cpu<'_> {
     /// Gradient of a linear map's weight and bias.
     ///
     /// - `d_weight`: (O, I), accumulated into

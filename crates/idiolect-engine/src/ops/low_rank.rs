@@ -136,7 +136,8 @@ impl<'a> LowRank<'a> {
 
     /// Gradient of the input, as far as it goes through the low-rank maps.
     ///
-    /// - `d_input`: (I, T) lanes of leading dimension `ld`; overwritten, or with `add` accumulated into
+    /// - `d_input`: (I, T) lanes of leading dimension `ld`; overwritten, or with `add` accumulated
+    ///   into
     /// - `d_out`: (O, T) lanes
     ///
     /// d_h = s Bᵀ d_out, left in `workspace` for [`d_weights`](Self::d_weights);  d_input (+)= Aᵀ d_h

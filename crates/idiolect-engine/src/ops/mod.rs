@@ -4,8 +4,8 @@
 //! and token n lies at `c * ld + n`. Tokens are the lanes of the vector unit, so sums over
 //! channels (norms, products) and over keys (softmax) need no horizontal step, a weight matrix is
 //! read as it is stored, and a token's bits do not depend on what else is in the batch. The leading
-//! dimension `ld` is an odd number of 64-byte lines (a power of two would fold all rows onto a few cache sets);
-//! lanes beyond T hold zeros, in activations and in their gradients.
+//! dimension `ld` is an odd number of 64-byte lines (a power of two would fold all rows onto a few
+//! cache sets); lanes beyond T hold zeros, in activations and in their gradients.
 //!
 //! **Accumulation rule.** Gradients of activations are overwritten unless a comment states
 //! otherwise; gradients of parameters are always accumulated into, and somebody else clears them.

@@ -5,8 +5,8 @@
 //! one tile's width, so that the innermost loop reads memory in order (a row of B is a page away
 //! from the next, and a page table's cache holds few), small enough to stay in the second-level
 //! cache while every row of A passes by; of A eight rows at a time stay in the first. Rows of A
-//! are read where they lie; a transposed A is copied likewise, sixteen rows at a time. The bits are those of the unpacked
-//! product: the same sums in the same order.
+//! are read where they lie; a transposed A is copied likewise, sixteen rows at a time. The bits are
+//! those of the unpacked product: the same sums in the same order.
 #![expect(
     unsafe_code,
     reason = "tasks write disjoint blocks of one matrix, and run tiles on packed panels"
@@ -24,7 +24,8 @@ use super::{LINE, aligned};
 /// Floats of a packed block of B: 448 KiB, under half of a second-level cache of 1 MiB.
 const BLOCK: usize = 112 << 10;
 
-/// Rows of C that one task computes at least: packing a column of B costs as much as some ten rows of it.
+/// Rows of C that one task computes at least: packing a column of B costs as much as some ten rows
+/// of it.
 const ROWS: usize = 256;
 
 /// The B operand, (k, n).
@@ -104,7 +105,8 @@ impl Cpu<'_> {
     }
 }
 
-/// [`multiply_packed`] by the calling thread, which may be one of several that have a product each.
+/// [`Cpu::multiply_packed`] by the calling thread, which may be one of several that have a product
+/// each.
 ///
 /// - `workspace`: [`workspace_alone`] floats
 ///
@@ -236,16 +238,16 @@ const TALL: usize = 8;
 /// A as the tiles read it.
 #[derive(Clone, Copy)]
 enum Shared<'a> {
-    /// Where it lies, by rows.
+    /// Where it lies, row-major.
     Rows(OperandA<'a>),
-    /// By rows, widened [`TALL`] rows at a time.
+    /// Row-major, widened [`TALL`] rows at a time.
     Bf16Operand(Bf16Operand<'a>),
     /// In panels of [`TALL`] rows, each (k, TALL).
     Panels(&'a [f32]),
 }
 
 impl<'a> Shared<'a> {
-    /// A by rows as it is, A by columns as it was packed.
+    /// A row-major operand as it is, a column-major one as it was packed.
     fn new(a: StoredOperand<'a>, panels: &'a [f32]) -> Self {
         match a {
             _ if a.is_col_major() => Self::Panels(panels),

@@ -54,7 +54,8 @@ pub(crate) enum Rotation {
 impl Cpu<'_> {
     /// Rotary position embedding.
     ///
-    /// - `heads`: rows of whole heads, (heads·D, T) lanes of leading dimension `ld`, rotated in place
+    /// - `heads`: rows of whole heads, (heads·D, T) lanes of leading dimension `ld`, rotated in
+    ///   place
     /// - `angles`: of the same batch
     /// - `scale`: multiplies the result; the attention scale is folded into q here, both ways
     ///

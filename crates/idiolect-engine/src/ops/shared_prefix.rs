@@ -120,8 +120,8 @@ impl Cpu<'_> {
     /// - `out`: (H·D, T) lanes of leading dimension `ld`, overwritten in the own segments
     /// - `qkv`: ((H + 2K)·D, T) lanes, rotated, q scaled
     ///
-    /// As [`attention`](super::attention::attention) of prefix and own tokens in one sequence, for the
-    /// own tokens' queries.
+    /// As [`Cpu::attention`] of prefix and own tokens in one sequence, for
+    /// the own tokens' queries.
     pub(crate) fn shared_prefix_attention(
         &mut self,
         heads: &Heads,
@@ -155,12 +155,10 @@ impl Cpu<'_> {
             }
         });
     }
-}
 
-impl Cpu<'_> {
     /// Attention of segments whose prefixes are cached.
     ///
-    /// Shapes as in [`shared_prefix_attention`].
+    /// Shapes as in [`Cpu::shared_prefix_attention`].
     pub(crate) fn cached_prefix_attention(
         &mut self,
         heads: &Heads,

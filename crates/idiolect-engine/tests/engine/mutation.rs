@@ -1,4 +1,4 @@
-//! The fixtures catch what they are there to catch: with any one fact flipped, parity fails.
+//! The fixtures catch what they are there to catch: with any one setting flipped, parity fails.
 //! Each flip below is a bug that a decoder could have; `fixtures/parity/README.md` lists them.
 //! Not flipped: the sizes, with which the weights would not load, and the family, a label.
 

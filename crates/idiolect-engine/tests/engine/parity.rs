@@ -1,6 +1,6 @@
 //! Everything the engine computes of a model, against the expected tensors of its fixture.
 //!
-//! One function per quantity, each of a [`Case`] whose facts the mutation test can flip.
+//! One function per quantity, each of a [`Case`] whose settings the mutation test can flip.
 
 use idiolect_core::model::TrainSettings;
 use idiolect_engine::backward::loss_and_gradients;
@@ -33,7 +33,7 @@ impl Case {
         let rows = expected
             .usize("boundaries")
             .windows(2)
-            .zip(expected.usize("completion_start"))
+            .zip(expected.usize("first_target"))
             .map(|(b, completion_start)| TokenRow {
                 ids: ids[b[0]..b[1]].iter().map(|&id| id as u32).collect(),
                 completion_start,

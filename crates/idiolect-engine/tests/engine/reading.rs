@@ -1,4 +1,4 @@
-//! Model directories as transformers saves them are read to the facts they state, and text to the
+//! Model directories as transformers saves them are read to the settings they state, and text to the
 //! tokens and offsets of the reference.
 
 use idiolect_core::model::{Context, Example};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::fixture::{FAMILIES, path};
 
-/// The facts and parameters of a model directory below `fixtures/`.
+/// The configuration and parameters of a model directory below `fixtures/`.
 pub(crate) fn model(name: &str) -> (ModelConfig, Parameters) {
     let model = Config::read(&config(name)).unwrap().model;
     let (parameters, _) = WeightFiles::open(&path(name))
@@ -29,7 +29,7 @@ pub(crate) fn config(name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The facts as `make.py` states them, family by family.
+/// The configuration as `make.py` states it, family by family.
 fn stated(family: &str) -> ModelConfig {
     let scaling = Llama3Scaling {
         factor: 4.0,
@@ -154,7 +154,7 @@ fn stated(family: &str) -> ModelConfig {
 }
 
 #[test]
-fn saved_configurations_are_read_to_their_facts() {
+fn saved_configurations_are_read_to_their_settings() {
     for family in FAMILIES {
         let mut model = model(&format!("parity/{family}")).0;
         let stated = stated(family);
@@ -188,7 +188,7 @@ fn text_becomes_the_reference_tokens_and_offsets() {
         assert_eq!(serde_json::json!(encoded.ids), row["ids"], "{prompt}");
         assert_eq!(
             serde_json::json!(encoded.completion_start),
-            row["completion_start"],
+            row["first_target"],
             "{prompt}"
         );
         assert_eq!(

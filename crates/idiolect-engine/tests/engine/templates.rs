@@ -120,7 +120,7 @@ fn a_row_begins_as_the_model_is_asked_and_ends_with_the_turn() {
         assert_eq!(
             row.ids[..row.loss_start],
             asked,
-            "{name}: what is learnt follows it"
+            "{name}: what is trained on follows it"
         );
         let begins = row
             .ids
@@ -201,7 +201,7 @@ fn rows_follow_the_prompt_that_asks_whatever_a_finished_turn_is_rendered_after()
     let cases = [
         // The thought that the prompt opens is missing in finished turns.
         (turns("m.content", "<think>\\n"), "7", "7"),
-        // … and there where the completion brings it: given by the prompt, not learnt.
+        // … and there where the completion brings it: given by the prompt, not trained on.
         (
             turns("m.content", "<think>\\n"),
             "<think>\n3 + 4\n</think>\n7",
@@ -236,7 +236,7 @@ fn rows_follow_the_prompt_that_asks_whatever_a_finished_turn_is_rendered_after()
         ),
         (turns("m.content | trim", "<think>"), "7 \n", "7"),
     ];
-    for (source, completion, learnt) in cases {
+    for (source, completion, trained) in cases {
         let template = written(&source.replace("\\n", "\n"));
         let example = plain("3 + 4?", completion);
         let asked = encode_chat_context(&tokenizer, &template, LIMITS, &example.context).unwrap();
@@ -244,9 +244,9 @@ fn rows_follow_the_prompt_that_asks_whatever_a_finished_turn_is_rendered_after()
         assert_eq!(row.ids[..row.loss_start], asked, "{source}");
         assert_eq!(row.loss_start, row.completion_start, "{source}");
         let said = read(&tokenizer, &row.ids[row.completion_start..]);
-        assert_eq!(said, format!("{learnt}<|end|>"), "{source}");
+        assert_eq!(said, format!("{trained}<|end|>"), "{source}");
         // Offsets are those of the completion as it was given.
-        let first = completion.find(learnt).unwrap() as u32;
+        let first = completion.find(trained).unwrap() as u32;
         assert_eq!(row.byte_starts[0], first, "{source}");
         assert_eq!(row.byte_starts.len(), row.ids.len() - row.completion_start);
         assert_eq!(row.byte_starts.last(), Some(&(completion.len() as u32)));
@@ -352,7 +352,7 @@ fn fields_of_turns_and_variables_of_the_conversation_reach_the_template() {
         read(&tokenizer, &row.ids[..row.loss_start]),
         "Tools: [{\"name\": \"calc\"}]\nD\nshort\n<|turn|>user Ann\n2+2?<|end|>\n<|turn|>assistant\n"
     );
-    // The thought and the call are written by the model, so they are learnt.
+    // The thought and the call are written by the model, so they are trained on.
     assert_eq!(
         read(&tokenizer, &row.ids[row.loss_start..]),
         "<think>two</think>4[f]<|end|>"
