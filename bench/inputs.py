@@ -125,10 +125,10 @@ def make_tokenizer(path, data):
 
 
 def encode(tokenizer, prompt, completion):
-    """{ids, first_target} of prompt + completion + end; None when it is too long."""
+    """{ids, completion_start} of prompt + completion + end; None when it is too long."""
     before = tokenizer.encode(prompt).ids
     ids = before + tokenizer.encode(completion).ids + [0]
-    return {"ids": ids, "first_target": len(before)} if len(ids) <= LONGEST else None
+    return {"ids": ids, "completion_start": len(before)} if len(ids) <= LONGEST else None
 
 
 def real_batches(tokenizer, data, steps):
@@ -150,13 +150,13 @@ def real_batches(tokenizer, data, steps):
 def dense_batches(vocab, rows, length, steps):
     """Rows of one length, every token a target."""
     rng = random.Random(1)
-    return [[{"ids": [rng.randrange(vocab) for _ in range(length)], "first_target": 1} for _ in range(rows)] for _ in range(steps)]
+    return [[{"ids": [rng.randrange(vocab) for _ in range(length)], "completion_start": 1} for _ in range(rows)] for _ in range(steps)]
 
 
 def student_batches(steps):
     """32 rows of 26 to 36 tokens of the default experiment's vocabulary, loss on the response."""
     rng = random.Random(2)
-    row = lambda: {"ids": [rng.randrange(204) for _ in range(rng.randint(26, 36))], "first_target": 7}
+    row = lambda: {"ids": [rng.randrange(204) for _ in range(rng.randint(26, 36))], "completion_start": 7}
     return [sorted((row() for _ in range(32)), key=lambda r: len(r["ids"])) for _ in range(steps)]
 
 

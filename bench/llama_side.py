@@ -134,7 +134,7 @@ def logits(job, data):
     ids = row["ids"][:512]
     context.decode([(t, i, [0], True) for i, t in enumerate(ids)])
     out = []
-    for i in range(row["first_target"] - 1, len(ids) - 1):
+    for i in range(row["completion_start"] - 1, len(ids) - 1):
         values = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context.context, i), (context.vocab,)).astype(np.float64)
         out.append(float(values[ids[i + 1]] - values.max() - np.log(np.exp(values - values.max()).sum())))
     print(json.dumps({"scores": out}), flush=True)

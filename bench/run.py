@@ -170,7 +170,7 @@ def train_flops(shape, batch):
     width = c // shape["num_attention_heads"]
     body = layers * (2 * c * c + 2 * c * shape["num_key_value_heads"] * width + 3 * c * f)
     tokens = sum(len(r["ids"]) - 1 for r in batch)
-    targets = sum(len(r["ids"]) - r["first_target"] for r in batch)
+    targets = sum(len(r["ids"]) - r["completion_start"] for r in batch)
     attention = sum(2 * c * (len(r["ids"]) - 1) ** 2 for r in batch) * layers
     return 3 * (2 * body * tokens + 2 * c * shape["vocab_size"] * targets + attention)
 
@@ -436,7 +436,7 @@ def make_data(folder):
         groups = inputs.problem_groups(tokenizer, data, 40)
         prompts = inputs.generation_prompts(tokenizer, data, 64)
         long = [max((r for b in inputs.real_batches(tokenizer, data, 12) for r in b), key=lambda r: len(r["ids"]))]
-        long = [{"ids": (long[0]["ids"] * 16)[:1025], "first_target": 1}]
+        long = [{"ids": (long[0]["ids"] * 16)[:1025], "completion_start": 1}]
         made["batches"] |= {
             "real": inputs.real_batches(tokenizer, data, 6), "problems": groups[:16], "problems-few": groups[:4], "problems-tenfold": groups, "long": [long],
             "one": [[groups[0][0]]],

@@ -126,10 +126,10 @@ def batch_of(rows):
     longest = max(len(row["ids"]) for row in rows)
     ids = torch.tensor([row["ids"] + [0] * (longest - len(row["ids"])) for row in rows])
     at = torch.arange(longest)
-    first = torch.tensor([[row["first_target"]] for row in rows])
+    first = torch.tensor([[row["completion_start"]] for row in rows])
     length = torch.tensor([[len(row["ids"])] for row in rows])
     where = (at >= first - 1) & (at < length - 1)
-    targets = torch.tensor([t for row in rows for t in row["ids"][row["first_target"] :]])
+    targets = torch.tensor([t for row in rows for t in row["ids"][row["completion_start"] :]])
     return ids[:, :-1], where[:, :-1], targets  # nothing is predicted from a last token
 
 
@@ -152,7 +152,7 @@ def train(job, data):
     while wait():
         started = time.perf_counter()
         rows = batches[step % len(batches)]
-        n_targets = sum(len(r["ids"]) - r["first_target"] for r in rows)
+        n_targets = sum(len(r["ids"]) - r["completion_start"] for r in rows)
         optimizer.zero_grad(set_to_none=True)
         total = 0.0
         size = job.get("batch_size") or len(rows)
@@ -194,7 +194,7 @@ def train_trl(job, data):
     datasets.disable_progress_bars()
     batches, settings = data["batches"][job["batches"]], data["settings"]
     rows = [row for batch in batches for row in batch]
-    labels = lambda r: [-100] * r["first_target"] + r["ids"][r["first_target"] :]
+    labels = lambda r: [-100] * r["completion_start"] + r["ids"][r["completion_start"] :]
     dataset = datasets.Dataset.from_list([{"input_ids": r["ids"], "labels": labels(r)} for r in rows])
     size, per_step = job["batch_size"], len(batches[0])
     lora = job.get("lora")
@@ -245,7 +245,7 @@ def score(job, data):
         rank = 1 + (logits > mine).sum(-1)
         entropy = -(logp.exp() * logp).sum(-1)
         found = torch.stack([logp.gather(1, targets[:, None])[:, 0], rank.float(), entropy], dim=1)
-        for i, part in zip(own, found.split([len(rows[i]["ids"]) - rows[i]["first_target"] for i in own])):
+        for i, part in zip(own, found.split([len(rows[i]["ids"]) - rows[i]["completion_start"] for i in own])):
             scores[i] = part.tolist()
     wall_s = time.perf_counter() - started
     answer({"wall_s": wall_s, "scores": [s for row in scores for s in row] if job.get("with_scores") else []})

@@ -37,11 +37,11 @@ use serde_json::{Value, json};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-/// One row of tokens; every token from `first_target` on is a target.
+/// One row of tokens; every token from `completion_start` on is a target.
 #[derive(Clone, Deserialize)]
 struct Row {
     ids: Vec<u32>,
-    first_target: usize,
+    completion_start: usize,
 }
 
 #[derive(Deserialize)]
@@ -127,9 +127,9 @@ fn next_line() -> Fallible<Option<String>> {
 
 fn load(directory: &Path) -> Fallible<Decoder> {
     let config: Value = serde_json::from_slice(&std::fs::read(directory.join("config.json"))?)?;
-    let facts = Config::read(&config)?.facts;
-    let (weights, _) = WeightFiles::open(directory)?.read_as_stored(&facts)?;
-    Ok(Decoder::new(facts, weights)?)
+    let model = Config::read(&config)?.model;
+    let (weights, _) = WeightFiles::open(directory)?.read_as_stored(&model)?;
+    Ok(Decoder::new(model, weights)?)
 }
 
 /// The same model with the adapters of a directory, whose tensors bear the names that ours do.
@@ -141,7 +141,7 @@ fn with_adapter(decoder: Decoder, lora: &LowRank) -> Fallible<Decoder> {
         dropout: 0.0,
         targets: Vec::new(),
     };
-    let mut adapter = Adapter::zeros(decoder.facts(), settings)?;
+    let mut adapter = Adapter::zeros(decoder.config(), settings)?;
     let bytes = std::fs::read(lora.from.join("adapter_model.safetensors"))?;
     let file = SafeTensors::deserialize(&bytes)?;
     for tensor in adapter.tensors().to_vec() {
@@ -213,9 +213,9 @@ fn pool(threads: usize) -> Fallible<Threads> {
 fn token_rows(batch: &[Row]) -> impl Iterator<Item = TokenRow> {
     batch.iter().map(|row| TokenRow {
         ids: row.ids.clone(),
-        first_target: row.first_target,
+        completion_start: row.completion_start,
         weight: 1.0,
-        learnt: Vec::new(),
+        loss_mask: Vec::new(),
     })
 }
 

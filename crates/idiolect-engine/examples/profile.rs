@@ -21,14 +21,15 @@ mod ops;
 mod peak;
 #[path = "../src/threads.rs"]
 mod threads;
-mod facts {
-    pub(crate) use idiolect_engine::facts::Activation;
+mod model_config {
+    pub(crate) use idiolect_engine::model_config::Activation;
 }
 
-use ops::attention::{Backward, Heads, Segment, attention};
-use ops::head::{Head, LossAndGradients, Target};
-use ops::linear::{linear, linear_d_input, linear_d_weight};
-use ops::stored::Stored;
+use ops::attention::{Backward, Heads, Segment};
+use ops::cpu::{Cpu, CpuWorkspace};
+use ops::head::loss::LossAndGradients;
+use ops::head::{Head, Target};
+use ops::operand::Stored;
 use peak::{cpu_ns, peak};
 use threads::Threads;
 
@@ -106,16 +107,15 @@ fn main() {
     let threads = Threads::new(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN));
     let peak = peak(count);
     println!("peak {peak:.1} GFLOP/s per core, {n} tokens, {count} threads");
-    let mut scratch = vec![Vec::new(); count + 1];
-    let scratch = &mut scratch[..];
+    let memory = &mut CpuWorkspace::default();
     let mut bench = Bench {
         threads,
         peak,
         filter,
         total: (0.0, 0.0),
     };
-    let stride = ops::stride(n);
-    let shape = (n, stride);
+    let ld = ops::leading_dim(n);
+    let shape = (n, ld);
     let segment = 256.min(n);
     let segments: Vec<Segment> = (0..n / segment)
         .map(|i| Segment {
@@ -132,31 +132,21 @@ fn main() {
     ] {
         let weight = random(o * i, 0.05);
         let mut d_weight = vec![0.0; o * i];
-        let mut x = random(i * stride, 1.0);
-        let mut y = random(o * stride, 1.0);
-        ops::clear_beyond(&mut x, n, stride);
-        ops::clear_beyond(&mut y, n, stride);
-        let mut tokens = vec![0.0; n * ops::stride(i)];
+        let mut x = random(i * ld, 1.0);
+        let mut y = random(o * ld, 1.0);
+        ops::clear_beyond(&mut x, n, ld);
+        ops::clear_beyond(&mut y, n, ld);
+        let mut tokens = vec![0.0; n * ops::leading_dim(i)];
         let flops = 2.0 * (o * i * n) as f64;
         let bytes = 4.0 * (o * i + (o + i) * n) as f64;
         bench.time(&format!("{name} forward"), LAYERS, flops, bytes, |t| {
-            linear(
-                t,
-                scratch,
-                &mut y,
-                (Stored::F32(&weight), &[]),
-                &x,
-                None,
-                shape,
-            );
+            Cpu::new(t, memory).linear(&mut y, (Stored::F32(&weight), &[]), &x, None, shape);
         });
         bench.time(&format!("{name} d_input"), LAYERS, flops, bytes, |t| {
-            linear_d_input(t, scratch, &mut x, Stored::F32(&weight), &y, shape);
+            Cpu::new(t, memory).linear_d_input(&mut x, Stored::F32(&weight), &y, shape);
         });
         bench.time(&format!("{name} d_weight"), LAYERS, flops, bytes, |t| {
-            linear_d_weight(
-                t,
-                scratch,
+            Cpu::new(t, memory).linear_d_weight(
                 (&mut d_weight, &mut []),
                 &y,
                 &x,
@@ -169,137 +159,102 @@ fn main() {
     let heads = Heads {
         n: HEADS,
         kv: KV,
-        width: WIDTH,
+        head_dim: WIDTH,
         window: None,
         softcap: None,
     };
-    let qkv = random((HEADS + 2 * KV) * WIDTH * stride, 0.3);
-    let mut out = vec![0.0; HEADS * WIDTH * stride];
-    let mut lse = vec![0.0; HEADS * stride];
+    let qkv = random((HEADS + 2 * KV) * WIDTH * ld, 0.3);
+    let mut out = vec![0.0; HEADS * WIDTH * ld];
+    let mut lse = vec![0.0; HEADS * ld];
     // Two products over half of the square.
     let flops: f64 = segments
         .iter()
         .map(|s| 4.0 * (HEADS * WIDTH * s.len * (s.len + 1) / 2) as f64)
         .sum();
     bench.time("attention forward", LAYERS, flops, 0.0, |t| {
-        attention(
-            t,
-            scratch,
-            &heads,
-            (&segments, stride),
-            &mut out,
-            &mut lse,
-            &qkv,
-        );
+        Cpu::new(t, memory).attention(&heads, (&segments, ld), &mut out, &mut lse, &qkv);
     });
-    let d_out = random(HEADS * WIDTH * stride, 1.0);
+    let d_out = random(HEADS * WIDTH * ld, 1.0);
     let mut d_qkv = vec![0.0; qkv.len()];
     bench.time("attention backward", LAYERS, 2.5 * flops, 0.0, |t| {
-        Backward {
+        Cpu::new(t, memory).attention_backward(Backward {
             heads: &heads,
             segments: &segments,
-            stride,
+            ld,
             d_qkv: &mut d_qkv,
             d_out: &d_out,
             out: &out,
             lse: &lse,
             qkv: &qkv,
-        }
-        .run(t, scratch);
+        });
     });
     drop((qkv, out, d_out, d_qkv));
 
-    let mut gate_up = random(2 * INTERMEDIATE * stride, 1.0);
-    let mut gated = random(INTERMEDIATE * stride, 1.0);
+    let mut gate_up = random(2 * INTERMEDIATE * ld, 1.0);
+    let mut gated = random(INTERMEDIATE * ld, 1.0);
     let bytes = 4.0 * (3 * INTERMEDIATE * n) as f64;
     bench.time("gate forward", LAYERS, 0.0, bytes, |t| {
-        ops::gate::gate(
-            t,
-            scratch,
-            facts::Activation::Silu,
-            &mut gated,
-            &gate_up,
-            stride,
-        );
+        Cpu::new(t, memory).gate(model_config::Activation::Silu, &mut gated, &gate_up, ld);
     });
     bench.time("gate backward", LAYERS, 0.0, 2.0 * bytes, |t| {
-        ops::gate::gate_backward(
-            t,
-            scratch,
-            facts::Activation::Silu,
+        Cpu::new(t, memory).gate_backward(
+            model_config::Activation::Silu,
             &mut gate_up,
             &mut gated,
-            stride,
+            ld,
         );
     });
     drop((gate_up, gated));
 
-    let x = random(HIDDEN * stride, 1.0);
+    let x = random(HIDDEN * ld, 1.0);
     let mut y = x.clone();
-    let gain = vec![1.0; HIDDEN];
-    let gain = ops::norm::Gain {
-        weight: &gain,
+    let ones = vec![1.0; HIDDEN];
+    let weight = ops::norm::NormWeight {
+        values: &ones,
         plus_one: false,
     };
-    let mut inv_rms = vec![0.0; stride];
+    let mut rstd = vec![0.0; ld];
     let bytes = 4.0 * (HIDDEN * n) as f64;
     bench.time("norm forward", 2 * LAYERS + 1, 0.0, 3.0 * bytes, |t| {
-        ops::norm::inverse_rms(&mut inv_rms, &x, stride, 1e-5);
-        ops::norm::scale(t, scratch, &mut y, &x, &inv_rms, gain, &[]);
+        ops::norm::compute_rstd(&mut rstd, &x, ld, 1e-5);
+        Cpu::new(t, memory).normalize(&mut y, &x, &rstd, weight, &[]);
     });
     bench.time("norm again", 2 * LAYERS, 0.0, 2.0 * bytes, |t| {
-        ops::norm::scale(t, scratch, &mut y, &x, &inv_rms, gain, &[]);
+        Cpu::new(t, memory).normalize(&mut y, &x, &rstd, weight, &[]);
     });
-    let mut means = vec![0.0; stride];
-    let mut d_gain = vec![0.0; HIDDEN];
+    let mut means = vec![0.0; ld];
+    let mut d_weight = vec![0.0; HIDDEN];
     let d = x.clone();
     bench.time("norm backward", 2 * LAYERS + 1, 0.0, 6.0 * bytes, |t| {
-        ops::norm::Backward {
+        Cpu::new(t, memory).rms_norm_backward(ops::norm::Backward {
             d_input: &mut y,
             add: true,
-            d_gain: &mut d_gain,
+            d_weight: &mut d_weight,
             d_output: &d,
             input: &x,
-            inv_rms: &inv_rms,
-            gain,
+            rstd: &rstd,
+            weight,
             means: &mut means,
-        }
-        .run(t, scratch);
+        });
     });
     let mut angles = ops::rope::Angles::default();
     let frequencies: Vec<f64> = (0..WIDTH / 2)
         .map(|i| 1e4f64.powf(-2.0 * i as f64 / WIDTH as f64))
         .collect();
     let positions: Vec<u32> = (0..n).map(|i| (i % segment) as u32).collect();
-    angles.fill(&frequencies, &positions, stride);
+    angles.fill(&frequencies, &positions, ld);
     bench.time("rotate", 2 * LAYERS, 0.0, 2.0 * bytes, |t| {
-        ops::rope::rotate(
-            t,
-            scratch,
-            &mut y,
-            stride,
-            &angles,
-            ops::rope::Turn::Forward,
-            1.0,
-        );
+        Cpu::new(t, memory).rotate(&mut y, ld, &angles, ops::rope::Rotation::Forward, 1.0);
     });
 
     let embedding = random(VOCAB * HIDDEN, 0.05);
     let mut d_weight = vec![0.0; VOCAB * HIDDEN];
     let ids: Vec<u32> = (0..n).map(|i| (i * 7919 % VOCAB) as u32).collect();
     bench.time("embed", 1, 0.0, 2.0 * bytes, |t| {
-        ops::embed::embed(
-            t,
-            scratch,
-            &mut y,
-            stride,
-            Stored::F32(&embedding),
-            &ids,
-            1.0,
-        );
+        Cpu::new(t, memory).embed(&mut y, ld, Stored::F32(&embedding), &ids, 1.0);
     });
     bench.time("embed backward", 1, 0.0, 3.0 * bytes, |_| {
-        ops::embed::embed_backward(&mut d_weight, &y, stride, &ids, 1.0);
+        ops::embed::embed_backward(&mut d_weight, &y, ld, &ids, 1.0);
     });
     let targets: Vec<Target> = (0..n)
         .map(|lane| Target {
@@ -316,21 +271,20 @@ fn main() {
         6.0 * (VOCAB * HIDDEN * n) as f64,
         0.0,
         |t| {
-            LossAndGradients {
+            Cpu::new(t, memory).loss_and_gradients(LossAndGradients {
                 head: Head {
                     weight: Stored::F32(&embedding),
                     width: HIDDEN,
                     softcap: None,
                 },
                 hidden: &x,
-                stride,
+                ld,
                 targets: &targets,
                 d_hidden: &mut y,
                 d_weight: &mut d_weight,
                 logprobs: &mut logprobs,
                 buffer: &mut buffer,
-            }
-            .run(t, scratch);
+            });
         },
     );
     drop((buffer, embedding, d_weight));
@@ -348,11 +302,11 @@ fn main() {
         bf16: false,
     };
     bench.time("gradient norm (a quarter)", 4, 0.0, bytes, |t| {
-        std::hint::black_box(ops::adamw::gradient_norm(t, &g));
+        std::hint::black_box(Cpu::new(t, memory).gradient_norm(&g));
     });
     bench.time("adamw (a quarter)", 4, 0.0, 8.0 * bytes, |t| {
         let parts = [&mut a[..], &mut b, &mut c, &mut g];
-        ops::adamw::adamw(t, scratch, settings, 0.5, parts);
+        Cpu::new(t, memory).adamw(settings, 0.5, parts);
     });
     let (s, flops) = bench.total;
     println!(

@@ -13,7 +13,7 @@ use std::time::Instant;
 use idiolect_core::model::{Rng, StepSize, TrainEvent, TrainSettings};
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::decoder::Decoder;
-use idiolect_engine::facts::{Activation, Facts, Family, Norms, Rope};
+use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::score::score_rows;
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
@@ -60,34 +60,19 @@ fn shape(name: &str) -> Shape {
     }
 }
 
-fn facts(s: &Shape) -> Facts {
-    let head_width = s.hidden / s.heads.0;
-    Facts {
-        family: Family::Llama,
+fn config(s: &Shape) -> ModelConfig {
+    let sizes = Sizes {
         vocab: s.vocab,
         hidden: s.hidden,
         layers: s.layers,
         heads: s.heads.0,
         kv_heads: s.heads.1,
-        head_width,
+        head_dim: s.hidden / s.heads.0,
         intermediate: s.intermediate,
-        norm_eps: 1e-5,
-        rope: Rope {
-            theta: 10_000.0,
-            scaling: None,
-        },
-        local_rope: None,
-        qkv_bias: false,
-        qk_norm: false,
-        gain_plus_one: false,
-        norms: Norms::Before,
-        activation: Activation::Silu,
-        embedding_scale: 1.0,
-        attention_scale: (head_width as f32).powf(-0.5),
-        attention_softcap: None,
-        final_softcap: None,
-        windows: vec![None; s.layers],
+    };
+    ModelConfig {
         tied: true,
+        ..ModelConfig::new(Family::Llama, sizes)
     }
 }
 
@@ -99,17 +84,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .map_or(Ok(NonZeroUsize::MIN), |n| n.parse())?,
     );
     let shape = shape(&name);
-    let (per_step, length, first_target, steps) = shape.rows;
+    let (per_step, length, completion_start, steps) = shape.rows;
     let mut rng = Rng::keyed(0, &["example", "step"]);
     let rows: Vec<TokenRow> = (0..per_step * steps)
         .map(|_| TokenRow {
             ids: (0..length).map(|_| rng.below(shape.vocab) as u32).collect(),
-            first_target,
+            completion_start,
             weight: 1.0,
-            learnt: Vec::new(),
+            loss_mask: Vec::new(),
         })
         .collect();
-    let mut decoder = Decoder::random(facts(&shape), 0, 0.02)?;
+    let mut decoder = Decoder::random(config(&shape), 0, 0.02)?;
     let parameters = decoder.parameters().values().len() as f64;
     let settings = TrainSettings {
         step_size: StepSize::Rows(per_step),

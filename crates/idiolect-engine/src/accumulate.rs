@@ -10,9 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::backward::Draw;
 use crate::batch::{TokenRow, runs, tokens_at_a_time};
-use crate::decoder::{Decoder, Workspace};
-use crate::ops::adamw::add_all;
+use crate::decoder::Decoder;
+use crate::ops::cpu::{Cpu, CpuWorkspace};
 use crate::threads::Threads;
+use crate::workspace::Workspace;
 
 /// Parameters below which threads have runs of their own.
 const SMALL: usize = 1_000_000;
@@ -27,7 +28,8 @@ pub(crate) struct Accumulator {
     workspaces: Vec<Mutex<Workspace>>,
     /// Gradients of the runs of a wave but the first.
     parts: Vec<f32>,
-    recomputes: bool,
+    memory: CpuWorkspace,
+    gradient_checkpointing: bool,
 }
 
 /// Rows with what their loss is multiplied by, and what is dropped.
@@ -35,7 +37,7 @@ pub(crate) struct Accumulator {
 pub(crate) struct Rows<'a> {
     pub(crate) rows: &'a [&'a TokenRow],
     /// See [`Workspace::accumulate`].
-    pub(crate) share: f64,
+    pub(crate) loss_scale: f64,
     /// Its rows are these.
     pub(crate) draw: Option<Draw<'a>>,
 }
@@ -54,10 +56,10 @@ impl<'a> Rows<'a> {
 }
 
 impl Accumulator {
-    /// Empty; with `recomputes` as [`Workspace::recomputing`].
-    pub(crate) fn new(recomputes: bool) -> Self {
+    /// Empty; with `gradient_checkpointing` as [`Workspace::with_gradient_checkpointing`].
+    pub(crate) fn new(gradient_checkpointing: bool) -> Self {
         Self {
-            recomputes,
+            gradient_checkpointing,
             ..Self::default()
         }
     }
@@ -71,13 +73,13 @@ impl Accumulator {
         threads: &Threads,
     ) -> f64 {
         let inputs = rows.rows.iter().map(|row| row.n_inputs());
-        let runs = runs(inputs, tokens_at_a_time(decoder.facts()));
+        let runs = runs(inputs, tokens_at_a_time(decoder.config()));
         let small = decoder.layout().len() < SMALL;
         let workers = if small { threads.n() } else { 1 };
-        let recomputes = self.recomputes;
+        let gradient_checkpointing = self.gradient_checkpointing;
         self.workspaces.resize_with(workers, || {
-            Mutex::new(if recomputes {
-                Workspace::recomputing()
+            Mutex::new(if gradient_checkpointing {
+                Workspace::with_gradient_checkpointing()
             } else {
                 Workspace::new()
             })
@@ -117,8 +119,12 @@ impl Accumulator {
             }
             let workspace = workspaces[worker].lock();
             let mut workspace = workspace.unwrap_or_else(PoisonError::into_inner);
-            let Rows { rows, share, draw } = rows.part(runs[i].clone());
-            *loss = workspace.accumulate_dropping(decoder, rows, share, draw, into, inner);
+            let Rows {
+                rows,
+                loss_scale,
+                draw,
+            } = rows.part(runs[i].clone());
+            *loss = workspace.accumulate_dropping(decoder, rows, loss_scale, draw, into, inner);
         });
         let losses = slots.into_iter().map(|slot| {
             let (_, loss) = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +132,7 @@ impl Accumulator {
         });
         let loss = losses.sum();
         if needed > 0 {
-            add_all(threads, gradients, &self.parts[..needed]);
+            Cpu::new(threads, &mut self.memory).add_all(gradients, &self.parts[..needed]);
         }
         loss
     }
@@ -137,7 +143,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::facts::Family;
+    use crate::model_config::Family;
     use crate::ops::testing::close;
     use crate::tests::{decoder, tiny};
 
@@ -147,15 +153,15 @@ mod tests {
         let rows: Vec<TokenRow> = (0..40)
             .map(|i| TokenRow {
                 ids: (0..23 + i % 7).map(|t| ((i * t + t) % 29) as u32).collect(),
-                first_target: 1 + i % 5,
+                completion_start: 1 + i % 5,
                 weight: 1.0 + (i % 3) as f32,
-                learnt: Vec::new(),
+                loss_mask: Vec::new(),
             })
             .collect();
         let rows: Vec<&TokenRow> = rows.iter().collect();
         let of = Rows {
             rows: &rows,
-            share: 0.01,
+            loss_scale: 0.01,
             draw: None,
         };
         let all: Vec<(f64, Vec<f32>)> = (1..4)

@@ -8,14 +8,14 @@ use std::ops::Range;
 
 use idiolect_core::model::{Lora, Rng};
 
-use crate::facts::Facts;
+use crate::model_config::ModelConfig;
 use crate::ops::low_rank::{LowRank, Map};
 use crate::parameters::{Parameters, Tensor};
 
 /// A linear map of a layer as it is computed: several matrices in one product where they share
 /// their input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Site {
+pub(crate) enum Projection {
     /// q, k, v.
     Qkv,
     /// Attention's output.
@@ -27,7 +27,12 @@ pub(crate) enum Site {
 }
 
 /// All of them, in the order of their values.
-const SITES: [Site; 4] = [Site::Qkv, Site::Output, Site::GateUp, Site::Down];
+const PROJECTIONS: [Projection; 4] = [
+    Projection::Qkv,
+    Projection::Output,
+    Projection::GateUp,
+    Projection::Down,
+];
 
 /// The names of the matrices that can have an adapter, as `targets` gives them.
 pub const TARGETS: [&str; 7] = [
@@ -40,34 +45,34 @@ pub const TARGETS: [&str; 7] = [
     "down_proj",
 ];
 
-/// The width that a site reads, and the module names and heights of its matrices.
-fn matrices(facts: &Facts, site: Site) -> (usize, Vec<(&'static str, usize)>) {
+/// The width that a projection reads, and the module names and heights of its matrices.
+fn matrices(config: &ModelConfig, projection: Projection) -> (usize, Vec<(&'static str, usize)>) {
     let (q, kv) = (
-        facts.heads * facts.head_width,
-        facts.kv_heads * facts.head_width,
+        config.heads * config.head_dim,
+        config.kv_heads * config.head_dim,
     );
-    match site {
-        Site::Qkv => (
-            facts.hidden,
+    match projection {
+        Projection::Qkv => (
+            config.hidden,
             vec![
                 ("self_attn.q_proj", q),
                 ("self_attn.k_proj", kv),
                 ("self_attn.v_proj", kv),
             ],
         ),
-        Site::Output => (q, vec![("self_attn.o_proj", facts.hidden)]),
-        Site::GateUp => (
-            facts.hidden,
+        Projection::Output => (q, vec![("self_attn.o_proj", config.hidden)]),
+        Projection::GateUp => (
+            config.hidden,
             vec![
-                ("mlp.gate_proj", facts.intermediate),
-                ("mlp.up_proj", facts.intermediate),
+                ("mlp.gate_proj", config.intermediate),
+                ("mlp.up_proj", config.intermediate),
             ],
         ),
-        Site::Down => (facts.intermediate, vec![("mlp.down_proj", facts.hidden)]),
+        Projection::Down => (config.intermediate, vec![("mlp.down_proj", config.hidden)]),
     }
 }
 
-/// One site's place among the values.
+/// One projection's place among the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     maps: Vec<Map>,
@@ -99,14 +104,14 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Adapters of zeros for a model with these facts.
+    /// Adapters of zeros for a model with this config.
     ///
     /// A target names a layer as PEFT's do: `q_proj`, `self_attn.q_proj` and
     /// `model.layers.0.self_attn.q_proj` all name that layer.
     ///
     /// # Errors
     /// When a setting makes no adapter or a target names no layer.
-    pub fn zeros(facts: &Facts, settings: Lora) -> Result<Self, AdapterError> {
+    pub fn zeros(config: &ModelConfig, settings: Lora) -> Result<Self, AdapterError> {
         settings.check().map_err(AdapterError::Setting)?;
         let mut found = vec![false; settings.targets.len()];
         let mut wanted = |module: &str| {
@@ -119,8 +124,8 @@ impl Adapter {
             any
         };
         let mut tensors: Vec<Tensor> = Vec::new();
-        let mut place = |layer: usize, site: Site| {
-            let (width, matrices) = matrices(facts, site);
+        let mut place = |layer: usize, projection: Projection| {
+            let (width, matrices) = matrices(config, projection);
             let (mut row, mut first) = (0, 0);
             let mut chosen = Vec::new();
             for (module, height) in matrices {
@@ -146,8 +151,8 @@ impl Adapter {
                 maps: chosen.into_iter().map(|(_, map)| map).collect(),
             }
         };
-        let layers = (0..facts.layers)
-            .map(|layer| SITES.map(|site| place(layer, site)))
+        let layers = (0..config.layers)
+            .map(|layer| PROJECTIONS.map(|projection| place(layer, projection)))
             .collect();
         if let Some(i) = found.iter().position(|found| !found) {
             return Err(AdapterError::Target(settings.targets[i].clone()));
@@ -165,8 +170,8 @@ impl Adapter {
     ///
     /// # Errors
     /// As [`zeros`](Self::zeros).
-    pub fn random(facts: &Facts, settings: Lora, seed: u64) -> Result<Self, AdapterError> {
-        let mut adapter = Self::zeros(facts, settings)?;
+    pub fn random(config: &ModelConfig, settings: Lora, seed: u64) -> Result<Self, AdapterError> {
+        let mut adapter = Self::zeros(config, settings)?;
         for tensor in adapter.tensors.iter().filter(|t| is_a(t)) {
             let mut rng = Rng::keyed(seed, &["adapter", &tensor.name]);
             let bound = 1.0 / (tensor.shape[1] as f64).sqrt();
@@ -202,16 +207,16 @@ impl Adapter {
         Some(&self.values[tensor.range.clone()])
     }
 
-    /// Whether they are laid out for these facts.
-    pub fn fits(&self, facts: &Facts) -> bool {
-        Self::zeros(facts, self.settings.clone()).is_ok_and(|zeros| {
+    /// Whether they are laid out for this config.
+    pub fn fits(&self, config: &ModelConfig) -> bool {
+        Self::zeros(config, self.settings.clone()).is_ok_and(|zeros| {
             zeros.tensors == self.tensors && zeros.values.len() == self.values.len()
         })
     }
 
     /// The low-rank maps of one linear map.
-    pub(crate) fn at(&self, layer: usize, site: Site) -> LowRank<'_> {
-        let place = &self.layers[layer][site as usize];
+    pub(crate) fn at(&self, layer: usize, projection: Projection) -> LowRank<'_> {
+        let place = &self.layers[layer][projection as usize];
         LowRank {
             a: &self.values[place.a.clone()],
             b: &self.values[place.b.clone()],
@@ -226,9 +231,9 @@ impl Adapter {
         &self,
         gradients: &'a mut [f32],
         layer: usize,
-        site: Site,
+        projection: Projection,
     ) -> (&'a mut [f32], &'a mut [f32]) {
-        let place = &self.layers[layer][site as usize];
+        let place = &self.layers[layer][projection as usize];
         gradients[place.a.start..place.b.end].split_at_mut(place.a.len())
     }
 
@@ -244,7 +249,7 @@ impl Adapter {
     /// Adds s B A to the weights it stands beside, in f32.
     ///
     /// # Panics
-    /// When the parameters are laid out for other facts; a programmer mistake.
+    /// When the parameters are laid out for another config; a programmer mistake.
     pub fn merge_into(&self, parameters: &mut Parameters) {
         let (scale, r) = (self.settings.scale() as f32, self.settings.r);
         for a in self.tensors.iter().filter(|t| is_a(t)) {

@@ -1,101 +1,34 @@
 //! The decoder's loss and the gradients of what trains: all its parameters, or its adapters.
 
-use std::ops::Range;
-
-use crate::adapter::{Adapter, Site};
+use crate::adapter::{Adapter, Projection};
 use crate::batch::TokenRow;
-use crate::decoder::{Decoder, Keep, Kept, Layer, Workspace, fit};
-use crate::facts::Facts;
+use crate::decoder::{Decoder, Layer, ParameterGradients};
+use crate::ops::cpu::Cpu;
 use crate::ops::dropout::token_key;
-use crate::ops::head::LossAndGradients;
-use crate::ops::norm::{self, Gain, scale};
-use crate::ops::rope::{Turn, rotate};
-use crate::ops::{Buffer, attention, embed, gate, head_norm};
+use crate::ops::head::loss::LossAndGradients;
+use crate::ops::norm::{self, NormWeight};
+use crate::ops::rope::Rotation;
+use crate::ops::{attention, embed, head_norm};
 use crate::parameters::Parameters;
 use crate::threads::Threads;
-
-/// Gradients of activations, planned with the batch.
-#[derive(Debug, Default)]
-pub(crate) struct Gradients {
-    shape: (usize, usize),
-    /// Of the residual stream: (C, N).
-    stream: Buffer,
-    /// Of a normed stream, and of an output normed after: (C, N).
-    normed: Buffer,
-    output: Buffer,
-    qkv: Buffer,
-    attention: Buffer,
-    gated: Buffer,
-    means: Buffer,
-    /// Of the gains of heads, head by head: (H + K, D).
-    gains: Buffer,
-    /// Activations as rows of tokens.
-    tokens: Buffer,
-}
-
-impl Gradients {
-    /// Makes the next batch plan anew.
-    pub(crate) fn forget(&mut self) {
-        self.shape = (0, 0);
-    }
-
-    fn plan(&mut self, facts: &Facts, shape: (usize, usize)) {
-        if self.shape == shape {
-            return;
-        }
-        self.shape = shape;
-        fit(&mut self.stream, facts.hidden, shape);
-        fit(&mut self.normed, facts.hidden, shape);
-        fit(&mut self.output, facts.hidden, shape);
-        fit(&mut self.qkv, facts.qkv_rows(), shape);
-        fit(&mut self.attention, facts.attention_rows(), shape);
-        fit(&mut self.gated, facts.intermediate, shape);
-        fit(&mut self.means, 1, shape);
-        self.gains.reserve(facts.qk_rows());
-        let widest = facts
-            .hidden
-            .max(facts.attention_rows())
-            .max(facts.intermediate);
-        self.tokens.reserve(shape.0 * crate::ops::stride(widest));
-    }
-}
-
-/// Where gradients are added to. What does not train has none.
-pub(crate) struct Sums<'a> {
-    /// Laid out as the parameters; empty where they are frozen.
-    pub(crate) base: &'a mut [f32],
-    /// Laid out as the adapters; empty where there are none.
-    pub(crate) adapter: &'a mut [f32],
-}
-
-impl Sums<'_> {
-    /// The sums of one of the model's own tensors; empty where it is frozen, and the operations
-    /// compute no gradient for an empty slice.
-    fn of(&mut self, range: &Range<usize>) -> &mut [f32] {
-        if self.base.is_empty() {
-            &mut []
-        } else {
-            &mut self.base[range.clone()]
-        }
-    }
-}
+use crate::workspace::{ActivationGradients, Save, SavedActivations, Workspace};
 
 /// What decides which inputs of adapters are dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draw<'a> {
-    /// Share of values.
-    pub(crate) share: f64,
+    /// Fraction of values.
+    pub(crate) fraction: f64,
     /// Of the optimiser step.
     pub(crate) step: u64,
-    /// What tells each row of the call apart, for example its index in the data.
+    /// What distinguishes each row of the call, for example its index in the data.
     pub(crate) rows: &'a [usize],
 }
 
 impl Workspace {
     /// Adds the gradients of some rows' loss to `gradients`, which is laid out as
     /// [`Decoder::trained`], and returns the loss: the sum of the targets' surprisals in nats,
-    /// each times its row's weight and `share`. With `share` one over the total weight of a step,
-    /// steps cut anyhow into calls give the same sums.
+    /// each times its row's weight and `loss_scale`. With `loss_scale` one over the total weight of
+    /// a step, steps cut anyhow into calls give the same sums.
     ///
     /// # Panics
     /// When a row does not pass [`TokenRow::check`], or `gradients` has another length; a
@@ -104,11 +37,11 @@ impl Workspace {
         &mut self,
         decoder: &Decoder,
         rows: &[&TokenRow],
-        share: f64,
+        loss_scale: f64,
         gradients: &mut [f32],
         threads: &Threads,
     ) -> f64 {
-        self.accumulate_dropping(decoder, rows, share, None, gradients, threads)
+        self.accumulate_dropping(decoder, rows, loss_scale, None, gradients, threads)
     }
 
     /// [`accumulate`](Self::accumulate) with dropout on the inputs of adapters.
@@ -116,7 +49,7 @@ impl Workspace {
         &mut self,
         decoder: &Decoder,
         rows: &[&TokenRow],
-        share: f64,
+        loss_scale: f64,
         draw: Option<Draw<'_>>,
         gradients: &mut [f32],
         threads: &Threads,
@@ -131,270 +64,259 @@ impl Workspace {
             None => (gradients, &mut [][..]),
         };
         self.batch.clear();
-        rows.iter().for_each(|row| self.batch.push_row(row, share));
+        rows.iter()
+            .for_each(|row| self.batch.push_row(row, loss_scale));
         self.drops.tokens.clear();
-        self.drops.share = draw.map_or(0.0, |draw| draw.share);
-        if let Some(draw) = draw.filter(|draw| draw.share > 0.0) {
+        self.drops.fraction = draw.map_or(0.0, |draw| draw.fraction);
+        if let Some(draw) = draw.filter(|draw| draw.fraction > 0.0) {
             for (row, &id) in rows.iter().zip(draw.rows) {
                 let keys = (0..row.n_inputs()).map(|t| token_key(draw.step, id, t));
                 self.drops.tokens.extend(keys);
             }
         }
-        let keep = if self.recomputes {
-            Keep::Inputs
+        let save = if self.gradient_checkpointing {
+            Save::LayerInputs
         } else {
-            Keep::All
+            Save::All
         };
-        self.plan(decoder.facts(), keep, threads);
-        self.forward(decoder, threads);
-        let loss = self.backward(decoder, Sums { base, adapter }, threads);
+        self.plan(decoder.config(), save);
+        let mut memory = std::mem::take(&mut self.cpu);
+        let cpu = &mut Cpu::new(threads, &mut memory);
+        self.forward(decoder, cpu);
+        let loss = self.backward(decoder, ParameterGradients { base, adapter }, cpu);
+        self.cpu = memory;
         // Scores of the same workspace drop nothing.
-        self.drops.share = 0.0;
+        self.drops.fraction = 0.0;
         loss
     }
 
-    fn backward(&mut self, decoder: &Decoder, mut sums: Sums<'_>, threads: &Threads) -> f64 {
-        let (facts, stride) = (decoder.facts(), self.stride);
-        let width = facts.hidden * stride;
+    fn backward(
+        &mut self,
+        decoder: &Decoder,
+        mut sums: ParameterGradients<'_>,
+        cpu: &mut Cpu<'_>,
+    ) -> f64 {
+        let (config, ld) = (decoder.config(), self.ld);
+        let width = config.hidden * ld;
         let mut grads = std::mem::take(&mut self.gradients);
-        grads.plan(facts, (self.n, stride));
+        grads.plan(config, (self.n, ld));
         let layout = decoder.layout();
         self.logprobs.resize(self.batch.targets.len(), 0.0);
-        let loss = LossAndGradients {
+        let loss = cpu.loss_and_gradients(LossAndGradients {
             head: decoder.head(),
             hidden: self.normed.get(width),
-            stride,
+            ld,
             targets: &self.batch.targets,
             d_hidden: grads.normed.get_mut(width),
             d_weight: sums.of(&layout.head),
             logprobs: &mut self.logprobs,
             buffer: &mut self.logits,
-        }
-        .run(threads, &mut self.scratch);
-        norm::Backward {
-            d_input: grads.stream.get_mut(width),
+        });
+        cpu.rms_norm_backward(norm::Backward {
+            d_input: grads.residual.get_mut(width),
             add: false,
-            d_gain: sums.of(&layout.final_norm),
+            d_weight: sums.of(&layout.final_norm),
             d_output: grads.normed.get(width),
-            input: self.streams[facts.layers].get(width),
-            inv_rms: self.final_inv_rms.get(stride),
-            gain: decoder.final_gain(),
-            means: grads.means.get_mut(stride),
-        }
-        .run(threads, &mut self.scratch);
-        for index in (0..facts.layers).rev() {
+            input: self.residuals[config.layers].get(width),
+            rstd: self.final_rstd.get(ld),
+            weight: decoder.final_norm(),
+            means: grads.means.get_mut(ld),
+        });
+        for index in (0..config.layers).rev() {
             let layer = decoder.layer(index);
             let slot = self.slot(index);
-            let mut kept = std::mem::take(&mut self.kept[slot]);
-            // What the last layer kept is still there.
-            if self.kept.len() < facts.layers && index + 1 < facts.layers {
-                self.recompute(&layer, index, &mut kept, threads);
+            let mut saved = std::mem::take(&mut self.saved[slot]);
+            // What the last layer saved is still there.
+            if self.saved.len() < config.layers && index + 1 < config.layers {
+                self.recompute(&layer, &mut saved, cpu);
             }
-            self.mlp_backward(&layer, &mut kept, &mut grads, &mut sums, threads);
-            self.attention_backward(&layer, index, &kept, &mut grads, &mut sums, threads);
-            self.kept[slot] = kept;
+            self.mlp_backward(&layer, &mut saved, &mut grads, &mut sums, cpu);
+            self.attention_backward(&layer, &saved, &mut grads, &mut sums, cpu);
+            self.saved[slot] = saved;
         }
         let table = sums.of(&layout.embedding);
         if !table.is_empty() {
             embed::embed_backward(
                 table,
-                grads.stream.get(width),
-                stride,
+                grads.residual.get(width),
+                ld,
                 &self.batch.ids,
-                facts.embedding_scale,
+                config.embedding_scale,
             );
         }
         self.gradients = grads;
         loss
     }
 
-    /// From the gradient of a layer's output to that of its middle, in `grads.stream`.
+    /// From the gradient of a layer's output to that of its post-attention residual, in
+    /// `grads.residual`.
     fn mlp_backward(
         &mut self,
         layer: &Layer<'_>,
-        kept: &mut Kept,
-        grads: &mut Gradients,
-        sums: &mut Sums<'_>,
-        threads: &Threads,
+        saved: &mut SavedActivations,
+        grads: &mut ActivationGradients,
+        sums: &mut ParameterGradients<'_>,
+        cpu: &mut Cpu<'_>,
     ) {
-        let (facts, ranges, stride) = (layer.facts, layer.ranges, self.stride);
-        let (width, shape) = (facts.hidden * stride, (self.n, stride));
-        let (scratch, room) = (&mut self.scratch, &mut self.linear);
+        let (config, ranges, ld) = (layer.config, layer.ranges, self.ld);
+        let (width, shape) = (config.hidden * ld, (self.n, ld));
         let d_out = if layer.norms_after() {
-            norm::Backward {
+            cpu.rms_norm_backward(norm::Backward {
                 d_input: grads.output.get_mut(width),
                 add: false,
-                d_gain: sums.of(&ranges.after_mlp_norm),
-                d_output: grads.stream.get(width),
-                input: kept.outputs[1].get(width),
-                inv_rms: kept.inv_rms[3].get(stride),
-                gain: layer.gain(&ranges.after_mlp_norm),
-                means: grads.means.get_mut(stride),
-            }
-            .run(threads, scratch);
+                d_weight: sums.of(&ranges.after_mlp_norm),
+                d_output: grads.residual.get(width),
+                input: saved.outputs[1].get(width),
+                rstd: saved.rstd[3].get(ld),
+                weight: layer.norm(&ranges.after_mlp_norm),
+                means: grads.means.get_mut(ld),
+            });
             grads.output.get(width)
         } else {
-            grads.stream.get(width)
+            grads.residual.get(width)
         };
-        let gated = grads.gated.get_mut(facts.intermediate * stride);
-        let gate_up = kept.gate_up.get_mut(2 * facts.intermediate * stride);
-        let down = layer.linear(Site::Down, &self.drops);
-        down.d_input(threads, scratch, room, gated, d_out, shape);
-        gate::gate_backward(threads, scratch, facts.activation, gate_up, gated, stride);
+        let gated = grads.gated.get_mut(config.intermediate * ld);
+        let gate_up = saved.gate_up.get_mut(2 * config.intermediate * ld);
+        let down = layer.linear(Projection::Down, &self.drops);
+        down.d_input(cpu, gated, d_out, shape);
+        cpu.gate_backward(config.activation, gate_up, gated, ld);
         let tokens = grads
             .tokens
-            .get_mut(self.n * crate::ops::stride(facts.intermediate));
-        let d_down = layer.linear_gradients(Site::Down, sums);
-        down.d_weights(threads, scratch, room, d_down, d_out, gated, shape, tokens);
+            .get_mut(self.n * crate::ops::leading_dim(config.intermediate));
+        let d_down = layer.linear_gradients(Projection::Down, sums);
+        down.d_weights(cpu, d_down, d_out, gated, shape, tokens);
         let d_normed = grads.normed.get_mut(width);
-        let linear = layer.linear(Site::GateUp, &self.drops);
-        linear.d_input(threads, scratch, room, d_normed, gate_up, shape);
-        let (middle, inv_rms) = (kept.middle.get(width), kept.inv_rms[1].get(stride));
-        let gain = layer.gain(&ranges.mlp_norm);
+        let linear = layer.linear(Projection::GateUp, &self.drops);
+        linear.d_input(cpu, d_normed, gate_up, shape);
+        let (post_attention, rstd) = (saved.post_attention.get(width), saved.rstd[1].get(ld));
+        let weight = layer.norm(&ranges.mlp_norm);
         let normed = self.normed.get_mut(width);
-        scale(threads, scratch, normed, middle, inv_rms, gain, &[]);
+        cpu.normalize(normed, post_attention, rstd, weight, &[]);
         let tokens = grads
             .tokens
-            .get_mut(self.n * crate::ops::stride(facts.hidden));
-        let d_gate_up = layer.linear_gradients(Site::GateUp, sums);
-        linear.d_weights(
-            threads, scratch, room, d_gate_up, gate_up, normed, shape, tokens,
-        );
-        let d_gain = sums.of(&ranges.mlp_norm);
-        onto_stream(grads, d_gain, middle, inv_rms, gain, threads, scratch);
+            .get_mut(self.n * crate::ops::leading_dim(config.hidden));
+        let d_gate_up = layer.linear_gradients(Projection::GateUp, sums);
+        linear.d_weights(cpu, d_gate_up, gate_up, normed, shape, tokens);
+        let d_weight = sums.of(&ranges.mlp_norm);
+        add_to_residual(grads, d_weight, post_attention, rstd, weight, cpu);
     }
 
-    /// From the gradient of a layer's middle to that of its input, in `grads.stream`.
+    /// From the gradient of a layer's post-attention residual to that of its input, in
+    /// `grads.residual`.
     fn attention_backward(
         &mut self,
         layer: &Layer<'_>,
-        index: usize,
-        kept: &Kept,
-        grads: &mut Gradients,
-        sums: &mut Sums<'_>,
-        threads: &Threads,
+        saved: &SavedActivations,
+        grads: &mut ActivationGradients,
+        sums: &mut ParameterGradients<'_>,
+        cpu: &mut Cpu<'_>,
     ) {
-        let (facts, ranges, stride) = (layer.facts, layer.ranges, self.stride);
-        let (width, shape) = (facts.hidden * stride, (self.n, stride));
-        let (scratch, room) = (&mut self.scratch, &mut self.linear);
+        let (config, ranges, ld) = (layer.config, layer.ranges, self.ld);
+        let (width, shape) = (config.hidden * ld, (self.n, ld));
         let d_out = if layer.norms_after() {
-            norm::Backward {
+            cpu.rms_norm_backward(norm::Backward {
                 d_input: grads.output.get_mut(width),
                 add: false,
-                d_gain: sums.of(&ranges.after_attention_norm),
-                d_output: grads.stream.get(width),
-                input: kept.outputs[0].get(width),
-                inv_rms: kept.inv_rms[2].get(stride),
-                gain: layer.gain(&ranges.after_attention_norm),
-                means: grads.means.get_mut(stride),
-            }
-            .run(threads, scratch);
+                d_weight: sums.of(&ranges.after_attention_norm),
+                d_output: grads.residual.get(width),
+                input: saved.outputs[0].get(width),
+                rstd: saved.rstd[2].get(ld),
+                weight: layer.norm(&ranges.after_attention_norm),
+                means: grads.means.get_mut(ld),
+            });
             grads.output.get(width)
         } else {
-            grads.stream.get(width)
+            grads.residual.get(width)
         };
-        let rows = facts.attention_rows() * stride;
+        let rows = config.attention_rows() * ld;
         let d_attention = grads.attention.get_mut(rows);
-        let linear = layer.linear(Site::Output, &self.drops);
-        linear.d_input(threads, scratch, room, d_attention, d_out, shape);
+        let linear = layer.linear(Projection::Output, &self.drops);
+        linear.d_input(cpu, d_attention, d_out, shape);
         let tokens = grads
             .tokens
-            .get_mut(self.n * crate::ops::stride(facts.attention_rows()));
-        let d_output = layer.linear_gradients(Site::Output, sums);
-        let input = kept.attention.get(rows);
-        linear.d_weights(
-            threads, scratch, room, d_output, d_out, input, shape, tokens,
-        );
+            .get_mut(self.n * crate::ops::leading_dim(config.attention_rows()));
+        let d_output = layer.linear_gradients(Projection::Output, sums);
+        let input = saved.attention.get(rows);
+        linear.d_weights(cpu, d_output, d_out, input, shape, tokens);
 
-        let d_qkv = grads.qkv.get_mut(facts.qkv_rows() * stride);
-        attention::Backward {
+        let d_qkv = grads.qkv.get_mut(config.qkv_rows() * ld);
+        cpu.attention_backward(attention::Backward {
             heads: &layer.heads,
             segments: &self.batch.segments,
-            stride,
+            ld,
             d_qkv,
             d_out: d_attention,
-            out: kept.attention.get(rows),
-            lse: kept.lse.get(facts.heads * stride),
-            qkv: kept.qkv.get(facts.qkv_rows() * stride),
-        }
-        .run(threads, scratch);
+            out: saved.attention.get(rows),
+            lse: saved.lse.get(config.heads * ld),
+            qkv: saved.qkv.get(config.qkv_rows() * ld),
+        });
         let (d_q, d_kv) = d_qkv.split_at_mut(rows);
-        let d_k = &mut d_kv[..facts.kv_heads * facts.head_width * stride];
+        let d_k = &mut d_kv[..config.kv_heads * config.head_dim * ld];
         let angles = layer.angles(&self.angles);
-        rotate(
-            threads,
-            scratch,
-            d_q,
-            stride,
-            angles,
-            Turn::Back,
-            facts.attention_scale,
-        );
-        rotate(threads, scratch, d_k, stride, angles, Turn::Back, 1.0);
-        if facts.qk_norm {
-            let (kept_q, kept_k) = kept.qk.get(facts.qk_rows() * stride).split_at(rows);
-            let (q_inv_rms, k_inv_rms) = kept
-                .qk_inv_rms
-                .get((facts.heads + facts.kv_heads) * stride)
-                .split_at(facts.heads * stride);
-            for (d_heads, kept, inv_rms, range) in [
-                (d_q, kept_q, q_inv_rms, &ranges.q_norm),
-                (d_k, kept_k, k_inv_rms, &ranges.k_norm),
+        cpu.rotate(d_q, ld, angles, Rotation::Inverse, config.attention_scale);
+        cpu.rotate(d_k, ld, angles, Rotation::Inverse, 1.0);
+        if config.qk_norm {
+            let (saved_q, saved_k) = saved.qk.get(config.qk_rows() * ld).split_at(rows);
+            let (q_rstd, k_rstd) = saved
+                .qk_rstd
+                .get((config.heads + config.kv_heads) * ld)
+                .split_at(config.heads * ld);
+            for (d_heads, saved, rstd, range) in [
+                (d_q, saved_q, q_rstd, &ranges.q_norm),
+                (d_k, saved_k, k_rstd, &ranges.k_norm),
             ] {
-                head_norm::Backward {
+                cpu.norm_heads_backward(head_norm::Backward {
                     d_heads,
-                    d_gain: sums.of(range),
-                    kept,
-                    inv_rms,
-                    stride,
-                    gain: layer.gain(range),
-                    partial: grads.gains.get_mut(facts.qk_rows()),
-                }
-                .run(threads, scratch);
+                    d_weight: sums.of(range),
+                    saved,
+                    rstd,
+                    ld,
+                    weight: layer.norm(range),
+                    partial: grads.head_weights.get_mut(config.qk_rows()),
+                });
             }
         }
 
-        let d_qkv = grads.qkv.get(facts.qkv_rows() * stride);
-        let linear = layer.linear(Site::Qkv, &self.drops);
+        let d_qkv = grads.qkv.get(config.qkv_rows() * ld);
+        let linear = layer.linear(Projection::Qkv, &self.drops);
         let d_normed = grads.normed.get_mut(width);
-        linear.d_input(threads, scratch, room, d_normed, d_qkv, shape);
-        let (input, inv_rms) = (self.streams[index].get(width), kept.inv_rms[0].get(stride));
-        let gain = layer.gain(&ranges.input_norm);
+        linear.d_input(cpu, d_normed, d_qkv, shape);
+        let (input, rstd) = (
+            self.residuals[layer.index].get(width),
+            saved.rstd[0].get(ld),
+        );
+        let weight = layer.norm(&ranges.input_norm);
         let normed = self.normed.get_mut(width);
-        scale(threads, scratch, normed, input, inv_rms, gain, &[]);
+        cpu.normalize(normed, input, rstd, weight, &[]);
         let tokens = grads
             .tokens
-            .get_mut(self.n * crate::ops::stride(facts.hidden));
-        let d_weights = layer.linear_gradients(Site::Qkv, sums);
-        linear.d_weights(
-            threads, scratch, room, d_weights, d_qkv, normed, shape, tokens,
-        );
-        let d_gain = sums.of(&ranges.input_norm);
-        onto_stream(grads, d_gain, input, inv_rms, gain, threads, scratch);
+            .get_mut(self.n * crate::ops::leading_dim(config.hidden));
+        let d_weights = layer.linear_gradients(Projection::Qkv, sums);
+        linear.d_weights(cpu, d_weights, d_qkv, normed, shape, tokens);
+        let d_weight = sums.of(&ranges.input_norm);
+        add_to_residual(grads, d_weight, input, rstd, weight, cpu);
     }
 }
 
-/// Adds the gradient of a normed stream, in `grads.normed`, to that of the stream.
-fn onto_stream(
-    grads: &mut Gradients,
-    d_gain: &mut [f32],
+/// Adds the gradient of a normed residual, in `grads.normed`, to that of the residual.
+fn add_to_residual(
+    grads: &mut ActivationGradients,
+    d_weight: &mut [f32],
     input: &[f32],
-    inv_rms: &[f32],
-    gain: Gain<'_>,
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
+    rstd: &[f32],
+    weight: NormWeight<'_>,
+    cpu: &mut Cpu<'_>,
 ) {
-    norm::Backward {
-        d_input: grads.stream.get_mut(input.len()),
+    cpu.rms_norm_backward(norm::Backward {
+        d_input: grads.residual.get_mut(input.len()),
         add: true,
-        d_gain,
+        d_weight,
         d_output: grads.normed.get(input.len()),
         input,
-        inv_rms,
-        gain,
-        means: grads.means.get_mut(inv_rms.len()),
-    }
-    .run(threads, scratch);
+        rstd,
+        weight,
+        means: grads.means.get_mut(rstd.len()),
+    });
 }
 
 /// Weighted mean surprisal of the rows' targets in nats, and its gradients by all parameters.
@@ -407,7 +329,7 @@ pub fn loss_and_gradients(
     rows: &[TokenRow],
     threads: &Threads,
 ) -> (f64, Parameters) {
-    let mut gradients = Parameters::zeros(decoder.facts());
+    let mut gradients = Parameters::zeros(decoder.config());
     let loss = mean_loss(decoder, rows, gradients.values_mut(), threads);
     (loss, gradients)
 }
@@ -435,15 +357,15 @@ fn mean_loss(
     threads: &Threads,
 ) -> f64 {
     let rows: Vec<&TokenRow> = rows.iter().collect();
-    let share = 1.0 / total_weight(&rows);
-    Workspace::new().accumulate(decoder, &rows, share, gradients, threads)
+    let loss_scale = 1.0 / total_weight(&rows);
+    Workspace::new().accumulate(decoder, &rows, loss_scale, gradients, threads)
 }
 
-/// Σ over rows of weight times learnt targets; 1 when that is 0, so that it can be divided by.
+/// Σ over rows of weight times targets in the loss; 1 when that is 0, so that it can be divided by.
 pub(crate) fn total_weight(rows: &[&TokenRow]) -> f64 {
     let total: f64 = rows
         .iter()
-        .map(|r| f64::from(r.weight) * r.n_learnt() as f64)
+        .map(|r| f64::from(r.weight) * r.n_loss_tokens() as f64)
         .sum();
     if total > 0.0 { total } else { 1.0 }
 }

@@ -1,35 +1,37 @@
 //! Token rows, and their packing into one batch without padding.
 
-use crate::facts::Facts;
+use crate::model_config::ModelConfig;
 use crate::ops::attention::Segment;
-use crate::ops::continuation::Continuation;
 use crate::ops::head::Target;
+use crate::ops::shared_prefix::PrefixedSegment;
 
-/// A sequence of tokens of which the last part is to be learnt or scored.
+/// A sequence of tokens of which the last part is to be trained on or scored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenRow {
     /// Token ids, prompt first, the end token last.
     pub ids: Vec<u32>,
-    /// The targets are positions `first_target..ids.len()`, each predicted from those before it;
+    /// The targets are positions `completion_start..ids.len()`, each predicted from those before it;
     /// at least 1, as nothing predicts the first token.
-    pub first_target: usize,
+    pub completion_start: usize,
     /// Weight of each of its targets in the training loss; scoring ignores it.
     pub weight: f32,
-    /// Which of the targets are learnt, in their order; all of them where it says nothing. Scoring
-    /// ignores it.
-    pub learnt: Vec<bool>,
+    /// The loss mask: which of the targets take part in the loss, in their order; all of them where
+    /// it is shorter. Scoring ignores it.
+    pub loss_mask: Vec<bool>,
 }
 
 /// Why a row cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RowFault {
     /// No position is predicted.
-    #[error("holds no target that is learnt: {ids} tokens, the first target at {first_target}")]
+    #[error(
+        "holds no target with a loss: {ids} tokens, the completion starts at {completion_start}"
+    )]
     NoTarget {
         /// Tokens of the row.
         ids: usize,
         /// As given.
-        first_target: usize,
+        completion_start: usize,
     },
     /// The first token would have to be predicted from nothing.
     #[error("the first token cannot be a target; put a start token or a prompt before it")]
@@ -39,7 +41,7 @@ pub enum RowFault {
     UnknownToken {
         /// The id.
         id: u32,
-        /// Where it stands.
+        /// Its position.
         position: usize,
         /// Rows of the embedding.
         vocab: usize,
@@ -53,18 +55,18 @@ pub enum RowFault {
 }
 
 impl TokenRow {
-    /// Whether a model with these facts can train on and score this row.
+    /// Whether a model with this config can train on and score this row.
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn check(&self, facts: &Facts) -> Result<(), RowFault> {
-        if self.first_target == 0 {
+    pub fn check(&self, config: &ModelConfig) -> Result<(), RowFault> {
+        if self.completion_start == 0 {
             return Err(RowFault::FirstToken);
         }
-        if self.first_target >= self.ids.len() || self.n_learnt() == 0 {
+        if self.completion_start >= self.ids.len() || self.n_loss_tokens() == 0 {
             return Err(RowFault::NoTarget {
                 ids: self.ids.len(),
-                first_target: self.first_target,
+                completion_start: self.completion_start,
             });
         }
         if !(self.weight.is_finite() && self.weight >= 0.0) {
@@ -72,32 +74,32 @@ impl TokenRow {
                 weight: self.weight,
             });
         }
-        match self.ids.iter().position(|&id| id as usize >= facts.vocab) {
+        match self.ids.iter().position(|&id| id as usize >= config.vocab) {
             None => Ok(()),
             Some(position) => Err(RowFault::UnknownToken {
                 id: self.ids[position],
                 position,
-                vocab: facts.vocab,
+                vocab: config.vocab,
             }),
         }
     }
 
     /// Positions that are predicted.
     pub fn n_targets(&self) -> usize {
-        self.ids.len().saturating_sub(self.first_target)
+        self.ids.len().saturating_sub(self.completion_start)
     }
 
     /// Whether the target at a position takes part in the loss.
-    pub(crate) fn is_learnt(&self, position: usize) -> bool {
+    pub(crate) fn in_loss(&self, position: usize) -> bool {
         *self
-            .learnt
-            .get(position - self.first_target)
+            .loss_mask
+            .get(position - self.completion_start)
             .unwrap_or(&true)
     }
 
     /// Positions that take part in the loss.
-    pub fn n_learnt(&self) -> usize {
-        let masked = self.learnt.iter().filter(|learnt| !**learnt).count();
+    pub fn n_loss_tokens(&self) -> usize {
+        let masked = self.loss_mask.iter().filter(|in_loss| !**in_loss).count();
         self.n_targets().saturating_sub(masked)
     }
 
@@ -107,7 +109,7 @@ impl TokenRow {
     }
 }
 
-/// N tokens of many sequences, side by side.
+/// The T tokens of many sequences, side by side.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) ids: Vec<u32>,
@@ -116,7 +118,7 @@ pub(crate) struct Batch {
     /// Sequences that see nothing but themselves.
     pub(crate) segments: Vec<Segment>,
     /// Sequences that also see one of the segments before them.
-    pub(crate) continuations: Vec<Continuation>,
+    pub(crate) prefixed: Vec<PrefixedSegment>,
     pub(crate) targets: Vec<Target>,
 }
 
@@ -125,7 +127,7 @@ impl Batch {
         self.ids.clear();
         self.positions.clear();
         self.segments.clear();
-        self.continuations.clear();
+        self.prefixed.clear();
         self.targets.clear();
     }
 
@@ -149,7 +151,7 @@ impl Batch {
     pub(crate) fn push_scored<'a>(&mut self, rows: impl Iterator<Item = &'a TokenRow>) {
         let mut last: Option<(&[u32], Segment)> = None;
         for row in rows {
-            let (prompt, completion) = row.ids.split_at(row.first_target);
+            let (prompt, completion) = row.ids.split_at(row.completion_start);
             let prefix = match last {
                 Some((ids, segment)) if ids == prompt => segment,
                 _ => {
@@ -162,7 +164,7 @@ impl Batch {
             let inputs = &completion[..completion.len() - 1];
             let own = self.push_lanes(inputs, prompt.len());
             if own.len > 0 {
-                self.continuations.push(Continuation { prefix, own });
+                self.prefixed.push(PrefixedSegment { prefix, own });
             }
             // The prompt's last token predicts the completion's first.
             let lanes = std::iter::once(prefix.start + prefix.len - 1)
@@ -176,12 +178,13 @@ impl Batch {
         }
     }
 
-    /// Adds a row with those of its targets that are learnt, each weighing the row's weight times `share`.
-    pub(crate) fn push_row(&mut self, row: &TokenRow, share: f64) {
+    /// Adds a row with those of its targets that take part in the loss, each weighing the row's
+    /// weight times `loss_scale`.
+    pub(crate) fn push_row(&mut self, row: &TokenRow, loss_scale: f64) {
         let start = self.ids.len();
         self.push_tokens(&row.ids[..row.n_inputs()], 0);
-        let weight = (f64::from(row.weight) * share) as f32;
-        let targets = (row.first_target..row.ids.len()).filter(|&t| row.is_learnt(t));
+        let weight = (f64::from(row.weight) * loss_scale) as f32;
+        let targets = (row.completion_start..row.ids.len()).filter(|&t| row.in_loss(t));
         self.targets.extend(targets.map(|t| Target {
             lane: start + t - 1,
             token: row.ids[t],
@@ -194,8 +197,8 @@ impl Batch {
 /// layer's activations stay in a second-level cache of 2 MiB, and a training step is a fifth
 /// faster than with 1024. Larger models read their weights from further away and want more
 /// tokens for each reading. Depends on the model alone, as sums over tokens follow it.
-pub(crate) fn tokens_at_a_time(facts: &Facts) -> usize {
-    if facts.n_parameters() < 4_000_000 {
+pub(crate) fn tokens_at_a_time(config: &ModelConfig) -> usize {
+    if config.n_parameters() < 4_000_000 {
         256
     } else {
         1024
@@ -204,11 +207,11 @@ pub(crate) fn tokens_at_a_time(facts: &Facts) -> usize {
 
 /// Tokens to score at a time. No result depends on it. More than [`tokens_at_a_time`], as a prompt's
 /// completions should fit with it, within some 128 MiB of activations for each thread.
-pub(crate) fn scored_tokens_at_a_time(facts: &Facts) -> usize {
-    if facts.n_parameters() < 4_000_000 {
+pub(crate) fn scored_tokens_at_a_time(config: &ModelConfig) -> usize {
+    if config.n_parameters() < 4_000_000 {
         return 256;
     }
-    let floats = 4 * facts.hidden + 2 * facts.qkv_rows() + 4 * facts.intermediate;
+    let floats = 4 * config.hidden + 2 * config.qkv_rows() + 4 * config.intermediate;
     ((128 << 20) / (floats * size_of::<f32>())).clamp(512, 2048)
 }
 
@@ -240,11 +243,11 @@ pub(crate) fn scored_runs(rows: &[&TokenRow], tokens: usize) -> Vec<std::ops::Ra
     let mut runs = Vec::new();
     let (mut start, mut sum, mut group) = (0, 0, 0);
     while group < rows.len() {
-        let own = |row: &TokenRow| row.n_inputs() - row.first_target;
-        let prompt = &rows[group].ids[..rows[group].first_target];
+        let own = |row: &TokenRow| row.n_inputs() - row.completion_start;
+        let prompt = &rows[group].ids[..rows[group].completion_start];
         let len = rows[group..]
             .iter()
-            .take_while(|row| row.ids[..row.first_target] == *prompt)
+            .take_while(|row| row.ids[..row.completion_start] == *prompt)
             .count();
         let group_rows = &rows[group..group + len];
         let shared = prompt.len();
@@ -287,18 +290,18 @@ mod tests {
         batch.push_row(
             &TokenRow {
                 ids: vec![5, 6, 7, 8],
-                first_target: 2,
+                completion_start: 2,
                 weight: 3.0,
-                learnt: Vec::new(),
+                loss_mask: Vec::new(),
             },
             0.5,
         );
         batch.push_row(
             &TokenRow {
                 ids: vec![1, 2],
-                first_target: 1,
+                completion_start: 1,
                 weight: 1.0,
-                learnt: Vec::new(),
+                loss_mask: Vec::new(),
             },
             0.5,
         );
@@ -315,9 +318,9 @@ mod tests {
     fn row(prompt: &[u32], completion: &[u32]) -> TokenRow {
         TokenRow {
             ids: [prompt, completion].concat(),
-            first_target: prompt.len(),
+            completion_start: prompt.len(),
             weight: 1.0,
-            learnt: Vec::new(),
+            loss_mask: Vec::new(),
         }
     }
 
@@ -336,7 +339,7 @@ mod tests {
         let spans: Vec<_> = batch.segments.iter().map(|s| (s.start, s.len)).collect();
         assert_eq!(spans, [(0, 2), (5, 1)]);
         let continued: Vec<_> = batch
-            .continuations
+            .prefixed
             .iter()
             .map(|c| (c.prefix.start, c.own.start, c.own.len))
             .collect();

@@ -1,4 +1,4 @@
-//! A byte-level BPE vocabulary learnt from text, for a student that is trained from scratch on
+//! A byte-level BPE vocabulary trained on text, for a student that is trained from scratch on
 //! real text. The training itself is the `tokenizers` library's (Sennrich et al. 2016, on bytes as
 //! in GPT-2); this module fixes its settings and gives the files of a model directory.
 
@@ -14,7 +14,7 @@ use tokenizers::{
 /// Ends every text; it is also what an unknown byte could never need, since all 256 are tokens.
 pub const END: &str = "<|end|>";
 
-/// A learnt tokenizer as the two files of a model directory.
+/// A trained tokenizer as the two files of a model directory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenizerFiles {
     /// `tokenizer.json`.
@@ -66,7 +66,7 @@ pub fn learn_bpe<'a>(
     tokenizer.train(&mut trainer, texts).map_err(failed)?;
     let end_id = tokenizer
         .token_to_id(END)
-        .ok_or_else(|| ModelError::Invalid(format!("the learnt vocabulary lacks `{END}`")))?;
+        .ok_or_else(|| ModelError::Invalid(format!("the trained vocabulary lacks `{END}`")))?;
     Ok(TokenizerFiles {
         vocabulary: tokenizer.get_vocab_size(true),
         tokenizer: tokenizer.to_string(true).map_err(failed)?,

@@ -25,7 +25,7 @@ pub struct Place<'a> {
     pub add_model: &'a dyn Fn(&Decoder, &Path) -> Result<(), ModelError>,
 }
 
-/// What a training remembers besides parameters.
+/// The state of a training besides parameters.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     /// Optimiser steps done.
@@ -39,7 +39,7 @@ pub(crate) struct State {
 struct Note {
     version: u32,
     step: usize,
-    /// Hash of rows, settings, facts and starting parameters.
+    /// Hash of rows, settings, model configuration and starting parameters.
     training: String,
     /// SHA-256 of `trainer.safetensors`.
     sha256: String,

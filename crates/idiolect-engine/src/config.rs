@@ -1,15 +1,14 @@
-//! `config.json` to [`Facts`].
+//! `config.json` to [`ModelConfig`].
 //!
-//! Strict: every field is used, listed in `fields` as irrelevant to what is computed, set aside by the
-//! caller by its name, or an error that names field and value, because a field that is read past is
-//! a model that is silently wrong.
-//! Reads the spelling of transformers 4 (`rope_theta`, `rope_scaling`, `torch_dtype`) and of
-//! transformers 5 (`rope_parameters`, `dtype`). Configs are never written: a trained model keeps
-//! the file that it came with.
+//! Strict: every field is used, listed in `fields` as irrelevant to what is computed, set aside by
+//! the caller by its name, or an error that names field and value, because a field that is read
+//! past is a model that is silently wrong. Reads the spelling of transformers 4 (`rope_theta`,
+//! `rope_scaling`, `torch_dtype`) and of transformers 5 (`rope_parameters`, `dtype`). Configs are
+//! never written: a trained model keeps the file that it came with.
 
 use serde_json::Value;
 
-use crate::facts::{Activation, Facts, Family, Norms};
+use crate::model_config::{Activation, Family, ModelConfig, Sizes};
 use crate::weights::Dtype;
 use fields::Fields;
 use rope::read_ropes;
@@ -23,10 +22,10 @@ pub enum ConfigError {
     /// Not a JSON object.
     #[error("the config is not a JSON object")]
     NotAnObject,
-    /// A family without a row in the table of facts.
+    /// A family without a row in the table of `model_config`.
     #[error(
         "`model_type` {0} is not supported; supported are llama, mistral, qwen2, qwen3, gemma2, \
-         gemma3_text (and the models that say they are one of these, such as SmolLM2 and Qwen2.5)"
+         gemma3_text (and the models that name one of these, such as SmolLM2 and Qwen2.5)"
     )]
     Family(String),
     /// A model of text and images.
@@ -44,7 +43,7 @@ pub enum ConfigError {
     Value {
         /// Its name, with dots for nesting.
         field: String,
-        /// As it stands.
+        /// As the file has it.
         value: String,
         /// What would do.
         expected: String,
@@ -57,7 +56,7 @@ pub enum ConfigError {
     Unknown {
         /// Its name.
         field: String,
-        /// As it stands.
+        /// As the file has it.
         value: String,
         /// The `model_type`.
         family: String,
@@ -70,7 +69,7 @@ pub enum ConfigError {
     UnknownWithin {
         /// Its name, with dots for nesting.
         field: String,
-        /// As it stands.
+        /// As the file has it.
         value: String,
     },
     /// The caller sets aside a field that changes what is computed.
@@ -81,21 +80,21 @@ pub enum ConfigError {
     NotIgnorable {
         /// Its name.
         field: String,
-        /// As it stands.
+        /// As the file has it.
         value: String,
     },
-    /// Facts that do not fit each other.
+    /// Sizes that do not fit each other.
     #[error(transparent)]
-    Facts(#[from] crate::facts::FactsError),
+    Model(#[from] crate::model_config::ModelConfigError),
 }
 
-/// What a `config.json` says.
+/// The content of a `config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// What the decoder needs.
-    pub facts: Facts,
+    pub model: ModelConfig,
     /// Longest row in tokens (`max_position_embeddings`).
-    pub positions: usize,
+    pub max_position_embeddings: usize,
     /// The type that weights are written in (`dtype` or `torch_dtype`; f32 without).
     pub dtype: Dtype,
     /// Standard deviation of fresh matrices (`initializer_range`; 0.02 without).
@@ -129,16 +128,17 @@ impl Config {
             None => return Err(ConfigError::Missing("model_type".to_owned())),
         };
         let dtype = read_dtype(&fields)?;
-        let facts = read_facts(&fields, family, dtype)?;
-        let positions = fields
-            .size("max_position_embeddings")?
-            .unwrap_or(match family {
-                Family::Llama if !fields.says("model_type", "mistral") => 2048,
-                Family::Qwen2 | Family::Qwen3 => 32768,
-                Family::Gemma2 => 8192,
-                Family::Llama | Family::Gemma3 => 131_072,
-            });
-        if positions < 2 {
+        let model = read_model_config(&fields, family, dtype)?;
+        let max_position_embeddings =
+            fields
+                .size("max_position_embeddings")?
+                .unwrap_or(match family {
+                    Family::Llama if !fields.is("model_type", "mistral") => 2048,
+                    Family::Qwen2 | Family::Qwen3 => 32768,
+                    Family::Gemma2 => 8192,
+                    Family::Llama | Family::Gemma3 => 131_072,
+                });
+        if max_position_embeddings < 2 {
             return Err(fields.fault("max_position_embeddings", "expected at least 2"));
         }
         let initial_sd = fields.number("initializer_range")?.unwrap_or(0.02);
@@ -147,22 +147,26 @@ impl Config {
         }
         if fields
             .number("attention_dropout")?
-            .is_some_and(|share| share > 0.0)
+            .is_some_and(|fraction| fraction > 0.0)
         {
             return Err(fields.fault("attention_dropout", "only 0 is supported"));
         }
         fields.refuse_rest()?;
-        facts.check()?;
+        model.check()?;
         Ok(Self {
-            facts,
-            positions,
+            model,
+            max_position_embeddings,
             dtype,
             initial_sd,
         })
     }
 }
 
-fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts, ConfigError> {
+fn read_model_config(
+    fields: &Fields<'_>,
+    family: Family,
+    dtype: Dtype,
+) -> Result<ModelConfig, ConfigError> {
     let hidden = fields.required("hidden_size")?;
     let layers = fields.required("num_hidden_layers")?;
     if layers > MOST_LAYERS {
@@ -172,8 +176,8 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
         ));
     }
     let heads = fields.required("num_attention_heads")?;
-    let gemma = is_gemma(family);
-    let head_width = match fields.size("head_dim")? {
+    let gemma = family.is_gemma();
+    let head_dim = match fields.size("head_dim")? {
         Some(width) => width,
         None if gemma => return Err(ConfigError::Missing("head_dim".to_owned())),
         // What transformers takes an absent field for.
@@ -184,40 +188,35 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
             return Err(fields.fault("hidden_size", &reason));
         }
     };
-    let gemma2 = family == Family::Gemma2;
     let scale_base = match fields.number("query_pre_attn_scalar")? {
         Some(scalar) if gemma => scalar,
         None if gemma => return Err(ConfigError::Missing("query_pre_attn_scalar".to_owned())),
         Some(_) => return Err(fields.unknown("query_pre_attn_scalar")),
-        None => head_width as f64,
+        None => head_dim as f64,
     };
     let kv_heads = match fields.size("num_key_value_heads")? {
         Some(n) => n,
-        None if fields.says("model_type", "llama") => heads,
+        None if fields.is("model_type", "llama") => heads,
         None => return Err(ConfigError::Missing("num_key_value_heads".to_owned())),
     };
     read_biases(fields, family)?;
     let (rope, local_rope) = read_ropes(fields, family)?;
-    Ok(Facts {
-        family,
+    let sizes = Sizes {
         vocab: fields.required("vocab_size")?,
         hidden,
         layers,
         heads,
         kv_heads,
-        head_width,
+        head_dim,
         intermediate: fields.required("intermediate_size")?,
-        norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+    };
+    let default = ModelConfig::new(family, sizes);
+    Ok(ModelConfig {
+        norm_eps: fields
+            .number("rms_norm_eps")?
+            .map_or(default.norm_eps, |eps| eps as f32),
         rope,
         local_rope,
-        qkv_bias: family == Family::Qwen2,
-        qk_norm: matches!(family, Family::Qwen3 | Family::Gemma3),
-        gain_plus_one: gemma,
-        norms: if gemma {
-            Norms::BeforeAndAfter
-        } else {
-            Norms::Before
-        },
         activation: read_activation(fields, family)?,
         embedding_scale: if gemma {
             rounded_root(hidden, dtype)
@@ -226,21 +225,18 @@ fn read_facts(fields: &Fields<'_>, family: Family, dtype: Dtype) -> Result<Facts
         },
         attention_scale: (1.0 / scale_base.sqrt()) as f32,
         // Gemma 3 files carry the field, and transformers does not compute it for them.
-        attention_softcap: fields.softcap("attn_logit_softcapping", gemma2.then_some(50.0))?,
+        attention_softcap: fields.softcap("attn_logit_softcapping", default.attention_softcap)?,
         final_softcap: match family {
             Family::Gemma3 => fields
                 .number("final_logit_softcapping")?
                 .map(|cap| cap as f32),
-            _ => fields.softcap("final_logit_softcapping", gemma2.then_some(30.0))?,
+            _ => fields.softcap("final_logit_softcapping", default.final_softcap)?,
         },
         windows: read_windows(fields, family, layers)?,
         // Absent, transformers' own defaults hold: tied for Gemma, not for the others.
         tied: fields.flag("tie_word_embeddings")?.unwrap_or(gemma),
+        ..default
     })
-}
-
-fn is_gemma(family: Family) -> bool {
-    matches!(family, Family::Gemma2 | Family::Gemma3)
 }
 
 /// More layers than any model has; a bound for what is laid out before weights are seen.
@@ -276,9 +272,9 @@ fn read_activation(fields: &Fields<'_>, family: Family) -> Result<Activation, Co
     } else {
         "hidden_act"
     };
-    match (is_gemma(family), newer.or(older).as_deref()) {
+    match (family.is_gemma(), newer.or(older).as_deref()) {
         (true, Some("gelu_pytorch_tanh") | None) => Ok(Activation::GeluTanh),
-        // The published files say `gelu` here and mean the tanh form, as transformers does.
+        // The published files have `gelu` here and mean the tanh form, as transformers does.
         (true, Some("gelu")) if name == "hidden_act" => Ok(Activation::GeluTanh),
         (false, Some("silu") | None) => Ok(Activation::Silu),
         (false, Some("gelu_pytorch_tanh")) => Ok(Activation::GeluTanh),
@@ -288,7 +284,7 @@ fn read_activation(fields: &Fields<'_>, family: Family) -> Result<Activation, Co
 
 fn read_biases(fields: &Fields<'_>, family: Family) -> Result<(), ConfigError> {
     for name in ["attention_bias", "mlp_bias"] {
-        // Qwen 2 has its q, k and v biases without saying so.
+        // Qwen 2 has its q, k and v biases without a field for it.
         let fits = match fields.flag(name)? {
             None | Some(false) => true,
             Some(true) => family == Family::Qwen2 && name == "attention_bias",
@@ -300,7 +296,7 @@ fn read_biases(fields: &Fields<'_>, family: Family) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The window of each layer. `layer_types` decides where it stands; older files leave it to the
+/// The window of each layer. `layer_types` decides which layers have it; older files leave it to the
 /// family: Mistral all layers, Gemma 2 the even ones, Gemma 3 all but every sixth, Qwen those from
 /// `max_window_layers` on, and only with `use_sliding_window`.
 fn read_windows(
@@ -308,7 +304,7 @@ fn read_windows(
     family: Family,
     layers: usize,
 ) -> Result<Vec<Option<usize>>, ConfigError> {
-    let mistral = fields.says("model_type", "mistral");
+    let mistral = fields.is("model_type", "mistral");
     let size = match fields.size("sliding_window")? {
         // What transformers takes an absent field for; `null` means no window.
         None if (mistral || family != Family::Llama)

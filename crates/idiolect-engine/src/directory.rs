@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::encode::Limits;
-use crate::facts::Facts;
 use crate::files;
 use crate::frozen::Weights;
+use crate::model_config::ModelConfig;
 use crate::parameters::Parameters;
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
@@ -104,7 +104,7 @@ impl Description {
             .map_err(|error| invalid(error.to_string()))?;
         let generation = files::read_optional(&parts.generation.join("generation_config.json"))?;
         let tokenizer = Tokenizer::load(parts.tokenizer, parts.generation, &value)?;
-        let vocabulary = config.facts.vocab;
+        let vocabulary = config.model.vocab;
         if tokenizer.base_size() > vocabulary {
             return Err(invalid(format!(
                 "`vocab_size` is {vocabulary} and tokenizer.json has {} tokens; they are not of \
@@ -147,17 +147,17 @@ impl Description {
 
     /// Unties the head from the embedding where the weights in `dir` hold a head that differs: that
     /// is the model that was trained, and what transformers computes. The config that is written
-    /// with it says so.
+    /// with it states it.
     ///
     /// # Errors
     /// When the two tensors cannot be read.
     pub(crate) fn follow_head(&mut self, dir: &Path) -> Result<(), ModelError> {
-        if !self.config.facts.tied
-            || !WeightFiles::open(dir)?.holds_other_head(&self.config.facts)?
+        if !self.config.model.tied
+            || !WeightFiles::open(dir)?.holds_other_head(&self.config.model)?
         {
             return Ok(());
         }
-        self.config.facts.tied = false;
+        self.config.model.tied = false;
         let path = Path::new("config.json");
         for (_, bytes) in self.kept.iter_mut().filter(|(n, _)| *n == "config.json") {
             let mut value = files::parse_json(path, bytes)?;
@@ -203,7 +203,7 @@ impl Description {
             }
             let read = Config::read_ignoring(&value, &self.ignored)
                 .map_err(|error| ModelError::Invalid(format!("config.json: {error}")))?;
-            changed.config.facts.embedding_scale = read.facts.embedding_scale;
+            changed.config.model.embedding_scale = read.model.embedding_scale;
             *bytes = serde_json::to_vec_pretty(&value)
                 .map_err(|error| ModelError::Invalid(format!("config.json: {error}")))?;
             bytes.push(b'\n');
@@ -214,8 +214,8 @@ impl Description {
     /// What rows the model can hold.
     pub(crate) fn limits(&self) -> Limits {
         Limits {
-            positions: self.config.positions,
-            vocabulary: self.config.facts.vocab,
+            max_position_embeddings: self.config.max_position_embeddings,
+            vocabulary: self.config.model.vocab,
         }
     }
 
@@ -285,8 +285,8 @@ impl Description {
     /// # Errors
     /// When a weight file does not hold the model that the config describes.
     pub(crate) fn read_weights(&self, dir: &Path) -> Result<(Weights, String), ModelError> {
-        let (weights, hash) = WeightFiles::open(dir)?.read_as_stored(&self.config.facts)?;
-        Ok((weights, model_hash(&self.config.facts, &hash)))
+        let (weights, hash) = WeightFiles::open(dir)?.read_as_stored(&self.config.model)?;
+        Ok((weights, model_hash(&self.config.model, &hash)))
     }
 
     /// Writes a whole model directory with `parameters` in the config's type and returns the
@@ -316,7 +316,7 @@ impl Description {
             self.config.dtype,
         )?;
         files::sync_directory(out)?;
-        Ok(model_hash(&self.config.facts, &hash))
+        Ok(model_hash(&self.config.model, &hash))
     }
 
     /// The generation config with the end token that was trained among those that stop.
@@ -361,9 +361,9 @@ pub(crate) fn has_template(adapter: &Path) -> bool {
 }
 
 /// A model is its weights and what the decoder makes of them.
-fn model_hash(facts: &Facts, weights_hash: &str) -> String {
-    let facts = serde_json::to_string(facts).expect("facts are numbers, names and lists");
-    content_hash(format!("{weights_hash} {facts}").as_bytes())
+fn model_hash(model: &ModelConfig, weights_hash: &str) -> String {
+    let model = serde_json::to_string(model).expect("it holds numbers, names and lists");
+    content_hash(format!("{weights_hash} {model}").as_bytes())
 }
 
 #[cfg(test)]

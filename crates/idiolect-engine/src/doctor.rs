@@ -1,8 +1,9 @@
-//! What would go wrong with a model directory, and how to mend it: end tokens, padding, template,
+//! What would go wrong with a model directory, and how to fix it: end tokens, padding, template,
 //! vocabulary, weights.
 //!
-//! Reads no weights but their headers and a head that may be tied, and never fails: what cannot be read is a finding. Checks
-//! what a person can mend in files; how well the model does is no question here.
+//! Reads no weights but their headers and a head that may be tied, and never fails: what cannot be
+//! read is a finding. Checks what a person can fix in files; how well the model does is no question
+//! here.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ pub struct Finding {
     pub about: &'static str,
     /// What is the case and what comes of it.
     pub what: String,
-    /// How to mend it; empty where there is nothing to do.
+    /// How to fix it; empty where there is nothing to do.
     pub fix: String,
 }
 
@@ -60,10 +61,10 @@ pub fn examine(dir: &Path, opening: &Opening<'_>) -> Vec<Finding> {
 fn adapter(dir: &Path, opening: &Opening<'_>, report: &mut Report) -> Option<PathBuf> {
     let found = peft::read_adapter_config(dir).and_then(|config| {
         let base = peft::find_base(dir, &config, opening.base)?;
-        let facts = Description::read(&base, Some(dir), opening.ignored_fields)?
+        let model = Description::read(&base, Some(dir), opening.ignored_fields)?
             .config
-            .facts;
-        peft::read(dir, &config, &facts)?;
+            .model;
+        peft::read(dir, &config, &model)?;
         Ok((config, base))
     });
     match found {
@@ -72,7 +73,7 @@ fn adapter(dir: &Path, opening: &Opening<'_>, report: &mut Report) -> Option<Pat
                 Severity::Error,
                 "adapter",
                 error.to_string(),
-                "mend the file that is named, or give the base with --base",
+                "fix the file that is named, or give the base with --base",
             );
             None
         }
@@ -109,7 +110,7 @@ fn model(dir: &Path, base: &Path, opening: &Opening<'_>, report: &mut Report) {
             Severity::Error,
             "files",
             error.to_string(),
-            "mend the file that is named",
+            "fix the file that is named",
         ),
         Ok(model) => {
             let files = Files::of(&model.description);
@@ -145,7 +146,7 @@ impl Report {
     }
 }
 
-/// The small files, `Null` where absent; [`TextModel::load`] has said what is wrong with them.
+/// The small files, `Null` where absent; [`TextModel::load`] has reported what is wrong with them.
 struct Files {
     config: Value,
     generation: Value,
@@ -187,12 +188,12 @@ fn list(tokenizer: &Tokenizer, ids: &[u64]) -> String {
 }
 
 fn weights(dir: &Path, model: &TextModel, report: &mut Report) {
-    let facts = &model.config().facts;
+    let model = &model.config().model;
     let checked = WeightFiles::open(dir).and_then(|files| {
-        files.check(facts)?;
+        files.check(model)?;
         Ok((
             files.holds("lm_head.weight"),
-            files.holds_other_head(facts)?,
+            files.holds_other_head(model)?,
         ))
     });
     match checked {
@@ -202,7 +203,7 @@ fn weights(dir: &Path, model: &TextModel, report: &mut Report) {
             "the config ties the head to the embedding, and the weights hold an `lm_head.weight` that differs; it is used here, as transformers does, and other programs compute another model",
             "set `tie_word_embeddings` to false in config.json, or remove `lm_head.weight` if the model was trained with tied weights",
         ),
-        Ok((true, false)) if facts.tied => report.add(
+        Ok((true, false)) if model.tied => report.add(
             Severity::Note,
             "tied head",
             "the weights hold `lm_head.weight`, equal to the embedding that the config ties it to",
@@ -272,7 +273,7 @@ fn end_tokens(model: &TextModel, files: &Files, report: &mut Report) {
 }
 
 fn padding(model: &TextModel, files: &Files, report: &mut Report) {
-    let vocabulary = model.config().facts.vocab as u64;
+    let vocabulary = model.config().model.vocab as u64;
     let tokenizer = model.tokenizer();
     let of_config = files.config["pad_token_id"].as_u64();
     if let Some(id) = of_config.filter(|id| *id >= vocabulary) {
@@ -293,7 +294,7 @@ fn padding(model: &TextModel, files: &Files, report: &mut Report) {
             "padding",
             format!(
                 "the padding token is the end token {}: trainers that leave padding out of the loss never teach the model to stop; \
-                 here nothing is padded and the end is always learnt",
+                 here nothing is padded and the end is always trained on",
                 named(tokenizer, id)
             ),
             "give other programs a padding token of its own",
@@ -309,7 +310,7 @@ fn padding(model: &TextModel, files: &Files, report: &mut Report) {
 }
 
 fn vocabulary(model: &TextModel, files: &Files, report: &mut Report) {
-    let (tokenizer, vocabulary) = (model.tokenizer(), model.config().facts.vocab);
+    let (tokenizer, vocabulary) = (model.tokenizer(), model.config().model.vocab);
     let size = tokenizer.size();
     if size > vocabulary {
         let first = tokenizer.token(vocabulary as u32).unwrap_or_default();
@@ -425,7 +426,7 @@ fn template(dir: &Path, raw: &TextModel, files: &Files, report: &mut Report) {
         report.add(
             Severity::Note,
             "template",
-            format!("it tells the day, which would change scores from day to day; here it is always {TODAY}"),
+            format!("it prints the day, which would change scores from day to day; here it is always {TODAY}"),
             "",
         );
     }
@@ -479,7 +480,7 @@ fn between(asked: &str, whole: &str, report: &mut Report) {
             Severity::Warning,
             "template",
             "the conversation with the answer does not begin as the one that asks for it (`add_generation_prompt`): here rows that are trained and scored begin with the text that asks, as generation does; trainers that render the whole conversation train on another text",
-            "compare `add_generation_prompt` with what stands before an assistant's turn",
+            "compare `add_generation_prompt` with what comes before an assistant's turn",
         ),
         Some(rest) => {
             let put = rest.split("Yes.").next().unwrap_or_default();

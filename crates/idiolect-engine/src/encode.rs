@@ -17,7 +17,7 @@ mod chat;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest row in tokens (`max_position_embeddings`).
-    pub positions: usize,
+    pub max_position_embeddings: usize,
     /// Rows of the embedding.
     pub vocabulary: usize,
 }
@@ -28,12 +28,12 @@ pub struct Row {
     /// The whole row: special tokens, prompt, completion, end token.
     pub ids: Vec<u32>,
     /// Index in `ids` of the completion's first token; at least 1.
-    pub first_target: usize,
-    /// Index in `ids` of the first token that is learnt: the model has to write all that follows
-    /// the place where it is asked to begin, and a chat template may put something between that
-    /// and the completion. At least 1, at most `first_target`.
-    pub learn_from: usize,
-    /// For `ids[first_target..]`, the offset of its first byte from the first byte of the
+    pub completion_start: usize,
+    /// Index in `ids` of the first token that takes part in the training loss: the model has to
+    /// write all that follows the place where it is asked to begin, and a chat template may put
+    /// something between that and the completion. At least 1, at most `completion_start`.
+    pub loss_start: usize,
+    /// For `ids[completion_start..]`, the offset of its first byte from the first byte of the
     /// completion; the end token has the completion's length (to where its text begins, where it
     /// ends in an end token).
     pub byte_starts: Vec<u32>,
@@ -65,7 +65,7 @@ fn without_end<'a>(tokenizer: &Tokenizer, completion: &'a str) -> (&'a str, bool
 /// Tokenizes an example with template `raw`: prompt + completion once, then the end token.
 ///
 /// # Errors
-/// When nothing can be scored or learnt, or the model cannot hold the row.
+/// When nothing can be scored or trained on, or the model cannot hold the row.
 pub fn encode_example(
     tokenizer: &Tokenizer,
     limits: Limits,
@@ -79,27 +79,27 @@ pub fn encode_example(
     let encoded = encode_text(tokenizer, &[prompt, completion].concat())?;
     let border = prompt.len();
     let text_spans = &encoded.spans[encoded.lead..];
-    let first_target = encoded.lead
+    let completion_start = encoded.lead
         + text_spans
             .iter()
             .take_while(|&&(start, _)| start < border)
             .count();
-    if first_target == encoded.ids.len() {
+    if completion_start == encoded.ids.len() {
         return refuse("no token begins in the completion: the prompt's last token covers it");
     }
-    if first_target == 0 {
+    if completion_start == 0 {
         return refuse(
             "the prompt is empty and the tokenizer puts no special token before a text, so the \
              first token follows nothing; give a prompt",
         );
     }
-    let mut byte_starts = encoded.spans[first_target..]
+    let mut byte_starts = encoded.spans[completion_start..]
         .iter()
         .map(|&(start, _)| offset(start - border))
         .collect::<Result<Vec<u32>, RowError>>()?;
     byte_starts.push(offset(completion.len())?);
     let traits = RowTraits {
-        straddled: encoded.spans[first_target - 1].1 > border,
+        straddled: encoded.spans[completion_start - 1].1 > border,
         end_in_text,
         other_prompt: false,
     };
@@ -108,14 +108,14 @@ pub fn encode_example(
     check(limits, &ids, ids.len())?;
     Ok(Row {
         ids,
-        first_target,
-        learn_from: first_target,
+        completion_start,
+        loss_start: completion_start,
         byte_starts,
         traits,
     })
 }
 
-/// Tokenizes what a completion is to follow. The reply leaves room for at least one token.
+/// Tokenizes what a completion is to follow. At least one token more fits the model.
 ///
 /// # Errors
 /// When there is nothing to follow, or the model cannot hold it.
@@ -152,7 +152,7 @@ pub fn encode_whole(
     }
     check(limits, &ids, 0)?;
     // The last token of a row is the context of the next, so that no target is lost at a cut.
-    let step = limits.positions.saturating_sub(1).max(1);
+    let step = limits.max_position_embeddings.saturating_sub(1).max(1);
     let starts = (0..ids.len() - 1).step_by(step);
     Ok(starts
         .map(|start| ids[start..ids.len().min(start + step + 1)].to_vec())
@@ -187,12 +187,12 @@ fn offset(bytes: usize) -> Result<u32, RowError> {
 
 /// Refuses rows that need more than the model's positions and ids beyond its embedding.
 fn check(limits: Limits, ids: &[u32], needed: usize) -> Result<(), RowError> {
-    if needed > limits.positions {
+    if needed > limits.max_position_embeddings {
         return Err(RowError {
             kind: RowErrorKind::TooLong,
             reason: format!(
                 "the row needs {needed} tokens and the model holds {} (`max_position_embeddings`)",
-                limits.positions
+                limits.max_position_embeddings
             ),
         });
     }
@@ -208,7 +208,7 @@ fn check(limits: Limits, ids: &[u32], needed: usize) -> Result<(), RowError> {
     }
 }
 
-/// Refuses a row that has nothing to score or to learn.
+/// Refuses a row that has nothing to score or to train on.
 fn refuse<T>(reason: &str) -> Result<T, RowError> {
     Err(RowError {
         kind: RowErrorKind::NoTarget,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::ops::stored::{Stored, widen_all};
+use crate::ops::operand::{Stored, widen_all};
 use crate::parameters::{Layout, Parameters, decay_runs};
 use crate::weights::{Dtype, f32_to_bf16};
 
@@ -21,13 +21,13 @@ pub enum Weights {
     Bf16(Frozen),
 }
 
-/// Matrices in bf16, gains and biases in f32.
+/// Matrices in bf16, norm weights and biases in f32.
 #[derive(Clone, Debug)]
 pub struct Frozen {
     layout: Layout,
-    /// In their places of the layout; the places of gains and biases are unused.
+    /// In their places of the layout; the places of norm weights and biases are unused.
     pub(crate) matrices: Vec<u16>,
-    /// Neighbouring gains and biases, by the place where they begin.
+    /// Neighbouring norm weights and biases, by the place where they begin.
     vectors: BTreeMap<usize, Vec<f32>>,
 }
 
@@ -46,21 +46,21 @@ impl Frozen {
     }
 
     /// # Panics
-    /// When the range is not one of gains or biases; a programmer mistake.
+    /// When the range is not one of norm weights or biases; a programmer mistake.
     fn vector(&self, range: &Range<usize>) -> &[f32] {
         if range.is_empty() {
             return &[];
         }
         let run = self.vectors.range(..=range.start).next_back();
-        let (start, values) = run.expect("a range of gains or biases");
+        let (start, values) = run.expect("a range of norm weights or biases");
         &values[range.start - start..range.end - start]
     }
 
     /// # Panics
-    /// When the range is not one of gains or biases; a programmer mistake.
+    /// When the range is not one of norm weights or biases; a programmer mistake.
     pub(crate) fn vector_mut(&mut self, range: &Range<usize>) -> &mut [f32] {
         let run = self.vectors.range_mut(..=range.start).next_back();
-        let (start, values) = run.expect("a range of gains or biases");
+        let (start, values) = run.expect("a range of norm weights or biases");
         &mut values[range.start - start..range.end - start]
     }
 }
@@ -145,7 +145,7 @@ impl Weights {
         }
     }
 
-    /// A gain or a bias, or neighbouring biases.
+    /// A norm weight or a bias, or neighbouring biases.
     pub(crate) fn vector(&self, range: &Range<usize>) -> &[f32] {
         match self {
             Self::F32(parameters) => &parameters.values()[range.clone()],

@@ -2,12 +2,12 @@
 //!
 //! Each request has its own generator, and a sequence's logits do not depend on what else is
 //! computed with it, so the same request gives the same text whatever it is batched with. Requests
-//! with equal contexts that stand together share the context: it is computed once, and its keys and
-//! values are kept once.
+//! with equal contexts that follow each other share the context: it is computed once, and its keys
+//! and values are held once.
 //!
 //! Memory for keys and values is bounded: requests are taken up while what they are expected to
-//! write fits beside the others, and when a guess was too low the youngest sequence makes room and
-//! is later written again from its start, to the same text. A request that cannot fit alone is
+//! write fits beside the others, and when a guess was too low the youngest sequence is preempted and
+//! later written again from its start, to the same text. A request that cannot fit alone is
 //! refused.
 //!
 //! Text is what decoding adds behind the context ([`Tokenizer::decode_after`]); stop strings are
@@ -102,9 +102,9 @@ impl<'a> Queue<'a> {
     }
 }
 
-/// How to write.
+/// How completions are written.
 #[derive(Clone, Copy)]
-pub(crate) struct Manner<'a> {
+pub(crate) struct GenerationConfig<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
     /// Renders contexts, where one does.
     pub(crate) chat: Option<&'a ChatTemplate>,
@@ -116,7 +116,7 @@ pub(crate) struct Manner<'a> {
     pub(crate) memory: usize,
 }
 
-impl Manner<'_> {
+impl GenerationConfig<'_> {
     fn encode(&self, context: &Context) -> Result<Vec<u32>, RowError> {
         match self.chat {
             Some(chat) => encode_chat_context(self.tokenizer, chat, self.limits, context),
@@ -131,17 +131,17 @@ impl Manner<'_> {
 /// When the sampling settings mean nothing. A request that cannot be served fails alone.
 pub(crate) fn generate<M: NextToken>(
     model: &mut M,
-    manner: Manner<'_>,
+    config: GenerationConfig<'_>,
     queue: &Queue<'_>,
     sink: Sink<'_, Completion>,
 ) -> Result<(), ModelError> {
-    sample::check(manner.sampling)?;
-    let slots = manner.slots.max(1);
+    sample::check(config.sampling)?;
+    let slots = config.slots.max(1);
     let mut writer = Writer {
         model,
-        manner,
+        config,
         queue,
-        again: Vec::new(),
+        preempted: Vec::new(),
         group: None,
         active: Vec::new(),
         sequences: Vec::new(),
@@ -149,8 +149,8 @@ pub(crate) fn generate<M: NextToken>(
         logits: Vec::new(),
         scratch: sample::Scratch::default(),
     };
-    // The share of slots that must be free before contexts are computed again: a few rows at a
-    // time would leave the products half empty.
+    // The fraction of slots that must be free before contexts are computed again: a few rows at
+    // a time would leave the products half empty.
     let refill = (slots / 8).max(1);
     loop {
         let starved = writer.active.is_empty() || slots - writer.active.len() >= refill;
@@ -159,7 +159,7 @@ pub(crate) fn generate<M: NextToken>(
         }
         // Sequences may have ended with their first token while others still wait.
         if writer.active.is_empty() {
-            if writer.group.is_none() && writer.again.is_empty() && queue.is_empty() {
+            if writer.group.is_none() && writer.preempted.is_empty() && queue.is_empty() {
                 return Ok(());
             }
             continue;
@@ -172,10 +172,10 @@ pub(crate) fn generate<M: NextToken>(
 
 struct Writer<'a, M: NextToken> {
     model: &'a mut M,
-    manner: Manner<'a>,
+    config: GenerationConfig<'a>,
     queue: &'a Queue<'a>,
-    /// Requests that made room for older ones, the last to be taken up first.
-    again: Vec<usize>,
+    /// Requests that were preempted for older ones, the last to be taken up first.
+    preempted: Vec<usize>,
     /// The requests that are next.
     group: Option<Group<M::Prompt>>,
     /// In the order in which they were taken up.
@@ -201,10 +201,10 @@ struct Computed<P> {
     prompt: P,
     logits: Vec<f32>,
     bytes: usize,
-    /// Whether no text stands before the completion.
+    /// Whether no text comes before the completion.
     first: bool,
     /// Tokens that may follow.
-    room: usize,
+    max_new_tokens: usize,
 }
 
 /// A sequence being written.
@@ -222,7 +222,10 @@ impl<M: NextToken> Writer<'_, M> {
     /// first tokens.
     fn admit(&mut self, slots: usize, sink: Sink<'_, Completion>) -> ControlFlow<()> {
         let (mut free, mut tokens) = (slots - self.active.len(), 0);
-        let mut promised = self.bytes(|slot| self.expected(slot.computed.room).max(slot.written()));
+        let mut promised = self.bytes(|slot| {
+            self.expected(slot.computed.max_new_tokens)
+                .max(slot.written())
+        });
         let mut begun: Vec<(Group<M::Prompt>, Vec<usize>)> = Vec::new();
         while free > 0 && tokens < CONTEXT_TOKENS {
             let mut group = match self.group.take() {
@@ -232,7 +235,7 @@ impl<M: NextToken> Writer<'_, M> {
                     None => break,
                 },
             };
-            let own = self.expected(self.room(group.ids.len()));
+            let own = self.expected(self.max_new_tokens(group.ids.len()));
             let own = self.model.written_bytes(own);
             let mut cost = own;
             if group.computed.is_none() {
@@ -241,7 +244,7 @@ impl<M: NextToken> Writer<'_, M> {
             let mut taken = Vec::new();
             while let Some(&request) = group.waiting.front() {
                 let alone = self.active.is_empty() && begun.is_empty() && taken.is_empty();
-                if free == 0 || (promised + cost > self.manner.memory && !alone) {
+                if free == 0 || (promised + cost > self.config.memory && !alone) {
                     break;
                 }
                 group.waiting.pop_front();
@@ -278,7 +281,7 @@ impl<M: NextToken> Writer<'_, M> {
     ) -> ControlFlow<(), Option<Group<M::Prompt>>> {
         let requests = self.queue.requests;
         loop {
-            let waiting: VecDeque<usize> = match self.again.pop() {
+            let waiting: VecDeque<usize> = match self.preempted.pop() {
                 Some(request) => std::iter::once(request).collect(),
                 None => match self.queue.claim() {
                     Some(group) => group.collect(),
@@ -287,7 +290,7 @@ impl<M: NextToken> Writer<'_, M> {
             };
             let context = &requests[waiting[0]].context;
             let ids = self
-                .manner
+                .config
                 .encode(context)
                 .and_then(|ids| self.fits(ids.len()).map(|()| ids));
             match ids {
@@ -298,7 +301,7 @@ impl<M: NextToken> Writer<'_, M> {
                         computed: None,
                     };
                     while let Some(request) = self
-                        .again
+                        .preempted
                         .pop_if(|request| requests[*request].context == *context)
                     {
                         group.waiting.push_back(request);
@@ -317,37 +320,37 @@ impl<M: NextToken> Writer<'_, M> {
     }
 
     /// Tokens that may follow a context.
-    fn room(&self, context: usize) -> usize {
-        self.manner
+    fn max_new_tokens(&self, context: usize) -> usize {
+        self.config
             .sampling
             .max_tokens
-            .min(self.manner.limits.positions - context)
+            .min(self.config.limits.max_position_embeddings - context)
     }
 
     /// Whether the memory holds one sequence alone, as long as it may become.
     fn fits(&self, context: usize) -> Result<(), RowError> {
-        let room = self.room(context);
-        let bytes = self.model.prompt_bytes(context) + self.model.written_bytes(room);
-        if bytes <= self.manner.memory {
+        let max_new_tokens = self.max_new_tokens(context);
+        let bytes = self.model.prompt_bytes(context) + self.model.written_bytes(max_new_tokens);
+        if bytes <= self.config.memory {
             return Ok(());
         }
         let mib = |bytes: usize| bytes.div_ceil(1 << 20);
         Err(RowError::other(format!(
-            "a prompt of {context} tokens and up to {room} more need {} MiB of keys and \
+            "a prompt of {context} tokens and up to {max_new_tokens} more need {} MiB of keys and \
                  values, and {} MiB are set aside for them; allow fewer tokens (--max-tokens) or \
                  more memory (--kv-memory)",
             mib(bytes),
-            self.manner.memory >> 20
+            self.config.memory >> 20
         )))
     }
 
     /// Tokens that a completion is expected to have: all it may, until some have ended.
-    fn expected(&self, room: usize) -> usize {
+    fn expected(&self, max_new_tokens: usize) -> usize {
         let (n, tokens) = self.ended;
         if n < TYPICAL {
-            return room;
+            return max_new_tokens;
         }
-        (tokens + tokens / 4).div_ceil(n).min(room)
+        (tokens + tokens / 4).div_ceil(n).min(max_new_tokens)
     }
 
     /// Bytes of all contexts that are held, and of sequences with so many tokens.
@@ -359,7 +362,7 @@ impl<M: NextToken> Writer<'_, M> {
                 .iter()
                 .filter_map(|group| group.computed.as_ref()),
         );
-        // Sequences of one context stand together.
+        // Sequences of one context follow each other.
         prompts.dedup_by(|a, b| Rc::ptr_eq(a, b));
         let prompts: usize = prompts.iter().map(|computed| computed.bytes).sum();
         let written = self.active.iter().map(&tokens);
@@ -381,19 +384,19 @@ impl<M: NextToken> Writer<'_, M> {
             .iter()
             .map(|ids| self.model.prompt_bytes(ids.len()));
         let spare = self
-            .manner
+            .config
             .memory
             .saturating_sub(held + bytes.sum::<usize>());
         self.model.keep_spare(spare);
         let prompts = self.model.prompts(&contexts, &mut self.logits);
-        let logits = self.logits.chunks_exact(self.manner.limits.vocabulary);
+        let logits = self.logits.chunks_exact(self.config.limits.vocabulary);
         for ((group, prompt), logits) in new.iter_mut().zip(prompts).zip(logits) {
             group.computed = Some(Rc::new(Computed {
                 prompt,
                 logits: logits.to_vec(),
                 bytes: self.model.prompt_bytes(group.ids.len()),
-                first: !self.manner.tokenizer.any_text(&group.ids),
-                room: self.room(group.ids.len()),
+                first: !self.config.tokenizer.any_text(&group.ids),
+                max_new_tokens: self.max_new_tokens(group.ids.len()),
             }));
         }
     }
@@ -427,13 +430,13 @@ impl<M: NextToken> Writer<'_, M> {
 
     /// Writes one token to every active sequence.
     fn step(&mut self, sink: Sink<'_, Completion>) -> ControlFlow<()> {
-        self.make_room();
+        self.preempt();
         let tokens: Vec<u32> = self.active.iter().map(|slot| slot.last).collect();
         let mut logits = std::mem::take(&mut self.logits);
         self.model.step(&mut self.sequences, &tokens, &mut logits);
         // Backwards, so that the removal of an ended slot moves none that is still to come.
         for (slot, logits) in logits
-            .chunks_exact(self.manner.limits.vocabulary)
+            .chunks_exact(self.config.limits.vocabulary)
             .enumerate()
             .rev()
         {
@@ -444,22 +447,22 @@ impl<M: NextToken> Writer<'_, M> {
     }
 
     /// Sees to it that the next token of every active sequence fits the memory.
-    fn make_room(&mut self) {
+    fn preempt(&mut self) {
         loop {
             let held = self.bytes(Slot::written);
-            if held <= self.manner.memory || self.active.len() == 1 {
-                if held > self.manner.memory
+            if held <= self.config.memory || self.active.len() == 1 {
+                if held > self.config.memory
                     && let Some(group) = &mut self.group
                 {
                     group.computed = None;
                 }
                 return self
                     .model
-                    .keep_spare(self.manner.memory.saturating_sub(held));
+                    .keep_spare(self.config.memory.saturating_sub(held));
             }
             let youngest = self.active.len() - 1;
             let request = self.remove(youngest).request;
-            self.again.push(request);
+            self.preempted.push(request);
         }
     }
 
@@ -477,8 +480,8 @@ impl<M: NextToken> Writer<'_, M> {
         sink: Sink<'_, Completion>,
     ) -> ControlFlow<()> {
         let writing = &mut self.active[slot];
-        let (tokenizer, sampling) = (self.manner.tokenizer, self.manner.sampling);
-        let finish = if writing.computed.room == 0 {
+        let (tokenizer, sampling) = (self.config.tokenizer, self.config.sampling);
+        let finish = if writing.computed.max_new_tokens == 0 {
             Some(Finish::Length)
         } else {
             match sample::draw(logits, sampling, &mut writing.rng, &mut self.scratch) {
@@ -488,7 +491,7 @@ impl<M: NextToken> Writer<'_, M> {
                     writing.last = drawn.token;
                     if writing.text.push(tokenizer, drawn, &sampling.stop) {
                         Some(Finish::Stop)
-                    } else if writing.written() == writing.computed.room {
+                    } else if writing.written() == writing.computed.max_new_tokens {
                         Some(Finish::Length)
                     } else {
                         None
@@ -514,7 +517,7 @@ impl<M: NextToken> Writer<'_, M> {
 }
 
 impl<P> Slot<P> {
-    /// Tokens written so far; all are remembered when the next is drawn.
+    /// Tokens written so far; all are cached when the next is drawn.
     fn written(&self) -> usize {
         self.text.logprobs.len()
     }
@@ -526,7 +529,7 @@ struct Text {
     /// Where each token's bytes begin.
     starts: Vec<usize>,
     logprobs: Vec<f32>,
-    /// Whether no text stands before the next token.
+    /// Whether no text comes before the next token.
     first: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A model in a directory, behind the three traits of the model seam: text in, text and scores
+//! A model in a directory, behind the three traits of the model interface: text in, text and scores
 //! out.
 //!
 //! Glues what other modules do: [`encode`](crate::encode) makes rows of examples,
@@ -15,17 +15,18 @@ use idiolect_core::model::{
 };
 
 use crate::batch::TokenRow;
-use crate::cached::{
-    Pages, Prompt, Sequence, forward_prompts, forward_step, page_bytes, prompt_bytes,
-};
-use crate::decoder::{Decoder, Workspace};
+use crate::decoder::Decoder;
 use crate::encode::Row;
-use crate::facts::Facts;
-use crate::generate::{Manner, NextToken, Queue, generate};
+use crate::generate::{GenerationConfig, NextToken, Queue, generate};
+use crate::kv_cache::{
+    PagePool, Prompt, Sequence, forward_prompts, forward_step, page_bytes, prompt_bytes,
+};
+use crate::model_config::ModelConfig;
 use crate::peft;
 use crate::score::{TargetScore, score_rows};
 use crate::text::{Opening, TextModel};
 use crate::threads::Threads;
+use crate::workspace::Workspace;
 
 mod adapted;
 mod training;
@@ -75,7 +76,7 @@ impl LocalModel {
         text.description.follow_head(weights_dir)?;
         let description = &text.description;
         let (weights, hash) = description.read_weights(weights_dir)?;
-        let decoder = Decoder::new(description.config.facts.clone(), weights).map_err(|error| {
+        let decoder = Decoder::new(description.config.model.clone(), weights).map_err(|error| {
             ModelError::Invalid(format!("`{}`: {error}", weights_dir.display()))
         })?;
         let name = dir.file_name().map_or_else(
@@ -113,14 +114,14 @@ impl LocalModel {
         self.kv_bytes = bytes;
     }
 
-    /// Facts about the model.
+    /// Name, hashes and template of the model.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
 
     /// What the decoder is made of.
-    pub fn facts(&self) -> &Facts {
-        self.decoder.facts()
+    pub fn model_config(&self) -> &ModelConfig {
+        self.decoder.config()
     }
 
     fn encode(&self, example: &Example) -> Result<Row, RowError> {
@@ -133,7 +134,7 @@ fn pool(threads: usize) -> Threads {
 }
 
 /// A quarter of the memory that is free now, between 256 MiB and 4 GiB; 1 GiB where the system does
-/// not tell.
+/// not state it.
 fn default_kv_bytes() -> usize {
     let free = std::fs::read_to_string("/proc/meminfo")
         .ok()
@@ -178,7 +179,7 @@ impl Score for LocalModel {
 }
 
 impl LocalModel {
-    /// Scores rows whose examples stand from `first` on.
+    /// Scores rows whose examples begin at `first`.
     fn score_rows(
         &self,
         first: usize,
@@ -210,21 +211,21 @@ fn token_row(row: &Result<Row, RowError>) -> TokenRow {
     match row {
         Ok(row) => TokenRow {
             ids: row.ids.clone(),
-            first_target: row.first_target,
+            completion_start: row.completion_start,
             weight: 1.0,
-            learnt: Vec::new(),
+            loss_mask: Vec::new(),
         },
         Err(_) => TokenRow {
             ids: Vec::new(),
-            first_target: 1,
+            completion_start: 1,
             weight: 0.0,
-            learnt: Vec::new(),
+            loss_mask: Vec::new(),
         },
     }
 }
 
 fn scored(row: &Row, scores: &[TargetScore]) -> Scored {
-    let targets = row.ids[row.first_target..]
+    let targets = row.ids[row.completion_start..]
         .iter()
         .zip(&row.byte_starts)
         .zip(scores);
@@ -271,13 +272,13 @@ impl Generate for LocalModel {
         sink: Sink<'_, Completion>,
     ) -> Result<(), ModelError> {
         let threads = self.threads.n();
-        let small = self.facts().n_parameters() < SMALL;
+        let small = self.model_config().n_parameters() < SMALL;
         let workers = if small || requests.len() >= BUSY * threads {
             threads.min(requests.len()).max(1)
         } else {
             1
         };
-        let manner = Manner {
+        let config = GenerationConfig {
             tokenizer: &self.text.description.tokenizer,
             chat: self.text.chat(),
             limits: self.text.description.limits(),
@@ -289,12 +290,12 @@ impl Generate for LocalModel {
         if workers == 1 {
             return generate(
                 &mut Cached::new(&self.decoder, &self.threads),
-                manner,
+                config,
                 &queue,
                 sink,
             );
         }
-        side_by_side(&self.decoder, workers, manner, &queue, sink)
+        side_by_side(&self.decoder, workers, config, &queue, sink)
     }
 }
 
@@ -303,7 +304,7 @@ impl Generate for LocalModel {
 fn side_by_side(
     decoder: &Decoder,
     workers: usize,
-    manner: Manner<'_>,
+    config: GenerationConfig<'_>,
     queue: &Queue<'_>,
     sink: Sink<'_, Completion>,
 ) -> Result<(), ModelError> {
@@ -321,7 +322,7 @@ fn side_by_side(
                     };
                     generate(
                         &mut Cached::new(decoder, &threads),
-                        manner,
+                        config,
                         queue,
                         &mut send,
                     )
@@ -348,7 +349,7 @@ struct Cached<'a> {
     decoder: &'a Decoder,
     threads: &'a Threads,
     workspace: Workspace,
-    pages: Pages,
+    pages: PagePool,
 }
 
 impl<'a> Cached<'a> {
@@ -357,7 +358,7 @@ impl<'a> Cached<'a> {
             decoder,
             threads,
             workspace: Workspace::new(),
-            pages: Pages::default(),
+            pages: PagePool::default(),
         }
     }
 }
@@ -398,15 +399,16 @@ impl NextToken for Cached<'_> {
     }
 
     fn keep_spare(&mut self, bytes: usize) {
-        self.pages.keep(bytes / page_bytes(self.decoder.facts(), 1));
+        self.pages
+            .keep(bytes / page_bytes(self.decoder.config(), 1));
     }
 
     fn prompt_bytes(&self, tokens: usize) -> usize {
-        prompt_bytes(self.decoder.facts(), tokens)
+        prompt_bytes(self.decoder.config(), tokens)
     }
 
     fn written_bytes(&self, tokens: usize) -> usize {
-        page_bytes(self.decoder.facts(), tokens)
+        page_bytes(self.decoder.config(), tokens)
     }
 }
 

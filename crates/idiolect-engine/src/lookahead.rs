@@ -54,7 +54,7 @@ impl Goal {
             let mut sums = vec![0.0f32; gradient.len()];
             let part = Rows {
                 rows: &refs,
-                share: 1.0 / rows.len().max(1) as f64,
+                loss_scale: 1.0 / rows.len().max(1) as f64,
                 draw: None,
             };
             Accumulator::new(false).accumulate(decoder, part, &mut sums, threads);
@@ -86,11 +86,11 @@ pub fn look_ahead(
     let (mut loss, mut batches) = (0.0, 0usize);
     for batch in rows.chunks(settings.rows_per_batch.max(1)) {
         let refs: Vec<&TokenRow> = batch.iter().collect();
-        let share = 1.0 / total_weight(&refs);
+        let loss_scale = 1.0 / total_weight(&refs);
         gradients.fill(0.0);
         let batch = Rows {
             rows: &refs,
-            share,
+            loss_scale,
             draw: None,
         };
         loss += accumulator.accumulate(decoder, batch, &mut gradients, threads);
@@ -141,7 +141,7 @@ fn log_probabilities(decoder: &Decoder, rows: &[TokenRow], threads: &Threads) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Family;
+    use crate::model_config::Family;
     use crate::tests::tiny;
     use idiolect_core::model::Rng;
 
@@ -154,9 +154,9 @@ mod tests {
         (0..n)
             .map(|_| TokenRow {
                 ids: (0..9).map(|_| rng.below(vocab) as u32).collect(),
-                first_target: 3,
+                completion_start: 3,
                 weight: 1.0,
-                learnt: Vec::new(),
+                loss_mask: Vec::new(),
             })
             .collect()
     }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_step_on_the_goal_itself_raises_it_and_one_away_lowers_it() {
         let decoder = small_decoder();
-        let texts = rows(1, 8, decoder.facts().vocab);
+        let texts = rows(1, 8, decoder.config().vocab);
         let threads = Threads::single();
         let towards = Goal::new(&decoder, texts.clone(), vec![1.0; 8], &threads);
         let away = Goal::new(&decoder, texts.clone(), vec![-1.0; 8], &threads);
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_step_of_no_length_moves_nothing_and_threads_change_no_bit() {
         let decoder = small_decoder();
-        let vocab = decoder.facts().vocab;
+        let vocab = decoder.config().vocab;
         let (texts, set) = (rows(2, 6, vocab), rows(3, 10, vocab));
         let of = |lr: f64, threads: &Threads| {
             let goal = Goal::new(&decoder, texts.clone(), vec![1.0; 6], threads);

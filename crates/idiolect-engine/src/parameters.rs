@@ -1,4 +1,4 @@
-//! All parameters of a model in one allocation, laid out from its [`Facts`].
+//! All parameters of a model in one allocation, laid out from its [`ModelConfig`].
 //!
 //! Gradients and optimiser moments have the same layout, so that a step of the optimiser is one
 //! pass over parallel slices. Tensors are known by their Hugging Face names and shapes,
@@ -10,18 +10,18 @@ use std::ops::Range;
 
 use idiolect_core::model::Rng;
 
-use crate::facts::{Facts, Norms};
+use crate::model_config::{ModelConfig, Norms};
 
 /// One tensor's place in the allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
     /// Hugging Face name, for example `model.layers.0.self_attn.q_proj.weight`.
     pub name: String,
-    /// (out, in), or (width) for a gain or a bias.
+    /// (out, in), or (width) for a norm weight or a bias.
     pub shape: Vec<usize>,
     /// Where it lies, in floats.
     pub range: Range<usize>,
-    /// Whether weight decay applies: not to gains and biases.
+    /// Whether weight decay applies: not to norm weights and biases.
     pub decays: bool,
     /// What it is before training.
     kind: Kind,
@@ -55,7 +55,7 @@ pub(crate) fn decay_runs(tensors: &[Tensor]) -> Vec<(Range<usize>, bool)> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Matrix,
-    Gain,
+    NormWeight,
     Bias,
 }
 
@@ -95,20 +95,22 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout for `facts`, which must have passed [`Facts::check`].
-    pub fn new(facts: &Facts) -> Self {
+    /// The layout for `config`, which must have passed [`ModelConfig::check`].
+    pub fn new(config: &ModelConfig) -> Self {
         let mut builder = Builder {
             tensors: Vec::new(),
             len: 0,
         };
-        let c = facts.hidden;
-        let embedding = builder.matrix("model.embed_tokens.weight".to_owned(), facts.vocab, c);
-        let layers = (0..facts.layers).map(|i| builder.layer(facts, i)).collect();
-        let final_norm = builder.gain("model.norm.weight".to_owned(), c);
-        let head = if facts.tied {
+        let c = config.hidden;
+        let embedding = builder.matrix("model.embed_tokens.weight".to_owned(), config.vocab, c);
+        let layers = (0..config.layers)
+            .map(|i| builder.layer(config, i))
+            .collect();
+        let final_norm = builder.norm("model.norm.weight".to_owned(), c);
+        let head = if config.tied {
             embedding.clone()
         } else {
-            builder.matrix("lm_head.weight".to_owned(), facts.vocab, c)
+            builder.matrix("lm_head.weight".to_owned(), config.vocab, c)
         };
         let Builder { tensors, len } = builder;
         let by_name = tensors
@@ -137,9 +139,9 @@ impl Layout {
         self.by_name.get(name).map(|&i| &self.tensors[i])
     }
 
-    /// Whether it is that of these facts.
-    pub fn fits(&self, facts: &Facts) -> bool {
-        self.len as u128 == facts.n_parameters() && *self == Self::new(facts)
+    /// Whether it is that of this config.
+    pub fn fits(&self, config: &ModelConfig) -> bool {
+        self.len as u128 == config.n_parameters() && *self == Self::new(config)
     }
 
     /// Floats in all.
@@ -147,7 +149,7 @@ impl Layout {
         self.len
     }
 
-    /// Whether there is no tensor at all; never for checked facts.
+    /// Whether there is no tensor at all; never for checked config.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -177,27 +179,27 @@ impl Builder {
         self.push(name, vec![out, into], Kind::Matrix)
     }
 
-    fn gain(&mut self, name: String, width: usize) -> Range<usize> {
-        self.push(name, vec![width], Kind::Gain)
+    fn norm(&mut self, name: String, width: usize) -> Range<usize> {
+        self.push(name, vec![width], Kind::NormWeight)
     }
 
-    fn layer(&mut self, facts: &Facts, index: usize) -> LayerRanges {
+    fn layer(&mut self, config: &ModelConfig, index: usize) -> LayerRanges {
         let name = |part: &str| format!("model.layers.{index}.{part}");
-        let (c, d, f) = (facts.hidden, facts.head_width, facts.intermediate);
+        let (c, d, f) = (config.hidden, config.head_dim, config.intermediate);
         let widths = [
-            ("q", facts.heads * d),
-            ("k", facts.kv_heads * d),
-            ("v", facts.kv_heads * d),
+            ("q", config.heads * d),
+            ("k", config.kv_heads * d),
+            ("v", config.kv_heads * d),
         ];
-        let after = facts.norms == Norms::BeforeAndAfter;
+        let after = config.norms == Norms::BeforeAndAfter;
 
-        let input_norm = self.gain(name("input_layernorm.weight"), c);
+        let input_norm = self.norm(name("input_layernorm.weight"), c);
         let start = self.len;
         for (letter, width) in widths {
             self.matrix(name(&format!("self_attn.{letter}_proj.weight")), width, c);
         }
         let qkv = start..self.len;
-        if facts.qkv_bias {
+        if config.qkv_bias {
             for (letter, width) in widths {
                 self.push(
                     name(&format!("self_attn.{letter}_proj.bias")),
@@ -208,24 +210,24 @@ impl Builder {
         }
         let qkv_bias = qkv.end..self.len;
         let [q_norm, k_norm] = ["q", "k"].map(|letter| {
-            if facts.qk_norm {
-                self.gain(name(&format!("self_attn.{letter}_norm.weight")), d)
+            if config.qk_norm {
+                self.norm(name(&format!("self_attn.{letter}_norm.weight")), d)
             } else {
                 self.len..self.len
             }
         });
-        let output = self.matrix(name("self_attn.o_proj.weight"), c, facts.heads * d);
+        let output = self.matrix(name("self_attn.o_proj.weight"), c, config.heads * d);
         // Gemma 2 calls the norm before the MLP `pre_feedforward` and gives Llama's name for it
         // to the norm after attention.
         let (after_attention_norm, mlp_norm) = if after {
             (
-                self.gain(name("post_attention_layernorm.weight"), c),
-                self.gain(name("pre_feedforward_layernorm.weight"), c),
+                self.norm(name("post_attention_layernorm.weight"), c),
+                self.norm(name("pre_feedforward_layernorm.weight"), c),
             )
         } else {
             (
                 output.end..output.end,
-                self.gain(name("post_attention_layernorm.weight"), c),
+                self.norm(name("post_attention_layernorm.weight"), c),
             )
         };
         let start = self.len;
@@ -234,7 +236,7 @@ impl Builder {
         let gate_up = start..self.len;
         let down = self.matrix(name("mlp.down_proj.weight"), c, f);
         let after_mlp_norm = if after {
-            self.gain(name("post_feedforward_layernorm.weight"), c)
+            self.norm(name("post_feedforward_layernorm.weight"), c)
         } else {
             down.end..down.end
         };
@@ -263,8 +265,8 @@ pub struct Parameters {
 
 impl Parameters {
     /// Zeros.
-    pub fn zeros(facts: &Facts) -> Self {
-        Self::of(Layout::new(facts))
+    pub fn zeros(config: &ModelConfig) -> Self {
+        Self::of(Layout::new(config))
     }
 
     /// Zeros in a layout.
@@ -274,14 +276,15 @@ impl Parameters {
     }
 
     /// Fresh parameters: matrices normal with sd `initial_sd` (the config's `initializer_range`),
-    /// gains 1 (weight 0 where the gain is 1 + w), biases 0. Each tensor has its own generator, keyed by `seed` and its name.
-    pub fn random(facts: &Facts, seed: u64, initial_sd: f64) -> Self {
-        let mut parameters = Self::zeros(facts);
-        let unit_gain = if facts.gain_plus_one { 0.0 } else { 1.0 };
+    /// norm weights 1 (weight 0 where the norm multiplies by 1 + w), biases 0. Each tensor has its
+    /// own generator, keyed by `seed` and its name.
+    pub fn random(config: &ModelConfig, seed: u64, initial_sd: f64) -> Self {
+        let mut parameters = Self::zeros(config);
+        let identity = if config.norm_plus_one { 0.0 } else { 1.0 };
         for tensor in &parameters.layout.tensors {
             let values = &mut parameters.values[tensor.range.clone()];
             match tensor.kind {
-                Kind::Gain => values.fill(unit_gain),
+                Kind::NormWeight => values.fill(identity),
                 Kind::Bias => {}
                 Kind::Matrix => {
                     let mut rng = Rng::keyed(seed, &["initialise", &tensor.name]);
@@ -330,35 +333,27 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Activation, Family, Rope};
+    use crate::model_config::{Family, Sizes};
 
-    fn facts(norms: Norms, qkv_bias: bool, tied: bool) -> Facts {
-        Facts {
-            family: Family::Llama,
+    fn config(norms: Norms, qkv_bias: bool, tied: bool) -> ModelConfig {
+        let family = if norms == Norms::Before {
+            Family::Llama
+        } else {
+            Family::Gemma3
+        };
+        let sizes = Sizes {
             vocab: 11,
             hidden: 6,
             layers: 2,
             heads: 4,
             kv_heads: 2,
-            head_width: 8,
+            head_dim: 8,
             intermediate: 5,
-            norm_eps: 1e-5,
-            rope: Rope {
-                theta: 100.0,
-                scaling: None,
-            },
-            local_rope: None,
+        };
+        ModelConfig {
             qkv_bias,
-            qk_norm: norms == Norms::BeforeAndAfter,
-            gain_plus_one: norms == Norms::BeforeAndAfter,
-            norms,
-            activation: Activation::Silu,
-            embedding_scale: 1.0,
-            attention_scale: 0.5,
-            attention_softcap: None,
-            final_softcap: None,
-            windows: vec![None; 2],
             tied,
+            ..ModelConfig::new(family, sizes)
         }
     }
 
@@ -366,7 +361,7 @@ mod tests {
     fn tensors_fill_the_allocation_without_holes() {
         for norms in [Norms::Before, Norms::BeforeAndAfter] {
             for (bias, tied) in [(false, true), (true, false)] {
-                let layout = Layout::new(&facts(norms, bias, tied));
+                let layout = Layout::new(&config(norms, bias, tied));
                 let mut at = 0;
                 for tensor in layout.tensors() {
                     assert_eq!(tensor.range.start, at, "{}", tensor.name);
@@ -374,7 +369,7 @@ mod tests {
                     at = tensor.range.end;
                 }
                 assert_eq!(at, layout.len());
-                assert_eq!(at as u128, facts(norms, bias, tied).n_parameters());
+                assert_eq!(at as u128, config(norms, bias, tied).n_parameters());
                 assert_eq!(layout.tensor("lm_head.weight").is_some(), !tied);
             }
         }
@@ -382,7 +377,7 @@ mod tests {
 
     #[test]
     fn gains_and_biases_do_not_decay() {
-        let layout = Layout::new(&facts(Norms::BeforeAndAfter, true, false));
+        let layout = Layout::new(&config(Norms::BeforeAndAfter, true, false));
         for tensor in layout.tensors() {
             assert_eq!(tensor.decays, tensor.shape.len() == 2, "{}", tensor.name);
         }
@@ -390,8 +385,8 @@ mod tests {
 
     #[test]
     fn fresh_parameters_depend_on_seed_and_name_only() {
-        let small = facts(Norms::Before, true, true);
-        let large = Facts {
+        let small = config(Norms::Before, true, true);
+        let large = ModelConfig {
             layers: 3,
             windows: vec![None; 3],
             ..small.clone()
@@ -409,7 +404,7 @@ mod tests {
                 .iter()
                 .all(|&g| g == 1.0)
         );
-        let gemma = Parameters::random(&facts(Norms::BeforeAndAfter, false, true), 7, 0.02);
+        let gemma = Parameters::random(&config(Norms::BeforeAndAfter, false, true), 7, 0.02);
         assert!(
             gemma
                 .get("model.norm.weight")

@@ -12,15 +12,15 @@ use idiolect_core::model::{Lora, ModelError};
 use serde_json::{Map, Value, json};
 
 use crate::adapter::{Adapter, TARGETS};
-use crate::facts::Facts;
 use crate::files;
+use crate::model_config::ModelConfig;
 use crate::weights::{Dtype, Slot, WeightFiles, write_slots};
 
 /// The file that makes a directory an adapter.
 pub const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// What an `adapter_config.json` says.
+/// The content of an `adapter_config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterConfig {
     /// What the adapters are.
@@ -34,7 +34,7 @@ pub fn is_adapter(dir: &Path) -> bool {
     dir.join(CONFIG).is_file() && !dir.join("config.json").exists()
 }
 
-/// Fields that say nothing about what is computed with the trained values.
+/// Fields that do not change what is computed with the trained values.
 const IRRELEVANT: [&str; 12] = [
     "auto_mapping",
     "corda_config",
@@ -92,8 +92,8 @@ fn parse(config: &Value) -> Result<AdapterConfig, String> {
     let dropout = match take("lora_dropout") {
         Value::Null => 0.0,
         value => match value.as_f64() {
-            Some(share) => share,
-            None => return fault("lora_dropout", &value, "expected a share"),
+            Some(fraction) => fraction,
+            None => return fault("lora_dropout", &value, "expected a fraction"),
         },
     };
     let rslora = match take("use_rslora") {
@@ -192,7 +192,7 @@ pub fn read_adapter_config(dir: &Path) -> Result<AdapterConfig, ModelError> {
 /// adapter, then from where the program runs.
 ///
 /// # Errors
-/// When the config names no directory, or the base is an adapter too; says what to do.
+/// When the config names no directory, or the base is an adapter too; the message states what to do.
 pub fn find_base(
     dir: &Path,
     config: &AdapterConfig,
@@ -232,16 +232,16 @@ fn named_base(dir: &Path, config: &AdapterConfig) -> Result<PathBuf, ModelError>
     )))
 }
 
-/// Reads an adapter's values for a model with these facts, and their hash.
+/// Reads an adapter's values for a model with this config, and their hash.
 ///
 /// # Errors
 /// When a target names no layer, or the file does not hold what the settings describe.
 pub fn read(
     dir: &Path,
     config: &AdapterConfig,
-    facts: &Facts,
+    model: &ModelConfig,
 ) -> Result<(Adapter, String), ModelError> {
-    let mut adapter = Adapter::zeros(facts, config.lora.clone()).map_err(|error| {
+    let mut adapter = Adapter::zeros(model, config.lora.clone()).map_err(|error| {
         ModelError::Invalid(format!("`{}`: {error}", dir.join(CONFIG).display()))
     })?;
     let file = WeightFiles::open_file(dir.join(WEIGHTS))?;
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_and_holds_no_absolute_path() {
         let dir = tempfile::tempdir().unwrap();
-        let facts = tiny(crate::facts::Family::Qwen2);
+        let model = tiny(crate::model_config::Family::Qwen2);
         for (rslora, alpha, targets) in [(false, 16.0, vec![]), (true, 0.5, vec!["v_proj"])] {
             let lora = Lora {
                 r: 3,
@@ -402,13 +402,13 @@ mod tests {
                 dropout: 0.25,
                 targets: targets.into_iter().map(str::to_owned).collect(),
             };
-            let adapter = Adapter::random(&facts, lora, 5).unwrap();
+            let adapter = Adapter::random(&model, lora, 5).unwrap();
             let out = dir.path().join("train/adapter");
             let hash = write(&out, &adapter, Some("../../base"), "# card\n").unwrap();
             let config = read_config(&out).unwrap();
             assert_eq!(config.base.as_deref(), Some("../../base"));
             assert_eq!(config.lora.scale(), adapter.settings().scale());
-            let (again, same) = read(&out, &config, &facts).unwrap();
+            let (again, same) = read(&out, &config, &model).unwrap();
             assert_eq!((again.values(), same), (adapter.values(), hash));
             assert_eq!(again.tensors(), adapter.tensors());
             let text = fs::read_to_string(out.join(CONFIG)).unwrap();

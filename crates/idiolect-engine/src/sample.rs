@@ -192,7 +192,7 @@ struct Bucket {
     n: usize,
 }
 
-/// Bits of a weight that do not tell buckets apart: a bucket spans less than a hundredth.
+/// Bits of a weight that do not distinguish buckets: a bucket spans less than a hundredth.
 const SHIFT: u32 = 16;
 
 /// Buckets of weights from 0 to 1.
@@ -264,7 +264,7 @@ fn before(a: Last, b: Last) -> bool {
 }
 
 /// What a filter keeps.
-struct Kept {
+struct Cut {
     last: Last,
     sum: f64,
 }
@@ -275,7 +275,7 @@ fn falling(
     buckets: &[Bucket],
     cut: &mut Vec<(f32, u32)>,
     enough: impl Fn(usize, f64) -> bool,
-) -> Kept {
+) -> Cut {
     let (mut n, mut sum) = (0, 0.0);
     for (index, b) in buckets.iter().enumerate().rev() {
         if b.n == 0 || !enough(n + b.n, sum + b.sum) {
@@ -289,13 +289,13 @@ fn falling(
         for &last in &*cut {
             (n, sum) = (n + 1, sum + f64::from(last.0));
             if enough(n, sum) {
-                return Kept { last, sum };
+                return Cut { last, sum };
             }
         }
     }
     // Rounding may leave a goal unreached: everything stays.
     let last = (0.0, u32::MAX);
-    Kept { last, sum }
+    Cut { last, sum }
 }
 
 /// The token in whose share of the weights `uniform` falls.

@@ -7,12 +7,13 @@
 use std::ops::ControlFlow;
 
 use crate::batch::{RowFault, TokenRow, scored_runs, scored_tokens_at_a_time};
-use crate::decoder::{Decoder, Keep, Workspace};
+use crate::decoder::Decoder;
 use crate::in_order::in_order;
-use crate::ops::head::score;
+use crate::ops::cpu::Cpu;
 use crate::threads::Threads;
+use crate::workspace::{Save, Workspace};
 
-pub use crate::ops::head::TargetScore;
+pub use crate::ops::head::scores::TargetScore;
 
 /// Receives the scores of one row's targets, in their order; breaking stops the work.
 pub type ScoreSink<'a> =
@@ -20,13 +21,13 @@ pub type ScoreSink<'a> =
 
 /// Scores each row's targets. Threads take whole batches. The sink gets rows in order.
 pub fn score_rows(decoder: &Decoder, rows: &[TokenRow], threads: &Threads, sink: ScoreSink<'_>) {
-    let facts = decoder.facts();
-    let faults: Vec<Option<RowFault>> = rows.iter().map(|r| r.check(facts).err()).collect();
+    let config = decoder.config();
+    let faults: Vec<Option<RowFault>> = rows.iter().map(|r| r.check(config).err()).collect();
     let (usable, places): (Vec<&TokenRow>, Vec<usize>) = (0..rows.len())
         .filter(|&i| faults[i].is_none())
         .map(|i| (&rows[i], i))
         .unzip();
-    let batches = scored_runs(&usable, scored_tokens_at_a_time(facts));
+    let batches = scored_runs(&usable, scored_tokens_at_a_time(config));
     let mut next = 0;
     let mut stopped = false;
     let mut refuse_before = |row: usize, sink: ScoreSink<'_>| {
@@ -71,19 +72,14 @@ fn score_batch(
     let threads = Threads::single();
     workspace.batch.clear();
     workspace.batch.push_scored(rows.iter().copied());
-    workspace.plan(decoder.facts(), Keep::Last, &threads);
-    workspace.forward(decoder, &threads);
-    let hidden = workspace
-        .normed
-        .get(decoder.facts().hidden * workspace.stride);
+    workspace.plan(decoder.config(), Save::Nothing);
+    let mut memory = std::mem::take(&mut workspace.cpu);
+    let cpu = &mut Cpu::new(&threads, &mut memory);
+    workspace.forward(decoder, cpu);
+    let hidden = workspace.normed.get(decoder.config().hidden * workspace.ld);
     let mut scores = Vec::new();
-    score(
-        decoder.head(),
-        hidden,
-        workspace.stride,
-        &workspace.batch.targets,
-        &mut scores,
-        &mut workspace.scratch[0],
-    );
+    let targets = &workspace.batch.targets;
+    cpu.score(decoder.head(), hidden, workspace.ld, targets, &mut scores);
+    workspace.cpu = memory;
     scores
 }

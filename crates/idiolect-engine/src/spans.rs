@@ -2,17 +2,17 @@
 
 use idiolect_core::model::{RowError, RowErrorKind, Span};
 
-/// Whether each target is learnt: a token is what the span that holds its first byte says, and is
-/// learnt where no span holds it. The end token, whose first byte lies behind the completion, is
-/// always learnt.
+/// The loss mask of the targets: a token takes part in the loss as the span that holds its first
+/// byte states, and where no span holds it. The end token, whose first byte lies behind the
+/// completion, always takes part.
 ///
 /// - `byte_starts`: the targets' first bytes, from the first byte of the completion; the end
 ///   token's last
 ///
 /// # Errors
 /// When spans are empty, overlap or reach beyond the completion, or no token of the completion is
-/// left to learn.
-pub(crate) fn learnt(
+/// left to train on.
+pub(crate) fn loss_mask(
     spans: &[Span],
     completion: usize,
     byte_starts: &[u32],
@@ -41,15 +41,15 @@ pub(crate) fn learnt(
         let holds = |span: &&Span| (span.start..span.end).contains(&(*start as usize));
         sorted.iter().find(holds).is_none_or(|span| span.train)
     };
-    let learnt: Vec<bool> = byte_starts.iter().map(of).collect();
-    let of_completion = learnt.len().saturating_sub(1);
-    if !learnt[..of_completion].contains(&true) {
+    let loss_mask: Vec<bool> = byte_starts.iter().map(of).collect();
+    let of_completion = loss_mask.len().saturating_sub(1);
+    if !loss_mask[..of_completion].contains(&true) {
         return Err(RowError {
             kind: RowErrorKind::NoTarget,
-            reason: "its spans leave no token of the completion to learn".to_owned(),
+            reason: "its spans leave no token of the completion to train on".to_owned(),
         });
     }
-    Ok(learnt)
+    Ok(loss_mask)
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
     fn a_token_is_learnt_as_the_span_of_its_first_byte_says() {
         // Tokens of bytes 0..3, 3..4, 4..9, then the end token.
         let starts = [0, 3, 4, 9];
-        let of = |spans: &[Span]| learnt(spans, 9, &starts);
+        let of = |spans: &[Span]| loss_mask(spans, 9, &starts);
         assert_eq!(of(&[]), Ok(vec![]));
         let masked = of(&[span(3, 5, false)]);
         assert_eq!(masked, Ok(vec![true, false, false, true]));
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn spans_that_say_nothing_sensible_are_refused() {
-        let why = |spans: &[Span]| learnt(spans, 9, &[0, 3, 9]).unwrap_err().reason;
+        let why = |spans: &[Span]| loss_mask(spans, 9, &[0, 3, 9]).unwrap_err().reason;
         assert!(why(&[span(0, 9, false)]).contains("no token of the completion"));
         assert!(why(&[span(3, 3, true)]).contains("3..3"));
         assert!(why(&[span(3, 10, true)]).contains("9 bytes"));

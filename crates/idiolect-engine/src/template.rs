@@ -23,7 +23,7 @@ mod rewrite;
 /// would not end and no conversation.
 const FUEL: u64 = 20_000_000;
 
-/// The day that `strftime_now` tells, the one that Llama's templates fall back to: a Friday.
+/// The day that `strftime_now` prints, the one that Llama's templates fall back to: a Friday.
 pub const TODAY: &str = "26 Jul 2024";
 
 /// A template that has been read.
@@ -98,7 +98,7 @@ impl ChatTemplate {
     /// The text of a conversation; with `generation_prompt` it ends where the assistant begins.
     ///
     /// # Errors
-    /// What the template says against these messages, or what it cannot do.
+    /// The template's own error about these messages, or what it cannot do.
     pub fn render(&self, messages: &[Message], generation_prompt: bool) -> Result<String, String> {
         self.render_with(messages, &Map::new(), generation_prompt)
     }

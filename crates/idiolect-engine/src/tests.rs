@@ -10,37 +10,42 @@ use proptest::prelude::*;
 use crate::adapter::Adapter;
 use crate::backward::{adapter_gradients, loss_and_gradients};
 use crate::batch::TokenRow;
-use crate::cached::{Pages, Sequence, forward_prompts, forward_step};
 use crate::checkpoint::Place;
-use crate::decoder::{Decoder, Workspace, logits};
-use crate::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope, Scaling};
+use crate::decoder::Decoder;
+use crate::forward::logits;
 use crate::frozen::Weights;
+use crate::kv_cache::{PagePool, Sequence, forward_prompts, forward_step};
+use crate::model_config::{
+    Activation, Family, Llama3Scaling, ModelConfig, Norms, Rope, Scaling, Sizes,
+};
 use crate::ops::testing::close;
 use crate::parameters::Parameters;
 use crate::score::{TargetScore, score_rows};
 use crate::threads::Threads;
 use crate::train::{Outcome, Training, learning_rate, train_rows};
 use crate::weights::{Dtype, WeightFiles, write_weights};
+use crate::workspace::Workspace;
 
-/// Tiny models whose facts make every mistake visible; see house-style's adversarial fixtures.
-pub(crate) fn tiny(family: Family) -> Facts {
-    let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
+/// Tiny models whose config make every mistake visible; see house-style's adversarial fixtures.
+pub(crate) fn tiny(family: Family) -> ModelConfig {
+    let gemma = family.is_gemma();
     let gemma2 = family == Family::Gemma2;
     let scaling = Llama3Scaling {
         factor: 4.0,
         low_frequency_factor: 1.0,
         high_frequency_factor: 3.0,
-        original_positions: 16.0,
+        original_max_position_embeddings: 16.0,
     };
-    Facts {
-        family,
+    let sizes = Sizes {
         vocab: 29,
         hidden: 10,
         layers: 3,
         heads: 4,
         kv_heads: 2,
-        head_width: 6,
+        head_dim: 6,
         intermediate: 7,
+    };
+    ModelConfig {
         norm_eps: 1e-2,
         rope: Rope {
             theta: 30.0,
@@ -54,19 +59,6 @@ pub(crate) fn tiny(family: Family) -> Facts {
             theta: 7.0,
             scaling: None,
         }),
-        qk_norm: matches!(family, Family::Qwen3 | Family::Gemma3),
-        qkv_bias: family == Family::Qwen2,
-        gain_plus_one: gemma,
-        norms: if gemma {
-            Norms::BeforeAndAfter
-        } else {
-            Norms::Before
-        },
-        activation: if gemma {
-            Activation::GeluTanh
-        } else {
-            Activation::Silu
-        },
         embedding_scale: if gemma { 3.15625 } else { 1.0 },
         attention_scale: if gemma { 0.7 } else { 6f32.powf(-0.5) },
         attention_softcap: gemma2.then_some(1.1),
@@ -77,6 +69,7 @@ pub(crate) fn tiny(family: Family) -> Facts {
             vec![None; 3]
         },
         tied: family != Family::Qwen2,
+        ..ModelConfig::new(family, sizes)
     }
 }
 
@@ -88,27 +81,27 @@ pub(crate) const FAMILIES: [Family; 5] = [
     Family::Gemma3,
 ];
 
-/// Parameters far from their usual start: gains and biases are random too.
-pub(crate) fn decoder(facts: Facts) -> Decoder {
-    let mut parameters = Parameters::zeros(&facts);
+/// Parameters far from their usual start: norm weights and biases are random too.
+pub(crate) fn decoder(config: ModelConfig) -> Decoder {
+    let mut parameters = Parameters::zeros(&config);
     for tensor in parameters.layout().tensors().to_vec() {
         let mut rng = Rng::keyed(5, &["tests", &tensor.name]);
         let one = f32::from(u8::from(
-            tensor.name.contains("norm") && !facts.gain_plus_one,
+            tensor.name.contains("norm") && !config.norm_plus_one,
         ));
         let values = parameters.get_mut(&tensor.name).unwrap();
         values.fill_with(|| one + 0.4 * rng.normal() as f32);
     }
-    Decoder::new(facts, parameters).unwrap()
+    Decoder::new(config, parameters).unwrap()
 }
 
-pub(crate) fn row(key: usize, len: usize, first_target: usize, weight: f32) -> TokenRow {
+pub(crate) fn row(key: usize, len: usize, completion_start: usize, weight: f32) -> TokenRow {
     let mut rng = Rng::keyed(9, &["row", &key.to_string()]);
     TokenRow {
         ids: (0..len).map(|_| rng.below(29) as u32).collect(),
-        first_target,
+        completion_start,
         weight,
-        learnt: Vec::new(),
+        loss_mask: Vec::new(),
     }
 }
 
@@ -127,7 +120,7 @@ pub(crate) fn threads(n: usize) -> Threads {
 
 /// The decoder in f64, one token and one number at a time.
 struct Naive<'a> {
-    facts: &'a Facts,
+    config: &'a ModelConfig,
     values: Vec<f64>,
     model: &'a Decoder,
 }
@@ -141,7 +134,7 @@ impl<'a> Naive<'a> {
             .map(|v| f64::from(*v))
             .collect();
         Self {
-            facts: model.facts(),
+            config: model.config(),
             values,
             model,
         }
@@ -160,8 +153,8 @@ impl<'a> Naive<'a> {
 
     fn norm(&self, name: &str, x: &[f64]) -> Vec<f64> {
         let square = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
-        let r = 1.0 / (square + f64::from(self.facts.norm_eps)).sqrt();
-        let one = f64::from(u8::from(self.facts.gain_plus_one));
+        let r = 1.0 / (square + f64::from(self.config.norm_eps)).sqrt();
+        let one = f64::from(u8::from(self.config.norm_plus_one));
         x.iter()
             .zip(self.get(name))
             .map(|(v, g)| v * r * (one + g))
@@ -177,17 +170,17 @@ impl<'a> Naive<'a> {
 
     /// Each head normalised, where the family does that.
     fn normed(&self, name: &str, heads: Vec<f64>) -> Vec<f64> {
-        if !self.facts.qk_norm {
+        if !self.config.qk_norm {
             return heads;
         }
-        let heads = heads.chunks(self.facts.head_width);
+        let heads = heads.chunks(self.config.head_dim);
         heads.flat_map(|head| self.norm(name, head)).collect()
     }
 
     fn rotated(&self, layer: usize, heads: &[f64], position: usize) -> Vec<f64> {
-        let d = self.facts.head_width;
-        let local = self.facts.windows[layer].and(self.facts.local_rope);
-        let frequencies = local.unwrap_or(self.facts.rope).frequencies(d);
+        let d = self.config.head_dim;
+        let local = self.config.windows[layer].and(self.config.local_rope);
+        let frequencies = local.unwrap_or(self.config.rope).frequencies(d);
         let mut out = heads.to_vec();
         for head in out.chunks_mut(d) {
             for i in 0..d / 2 {
@@ -205,8 +198,8 @@ impl<'a> Naive<'a> {
     }
 
     fn attention(&self, layer: usize, qkv: &[[Vec<f64>; 3]]) -> Vec<Vec<f64>> {
-        let f = self.facts;
-        let d = f.head_width;
+        let f = self.config;
+        let d = f.head_dim;
         let mut outs = Vec::new();
         for t in 0..qkv.len() {
             let mut out = vec![0.0; f.heads * d];
@@ -236,7 +229,7 @@ impl<'a> Naive<'a> {
     }
 
     fn layer(&self, layer: usize, xs: &mut [Vec<f64>]) {
-        let f = self.facts;
+        let f = self.config;
         let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
         let bias = |letter: &str, y: Vec<f64>| -> Vec<f64> {
             if !f.qkv_bias {
@@ -291,7 +284,7 @@ impl<'a> Naive<'a> {
     }
 
     fn activation(&self, x: f64) -> f64 {
-        match self.facts.activation {
+        match self.config.activation {
             Activation::Silu => x / (1.0 + (-x).exp()),
             Activation::GeluTanh => {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
@@ -301,9 +294,9 @@ impl<'a> Naive<'a> {
     }
 
     fn logits(&self, ids: &[u32]) -> Vec<Vec<f64>> {
-        let c = self.facts.hidden;
+        let c = self.config.hidden;
         let table = self.get("model.embed_tokens.weight");
-        let scale = f64::from(self.facts.embedding_scale);
+        let scale = f64::from(self.config.embedding_scale);
         let mut xs: Vec<Vec<f64>> = ids
             .iter()
             .map(|&id| {
@@ -313,8 +306,8 @@ impl<'a> Naive<'a> {
                     .collect()
             })
             .collect();
-        (0..self.facts.layers).for_each(|layer| self.layer(layer, &mut xs));
-        let head = if self.facts.tied {
+        (0..self.config.layers).for_each(|layer| self.layer(layer, &mut xs));
+        let head = if self.config.tied {
             "model.embed_tokens.weight"
         } else {
             "lm_head.weight"
@@ -323,7 +316,7 @@ impl<'a> Naive<'a> {
             .map(|x| {
                 let z = self.linear(head, &self.norm("model.norm.weight", x));
                 z.into_iter()
-                    .map(|z| Self::cap(z, self.facts.final_softcap))
+                    .map(|z| Self::cap(z, self.config.final_softcap))
                     .collect()
             })
             .collect()
@@ -333,7 +326,7 @@ impl<'a> Naive<'a> {
         let (mut sum, mut weight) = (0.0, 0.0);
         for row in rows {
             let logits = self.logits(&row.ids);
-            for t in row.first_target..row.ids.len() {
+            for t in row.completion_start..row.ids.len() {
                 let z = &logits[t - 1];
                 let total: f64 = z.iter().map(|z| z.exp()).sum();
                 sum += f64::from(row.weight) * (total.ln() - z[row.ids[t] as usize]);
@@ -414,7 +407,7 @@ fn packing_changes_neither_loss_nor_gradients_nor_scores() {
             .iter()
             .map(|r| f64::from(r.weight) * r.n_targets() as f64)
             .sum();
-        let mut apart = Parameters::zeros(model.facts());
+        let mut apart = Parameters::zeros(model.config());
         let mut workspace = Workspace::new();
         let sum: f64 = rows()
             .iter()
@@ -442,9 +435,9 @@ fn a_shared_prompt_scores_as_separate_ones_to_the_bit() {
         let prompt = row(70, 40, 1, 1.0).ids;
         let after = |i: usize, len: usize| TokenRow {
             ids: [&prompt[..], &row(80 + i, len, 1, 1.0).ids].concat(),
-            first_target: prompt.len(),
+            completion_start: prompt.len(),
             weight: 1.0,
-            learnt: Vec::new(),
+            loss_mask: Vec::new(),
         };
         // More than one batch of them, with a row of another prompt between.
         let mut all: Vec<TokenRow> = (0..24).map(|i| after(i, 1 + 5 * i)).collect();
@@ -490,7 +483,7 @@ fn scores_are_those_of_the_whole_logits() {
         let whole = logits(&model, &row.ids, &threads(1));
         let scored = scores(&model, std::slice::from_ref(&row), 1).remove(0);
         assert_eq!(scored.len(), 297);
-        for (t, s) in (row.first_target..).zip(&scored) {
+        for (t, s) in (row.completion_start..).zip(&scored) {
             let z: Vec<f64> = whole[(t - 1) * 29..t * 29]
                 .iter()
                 .map(|z| f64::from(*z))
@@ -514,21 +507,21 @@ fn a_fault_in_one_row_leaves_the_others_alone() {
     let good = row(1, 9, 4, 1.0);
     let far = TokenRow {
         ids: vec![1, 29],
-        first_target: 1,
+        completion_start: 1,
         weight: 1.0,
-        learnt: Vec::new(),
+        loss_mask: Vec::new(),
     };
     let empty = TokenRow {
         ids: vec![],
-        first_target: 1,
+        completion_start: 1,
         weight: 1.0,
-        learnt: Vec::new(),
+        loss_mask: Vec::new(),
     };
     let first = TokenRow {
         ids: vec![3],
-        first_target: 0,
+        completion_start: 0,
         weight: 1.0,
-        learnt: Vec::new(),
+        loss_mask: Vec::new(),
     };
     let all = [far, good.clone(), empty, first, good];
     let mut seen = Vec::new();
@@ -556,8 +549,8 @@ fn written(
     prompts: &[(&[u32], Vec<&[u32]>)],
     n: usize,
 ) -> (Vec<Vec<f32>>, Vec<Vec<Vec<f32>>>) {
-    let (mut workspace, mut pages, mut out) = (Workspace::new(), Pages::default(), Vec::new());
-    let vocab = model.facts().vocab;
+    let (mut workspace, mut pages, mut out) = (Workspace::new(), PagePool::default(), Vec::new());
+    let vocab = model.config().vocab;
     let rows = |out: &[f32]| -> Vec<Vec<f32>> { out.chunks(vocab).map(<[f32]>::to_vec).collect() };
     let ids: Vec<&[u32]> = prompts.iter().map(|(ids, _)| *ids).collect();
     let computed = forward_prompts(model, &mut workspace, &ids, &threads(n), &mut out);
@@ -626,7 +619,7 @@ fn company_shared_prompts_and_threads_change_no_bit_of_generation() {
         let model = decoder(tiny(family));
         let texts: Vec<Vec<u32>> = (0..14).map(|i| row(50 + i, 40, 1, 1.0).ids).collect();
         let prompts: Vec<Vec<u32>> = (0..5).map(|i| row(20 + i, 3 + 9 * i, 1, 1.0).ids).collect();
-        // 1, 2, 3, 4 and 4 continuations: chunks of sequences cut through the groups.
+        // 1, 2, 3, 4 and 4 prefixed: chunks of sequences cut through the groups.
         let ways = [0..1, 1..3, 3..6, 6..10, 10..14];
         let all: Vec<(&[u32], Vec<&[u32]>)> = prompts
             .iter()
@@ -800,12 +793,12 @@ fn a_stopped_or_killed_training_resumes_to_the_same_bits() {
 fn weights_held_in_bf16_give_the_bits_of_their_f32() {
     let folder = tempfile::tempdir().unwrap();
     for family in [Family::Llama, Family::Qwen2, Family::Gemma3] {
-        let facts = tiny(family);
+        let config = tiny(family);
         let path = folder.path().join("model.safetensors");
-        write_weights(&path, &decoder(facts.clone()).parameters(), Dtype::Bf16).unwrap();
+        write_weights(&path, &decoder(config.clone()).parameters(), Dtype::Bf16).unwrap();
         let files = WeightFiles::open(folder.path()).unwrap();
-        let (wide, hash) = files.read(&facts).unwrap();
-        let (held, same) = files.read_as_stored(&facts).unwrap();
+        let (wide, hash) = files.read(&config).unwrap();
+        let (held, same) = files.read_as_stored(&config).unwrap();
         assert!(matches!(held, Weights::Bf16(_)) && hash == same);
         assert_eq!(*held.to_f32(), wide);
         let mut chunks = Vec::new();
@@ -822,14 +815,14 @@ fn weights_held_in_bf16_give_the_bits_of_their_f32() {
         let threads = threads(2);
         let rows = rows();
         let results = [Weights::F32(wide), held].map(|weights| {
-            let mut model = Decoder::new(facts.clone(), weights).unwrap();
+            let mut model = Decoder::new(config.clone(), weights).unwrap();
             let logits = logits(&model, &rows[0].ids, &threads);
             let mut scores = Vec::new();
             score_rows(&model, &rows, &threads, &mut |_, found| {
                 scores.push(found.unwrap().to_vec());
                 ControlFlow::Continue(())
             });
-            let adapter = Adapter::random(&facts, lora.clone(), 3).unwrap();
+            let adapter = Adapter::random(&config, lora.clone(), 3).unwrap();
             let adapted = model.clone().with_adapter(adapter);
             let (loss, gradients) = adapter_gradients(&adapted, &rows, &threads).unwrap();
             // Training all of it makes it f32.
@@ -850,11 +843,11 @@ fn recomputed_activations_give_the_same_bits() {
         let gradients = |mut workspace: Workspace| {
             let mut gradients = vec![0.0; model.trained().len()];
             let loss = workspace.accumulate(&model, &rows, 0.1, &mut gradients, &threads(2));
-            (loss.to_bits(), gradients, workspace.kept.len())
+            (loss.to_bits(), gradients, workspace.saved.len())
         };
         let (whole, again) = (
             gradients(Workspace::new()),
-            gradients(Workspace::recomputing()),
+            gradients(Workspace::with_gradient_checkpointing()),
         );
         assert!(
             whole.2 > 1 && again.2 == 1,
@@ -897,7 +890,7 @@ fn steps_cut_into_any_batches_train_alike() {
         .map(|r| f64::from(r.weight) * r.n_targets() as f64)
         .sum();
     let gradients = |size: usize| {
-        let (mut workspace, mut sum) = (Workspace::new(), Parameters::zeros(model.facts()));
+        let (mut workspace, mut sum) = (Workspace::new(), Parameters::zeros(model.config()));
         for part in rows.chunks(size) {
             let part: Vec<&TokenRow> = part.iter().collect();
             workspace.accumulate(&model, &part, 1.0 / total, sum.values_mut(), &threads(1));

@@ -10,7 +10,7 @@ use crate::encode::{
     Row, encode_chat_context, encode_chat_example, encode_context, encode_example, turn_end,
 };
 use crate::peft;
-use crate::spans::learnt;
+use crate::spans::loss_mask;
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
@@ -91,7 +91,7 @@ impl TextModel {
         self.description.set_aside()
     }
 
-    /// What the config says.
+    /// The content of `config.json`.
     pub fn config(&self) -> &Config {
         &self.description.config
     }
@@ -127,19 +127,19 @@ impl TextModel {
         }
     }
 
-    /// The row that is trained on, and for each token from `learn_from` on whether it takes part in
+    /// The row that is trained on, and for each token from `loss_start` on whether it takes part in
     /// the loss; none where all do.
     ///
     /// # Errors
     /// Why the example cannot be one.
     pub fn encode_to_learn(&self, example: &Example) -> Result<(Row, Vec<bool>), RowError> {
         let row = self.encode(example)?;
-        let mut learnt = learnt(&example.spans, example.completion.len(), &row.byte_starts)?;
+        let mut loss_mask = loss_mask(&example.spans, example.completion.len(), &row.byte_starts)?;
         // What the template puts before the completion the model has to write too.
-        if !learnt.is_empty() {
-            learnt.splice(0..0, (row.learn_from..row.first_target).map(|_| true));
+        if !loss_mask.is_empty() {
+            loss_mask.splice(0..0, (row.loss_start..row.completion_start).map(|_| true));
         }
-        Ok((row, learnt))
+        Ok((row, loss_mask))
     }
 
     /// The tokens that a completion is to follow.

@@ -96,7 +96,7 @@ impl Tokenizer {
     /// are those of the first of `sources` (generation config, config) that has `eos_token_id`.
     ///
     /// # Errors
-    /// A reason in words.
+    /// The reason as a message.
     pub fn from_parts(
         json: &[u8],
         settings: &Value,
@@ -218,7 +218,7 @@ impl Tokenizer {
         self
     }
 
-    /// The bytes that `id` adds to a text. `first`: no token with text stands before it, so that
+    /// The bytes that `id` adds to a text. `first`: no token with text comes before it, so that
     /// the space that joins or is put before the text is not part of it. Special tokens and
     /// unknown ids add nothing.
     pub fn append(&self, id: u32, first: bool, bytes: &mut Vec<u8>) {
@@ -320,7 +320,7 @@ impl Tokenizer {
     }
 
     /// Where each token's bytes lie in the text. If the tokens spell the text, perhaps behind a
-    /// space that the normaliser put before it, their lengths tell; else [`Self::anchor`].
+    /// space that the normaliser put before it, found by their lengths; else [`Self::anchor`].
     fn align(&self, text: &str, ids: &[u32], anchors: &[(usize, usize)]) -> Vec<(usize, usize)> {
         let text = text.as_bytes();
         let spelled = ids.iter().flat_map(|&id| self.bytes(id)).copied();

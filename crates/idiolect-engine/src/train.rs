@@ -18,7 +18,8 @@ use crate::backward::{Draw, total_weight};
 use crate::batch::{TokenRow, runs};
 use crate::checkpoint::{self, Place, State};
 use crate::decoder::Decoder;
-use crate::ops::adamw::{AdamW, adamw, clip_coefficient, gradient_norm, round_to_bf16};
+use crate::ops::adamw::{AdamW, clip_coefficient, round_to_bf16};
+use crate::ops::cpu::{Cpu, CpuWorkspace};
 use crate::parameters::decay_runs;
 use crate::score::score_rows;
 use crate::threads::Threads;
@@ -28,7 +29,7 @@ use crate::threads::Threads;
 pub struct Training<'a> {
     /// The rows; indices in events and errors are theirs.
     pub rows: &'a [TokenRow],
-    /// Scored at the end of each epoch, and as often as the settings say.
+    /// Scored at the end of each epoch, and as often as the settings ask for.
     pub dev: &'a [TokenRow],
     /// How.
     pub settings: &'a TrainSettings,
@@ -52,12 +53,12 @@ pub fn learning_rate(settings: &TrainSettings, step: usize, steps: usize) -> f64
         return settings.lr * step as f64 / warmup as f64;
     }
     let progress = (step - 1 - warmup) as f64 / (steps.saturating_sub(warmup)).max(1) as f64;
-    let share = match settings.schedule {
+    let fraction = match settings.schedule {
         Schedule::Constant => return settings.lr,
         Schedule::Linear => 1.0 - progress,
         Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
     };
-    settings.lr * (settings.min_lr_ratio + (1.0 - settings.min_lr_ratio) * share)
+    settings.lr * (settings.min_lr_ratio + (1.0 - settings.min_lr_ratio) * fraction)
 }
 
 /// The rows of each step of an epoch, in a seeded order of its own.
@@ -95,23 +96,23 @@ fn fingerprint(decoder: &Decoder, training: &Training<'_>) -> Result<String, Mod
     let invalid = |e: serde_json::Error| ModelError::Invalid(e.to_string());
     let mut hash = Sha256::new();
     hash.update(serde_json::to_string(&settings).map_err(invalid)?);
-    hash.update(serde_json::to_string(decoder.facts()).map_err(invalid)?);
+    hash.update(serde_json::to_string(decoder.config()).map_err(invalid)?);
     let mut put_row = |row: &TokenRow| {
         hash.update((row.ids.len() as u64).to_le_bytes());
-        hash.update((row.first_target as u64).to_le_bytes());
+        hash.update((row.completion_start as u64).to_le_bytes());
         hash.update(row.weight.to_le_bytes());
-        hash.update((row.learnt.len() as u64).to_le_bytes());
-        row.learnt
+        hash.update((row.loss_mask.len() as u64).to_le_bytes());
+        row.loss_mask
             .iter()
-            .for_each(|learnt| hash.update([u8::from(*learnt)]));
+            .for_each(|in_loss| hash.update([u8::from(*in_loss)]));
         row.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
     };
     training.rows.iter().for_each(&mut put_row);
     put_row(&TokenRow {
         ids: Vec::new(),
-        first_target: 0,
+        completion_start: 0,
         weight: 0.0,
-        learnt: Vec::new(),
+        loss_mask: Vec::new(),
     });
     training.dev.iter().for_each(put_row);
     let mut put_values = |values: &[f32]| {
@@ -125,8 +126,9 @@ fn fingerprint(decoder: &Decoder, training: &Training<'_>) -> Result<String, Mod
     Ok(content_hash(&hash.finalize()))
 }
 
-/// Trains the decoder in place: its adapters if it has any, else all parameters. The same rows, settings and start give the same bits, whatever
-/// the number of threads and however often it was interrupted and resumed.
+/// Trains the decoder in place: its adapters if it has any, else all parameters. The same rows,
+/// settings and start give the same bits, whatever the number of threads and however often it was
+/// interrupted and resumed.
 ///
 /// # Errors
 /// When there is no row or one cannot be trained on, the loss or gradient is not finite, a state
@@ -159,7 +161,7 @@ pub fn train_rows(
         }),
         gradients: vec![0.0; n],
         accumulator: Accumulator::new(settings.gradient_checkpointing),
-        scratch: vec![Vec::new(); threads.n()],
+        memory: CpuWorkspace::default(),
         steps: n_steps(training.rows, settings),
         training,
         threads,
@@ -223,23 +225,23 @@ fn check_rows(decoder: &Decoder, rows: &[TokenRow]) -> Result<(), ModelError> {
     }
     if rows.iter().all(|row| row.weight <= 0.0) {
         return Err(ModelError::Invalid(format!(
-            "nothing would be learnt: all {} rows have weight 0",
+            "nothing would be trained on: all {} rows have weight 0",
             rows.len()
         )));
     }
     let check = |(i, row): (usize, &TokenRow)| {
-        row.check(decoder.facts())
+        row.check(decoder.config())
             .map_err(|fault| ModelError::Invalid(format!("row {i} cannot be trained on: {fault}")))
     };
     rows.iter().enumerate().try_for_each(check)
 }
 
-/// Mean surprisal of the rows' learnt targets, nats; rows that cannot be scored are left out.
+/// Mean surprisal of the rows' targets in the loss, nats; rows that cannot be scored are left out.
 fn dev_loss(decoder: &Decoder, rows: &[TokenRow], threads: &Threads) -> f64 {
     let (mut sum, mut count) = (0.0, 0usize);
     score_rows(decoder, rows, threads, &mut |i, scores| {
-        let targets = (rows[i].first_target..).zip(scores.unwrap_or_default());
-        for (_, score) in targets.filter(|(t, _)| rows[i].is_learnt(*t)) {
+        let targets = (rows[i].completion_start..).zip(scores.unwrap_or_default());
+        for (_, score) in targets.filter(|(t, _)| rows[i].in_loss(*t)) {
             sum -= f64::from(score.logprob);
             count += 1;
         }
@@ -272,8 +274,8 @@ struct Run<'a> {
     /// Zeros between steps.
     gradients: Vec<f32>,
     accumulator: Accumulator,
-    /// One a thread.
-    scratch: Vec<Vec<f32>>,
+    /// Memory of the optimiser's operations.
+    memory: CpuWorkspace,
     steps: usize,
     mark: String,
     /// Whether everything that trains was seen to get a gradient.
@@ -291,7 +293,7 @@ impl Run<'_> {
         let settings = self.training.settings;
         let all = indices.iter().map(|&i| &self.training.rows[i]);
         let (targets, tokens) = all.fold((0, 0), |(targets, tokens), row| {
-            (targets + row.n_learnt(), tokens + row.n_inputs())
+            (targets + row.n_loss_tokens(), tokens + row.n_inputs())
         });
         // A row of weight 0 has no part in the step, so nothing of it is computed.
         let indices: Vec<usize> = indices
@@ -300,14 +302,14 @@ impl Run<'_> {
             .filter(|&i| self.training.rows[i].weight > 0.0)
             .collect();
         let rows: Vec<&TokenRow> = indices.iter().map(|&i| &self.training.rows[i]).collect();
-        let share = 1.0 / total_weight(&rows);
+        let loss_scale = 1.0 / total_weight(&rows);
         let dropout = settings.lora.as_ref().map_or(0.0, |lora| lora.dropout);
         let drawn = Rng::keyed(settings.seed, &["train", "dropout", &step.to_string()]).next_u64();
         let weighted = Rows {
             rows: &rows,
-            share,
+            loss_scale,
             draw: Some(Draw {
-                share: dropout,
+                fraction: dropout,
                 step: drawn,
                 rows: &indices,
             }),
@@ -319,7 +321,7 @@ impl Run<'_> {
         if settings.bf16_parity {
             round_to_bf16(&mut self.gradients);
         }
-        let norm = gradient_norm(self.threads, &self.gradients);
+        let norm = Cpu::new(self.threads, &mut self.memory).gradient_norm(&self.gradients);
         if !(loss.is_finite() && norm.is_finite()) {
             let names: Vec<String> = indices.iter().map(ToString::to_string).collect();
             return Err(ModelError::NonFinite {
@@ -328,7 +330,7 @@ impl Run<'_> {
             });
         }
         // A target that follows one token only asks nothing of queries and keys.
-        let asks = |r: &&TokenRow| (r.first_target.max(2)..r.ids.len()).any(|t| r.is_learnt(t));
+        let asks = |r: &&TokenRow| (r.completion_start.max(2)..r.ids.len()).any(|t| r.in_loss(t));
         if !self.reached && rows.iter().any(asks) {
             all_reached(decoder, &self.gradients)?;
             self.reached = true;
@@ -384,7 +386,7 @@ impl Run<'_> {
                 &mut self.state.second[range.clone()],
                 &mut self.gradients[range],
             ];
-            adamw(self.threads, &mut self.scratch, step, coefficient, parts);
+            Cpu::new(self.threads, &mut self.memory).adamw(step, coefficient, parts);
         }
     }
 

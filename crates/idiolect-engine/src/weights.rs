@@ -16,10 +16,10 @@ use idiolect_core::model::ModelError;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::facts::Facts;
 use crate::files;
 use crate::frozen::{Frozen, Weights};
-use crate::ops::stored::widen;
+use crate::model_config::ModelConfig;
+use crate::ops::operand::widen;
 use crate::parameters::{Layout, Parameters, Tensor};
 pub(crate) use dtype::f32_to_bf16;
 use dtype::has_non_finite;
@@ -41,7 +41,7 @@ pub enum WeightsError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         source: io::Error,
     },
     /// The file as a whole cannot be safetensors.
@@ -146,28 +146,28 @@ impl WeightFiles {
         })
     }
 
-    /// Checks that every tensor of the model that `facts` describe is there, by the headers alone.
+    /// Checks that every tensor of the model that `config` describes is there, by the headers alone.
     ///
     /// # Errors
     /// When one is missing, unexpected, of another shape or type.
-    pub fn check(&self, facts: &Facts) -> Result<(), WeightsError> {
-        self.check_layers(facts)?;
-        let layout = Layout::new(facts);
-        self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
+    pub fn check(&self, config: &ModelConfig) -> Result<(), WeightsError> {
+        self.check_layers(config)?;
+        let layout = Layout::new(config);
+        self.find(&slots(&layout), |name| is_ignored(name, config.tied))?;
         Ok(())
     }
 
     /// Nothing is laid out for more layers than there are tensors.
-    fn check_layers(&self, facts: &Facts) -> Result<(), WeightsError> {
+    fn check_layers(&self, config: &ModelConfig) -> Result<(), WeightsError> {
         let held: usize = self
             .shards
             .iter()
             .map(|(_, header)| header.tensors.len())
             .sum();
-        if facts.layers > held {
+        if config.layers > held {
             let reason = format!(
                 "has {held} tensors; config.json describes {} layers",
-                facts.layers
+                config.layers
             );
             return Err(WeightsError::File {
                 path: self.entry.clone(),
@@ -187,15 +187,15 @@ impl WeightFiles {
     /// Values are compared as f32. Transformers keeps such a head and does not tie it.
     ///
     /// # Errors
-    /// When one of the two has another shape or type than the config says, or cannot be read.
-    pub fn holds_other_head(&self, facts: &Facts) -> Result<bool, WeightsError> {
-        if !facts.tied || !self.holds(HEAD) {
+    /// When one of the two has another shape or type than the config states, or cannot be read.
+    pub fn holds_other_head(&self, config: &ModelConfig) -> Result<bool, WeightsError> {
+        if !config.tied || !self.holds(HEAD) {
             return Ok(false);
         }
-        self.check_layers(facts)?;
-        let untied = Layout::new(&Facts {
+        self.check_layers(config)?;
+        let untied = Layout::new(&ModelConfig {
             tied: false,
-            ..facts.clone()
+            ..config.clone()
         });
         let found = self.find(&slots(&untied), |name| is_ignored(name, false))?;
         let of = |name: &str| found.iter().find(|found| found.slot.name == name);
@@ -209,7 +209,7 @@ impl WeightFiles {
                 .map_err(|source| io_at(path, source))
         };
         let ((mut a, a_path), (mut b, b_path)) = (open(head)?, open(embedding)?);
-        let row = facts.hidden;
+        let row = config.hidden;
         let (mut x, mut y) = (vec![0.0f32; row], vec![0.0f32; row]);
         for at in (0..head.slot.range.len()).step_by(row.max(1)) {
             let read = |file: &mut File, path: &Path, found: &Found<'_>, out: &mut [f32]| {
@@ -226,15 +226,15 @@ impl WeightFiles {
         Ok(false)
     }
 
-    /// Reads the model that `facts` describe, and a hash of the names, types, shapes and bytes of
+    /// Reads the model that `config` describes, and a hash of the names, types, shapes and bytes of
     /// all its tensors. Nothing of the model's size is allocated before every tensor is found.
     ///
     /// # Errors
     /// When a tensor is missing, unexpected, of another shape or type, or not finite.
-    pub fn read(&self, facts: &Facts) -> Result<(Parameters, String), WeightsError> {
-        self.check_layers(facts)?;
-        let layout = Layout::new(facts);
-        let found = self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
+    pub fn read(&self, config: &ModelConfig) -> Result<(Parameters, String), WeightsError> {
+        self.check_layers(config)?;
+        let layout = Layout::new(config);
+        let found = self.find(&slots(&layout), |name| is_ignored(name, config.tied))?;
         let mut parameters = Parameters::of(layout.clone());
         let hash = self.read_found(&found, Destination::Values(parameters.values_mut()))?;
         Ok((parameters, hash))
@@ -244,13 +244,13 @@ impl WeightFiles {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_as_stored(&self, facts: &Facts) -> Result<(Weights, String), WeightsError> {
-        self.check_layers(facts)?;
-        let layout = Layout::new(facts);
-        let found = self.find(&slots(&layout), |name| is_ignored(name, facts.tied))?;
+    pub fn read_as_stored(&self, config: &ModelConfig) -> Result<(Weights, String), WeightsError> {
+        self.check_layers(config)?;
+        let layout = Layout::new(config);
+        let found = self.find(&slots(&layout), |name| is_ignored(name, config.tied))?;
         let mut matrices = found.iter().filter(|found| found.is_matrix());
         if matrices.any(|found| found.dtype != Dtype::Bf16) {
-            let (parameters, hash) = self.read(facts)?;
+            let (parameters, hash) = self.read(config)?;
             return Ok((Weights::F32(parameters), hash));
         }
         let mut frozen = Frozen::zeros(layout.clone());
@@ -269,7 +269,7 @@ impl WeightFiles {
     }
 
     /// Finds every slot in the files, with the right shape and a type that can be read, in
-    /// ascending order of name. `ignored` says which further tensors may stand there unread.
+    /// ascending order of name. `ignored` says which further tensors may be there unread.
     fn find<'a>(
         &'a self,
         slots: &[Slot<'a>],
@@ -527,14 +527,14 @@ fn check_shard(
 ) -> Result<(), WeightsError> {
     let has: BTreeSet<&String> = header.tensors.keys().collect();
     if let Some(name) = names.iter().find(|name| !has.contains(name)) {
-        let reason = format!("is said to be in `{file}` and is not");
+        let reason = format!("is listed in `{file}` and is not there");
         return Err(tensor_at(index, name, reason));
     }
     match has.iter().find(|name| !names.contains(**name)) {
         Some(name) => Err(tensor_at(
             index,
             name,
-            format!("is in `{file}` and the index does not say so"),
+            format!("is in `{file}` and the index does not list it there"),
         )),
         None => Ok(()),
     }

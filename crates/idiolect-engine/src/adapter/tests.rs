@@ -7,11 +7,13 @@ use super::{Adapter, AdapterError};
 use crate::backward::{Draw, adapter_gradients, loss_and_gradients};
 use crate::batch::TokenRow;
 use crate::checkpoint::Place;
-use crate::decoder::{Decoder, Workspace, logits};
-use crate::facts::Family;
+use crate::decoder::Decoder;
+use crate::forward::logits;
+use crate::model_config::Family;
 use crate::ops::testing::close;
 use crate::tests::{FAMILIES, decoder, row, rows, settings, threads, tiny, training_rows};
 use crate::train::{Training, train_rows};
+use crate::workspace::Workspace;
 
 fn lora(targets: &[&str]) -> Lora {
     Lora {
@@ -26,7 +28,7 @@ fn lora(targets: &[&str]) -> Lora {
 /// A decoder with adapters whose A and B are random, of all layers or of some.
 fn adapted(family: Family, targets: &[&str]) -> Decoder {
     let model = decoder(tiny(family));
-    let mut adapter = Adapter::zeros(model.facts(), lora(targets)).unwrap();
+    let mut adapter = Adapter::zeros(model.config(), lora(targets)).unwrap();
     let mut rng = Rng::keyed(3, &["adapted"]);
     adapter.values_mut().fill_with(|| 0.1 * rng.normal() as f32);
     model.with_adapter(adapter)
@@ -36,9 +38,9 @@ const SOME: &[&str] = &["k_proj", "self_attn.v_proj", "layers.1.mlp.up_proj"];
 
 #[test]
 fn targets_name_layers_as_pefts_do() {
-    let facts = tiny(Family::Llama);
+    let config = tiny(Family::Llama);
     let names = |targets: &[&str]| -> Vec<String> {
-        let adapter = Adapter::zeros(&facts, lora(targets)).unwrap();
+        let adapter = Adapter::zeros(&config, lora(targets)).unwrap();
         adapter.tensors().iter().map(|t| t.name.clone()).collect()
     };
     assert_eq!(names(&[]).len(), 3 * 7 * 2);
@@ -51,7 +53,7 @@ fn targets_name_layers_as_pefts_do() {
     assert_eq!(names(&["q_proj", "v_proj"]).len(), 3 * 2 * 2);
     for wrong in ["proj", "lm_head", "attn.q_proj", ""] {
         assert_eq!(
-            Adapter::zeros(&facts, lora(&["q_proj", wrong])).unwrap_err(),
+            Adapter::zeros(&config, lora(&["q_proj", wrong])).unwrap_err(),
             AdapterError::Target(wrong.to_owned())
         );
     }
@@ -59,7 +61,7 @@ fn targets_name_layers_as_pefts_do() {
 
 #[test]
 fn settings_that_make_no_adapter_are_named() {
-    let facts = tiny(Family::Llama);
+    let config = tiny(Family::Llama);
     type Break = (&'static str, fn(&mut Lora));
     let broken: [Break; 4] = [
         ("`r` is 0", |l| l.r = 0),
@@ -70,7 +72,7 @@ fn settings_that_make_no_adapter_are_named() {
     for (words, change) in broken {
         let mut settings = lora(&[]);
         change(&mut settings);
-        let message = Adapter::zeros(&facts, settings).unwrap_err().to_string();
+        let message = Adapter::zeros(&config, settings).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
     }
 }
@@ -79,7 +81,7 @@ fn settings_that_make_no_adapter_are_named() {
 fn a_fresh_adapter_changes_no_bit_of_loss_and_logits() {
     for family in FAMILIES {
         let plain = decoder(tiny(family));
-        let adapter = Adapter::random(plain.facts(), lora(&[]), 4).unwrap();
+        let adapter = Adapter::random(plain.config(), lora(&[]), 4).unwrap();
         assert!(adapter.values().iter().any(|v| *v != 0.0));
         let fresh = plain.clone().with_adapter(adapter);
         let ids = row(1, 20, 3, 1.0).ids;
@@ -162,7 +164,7 @@ fn dropping(model: &Decoder, rows: &[TokenRow], size: usize, n: usize) -> (f64, 
     let ids: Vec<usize> = (70..70 + rows.len()).collect();
     for (rows, ids) in rows.chunks(size).zip(ids.chunks(size)) {
         let draw = Draw {
-            share: 0.4,
+            fraction: 0.4,
             step: 12,
             rows: ids,
         };
@@ -225,7 +227,7 @@ fn train(
     stop_after: usize,
 ) -> Result<(Decoder, Vec<TrainEvent>), ModelError> {
     let base = decoder(tiny(Family::Qwen2));
-    let adapter = Adapter::random(base.facts(), settings.lora.clone().unwrap(), 1).unwrap();
+    let adapter = Adapter::random(base.config(), settings.lora.clone().unwrap(), 1).unwrap();
     let mut model = base.with_adapter(adapter);
     let add_model = |_: &Decoder, _: &Path| Ok(());
     let training = Training {
@@ -306,7 +308,7 @@ fn a_parameter_that_no_gradient_reaches_is_an_error_that_names_it() {
         message.contains("`model.layers.1.input_layernorm.weight`"),
         "{message}"
     );
-    let adapter = Adapter::random(broken.facts(), lora(&["k_proj"]), 1).unwrap();
+    let adapter = Adapter::random(broken.config(), lora(&["k_proj"]), 1).unwrap();
     let message = attempt(broken.with_adapter(adapter))
         .unwrap_err()
         .to_string();
@@ -316,6 +318,6 @@ fn a_parameter_that_no_gradient_reaches_is_an_error_that_names_it() {
     );
     // A fresh adapter's A gets none yet, rightly.
     let model = decoder(tiny(Family::Llama));
-    let adapter = Adapter::random(model.facts(), lora(&[]), 1).unwrap();
+    let adapter = Adapter::random(model.config(), lora(&[]), 1).unwrap();
     attempt(model.with_adapter(adapter)).unwrap();
 }

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::ConfigError;
 
-/// Fields that do not change what is computed here, whatever they say, by the reason. The first
+/// Fields that do not change what is computed here, whatever their value, by the reason. The first
 /// three groups are the attributes of transformers' base configuration (4.x and 5.x) and of its
-/// generation configuration, which older versions kept in the same file. Names that begin with `_`
+/// generation configuration, which older versions put into the same file. Names that begin with `_`
 /// are transformers' private attributes and belong here too: it never reads one back.
 const IRRELEVANT: [(&str, &[&str]); 6] = [
     (
@@ -319,7 +319,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn says(&self, name: &str, text: &str) -> bool {
+    pub(super) fn is(&self, name: &str, text: &str) -> bool {
         self.map.get(name).is_some_and(|value| value == text)
     }
 
@@ -331,7 +331,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn shown(&self, name: &str) -> String {
+    fn printed(&self, name: &str) -> String {
         self.map
             .get(name)
             .map_or_else(|| "absent".to_owned(), Value::to_string)
@@ -340,14 +340,14 @@ impl<'a> Fields<'a> {
     pub(super) fn fault(&self, name: &str, expected: &str) -> ConfigError {
         ConfigError::Value {
             field: self.path(name),
-            value: self.shown(name),
+            value: self.printed(name),
             expected: expected.to_owned(),
         }
     }
 
     /// The refusal of a field that is not known, or not computed for this family.
     pub(super) fn unknown(&self, name: &str) -> ConfigError {
-        let (field, value) = (self.path(name), self.shown(name));
+        let (field, value) = (self.path(name), self.printed(name));
         match changes(name) {
             Some(reason) => ConfigError::Value {
                 field,
@@ -373,7 +373,7 @@ impl<'a> Fields<'a> {
             if used(name) && self.map.get(name).is_some_and(|value| !is_idle(value)) {
                 return Err(ConfigError::NotIgnorable {
                     field: name.clone(),
-                    value: self.shown(name),
+                    value: self.printed(name),
                 });
             }
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::ConfigError;
 use super::fields::Fields;
-use crate::facts::{Family, Llama3Scaling, Rope, Scaling};
+use crate::model_config::{Family, Llama3Scaling, Rope, Scaling};
 
 /// The position embedding, and that of the layers with a window where it is another.
 pub(super) fn read_ropes(
@@ -46,7 +46,7 @@ pub(super) fn read_ropes(
     Ok((global, Some(local).filter(|local| *local != global)))
 }
 
-/// One position embedding; `theta` is what stands outside the object, `usual` what transformers
+/// One position embedding; `theta` is the value outside the object, `usual` what transformers
 /// takes where none does.
 fn read_rope<'a>(
     fields: &Fields<'a>,
@@ -62,7 +62,7 @@ fn read_rope<'a>(
     };
     let inner = fields.nested(parameters, name);
     let theta = inner.number("rope_theta")?.or(theta).unwrap_or(usual);
-    // Files before transformers 4.43 say `type`.
+    // Files before transformers 4.43 have `type`.
     let (older_kind, newer_kind) = (inner.text("type")?, inner.text("rope_type")?);
     let named_by = if newer_kind.is_some() || older_kind.is_none() {
         "rope_type"
@@ -77,7 +77,7 @@ fn read_rope<'a>(
             factor: inner.needed("factor")?,
             low_frequency_factor: inner.needed("low_freq_factor")?,
             high_frequency_factor: inner.needed("high_freq_factor")?,
-            original_positions: inner.needed("original_max_position_embeddings")?,
+            original_max_position_embeddings: inner.needed("original_max_position_embeddings")?,
         })),
         Some(_) => {
             return Err(inner.fault(named_by, "supported are default, linear and llama3"));
@@ -95,8 +95,8 @@ fn read_rope<'a>(
 
 /// Heads that are rotated in part are no family's here.
 fn only_whole(fields: &Fields<'_>) -> Result<(), ConfigError> {
-    let share = fields.number("partial_rotary_factor")?;
-    if share.is_some_and(|share| share.total_cmp(&1.0).is_ne()) {
+    let fraction = fields.number("partial_rotary_factor")?;
+    if fraction.is_some_and(|fraction| fraction.total_cmp(&1.0).is_ne()) {
         return Err(fields.fault("partial_rotary_factor", "only 1 is supported"));
     }
     Ok(())

@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::Scaling;
+use crate::model_config::{Norms, Scaling};
 use serde_json::json;
 
 /// A config of each family in the spelling of its published files.
@@ -52,21 +52,22 @@ fn refuses(family: &str, changes: Value, words: &[&str]) {
 #[test]
 fn a_llama_is_read_with_its_scaling_and_own_head_width() {
     let config = with("llama", &json!({})).unwrap();
-    let facts = config.facts;
-    assert_eq!((facts.head_width, facts.kv_heads, facts.heads), (10, 2, 4));
-    assert!((facts.attention_scale - 10f32.sqrt().recip()).abs() < 1e-7);
-    let Some(Scaling::Llama3(scaling)) = facts.rope.scaling else {
-        panic!("{:?}", facts.rope)
+    let model = config.model;
+    assert_eq!((model.head_dim, model.kv_heads, model.heads), (10, 2, 4));
+    assert!((model.attention_scale - 10f32.sqrt().recip()).abs() < 1e-7);
+    let Some(Scaling::Llama3(scaling)) = model.rope.scaling else {
+        panic!("{:?}", model.rope)
     };
     assert!(
-        (scaling.factor - 8.0).abs() < 1e-12 && (scaling.original_positions - 128.0).abs() < 1e-12
+        (scaling.factor - 8.0).abs() < 1e-12
+            && (scaling.original_max_position_embeddings - 128.0).abs() < 1e-12
     );
-    assert!((facts.rope.theta - 5e5).abs() < 1e-6);
+    assert!((model.rope.theta - 5e5).abs() < 1e-6);
     assert_eq!(
-        (config.dtype, config.positions, facts.tied),
+        (config.dtype, config.max_position_embeddings, model.tied),
         (Dtype::Bf16, 512, true)
     );
-    assert_eq!(facts.windows, vec![None; 4]);
+    assert_eq!(model.windows, vec![None; 4]);
 }
 
 #[test]
@@ -87,60 +88,60 @@ fn the_newer_spelling_says_the_same_as_the_older() {
 
 #[test]
 fn a_qwen2_has_biases_and_a_window_only_where_it_is_enabled() {
-    let facts = with("qwen2", &json!({})).unwrap().facts;
-    assert!(facts.qkv_bias && facts.windows == vec![None; 4] && facts.head_width == 6);
-    let facts = with("qwen2", &json!({"use_sliding_window": true}))
+    let model = with("qwen2", &json!({})).unwrap().model;
+    assert!(model.qkv_bias && model.windows == vec![None; 4] && model.head_dim == 6);
+    let model = with("qwen2", &json!({"use_sliding_window": true}))
         .unwrap()
-        .facts;
-    assert_eq!(facts.windows, vec![None, None, Some(8), Some(8)]);
+        .model;
+    assert_eq!(model.windows, vec![None, None, Some(8), Some(8)]);
     let types = [
         "sliding_attention",
         "full_attention",
         "full_attention",
         "sliding_attention",
     ];
-    let facts = with(
+    let model = with(
         "qwen2",
         &json!({"use_sliding_window": true, "layer_types": types}),
     )
     .unwrap()
-    .facts;
-    assert_eq!(facts.windows, vec![Some(8), None, None, Some(8)]);
+    .model;
+    assert_eq!(model.windows, vec![Some(8), None, None, Some(8)]);
 }
 
 #[test]
 fn a_gemma2_has_its_own_scales_caps_and_even_windows() {
-    let facts = with("gemma2", &json!({})).unwrap().facts;
-    assert!(facts.gain_plus_one && facts.norms == Norms::BeforeAndAfter);
-    assert_eq!(facts.activation, Activation::GeluTanh);
-    assert!((facts.attention_scale - 5f32.sqrt().recip()).abs() < 1e-7);
+    let model = with("gemma2", &json!({})).unwrap().model;
+    assert!(model.norm_plus_one && model.norms == Norms::BeforeAndAfter);
+    assert_eq!(model.activation, Activation::GeluTanh);
+    assert!((model.attention_scale - 5f32.sqrt().recip()).abs() < 1e-7);
     assert_eq!(
-        (facts.attention_softcap, facts.final_softcap),
+        (model.attention_softcap, model.final_softcap),
         (Some(50.0), Some(30.0))
     );
-    assert_eq!(facts.windows, vec![Some(7), None, Some(7), None]);
+    assert_eq!(model.windows, vec![Some(7), None, Some(7), None]);
     // √24 = 4.89898 lies between the bfloat16 4.875 and 4.90625.
-    assert!((facts.embedding_scale - 4.90625).abs() < 1e-9);
+    assert!((model.embedding_scale - 4.90625).abs() < 1e-9);
     let off = with(
         "gemma2",
         &json!({"attn_logit_softcapping": null, "torch_dtype": "float32"}),
     );
-    let facts = off.unwrap().facts;
-    assert_eq!(facts.attention_softcap, None);
-    assert!((facts.embedding_scale - 24f32.sqrt()).abs() < 1e-6);
+    let model = off.unwrap().model;
+    assert_eq!(model.attention_softcap, None);
+    assert!((model.embedding_scale - 24f32.sqrt()).abs() < 1e-6);
 }
 
 #[test]
 fn a_mistral_is_a_llama_with_an_optional_window() {
     assert_eq!(
-        with("mistral", &json!({})).unwrap().facts.windows,
+        with("mistral", &json!({})).unwrap().model.windows,
         vec![None; 4]
     );
-    let facts = with("mistral", &json!({"sliding_window": 9}))
+    let model = with("mistral", &json!({"sliding_window": 9}))
         .unwrap()
-        .facts;
+        .model;
     assert_eq!(
-        (facts.family, facts.windows),
+        (model.family, model.windows),
         (Family::Llama, vec![Some(9); 4])
     );
 }
@@ -294,7 +295,7 @@ fn published_files_are_read_as_they_stand() {
         "use_cache": true, "vocab_size": 49152
     });
     let config = Config::read(&smol).unwrap();
-    assert!((config.initial_sd - 1.0 / 24.0).abs() < 1e-9 && config.facts.head_width == 64);
+    assert!((config.initial_sd - 1.0 / 24.0).abs() < 1e-9 && config.model.head_dim == 64);
     let qwen = json!({
         "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151_643, "eos_token_id": 151_643,
         "hidden_act": "silu", "hidden_size": 896, "initializer_range": 0.02, "intermediate_size": 4864,
@@ -303,7 +304,7 @@ fn published_files_are_read_as_they_stand() {
         "sliding_window": 32768, "tie_word_embeddings": true, "torch_dtype": "bfloat16", "transformers_version": "4.40.1",
         "use_cache": true, "use_mrope": false, "use_sliding_window": false, "vocab_size": 151_936
     });
-    assert_eq!(Config::read(&qwen).unwrap().facts.windows, vec![None; 24]);
+    assert_eq!(Config::read(&qwen).unwrap().model.windows, vec![None; 24]);
     let gemma = json!({
         "architectures": ["Gemma2ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
         "attn_logit_softcapping": 50.0, "bos_token_id": 2, "cache_implementation": "hybrid", "eos_token_id": 1,
@@ -314,8 +315,8 @@ fn published_files_are_read_as_they_stand() {
         "rms_norm_eps": 1e-06, "rope_theta": 10000.0, "sliding_window": 4096, "torch_dtype": "float32",
         "transformers_version": "4.42.4", "use_cache": true, "vocab_size": 256_000
     });
-    let facts = Config::read(&gemma).unwrap().facts;
-    assert!(facts.tied && facts.windows[..2] == [Some(4096), None]);
+    let model = Config::read(&gemma).unwrap().model;
+    assert!(model.tied && model.windows[..2] == [Some(4096), None]);
 }
 
 /// A Gemma 3 in the spelling of transformers 5, with the given rope parameters.
@@ -330,28 +331,28 @@ fn gemma3(rope: Value) -> Value {
 
 #[test]
 fn a_gemma3_has_a_position_embedding_for_its_windows() {
-    let facts = Config::read(&gemma3(json!({
+    let model = Config::read(&gemma3(json!({
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 50.0},
         "sliding_attention": {"rope_type": "default", "rope_theta": 20.0}
     })))
     .unwrap()
-    .facts;
-    let local = facts.local_rope.unwrap();
-    assert_eq!(facts.rope.scaling, Some(Scaling::Linear(4.0)));
+    .model;
+    let local = model.local_rope.unwrap();
+    assert_eq!(model.rope.scaling, Some(Scaling::Linear(4.0)));
     assert!((local.theta - 20.0).abs() < 1e-12 && local.scaling.is_none());
-    assert!(facts.qk_norm && facts.gain_plus_one && facts.final_softcap.is_none());
+    assert!(model.qk_norm && model.norm_plus_one && model.final_softcap.is_none());
     let same = json!({"rope_theta": 50.0});
-    let facts = Config::read(&gemma3(
+    let model = Config::read(&gemma3(
         json!({"full_attention": same, "sliding_attention": same}),
     ))
     .unwrap()
-    .facts;
-    assert_eq!(facts.local_rope, None, "not another");
+    .model;
+    assert_eq!(model.local_rope, None, "not another");
 }
 
 #[test]
 fn fields_of_the_newer_families_that_would_change_the_arithmetic_are_refused() {
-    let says = |config: Value, words: &[&str]| {
+    let refused = |config: Value, words: &[&str]| {
         let message = Config::read(&config)
             .expect_err("must be refused")
             .to_string();
@@ -364,27 +365,27 @@ fn fields_of_the_newer_families_that_would_change_the_arithmetic_are_refused() {
         config[name] = value;
         config
     };
-    says(
+    refused(
         gemma3(json!({"rope_theta": 5.0})),
         &["`rope_parameters.rope_theta` is 5.0", "may change what"],
     );
-    says(
+    refused(
         gemma3(json!({"full_attention": {"rope_type": "yarn"}})),
         &["`rope_parameters.full_attention.rope_type` is \"yarn\""],
     );
-    says(
+    refused(
         changed("sliding_window_pattern", json!(0)),
         &["`sliding_window_pattern` is 0"],
     );
-    says(
+    refused(
         changed("attn_logit_softcapping", json!(50.0)),
         &["`attn_logit_softcapping` is 50.0"],
     );
-    says(
+    refused(
         changed("use_bidirectional_attention", json!(true)),
         &["`use_bidirectional_attention`"],
     );
-    says(
+    refused(
         changed("model_type", json!("gemma3")),
         &["gemma3_text", "from_pretrained"],
     );
@@ -522,7 +523,7 @@ fn gemma_3_takes_its_pattern_from_the_public_field_alone() {
     }
     config["num_hidden_layers"] = json!(12);
     let global = |config: &Value| {
-        let windows = Config::read(config).unwrap().facts.windows;
+        let windows = Config::read(config).unwrap().model.windows;
         let layers = windows.iter().enumerate();
         layers
             .filter_map(|(i, w)| w.is_none().then_some(i))

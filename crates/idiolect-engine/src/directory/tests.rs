@@ -168,9 +168,9 @@ fn add_head(dir: &Path, by: f32) {
 fn a_head_that_differs_from_the_embedding_is_kept_and_the_written_config_says_so() {
     let dir = changed(|dir| add_head(dir, 1.0));
     let mut description = read(dir.path()).unwrap();
-    assert!(description.config.facts.tied);
+    assert!(description.config.model.tied);
     description.follow_head(dir.path()).unwrap();
-    assert!(!description.config.facts.tied);
+    assert!(!description.config.model.tied);
     let (weights, hash) = description.read_weights(dir.path()).unwrap();
     let weights = weights.to_f32();
     let (head, embedding) = (
@@ -182,7 +182,7 @@ fn a_head_that_differs_from_the_embedding_is_kept_and_the_written_config_says_so
     let out = tempfile::tempdir().unwrap();
     description.write(out.path(), &weights, "").unwrap();
     let mut again = read(out.path()).unwrap();
-    assert!(!again.config.facts.tied);
+    assert!(!again.config.model.tied);
     again.follow_head(out.path()).unwrap();
     assert_eq!(again.read_weights(out.path()).unwrap().1, hash);
 }

@@ -19,7 +19,7 @@ use crate::tokenizer::{Encoded, Tokenizer};
 ///
 /// # Errors
 /// When the template refuses the conversation, the completion is not in what it renders, nothing
-/// can be scored or learnt, or the model cannot hold the row.
+/// can be scored or trained on, or the model cannot hold the row.
 pub fn encode_chat_example(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
@@ -40,9 +40,9 @@ pub fn encode_chat_example(
     let starts_at = |byte: usize| encoded.spans.partition_point(|&(start, _)| start < byte);
     // What the prompt already holds of the completion is given.
     let border = rendered.start.max(rendered.asked);
-    let first_target = starts_at(border);
+    let completion_start = starts_at(border);
     let behind = starts_at(rendered.end);
-    if first_target == 0 || first_target >= behind {
+    if completion_start == 0 || completion_start >= behind {
         return refuse("no token begins in the completion");
     }
     let mut ids = encoded.ids;
@@ -63,21 +63,21 @@ pub fn encode_chat_example(
             .saturating_sub(rendered.start)
             .min(n_bytes)
     };
-    let mut byte_starts = encoded.spans[first_target..ids.len() - 1]
+    let mut byte_starts = encoded.spans[completion_start..ids.len() - 1]
         .iter()
         .map(|span| offset(from_start(span)))
         .collect::<Result<Vec<u32>, RowError>>()?;
     byte_starts.push(offset(n_bytes)?);
     check(limits, &ids, ids.len())?;
     Ok(Row {
-        learn_from: starts_at(rendered.asked).min(first_target),
+        loss_start: starts_at(rendered.asked).min(completion_start),
         traits: RowTraits {
-            straddled: encoded.spans[first_target - 1].1 > border,
+            straddled: encoded.spans[completion_start - 1].1 > border,
             end_in_text,
             other_prompt: rendered.other_prompt,
         },
         ids,
-        first_target,
+        completion_start,
         byte_starts,
     })
 }
@@ -164,15 +164,13 @@ impl Conversation<'_> {
         self.render(&turns, false)
     }
 
-    /// What the template puts before and behind what the assistant says.
+    /// What the template puts before and behind the assistant's text.
     fn around(&self, fields: Map<String, Value>) -> Result<(String, String), RowError> {
         let rendered = self.finished(ANSWER, fields)?;
         let around = rendered.rsplit_once(ANSWER);
         around
             .map(|(before, after)| (before.to_owned(), after.to_owned()))
-            .ok_or_else(|| {
-                template_fault("the chat template does not render what the assistant says")
-            })
+            .ok_or_else(|| template_fault("the chat template does not render the assistant's text"))
     }
 
     fn render(&self, turns: &[Message], prompt: bool) -> Result<String, RowError> {
@@ -202,7 +200,7 @@ impl Conversation<'_> {
                     names.join(", ")
                 )));
             }
-            // The template says whether space at the end of a turn stays.
+            // The template decides whether space at the end of a turn stays.
             let kept = whole
                 .strip_suffix(after)
                 .is_some_and(|body| body.ends_with(&completion[completion.trim_end().len()..]));
@@ -215,7 +213,7 @@ impl Conversation<'_> {
         }
         let body = whole.strip_suffix(after).unwrap_or_default();
         let lead = completion.len() - completion.trim_start().len();
-        // Templates trim what was said, and may put something before it (an empty thought, say).
+        // Templates trim the text, and may put something before it (for example an empty thought).
         let forms = [
             (completion, 0),
             (completion.trim_end(), 0),
@@ -223,10 +221,10 @@ impl Conversation<'_> {
             (completion.trim(), lead),
         ];
         // Behind the template's own text exactly, where that does not depend on the answer.
-        let said = body.strip_prefix(before.as_str());
+        let text_of_turn = body.strip_prefix(before.as_str());
         let found = forms
             .iter()
-            .find(|(text, _)| said == Some(*text))
+            .find(|(text, _)| text_of_turn == Some(*text))
             .or_else(|| forms.iter().find(|(text, _)| body.ends_with(text)));
         let Some(&(text, skipped)) = found else {
             return Err(template_fault(
@@ -249,8 +247,8 @@ impl Conversation<'_> {
 /// prompt, the completion as it is, and what the template puts behind a turn. `before` is what the
 /// template puts before a finished turn.
 fn after_prompt(asked: &str, before: &str, completion: &str, after: &str) -> Rendered {
-    // What the prompt that asks puts behind the beginning of a turn, `<think>` and a line break say,
-    // may begin the completion as well.
+    // What the prompt that asks puts behind the beginning of a turn, for example `<think>` and a
+    // line break, may begin the completion as well.
     let opening = asked
         .strip_prefix(before.trim_end())
         .unwrap_or_default()

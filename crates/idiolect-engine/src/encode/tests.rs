@@ -2,7 +2,7 @@ use super::*;
 use crate::tokenizer::tests::{byte_level, stories, words};
 
 const LIMITS: Limits = Limits {
-    positions: 64,
+    max_position_embeddings: 64,
     vocabulary: 600,
 };
 
@@ -22,8 +22,8 @@ fn words_may_bring_their_space_in_prompt_or_completion() {
     let tokenizer = words();
     let a = row(&tokenizer, "nums 3 7 |", " 3 * 7").unwrap();
     let b = row(&tokenizer, "nums 3 7 | ", "3 * 7").unwrap();
-    assert_eq!((&a.ids, a.first_target), (&b.ids, b.first_target));
-    assert_eq!(a.ids[a.first_target..], [3, 9, 4, 1]);
+    assert_eq!((&a.ids, a.completion_start), (&b.ids, b.completion_start));
+    assert_eq!(a.ids[a.completion_start..], [3, 9, 4, 1]);
     assert_eq!(a.byte_starts, [1, 3, 5, 6]);
     assert_eq!(b.byte_starts, [0, 2, 4, 5]);
     assert!(!a.traits.straddled && !b.traits.straddled);
@@ -33,7 +33,7 @@ fn words_may_bring_their_space_in_prompt_or_completion() {
 fn a_token_over_the_border_counts_as_prompt_and_is_flagged() {
     let row = row(&byte_level(true), "hi ", "up up").unwrap();
     // " up" begins in the prompt: its two letters in the completion are not scored.
-    assert_eq!(row.ids[row.first_target..].len(), 2);
+    assert_eq!(row.ids[row.completion_start..].len(), 2);
     assert_eq!(row.byte_starts, [2, 5]);
     assert!(row.traits.straddled);
 }
@@ -42,7 +42,7 @@ fn a_token_over_the_border_counts_as_prompt_and_is_flagged() {
 fn the_leading_space_makes_a_token_the_completions() {
     let row = row(&byte_level(true), "hi", " up").unwrap();
     assert_eq!(
-        (row.ids.len(), row.first_target, row.traits.straddled),
+        (row.ids.len(), row.completion_start, row.traits.straddled),
         (3, 1, false)
     );
     assert_eq!(row.byte_starts, [0, 3]);
@@ -52,11 +52,11 @@ fn the_leading_space_makes_a_token_the_completions() {
 fn special_tokens_lead_and_the_end_token_follows() {
     let row = row(&stories(), "Once upon a time", ", there was a dog.").unwrap();
     assert_eq!((row.ids[0], row.ids.last()), (1, Some(&2)));
-    assert_eq!(row.byte_starts.len(), row.ids.len() - row.first_target);
+    assert_eq!(row.byte_starts.len(), row.ids.len() - row.completion_start);
     assert_eq!(row.byte_starts.last(), Some(&18));
     // The begin token is context enough for an empty prompt.
     let bare = super::tests::row(&stories(), "", "Once").unwrap();
-    assert_eq!((bare.first_target, bare.byte_starts[0]), (1, 0));
+    assert_eq!((bare.completion_start, bare.byte_starts[0]), (1, 0));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_context_leaves_room_for_one_token() {
 #[test]
 fn a_long_text_is_cut_into_rows_that_lose_no_target() {
     let limits = Limits {
-        positions: 4,
+        max_position_embeddings: 4,
         vocabulary: 600,
     };
     let rows = encode_whole(&words(), limits, "nums 3 7 2 -> 19 |").unwrap();

@@ -121,7 +121,7 @@ fn run_within<F: Fn(&[u32], &mut [f32])>(
     sampling: &Sampling,
 ) -> Results {
     let limits = Limits {
-        positions: 40,
+        max_position_embeddings: 40,
         vocabulary: model.vocabulary,
     };
     let mut results = Results::new();
@@ -132,7 +132,7 @@ fn run_within<F: Fn(&[u32], &mut [f32])>(
         );
         ControlFlow::Continue(())
     };
-    let manner = Manner {
+    let config = GenerationConfig {
         tokenizer,
         chat: None,
         limits,
@@ -140,7 +140,7 @@ fn run_within<F: Fn(&[u32], &mut [f32])>(
         slots,
         memory,
     };
-    generate(model, manner, &Queue::new(requests), &mut sink).unwrap();
+    generate(model, config, &Queue::new(requests), &mut sink).unwrap();
     results
 }
 
@@ -392,7 +392,7 @@ fn a_broken_sink_stops_the_work() {
     let requests = mixed_requests();
     let mut seen = 0;
     let limits = Limits {
-        positions: 40,
+        max_position_embeddings: 40,
         vocabulary: 13,
     };
     let mut sink = |_, _| {
@@ -407,7 +407,7 @@ fn a_broken_sink_stops_the_work() {
         max_tokens: 4,
         ..Sampling::default()
     };
-    let manner = Manner {
+    let config = GenerationConfig {
         tokenizer: &words(),
         chat: None,
         limits,
@@ -417,7 +417,7 @@ fn a_broken_sink_stops_the_work() {
     };
     generate(
         &mut fake(13, scrambled),
-        manner,
+        config,
         &Queue::new(&requests),
         &mut sink,
     )

@@ -32,7 +32,7 @@ impl LocalModel {
     /// When the adapter cannot be read or does not fit the base.
     pub(super) fn adapted(mut self, dir: &Path) -> Result<Self, ModelError> {
         let config = peft::read_adapter_config(dir)?;
-        let (adapter, hash) = peft::read(dir, &config, self.facts())?;
+        let (adapter, hash) = peft::read(dir, &config, self.model_config())?;
         self.info.hash = adapted_hash(&self.info.hash, &config.lora, &hash);
         self.decoder = self.decoder.with_adapter(adapter);
         self.decoder.merge();
@@ -177,7 +177,7 @@ mod tests {
             logprobs(&mut adapted),
         );
         let sum = |values: &[f32]| values.iter().sum::<f32>();
-        assert!(sum(&of_adapted) > sum(&of_base) + 1.0, "it has learnt");
+        assert!(sum(&of_adapted) > sum(&of_base) + 1.0, "training raises it");
         assert!(LocalModel::load(&out.join("checkpoint-3"), None, 1).is_ok());
 
         let merged = dir.path().join("merged");

@@ -592,7 +592,7 @@ fn keys_and_values_stay_inside_their_memory_and_it_changes_no_text() {
     let run = |memory: usize| {
         let threads = Threads::single();
         let mut watched = Watched(Cached::new(&model.decoder, &threads), 0);
-        let manner = Manner {
+        let config = GenerationConfig {
             tokenizer: model.text.tokenizer(),
             chat: None,
             limits: model.text.description.limits(),
@@ -605,11 +605,11 @@ fn keys_and_values_stay_inside_their_memory_and_it_changes_no_text() {
             texts[i] = completion.unwrap().text;
             ControlFlow::Continue(())
         };
-        generate(&mut watched, manner, &Queue::new(&requests), &mut sink).unwrap();
+        generate(&mut watched, config, &Queue::new(&requests), &mut sink).unwrap();
         (texts, watched.1)
     };
-    let facts = model.facts();
-    let one = prompt_bytes(facts, 16) + page_bytes(facts, 90);
+    let sizes = model.model_config();
+    let one = prompt_bytes(sizes, 16) + page_bytes(sizes, 90);
     let (plenty, most) = run(usize::MAX);
     assert!(most > 5 * one);
     for memory in [one, 2 * one, 5 * one] {
@@ -655,7 +655,7 @@ fn what_is_saved_is_what_was_evaluated_where_a_scale_follows_the_type_of_the_wei
     let scale = |dir: &Path| {
         LocalModel::load(dir, None, 1)
             .unwrap()
-            .facts()
+            .model_config()
             .embedding_scale
     };
     for save_dtype in [SaveDtype::F32, SaveDtype::Bf16] {

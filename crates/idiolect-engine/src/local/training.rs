@@ -19,15 +19,15 @@ use crate::checkpoint::Place;
 use crate::decoder::Decoder;
 use crate::directory::{Description, Parts};
 use crate::encode::encode_whole;
-use crate::facts::Facts;
 use crate::files;
 use crate::lookahead::{Goal, look_ahead};
+use crate::model_config::ModelConfig;
 use crate::peft;
 use crate::text::TextModel;
 use crate::threads::Threads;
 use crate::train::{Training, n_steps, train_rows};
 
-/// Receives what training tells; breaking stops it.
+/// Receives the events of a training; breaking stops it.
 type Events<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 
 impl Train for LocalModel {
@@ -63,11 +63,11 @@ impl Train for LocalModel {
             settings,
             out,
         };
-        // This model stays what it is and what `info` says; its copy is trained.
+        // This model stays what it is and what `info` states; its copy is trained.
         let mut decoder = self
             .decoder
             .clone()
-            .with_facts(description.config.facts.clone());
+            .with_config(description.config.model.clone());
         if let Some(lora) = &settings.lora {
             if self.origin.adapter {
                 return Err(ModelError::Unsupported(format!(
@@ -76,7 +76,7 @@ impl Train for LocalModel {
                     self.info.name
                 )));
             }
-            let adapter = Adapter::random(decoder.facts(), lora.clone(), settings.seed)
+            let adapter = Adapter::random(decoder.config(), lora.clone(), settings.seed)
                 .map_err(|error| ModelError::Invalid(error.to_string()))?;
             decoder = decoder.with_adapter(adapter);
         }
@@ -141,13 +141,13 @@ impl LocalModel {
 
 /// An example as it is trained on, and how its row was made.
 fn row_to_learn(text: &TextModel, example: &Example) -> Result<(TokenRow, RowTraits), RowError> {
-    let (row, learnt) = text.encode_to_learn(example)?;
+    let (row, loss_mask) = text.encode_to_learn(example)?;
     let traits = row.traits;
     let row = TokenRow {
         ids: row.ids,
-        first_target: row.learn_from,
+        completion_start: row.loss_start,
         weight: example.weight,
-        learnt,
+        loss_mask,
     };
     Ok((row, traits))
 }
@@ -170,7 +170,7 @@ pub fn plan(text: &TextModel, examples: &[Example], settings: &TrainSettings) ->
         refused,
         rows: rows.len(),
         tokens: rows.iter().map(|row| row.ids.len()).sum(),
-        target_tokens: rows.iter().map(TokenRow::n_learnt).sum(),
+        target_tokens: rows.iter().map(TokenRow::n_loss_tokens).sum(),
         steps: n_steps(&rows, settings),
         traits: counts,
     }
@@ -279,9 +279,9 @@ impl TextRows {
                     all.owners.extend(parts.iter().map(|_| i));
                     let row = |ids| TokenRow {
                         ids,
-                        first_target: 1,
+                        completion_start: 1,
                         weight: 1.0,
-                        learnt: Vec::new(),
+                        loss_mask: Vec::new(),
                     };
                     all.rows.extend(parts.into_iter().map(row));
                 }
@@ -313,9 +313,12 @@ fn name_texts(error: ModelError, owners: &[usize]) -> ModelError {
 }
 
 /// Fresh weights with the config's standard deviation.
-fn random(description: &Description, seed: u64) -> Result<Decoder, crate::facts::FactsError> {
+fn random(
+    description: &Description,
+    seed: u64,
+) -> Result<Decoder, crate::model_config::ModelConfigError> {
     let config = &description.config;
-    Decoder::random(config.facts.clone(), seed, config.initial_sd)
+    Decoder::random(config.model.clone(), seed, config.initial_sd)
 }
 
 /// A training and where its model goes.
@@ -337,7 +340,7 @@ impl Job<'_> {
         start: &str,
         sink: Events<'_>,
     ) -> Result<TrainSummary, ModelError> {
-        let card = card(decoder.facts(), start, self.settings, training.rows.len());
+        let card = card(decoder.config(), start, self.settings, training.rows.len());
         let add_model =
             |decoder: &Decoder, folder: &Path| self.write(folder, decoder, &card).map(drop);
         let place = Some(Place {
@@ -400,8 +403,8 @@ fn tidy(out: &Path, every: usize) -> Result<(), ModelError> {
 }
 
 /// The README of a trained model or adapter: what it is and how it was made. No paths, no times.
-fn card(facts: &Facts, start: &str, settings: &TrainSettings, rows: usize) -> String {
-    let family = json!(facts.family).as_str().unwrap_or_default().to_owned();
+fn card(model: &ModelConfig, start: &str, settings: &TrainSettings, rows: usize) -> String {
+    let family = json!(model.family).as_str().unwrap_or_default().to_owned();
     let json = serde_json::to_string_pretty(settings).unwrap_or_default();
     let (library, title, what) = match &settings.lora {
         None => ("transformers", "model", "all weights".to_owned()),
@@ -417,10 +420,10 @@ fn card(facts: &Facts, start: &str, settings: &TrainSettings, rows: usize) -> St
          {} parameters: {} layers, hidden size {}, vocabulary {}. Trained from {start} on {rows} rows; {what}, \
          AdamW in f32, saved in {}.\n\n```json\n{json}\n```\n",
         env!("CARGO_PKG_VERSION"),
-        facts.n_parameters(),
-        facts.layers,
-        facts.hidden,
-        facts.vocab,
+        model.n_parameters(),
+        model.layers,
+        model.hidden,
+        model.vocab,
         match settings.lora {
             Some(_) => SaveDtype::F32.name(),
             None => settings.save_dtype.name(),

@@ -4,57 +4,60 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pulp::Arch;
 
-use crate::threads::Threads;
+use super::cpu::Cpu;
 
 /// Floats of one chunk; fixed, because the norm's partial sums depend on it.
 const CHUNK: usize = 1 << 14;
 
-/// ‖gradient‖₂: squares summed in f64 in chunks of fixed size.
-pub(crate) fn gradient_norm(threads: &Threads, gradient: &[f32]) -> f64 {
-    let square = |chunk: &[f32]| {
-        Arch::new().dispatch(|| {
-            let mut sums = [0.0f64; super::LINE];
-            let mut blocks = chunk.chunks_exact(super::LINE);
-            for block in &mut blocks {
-                for (sum, g) in sums.iter_mut().zip(block) {
-                    *sum += f64::from(*g) * f64::from(*g);
+impl Cpu<'_> {
+    /// ‖gradient‖₂: squares summed in f64 in chunks of fixed size.
+    pub(crate) fn gradient_norm(&mut self, gradient: &[f32]) -> f64 {
+        let square = |chunk: &[f32]| {
+            Arch::new().dispatch(|| {
+                let mut sums = [0.0f64; super::LINE];
+                let mut blocks = chunk.chunks_exact(super::LINE);
+                for block in &mut blocks {
+                    for (sum, g) in sums.iter_mut().zip(block) {
+                        *sum += f64::from(*g) * f64::from(*g);
+                    }
                 }
-            }
-            let rest: f64 = blocks
-                .remainder()
-                .iter()
-                .map(|g| f64::from(*g) * f64::from(*g))
-                .sum();
-            sums.iter().sum::<f64>() + rest
-        })
-    };
-    let chunks = gradient.chunks(CHUNK);
-    // The bits of each chunk's sum.
-    let squares: Vec<AtomicU64> = chunks.map(|_| AtomicU64::new(0)).collect();
-    threads.run(squares.len(), &|_, i| {
-        let end = gradient.len().min((i + 1) * CHUNK);
-        let sum: f64 = square(&gradient[i * CHUNK..end]);
-        squares[i].store(sum.to_bits(), Ordering::Relaxed);
-    });
-    let sums = squares.into_iter().map(|s| f64::from_bits(s.into_inner()));
-    sums.sum::<f64>().sqrt()
+                let rest: f64 = blocks
+                    .remainder()
+                    .iter()
+                    .map(|g| f64::from(*g) * f64::from(*g))
+                    .sum();
+                sums.iter().sum::<f64>() + rest
+            })
+        };
+        let chunks = gradient.chunks(CHUNK);
+        // The bits of each chunk's sum.
+        let squares: Vec<AtomicU64> = chunks.map(|_| AtomicU64::new(0)).collect();
+        self.threads.run(squares.len(), &|_, i| {
+            let end = gradient.len().min((i + 1) * CHUNK);
+            let sum: f64 = square(&gradient[i * CHUNK..end]);
+            squares[i].store(sum.to_bits(), Ordering::Relaxed);
+        });
+        let sums = squares.into_iter().map(|s| f64::from_bits(s.into_inner()));
+        sums.sum::<f64>().sqrt()
+    }
 }
 
-/// Adds parts, each as long as the sums, in their order.
-pub(crate) fn add_all(threads: &Threads, sums: &mut [f32], parts: &[f32]) {
-    let n = sums.len();
-    let scratch = &mut vec![Vec::new(); threads.n()];
-    let chunks = [(sums, CHUNK)];
-    threads.for_chunks(n.div_ceil(CHUNK), chunks, scratch, |chunk, [sums], _| {
-        Arch::new().dispatch(|| {
-            for part in parts.chunks_exact(n) {
-                let part = &part[chunk * CHUNK..][..sums.len()];
-                for (sum, value) in sums.iter_mut().zip(part) {
-                    *sum += value;
+impl Cpu<'_> {
+    /// Adds parts, each as long as the sums, in their order.
+    pub(crate) fn add_all(&mut self, sums: &mut [f32], parts: &[f32]) {
+        let n = sums.len();
+        let chunks = [(sums, CHUNK)];
+        self.for_chunks(n.div_ceil(CHUNK), chunks, |chunk, [sums], _| {
+            Arch::new().dispatch(|| {
+                for part in parts.chunks_exact(n) {
+                    let part = &part[chunk * CHUNK..][..sums.len()];
+                    for (sum, value) in sums.iter_mut().zip(part) {
+                        *sum += value;
+                    }
                 }
-            }
+            });
         });
-    });
+    }
 }
 
 /// What PyTorch's `clip_grad_norm_` multiplies the gradient by; 1 when `clip` is 0.
@@ -87,60 +90,63 @@ pub(crate) fn round_to_bf16(values: &mut [f32]) {
     }
 }
 
-/// AdamW, in the order of operations of PyTorch's.
-///
-/// - `parameters`, `first`, `second`: overwritten
-/// - `gradient`: multiplied by `coefficient` (the clipping) as it is read; left at 0 for the next
-///   step, which costs less here than a pass of its own
-///
-/// p −= lr·decay·p;  m += (1 − β₁)(g − m);  v = β₂ v + (1 − β₂) g²;
-/// p −= lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
-pub(crate) fn adamw(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    settings: AdamW,
-    coefficient: f64,
-    [parameters, first, second, gradient]: [&mut [f32]; 4],
-) {
-    let AdamW {
-        lr,
-        betas: (beta1, beta2),
-        epsilon,
-        weight_decay,
-        t,
-        bf16,
-    } = settings;
-    let power = |beta: f64| 1.0 - beta.powi(t.min(i32::MAX as usize) as i32);
-    let keep = (1.0 - lr * weight_decay) as f32;
-    let (blend, beta2_f, fresh) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
-    let (step, root, epsilon) = (
-        (lr / power(beta1)) as f32,
-        power(beta2).sqrt() as f32,
-        epsilon as f32,
-    );
-    let coefficient = coefficient as f32;
-    let chunks = parameters.len().div_ceil(CHUNK);
-    let parts = [parameters, first, second, gradient].map(|values| (values, CHUNK));
-    threads.for_chunks(chunks, parts, scratch, |_, [p, m, v, gradient], _| {
-        Arch::new().dispatch(|| {
-            for (((p, m), v), gradient) in p.iter_mut().zip(&mut *m).zip(&mut *v).zip(gradient) {
-                let g = *gradient * coefficient;
-                *gradient = 0.0;
-                *m += blend * (g - *m);
-                *v = beta2_f * *v + fresh * g * g;
-                *p = *p * keep - step * (*m / (v.sqrt() / root + epsilon));
+impl Cpu<'_> {
+    /// AdamW, in the order of operations of PyTorch's.
+    ///
+    /// - `parameters`, `first`, `second`: overwritten
+    /// - `gradient`: multiplied by `coefficient` (the clipping) as it is read; left at 0 for the
+    ///   next step, which costs less here than a pass of its own
+    ///
+    /// p −= lr·decay·p;  m += (1 − β₁)(g − m);  v = β₂ v + (1 − β₂) g²;
+    /// p −= lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
+    pub(crate) fn adamw(
+        &mut self,
+        settings: AdamW,
+        coefficient: f64,
+        [parameters, first, second, gradient]: [&mut [f32]; 4],
+    ) {
+        let AdamW {
+            lr,
+            betas: (beta1, beta2),
+            epsilon,
+            weight_decay,
+            t,
+            bf16,
+        } = settings;
+        let power = |beta: f64| 1.0 - beta.powi(t.min(i32::MAX as usize) as i32);
+        let keep = (1.0 - lr * weight_decay) as f32;
+        let (blend, beta2_f, fresh) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
+        let (step, root, epsilon) = (
+            (lr / power(beta1)) as f32,
+            power(beta2).sqrt() as f32,
+            epsilon as f32,
+        );
+        let coefficient = coefficient as f32;
+        let chunks = parameters.len().div_ceil(CHUNK);
+        let parts = [parameters, first, second, gradient].map(|values| (values, CHUNK));
+        self.for_chunks(chunks, parts, |_, [p, m, v, gradient], _| {
+            Arch::new().dispatch(|| {
+                for (((p, m), v), gradient) in p.iter_mut().zip(&mut *m).zip(&mut *v).zip(gradient)
+                {
+                    let g = *gradient * coefficient;
+                    *gradient = 0.0;
+                    *m += blend * (g - *m);
+                    *v = beta2_f * *v + fresh * g * g;
+                    *p = *p * keep - step * (*m / (v.sqrt() / root + epsilon));
+                }
+            });
+            if bf16 {
+                [p, m, v].into_iter().for_each(round_to_bf16);
             }
         });
-        if bf16 {
-            [p, m, v].into_iter().for_each(round_to_bf16);
-        }
-    });
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::testing::{close, normal};
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     #[test]
@@ -161,9 +167,7 @@ mod tests {
             let (mut p, mut m, mut v) = (start.clone(), vec![0.0; n], vec![0.0; n]);
             for t in 1..6 {
                 let mut g = normal(&format!("g{t}"), n, 1.0);
-                adamw(
-                    &pool,
-                    &mut vec![Vec::new(); threads],
+                Cpu::new(&pool, &mut Default::default()).adamw(
                     settings(t),
                     0.5,
                     [&mut p, &mut m, &mut v, &mut g],
@@ -206,8 +210,7 @@ mod tests {
                     bf16,
                 };
                 let parts = [&mut p[..], &mut m, &mut v, &mut vec![1.0; 999]];
-                let scratch = &mut [Vec::new()];
-                adamw(&Threads::single(), scratch, settings, 1.0, parts);
+                Cpu::new(&Threads::single(), &mut Default::default()).adamw(settings, 1.0, parts);
             }
             let moved = p.iter().zip(&start).filter(|(p, s)| p != s).count();
             assert!(!bf16 || p.iter().all(|p| p.to_bits() & 0xffff == 0));
@@ -227,7 +230,12 @@ mod tests {
             .map(|g| f64::from(*g).powi(2))
             .sum::<f64>()
             .sqrt();
-        assert!((gradient_norm(&Threads::single(), &gradient) - exact).abs() < 1e-9 * exact);
+        assert!(
+            (Cpu::new(&Threads::single(), &mut Default::default()).gradient_norm(&gradient)
+                - exact)
+                .abs()
+                < 1e-9 * exact
+        );
         assert!((clip_coefficient(exact, 1.0) - 1.0 / (exact + 1e-6)).abs() < 1e-15);
         assert!(clip_coefficient(0.5, 1.0) >= 1.0 && clip_coefficient(1e9, 0.0) >= 1.0);
     }

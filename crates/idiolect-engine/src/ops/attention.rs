@@ -13,11 +13,12 @@ use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::cpu::Cpu;
 use super::math::{exp, tanh};
-use super::product::{Left, Onto, Product};
+use super::operand::OperandA;
+use super::product::{Accumulate, Product};
 use super::transpose::transpose;
 use super::{LINE, aligned, lanes, take};
-use crate::threads::Threads;
 
 /// Queries of one tile: two AVX-512 vectors, so that little above the diagonal is computed for
 /// the short sequences of small models. Measured against 16 and 48.
@@ -38,7 +39,7 @@ pub(crate) struct Heads {
     /// Key and value heads.
     pub(crate) kv: usize,
     /// Width of a head.
-    pub(crate) width: usize,
+    pub(crate) head_dim: usize,
     /// Positions back that a query sees, itself included.
     pub(crate) window: Option<usize>,
     /// c tanh(score / c).
@@ -112,17 +113,17 @@ impl Tile {
 /// One query head of one sequence.
 pub(crate) struct HeadForward<'a> {
     pub(crate) heads: &'a Heads,
-    /// (D, len) at `stride`.
+    /// (D, len) at leading dimension `ld`.
     pub(crate) q: &'a [f32],
-    pub(crate) stride: usize,
+    pub(crate) ld: usize,
     /// Queries, and keys before the first of them.
     pub(crate) len: usize,
     pub(crate) past: usize,
     /// (past + len, D).
-    pub(crate) keys: Left<'a>,
+    pub(crate) keys: OperandA<'a>,
     /// (D, past + len).
-    pub(crate) values: Left<'a>,
-    /// (D, len) at `stride`, overwritten.
+    pub(crate) values: OperandA<'a>,
+    /// (D, len) at leading dimension `ld`, overwritten.
     pub(crate) out: &'a mut [f32],
     /// (len), overwritten.
     pub(crate) lse: &'a mut [f32],
@@ -134,7 +135,7 @@ impl WithSimd for HeadForward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let d = self.heads.width;
+        let d = self.heads.head_dim;
         let longest = self.past + self.len;
         let mut rest = aligned(self.scratch, (2 * d + longest + 2) * BLOCK);
         let q_tile = take(&mut rest, d * BLOCK);
@@ -145,13 +146,13 @@ impl WithSimd for HeadForward<'_> {
         for q0 in (0..self.len).step_by(BLOCK) {
             let tile = Tile::new(self.heads, self.past, self.len, q0);
             let (nq, width, nk) = (tile.q.1, lanes(tile.q.1), tile.n_keys());
-            copy_in(q_tile, self.q, self.stride, tile.q);
+            copy_in(q_tile, self.q, self.ld, tile.q);
             simd.vectorize(Product {
                 size: (nk, width, d),
-                left: self.keys.skip_rows(tile.keys.0),
-                right: (q_tile, BLOCK),
-                out: (scores, BLOCK),
-                onto: Onto::Nothing,
+                a: self.keys.skip_rows(tile.keys.0),
+                b: (q_tile, BLOCK),
+                c: (scores, BLOCK),
+                accumulate: Accumulate::Nothing,
             });
             softmax(
                 simd,
@@ -163,16 +164,12 @@ impl WithSimd for HeadForward<'_> {
             );
             simd.vectorize(Product {
                 size: (d, width, nk),
-                left: self.values.skip_columns(tile.keys.0),
-                right: (scores, BLOCK),
-                out: (o_tile, BLOCK),
-                onto: Onto::Nothing,
+                a: self.values.skip_columns(tile.keys.0),
+                b: (scores, BLOCK),
+                c: (o_tile, BLOCK),
+                accumulate: Accumulate::Nothing,
             });
-            for (row, tile) in self
-                .out
-                .chunks_mut(self.stride)
-                .zip(o_tile.chunks_exact(BLOCK))
-            {
+            for (row, tile) in self.out.chunks_mut(self.ld).zip(o_tile.chunks_exact(BLOCK)) {
                 for ((o, t), s) in row[q0..q0 + nq].iter_mut().zip(tile).zip(&*sums) {
                     *o = t / s;
                 }
@@ -186,8 +183,8 @@ impl WithSimd for HeadForward<'_> {
 
 /// Copies lanes `q.0..q.0 + q.1` of each row into rows of a tile, zeros beyond.
 #[inline(always)]
-pub(super) fn copy_in(tile: &mut [f32], rows: &[f32], stride: usize, (q0, nq): (usize, usize)) {
-    for (tile, row) in tile.chunks_exact_mut(BLOCK).zip(rows.chunks(stride)) {
+pub(super) fn copy_in(tile: &mut [f32], rows: &[f32], ld: usize, (q0, nq): (usize, usize)) {
+    for (tile, row) in tile.chunks_exact_mut(BLOCK).zip(rows.chunks(ld)) {
         tile[..nq].copy_from_slice(&row[q0..q0 + nq]);
         tile[nq..].fill(0.0);
     }
@@ -231,48 +228,48 @@ pub(super) fn softmax<S: Simd>(
     }
 }
 
-/// Attention.
-///
-/// - `out`: (H·D, N) lanes at `stride`, overwritten in the segments
-/// - `lse`: (H, N) lanes, log-sum-exp of the scores, overwritten; kept for the backward
-/// - `qkv`: ((H + 2K)·D, N) lanes, rotated, q scaled
-///
-/// out[q] = Σ_k softmax_k(cap(q·k)) v[k] over the keys of q's segment with
-/// 0 ≤ position(q) − position(k) < window.
-pub(crate) fn attention(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    heads: &Heads,
-    (segments, stride): (&[Segment], usize),
-    out: &mut [f32],
-    lse: &mut [f32],
-    qkv: &[f32],
-) {
-    let (part, group) = (heads.width * stride, heads.n / heads.kv);
-    let (q, kv) = qkv.split_at(heads.n * part);
-    let (k, v) = kv.split_at(heads.kv * part);
-    threads.for_chunks(
-        heads.n,
-        [(out, part), (lse, stride)],
-        scratch,
-        |h, [out, lse], scratch| {
-            let kv_head = h / group * part;
-            for s in segments {
-                Arch::new().dispatch(HeadForward {
-                    heads,
-                    q: &q[h * part + s.start..(h + 1) * part],
-                    stride,
-                    len: s.len,
-                    past: 0,
-                    keys: Left::columns(&k[kv_head + s.start..kv_head + part], stride),
-                    values: Left::rows(&v[kv_head + s.start..kv_head + part], stride),
-                    out: &mut out[s.start..],
-                    lse: &mut lse[s.start..s.start + s.len],
-                    scratch,
-                });
-            }
-        },
-    );
+impl Cpu<'_> {
+    /// Attention.
+    ///
+    /// - `out`: (H·D, T) lanes of leading dimension `ld`, overwritten in the segments
+    /// - `lse`: (H, T) lanes, log-sum-exp of the scores, overwritten; saved for the backward
+    /// - `qkv`: ((H + 2K)·D, T) lanes, rotated, q scaled
+    ///
+    /// out[q] = Σ_k softmax_k(cap(q·k)) v[k] over the keys of q's segment with
+    /// 0 ≤ position(q) − position(k) < window.
+    pub(crate) fn attention(
+        &mut self,
+        heads: &Heads,
+        (segments, ld): (&[Segment], usize),
+        out: &mut [f32],
+        lse: &mut [f32],
+        qkv: &[f32],
+    ) {
+        let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
+        let (q, kv) = qkv.split_at(heads.n * part);
+        let (k, v) = kv.split_at(heads.kv * part);
+        self.for_chunks(
+            heads.n,
+            [(out, part), (lse, ld)],
+            |h, [out, lse], scratch| {
+                let kv_head = h / group * part;
+                for s in segments {
+                    Arch::new().dispatch(HeadForward {
+                        heads,
+                        q: &q[h * part + s.start..(h + 1) * part],
+                        ld,
+                        len: s.len,
+                        past: 0,
+                        keys: OperandA::col_major(&k[kv_head + s.start..kv_head + part], ld),
+                        values: OperandA::row_major(&v[kv_head + s.start..kv_head + part], ld),
+                        out: &mut out[s.start..],
+                        lse: &mut lse[s.start..s.start + s.len],
+                        scratch,
+                    });
+                }
+            },
+        );
+    }
 }
 
 /// One key and value head of one sequence, with all query heads that use it. Slices start at the
@@ -280,7 +277,7 @@ pub(crate) fn attention(
 struct GroupBackward<'a> {
     heads: &'a Heads,
     len: usize,
-    stride: usize,
+    ld: usize,
     q: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
@@ -297,7 +294,7 @@ struct GroupBackward<'a> {
 #[derive(Clone, Copy)]
 struct Lanes<'a> {
     first: *mut f32,
-    stride: usize,
+    ld: usize,
     rows: usize,
     len: usize,
     of: PhantomData<&'a mut [f32]>,
@@ -308,12 +305,12 @@ unsafe impl Sync for Lanes<'_> {}
 
 impl<'a> Lanes<'a> {
     /// All lanes.
-    fn all(values: &'a mut [f32], stride: usize) -> Self {
+    fn all(values: &'a mut [f32], ld: usize) -> Self {
         Self {
             first: values.as_mut_ptr(),
-            stride,
-            rows: values.len() / stride,
-            len: stride,
+            ld,
+            rows: values.len() / ld,
+            len: ld,
             of: PhantomData,
         }
     }
@@ -325,7 +322,7 @@ impl<'a> Lanes<'a> {
     unsafe fn part(self, (row, rows): (usize, usize), segment: Segment) -> Self {
         assert!(row + rows <= self.rows && segment.start + segment.len <= self.len);
         Self {
-            first: self.first.wrapping_add(row * self.stride + segment.start),
+            first: self.first.wrapping_add(row * self.ld + segment.start),
             rows,
             len: segment.len,
             ..self
@@ -336,17 +333,13 @@ impl<'a> Lanes<'a> {
         assert!(row < self.rows);
         // SAFETY: inside the slice that `all` was given, checked by `part` and here; whoever made
         // the part promised that its lanes are used by nobody else.
-        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.ld), self.len) }
     }
 
-    /// Overwrites them with the transposed of (lanes, rows) values at a stride.
-    fn set_transposed(&mut self, (values, stride): (&[f32], usize), scratch: &mut [f32]) {
+    /// Overwrites them with the transposed of (lanes, rows) values at a leading dimension.
+    fn set_transposed(&mut self, (values, ld): (&[f32], usize), scratch: &mut [f32]) {
         let wide = lanes(self.len);
-        transpose(
-            (self.len, self.rows),
-            (values, stride),
-            (&mut *scratch, wide),
-        );
+        transpose((self.len, self.rows), (values, ld), (&mut *scratch, wide));
         for (r, from) in (0..self.rows).zip(scratch.chunks_exact(wide)) {
             let to = self.row(r);
             to.copy_from_slice(&from[..to.len()]);
@@ -362,14 +355,14 @@ impl WithSimd for GroupBackward<'_> {
         let Self {
             heads,
             len,
-            stride,
+            ld,
             scratch,
             d_q: mut d_queries,
             d_k: mut d_keys,
             d_v: mut d_values,
             ..
         } = self;
-        let d = heads.width;
+        let d = heads.head_dim;
         let wide = lanes(d);
         let mut rest = aligned(
             scratch,
@@ -391,26 +384,26 @@ impl WithSimd for GroupBackward<'_> {
             part.fill(0.0);
         }
         for h in 0..heads.n / heads.kv {
-            let head = h * d * stride;
+            let head = h * d * ld;
             for q0 in (0..len).step_by(BLOCK) {
                 let tile = Tile::new(heads, 0, len, q0);
                 let (nq, width, nk) = (tile.q.1, lanes(tile.q.1), tile.n_keys());
-                copy_in(q, &self.q[head..], stride, tile.q);
-                copy_in(d_o, &self.d_out[head..], stride, tile.q);
-                copy_in(lse, &self.lse[h * stride..], len.max(1), tile.q);
-                dots(delta, &self.out[head..], stride, d_o, tile.q);
-                let scores = |left: Left<'_>, right: &[f32], out: &mut [f32]| {
+                copy_in(q, &self.q[head..], ld, tile.q);
+                copy_in(d_o, &self.d_out[head..], ld, tile.q);
+                copy_in(lse, &self.lse[h * ld..], len.max(1), tile.q);
+                dots(delta, &self.out[head..], ld, d_o, tile.q);
+                let scores = |a: OperandA<'_>, b: &[f32], out: &mut [f32]| {
                     simd.vectorize(Product {
                         size: (nk, width, d),
-                        left,
-                        right: (right, BLOCK),
-                        out: (out, BLOCK),
-                        onto: Onto::Nothing,
+                        a,
+                        b: (b, BLOCK),
+                        c: (out, BLOCK),
+                        accumulate: Accumulate::Nothing,
                     });
                 };
-                scores(Left::columns(self.k, stride).skip_rows(tile.keys.0), q, p);
+                scores(OperandA::col_major(self.k, ld).skip_rows(tile.keys.0), q, p);
                 scores(
-                    Left::columns(self.v, stride).skip_rows(tile.keys.0),
+                    OperandA::col_major(self.v, ld).skip_rows(tile.keys.0),
                     d_o,
                     d_s,
                 );
@@ -418,26 +411,26 @@ impl WithSimd for GroupBackward<'_> {
                 score_gradients(simd, &tile, heads.softcap, parts, lse, delta);
                 simd.vectorize(Product {
                     size: (d, width, nk),
-                    left: Left::rows(self.k, stride).skip_columns(tile.keys.0),
-                    right: (d_s, BLOCK),
-                    out: (d_q, BLOCK),
-                    onto: Onto::Nothing,
+                    a: OperandA::row_major(self.k, ld).skip_columns(tile.keys.0),
+                    b: (d_s, BLOCK),
+                    c: (d_q, BLOCK),
+                    accumulate: Accumulate::Nothing,
                 });
                 for (row, tile) in (h * d..).zip(d_q.chunks_exact(BLOCK)) {
                     d_queries.row(row)[q0..q0 + nq].copy_from_slice(&tile[..nq]);
                 }
                 transpose((d, nq), (q, BLOCK), (q_tokens, wide));
                 transpose((d, nq), (d_o, BLOCK), (d_o_tokens, wide));
-                for (out, left, right) in [
+                for (out, a, b) in [
                     (&mut *d_k, &*d_s, &*q_tokens),
                     (&mut *d_v, &*p, &*d_o_tokens),
                 ] {
                     simd.vectorize(Product {
                         size: (nk, wide, nq),
-                        left: Left::rows(left, BLOCK),
-                        right: (right, wide),
-                        out: (&mut out[tile.keys.0 * wide..], wide),
-                        onto: Onto::Itself,
+                        a: OperandA::row_major(a, BLOCK),
+                        b: (b, wide),
+                        c: (&mut out[tile.keys.0 * wide..], wide),
+                        accumulate: Accumulate::Output,
                     });
                 }
             }
@@ -449,9 +442,9 @@ impl WithSimd for GroupBackward<'_> {
 
 /// Σ_d d_out ⊙ out of each query of the tile.
 #[inline(always)]
-fn dots(delta: &mut [f32], out: &[f32], stride: usize, d_o: &[f32], (q0, nq): (usize, usize)) {
+fn dots(delta: &mut [f32], out: &[f32], ld: usize, d_o: &[f32], (q0, nq): (usize, usize)) {
     delta.fill(0.0);
-    for (row, d_o) in out.chunks(stride).zip(d_o.chunks_exact(BLOCK)) {
+    for (row, d_o) in out.chunks(ld).zip(d_o.chunks_exact(BLOCK)) {
         for ((sum, o), d) in delta.iter_mut().zip(&row[q0..q0 + nq]).zip(d_o) {
             *sum += o * d;
         }
@@ -499,8 +492,8 @@ fn score_gradients<S: Simd>(
 
 /// Attention, backward.
 ///
-/// - `d_qkv`: ((H + 2K)·D, N) lanes at `stride`, overwritten in the segments
-/// - `d_out`, `out`: (H·D, N) lanes
+/// - `d_qkv`: ((H + 2K)·D, T) lanes of leading dimension `ld`, overwritten in the segments
+/// - `d_out`, `out`: (H·D, T) lanes
 /// - `lse`, `qkv`: as left by and given to [`attention`]
 ///
 /// With p from the log-sum-exp, d_p = d_out·v and δ = Σ d_out ⊙ out:
@@ -508,7 +501,7 @@ fn score_gradients<S: Simd>(
 pub(crate) struct Backward<'a> {
     pub(crate) heads: &'a Heads,
     pub(crate) segments: &'a [Segment],
-    pub(crate) stride: usize,
+    pub(crate) ld: usize,
     pub(crate) d_qkv: &'a mut [f32],
     pub(crate) d_out: &'a [f32],
     pub(crate) out: &'a [f32],
@@ -516,28 +509,28 @@ pub(crate) struct Backward<'a> {
     pub(crate) qkv: &'a [f32],
 }
 
-impl Backward<'_> {
+impl Cpu<'_> {
     /// Computes all three gradients; threads share the heads of the sequences.
-    pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
-        let Self {
+    pub(crate) fn attention_backward(&mut self, op: Backward<'_>) {
+        let Backward {
             heads,
             segments,
-            stride,
+            ld,
             d_qkv,
             d_out,
             out,
             lse,
             qkv,
-        } = self;
-        let (part, group) = (heads.width * stride, heads.n / heads.kv);
+        } = op;
+        let (part, group) = (heads.head_dim * ld, heads.n / heads.kv);
         let (q, kv) = qkv.split_at(heads.n * part);
         let (k, v) = kv.split_at(heads.kv * part);
-        let gradients = Lanes::all(d_qkv, stride);
+        let gradients = Lanes::all(d_qkv, ld);
         let tasks = heads.kv * segments.len();
-        threads.for_chunks(tasks, [], scratch, |task, [], scratch| {
+        self.for_chunks(tasks, [], |task, [], scratch| {
             let (h, s) = (task / segments.len(), segments[task % segments.len()]);
             let queries = h * group * part;
-            let rows = |first: usize, n: usize| (first * heads.width, n * heads.width);
+            let rows = |first: usize, n: usize| (first * heads.head_dim, n * heads.head_dim);
             let [d_q, d_k, d_v] = [
                 rows(h * group, group),
                 rows(heads.n + h, 1),
@@ -549,12 +542,12 @@ impl Backward<'_> {
             Arch::new().dispatch(GroupBackward {
                 heads,
                 len: s.len,
-                stride,
+                ld,
                 q: &q[queries + s.start..],
                 k: &k[h * part + s.start..(h + 1) * part],
                 v: &v[h * part + s.start..(h + 1) * part],
                 out: &out[queries + s.start..],
-                lse: &lse[h * group * stride + s.start..],
+                lse: &lse[h * group * ld + s.start..],
                 d_out: &d_out[queries + s.start..],
                 d_q,
                 d_k,
@@ -569,6 +562,7 @@ impl Backward<'_> {
 mod tests {
     use super::*;
     use crate::ops::testing::{close, lanes_of};
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     const SEGMENTS: [Segment; 3] = [
@@ -577,12 +571,12 @@ mod tests {
         Segment { start: 38, len: 70 },
     ];
     const N: usize = 108;
-    const STRIDE: usize = 112;
+    const LD: usize = 112;
 
     /// Everything in f64, one query at a time: out, and Σ weights ⊙ out.
     fn naive(heads: &Heads, qkv: &[f64], weights: &[f32]) -> (Vec<f32>, f64) {
-        let d = heads.width;
-        let (mut out, mut total) = (vec![0.0f32; heads.n * d * STRIDE], 0.0);
+        let d = heads.head_dim;
+        let (mut out, mut total) = (vec![0.0f32; heads.n * d * LD], 0.0);
         for h in 0..heads.n {
             let k_row = (heads.n + h / (heads.n / heads.kv)) * d;
             let v_row = k_row + heads.kv * d;
@@ -593,7 +587,7 @@ mod tests {
                         .map_or(s.start, |w| s.start.max((q + 1).saturating_sub(w)));
                     let score = |k: usize| {
                         let dot: f64 = (0..d)
-                            .map(|i| qkv[(h * d + i) * STRIDE + q] * qkv[(k_row + i) * STRIDE + k])
+                            .map(|i| qkv[(h * d + i) * LD + q] * qkv[(k_row + i) * LD + k])
                             .sum();
                         heads
                             .softcap
@@ -605,10 +599,10 @@ mod tests {
                         let o = e
                             .iter()
                             .zip(first..)
-                            .map(|(e, k)| e / sum * qkv[(v_row + i) * STRIDE + k])
+                            .map(|(e, k)| e / sum * qkv[(v_row + i) * LD + k])
                             .sum::<f64>();
-                        out[(h * d + i) * STRIDE + q] = o as f32;
-                        total += o * f64::from(weights[(h * d + i) * STRIDE + q]);
+                        out[(h * d + i) * LD + q] = o as f32;
+                        total += o * f64::from(weights[(h * d + i) * LD + q]);
                     }
                 }
             }
@@ -618,30 +612,26 @@ mod tests {
 
     fn both(heads: &Heads, qkv: &[f32], d_out: &[f32], n_threads: usize) -> (Vec<f32>, Vec<f32>) {
         let threads = Threads::new(NonZeroUsize::new(n_threads).unwrap());
-        let mut scratch = vec![Vec::new(); n_threads];
-        let mut out = vec![0.0; heads.n * heads.width * STRIDE];
-        let mut lse = vec![0.0; heads.n * STRIDE];
-        attention(
-            &threads,
-            &mut scratch,
+        let mut out = vec![0.0; heads.n * heads.head_dim * LD];
+        let mut lse = vec![0.0; heads.n * LD];
+        Cpu::new(&threads, &mut Default::default()).attention(
             heads,
-            (&SEGMENTS, STRIDE),
+            (&SEGMENTS, LD),
             &mut out,
             &mut lse,
             qkv,
         );
         let mut d_qkv = vec![0.0; qkv.len()];
-        Backward {
+        Cpu::new(&threads, &mut Default::default()).attention_backward(Backward {
             heads,
             segments: &SEGMENTS,
-            stride: STRIDE,
+            ld: LD,
             d_qkv: &mut d_qkv,
             d_out,
             out: &out,
             lse: &lse,
             qkv,
-        }
-        .run(&threads, &mut scratch);
+        });
         (out, d_qkv)
     }
 
@@ -656,13 +646,13 @@ mod tests {
             let heads = Heads {
                 n: 4,
                 kv: 2,
-                width: 6,
+                head_dim: 6,
                 window,
                 softcap,
             };
-            let rows = (heads.n + 2 * heads.kv) * heads.width;
-            let qkv = lanes_of("qkv", rows, N, STRIDE);
-            let d_out = lanes_of("d", heads.n * heads.width, N, STRIDE);
+            let rows = (heads.n + 2 * heads.kv) * heads.head_dim;
+            let qkv = lanes_of("qkv", rows, N, LD);
+            let d_out = lanes_of("d", heads.n * heads.head_dim, N, LD);
             let exact: Vec<f64> = qkv.iter().map(|v| f64::from(*v)).collect();
             let (out, d_qkv) = both(&heads, &qkv, &d_out, 1);
             close("out", &out, &naive(&heads, &exact, &d_out).0, 1e-5);
@@ -670,7 +660,7 @@ mod tests {
                 assert!(both(&heads, &qkv, &d_out, n_threads) == (out.clone(), d_qkv.clone()));
             }
             let places: Vec<usize> = (0..rows)
-                .flat_map(|r| [0, 36, 37, 38, 71, 107].map(|n| r * STRIDE + n))
+                .flat_map(|r| [0, 36, 37, 38, 71, 107].map(|n| r * LD + n))
                 .step_by(3)
                 .collect();
             let numeric: Vec<f32> = places

@@ -3,11 +3,11 @@
 //! Whether a value is dropped is a function of the training step, the row, the token's position
 //! in it, the linear layer and the channel, and of nothing else: not of the batch that the row
 //! was packed into, the thread that computed it, or whether this is the forward, its recomputation
-//! or the backward. So nothing needs to be kept, and a resumed training drops the same values.
+//! or the backward. So nothing needs to be saved, and a resumed training drops the same values.
 
 use pulp::Arch;
 
-use crate::threads::Threads;
+use super::cpu::Cpu;
 
 /// Rows of one chunk of work.
 const ROWS: usize = 32;
@@ -15,12 +15,12 @@ const ROWS: usize = 32;
 /// What is dropped at one linear layer.
 #[derive(Clone, Copy)]
 pub(crate) struct Dropout<'a> {
-    /// Share that is dropped: below 1.
-    pub(crate) share: f64,
+    /// Fraction that is dropped: below 1.
+    pub(crate) fraction: f64,
     /// One key a token, see [`token_key`].
     pub(crate) tokens: &'a [u32],
-    /// Tells the layers of a model apart.
-    pub(crate) site: u32,
+    /// Distinguishes the projections of a model.
+    pub(crate) projection: u32,
 }
 
 /// The key of a token in one training step.
@@ -46,19 +46,12 @@ fn mix32(mut x: u32) -> u32 {
 }
 
 impl Dropout<'_> {
-    /// - `out`: (I, N) lanes at `stride`, overwritten
-    /// - `input`: (I, N) lanes
+    /// - `out`: (I, T) lanes of leading dimension `ld`, overwritten
+    /// - `input`: (I, T) lanes
     ///
-    /// out = input ⊙ mask, where the mask is 0 or 1 / (1 − share)
-    pub(crate) fn apply(
-        &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        out: &mut [f32],
-        input: &[f32],
-        stride: usize,
-    ) {
-        self.each(threads, scratch, out, stride, |o, x| *o = x, input);
+    /// out = input ⊙ mask, where the mask is 0 or 1 / (1 − fraction)
+    pub(crate) fn apply(&self, cpu: &mut Cpu<'_>, out: &mut [f32], input: &[f32], ld: usize) {
+        self.each(cpu, out, ld, |o, x| *o = x, input);
     }
 
     /// The gradient's way back through the mask, onto a gradient that is there already.
@@ -66,99 +59,102 @@ impl Dropout<'_> {
     /// d_input += d_out ⊙ mask
     pub(crate) fn add_back(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         d_input: &mut [f32],
         d_out: &[f32],
-        stride: usize,
+        ld: usize,
     ) {
-        self.each(threads, scratch, d_input, stride, |d, x| *d += x, d_out);
+        self.each(cpu, d_input, ld, |d, x| *d += x, d_out);
     }
 
     fn each(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         out: &mut [f32],
-        stride: usize,
+        ld: usize,
         put: impl Fn(&mut f32, f32) + Sync,
         from: &[f32],
     ) {
-        let below = (self.share * 2f64.powi(32)) as u32;
-        let kept = (1.0 / (1.0 - self.share)) as f32;
-        let chunks = (out.len() / stride).div_ceil(ROWS);
-        threads.for_chunks(
-            chunks,
-            [(out, ROWS * stride)],
-            scratch,
-            |chunk, [out], _| {
-                Arch::new().dispatch(|| {
-                    for (i, out) in out.chunks_exact_mut(stride).enumerate() {
-                        let c = chunk * ROWS + i;
-                        let channel = mix32(mix32(self.site).wrapping_add(c as u32));
-                        let from = &from[c * stride..(c + 1) * stride];
-                        let n = self.tokens.len();
-                        for ((o, x), token) in out[..n].iter_mut().zip(from).zip(self.tokens) {
-                            let drawn = mix32(token ^ channel);
-                            put(o, if drawn < below { 0.0 } else { x * kept });
-                        }
-                        for (o, x) in out[n..].iter_mut().zip(&from[n..]) {
-                            put(o, *x);
-                        }
+        let below = (self.fraction * 2f64.powi(32)) as u32;
+        let scale = (1.0 / (1.0 - self.fraction)) as f32;
+        let chunks = (out.len() / ld).div_ceil(ROWS);
+        cpu.for_chunks(chunks, [(out, ROWS * ld)], |chunk, [out], _| {
+            Arch::new().dispatch(|| {
+                for (i, out) in out.chunks_exact_mut(ld).enumerate() {
+                    let c = chunk * ROWS + i;
+                    let channel = mix32(mix32(self.projection).wrapping_add(c as u32));
+                    let from = &from[c * ld..(c + 1) * ld];
+                    let n = self.tokens.len();
+                    for ((o, x), token) in out[..n].iter_mut().zip(from).zip(self.tokens) {
+                        let drawn = mix32(token ^ channel);
+                        put(o, if drawn < below { 0.0 } else { x * scale });
                     }
-                });
-            },
-        );
+                    for (o, x) in out[n..].iter_mut().zip(&from[n..]) {
+                        put(o, *x);
+                    }
+                }
+            });
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     #[test]
     fn the_share_is_dropped_and_the_rest_scaled_on_any_number_of_threads() {
-        let (rows, n, stride) = (130, 250, 272);
+        let (rows, n, ld) = (130, 250, 272);
         let tokens: Vec<u32> = (0..n).map(|t| token_key(3, t / 50, t % 50)).collect();
-        let dropout = |share, site| Dropout {
-            share,
+        let dropout = |fraction, projection| Dropout {
+            fraction,
             tokens: &tokens,
-            site,
+            projection,
         };
-        let mut ones = vec![1.0; rows * stride];
-        crate::ops::clear_beyond(&mut ones, n, stride);
-        for share in [0.1, 0.5] {
+        let mut ones = vec![1.0; rows * ld];
+        crate::ops::clear_beyond(&mut ones, n, ld);
+        for fraction in [0.1, 0.5] {
             let mut results = Vec::new();
             for t in 1..4 {
                 let threads = Threads::new(NonZeroUsize::new(t).unwrap());
                 let mut out = vec![f32::NAN; ones.len()];
-                let scratch = &mut vec![Vec::new(); t];
-                dropout(share, 7).apply(&threads, scratch, &mut out, &ones, stride);
+                dropout(fraction, 7).apply(
+                    &mut Cpu::new(&threads, &mut Default::default()),
+                    &mut out,
+                    &ones,
+                    ld,
+                );
                 results.push(out);
             }
             assert!(results.iter().all(|r| r == &results[0]));
-            let kept = 1.0 / (1.0 - share as f32);
+            let scale = 1.0 / (1.0 - fraction as f32);
             let total = (rows * n) as f64;
             let dropped = results[0]
-                .chunks_exact(stride)
+                .chunks_exact(ld)
                 .flat_map(|row| &row[..n])
                 .filter(|v| **v == 0.0)
                 .count() as f64;
-            assert!(results[0].iter().all(|v| *v == 0.0 || *v == kept));
-            let sd = (total * share * (1.0 - share)).sqrt();
-            assert!((dropped - total * share).abs() < 4.0 * sd, "{dropped}");
-            // Another layer, row, position or step: another mask, about as often equal as chance says.
+            assert!(results[0].iter().all(|v| *v == 0.0 || *v == scale));
+            let sd = (total * fraction * (1.0 - fraction)).sqrt();
+            assert!((dropped - total * fraction).abs() < 4.0 * sd, "{dropped}");
+            // Another layer, row, position or step: another mask, about as often equal as chance
+            // has it.
             let mut other = vec![0.0; ones.len()];
-            let scratch = &mut [Vec::new()];
-            dropout(share, 8).apply(&Threads::single(), scratch, &mut other, &ones, stride);
+            dropout(fraction, 8).apply(
+                &mut Cpu::new(&Threads::single(), &mut Default::default()),
+                &mut other,
+                &ones,
+                ld,
+            );
             let equal = results[0]
                 .iter()
                 .zip(&other)
                 .filter(|(a, b)| a == b)
                 .count() as f64;
-            let padding = (rows * (stride - n)) as f64;
-            let by_chance = share * share + (1.0 - share) * (1.0 - share);
+            let padding = (rows * (ld - n)) as f64;
+            let by_chance = fraction * fraction + (1.0 - fraction) * (1.0 - fraction);
             assert!(((equal - padding) / total - by_chance).abs() < 0.02);
         }
     }
@@ -169,13 +165,12 @@ mod tests {
         let alone = |key: u32| {
             let mut out = vec![0.0; 64 * 16];
             Dropout {
-                share: 0.5,
+                fraction: 0.5,
                 tokens: &[key],
-                site: 1,
+                projection: 1,
             }
             .apply(
-                &Threads::single(),
-                &mut [Vec::new()],
+                &mut Cpu::new(&Threads::single(), &mut Default::default()),
                 &mut out,
                 &vec![1.0; 64 * 16],
                 16,
@@ -184,13 +179,12 @@ mod tests {
         };
         let mut together = vec![0.0; 64 * 16];
         Dropout {
-            share: 0.5,
+            fraction: 0.5,
             tokens: &keys,
-            site: 1,
+            projection: 1,
         }
         .apply(
-            &Threads::single(),
-            &mut [Vec::new()],
+            &mut Cpu::new(&Threads::single(), &mut Default::default()),
             &mut together,
             &vec![1.0; 64 * 16],
             16,

@@ -2,9 +2,9 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::cpu::Cpu;
 use super::math::{logistic, tanh};
-use crate::facts::Activation;
-use crate::threads::Threads;
+use crate::model_config::Activation;
 
 /// Rows of one chunk of work.
 const ROWS: usize = 16;
@@ -71,36 +71,36 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// Gated unit.
-///
-/// - `out`: (F, N) lanes at `stride`, overwritten
-/// - `gate_up`: (2F, N) lanes, gate first
-///
-/// out = f(gate) ⊙ up
-pub(crate) fn gate(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    activation: Activation,
-    out: &mut [f32],
-    gate_up: &[f32],
-    stride: usize,
-) {
-    let (gate, up) = gate_up.split_at(out.len());
-    let part = ROWS * stride;
-    threads.for_chunks(
-        out.len().div_ceil(part),
-        [(out, part)],
-        scratch,
-        |chunk, [out], _| {
-            let rows = chunk * part..chunk * part + out.len();
-            Arch::new().dispatch(Forward {
-                activation,
-                out,
-                gate: &gate[rows.clone()],
-                up: &up[rows],
-            });
-        },
-    );
+impl Cpu<'_> {
+    /// Gated unit.
+    ///
+    /// - `out`: (F, T) lanes of leading dimension `ld`, overwritten
+    /// - `gate_up`: (2F, T) lanes, gate first
+    ///
+    /// out = f(gate) ⊙ up
+    pub(crate) fn gate(
+        &mut self,
+        activation: Activation,
+        out: &mut [f32],
+        gate_up: &[f32],
+        ld: usize,
+    ) {
+        let (gate, up) = gate_up.split_at(out.len());
+        let part = ROWS * ld;
+        self.for_chunks(
+            out.len().div_ceil(part),
+            [(out, part)],
+            |chunk, [out], _| {
+                let rows = chunk * part..chunk * part + out.len();
+                Arch::new().dispatch(Forward {
+                    activation,
+                    out,
+                    gate: &gate[rows.clone()],
+                    up: &up[rows],
+                });
+            },
+        );
+    }
 }
 
 struct Backward<'a> {
@@ -138,43 +138,44 @@ impl Backward<'_> {
     }
 }
 
-/// Gated unit, backward, in place.
-///
-/// - `gate_up`: (2F, N) lanes, as given to [`gate`]; becomes its own gradient
-/// - `d_out`: (F, N) lanes; becomes the forward's output again, which the gradient of the
-///   next weight needs and nobody kept
-///
-/// d_gate = d_out ⊙ up ⊙ f'(gate),  d_up = d_out ⊙ f(gate)
-pub(crate) fn gate_backward(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    activation: Activation,
-    gate_up: &mut [f32],
-    d_out: &mut [f32],
-    stride: usize,
-) {
-    let (gate, up) = gate_up.split_at_mut(d_out.len());
-    let part = ROWS * stride;
-    let parts = [(gate, part), (up, part), (d_out, part)];
-    threads.for_chunks(
-        parts[2].0.len().div_ceil(part),
-        parts,
-        scratch,
-        |_, [gate, up, d_out], _| {
-            Arch::new().dispatch(Backward {
-                activation,
-                gate,
-                up,
-                d_out,
-            });
-        },
-    );
+impl Cpu<'_> {
+    /// Gated unit, backward, in place.
+    ///
+    /// - `gate_up`: (2F, T) lanes, as given to [`Cpu::gate`]; becomes its own gradient
+    /// - `d_out`: (F, T) lanes; becomes the forward's output again, which the gradient of the
+    ///   next weight needs and nobody saved
+    ///
+    /// d_gate = d_out ⊙ up ⊙ f'(gate),  d_up = d_out ⊙ f(gate)
+    pub(crate) fn gate_backward(
+        &mut self,
+        activation: Activation,
+        gate_up: &mut [f32],
+        d_out: &mut [f32],
+        ld: usize,
+    ) {
+        let (gate, up) = gate_up.split_at_mut(d_out.len());
+        let part = ROWS * ld;
+        let parts = [(gate, part), (up, part), (d_out, part)];
+        self.for_chunks(
+            parts[2].0.len().div_ceil(part),
+            parts,
+            |_, [gate, up, d_out], _| {
+                Arch::new().dispatch(Backward {
+                    activation,
+                    gate,
+                    up,
+                    d_out,
+                });
+            },
+        );
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::testing::{close, lanes_of};
+    use crate::threads::Threads;
 
     fn exact(activation: Activation, x: f64) -> f64 {
         match activation {
@@ -189,35 +190,26 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_central_differences() {
-        let (f, n, stride) = (19, 13, 16);
+        let (f, n, ld) = (19, 13, 16);
         for activation in [Activation::Silu, Activation::GeluTanh] {
-            let gate_up = lanes_of("gate", 2 * f, n, stride);
-            let d = lanes_of("d", f, n, stride);
+            let gate_up = lanes_of("gate", 2 * f, n, ld);
+            let d = lanes_of("d", f, n, ld);
             let threads = Threads::single();
-            let mut out = vec![5.0; f * stride];
-            gate(
-                &threads,
-                &mut [Vec::new()],
-                activation,
-                &mut out,
-                &gate_up,
-                stride,
-            );
+            let mut out = vec![5.0; f * ld];
+            Cpu::new(&threads, &mut Default::default()).gate(activation, &mut out, &gate_up, ld);
             let (mut d_gate_up, mut again) = (gate_up.clone(), d.clone());
-            gate_backward(
-                &threads,
-                &mut [Vec::new()],
+            Cpu::new(&threads, &mut Default::default()).gate_backward(
                 activation,
                 &mut d_gate_up,
                 &mut again,
-                stride,
+                ld,
             );
             assert_eq!(out, again, "the forward's output is restored");
             let (mut y, mut d_a, mut d_b) = (Vec::new(), Vec::new(), Vec::new());
-            for i in 0..f * stride {
+            for i in 0..f * ld {
                 let (a, b, d) = (
                     f64::from(gate_up[i]),
-                    f64::from(gate_up[i + f * stride]),
+                    f64::from(gate_up[i + f * ld]),
                     f64::from(d[i]),
                 );
                 let h = 1e-5;
@@ -229,8 +221,8 @@ mod tests {
                 d_b.push((d * exact(activation, a)) as f32);
             }
             close("out", &out, &y, 1e-6);
-            close("d_gate", &d_gate_up[..f * stride], &d_a, 1e-6);
-            close("d_up", &d_gate_up[f * stride..], &d_b, 1e-6);
+            close("d_gate", &d_gate_up[..f * ld], &d_a, 1e-6);
+            close("d_up", &d_gate_up[f * ld..], &d_b, 1e-6);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Linear maps: y = W x (+ b) on lanes.
 //!
 //! The three products of one map. Work is shared by rows of what is written. Products run over
-//! whole lines of lanes: those beyond N hold zeros and give zeros.
+//! whole lines of lanes: those beyond T hold zeros and give zeros.
 
-use super::packed::{Right, multiply_packed, packs};
-use super::product::{Left, Onto, Product, multiply};
-use super::stored::{Stored, widen_all};
+use super::cpu::Cpu;
+use super::operand::OperandA;
+use super::operand::{Stored, widen_all};
+use super::packed::{OperandB, packs};
+use super::product::{Accumulate, Product, multiply};
 use super::transpose::transpose;
 use super::{aligned, lanes};
 use crate::threads::Threads;
@@ -26,174 +28,174 @@ fn columns<'a>(
     (first, count): (usize, usize),
     (o, i): (usize, usize),
     scratch: &'a mut Vec<f32>,
-) -> Left<'a> {
+) -> OperandA<'a> {
     let halves = match weight {
-        Stored::F32(values) => return Left::columns(&values[first..], i),
+        Stored::F32(values) => return OperandA::col_major(&values[first..], i),
         Stored::Bf16(halves) => halves,
     };
     let out = aligned(scratch, o * count);
     for (to, row) in out.chunks_exact_mut(count).zip(halves.chunks_exact(i)) {
         widen_all(&row[first..first + count], to);
     }
-    Left::columns(out, count)
+    OperandA::col_major(out, count)
 }
 
-/// Linear map.
-///
-/// - `out`: (O, N) lanes at `stride`; overwritten, or with `onto` a base plus the product
-/// - `weight`: (O, I)
-/// - `bias`: (O) or empty
-/// - `input`: (I, N) lanes at `stride`
-///
-/// out = W x + b, or base + W x (no map here has both)
-pub(crate) fn linear(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    out: &mut [f32],
-    (weight, bias): (Stored<'_>, &[f32]),
-    input: &[f32],
-    base: Option<&[f32]>,
-    (n, stride): (usize, usize),
-) {
-    let (o, i) = (out.len() / stride, input.len() / stride);
-    for (row, b) in out.chunks_exact_mut(stride).zip(bias) {
-        row[..n].fill(*b);
-        row[n..].fill(0.0);
+impl Cpu<'_> {
+    /// Linear map.
+    ///
+    /// - `out`: (O, T) lanes of leading dimension `ld`; overwritten, or with `base`
+    ///   that plus the product
+    /// - `weight`: (O, I)
+    /// - `bias`: (O) or empty
+    /// - `input`: (I, T) lanes of leading dimension `ld`
+    ///
+    /// out = W x + b, or base + W x (no map here has both)
+    pub(crate) fn linear(
+        &mut self,
+        out: &mut [f32],
+        (weight, bias): (Stored<'_>, &[f32]),
+        input: &[f32],
+        base: Option<&[f32]>,
+        (n, ld): (usize, usize),
+    ) {
+        let (o, i) = (out.len() / ld, input.len() / ld);
+        for (row, b) in out.chunks_exact_mut(ld).zip(bias) {
+            row[..n].fill(*b);
+            row[n..].fill(0.0);
+        }
+        let size = (o, lanes(n), i);
+        if packs(size) {
+            let accumulate = match base {
+                Some(base) => Accumulate::Other(base),
+                None if bias.is_empty() => Accumulate::Nothing,
+                None => Accumulate::Output,
+            };
+            let (a, b) = (weight.row_major(i), OperandB::RowMajor(input, ld));
+            return self.multiply_packed(size, a, b, (out, ld), accumulate);
+        }
+        let rows = chunk_rows(self.threads, o);
+        self.for_chunks(
+            o.div_ceil(rows),
+            [(out, rows * ld)],
+            |chunk, [out], scratch| {
+                let step = weight.at_a_time(rows);
+                for (part, out) in out.chunks_mut(step * ld).enumerate() {
+                    let first = chunk * rows + part * step;
+                    let accumulate = match base {
+                        Some(base) => Accumulate::Other(&base[first * ld..]),
+                        None if bias.is_empty() => Accumulate::Nothing,
+                        None => Accumulate::Output,
+                    };
+                    let count = out.len() / ld;
+                    let weight = weight.skip(first * i);
+                    let workspace = aligned(scratch, weight.workspace(count * i));
+                    multiply(Product {
+                        size: (count, lanes(n), i),
+                        a: OperandA::row_major(weight.first(count * i, workspace), i),
+                        b: (input, ld),
+                        c: (out, ld),
+                        accumulate,
+                    });
+                }
+            },
+        );
     }
-    let size = (o, lanes(n), i);
-    if packs(size) {
-        let onto = match base {
-            Some(base) => Onto::Other(base),
-            None if bias.is_empty() => Onto::Nothing,
-            None => Onto::Itself,
-        };
-        let (left, right) = (weight.rows(i), Right::Rows(input, stride));
-        return multiply_packed(threads, scratch, size, left, right, (out, stride), onto);
+
+    /// Gradient of a linear map's input.
+    ///
+    /// - `d_input`: (I, T) lanes of leading dimension `ld`, overwritten
+    /// - `weight`: (O, I)
+    /// - `d_out`: (O, T) lanes
+    ///
+    /// d_input = Wᵀ d_out
+    pub(crate) fn linear_d_input(
+        &mut self,
+        d_input: &mut [f32],
+        weight: Stored<'_>,
+        d_out: &[f32],
+        (n, ld): (usize, usize),
+    ) {
+        let (o, i) = (d_out.len() / ld, d_input.len() / ld);
+        let size = (i, lanes(n), o);
+        if packs(size) {
+            let (a, b) = (weight.col_major(i), OperandB::RowMajor(d_out, ld));
+            let out = (d_input, ld);
+            return self.multiply_packed(size, a, b, out, Accumulate::Nothing);
+        }
+        let rows = chunk_rows(self.threads, i);
+        self.for_chunks(
+            i.div_ceil(rows),
+            [(d_input, rows * ld)],
+            |chunk, [d_input], scratch| {
+                let step = weight.at_a_time(rows);
+                for (part, d_input) in d_input.chunks_mut(step * ld).enumerate() {
+                    let count = d_input.len() / ld;
+                    let first = chunk * rows + part * step;
+                    multiply(Product {
+                        size: (count, lanes(n), o),
+                        a: columns(weight, (first, count), (o, i), scratch),
+                        b: (d_out, ld),
+                        c: (d_input, ld),
+                        accumulate: Accumulate::Nothing,
+                    });
+                }
+            },
+        );
     }
-    let rows = chunk_rows(threads, o);
-    threads.for_chunks(
-        o.div_ceil(rows),
-        [(out, rows * stride)],
-        scratch,
-        |chunk, [out], scratch| {
-            let step = weight.at_a_time(rows);
-            for (part, out) in out.chunks_mut(step * stride).enumerate() {
-                let first = chunk * rows + part * step;
-                let onto = match base {
-                    Some(base) => Onto::Other(&base[first * stride..]),
-                    None if bias.is_empty() => Onto::Nothing,
-                    None => Onto::Itself,
-                };
-                let count = out.len() / stride;
-                let weight = weight.skip(first * i);
-                let room = aligned(scratch, weight.room(count * i));
+
+    /// Gradient of a linear map's weight and bias.
+    ///
+    /// - `d_weight`: (O, I), accumulated into
+    /// - `d_bias`: (O) or empty, accumulated into
+    /// - `d_out`: (O, T) lanes of leading dimension `ld`
+    /// - `input`: (I, T) lanes
+    /// - `tokens`: T · [`leading_dim`](super::leading_dim)(I) of scratch
+    ///
+    /// d_W += d_out xᵀ,  d_b += Σ_t d_out
+    pub(crate) fn linear_d_weight(
+        &mut self,
+        (d_weight, d_bias): (&mut [f32], &mut [f32]),
+        d_out: &[f32],
+        input: &[f32],
+        (n, ld): (usize, usize),
+        tokens: &mut [f32],
+    ) {
+        let (o, i) = (d_out.len() / ld, input.len() / ld);
+        for (d, row) in d_bias.iter_mut().zip(d_out.chunks_exact(ld)) {
+            *d += row[..n].iter().sum::<f32>();
+        }
+        if d_weight.is_empty() {
+            return;
+        }
+        let size = (o, i, n);
+        if packs(size) {
+            let (a, b) = (
+                OperandA::row_major(d_out, ld),
+                OperandB::ColMajor(input, ld),
+            );
+            let out = (d_weight, i);
+            return self.multiply_packed(size, a, b, out, Accumulate::Output);
+        }
+        let width = super::leading_dim(i);
+        let tokens = &mut tokens[..n * width];
+        transpose((i, n), (input, ld), (tokens, width));
+        super::clear_beyond(tokens, i, width);
+        let tokens = &*tokens;
+        let rows = chunk_rows(self.threads, o);
+        self.for_chunks(
+            o.div_ceil(rows),
+            [(d_weight, rows * i)],
+            |chunk, [d_weight], _| {
                 multiply(Product {
-                    size: (count, lanes(n), i),
-                    left: Left::rows(weight.first(count * i, room), i),
-                    right: (input, stride),
-                    out: (out, stride),
-                    onto,
+                    size: (d_weight.len() / i, i, n),
+                    a: OperandA::row_major(&d_out[chunk * rows * ld..], ld),
+                    b: (tokens, width),
+                    c: (d_weight, i),
+                    accumulate: Accumulate::Output,
                 });
-            }
-        },
-    );
-}
-
-/// Gradient of a linear map's input.
-///
-/// - `d_input`: (I, N) lanes at `stride`, overwritten
-/// - `weight`: (O, I)
-/// - `d_out`: (O, N) lanes
-///
-/// d_input = Wᵀ d_out
-pub(crate) fn linear_d_input(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    d_input: &mut [f32],
-    weight: Stored<'_>,
-    d_out: &[f32],
-    (n, stride): (usize, usize),
-) {
-    let (o, i) = (d_out.len() / stride, d_input.len() / stride);
-    let size = (i, lanes(n), o);
-    if packs(size) {
-        let (left, right) = (weight.columns(i), Right::Rows(d_out, stride));
-        let out = (d_input, stride);
-        return multiply_packed(threads, scratch, size, left, right, out, Onto::Nothing);
+            },
+        );
     }
-    let rows = chunk_rows(threads, i);
-    threads.for_chunks(
-        i.div_ceil(rows),
-        [(d_input, rows * stride)],
-        scratch,
-        |chunk, [d_input], scratch| {
-            let step = weight.at_a_time(rows);
-            for (part, d_input) in d_input.chunks_mut(step * stride).enumerate() {
-                let count = d_input.len() / stride;
-                let first = chunk * rows + part * step;
-                multiply(Product {
-                    size: (count, lanes(n), o),
-                    left: columns(weight, (first, count), (o, i), scratch),
-                    right: (d_out, stride),
-                    out: (d_input, stride),
-                    onto: Onto::Nothing,
-                });
-            }
-        },
-    );
-}
-
-/// Gradient of a linear map's weight and bias.
-///
-/// - `d_weight`: (O, I), accumulated into
-/// - `d_bias`: (O) or empty, accumulated into
-/// - `d_out`: (O, N) lanes at `stride`
-/// - `input`: (I, N) lanes
-/// - `tokens`: N · [`stride`](super::stride)(I) of scratch
-///
-/// d_W += d_out xᵀ,  d_b += Σ_n d_out
-pub(crate) fn linear_d_weight(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    (d_weight, d_bias): (&mut [f32], &mut [f32]),
-    d_out: &[f32],
-    input: &[f32],
-    (n, stride): (usize, usize),
-    tokens: &mut [f32],
-) {
-    let (o, i) = (d_out.len() / stride, input.len() / stride);
-    for (d, row) in d_bias.iter_mut().zip(d_out.chunks_exact(stride)) {
-        *d += row[..n].iter().sum::<f32>();
-    }
-    if d_weight.is_empty() {
-        return;
-    }
-    let size = (o, i, n);
-    if packs(size) {
-        let (left, right) = (Left::rows(d_out, stride), Right::Columns(input, stride));
-        let out = (d_weight, i);
-        return multiply_packed(threads, scratch, size, left, right, out, Onto::Itself);
-    }
-    let width = super::stride(i);
-    let tokens = &mut tokens[..n * width];
-    transpose((i, n), (input, stride), (tokens, width));
-    super::clear_beyond(tokens, i, width);
-    let tokens = &*tokens;
-    let rows = chunk_rows(threads, o);
-    threads.for_chunks(
-        o.div_ceil(rows),
-        [(d_weight, rows * i)],
-        scratch,
-        |chunk, [d_weight], _| {
-            multiply(Product {
-                size: (d_weight.len() / i, i, n),
-                left: Left::rows(&d_out[chunk * rows * stride..], stride),
-                right: (tokens, width),
-                out: (d_weight, i),
-                onto: Onto::Itself,
-            });
-        },
-    );
 }
 
 #[cfg(test)]
@@ -206,25 +208,31 @@ mod tests {
     #[test]
     fn a_weight_in_bf16_gives_the_bits_of_its_f32() {
         for (o, i, n) in [(45, 23, 37), (701, 698, 150)] {
-            let stride = crate::ops::stride(n);
+            let ld = crate::ops::leading_dim(n);
             let halves: Vec<u16> = normal("w", o * i, 1.0)
                 .iter()
                 .map(|w| (w.to_bits() >> 16) as u16)
                 .collect();
             let mut weight = vec![0.0; o * i];
             widen_all(&halves, &mut weight);
-            let (x, d) = (lanes_of("x", i, n, stride), lanes_of("d", o, n, stride));
+            let (x, d) = (lanes_of("x", i, n, ld), lanes_of("d", o, n, ld));
             assert_eq!(packs((o, lanes(n), i)), o > 100);
             assert_eq!(packs((i, lanes(n), o)), o > 100);
             let mut bits = Vec::new();
             for t in 1..3 {
                 let threads = Threads::new(NonZeroUsize::new(t).unwrap());
                 for weight in [Stored::F32(&weight), Stored::Bf16(&halves)] {
-                    let scratch = &mut vec![Vec::new(); t + 1];
-                    let (mut y, mut dx) = (vec![0.0; o * stride], vec![0.0; i * stride]);
-                    let shape = (n, stride);
-                    linear(&threads, scratch, &mut y, (weight, &[]), &x, None, shape);
-                    linear_d_input(&threads, scratch, &mut dx, weight, &d, shape);
+                    let (mut y, mut dx) = (vec![0.0; o * ld], vec![0.0; i * ld]);
+                    let shape = (n, ld);
+                    Cpu::new(&threads, &mut Default::default()).linear(
+                        &mut y,
+                        (weight, &[]),
+                        &x,
+                        None,
+                        shape,
+                    );
+                    Cpu::new(&threads, &mut Default::default())
+                        .linear_d_input(&mut dx, weight, &d, shape);
                     bits.push([y, dx].concat());
                 }
             }
@@ -235,50 +243,41 @@ mod tests {
 
     #[test]
     fn the_three_products_agree_with_their_formulas_on_any_number_of_threads() {
-        let (o, i, n, stride) = (45, 23, 37, 48);
+        let (o, i, n, ld) = (45, 23, 37, 48);
         let (weight, bias) = (normal("w", o * i, 1.0), normal("b", o, 1.0));
-        let (x, d) = (lanes_of("x", i, n, stride), lanes_of("d", o, n, stride));
-        let base = lanes_of("base", o, n, stride);
-        let at = |m: &[f32], r: usize, c: usize| f64::from(m[r * stride + c]);
+        let (x, d) = (lanes_of("x", i, n, ld), lanes_of("d", o, n, ld));
+        let base = lanes_of("base", o, n, ld);
+        let at = |m: &[f32], r: usize, c: usize| f64::from(m[r * ld + c]);
         let mut bits: Vec<Vec<f32>> = Vec::new();
         for t in 1..4 {
             let threads = Threads::new(NonZeroUsize::new(t).unwrap());
-            let mut scratch = vec![Vec::new(); t];
-            let shape = (n, stride);
-            let mut y = vec![0.0; o * stride];
-            linear(
-                &threads,
-                &mut scratch,
+            let shape = (n, ld);
+            let mut y = vec![0.0; o * ld];
+            Cpu::new(&threads, &mut Default::default()).linear(
                 &mut y,
                 (Stored::F32(&weight), &bias),
                 &x,
                 None,
                 shape,
             );
-            let mut z = vec![0.0; o * stride];
-            linear(
-                &threads,
-                &mut scratch,
+            let mut z = vec![0.0; o * ld];
+            Cpu::new(&threads, &mut Default::default()).linear(
                 &mut z,
                 (Stored::F32(&weight), &[]),
                 &x,
                 Some(&base),
                 shape,
             );
-            let mut dx = vec![0.0; i * stride];
-            linear_d_input(
-                &threads,
-                &mut scratch,
+            let mut dx = vec![0.0; i * ld];
+            Cpu::new(&threads, &mut Default::default()).linear_d_input(
                 &mut dx,
                 Stored::F32(&weight),
                 &d,
                 shape,
             );
             let (mut dw, mut db) = (vec![1.0; o * i], vec![1.0; o]);
-            let mut tokens = vec![f32::NAN; n * crate::ops::stride(i)];
-            linear_d_weight(
-                &threads,
-                &mut scratch,
+            let mut tokens = vec![f32::NAN; n * crate::ops::leading_dim(i)];
+            Cpu::new(&threads, &mut Default::default()).linear_d_weight(
                 (&mut dw, &mut db),
                 &d,
                 &x,
@@ -292,10 +291,10 @@ mod tests {
         let mut want = Vec::new();
         let product = |r: usize, t: usize| (0..i).map(|c| w(r, c) * at(&x, c, t)).sum::<f64>();
         let lane = |f: &dyn Fn(usize, usize) -> f64, rows: usize| -> Vec<f32> {
-            (0..rows * stride)
+            (0..rows * ld)
                 .map(|e| {
-                    if e % stride < n {
-                        f(e / stride, e % stride) as f32
+                    if e % ld < n {
+                        f(e / ld, e % ld) as f32
                     } else {
                         0.0
                     }

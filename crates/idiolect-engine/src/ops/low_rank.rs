@@ -2,9 +2,11 @@
 //!
 //! Maps whose outputs are stacked share their input (q, k, v; gate, up), so their A lie one under
 //! the other and are one product. h = s A x is R rows for an output of hundreds: it is computed
-//! again in the backward, which costs a hundredth of a step and keeps nothing.
+//! again in the backward, which costs a hundredth of a step and saves nothing.
 
-use super::product::{Left, Onto, Product, multiply};
+use super::cpu::Cpu;
+use super::operand::OperandA;
+use super::product::{Accumulate, Product, multiply};
 use super::transpose::transpose;
 use super::{Buffer, lanes};
 use crate::threads::Threads;
@@ -22,7 +24,7 @@ pub(crate) struct LowRank<'a> {
     pub(crate) scale: f32,
 }
 
-/// Where one low-rank map stands.
+/// The place of one low-rank map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Map {
     /// Rows of the linear map's output that it adds to.
@@ -33,8 +35,8 @@ pub(crate) struct Map {
 
 /// Buffers of these operations; they grow and are reused.
 #[derive(Debug, Default)]
-pub(crate) struct Room {
-    /// h and its gradient: (R, N).
+pub(crate) struct LowRankWorkspace {
+    /// h and its gradient: (R, T).
     h: Buffer,
     d_h: Buffer,
     /// h or its gradient as rows of tokens.
@@ -66,70 +68,66 @@ impl<'a> LowRank<'a> {
         &self.b[map.first * self.rank..][..map.rows.len() * self.rank]
     }
 
-    /// - `out`: (O, N) lanes at `stride`, accumulated into
-    /// - `input`: (I, N) lanes
+    /// - `out`: (O, T) lanes of leading dimension `ld`, accumulated into
+    /// - `input`: (I, T) lanes
     ///
     /// out[rows] += s B (A x) for each map
     pub(crate) fn forward(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        room: &mut Room,
+        cpu: &mut Cpu<'_>,
+        workspace: &mut LowRankWorkspace,
         out: &mut [f32],
         input: &[f32],
-        (n, stride): (usize, usize),
+        (n, ld): (usize, usize),
     ) {
         if self.is_empty() {
             return;
         }
-        self.project(threads, scratch, room, input, (n, stride));
-        let h = room.h.get(self.height() * stride);
+        self.project(cpu, workspace, input, (n, ld));
+        let h = workspace.h.get(self.height() * ld);
         for (i, map) in self.maps.iter().enumerate() {
-            let (b, h) = (self.b_of(map), &h[i * self.rank * stride..]);
-            let out = &mut out[map.rows.start * stride..map.rows.end * stride];
-            let rows = chunk_rows(threads, map.rows.len());
-            threads.for_chunks(
+            let (b, h) = (self.b_of(map), &h[i * self.rank * ld..]);
+            let out = &mut out[map.rows.start * ld..map.rows.end * ld];
+            let rows = chunk_rows(cpu.threads, map.rows.len());
+            cpu.for_chunks(
                 map.rows.len().div_ceil(rows),
-                [(out, rows * stride)],
-                scratch,
+                [(out, rows * ld)],
                 |chunk, [out], _| {
                     multiply(Product {
-                        size: (out.len() / stride, lanes(n), self.rank),
-                        left: Left::rows(&b[chunk * rows * self.rank..], self.rank),
-                        right: (h, stride),
-                        out: (out, stride),
-                        onto: Onto::Itself,
+                        size: (out.len() / ld, lanes(n), self.rank),
+                        a: OperandA::row_major(&b[chunk * rows * self.rank..], self.rank),
+                        b: (h, ld),
+                        c: (out, ld),
+                        accumulate: Accumulate::Output,
                     });
                 },
             );
         }
     }
 
-    /// h = s A x, in `room.h`.
+    /// h = s A x, in `workspace.h`.
     fn project(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        room: &mut Room,
+        cpu: &mut Cpu<'_>,
+        workspace: &mut LowRankWorkspace,
         input: &[f32],
-        (n, stride): (usize, usize),
+        (n, ld): (usize, usize),
     ) {
-        let (height, width) = (self.height(), input.len() / stride);
-        room.h.reserve(height * stride);
-        let rows = chunk_rows(threads, height);
-        threads.for_chunks(
+        let (height, width) = (self.height(), input.len() / ld);
+        workspace.h.reserve(height * ld);
+        let rows = chunk_rows(cpu.threads, height);
+        cpu.for_chunks(
             height.div_ceil(rows),
-            [(room.h.get_mut(height * stride), rows * stride)],
-            scratch,
+            [(workspace.h.get_mut(height * ld), rows * ld)],
             |chunk, [h], _| {
                 multiply(Product {
-                    size: (h.len() / stride, lanes(n), width),
-                    left: Left::rows(&self.a[chunk * rows * width..], width),
-                    right: (input, stride),
-                    out: (h, stride),
-                    onto: Onto::Nothing,
+                    size: (h.len() / ld, lanes(n), width),
+                    a: OperandA::row_major(&self.a[chunk * rows * width..], width),
+                    b: (input, ld),
+                    c: (h, ld),
+                    accumulate: Accumulate::Nothing,
                 });
-                h.chunks_exact_mut(stride).for_each(|row| {
+                h.chunks_exact_mut(ld).for_each(|row| {
                     row[..lanes(n)].iter_mut().for_each(|v| *v *= self.scale);
                 });
             },
@@ -138,66 +136,60 @@ impl<'a> LowRank<'a> {
 
     /// Gradient of the input, as far as it goes through the low-rank maps.
     ///
-    /// - `d_input`: (I, N) lanes at `stride`; overwritten, or with `add` accumulated into
-    /// - `d_out`: (O, N) lanes
+    /// - `d_input`: (I, T) lanes of leading dimension `ld`; overwritten, or with `add` accumulated
+    ///   into
+    /// - `d_out`: (O, T) lanes
     ///
-    /// d_h = s Bᵀ d_out, left in `room` for [`d_weights`](Self::d_weights);  d_input (+)= Aᵀ d_h
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "threads, their scratch, buffers, and the operation's own four"
-    )]
+    /// d_h = s Bᵀ d_out, left in `workspace` for [`d_weights`](Self::d_weights);  d_input (+)= Aᵀ d_h
     pub(crate) fn d_input(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        room: &mut Room,
+        cpu: &mut Cpu<'_>,
+        workspace: &mut LowRankWorkspace,
         d_input: &mut [f32],
         add: bool,
         d_out: &[f32],
-        (n, stride): (usize, usize),
+        (n, ld): (usize, usize),
     ) {
         let height = self.height();
-        room.d_h.reserve(height * stride);
-        let d_h = room.d_h.get_mut(height * stride);
-        for (map, d_h) in self
-            .maps
-            .iter()
-            .zip(d_h.chunks_exact_mut(self.rank * stride))
-        {
-            let (b, d_out) = (self.b_of(map), &d_out[map.rows.start * stride..]);
-            let rows = chunk_rows(threads, self.rank);
-            threads.for_chunks(
+        workspace.d_h.reserve(height * ld);
+        let d_h = workspace.d_h.get_mut(height * ld);
+        for (map, d_h) in self.maps.iter().zip(d_h.chunks_exact_mut(self.rank * ld)) {
+            let (b, d_out) = (self.b_of(map), &d_out[map.rows.start * ld..]);
+            let rows = chunk_rows(cpu.threads, self.rank);
+            cpu.for_chunks(
                 self.rank.div_ceil(rows),
-                [(d_h, rows * stride)],
-                scratch,
+                [(d_h, rows * ld)],
                 |chunk, [d_h], _| {
                     multiply(Product {
-                        size: (d_h.len() / stride, lanes(n), map.rows.len()),
-                        left: Left::columns(&b[chunk * rows..], self.rank),
-                        right: (d_out, stride),
-                        out: (d_h, stride),
-                        onto: Onto::Nothing,
+                        size: (d_h.len() / ld, lanes(n), map.rows.len()),
+                        a: OperandA::col_major(&b[chunk * rows..], self.rank),
+                        b: (d_out, ld),
+                        c: (d_h, ld),
+                        accumulate: Accumulate::Nothing,
                     });
-                    d_h.chunks_exact_mut(stride).for_each(|row| {
+                    d_h.chunks_exact_mut(ld).for_each(|row| {
                         row[..lanes(n)].iter_mut().for_each(|v| *v *= self.scale);
                     });
                 },
             );
         }
-        let d_h = room.d_h.get(height * stride);
-        let width = d_input.len() / stride;
-        let rows = chunk_rows(threads, width);
-        threads.for_chunks(
+        let d_h = workspace.d_h.get(height * ld);
+        let width = d_input.len() / ld;
+        let rows = chunk_rows(cpu.threads, width);
+        cpu.for_chunks(
             width.div_ceil(rows),
-            [(d_input, rows * stride)],
-            scratch,
+            [(d_input, rows * ld)],
             |chunk, [d_input], _| {
                 multiply(Product {
-                    size: (d_input.len() / stride, lanes(n), height),
-                    left: Left::columns(&self.a[chunk * rows..], width),
-                    right: (d_h, stride),
-                    out: (d_input, stride),
-                    onto: if add { Onto::Itself } else { Onto::Nothing },
+                    size: (d_input.len() / ld, lanes(n), height),
+                    a: OperandA::col_major(&self.a[chunk * rows..], width),
+                    b: (d_h, ld),
+                    c: (d_input, ld),
+                    accumulate: if add {
+                        Accumulate::Output
+                    } else {
+                        Accumulate::Nothing
+                    },
                 });
             },
         );
@@ -206,81 +198,79 @@ impl<'a> LowRank<'a> {
     /// Gradients of A and B, after [`d_input`](Self::d_input) of the same map.
     ///
     /// - `d_a`, `d_b`: laid out as `a` and `b`, accumulated into
-    /// - `d_out`: (O, N) lanes at `stride`
-    /// - `input`: (I, N) lanes
+    /// - `d_out`: (O, T) lanes of leading dimension `ld`
+    /// - `input`: (I, T) lanes
     ///
     /// d_B += d_out hᵀ with h = s A x;  d_A += d_h xᵀ
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "threads, their scratch, buffers, and the operation's own four"
-    )]
     pub(crate) fn d_weights(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        room: &mut Room,
+        cpu: &mut Cpu<'_>,
+        workspace: &mut LowRankWorkspace,
         (d_a, d_b): (&mut [f32], &mut [f32]),
         d_out: &[f32],
         input: &[f32],
-        (n, stride): (usize, usize),
+        (n, ld): (usize, usize),
     ) {
-        let (height, width) = (self.height(), input.len() / stride);
+        let (height, width) = (self.height(), input.len() / ld);
         // Products read whole vectors from any column on.
-        let wide = super::stride(height + super::LINE);
-        room.tokens.reserve(n * wide);
-        room.outer.reserve(width * wide);
-        self.project(threads, scratch, room, input, (n, stride));
-        let tokens = room.tokens.get_mut(n * wide);
+        let wide = super::leading_dim(height + super::LINE);
+        workspace.tokens.reserve(n * wide);
+        workspace.outer.reserve(width * wide);
+        self.project(cpu, workspace, input, (n, ld));
+        let tokens = workspace.tokens.get_mut(n * wide);
         tokens.fill(0.0);
         transpose(
             (height, n),
-            (room.h.get(height * stride), stride),
+            (workspace.h.get(height * ld), ld),
             (tokens, wide),
         );
         let tokens = &*tokens;
         for (i, map) in self.maps.iter().enumerate() {
             let d_b = &mut d_b[map.first * self.rank..][..map.rows.len() * self.rank];
-            let (d_out, h) = (&d_out[map.rows.start * stride..], &tokens[i * self.rank..]);
-            let rows = chunk_rows(threads, map.rows.len());
-            threads.for_chunks(
+            let (d_out, h) = (&d_out[map.rows.start * ld..], &tokens[i * self.rank..]);
+            let rows = chunk_rows(cpu.threads, map.rows.len());
+            cpu.for_chunks(
                 map.rows.len().div_ceil(rows),
                 [(d_b, rows * self.rank)],
-                scratch,
                 |chunk, [d_b], _| {
                     multiply(Product {
                         size: (d_b.len() / self.rank, self.rank, n),
-                        left: Left::rows(&d_out[chunk * rows * stride..], stride),
-                        right: (h, wide),
-                        out: (d_b, self.rank),
-                        onto: Onto::Itself,
+                        a: OperandA::row_major(&d_out[chunk * rows * ld..], ld),
+                        b: (h, wide),
+                        c: (d_b, self.rank),
+                        accumulate: Accumulate::Output,
                     });
                 },
             );
         }
         // d_Aᵀ = x d_hᵀ: so the wide input need not be transposed, only what is R wide.
-        let tokens = room.tokens.get_mut(n * wide);
+        let tokens = workspace.tokens.get_mut(n * wide);
         transpose(
             (height, n),
-            (room.d_h.get(height * stride), stride),
+            (workspace.d_h.get(height * ld), ld),
             (tokens, wide),
         );
         let tokens = &*tokens;
-        let rows = chunk_rows(threads, width);
-        threads.for_chunks(
+        let rows = chunk_rows(cpu.threads, width);
+        cpu.for_chunks(
             width.div_ceil(rows),
-            [(room.outer.get_mut(width * wide), rows * wide)],
-            scratch,
+            [(workspace.outer.get_mut(width * wide), rows * wide)],
             |chunk, [outer], _| {
                 multiply(Product {
                     size: (outer.len() / wide, height, n),
-                    left: Left::rows(&input[chunk * rows * stride..], stride),
-                    right: (tokens, wide),
-                    out: (outer, wide),
-                    onto: Onto::Nothing,
+                    a: OperandA::row_major(&input[chunk * rows * ld..], ld),
+                    b: (tokens, wide),
+                    c: (outer, wide),
+                    accumulate: Accumulate::Nothing,
                 });
             },
         );
-        for (outer, i) in room.outer.get(width * wide).chunks_exact(wide).zip(0..) {
+        for (outer, i) in workspace
+            .outer
+            .get(width * wide)
+            .chunks_exact(wide)
+            .zip(0..)
+        {
             for (d_a, value) in d_a[i..].iter_mut().step_by(width).zip(outer) {
                 *d_a += value;
             }
@@ -296,7 +286,7 @@ mod tests {
 
     #[test]
     fn forward_and_gradients_agree_with_their_formulas_on_any_number_of_threads() {
-        let (o, i, r, n, stride) = (45, 23, 5, 37, 48);
+        let (o, i, r, n, ld) = (45, 23, 5, 37, 48);
         // Two maps, with rows before, between and after them that have none.
         let maps = [
             Map {
@@ -309,7 +299,7 @@ mod tests {
             },
         ];
         let (a, b) = (normal("a", 2 * r * i, 1.0), normal("b", 33 * r, 1.0));
-        let (x, d) = (lanes_of("x", i, n, stride), lanes_of("d", o, n, stride));
+        let (x, d) = (lanes_of("x", i, n, ld), lanes_of("d", o, n, ld));
         let low = LowRank {
             a: &a,
             b: &b,
@@ -320,21 +310,40 @@ mod tests {
         let mut bits: Vec<Vec<f32>> = Vec::new();
         for t in 1..4 {
             let threads = &Threads::new(NonZeroUsize::new(t).unwrap());
-            let scratch = &mut vec![Vec::new(); t][..];
-            let (mut room, shape) = (Room::default(), (n, stride));
-            let mut y = lanes_of("y", o, n, stride);
-            low.forward(threads, scratch, &mut room, &mut y, &x, shape);
-            let mut dx = lanes_of("dx", i, n, stride);
-            low.d_input(threads, scratch, &mut room, &mut dx, true, &d, shape);
+            let (mut workspace, shape) = (LowRankWorkspace::default(), (n, ld));
+            let mut y = lanes_of("y", o, n, ld);
+            low.forward(
+                &mut Cpu::new(threads, &mut Default::default()),
+                &mut workspace,
+                &mut y,
+                &x,
+                shape,
+            );
+            let mut dx = lanes_of("dx", i, n, ld);
+            low.d_input(
+                &mut Cpu::new(threads, &mut Default::default()),
+                &mut workspace,
+                &mut dx,
+                true,
+                &d,
+                shape,
+            );
             let (mut da, mut db) = (vec![1.0; a.len()], vec![1.0; b.len()]);
             let grads = (&mut da[..], &mut db[..]);
-            low.d_weights(threads, scratch, &mut room, grads, &d, &x, shape);
+            low.d_weights(
+                &mut Cpu::new(threads, &mut Default::default()),
+                &mut workspace,
+                grads,
+                &d,
+                &x,
+                shape,
+            );
             bits.push([y, dx, da, db].concat());
         }
         assert!(bits.iter().all(|b| b == &bits[0]));
 
-        let at = |m: &[f32], row: usize, t: usize| f64::from(m[row * stride + t]);
-        let (mut y, mut dx) = (lanes_of("y", o, n, stride), lanes_of("dx", i, n, stride));
+        let at = |m: &[f32], row: usize, t: usize| f64::from(m[row * ld + t]);
+        let (mut y, mut dx) = (lanes_of("y", o, n, ld), lanes_of("dx", i, n, ld));
         let (mut da, mut db) = (vec![1.0; a.len()], vec![1.0; b.len()]);
         for (m, map) in maps.iter().enumerate() {
             let a_of = |k: usize, c: usize| f64::from(a[(m * r + k) * i + c]);
@@ -345,7 +354,7 @@ mod tests {
                 let h: Vec<f64> = (0..r).map(h).collect();
                 let d_of = |row: usize| at(&d, map.rows.start + row, t);
                 for row in 0..map.rows.len() {
-                    y[(map.rows.start + row) * stride + t] +=
+                    y[(map.rows.start + row) * ld + t] +=
                         (0..r).map(|k| b_of(row, k) * h[k]).sum::<f64>() as f32;
                     (0..r).for_each(|k| sums.1[row * r + k] += d_of(row) * h[k]);
                 }
@@ -356,7 +365,7 @@ mod tests {
                 };
                 for k in 0..r {
                     for c in 0..i {
-                        dx[c * stride + t] += (a_of(k, c) * d_h(k)) as f32;
+                        dx[c * ld + t] += (a_of(k, c) * d_h(k)) as f32;
                         sums.0[k * i + c] += d_h(k) * at(&x, c, t);
                     }
                 }
@@ -374,9 +383,8 @@ mod tests {
     fn no_map_adds_nothing() {
         let mut y = vec![1.0; 16];
         LowRank::default().forward(
-            &Threads::single(),
-            &mut [Vec::new()],
-            &mut Room::default(),
+            &mut Cpu::new(&Threads::single(), &mut Default::default()),
+            &mut LowRankWorkspace::default(),
             &mut y,
             &[1.0; 16],
             (1, 16),

@@ -1,13 +1,13 @@
 //! The operations of the decoder, each with its hand-derived backward in the same file.
 //!
-//! **Lanes.** An activation of width C over N tokens is C rows of N lanes: the value of channel c
-//! and token n lies at `c * stride + n`. Tokens are the lanes of the vector unit, so sums over
+//! **Lanes.** An activation of width C over T tokens is C rows of T lanes: the value of channel c
+//! and token n lies at `c * ld + n`. Tokens are the lanes of the vector unit, so sums over
 //! channels (norms, products) and over keys (softmax) need no horizontal step, a weight matrix is
-//! read as it is stored, and a token's bits do not depend on what else is in the batch. A stride
-//! is an odd number of 64-byte lines (a power of two would fold all rows onto a few cache sets);
-//! lanes beyond N hold zeros, in activations and in their gradients.
+//! read as it is stored, and a token's bits do not depend on what else is in the batch. The leading
+//! dimension `ld` is an odd number of 64-byte lines (a power of two would fold all rows onto a few
+//! cache sets); lanes beyond T hold zeros, in activations and in their gradients.
 //!
-//! **Accumulation rule.** Gradients of activations are overwritten unless a comment says
+//! **Accumulation rule.** Gradients of activations are overwritten unless a comment states
 //! otherwise; gradients of parameters are always accumulated into, and somebody else clears them.
 //!
 //! **Order of sums.** Every output is summed by one thread in an order that depends on the model
@@ -15,20 +15,24 @@
 
 pub(crate) mod adamw;
 pub(crate) mod attention;
-pub(crate) mod continuation;
+pub(crate) mod cpu;
+pub(crate) mod decode_attention;
 pub(crate) mod dropout;
 pub(crate) mod embed;
 pub(crate) mod gate;
 pub(crate) mod head;
 pub(crate) mod head_norm;
+pub(crate) mod kv_cache;
 pub(crate) mod linear;
 pub(crate) mod low_rank;
 pub(crate) mod math;
 pub(crate) mod norm;
+pub(crate) mod operand;
 pub(crate) mod packed;
 pub(crate) mod product;
+pub(crate) mod projection;
 pub(crate) mod rope;
-pub(crate) mod stored;
+pub(crate) mod shared_prefix;
 pub(crate) mod transpose;
 
 /// Lanes come in whole lines of this many floats, the widest vector any machine here has.
@@ -40,7 +44,7 @@ pub(crate) fn lanes(n: usize) -> usize {
 }
 
 /// Distance of two rows of `n` lanes: whole lines, an odd number of them.
-pub(crate) fn stride(n: usize) -> usize {
+pub(crate) fn leading_dim(n: usize) -> usize {
     (n.div_ceil(LINE) | 1) * LINE
 }
 
@@ -51,7 +55,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Room for `len` floats with whatever they held before; grows only.
+    /// Holds `len` floats with whatever they held before; grows only.
     pub(crate) fn reserve(&mut self, len: usize) {
         if self.values.len() < len + LINE {
             self.values = vec![0.0; len + LINE];
@@ -74,7 +78,7 @@ impl Buffer {
 /// Floats before the first cache line's border.
 fn start(values: &[f32]) -> usize {
     // 4-byte floats: at most 15 of them. `usize::MAX` (never on real machines) would mean that
-    // alignment cannot be told; then do without.
+    // the alignment is unknown; then do without.
     let offset = values.as_ptr().align_offset(LINE * size_of::<f32>());
     if offset < LINE { offset } else { 0 }
 }
@@ -96,8 +100,8 @@ pub(crate) fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 }
 
 /// Clears the lanes beyond `n` in each row.
-pub(crate) fn clear_beyond(values: &mut [f32], n: usize, stride: usize) {
-    for row in values.chunks_exact_mut(stride) {
+pub(crate) fn clear_beyond(values: &mut [f32], n: usize, ld: usize) {
+    for row in values.chunks_exact_mut(ld) {
         row[n..].fill(0.0);
     }
 }
@@ -113,10 +117,10 @@ pub(crate) mod testing {
         (0..n).map(|_| (scale * rng.normal()) as f32).collect()
     }
 
-    /// Rows of `n` lanes at `stride`, random inside and zero beyond.
-    pub(crate) fn lanes_of(key: &str, rows: usize, n: usize, stride: usize) -> Vec<f32> {
-        let mut values = normal(key, rows * stride, 1.0);
-        super::clear_beyond(&mut values, n, stride);
+    /// Rows of `n` lanes of leading dimension `ld`, random inside and zero beyond.
+    pub(crate) fn lanes_of(key: &str, rows: usize, n: usize, ld: usize) -> Vec<f32> {
+        let mut values = normal(key, rows * ld, 1.0);
+        super::clear_beyond(&mut values, n, ld);
         values
     }
 

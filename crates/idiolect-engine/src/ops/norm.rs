@@ -4,79 +4,89 @@
 
 use pulp::Arch;
 
-use crate::threads::Threads;
+use super::cpu::Cpu;
 
 /// Rows of one chunk of work.
 const ROWS: usize = 32;
 
-/// Inverse root mean square of each token.
+/// Reciprocal root mean square of each token (`rstd` of PyTorch's norms).
 ///
-/// - `inv_rms`: (stride), overwritten
-/// - `input`: (C, N) lanes at `stride`
+/// - `rstd`: (ld), overwritten
+/// - `input`: (C, T) lanes of leading dimension `ld`
 ///
-/// inv_rms[n] = (mean_c input² + ε)^−½
-pub(crate) fn inverse_rms(inv_rms: &mut [f32], input: &[f32], stride: usize, eps: f32) {
-    let inverse_width = 1.0 / (input.len() / stride) as f32;
+/// rstd[t] = (mean_c input² + ε)^−½
+pub(crate) fn compute_rstd(rstd: &mut [f32], input: &[f32], ld: usize, eps: f32) {
+    let inverse_width = 1.0 / (input.len() / ld) as f32;
     Arch::new().dispatch(|| {
-        inv_rms.fill(0.0);
-        for row in input.chunks_exact(stride) {
-            for (sum, x) in inv_rms.iter_mut().zip(row) {
+        rstd.fill(0.0);
+        for row in input.chunks_exact(ld) {
+            for (sum, x) in rstd.iter_mut().zip(row) {
                 *sum += x * x;
             }
         }
-        for r in inv_rms.iter_mut() {
+        for r in rstd.iter_mut() {
             *r = 1.0 / (*r * inverse_width + eps).sqrt();
         }
     });
 }
 
-/// What is multiplied onto the normalised value: w, or 1 + w.
+/// A norm's weight: the normalised value is multiplied by w, or by 1 + w.
 #[derive(Clone, Copy)]
-pub(crate) struct Gain<'a> {
-    pub(crate) weight: &'a [f32],
+pub(crate) struct NormWeight<'a> {
+    pub(crate) values: &'a [f32],
     pub(crate) plus_one: bool,
 }
 
-impl Gain<'_> {
+impl NormWeight<'_> {
     pub(crate) fn at(self, c: usize) -> f32 {
         if self.plus_one {
-            1.0 + self.weight[c]
+            1.0 + self.values[c]
         } else {
-            self.weight[c]
+            self.values[c]
         }
     }
 }
 
-/// Root-mean-square norm.
-///
-/// - `out`: (C, N) lanes at `stride`, overwritten
-/// - `input`: (C, N) lanes
-/// - `inv_rms`: left by [`inverse_rms`]
-/// - `residual`: added to the result, or empty
-///
-/// out = gain ⊙ input · inv_rms (+ residual)
-pub(crate) fn scale(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    out: &mut [f32],
-    input: &[f32],
-    inv_rms: &[f32],
-    gain: Gain<'_>,
-    residual: &[f32],
-) {
-    let stride = inv_rms.len();
-    let chunks = (out.len() / stride).div_ceil(ROWS);
-    threads.for_chunks(
-        chunks,
-        [(out, ROWS * stride)],
-        scratch,
-        |chunk, [out], _| {
+impl Cpu<'_> {
+    /// [`compute_rstd`] and [`normalize`](Self::normalize), nothing added.
+    pub(crate) fn rms_norm(
+        &mut self,
+        out: &mut [f32],
+        rstd: &mut [f32],
+        input: &[f32],
+        weight: NormWeight<'_>,
+        eps: f32,
+    ) {
+        let ld = rstd.len();
+        compute_rstd(rstd, input, ld, eps);
+        self.normalize(out, input, rstd, weight, &[]);
+    }
+
+    /// Root-mean-square norm.
+    ///
+    /// - `out`: (C, T) lanes of leading dimension `ld`, overwritten
+    /// - `input`: (C, T) lanes
+    /// - `rstd`: left by [`compute_rstd`]
+    /// - `residual`: added to the result, or empty
+    ///
+    /// out = weight ⊙ input · rstd (+ residual)
+    pub(crate) fn normalize(
+        &mut self,
+        out: &mut [f32],
+        input: &[f32],
+        rstd: &[f32],
+        weight: NormWeight<'_>,
+        residual: &[f32],
+    ) {
+        let ld = rstd.len();
+        let chunks = (out.len() / ld).div_ceil(ROWS);
+        self.for_chunks(chunks, [(out, ROWS * ld)], |chunk, [out], _| {
             Arch::new().dispatch(|| {
-                for (i, out) in out.chunks_exact_mut(stride).enumerate() {
+                for (i, out) in out.chunks_exact_mut(ld).enumerate() {
                     let c = chunk * ROWS + i;
-                    let g = gain.at(c);
-                    let row = c * stride..(c + 1) * stride;
-                    let values = out.iter_mut().zip(&input[row.clone()]).zip(inv_rms);
+                    let g = weight.at(c);
+                    let row = c * ld..(c + 1) * ld;
+                    let values = out.iter_mut().zip(&input[row.clone()]).zip(rstd);
                     if residual.is_empty() {
                         values.for_each(|((o, x), r)| *o = x * r * g);
                     } else {
@@ -86,85 +96,84 @@ pub(crate) fn scale(
                     }
                 }
             });
-        },
-    );
+        });
+    }
 }
 
 /// Root-mean-square norm, backward.
 ///
-/// - `d_input`: (C, N) lanes at `stride`; overwritten, or with `add` accumulated into
-/// - `d_gain`: (C), accumulated into; or empty for a gain that does not train
-/// - `d_output`: (C, N) lanes
-/// - `input`, `inv_rms`, `gain`: as in the forward
-/// - `means`: (stride) of scratch
+/// - `d_input`: (C, T) lanes of leading dimension `ld`; overwritten, or with `add` accumulated into
+/// - `d_weight`: (C), accumulated into; or empty for a weight that does not train
+/// - `d_output`: (C, T) lanes
+/// - `input`, `rstd`, `weight`: as in the forward
+/// - `means`: (ld) of scratch
 ///
-/// With u = d_output ⊙ gain and r = inv_rms:
-/// d_input = r (u − x r² mean(u ⊙ x)),  d_gain += Σ_n d_output ⊙ x r.
+/// With u = d_output ⊙ weight and r = rstd:
+/// d_input = r (u − x r² mean(u ⊙ x)),  d_weight += Σ_t d_output ⊙ x r.
 pub(crate) struct Backward<'a> {
     pub(crate) d_input: &'a mut [f32],
     pub(crate) add: bool,
-    pub(crate) d_gain: &'a mut [f32],
+    pub(crate) d_weight: &'a mut [f32],
     pub(crate) d_output: &'a [f32],
     pub(crate) input: &'a [f32],
-    pub(crate) inv_rms: &'a [f32],
-    pub(crate) gain: Gain<'a>,
+    pub(crate) rstd: &'a [f32],
+    pub(crate) weight: NormWeight<'a>,
     pub(crate) means: &'a mut [f32],
 }
 
-impl Backward<'_> {
+impl Cpu<'_> {
     /// Computes both gradients.
-    pub(crate) fn run(self, threads: &Threads, scratch: &mut [Vec<f32>]) {
-        let Self {
+    pub(crate) fn rms_norm_backward(&mut self, op: Backward<'_>) {
+        let Backward {
             d_input,
             add,
-            d_gain,
+            d_weight,
             d_output,
             input,
-            inv_rms,
-            gain,
+            rstd,
+            weight,
             means,
-        } = self;
-        let stride = inv_rms.len();
-        let width = input.len() / stride;
-        let means = &mut means[..stride];
+        } = op;
+        let ld = rstd.len();
+        let width = input.len() / ld;
+        let means = &mut means[..ld];
         Arch::new().dispatch(|| {
             means.fill(0.0);
             for (c, (d, x)) in d_output
-                .chunks_exact(stride)
-                .zip(input.chunks_exact(stride))
+                .chunks_exact(ld)
+                .zip(input.chunks_exact(ld))
                 .enumerate()
             {
-                let g = gain.at(c);
+                let g = weight.at(c);
                 for ((m, d), x) in means.iter_mut().zip(d).zip(x) {
                     *m += g * d * x;
                 }
             }
-            for (m, r) in means.iter_mut().zip(inv_rms) {
+            for (m, r) in means.iter_mut().zip(rstd) {
                 *m *= r * r * r / width as f32;
             }
         });
         let means = &*means;
-        let parts = [(d_input, ROWS * stride), (d_gain, ROWS)];
-        threads.for_chunks(
+        let parts = [(d_input, ROWS * ld), (d_weight, ROWS)];
+        self.for_chunks(
             width.div_ceil(ROWS),
             parts,
-            scratch,
-            |chunk, [d_input, d_gain], _| {
+            |chunk, [d_input, d_weight], _| {
                 Arch::new().dispatch(|| {
-                    for (i, d_input) in d_input.chunks_exact_mut(stride).enumerate() {
+                    for (i, d_input) in d_input.chunks_exact_mut(ld).enumerate() {
                         let c = chunk * ROWS + i;
-                        let row = c * stride..(c + 1) * stride;
+                        let row = c * ld..(c + 1) * ld;
                         let d = backward_row(
                             d_input,
                             add,
                             &d_output[row.clone()],
                             &input[row],
-                            inv_rms,
+                            rstd,
                             means,
-                            gain.at(c),
+                            weight.at(c),
                         );
-                        if let Some(d_gain) = d_gain.get_mut(i) {
-                            *d_gain += d;
+                        if let Some(d_weight) = d_weight.get_mut(i) {
+                            *d_weight += d;
                         }
                     }
                 });
@@ -173,14 +182,14 @@ impl Backward<'_> {
     }
 }
 
-/// One channel; returns its gain's gradient.
+/// One channel; returns its weight's gradient.
 #[inline(always)]
 fn backward_row(
     d_input: &mut [f32],
     add: bool,
     d_output: &[f32],
     input: &[f32],
-    inv_rms: &[f32],
+    rstd: &[f32],
     means: &[f32],
     g: f32,
 ) -> f32 {
@@ -191,8 +200,7 @@ fn backward_row(
         .zip(d_output.chunks_exact(super::LINE))
         .zip(input.chunks_exact(super::LINE))
         .zip(
-            inv_rms
-                .chunks_exact(super::LINE)
+            rstd.chunks_exact(super::LINE)
                 .zip(means.chunks_exact(super::LINE)),
         );
     for (((di, d), x), (r, m)) in blocks {
@@ -210,27 +218,25 @@ fn backward_row(
 mod tests {
     use super::*;
     use crate::ops::testing::{close, lanes_of, normal};
+    use crate::threads::Threads;
 
     const EPS: f64 = 0.3;
 
-    /// Σ weights ⊙ norm(input) in f64, with the gain 1 + w or w.
+    /// Σ weights ⊙ norm(input) in f64, with the weight 1 + w or w.
     fn objective(
         input: &[f64],
-        gain: &[f64],
+        weight: &[f64],
         weights: &[f32],
         width: usize,
         n: usize,
-        stride: usize,
+        ld: usize,
     ) -> f64 {
         let mut total = 0.0;
         for t in 0..n {
-            let square = (0..width)
-                .map(|c| input[c * stride + t].powi(2))
-                .sum::<f64>()
-                / width as f64;
+            let square = (0..width).map(|c| input[c * ld + t].powi(2)).sum::<f64>() / width as f64;
             let r = 1.0 / (square + EPS).sqrt();
             total += (0..width)
-                .map(|c| f64::from(weights[c * stride + t]) * input[c * stride + t] * r * gain[c])
+                .map(|c| f64::from(weights[c * ld + t]) * input[c * ld + t] * r * weight[c])
                 .sum::<f64>();
         }
         total
@@ -238,71 +244,65 @@ mod tests {
 
     #[test]
     fn both_gradients_agree_with_central_differences() {
-        let (width, n, stride) = (37, 21, 48);
-        let input = lanes_of("x", width, n, stride);
-        let weights = lanes_of("w", width, n, stride);
+        let (width, n, ld) = (37, 21, 48);
+        let input = lanes_of("x", width, n, ld);
+        let weights = lanes_of("w", width, n, ld);
         let weight = normal("g", width, 1.0);
         for plus_one in [false, true] {
-            let gain = Gain {
-                weight: &weight,
+            let weight = NormWeight {
+                values: &weight,
                 plus_one,
             };
             let threads = Threads::single();
-            let mut scratch = [Vec::new()];
-            let mut inv_rms = vec![0.0; stride];
-            inverse_rms(&mut inv_rms, &input, stride, EPS as f32);
+            let mut rstd = vec![0.0; ld];
+            compute_rstd(&mut rstd, &input, ld, EPS as f32);
             let mut out = vec![0.0; input.len()];
-            scale(
-                &threads,
-                &mut scratch,
+            Cpu::new(&threads, &mut Default::default()).normalize(
                 &mut out,
                 &input,
-                &inv_rms,
-                gain,
+                &rstd,
+                weight,
                 &[],
             );
-            let exact_gain: Vec<f64> = (0..width).map(|c| f64::from(gain.at(c))).collect();
+            let exact_gain: Vec<f64> = (0..width).map(|c| f64::from(weight.at(c))).collect();
             let exact: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
             let got: f64 = out
                 .iter()
                 .zip(&weights)
                 .map(|(o, w)| f64::from(o * w))
                 .sum();
-            let want = objective(&exact, &exact_gain, &weights, width, n, stride);
+            let want = objective(&exact, &exact_gain, &weights, width, n, ld);
             assert!(
                 (got - want).abs() < 1e-4 * want.abs().max(1.0),
                 "{got} {want}"
             );
 
             let mut d_input = vec![1.0; input.len()];
-            let mut d_gain = vec![2.0; width];
-            Backward {
+            let mut d_weight = vec![2.0; width];
+            Cpu::new(&threads, &mut Default::default()).rms_norm_backward(Backward {
                 d_input: &mut d_input,
                 add: true,
-                d_gain: &mut d_gain,
+                d_weight: &mut d_weight,
                 d_output: &weights,
                 input: &input,
-                inv_rms: &inv_rms,
-                gain,
-                means: &mut vec![0.0; stride],
-            }
-            .run(&threads, &mut scratch);
+                rstd: &rstd,
+                weight,
+                means: &mut vec![0.0; ld],
+            });
             let h = 1e-5;
-            let difference = |exact: &[f64], gain: &[f64], i: usize, of_gain: bool| {
+            let difference = |exact: &[f64], weight: &[f64], i: usize, of_gain: bool| {
                 let value = |delta: f64| {
-                    let (mut x, mut g) = (exact.to_vec(), gain.to_vec());
+                    let (mut x, mut g) = (exact.to_vec(), weight.to_vec());
                     if of_gain {
                         g[i] += delta
                     } else {
                         x[i] += delta
                     }
-                    objective(&x, &g, &weights, width, n, stride)
+                    objective(&x, &g, &weights, width, n, ld)
                 };
                 ((value(h) - value(-h)) / (2.0 * h)) as f32
             };
-            let places: Vec<usize> = (0..width)
-                .flat_map(|c| [c * stride, c * stride + n - 1])
-                .collect();
+            let places: Vec<usize> = (0..width).flat_map(|c| [c * ld, c * ld + n - 1]).collect();
             let numeric: Vec<f32> = places
                 .iter()
                 .map(|&i| 1.0 + difference(&exact, &exact_gain, i, false))
@@ -312,10 +312,10 @@ mod tests {
             let numeric: Vec<f32> = (0..width)
                 .map(|i| 2.0 + difference(&exact, &exact_gain, i, true))
                 .collect();
-            close("d_gain", &d_gain, &numeric, 1e-5);
+            close("d_weight", &d_weight, &numeric, 1e-5);
             assert!(
-                d_input[n..stride].iter().all(|d| *d == 1.0),
-                "nothing flows beyond N"
+                d_input[n..ld].iter().all(|d| *d == 1.0),
+                "nothing flows beyond T"
             );
         }
     }

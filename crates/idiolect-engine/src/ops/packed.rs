@@ -5,8 +5,8 @@
 //! one tile's width, so that the innermost loop reads memory in order (a row of B is a page away
 //! from the next, and a page table's cache holds few), small enough to stay in the second-level
 //! cache while every row of A passes by; of A eight rows at a time stay in the first. Rows of A
-//! are read where they lie; a transposed A is copied likewise, sixteen rows at a time. The bits are those of the unpacked
-//! product: the same sums in the same order.
+//! are read where they lie; a transposed A is copied likewise, sixteen rows at a time. The bits are
+//! those of the unpacked product: the same sums in the same order.
 #![expect(
     unsafe_code,
     reason = "tasks write disjoint blocks of one matrix, and run tiles on packed panels"
@@ -14,123 +14,129 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::product::{Block, Left, Onto, depth};
-use super::stored::{Factor, Halves, widen_all};
+use super::cpu::Cpu;
+use super::operand::OperandA;
+use super::operand::{Bf16Operand, StoredOperand, widen_all};
+use super::product::{Accumulate, Block, k_block};
 use super::transpose::transpose;
 use super::{LINE, aligned};
-use crate::threads::Threads;
 
 /// Floats of a packed block of B: 448 KiB, under half of a second-level cache of 1 MiB.
 const BLOCK: usize = 112 << 10;
 
-/// Rows of C that one task computes at least: packing a column of B costs as much as some ten rows of it.
+/// Rows of C that one task computes at least: packing a column of B costs as much as some ten rows
+/// of it.
 const ROWS: usize = 256;
 
-/// The right factor, (k, n).
+/// The B operand, (k, n).
 #[derive(Clone, Copy)]
-pub(crate) enum Right<'a> {
-    /// Entry (k, n) at k·stride + n.
-    Rows(&'a [f32], usize),
-    /// Entry (k, n) at n·stride + k.
-    Columns(&'a [f32], usize),
+pub(crate) enum OperandB<'a> {
+    /// Entry (k, n) at k·ld + n.
+    RowMajor(&'a [f32], usize),
+    /// Entry (k, n) at n·ld + k.
+    ColMajor(&'a [f32], usize),
 }
 
-/// C (+)= A·B, shared by the threads.
-///
-/// - `size`: (m, n, k)
-/// - `out`: (m, n) at a stride
-///
-/// # Panics
-/// When a slice is shorter than its shape; a programmer mistake.
-pub(crate) fn multiply_packed<'a>(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    (m, n, k): (usize, usize, usize),
-    left: impl Into<Factor<'a>>,
-    right: Right<'_>,
-    (out, stride): (&mut [f32], usize),
-    onto: Onto<'_>,
-) {
-    let left = left.into();
-    let Some(matrix) = check((m, n, k), left, right, (out, stride), onto) else {
-        return;
-    };
-    let matrix = &matrix;
-    // Scratch beyond the threads' own, where there is some, holds what they share.
-    let mut shared = scratch
-        .get_mut(threads.n())
-        .map(std::mem::take)
-        .unwrap_or_default();
-    let panels = aligned(&mut shared, left_size(left, m, k));
-    let part = 4 * TALL;
-    if left.by_columns() {
-        let parts = [(&mut *panels, part * k)];
-        threads.for_chunks(m.div_ceil(part), parts, scratch, |i, [panels], _| {
-            left.pack(i * part, (m, k), panels);
+impl Cpu<'_> {
+    /// C (+)= A·B, shared by the threads.
+    ///
+    /// - `size`: (m, n, k)
+    /// - `out`: (m, n) at a leading dimension
+    ///
+    /// # Panics
+    /// When a slice is shorter than its shape; a programmer mistake.
+    pub(crate) fn multiply_packed<'a>(
+        &mut self,
+        (m, n, k): (usize, usize, usize),
+        a: impl Into<StoredOperand<'a>>,
+        b: OperandB<'_>,
+        (out, ld): (&mut [f32], usize),
+        accumulate: Accumulate<'_>,
+    ) {
+        let a = a.into();
+        let Some(matrix) = check((m, n, k), a, b, (out, ld), accumulate) else {
+            return;
+        };
+        let matrix = &matrix;
+        // Scratch beyond the self.threads' own, where there is some, holds what they share.
+        let mut shared = self
+            .workspace
+            .scratch
+            .get_mut(self.threads.n())
+            .map(std::mem::take)
+            .unwrap_or_default();
+        let panels = aligned(&mut shared, a_len(a, m, k));
+        let part = 4 * TALL;
+        if a.is_col_major() {
+            let parts = [(&mut *panels, part * k)];
+            self.for_chunks(m.div_ceil(part), parts, |i, [panels], _| {
+                a.pack(i * part, (m, k), panels);
+            });
+        }
+        let shared_a = Shared::new(a, panels);
+        let (column_blocks, columns) = cut_columns(n, k_block(k), self.threads.n());
+        // More blocks of rows than the self.threads ask for would only pack B more often.
+        let row_blocks = if column_blocks % self.threads.n() == 0 {
+            1
+        } else {
+            let wanted = (2 * self.threads.n()).div_ceil(column_blocks);
+            wanted.min(m.div_ceil(ROWS))
+        };
+        let rows = m.div_ceil(row_blocks).next_multiple_of(LINE);
+        let chunks = column_blocks * m.div_ceil(rows);
+        self.for_chunks(chunks, [], |chunk, [], scratch| {
+            let (j, i) = (
+                chunk % column_blocks * columns,
+                chunk / column_blocks * rows,
+            );
+            Arch::new().dispatch(Task {
+                rows: (i, rows.min(m - i)),
+                columns: (j, columns.min(n - j)),
+                k,
+                a: shared_a,
+                b,
+                matrix,
+                packed: aligned(scratch, b_len(columns, k) + widened_len(a, k)),
+            });
         });
-    }
-    let shared_left = Shared::new(left, panels);
-    let (column_blocks, columns) = cut_columns(n, depth(k), threads.n());
-    // More blocks of rows than the threads ask for would only pack B more often.
-    let row_blocks = if column_blocks % threads.n() == 0 {
-        1
-    } else {
-        let wanted = (2 * threads.n()).div_ceil(column_blocks);
-        wanted.min(m.div_ceil(ROWS))
-    };
-    let rows = m.div_ceil(row_blocks).next_multiple_of(LINE);
-    let chunks = column_blocks * m.div_ceil(rows);
-    threads.for_chunks(chunks, [], scratch, |chunk, [], scratch| {
-        let (j, i) = (
-            chunk % column_blocks * columns,
-            chunk / column_blocks * rows,
-        );
-        Arch::new().dispatch(Task {
-            rows: (i, rows.min(m - i)),
-            columns: (j, columns.min(n - j)),
-            k,
-            left: shared_left,
-            right,
-            matrix,
-            packed: aligned(scratch, right_size(columns, k) + widened_size(left, k)),
-        });
-    });
-    if let Some(spare) = scratch.get_mut(threads.n()) {
-        *spare = shared;
+        if let Some(spare) = self.workspace.scratch.get_mut(self.threads.n()) {
+            *spare = shared;
+        }
     }
 }
 
-/// [`multiply_packed`] by the calling thread, which may be one of several that have a product each.
+/// [`Cpu::multiply_packed`] by the calling thread, which may be one of several that have a product
+/// each.
 ///
-/// - `room`: [`room_alone`] floats
+/// - `workspace`: [`workspace_alone`] floats
 ///
 /// # Panics
 /// When a slice is shorter than its shape; a programmer mistake.
 pub(crate) fn multiply_alone<'a>(
-    room: &mut [f32],
+    workspace: &mut [f32],
     (m, n, k): (usize, usize, usize),
-    left: impl Into<Factor<'a>>,
-    right: Right<'_>,
-    (out, stride): (&mut [f32], usize),
-    onto: Onto<'_>,
+    a: impl Into<StoredOperand<'a>>,
+    b: OperandB<'_>,
+    (out, ld): (&mut [f32], usize),
+    accumulate: Accumulate<'_>,
 ) {
-    let left = left.into();
-    let Some(matrix) = check((m, n, k), left, right, (out, stride), onto) else {
+    let a = a.into();
+    let Some(matrix) = check((m, n, k), a, b, (out, ld), accumulate) else {
         return;
     };
-    let (blocks, columns) = cut_columns(n, depth(k), 1);
-    let (panels, packed) = room.split_at_mut(left_size(left, m, k));
-    if left.by_columns() {
-        left.pack(0, (m, k), panels);
+    let (blocks, columns) = cut_columns(n, k_block(k), 1);
+    let (panels, packed) = workspace.split_at_mut(a_len(a, m, k));
+    if a.is_col_major() {
+        a.pack(0, (m, k), panels);
     }
-    let left = Shared::new(left, panels);
+    let a = Shared::new(a, panels);
     for j in (0..blocks).map(|block| block * columns) {
         Arch::new().dispatch(Task {
             rows: (0, m),
             columns: (j, columns.min(n - j)),
             k,
-            left,
-            right,
+            a,
+            b,
             matrix: &matrix,
             packed,
         });
@@ -138,12 +144,12 @@ pub(crate) fn multiply_alone<'a>(
 }
 
 /// Floats that [`multiply_alone`] works in.
-pub(crate) fn room_alone((m, n, k): (usize, usize, usize), left: Factor<'_>) -> usize {
-    let (_, columns) = cut_columns(n, depth(k), 1);
-    left_size(left, m, k) + right_size(columns, k) + widened_size(left, k)
+pub(crate) fn workspace_alone((m, n, k): (usize, usize, usize), a: StoredOperand<'_>) -> usize {
+    let (_, columns) = cut_columns(n, k_block(k), 1);
+    a_len(a, m, k) + b_len(columns, k) + widened_len(a, k)
 }
 
-/// Whether the right factor, (k, n), is worth packing: it is beyond the first caches, and enough
+/// Whether the B operand, (k, n), is worth packing: it is beyond the first caches, and enough
 /// rows pass by. Does not change results.
 pub(crate) fn packs((m, n, k): (usize, usize, usize)) -> bool {
     m >= 64 && k * n >= 1 << 16
@@ -152,63 +158,63 @@ pub(crate) fn packs((m, n, k): (usize, usize, usize)) -> bool {
 /// C and its base, when all slices are as long as they must be; none without entries.
 fn check(
     (m, n, k): (usize, usize, usize),
-    left: Factor<'_>,
-    right: Right<'_>,
-    (out, stride): (&mut [f32], usize),
-    onto: Onto<'_>,
+    a: StoredOperand<'_>,
+    b: OperandB<'_>,
+    (out, ld): (&mut [f32], usize),
+    accumulate: Accumulate<'_>,
 ) -> Option<Matrix> {
     if m == 0 || n == 0 {
         return None;
     }
-    let end = |rows: usize, stride: usize, width: usize| rows.saturating_sub(1) * stride + width;
-    left.check(m, k);
-    let (values, needed) = match right {
-        Right::Rows(values, stride) => (values, end(k, stride, n)),
-        Right::Columns(values, stride) => (values, end(n, stride, k)),
+    let end = |rows: usize, ld: usize, width: usize| rows.saturating_sub(1) * ld + width;
+    a.check(m, k);
+    let (values, needed) = match b {
+        OperandB::RowMajor(values, ld) => (values, end(k, ld, n)),
+        OperandB::ColMajor(values, ld) => (values, end(n, ld, k)),
     };
-    assert!(k == 0 || values.len() >= needed, "right factor too short");
-    assert!(out.len() >= end(m, stride, n), "output too short");
-    let base = match onto {
-        Onto::Nothing => std::ptr::null(),
-        Onto::Itself => out.as_ptr(),
-        Onto::Other(other) => {
-            assert!(other.len() >= end(m, stride, n), "base too short");
+    assert!(k == 0 || values.len() >= needed, "B operand too short");
+    assert!(out.len() >= end(m, ld, n), "output too short");
+    let base = match accumulate {
+        Accumulate::Nothing => std::ptr::null(),
+        Accumulate::Output => out.as_ptr(),
+        Accumulate::Other(other) => {
+            assert!(other.len() >= end(m, ld, n), "base too short");
             other.as_ptr()
         }
     };
     Some(Matrix {
         c: out.as_mut_ptr(),
         base,
-        stride,
+        ld,
     })
 }
 
-/// Floats of the packed left factor.
-fn left_size(left: Factor<'_>, m: usize, k: usize) -> usize {
-    if left.by_columns() {
+/// Floats of the packed A operand.
+fn a_len(a: StoredOperand<'_>, m: usize, k: usize) -> usize {
+    if a.is_col_major() {
         m.next_multiple_of(TALL) * k
     } else {
         0
     }
 }
 
-/// Floats of a packed block of the right factor, for vectors of any width.
-fn right_size(columns: usize, k: usize) -> usize {
-    columns.next_multiple_of(3 * LINE) * depth(k).max(1)
+/// Floats of a packed block of the B operand, for vectors of any width.
+fn b_len(columns: usize, k: usize) -> usize {
+    columns.next_multiple_of(3 * LINE) * k_block(k).max(1)
 }
 
 /// Floats of the rows that are widened at a time.
-fn widened_size(left: Factor<'_>, k: usize) -> usize {
-    match left {
-        Factor::Bf16(halves) if !halves.by_columns => TALL * depth(k),
+fn widened_len(a: StoredOperand<'_>, k: usize) -> usize {
+    match a {
+        StoredOperand::Bf16(halves) if !halves.col_major => TALL * k_block(k),
         _ => 0,
     }
 }
 
 /// Blocks of columns, and columns of one: whole lines, shared evenly where there are few.
-fn cut_columns(n: usize, depth: usize, threads: usize) -> (usize, usize) {
+fn cut_columns(n: usize, k_block: usize, threads: usize) -> (usize, usize) {
     let lines = n.div_ceil(LINE);
-    let most = (BLOCK / depth.max(1) / LINE).max(3);
+    let most = (BLOCK / k_block.max(1) / LINE).max(3);
     let blocks = lines.div_ceil(most);
     let even = blocks.next_multiple_of(threads);
     let blocks = if lines >= 3 * even { even } else { blocks };
@@ -220,7 +226,7 @@ fn cut_columns(n: usize, depth: usize, threads: usize) -> (usize, usize) {
 struct Matrix {
     c: *mut f32,
     base: *const f32,
-    stride: usize,
+    ld: usize,
 }
 
 // SAFETY: tasks write, and read of the base, disjoint blocks.
@@ -232,21 +238,21 @@ const TALL: usize = 8;
 /// A as the tiles read it.
 #[derive(Clone, Copy)]
 enum Shared<'a> {
-    /// Where it lies, by rows.
-    Rows(Left<'a>),
-    /// By rows, widened [`TALL`] rows at a time.
-    Halves(Halves<'a>),
+    /// Where it lies, row-major.
+    Rows(OperandA<'a>),
+    /// Row-major, widened [`TALL`] rows at a time.
+    Bf16Operand(Bf16Operand<'a>),
     /// In panels of [`TALL`] rows, each (k, TALL).
     Panels(&'a [f32]),
 }
 
 impl<'a> Shared<'a> {
-    /// A by rows as it is, A by columns as it was packed.
-    fn new(left: Factor<'a>, panels: &'a [f32]) -> Self {
-        match left {
-            _ if left.by_columns() => Self::Panels(panels),
-            Factor::F32(left) => Self::Rows(left),
-            Factor::Bf16(halves) => Self::Halves(halves),
+    /// A row-major operand as it is, a column-major one as it was packed.
+    fn new(a: StoredOperand<'a>, panels: &'a [f32]) -> Self {
+        match a {
+            _ if a.is_col_major() => Self::Panels(panels),
+            StoredOperand::F32(a) => Self::Rows(a),
+            StoredOperand::Bf16(halves) => Self::Bf16Operand(halves),
         }
     }
 }
@@ -255,8 +261,8 @@ struct Task<'a> {
     rows: (usize, usize),
     columns: (usize, usize),
     k: usize,
-    left: Shared<'a>,
-    right: Right<'a>,
+    a: Shared<'a>,
+    b: OperandB<'a>,
     matrix: &'a Matrix,
     packed: &'a mut [f32],
 }
@@ -270,12 +276,12 @@ impl WithSimd for Task<'_> {
             rows: (i0, m),
             columns: (j0, n),
             k,
-            left,
-            right,
+            a,
+            b,
             matrix,
             packed,
         } = self;
-        let kc = depth(k).max(1);
+        let kc = k_block(k).max(1);
         let wide = 3 * S::F32_LANES;
         let (packed, widened) = packed.split_at_mut(n.div_ceil(wide) * wide * kc);
         let mut base = matrix.base;
@@ -284,8 +290,8 @@ impl WithSimd for Task<'_> {
             let kb = kc.min(k - k0);
             for (p, panel) in packed.chunks_exact_mut(wide * kc).enumerate() {
                 let first = p * wide;
-                pack_right(
-                    right,
+                pack_b(
+                    b,
                     (k0, kb),
                     (j0 + first, wide.min(n - first)),
                     (panel, wide),
@@ -293,11 +299,11 @@ impl WithSimd for Task<'_> {
             }
             for i in (0..m).step_by(TALL) {
                 let mb = TALL.min(m - i);
-                let (a, a_stride) = match left {
-                    Shared::Rows(left) => left.at(i0 + i, k0),
+                let (tile, lda) = match a {
+                    Shared::Rows(a) => a.at(i0 + i, k0),
                     Shared::Panels(panels) => (panels[(i0 + i) * k + k0 * TALL..].as_ptr(), TALL),
-                    Shared::Halves(halves) => {
-                        let rows = halves.values[(i0 + i) * halves.stride..].chunks(halves.stride);
+                    Shared::Bf16Operand(halves) => {
+                        let rows = halves.values[(i0 + i) * halves.ld..].chunks(halves.ld);
                         for (to, row) in widened.chunks_exact_mut(kc).zip(rows).take(mb) {
                             widen_all(&row[k0..k0 + kb], to);
                         }
@@ -305,7 +311,7 @@ impl WithSimd for Task<'_> {
                     }
                 };
                 for (p, panel) in packed.chunks_exact(wide * kc).enumerate() {
-                    let at = (i0 + i) * matrix.stride + j0 + p * wide;
+                    let at = (i0 + i) * matrix.ld + j0 + p * wide;
                     // SAFETY: `multiply_packed` checked C and the base for all rows and columns,
                     // and this task's blocks are its own; the panels were just filled, and A
                     // checked; a null base is never read.
@@ -314,15 +320,15 @@ impl WithSimd for Task<'_> {
                             m: mb,
                             n: wide.min(n - p * wide),
                             k: kb,
-                            a,
-                            a_stride,
+                            a: tile,
+                            lda: lda,
                             b: panel.as_ptr(),
-                            b_stride: wide,
+                            ldb: wide,
                             base: if base.is_null() { base } else { base.add(at) },
                             c: matrix.c.add(at),
-                            c_stride: matrix.stride,
+                            ldc: matrix.ld,
                         };
-                        if matches!(left, Shared::Panels(_)) {
+                        if matches!(a, Shared::Panels(_)) {
                             block.run::<S, true>(simd)
                         } else {
                             block.run::<S, false>(simd)
@@ -338,16 +344,16 @@ impl WithSimd for Task<'_> {
 
 /// Copies rows `k0..k0 + kb` and `n` columns from `j` on into a panel, zeros beyond n.
 #[inline(always)]
-fn pack_right(
-    right: Right<'_>,
+fn pack_b(
+    b: OperandB<'_>,
     (k0, kb): (usize, usize),
     (j, n): (usize, usize),
     (panel, wide): (&mut [f32], usize),
 ) {
-    match right {
-        Right::Rows(values, stride) => {
+    match b {
+        OperandB::RowMajor(values, ld) => {
             for (k, to) in panel.chunks_exact_mut(wide).take(kb).enumerate() {
-                let from = &values[(k0 + k) * stride + j..][..n];
+                let from = &values[(k0 + k) * ld + j..][..n];
                 if n == wide {
                     to.copy_from_slice(from);
                 } else {
@@ -356,11 +362,11 @@ fn pack_right(
                 }
             }
         }
-        Right::Columns(values, stride) => {
+        OperandB::ColMajor(values, ld) => {
             if n < wide {
                 panel.fill(0.0);
             }
-            transpose((n, kb), (&values[j * stride + k0..], stride), (panel, wide));
+            transpose((n, kb), (&values[j * ld + k0..], ld), (panel, wide));
         }
     }
 }
@@ -368,8 +374,10 @@ fn pack_right(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::cpu::CpuWorkspace;
     use crate::ops::product::{Product, multiply};
     use crate::ops::testing::normal;
+    use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
     #[test]
@@ -381,38 +389,47 @@ mod tests {
             (21, 500, 1300),
             (40, 700, 0),
         ] {
-            let (a_stride, c_stride) = (m.max(k) + 3, n + 5);
-            let b_stride = n.max(k).next_multiple_of(16) + 16;
-            let a = normal("a", a_stride * m.max(k), 1.0);
-            let b = normal("b", b_stride * (k + 1), 1.0);
-            let mut turned = vec![0.0; b_stride * n];
-            transpose((k, n), (&b, b_stride), (&mut turned, b_stride));
-            let old = normal("old", c_stride * m, 1.0);
-            for left in [Left::rows(&a, a_stride), Left::columns(&a, a_stride)] {
-                for onto in 0..3 {
-                    let onto = || [Onto::Nothing, Onto::Itself, Onto::Other(&old)][onto];
+            let (lda, ldc) = (m.max(k) + 3, n + 5);
+            let ldb = n.max(k).next_multiple_of(16) + 16;
+            let a = normal("a", lda * m.max(k), 1.0);
+            let b = normal("b", ldb * (k + 1), 1.0);
+            let mut turned = vec![0.0; ldb * n];
+            transpose((k, n), (&b, ldb), (&mut turned, ldb));
+            let old = normal("old", ldc * m, 1.0);
+            for a in [OperandA::row_major(&a, lda), OperandA::col_major(&a, lda)] {
+                for accumulate in 0..3 {
+                    let accumulate = || {
+                        [
+                            Accumulate::Nothing,
+                            Accumulate::Output,
+                            Accumulate::Other(&old),
+                        ][accumulate]
+                    };
                     let mut want = old.clone();
                     multiply(Product {
                         size: (m, n, k),
-                        left,
-                        right: (&b, b_stride),
-                        out: (&mut want, c_stride),
-                        onto: onto(),
+                        a,
+                        b: (&b, ldb),
+                        c: (&mut want, ldc),
+                        accumulate: accumulate(),
                     });
                     for threads in 1..4 {
-                        for right in [Right::Rows(&b, b_stride), Right::Columns(&turned, b_stride)]
-                        {
+                        for b in [
+                            OperandB::RowMajor(&b, ldb),
+                            OperandB::ColMajor(&turned, ldb),
+                        ] {
                             let mut got = old.clone();
                             let pool = Threads::new(NonZeroUsize::new(threads).unwrap());
-                            let scratch = &mut vec![vec![f32::NAN; 9000]; threads];
-                            multiply_packed(
-                                &pool,
-                                scratch,
+                            let workspace = &mut CpuWorkspace {
+                                scratch: vec![vec![f32::NAN; 9000]; threads],
+                                ..CpuWorkspace::default()
+                            };
+                            Cpu::new(&pool, workspace).multiply_packed(
                                 (m, n, k),
-                                left,
-                                right,
-                                (&mut got, c_stride),
-                                onto(),
+                                a,
+                                b,
+                                (&mut got, ldc),
+                                accumulate(),
                             );
                             assert!(
                                 got.iter()

@@ -9,7 +9,7 @@
 //! more `gemm` with AVX-512 is a tenth to a quarter faster: packing there is left to do.
 //!
 //! Every entry of C is the sum over k in ascending order, by fused multiply-add, in blocks of
-//! [`depth`] that are then added: its bits depend on k and the machine's vector unit only, not
+//! [`k_block`] that are then added: its bits depend on k and the machine's vector unit only, not
 //! on m, n, tile or thread.
 #![expect(
     unsafe_code,
@@ -18,93 +18,16 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::stored::{check_left, pack_columns};
-
-/// The left factor, (m, k).
-#[derive(Clone, Copy)]
-pub(crate) struct Left<'a> {
-    values: &'a [f32],
-    stride: usize,
-    /// Whether entry (m, k) lies at k·stride + m and not at m·stride + k.
-    by_columns: bool,
-}
-
-impl<'a> Left<'a> {
-    /// Entry (m, k) at m·stride + k.
-    pub(crate) fn rows(values: &'a [f32], stride: usize) -> Self {
-        Self {
-            values,
-            stride,
-            by_columns: false,
-        }
-    }
-
-    /// Entry (m, k) at k·stride + m.
-    pub(crate) fn columns(values: &'a [f32], stride: usize) -> Self {
-        Self {
-            values,
-            stride,
-            by_columns: true,
-        }
-    }
-
-    /// Whether entries of one column lie side by side.
-    pub(super) fn by_columns(self) -> bool {
-        self.by_columns
-    }
-
-    /// # Panics
-    /// When it is shorter than (m, k); a programmer mistake.
-    pub(super) fn check(self, m: usize, k: usize) {
-        check_left(self.values, self.stride, self.by_columns, (m, k));
-    }
-
-    /// Where entry (i, k) of a factor by rows lies, and the stride.
-    pub(super) fn at(self, i: usize, k: usize) -> (*const f32, usize) {
-        debug_assert!(!self.by_columns, "read where it lies");
-        (self.values[i * self.stride + k..].as_ptr(), self.stride)
-    }
-
-    /// [`pack_columns`] of a factor by columns.
-    pub(super) fn pack(self, i: usize, size: (usize, usize), to: &mut [f32]) {
-        pack_columns((self.values, self.stride), |value| value, i, size, to);
-    }
-
-    /// Without the first rows.
-    pub(crate) fn skip_rows(self, rows: usize) -> Self {
-        let offset = if self.by_columns {
-            rows
-        } else {
-            rows * self.stride
-        };
-        Self {
-            values: &self.values[offset..],
-            ..self
-        }
-    }
-
-    /// Without the first columns.
-    pub(crate) fn skip_columns(self, columns: usize) -> Self {
-        let offset = if self.by_columns {
-            columns * self.stride
-        } else {
-            columns
-        };
-        Self {
-            values: &self.values[offset..],
-            ..self
-        }
-    }
-}
+use super::operand::OperandA;
 
 /// What becomes of the old contents of C.
 #[derive(Clone, Copy)]
-pub(crate) enum Onto<'a> {
+pub(crate) enum Accumulate<'a> {
     /// Ignored.
     Nothing,
     /// Added to.
-    Itself,
-    /// C becomes this plus the product; same stride as C.
+    Output,
+    /// C becomes this plus the product; same leading dimension as C.
     Other(&'a [f32]),
 }
 
@@ -112,29 +35,29 @@ pub(crate) enum Onto<'a> {
 pub(crate) struct Product<'a> {
     /// Rows of A and C, columns of B and C, columns of A and rows of B.
     pub(crate) size: (usize, usize, usize),
-    pub(crate) left: Left<'a>,
+    pub(crate) a: OperandA<'a>,
     /// (k, n), rows readable to whole vectors beyond n.
-    pub(crate) right: (&'a [f32], usize),
+    pub(crate) b: (&'a [f32], usize),
     /// (m, n).
-    pub(crate) out: (&'a mut [f32], usize),
-    pub(crate) onto: Onto<'a>,
+    pub(crate) c: (&'a mut [f32], usize),
+    pub(crate) accumulate: Accumulate<'a>,
 }
 
-/// Largest number of terms summed in registers: 48 columns of B of this depth fill two thirds of
+/// Largest number of terms summed in registers: 48 columns of B of this k_block fill two thirds of
 /// a 48 KiB first-level cache.
-const DEPTH: usize = 512;
+const K_BLOCK: usize = 512;
 
 /// Rows of A that a block of B meets before the next: 512 × 192 floats are 384 KiB of a
 /// second-level cache of 1 MiB or more.
 const BLOCK_ROWS: usize = 512;
 
 /// The size of the blocks that a sum of k terms is cut into: even, and at most a third above
-/// [`DEPTH`] so that no small rest is left.
-pub(super) fn depth(k: usize) -> usize {
-    if k <= DEPTH * 4 / 3 {
+/// [`K_BLOCK`] so that no small rest is left.
+pub(super) fn k_block(k: usize) -> usize {
+    if k <= K_BLOCK * 4 / 3 {
         k
     } else {
-        k.div_ceil(k.div_ceil(DEPTH))
+        k.div_ceil(k.div_ceil(K_BLOCK))
     }
 }
 
@@ -174,42 +97,42 @@ impl WithSimd for Product<'_> {
 pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
     let Product {
         size: (m, n, k),
-        left,
-        right,
-        out,
-        onto,
+        a,
+        b,
+        c: out,
+        accumulate,
     } = product;
     if m == 0 || n == 0 {
         return;
     }
     let wide = n.next_multiple_of(S::F32_LANES);
-    let end = |rows: usize, stride: usize, width: usize| rows.saturating_sub(1) * stride + width;
-    left.check(m, k);
+    let end = |rows: usize, ld: usize, width: usize| rows.saturating_sub(1) * ld + width;
+    a.check(m, k);
     assert!(
-        k == 0 || right.0.len() >= end(k, right.1, wide),
-        "right factor too short"
+        k == 0 || b.0.len() >= end(k, b.1, wide),
+        "B operand too short"
     );
     assert!(out.0.len() >= end(m, out.1, n), "output too short");
-    let mut base = match onto {
-        Onto::Nothing => std::ptr::null(),
-        Onto::Itself => out.0.as_ptr(),
-        Onto::Other(other) => {
+    let mut base = match accumulate {
+        Accumulate::Nothing => std::ptr::null(),
+        Accumulate::Output => out.0.as_ptr(),
+        Accumulate::Other(other) => {
             assert!(other.len() >= end(m, out.1, n), "base too short");
             other.as_ptr()
         }
     };
     let c = out.0.as_mut_ptr();
-    let kc = depth(k).max(1);
+    let kc = k_block(k).max(1);
     let mut k0 = 0;
     while k0 < k || k0 == 0 {
         let kb = kc.min(k - k0);
         let mut m0 = 0;
         while m0 < m {
             let mb = BLOCK_ROWS.min(m - m0);
-            let a_offset = if left.by_columns {
-                k0 * left.stride + m0
+            let a_offset = if a.col_major {
+                k0 * a.ld + m0
             } else {
-                m0 * left.stride + k0
+                m0 * a.ld + k0
             };
             // SAFETY: the asserts above bound every row and column that the block touches; a null
             // base is never read.
@@ -218,19 +141,19 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
                     m: mb,
                     n,
                     k: kb,
-                    a: left.values.as_ptr().wrapping_add(a_offset),
-                    a_stride: left.stride,
-                    b: right.0.as_ptr().wrapping_add(k0 * right.1),
-                    b_stride: right.1,
+                    a: a.values.as_ptr().wrapping_add(a_offset),
+                    lda: a.ld,
+                    b: b.0.as_ptr().wrapping_add(k0 * b.1),
+                    ldb: b.1,
                     base: if base.is_null() {
                         base
                     } else {
                         base.add(m0 * out.1)
                     },
                     c: c.add(m0 * out.1),
-                    c_stride: out.1,
+                    ldc: out.1,
                 };
-                if left.by_columns {
+                if a.col_major {
                     block.run::<S, true>(simd)
                 } else {
                     block.run::<S, false>(simd)
@@ -250,13 +173,13 @@ pub(super) struct Block {
     pub(super) n: usize,
     pub(super) k: usize,
     pub(super) a: *const f32,
-    pub(super) a_stride: usize,
+    pub(super) lda: usize,
     pub(super) b: *const f32,
-    pub(super) b_stride: usize,
+    pub(super) ldb: usize,
     /// Added to the product; null for none.
     pub(super) base: *const f32,
     pub(super) c: *mut f32,
-    pub(super) c_stride: usize,
+    pub(super) ldc: usize,
 }
 
 impl Block {
@@ -266,20 +189,20 @@ impl Block {
     /// All addresses that the sizes and strides imply must be readable, those of C writable;
     /// B's rows to whole vectors.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd, const COLUMNS: bool>(self, simd: S) {
+    pub(super) unsafe fn run<S: Simd, const COL_MAJOR: bool>(self, simd: S) {
         let vectors = self.n.div_ceil(S::F32_LANES);
         let mut v = 0;
         // SAFETY: passed on from the caller; each strip stays inside n rounded up to vectors.
         unsafe {
             while v < vectors {
-                let left = vectors - v;
+                let rest = vectors - v;
                 // Four vectors are two strips of two, not three and one: a strip of one vector
                 // is limited by loads.
-                let take = if left == 4 { 2 } else { left.min(3) };
+                let take = if rest == 4 { 2 } else { rest.min(3) };
                 match take {
-                    1 => self.strip::<S, COLUMNS, 1>(simd, v),
-                    2 => self.strip::<S, COLUMNS, 2>(simd, v),
-                    _ => self.strip::<S, COLUMNS, 3>(simd, v),
+                    1 => self.strip::<S, COL_MAJOR, 1>(simd, v),
+                    2 => self.strip::<S, COL_MAJOR, 2>(simd, v),
+                    _ => self.strip::<S, COL_MAJOR, 3>(simd, v),
                 }
                 v += take;
             }
@@ -291,27 +214,27 @@ impl Block {
     /// # Safety
     /// As [`run`](Self::run), with `v + NV` vectors inside n rounded up.
     #[inline(always)]
-    unsafe fn strip<S: Simd, const COLUMNS: bool, const NV: usize>(self, simd: S, v: usize) {
-        let step = |i: usize| if COLUMNS { i } else { i * self.a_stride };
+    unsafe fn strip<S: Simd, const COL_MAJOR: bool, const NV: usize>(self, simd: S, v: usize) {
+        let step = |i: usize| if COL_MAJOR { i } else { i * self.lda };
         let mut i = 0;
         // SAFETY: passed on from the caller; each tile stays inside m.
         unsafe {
             if S::REGISTER_COUNT >= 32 {
                 while i + 8 <= self.m {
-                    self.tile::<S, COLUMNS, 8, NV>(simd, i, self.a.add(step(i)), v);
+                    self.tile::<S, COL_MAJOR, 8, NV>(simd, i, self.a.add(step(i)), v);
                     i += 8;
                 }
             }
             while i + 4 <= self.m {
-                self.tile::<S, COLUMNS, 4, NV>(simd, i, self.a.add(step(i)), v);
+                self.tile::<S, COL_MAJOR, 4, NV>(simd, i, self.a.add(step(i)), v);
                 i += 4;
             }
             if i + 2 <= self.m {
-                self.tile::<S, COLUMNS, 2, NV>(simd, i, self.a.add(step(i)), v);
+                self.tile::<S, COL_MAJOR, 2, NV>(simd, i, self.a.add(step(i)), v);
                 i += 2;
             }
             if i < self.m {
-                self.tile::<S, COLUMNS, 1, NV>(simd, i, self.a.add(step(i)), v);
+                self.tile::<S, COL_MAJOR, 1, NV>(simd, i, self.a.add(step(i)), v);
             }
         }
     }
@@ -321,7 +244,7 @@ impl Block {
     /// # Safety
     /// As [`strip`](Self::strip), with `i + MR` rows inside m.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const COLUMNS: bool, const MR: usize, const NV: usize>(
+    unsafe fn tile<S: Simd, const COL_MAJOR: bool, const MR: usize, const NV: usize>(
         self,
         simd: S,
         i: usize,
@@ -335,45 +258,44 @@ impl Block {
             let mut b = self.b.add(v * lanes);
             let mut a = a;
             for _ in 0..self.k {
-                let mut right = [simd.splat_f32s(0.0); NV];
+                let mut b_row = [simd.splat_f32s(0.0); NV];
                 unrolled!(j < NV, {
-                    right[j] = b.add(j * lanes).cast::<S::f32s>().read_unaligned();
+                    b_row[j] = b.add(j * lanes).cast::<S::f32s>().read_unaligned();
                 });
                 unrolled!(r < MR, {
-                    let factor =
-                        simd.splat_f32s(*a.add(if COLUMNS { r } else { r * self.a_stride }));
+                    let factor = simd.splat_f32s(*a.add(if COL_MAJOR { r } else { r * self.lda }));
                     unrolled!(j < NV, {
-                        sum[r][j] = simd.mul_add_f32s(factor, right[j], sum[r][j]);
+                        sum[r][j] = simd.mul_add_f32s(factor, b_row[j], sum[r][j]);
                     });
                 });
-                a = a.add(if COLUMNS { self.a_stride } else { 1 });
-                b = b.wrapping_add(self.b_stride);
+                a = a.add(if COL_MAJOR { self.lda } else { 1 });
+                b = b.wrapping_add(self.ldb);
             }
             let whole = self.n >= (v + NV) * lanes;
             unrolled!(r < MR, {
-                let at = (i + r) * self.c_stride + v * lanes;
+                let at = (i + r) * self.ldc + v * lanes;
                 unrolled!(j < NV, {
                     // Only the last vector of a row can be partial.
-                    let left = if whole || j + 1 < NV {
+                    let width = if whole || j + 1 < NV {
                         lanes
                     } else {
                         self.n - (v + j) * lanes
                     };
-                    self.store(simd, at + j * lanes, left, sum[r][j]);
+                    self.store(simd, at + j * lanes, width, sum[r][j]);
                 });
             });
         }
     }
 
-    /// Stores one vector of C of which `left` entries exist.
+    /// Stores one vector of C of which `width` entries exist.
     ///
     /// # Safety
-    /// `at + min(left, lanes)` entries of C (and of the base) must be there.
+    /// `at + min(width, lanes)` entries of C (and of the base) must be there.
     #[inline(always)]
-    unsafe fn store<S: Simd>(self, simd: S, at: usize, left: usize, sum: S::f32s) {
+    unsafe fn store<S: Simd>(self, simd: S, at: usize, width: usize, sum: S::f32s) {
         // SAFETY: the caller's promise; a null base is not read.
         unsafe {
-            if left >= S::F32_LANES {
+            if width >= S::F32_LANES {
                 let c = self.c.add(at).cast::<S::f32s>();
                 if self.base.is_null() {
                     c.write_unaligned(sum);
@@ -382,12 +304,12 @@ impl Block {
                     c.write_unaligned(simd.add_f32s(old, sum));
                 }
             } else {
-                let c = std::slice::from_raw_parts_mut(self.c.add(at), left);
+                let c = std::slice::from_raw_parts_mut(self.c.add(at), width);
                 if self.base.is_null() {
                     simd.partial_store_f32s(c, sum);
                 } else {
-                    let old =
-                        simd.partial_load_f32s(std::slice::from_raw_parts(self.base.add(at), left));
+                    let old = simd
+                        .partial_load_f32s(std::slice::from_raw_parts(self.base.add(at), width));
                     simd.partial_store_f32s(c, simd.add_f32s(old, sum));
                 }
             }
@@ -406,14 +328,14 @@ mod tests {
         k: usize,
         a: &dyn Fn(usize, usize) -> f32,
         b: &[f32],
-        b_stride: usize,
+        ldb: usize,
     ) -> Vec<f32> {
         let mut c = Vec::new();
         for i in 0..m {
             for j in 0..n {
                 c.push(
                     (0..k)
-                        .map(|l| f64::from(a(i, l)) * f64::from(b[l * b_stride + j]))
+                        .map(|l| f64::from(a(i, l)) * f64::from(b[l * ldb + j]))
                         .sum::<f64>() as f32,
                 );
             }
@@ -432,63 +354,64 @@ mod tests {
             (5, 100, 0),
             (3, 31, 1000),
         ] {
-            let (a_stride, b_stride, c_stride) = (m.max(k) + 3, n.next_multiple_of(16) + 16, n + 5);
-            let a = normal("a", a_stride * m.max(k), 1.0);
-            let b = normal("b", b_stride * k.max(1), 1.0);
-            let old = normal("c", c_stride * m, 1.0);
-            for by_columns in [false, true] {
-                let left = Left {
-                    values: &a,
-                    stride: a_stride,
-                    by_columns,
+            let (lda, ldb, ldc) = (m.max(k) + 3, n.next_multiple_of(16) + 16, n + 5);
+            let values = normal("a", lda * m.max(k), 1.0);
+            let b = normal("b", ldb * k.max(1), 1.0);
+            let old = normal("c", ldc * m, 1.0);
+            for col_major in [false, true] {
+                let a = OperandA {
+                    values: &values,
+                    ld: lda,
+                    col_major,
                 };
                 let entry = |i: usize, l: usize| {
-                    if by_columns {
-                        a[l * a_stride + i]
+                    if col_major {
+                        values[l * lda + i]
                     } else {
-                        a[i * a_stride + l]
+                        values[i * lda + l]
                     }
                 };
-                let expected = naive(m, n, k, &entry, &b, b_stride);
-                for onto in 0..3 {
-                    let mut c = if onto == 1 {
+                let expected = naive(m, n, k, &entry, &b, ldb);
+                for accumulate in 0..3 {
+                    let mut c = if accumulate == 1 {
                         old.clone()
                     } else {
                         vec![9.0; old.len()]
                     };
-                    let mode = [Onto::Nothing, Onto::Itself, Onto::Other(&old)][onto];
+                    let mode = [
+                        Accumulate::Nothing,
+                        Accumulate::Output,
+                        Accumulate::Other(&old),
+                    ][accumulate];
                     multiply(Product {
                         size: (m, n, k),
-                        left,
-                        right: (&b, b_stride),
-                        out: (&mut c, c_stride),
-                        onto: mode,
+                        a,
+                        b: (&b, ldb),
+                        c: (&mut c, ldc),
+                        accumulate: mode,
                     });
                     let got: Vec<f32> = (0..m)
-                        .flat_map(|i| c[i * c_stride..i * c_stride + n].to_vec())
+                        .flat_map(|i| c[i * ldc..i * ldc + n].to_vec())
                         .collect();
                     let want: Vec<f32> = (0..m * n)
                         .map(|e| {
                             expected[e]
-                                + if onto == 0 {
+                                + if accumulate == 0 {
                                     0.0
                                 } else {
-                                    old[e / n * c_stride + e % n]
+                                    old[e / n * ldc + e % n]
                                 }
                         })
                         .collect();
                     close(
-                        &format!("({m}, {n}, {k}) {by_columns} {onto}"),
+                        &format!("({m}, {n}, {k}) {col_major} {accumulate}"),
                         &got,
                         &want,
                         1e-5,
                     );
-                    if onto != 1 {
-                        let outside = (0..m - 1).all(|i| {
-                            c[i * c_stride + n..(i + 1) * c_stride]
-                                .iter()
-                                .all(|v| *v == 9.0)
-                        });
+                    if accumulate != 1 {
+                        let outside = (0..m - 1)
+                            .all(|i| c[i * ldc + n..(i + 1) * ldc].iter().all(|v| *v == 9.0));
                         assert!(outside, "nothing beside C is written");
                     }
                 }
@@ -498,17 +421,17 @@ mod tests {
 
     #[test]
     fn a_column_has_the_same_bits_in_any_company() {
-        let (m, k, stride) = (29, 403, 128);
+        let (m, k, ld) = (29, 403, 128);
         let a = normal("a", m * k, 1.0);
-        let b = normal("b", k * stride, 1.0);
+        let b = normal("b", k * ld, 1.0);
         let column = |n: usize, start: usize, rows: usize| {
             let mut c = vec![0.0; rows * 128];
             multiply(Product {
                 size: (rows, n, k),
-                left: Left::rows(&a, k),
-                right: (&b[start..], stride),
-                out: (&mut c, 128),
-                onto: Onto::Nothing,
+                a: OperandA::row_major(&a, k),
+                b: (&b[start..], ld),
+                c: (&mut c, 128),
+                accumulate: Accumulate::Nothing,
             });
             c
         };

@@ -2,9 +2,9 @@
 
 use pulp::Arch;
 
-use crate::threads::Threads;
+use super::cpu::Cpu;
 
-/// Cosines and sines of a batch: each (D/2, N) lanes, for the positions of its tokens.
+/// Cosines and sines of a batch: each (D/2, T) lanes, for the positions of its tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Angles {
     cos: super::Buffer,
@@ -14,8 +14,8 @@ pub(crate) struct Angles {
 
 impl Angles {
     /// Fills the tables; angles in f64, as positions times frequencies lose digits in f32.
-    pub(crate) fn fill(&mut self, frequencies: &[f64], positions: &[u32], stride: usize) {
-        self.len = frequencies.len() * stride;
+    pub(crate) fn fill(&mut self, frequencies: &[f64], positions: &[u32], ld: usize) {
+        self.len = frequencies.len() * ld;
         self.cos.reserve(self.len);
         self.sin.reserve(self.len);
         let (cos, sin) = (self.cos.get_mut(self.len), self.sin.get_mut(self.len));
@@ -27,7 +27,7 @@ impl Angles {
                 let (s, c) = (p as f64 * f).sin_cos();
                 *entry = (c as f32, s as f32);
             }
-            let row = i * stride..(i + 1) * stride;
+            let row = i * ld..(i + 1) * ld;
             let (cos, sin) = (&mut cos[row.clone()], &mut sin[row]);
             cos.fill(1.0);
             sin.fill(0.0);
@@ -42,74 +42,79 @@ impl Angles {
     }
 }
 
-/// Which way to turn.
+/// Which way to rotate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Rotation {
     /// As in the forward.
     Forward,
     /// By minus the angle: the backward.
-    Back,
+    Inverse,
 }
 
-/// Rotary position embedding.
-///
-/// - `heads`: rows of whole heads, (heads·D, N) lanes at `stride`, rotated in place
-/// - `angles`: of the same batch
-/// - `scale`: multiplies the result; the attention scale is folded into q here, both ways
-///
-/// (a, b) at dimensions i and i + D/2 become scale·(a cos − b sin, b cos + a sin).
-pub(crate) fn rotate(
-    threads: &Threads,
-    scratch: &mut [Vec<f32>],
-    heads: &mut [f32],
-    stride: usize,
-    angles: &Angles,
-    turn: Turn,
-    scale: f32,
-) {
-    let (cos, sin) = angles.tables();
-    let half = cos.len();
-    let sign = if turn == Turn::Forward { scale } else { -scale };
-    let chunks = heads.len() / (2 * half);
-    threads.for_chunks(chunks, [(heads, 2 * half)], scratch, |_, [head], _| {
-        debug_assert_eq!(head.len() % stride, 0);
-        Arch::new().dispatch(|| {
-            let (first, second) = head.split_at_mut(half);
-            for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                let (x, y) = (*a, *b);
-                let (c, s) = (c * scale, s * sign);
-                *a = x * c - y * s;
-                *b = y * c + x * s;
-            }
+impl Cpu<'_> {
+    /// Rotary position embedding.
+    ///
+    /// - `heads`: rows of whole heads, (heads·D, T) lanes of leading dimension `ld`, rotated in
+    ///   place
+    /// - `angles`: of the same batch
+    /// - `scale`: multiplies the result; the attention scale is folded into q here, both ways
+    ///
+    /// (a, b) at dimensions i and i + D/2 become scale·(a cos − b sin, b cos + a sin).
+    pub(crate) fn rotate(
+        &mut self,
+        heads: &mut [f32],
+        ld: usize,
+        angles: &Angles,
+        rotation: Rotation,
+        scale: f32,
+    ) {
+        let (cos, sin) = angles.tables();
+        let half = cos.len();
+        let sign = if rotation == Rotation::Forward {
+            scale
+        } else {
+            -scale
+        };
+        let chunks = heads.len() / (2 * half);
+        self.for_chunks(chunks, [(heads, 2 * half)], |_, [head], _| {
+            debug_assert_eq!(head.len() % ld, 0);
+            Arch::new().dispatch(|| {
+                let (first, second) = head.split_at_mut(half);
+                for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    let (x, y) = (*a, *b);
+                    let (c, s) = (c * scale, s * sign);
+                    *a = x * c - y * s;
+                    *b = y * c + x * s;
+                }
+            });
         });
-    });
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Rope;
+    use crate::model_config::Rope;
     use crate::ops::testing::{close, lanes_of};
+    use crate::threads::Threads;
 
     #[test]
-    fn rotation_is_the_formula_and_turning_back_undoes_it() {
-        let (d, heads, n, stride) = (6, 3, 20, 48);
+    fn rotation_is_the_formula_and_rotating_back_undoes_it() {
+        let (d, heads, n, ld) = (6, 3, 20, 48);
         let rope = Rope {
             theta: 50.0,
             scaling: None,
         };
         let positions: Vec<u32> = (0..13).chain(0..7).collect();
         let mut angles = Angles::default();
-        angles.fill(&rope.frequencies(d), &positions, stride);
-        let before = lanes_of("r", heads * d, n, stride);
+        angles.fill(&rope.frequencies(d), &positions, ld);
+        let before = lanes_of("r", heads * d, n, ld);
         let mut after = before.clone();
-        rotate(
-            &Threads::single(),
-            &mut [Vec::new()],
+        Cpu::new(&Threads::single(), &mut Default::default()).rotate(
             &mut after,
-            stride,
+            ld,
             &angles,
-            Turn::Forward,
+            Rotation::Forward,
             0.5,
         );
         let mut expected = vec![0.0; before.len()];
@@ -117,7 +122,7 @@ mod tests {
             for i in 0..d / 2 {
                 for (t, position) in positions.iter().enumerate().take(n) {
                     let angle = f64::from(*position) * 50f64.powf(-2.0 * i as f64 / d as f64);
-                    let (a, b) = ((h * d + i) * stride + t, (h * d + i + d / 2) * stride + t);
+                    let (a, b) = ((h * d + i) * ld + t, (h * d + i + d / 2) * ld + t);
                     let (x, y) = (f64::from(before[a]), f64::from(before[b]));
                     expected[a] = (0.5 * (x * angle.cos() - y * angle.sin())) as f32;
                     expected[b] = (0.5 * (y * angle.cos() + x * angle.sin())) as f32;
@@ -125,15 +130,13 @@ mod tests {
             }
         }
         close("rotated", &after, &expected, 1e-6);
-        rotate(
-            &Threads::single(),
-            &mut [Vec::new()],
+        Cpu::new(&Threads::single(), &mut Default::default()).rotate(
             &mut after,
-            stride,
+            ld,
             &angles,
-            Turn::Back,
+            Rotation::Inverse,
             2.0,
         );
-        close("turned back", &after, &before, 1e-6);
+        close("rotated back", &after, &before, 1e-6);
     }
 }

@@ -1,4 +1,4 @@
-//! Transposition between lanes (C, N) and rows of tokens (N, C).
+//! Transposition between lanes (C, T) and rows of tokens (T, C).
 //!
 //! The weight's gradient sums over tokens, so one factor of it must have its channels in the
 //! lanes. Blocks of 16 × 16 go through registers on AVX-512; elsewhere they go through the cache.

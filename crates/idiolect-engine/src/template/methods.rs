@@ -150,8 +150,8 @@ pub(super) fn is_space(c: char) -> bool {
 fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let none = || from_args::<()>(args);
     let of = |text: String| Ok(Value::from(text));
-    let says = |answer: bool| Ok(Value::from(answer));
-    let all = |test: fn(char) -> bool| says(!text.is_empty() && text.chars().all(test));
+    let bool_value = |answer: bool| Ok(Value::from(answer));
+    let all = |test: fn(char) -> bool| bool_value(!text.is_empty() && text.chars().all(test));
     match method {
         "upper" => none().and_then(|()| of(text.to_uppercase())),
         "lower" => none().and_then(|()| of(lower(text))),
@@ -253,7 +253,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let (part, start, end): (&Value, Option<i64>, Option<i64>) = from_args(args)?;
             let (range, _) = characters(text, start, end);
             let Some(range) = range else {
-                return says(false);
+                return bool_value(false);
             };
             let parts = if part.as_str().is_some() {
                 vec![part.clone()]
@@ -270,10 +270,10 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
                 if (method == "startswith" && range.starts_with(part))
                     || (method == "endswith" && range.ends_with(part))
                 {
-                    return says(true);
+                    return bool_value(true);
                 }
             }
-            says(false)
+            bool_value(false)
         }
         "join" => {
             let (parts,): (&Value,) = from_args(args)?;
@@ -303,19 +303,19 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
         "format" => formatted(FormatStyle::StrFormat, text, args),
         "isalnum" => all(|c| c.is_alphanumeric()),
         "isalpha" => all(char::is_alphabetic),
-        "isascii" => says(text.is_ascii()),
+        "isascii" => bool_value(text.is_ascii()),
         "isdecimal" | "isdigit" | "isnumeric" => all(char::is_numeric),
         "isspace" => all(is_space),
-        "isprintable" => says(text.chars().all(is_printable)),
-        "islower" => says(has_case(text) && !text.chars().any(char::is_uppercase)),
-        "isupper" => says(has_case(text) && !text.chars().any(char::is_lowercase)),
-        "istitle" => says(has_case(text) && titled(text) == text),
+        "isprintable" => bool_value(text.chars().all(is_printable)),
+        "islower" => bool_value(has_case(text) && !text.chars().any(char::is_uppercase)),
+        "isupper" => bool_value(has_case(text) && !text.chars().any(char::is_lowercase)),
+        "istitle" => bool_value(has_case(text) && titled(text) == text),
         "isidentifier" => {
             let mut characters = text.chars();
             let begins = characters
                 .next()
                 .is_some_and(|c| c.is_alphabetic() || c == '_');
-            says(begins && characters.all(|c| c.is_alphanumeric() || c == '_'))
+            bool_value(begins && characters.all(|c| c.is_alphanumeric() || c == '_'))
         }
         _ => unknown(&Value::from(text), method),
     }
@@ -346,12 +346,12 @@ fn bounded(width: usize) -> Result<usize, Error> {
 
 /// Formats with values that are no numbers as `str` writes them.
 pub(super) fn formatted(style: FormatStyle, text: &str, args: &[Value]) -> Result<Value, Error> {
-    let shown = |value: &Value| match value.kind() {
+    let printed = |value: &Value| match value.kind() {
         ValueKind::Number => Ok(value.clone()),
         _ if value.is_kwargs() => Ok(value.clone()),
         _ => str_of(value).map(Value::from),
     };
-    let args = args.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+    let args = args.iter().map(printed).collect::<Result<Vec<_>, _>>()?;
     format_filter(style, text, &args).map(Value::from)
 }
 

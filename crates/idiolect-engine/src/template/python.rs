@@ -1,8 +1,8 @@
 //! Values as Python has them: what `str` and `repr` write, `json.dumps`, tuples, mappings and views.
 //!
-//! The template engine has lists and mappings of its own; what a template can tell from Python's is
-//! here: how a value is printed, that `(1, 2)` is no list, that a mapping's methods go before its
-//! keys.
+//! The template engine has lists and mappings of its own; what a template can distinguish from
+//! Python's is here: how a value is printed, that `(1, 2)` is no list, that a mapping's methods go
+//! before its keys.
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ fn template(source: &str) -> ChatTemplate {
     .unwrap()
 }
 
-fn says(source: &str) -> Result<String, String> {
+fn render(source: &str) -> Result<String, String> {
     let turn = Message::new("user", "<b>é \"x\"</b>\n");
     template(source).render(&[turn], true)
 }
@@ -17,11 +17,12 @@ fn says(source: &str) -> Result<String, String> {
 #[test]
 fn generation_tags_vanish_with_the_space_that_they_take() {
     assert_eq!(
-        says("a\n  {% generation %}\n b {%- endgeneration -%} \n c{# {% generation %} #}").unwrap(),
+        render("a\n  {% generation %}\n b {%- endgeneration -%} \n c{# {% generation %} #}")
+            .unwrap(),
         "a\n bc"
     );
     assert_eq!(
-        says("{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}").unwrap(),
+        render("{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}").unwrap(),
         "{% generation %}{% generation %}"
     );
 }
@@ -29,24 +30,24 @@ fn generation_tags_vanish_with_the_space_that_they_take() {
 #[test]
 fn values_are_written_as_python_writes_them() {
     assert_eq!(
-        says("{{ true }} {{ none }} {{ tools }} {{ bos_token }}{{ nobody }}|{{ messages[0].content | tojson }}").unwrap(),
+        render("{{ true }} {{ none }} {{ tools }} {{ bos_token }}{{ nobody }}|{{ messages[0].content | tojson }}").unwrap(),
         "True None None <s>|\"<b>é \\\"x\\\"</b>\\n\""
     );
     assert_eq!(
-        says("{{ {'a': [1, 2.5], 'b': {}} | tojson }}").unwrap(),
+        render("{{ {'a': [1, 2.5], 'b': {}} | tojson }}").unwrap(),
         "{\"a\": [1, 2.5], \"b\": {}}"
     );
 }
 
 #[test]
 fn the_day_is_pinned_and_unknown_directives_are_errors() {
-    assert_eq!(says("{{ strftime_now('%d %b %Y') }}").unwrap(), TODAY);
+    assert_eq!(render("{{ strftime_now('%d %b %Y') }}").unwrap(), TODAY);
     assert_eq!(
-        says("{{ strftime_now('%A %B %y, %j') }}").unwrap(),
+        render("{{ strftime_now('%A %B %y, %j') }}").unwrap(),
         "Friday July 24, 208"
     );
     assert!(
-        says("{{ strftime_now('%U') }}")
+        render("{{ strftime_now('%U') }}")
             .unwrap_err()
             .contains("`%U`")
     );
@@ -54,14 +55,14 @@ fn the_day_is_pinned_and_unknown_directives_are_errors() {
 
 #[test]
 fn what_a_template_says_against_a_conversation_is_told() {
-    let reason = says("{{ raise_exception('roles must alternate') }}").unwrap_err();
+    let reason = render("{{ raise_exception('roles must alternate') }}").unwrap_err();
     assert!(reason.contains("roles must alternate (line 1)"), "{reason}");
 }
 
 #[test]
 fn a_loop_without_end_is_stopped() {
     let endless = "{% for i in range(100000) %}{% for j in range(100000) %}{% set x = 1 %}{% endfor %}{% endfor %}";
-    assert!(says(endless).unwrap_err().contains("fuel"));
+    assert!(render(endless).unwrap_err().contains("fuel"));
 }
 
 #[test]
@@ -171,5 +172,5 @@ fn code_that_never_ends_or_asks_for_too_much_is_an_error() {
         };
         assert!(failed, "{source}");
     }
-    assert_eq!(says("{{ [][::-1] }}{{ messages[5:] }}").unwrap(), "[][]");
+    assert_eq!(render("{{ [][::-1] }}{{ messages[5:] }}").unwrap(), "[][]");
 }

@@ -233,7 +233,8 @@ fn truncation_and_padding_of_the_file_are_set_aside() {
     assert_eq!(cut.encode(text).unwrap(), stories().encode(text).unwrap());
 }
 
-/// Ids of transformers 5.24 (`AutoTokenizer` on copies of `fixtures/stories260K` with these settings).
+/// Ids of transformers 5.24 (`AutoTokenizer` on copies of `fixtures/stories260K` with these
+/// settings).
 #[test]
 fn a_llama_tokenizer_is_built_as_transformers_5_builds_it() {
     let path =

@@ -2,7 +2,7 @@
 
 use idiolect_core::model::SaveDtype;
 
-use crate::ops::stored::widen;
+use crate::ops::operand::widen;
 
 /// Element types that can be computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

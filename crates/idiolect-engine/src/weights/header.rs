@@ -129,7 +129,7 @@ fn check_cover(
 /// The header's JSON, tensors in the order given, spaces to a multiple of 8, after its length.
 pub(super) fn render(slots: &[Slot<'_>], dtype: Dtype) -> Vec<u8> {
     let mut header = serde_json::Map::new();
-    // Some loaders refuse a file whose metadata does not say so.
+    // Some loaders refuse a file whose metadata does not state it.
     header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
     let mut end = 0;
     for slot in slots {
@@ -147,7 +147,7 @@ pub(super) fn render(slots: &[Slot<'_>], dtype: Dtype) -> Vec<u8> {
     bytes
 }
 
-/// The header as it stands; a name that stands twice is an error.
+/// The header as it is; a name that is there twice is an error.
 struct RawHeader(BTreeMap<String, RawTensor>);
 
 #[derive(Deserialize)]
@@ -219,7 +219,7 @@ impl<'de> Deserialize<'de> for RawHeader {
                     if name == "__metadata__" {
                         map.next_value::<BTreeMap<String, String>>()?;
                     } else if let Some(_first) = tensors.insert(name.clone(), map.next_value()?) {
-                        return Err(de::Error::custom(format!("tensor `{name}` stands twice")));
+                        return Err(de::Error::custom(format!("tensor `{name}` is there twice")));
                     }
                 }
                 Ok(RawHeader(tensors))

@@ -15,7 +15,7 @@ const SLOT_A: Slot<'_> = Slot {
     range: 0..2,
 };
 
-/// What reading tensor `a` of shape [2] says about a directory.
+/// The message of reading tensor `a` of shape [2] of a directory.
 fn complaint(dir: &Path) -> String {
     let error = WeightFiles::open(dir)
         .and_then(|files| files.read_slots(&[SLOT_A], &mut [0.0; 2]))
@@ -123,7 +123,7 @@ fn every_lie_of_a_header_is_refused_by_name() {
     refuses(
         r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
         &[0; 8],
-        &["`a` stands twice"],
+        &["`a` is there twice"],
     );
     refuses(
         r#"{"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
@@ -160,7 +160,7 @@ fn an_index_and_its_shards_must_agree() {
     check(r#"{"weight_map":{"a":"s2.safetensors"}}"#, "s2.safetensors");
     check(
         r#"{"weight_map":{"a":"s1.safetensors","b":"s1.safetensors"}}"#,
-        "`b` is said to be",
+        "`b` is listed in",
     );
     check(r#"{"weight_map":{}}"#, "`a` is missing");
     raw(

@@ -4,7 +4,8 @@ use idiolect_core::model::{Lora, TrainSettings};
 use idiolect_engine::adapter::Adapter;
 use idiolect_engine::backward::adapter_gradients;
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::decoder::{Decoder, logits};
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::forward::logits;
 use idiolect_engine::peft;
 use idiolect_engine::threads::Threads;
 
@@ -32,11 +33,11 @@ impl Adapted {
         let base = Case::of(family);
         let dir = path(&format!("parity/{family}-lora"));
         let config = peft::read_config(&dir).unwrap();
-        let facts = base.decoder.facts();
-        let (read, _) = peft::read(&dir, &config, facts).unwrap();
+        let model = base.decoder.config();
+        let (read, _) = peft::read(&dir, &config, model).unwrap();
         let mut settings = config.lora;
         change(&mut settings);
-        let mut adapter = Adapter::zeros(facts, settings).unwrap();
+        let mut adapter = Adapter::zeros(model, settings).unwrap();
         adapter.values_mut().copy_from_slice(read.values());
         Self {
             model: base.decoder.clone().with_adapter(adapter),

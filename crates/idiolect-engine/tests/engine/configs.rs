@@ -24,18 +24,18 @@ fn a_config_means_what_transformers_takes_it_for() {
     for row in &rows {
         let (name, want) = (&row["name"], &row["expected"]);
         let config = Config::read(&row["config"]).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let facts = config.facts;
+        let model = config.model;
         let got = json!({
-            "heads": facts.heads, "kv_heads": facts.kv_heads, "head_width": facts.head_width, "windows": facts.windows,
-            "tied": facts.tied, "positions": config.positions, "attention_softcap": facts.attention_softcap,
-            "final_softcap": facts.final_softcap,
+            "heads": model.heads, "kv_heads": model.kv_heads, "head_width": model.head_dim, "windows": model.windows,
+            "tied": model.tied, "positions": config.max_position_embeddings, "attention_softcap": model.attention_softcap,
+            "final_softcap": model.final_softcap,
         });
         for (field, value) in got.as_object().unwrap() {
             assert_eq!(value, &want[field], "{name}: {field}");
         }
         for (field, value) in [
-            ("norm_eps", facts.norm_eps),
-            ("attention_scale", facts.attention_scale),
+            ("norm_eps", model.norm_eps),
+            ("attention_scale", model.attention_scale),
         ] {
             let want = want[field].as_f64().unwrap();
             assert!(
@@ -43,9 +43,9 @@ fn a_config_means_what_transformers_takes_it_for() {
                 "{name}: {field} {value} {want}"
             );
         }
-        let local = facts.local_rope.unwrap_or(facts.rope);
-        for (field, rope) in [("frequencies", facts.rope), ("windowed_frequencies", local)] {
-            let got = rope.frequencies(facts.head_width);
+        let local = model.local_rope.unwrap_or(model.rope);
+        for (field, rope) in [("frequencies", model.rope), ("windowed_frequencies", local)] {
+            let got = rope.frequencies(model.head_dim);
             let want = want[field].as_array().unwrap();
             assert_eq!(got.len(), want.len(), "{name}: {field}");
             for (got, want) in got.iter().zip(want) {

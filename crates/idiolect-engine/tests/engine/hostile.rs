@@ -14,7 +14,7 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const GATE: &str = "model.layers.1.mlp.gate_proj.weight";
 
-/// What loading a changed copy of the small trained model says.
+/// The message of loading a changed copy of the small trained model.
 fn complaint(change: impl Fn(&Path)) -> String {
     let dir = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(path("stories260K")).unwrap() {
@@ -180,7 +180,7 @@ fn an_index_that_does_not_fit_its_shards_is_named() {
         sharded(|map| {
             map.as_object_mut().unwrap().shift_remove(GATE);
         }),
-        &[INDEX, GATE, "the index does not say so"],
+        &[INDEX, GATE, "the index does not list it there"],
     );
     refuses(
         sharded(|map| map[GATE] = json!("../elsewhere.safetensors")),

@@ -1,15 +1,15 @@
-//! The fixtures catch what they are there to catch: with any one fact flipped, parity fails.
+//! The fixtures catch what they are there to catch: with any one setting flipped, parity fails.
 //! Each flip below is a bug that a decoder could have; `fixtures/parity/README.md` lists them.
 //! Not flipped: the sizes, with which the weights would not load, and the family, a label.
 
 use idiolect_core::model::TrainSettings;
-use idiolect_engine::facts::{Activation, Facts, Llama3Scaling, Norms, Scaling};
+use idiolect_engine::model_config::{Activation, Llama3Scaling, ModelConfig, Norms, Scaling};
 
 use crate::fixture::FAMILIES;
 use crate::parity::{Case, adamw_settings, same_ten_steps};
 
 /// A name, the families whose fixture must notice, and the flip.
-type Flip = (&'static str, &'static [&'static str], fn(&mut Facts));
+type Flip = (&'static str, &'static [&'static str], fn(&mut ModelConfig));
 
 /// A flip of one of the optimiser's settings.
 type Setting = fn(&mut TrainSettings);
@@ -21,7 +21,7 @@ const WINDOWED: &[&str] = &["mistral", "qwen2", "qwen3", "gemma2", "gemma3"];
 const FLIPS: [Flip; 29] = [
     // Same matrices, cut into other heads.
     ("heads of half the width", &["llama"], |f| {
-        (f.heads, f.kv_heads, f.head_width) = (f.heads * 2, f.kv_heads * 2, f.head_width / 2);
+        (f.heads, f.kv_heads, f.head_dim) = (f.heads * 2, f.kv_heads * 2, f.head_dim / 2);
     }),
     ("norm_eps", ALL, |f| f.norm_eps = 1e-6),
     ("rope.theta", ALL, |f| f.rope.theta *= 1.5),
@@ -59,11 +59,13 @@ const FLIPS: [Flip; 29] = [
     ("rope.scaling.high_frequency_factor", &["llama"], |f| {
         scaling(f).high_frequency_factor = 3.0
     }),
-    ("rope.scaling.original_positions", &["llama"], |f| {
-        scaling(f).original_positions = 64.0
-    }),
+    (
+        "rope.scaling.original_max_position_embeddings",
+        &["llama"],
+        |f| scaling(f).original_max_position_embeddings = 64.0,
+    ),
     ("qkv_bias", &["qwen2"], |f| f.qkv_bias = false),
-    ("gain_plus_one", ALL, |f| f.gain_plus_one = !f.gain_plus_one),
+    ("norm_plus_one", ALL, |f| f.norm_plus_one = !f.norm_plus_one),
     ("norms", &["gemma2", "gemma3"], |f| f.norms = Norms::Before),
     ("activation", ALL, |f| {
         f.activation = match f.activation {
@@ -78,7 +80,7 @@ const FLIPS: [Flip; 29] = [
         f.embedding_scale = (f.hidden as f32).sqrt()
     }),
     ("attention_scale", &["gemma2", "gemma3"], |f| {
-        f.attention_scale = (f.head_width as f32).sqrt().recip()
+        f.attention_scale = (f.head_dim as f32).sqrt().recip()
     }),
     ("attention_scale of a llama", PLAIN, |f| {
         f.attention_scale = ((f.hidden / f.heads) as f32).sqrt().recip();
@@ -101,8 +103,8 @@ const FLIPS: [Flip; 29] = [
     ("tied", ALL, |f| f.tied = !f.tied),
 ];
 
-fn scaling(facts: &mut Facts) -> &mut Llama3Scaling {
-    match facts.rope.scaling.as_mut() {
+fn scaling(model: &mut ModelConfig) -> &mut Llama3Scaling {
+    match model.rope.scaling.as_mut() {
         Some(Scaling::Llama3(scaling)) => scaling,
         other => panic!("{other:?} is not llama3 scaling"),
     }
@@ -112,7 +114,7 @@ fn scaling(facts: &mut Facts) -> &mut Llama3Scaling {
 fn any_flipped_fact_is_noticed() {
     for (name, families, flip) in FLIPS {
         for family in families {
-            match Case::of(family).with_facts(flip).check() {
+            match Case::of(family).with_config(flip).check() {
                 Ok(()) => panic!("{family}: nothing noticed a flipped `{name}`"),
                 Err(found) => println!("{name}, {family}: {found}"),
             }
@@ -124,7 +126,7 @@ fn any_flipped_fact_is_noticed() {
 #[test]
 fn an_untied_copy_of_the_head_is_noticed_by_the_gradient() {
     let found = Case::of("qwen2")
-        .with_facts(|f| f.tied = false)
+        .with_config(|f| f.tied = false)
         .check()
         .unwrap_err();
     assert!(

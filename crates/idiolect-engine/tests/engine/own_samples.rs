@@ -9,10 +9,11 @@ use idiolect_core::record::ScoreRow;
 use idiolect_core::scores::{Identity, fold};
 use idiolect_core::statistics::{mean, standard_error};
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::cached::{Pages, Sequence, forward_prompts, forward_step};
-use idiolect_engine::decoder::{Decoder, Workspace};
-use idiolect_engine::facts::{Activation, Facts, Family, Norms, Rope};
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::kv_cache::{PagePool, Sequence, forward_prompts, forward_step};
+use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::threads::Threads;
+use idiolect_engine::workspace::Workspace;
 
 use crate::subject::scores;
 
@@ -23,34 +24,17 @@ const TOKENS: usize = 200;
 const TOGETHER: usize = 100;
 
 fn model() -> Decoder {
-    let facts = Facts {
-        family: Family::Llama,
+    let sizes = Sizes {
         vocab: VOCAB,
         hidden: 16,
         layers: 2,
         heads: 2,
         kv_heads: 2,
-        head_width: 8,
+        head_dim: 8,
         intermediate: 24,
-        norm_eps: 1e-5,
-        rope: Rope {
-            theta: 10_000.0,
-            scaling: None,
-        },
-        local_rope: None,
-        qkv_bias: false,
-        qk_norm: false,
-        gain_plus_one: false,
-        norms: Norms::Before,
-        activation: Activation::Silu,
-        embedding_scale: 1.0,
-        attention_scale: 8f32.powf(-0.5),
-        attention_softcap: None,
-        final_softcap: None,
-        windows: vec![None; 2],
-        tied: false,
     };
-    Decoder::random(facts, 3, 0.5).unwrap()
+    let config = ModelConfig::new(Family::Llama, sizes);
+    Decoder::random(config, 3, 0.5).unwrap()
 }
 
 /// One token drawn from softmax(logits / temperature), in f64.
@@ -81,7 +65,7 @@ fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<ScoreRow> 
             .collect();
         let mut ids: Vec<Vec<u32>> = vec![vec![1]; TOGETHER];
         let (mut workspace, mut pages, mut logits) =
-            (Workspace::new(), Pages::default(), Vec::new());
+            (Workspace::new(), PagePool::default(), Vec::new());
         let first =
             forward_prompts(decoder, &mut workspace, &[&[1]], &threads, &mut logits).remove(0);
         let first = Arc::new(first);
@@ -110,9 +94,9 @@ fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<ScoreRow> 
         }
         rows.extend(ids.into_iter().map(|ids| TokenRow {
             ids,
-            first_target: 1,
+            completion_start: 1,
             weight: 1.0,
-            learnt: Vec::new(),
+            loss_mask: Vec::new(),
         }));
     }
     let identity = Identity {

@@ -1,12 +1,13 @@
 //! Everything the engine computes of a model, against the expected tensors of its fixture.
 //!
-//! One function per quantity, each of a [`Case`] whose facts the mutation test can flip.
+//! One function per quantity, each of a [`Case`] whose settings the mutation test can flip.
 
 use idiolect_core::model::TrainSettings;
 use idiolect_engine::backward::loss_and_gradients;
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::decoder::{Decoder, logits};
-use idiolect_engine::facts::Facts;
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::forward::logits;
+use idiolect_engine::model_config::ModelConfig;
 use idiolect_engine::parameters::Parameters;
 use idiolect_engine::score::TargetScore;
 use idiolect_engine::threads::Threads;
@@ -26,34 +27,34 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn of(family: &str) -> Self {
-        let (facts, parameters) = model(&format!("parity/{family}"));
+        let (model, parameters) = model(&format!("parity/{family}"));
         let expected = Expected::of(family);
         let ids = expected.usize("input_ids");
         let rows = expected
             .usize("boundaries")
             .windows(2)
             .zip(expected.usize("first_target"))
-            .map(|(b, first_target)| TokenRow {
+            .map(|(b, completion_start)| TokenRow {
                 ids: ids[b[0]..b[1]].iter().map(|&id| id as u32).collect(),
-                first_target,
+                completion_start,
                 weight: 1.0,
-                learnt: Vec::new(),
+                loss_mask: Vec::new(),
             })
             .collect();
         Self {
-            decoder: Decoder::new(facts, parameters).unwrap(),
+            decoder: Decoder::new(model, parameters).unwrap(),
             expected,
             rows,
         }
     }
 
-    /// The same with other facts: every tensor of the same name is carried over, a head of its own
-    /// copies the embedding, and norms of heads take a gain of all twos.
-    pub(crate) fn with_facts(self, change: impl Fn(&mut Facts)) -> Self {
-        let mut facts = self.decoder.facts().clone();
-        change(&mut facts);
+    /// The same with other model: every tensor of the same name is carried over, a head of its own
+    /// copies the embedding, and norms of heads take a weight of all twos.
+    pub(crate) fn with_config(self, change: impl Fn(&mut ModelConfig)) -> Self {
+        let mut model = self.decoder.config().clone();
+        change(&mut model);
         let old = self.decoder.parameters();
-        let mut parameters = Parameters::zeros(&facts);
+        let mut parameters = Parameters::zeros(&model);
         let names: Vec<String> = parameters.iter().map(|(t, _)| t.name.clone()).collect();
         for name in names {
             let values = parameters.get_mut(&name).unwrap();
@@ -66,7 +67,7 @@ impl Case {
             }
         }
         Self {
-            decoder: Decoder::new(facts, parameters).unwrap(),
+            decoder: Decoder::new(model, parameters).unwrap(),
             ..self
         }
     }

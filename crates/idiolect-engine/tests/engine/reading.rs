@@ -1,10 +1,12 @@
-//! Model directories as transformers saves them are read to the facts they state, and text to the
+//! Model directories as transformers saves them are read to the settings they state, and text to the
 //! tokens and offsets of the reference.
 
 use idiolect_core::model::{Context, Example};
 use idiolect_engine::config::Config;
 use idiolect_engine::encode::{Limits, encode_example};
-use idiolect_engine::facts::{Activation, Facts, Family, Llama3Scaling, Norms, Rope, Scaling};
+use idiolect_engine::model_config::{
+    Activation, Family, Llama3Scaling, ModelConfig, Norms, Rope, Scaling,
+};
 use idiolect_engine::parameters::Parameters;
 use idiolect_engine::tokenizer::Tokenizer;
 use idiolect_engine::weights::WeightFiles;
@@ -12,14 +14,14 @@ use serde_json::Value;
 
 use crate::fixture::{FAMILIES, path};
 
-/// The facts and parameters of a model directory below `fixtures/`.
-pub(crate) fn model(name: &str) -> (Facts, Parameters) {
-    let facts = Config::read(&config(name)).unwrap().facts;
+/// The configuration and parameters of a model directory below `fixtures/`.
+pub(crate) fn model(name: &str) -> (ModelConfig, Parameters) {
+    let model = Config::read(&config(name)).unwrap().model;
     let (parameters, _) = WeightFiles::open(&path(name))
         .unwrap()
-        .read(&facts)
+        .read(&model)
         .unwrap();
-    (facts, parameters)
+    (model, parameters)
 }
 
 pub(crate) fn config(name: &str) -> Value {
@@ -27,22 +29,22 @@ pub(crate) fn config(name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The facts as `make.py` states them, family by family.
-fn stated(family: &str) -> Facts {
+/// The configuration as `make.py` states it, family by family.
+fn stated(family: &str) -> ModelConfig {
     let scaling = Llama3Scaling {
         factor: 4.0,
         low_frequency_factor: 1.0,
         high_frequency_factor: 4.0,
-        original_positions: 32.0,
+        original_max_position_embeddings: 32.0,
     };
-    let llama = Facts {
+    let llama = ModelConfig {
         family: Family::Llama,
         vocab: 61,
         hidden: 24,
         layers: 3,
         heads: 6,
         kv_heads: 2,
-        head_width: 8,
+        head_dim: 8,
         intermediate: 52,
         norm_eps: 0.03,
         rope: Rope {
@@ -52,7 +54,7 @@ fn stated(family: &str) -> Facts {
         local_rope: None,
         qkv_bias: false,
         qk_norm: false,
-        gain_plus_one: false,
+        norm_plus_one: false,
         norms: Norms::Before,
         activation: Activation::Silu,
         embedding_scale: 1.0,
@@ -66,16 +68,16 @@ fn stated(family: &str) -> Facts {
         theta,
         scaling: None,
     };
-    let gemma2 = Facts {
+    let gemma2 = ModelConfig {
         family: Family::Gemma2,
         vocab: 59,
         hidden: 28,
         heads: 4,
-        head_width: 10,
+        head_dim: 10,
         intermediate: 46,
         norm_eps: 0.04,
         rope: plain(20.0),
-        gain_plus_one: true,
+        norm_plus_one: true,
         norms: Norms::BeforeAndAfter,
         activation: Activation::GeluTanh,
         embedding_scale: 28f32.sqrt(),
@@ -88,11 +90,11 @@ fn stated(family: &str) -> Facts {
     };
     match family {
         "llama" => llama,
-        "mistral" => Facts {
+        "mistral" => ModelConfig {
             vocab: 55,
             heads: 4,
             kv_heads: 1,
-            head_width: 10,
+            head_dim: 10,
             intermediate: 44,
             norm_eps: 0.05,
             rope: plain(40.0),
@@ -100,11 +102,11 @@ fn stated(family: &str) -> Facts {
             windows: vec![Some(7); 3],
             ..llama
         },
-        "qwen3" => Facts {
+        "qwen3" => ModelConfig {
             family: Family::Qwen3,
             vocab: 51,
             heads: 4,
-            head_width: 10,
+            head_dim: 10,
             intermediate: 42,
             rope: plain(25.0),
             qk_norm: true,
@@ -114,12 +116,12 @@ fn stated(family: &str) -> Facts {
             ..llama
         },
         "gemma2" => gemma2,
-        "gemma3" => Facts {
+        "gemma3" => ModelConfig {
             family: Family::Gemma3,
             vocab: 57,
             hidden: 24,
             heads: 6,
-            head_width: 6,
+            head_dim: 6,
             intermediate: 40,
             rope: Rope {
                 theta: 60.0,
@@ -133,11 +135,11 @@ fn stated(family: &str) -> Facts {
             final_softcap: Some(3.5),
             ..gemma2
         },
-        "qwen2" => Facts {
+        "qwen2" => ModelConfig {
             family: Family::Qwen2,
             vocab: 53,
             kv_heads: 3,
-            head_width: 6,
+            head_dim: 6,
             intermediate: 50,
             norm_eps: 0.02,
             rope: plain(30.0),
@@ -152,27 +154,27 @@ fn stated(family: &str) -> Facts {
 }
 
 #[test]
-fn saved_configurations_are_read_to_their_facts() {
+fn saved_configurations_are_read_to_their_settings() {
     for family in FAMILIES {
-        let mut facts = model(&format!("parity/{family}")).0;
+        let mut model = model(&format!("parity/{family}")).0;
         let stated = stated(family);
-        let scale = facts.attention_scale;
+        let scale = model.attention_scale;
         assert!(
             (scale - stated.attention_scale).abs() < 1e-6 * scale,
             "{family}: {scale}"
         );
-        facts.attention_scale = stated.attention_scale;
-        assert_eq!(facts, stated, "{family}");
+        model.attention_scale = stated.attention_scale;
+        assert_eq!(model, stated, "{family}");
     }
 }
 
 #[test]
 fn text_becomes_the_reference_tokens_and_offsets() {
     let config = config("stories260K");
-    let facts = Config::read(&config).unwrap();
+    let read = Config::read(&config).unwrap();
     let limits = Limits {
-        positions: facts.positions,
-        vocabulary: facts.facts.vocab,
+        max_position_embeddings: read.max_position_embeddings,
+        vocabulary: read.model.vocab,
     };
     let tokenizer = Tokenizer::load(&path("stories260K"), &path("stories260K"), &config).unwrap();
     let rows = crate::fixture::stories("scored.jsonl");
@@ -185,7 +187,7 @@ fn text_becomes_the_reference_tokens_and_offsets() {
         let encoded = encode_example(&tokenizer, limits, &example).unwrap();
         assert_eq!(serde_json::json!(encoded.ids), row["ids"], "{prompt}");
         assert_eq!(
-            serde_json::json!(encoded.first_target),
+            serde_json::json!(encoded.completion_start),
             row["first_target"],
             "{prompt}"
         );

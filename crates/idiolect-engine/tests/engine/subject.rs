@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use idiolect_core::model::{Rng, Schedule, StepSize, TrainEvent, TrainSettings};
 use idiolect_engine::batch::TokenRow;
-use idiolect_engine::cached::{Pages, Sequence, forward_prompts, forward_step};
-use idiolect_engine::decoder::{Decoder, Workspace};
+use idiolect_engine::decoder::Decoder;
+use idiolect_engine::kv_cache::{PagePool, Sequence, forward_prompts, forward_step};
 use idiolect_engine::score::{TargetScore, score_rows};
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
+use idiolect_engine::workspace::Workspace;
 
 /// The scores of all targets, row after row.
 pub(crate) fn scores(decoder: &Decoder, rows: &[TokenRow]) -> Vec<TargetScore> {
@@ -72,7 +73,8 @@ pub(crate) fn train(
 /// The most probable continuation, through the caches.
 pub(crate) fn greedy(decoder: &Decoder, prompt: &[u32], n_tokens: usize) -> Vec<u32> {
     let threads = Threads::single();
-    let (mut workspace, mut pages, mut logits) = (Workspace::new(), Pages::default(), Vec::new());
+    let (mut workspace, mut pages, mut logits) =
+        (Workspace::new(), PagePool::default(), Vec::new());
     let prompts = forward_prompts(decoder, &mut workspace, &[prompt], &threads, &mut logits);
     let mut sequences: Vec<Sequence> = prompts
         .into_iter()

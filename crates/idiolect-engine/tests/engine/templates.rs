@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::fixture::path;
 
 const LIMITS: Limits = Limits {
-    positions: 4096,
+    max_position_embeddings: 4096,
     vocabulary: 1024,
 };
 
@@ -93,8 +93,11 @@ fn the_span_that_is_learnt_is_the_one_that_generation_blocks_mark() {
         let start = marks[..end].iter().rposition(|&mark| mark == 0).unwrap() + 1;
         let got: Vec<u64> = encoded.ids.iter().map(|&id| u64::from(id)).collect();
         assert_eq!(got, ids[..end], "up to the end of the turn");
-        assert_eq!((encoded.learn_from, encoded.first_target), (start, start));
-        let decoded = tokenizer.decode_after(&[], &encoded.ids[encoded.first_target..]);
+        assert_eq!(
+            (encoded.loss_start, encoded.completion_start),
+            (start, start)
+        );
+        let decoded = tokenizer.decode_after(&[], &encoded.ids[encoded.completion_start..]);
         // Decoding leaves special tokens out.
         let said = messages(&row).last().unwrap().content.clone();
         let said = said.replace("<think>", "").replace("</think>", "");
@@ -115,9 +118,9 @@ fn a_row_begins_as_the_model_is_asked_and_ends_with_the_turn() {
         let asked = encode_chat_context(&tokenizer, &template, LIMITS, &row.context).unwrap();
         let row = encode_chat_example(&tokenizer, &template, LIMITS, &row).unwrap();
         assert_eq!(
-            row.ids[..row.learn_from],
+            row.ids[..row.loss_start],
             asked,
-            "{name}: what is learnt follows it"
+            "{name}: what is trained on follows it"
         );
         let begins = row
             .ids
@@ -153,7 +156,7 @@ fn what_a_template_puts_before_the_answer_is_learnt_and_not_scored() {
         .encode_rendered("<think>\n\n</think>\n\n")
         .unwrap()
         .ids;
-    assert_eq!(row.ids[row.learn_from..row.first_target], put);
+    assert_eq!(row.ids[row.loss_start..row.completion_start], put);
     assert_eq!(row.byte_starts, [0, 1]);
 }
 
@@ -168,7 +171,7 @@ fn a_conversation_that_cannot_be_a_row_is_refused_with_a_reason() {
     };
     assert!(why("gemma2.jinja", &plain("q", " \n"), LIMITS).contains("completion is empty"));
     let small = Limits {
-        positions: 8,
+        max_position_embeddings: 8,
         ..LIMITS
     };
     assert!(why("gemma2.jinja", &plain("q", "a"), small).contains("model holds 8"));
@@ -198,7 +201,7 @@ fn rows_follow_the_prompt_that_asks_whatever_a_finished_turn_is_rendered_after()
     let cases = [
         // The thought that the prompt opens is missing in finished turns.
         (turns("m.content", "<think>\\n"), "7", "7"),
-        // … and there where the completion brings it: given by the prompt, not learnt.
+        // … and there where the completion brings it: given by the prompt, not trained on.
         (
             turns("m.content", "<think>\\n"),
             "<think>\n3 + 4\n</think>\n7",
@@ -233,19 +236,19 @@ fn rows_follow_the_prompt_that_asks_whatever_a_finished_turn_is_rendered_after()
         ),
         (turns("m.content | trim", "<think>"), "7 \n", "7"),
     ];
-    for (source, completion, learnt) in cases {
+    for (source, completion, trained) in cases {
         let template = written(&source.replace("\\n", "\n"));
         let example = plain("3 + 4?", completion);
         let asked = encode_chat_context(&tokenizer, &template, LIMITS, &example.context).unwrap();
         let row = encode_chat_example(&tokenizer, &template, LIMITS, &example).unwrap();
-        assert_eq!(row.ids[..row.learn_from], asked, "{source}");
-        assert_eq!(row.learn_from, row.first_target, "{source}");
-        let said = read(&tokenizer, &row.ids[row.first_target..]);
-        assert_eq!(said, format!("{learnt}<|end|>"), "{source}");
+        assert_eq!(row.ids[..row.loss_start], asked, "{source}");
+        assert_eq!(row.loss_start, row.completion_start, "{source}");
+        let said = read(&tokenizer, &row.ids[row.completion_start..]);
+        assert_eq!(said, format!("{trained}<|end|>"), "{source}");
         // Offsets are those of the completion as it was given.
-        let first = completion.find(learnt).unwrap() as u32;
+        let first = completion.find(trained).unwrap() as u32;
         assert_eq!(row.byte_starts[0], first, "{source}");
-        assert_eq!(row.byte_starts.len(), row.ids.len() - row.first_target);
+        assert_eq!(row.byte_starts.len(), row.ids.len() - row.completion_start);
         assert_eq!(row.byte_starts.last(), Some(&(completion.len() as u32)));
         let brings_it = source.contains("{{ m.content }}") && completion.starts_with("<think>");
         assert_eq!(row.traits.other_prompt, !brings_it, "{source}");
@@ -275,7 +278,7 @@ fn fields_of_an_answer_that_have_no_place_behind_the_prompt_that_asks_are_refuse
     assert!(encoded(&source, &with(json!({"thinking": "hm"}))).is_ok());
     let called = source.replace("{{ m.content }}", "{{ m.content }}[{{ m.call }}]");
     let row = encoded(&called, &with(json!({"call": "f"}))).unwrap();
-    let said = read(&tokenizer, &row.ids[row.learn_from..]);
+    let said = read(&tokenizer, &row.ids[row.loss_start..]);
     assert_eq!(said, "7[f]<|end|>");
 }
 
@@ -289,13 +292,16 @@ fn a_completion_that_is_also_part_of_the_templates_own_text_is_found() {
     ] {
         let row =
             encode_chat_example(&tokenizer, &template, LIMITS, &plain("q", completion)).unwrap();
-        let said = read(&tokenizer, &row.ids[row.first_target..]);
+        let said = read(&tokenizer, &row.ids[row.completion_start..]);
         assert_eq!(said, format!("{completion}<|end|>"));
     }
     // In a thought that the template puts before the answer.
     let qwen3 = template(&json!("qwen3.jinja"));
     let row = encode_chat_example(&tokenizer, &qwen3, LIMITS, &plain("q", "\n\n7")).unwrap();
-    assert_eq!(read(&tokenizer, &row.ids[row.first_target..]), "7<|end|>");
+    assert_eq!(
+        read(&tokenizer, &row.ids[row.completion_start..]),
+        "7<|end|>"
+    );
 }
 
 #[test]
@@ -343,12 +349,12 @@ fn fields_of_turns_and_variables_of_the_conversation_reach_the_template() {
     };
     let row = encode_chat_example(&tokenizer, &template, LIMITS, &example).unwrap();
     assert_eq!(
-        read(&tokenizer, &row.ids[..row.learn_from]),
+        read(&tokenizer, &row.ids[..row.loss_start]),
         "Tools: [{\"name\": \"calc\"}]\nD\nshort\n<|turn|>user Ann\n2+2?<|end|>\n<|turn|>assistant\n"
     );
-    // The thought and the call are written by the model, so they are learnt.
+    // The thought and the call are written by the model, so they are trained on.
     assert_eq!(
-        read(&tokenizer, &row.ids[row.learn_from..]),
+        read(&tokenizer, &row.ids[row.loss_start..]),
         "<think>two</think>4[f]<|end|>"
     );
 }

@@ -174,14 +174,14 @@ impl Counts {
 /// A row as it is trained on.
 struct Found {
     row: Row,
-    /// From `row.learn_from` on; none where all are.
+    /// From `row.loss_start` on; none where all are.
     loss_mask: Vec<bool>,
     weight: f32,
 }
 
 impl Found {
     fn in_loss(&self, index: usize) -> bool {
-        let place = index.checked_sub(self.row.learn_from);
+        let place = index.checked_sub(self.row.loss_start);
         let inside = place.filter(|_| index < self.row.ids.len());
         inside.is_some_and(|place| self.loss_mask.get(place).copied().unwrap_or(true))
     }
@@ -196,13 +196,13 @@ fn kind(found: &Found, index: usize) -> Kind {
     let row = &found.row;
     if index + 1 == row.ids.len() {
         Kind::End
-    } else if index >= row.first_target {
+    } else if index >= row.completion_start {
         if found.in_loss(index) {
             Kind::Completion
         } else {
             Kind::Masked
         }
-    } else if index >= row.learn_from {
+    } else if index >= row.loss_start {
         Kind::Put
     } else {
         Kind::Context
@@ -220,7 +220,7 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
     let row = &found.row;
     let tokenizer = model.tokenizer();
     let token = |(index, &id): (usize, &u32)| {
-        let place = index.checked_sub(row.first_target);
+        let place = index.checked_sub(row.completion_start);
         json!({
             "index": index,
             "id": id,
@@ -238,7 +238,7 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
         "weight": found.weight,
         "n_tokens": row.ids.len(),
         "n_loss_tokens": found.n_loss_tokens(),
-        "n_completion": row.ids.len() - 1 - row.first_target,
+        "n_completion": row.ids.len() - 1 - row.completion_start,
         "straddled": row.traits.straddled,
         "end_in_text": row.traits.end_in_text,
         "other_prompt": row.traits.other_prompt,
@@ -338,7 +338,7 @@ fn kinds(found: &Found) -> Vec<(Kind, &'static str)> {
     if found.loss_mask.contains(&false) {
         kinds.push((Kind::Masked, "completion, masked by spans"));
     }
-    if found.row.learn_from < found.row.first_target {
+    if found.row.loss_start < found.row.completion_start {
         kinds.push((Kind::Put, "put by the template, trained on"));
     }
     kinds

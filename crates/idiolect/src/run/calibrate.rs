@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use idiolect_core::model::{Rng, StepSize, TrainEvent, TrainSettings};
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::decoder::Decoder;
-use idiolect_engine::facts::{Activation, Facts, Family, Norms, Rope};
+use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
 
@@ -24,15 +24,15 @@ const LARGEST: f64 = 20e6;
 /// model of about that many parameters; measured on random weights and rows. `None` where not one
 /// step could be done.
 pub(super) fn operations_per_second(parameters: f64) -> Option<f64> {
-    let facts = stand_in(parameters.min(LARGEST));
-    let mut decoder = Decoder::random(facts, 0, 0.02).ok()?;
+    let config = stand_in(parameters.min(LARGEST));
+    let mut decoder = Decoder::random(config, 0, 0.02).ok()?;
     let mut rng = Rng::keyed(0, &["calibrate"]);
     let rows: Vec<TokenRow> = (0..256)
         .map(|_| TokenRow {
             ids: (0..65).map(|_| rng.below(VOCAB) as u32).collect(),
-            first_target: 1,
+            completion_start: 1,
             weight: 1.0,
-            learnt: Vec::new(),
+            loss_mask: Vec::new(),
         })
         .collect();
     let settings = TrainSettings {
@@ -72,36 +72,22 @@ pub(super) fn operations_per_second(parameters: f64) -> Option<f64> {
 }
 
 /// A Llama shape of about that many parameters.
-fn stand_in(parameters: f64) -> Facts {
+fn stand_in(parameters: f64) -> ModelConfig {
     // A layer has 4 C² of attention and 3 · 2.75 C² of MLP.
     let width = (parameters / (12.25 * LAYERS as f64)).sqrt();
     let hidden = ((width / 16.0).round().max(2.0) as usize) * 16;
-    Facts {
-        family: Family::Llama,
+    let sizes = Sizes {
         vocab: VOCAB,
         hidden,
         layers: LAYERS,
         heads: hidden / 16,
         kv_heads: hidden / 16,
-        head_width: 16,
+        head_dim: 16,
         intermediate: hidden * 11 / 4,
-        norm_eps: 1e-5,
-        rope: Rope {
-            theta: 10_000.0,
-            scaling: None,
-        },
-        local_rope: None,
-        qkv_bias: false,
-        qk_norm: false,
-        gain_plus_one: false,
-        norms: Norms::Before,
-        activation: Activation::Silu,
-        embedding_scale: 1.0,
-        attention_scale: 0.25,
-        attention_softcap: None,
-        final_softcap: None,
-        windows: vec![None; LAYERS],
+    };
+    ModelConfig {
         tied: true,
+        ..ModelConfig::new(Family::Llama, sizes)
     }
 }
 

@@ -215,7 +215,7 @@ fn of_directory(recipe: &Recipe, reference: &str) -> f64 {
         ..Opening::default()
     };
     let text = TextModel::open(Path::new(reference), &opening);
-    text.map_or(0.0, |text| text.config().facts.n_parameters() as f64)
+    text.map_or(0.0, |text| text.config().model.n_parameters() as f64)
 }
 
 fn parameters(shape: &Shape) -> f64 {

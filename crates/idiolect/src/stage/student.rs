@@ -18,7 +18,7 @@ impl StudentText {
     pub(crate) fn record(&self, meta: &mut Meta) {
         meta.version("tokenizer", self.text.hash())
             .setting("template", self.text.template())
-            .setting("max_positions", self.text.config().positions)
+            .setting("max_positions", self.text.config().max_position_embeddings)
             .setting("max_tokens", self.max_tokens);
         let ignored = self.text.ignored_config_fields();
         if !ignored.is_empty() {

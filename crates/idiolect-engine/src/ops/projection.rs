@@ -4,12 +4,11 @@
 //! is made of. A weight that does not train has no gradient: an empty slice stands for it, and its
 //! product is not computed.
 
-use crate::ops::Buffer;
-use crate::ops::dropout::Dropout;
-use crate::ops::linear::{linear, linear_d_input, linear_d_weight};
-use crate::ops::low_rank::{LowRank, Room};
-use crate::ops::stored::Stored;
-use crate::threads::Threads;
+use super::Buffer;
+use super::cpu::Cpu;
+use super::dropout::Dropout;
+use super::low_rank::{LowRank, LowRankWorkspace};
+use super::operand::Stored;
 
 /// One linear layer's values.
 #[derive(Clone, Copy)]
@@ -34,106 +33,95 @@ pub(crate) struct LinearGradients<'a> {
 
 /// Buffers that linear layers share; they grow and are reused.
 #[derive(Debug, Default)]
-pub(crate) struct LinearRoom {
-    low_rank: Room,
-    /// An input after dropout, or its gradient: (I, N).
+pub(crate) struct ProjectionWorkspace {
+    low_rank: LowRankWorkspace,
+    /// An input after dropout, or its gradient: (I, T).
     dropped: Buffer,
 }
 
 impl Linear<'_> {
-    /// - `out`: (O, N) lanes; overwritten, or with `base` that plus the product
-    /// - `input`: (I, N) lanes
+    /// - `out`: (O, T) lanes; overwritten, or with `base` that plus the product
+    /// - `input`: (I, T) lanes
     ///
     /// out = W x + b (or + base) + s B (A drop(x))
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "threads, their scratch, buffers, and the operation's own four"
-    )]
     pub(crate) fn forward(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        room: &mut LinearRoom,
+        cpu: &mut Cpu<'_>,
         out: &mut [f32],
         input: &[f32],
         base: Option<&[f32]>,
         shape: (usize, usize),
     ) {
         let weights = (self.weight, self.bias);
-        linear(threads, scratch, out, weights, input, base, shape);
+        cpu.linear(out, weights, input, base, shape);
         if self.low_rank.is_empty() {
             return;
         }
-        let LinearRoom { low_rank, dropped } = room;
-        let input = self.dropped(threads, scratch, dropped, input, shape.1);
-        self.low_rank
-            .forward(threads, scratch, low_rank, out, input, shape);
+        let mut workspace = std::mem::take(&mut cpu.workspace.projection);
+        let input = self.dropped(cpu, &mut workspace.dropped, input, shape.1);
+        let low_rank = &mut workspace.low_rank;
+        self.low_rank.forward(cpu, low_rank, out, input, shape);
+        cpu.workspace.projection = workspace;
     }
 
     /// The input as the low-rank maps see it.
     fn dropped<'b>(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
+        cpu: &mut Cpu<'_>,
         buffer: &'b mut Buffer,
         input: &'b [f32],
-        stride: usize,
+        ld: usize,
     ) -> &'b [f32] {
         let Some(dropout) = self.dropout else {
             return input;
         };
         buffer.reserve(input.len());
         let out = buffer.get_mut(input.len());
-        dropout.apply(threads, scratch, out, input, stride);
+        dropout.apply(cpu, out, input, ld);
         out
     }
 
     /// Gradient of the input. Call [`d_weights`](Self::d_weights) of the same layer, if at all,
     /// before this of another.
     ///
-    /// - `d_input`: (I, N) lanes, overwritten
-    /// - `d_out`: (O, N) lanes
+    /// - `d_input`: (I, T) lanes, overwritten
+    /// - `d_out`: (O, T) lanes
     pub(crate) fn d_input(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        room: &mut LinearRoom,
+        cpu: &mut Cpu<'_>,
         d_input: &mut [f32],
         d_out: &[f32],
         shape: (usize, usize),
     ) {
-        linear_d_input(threads, scratch, d_input, self.weight, d_out, shape);
+        cpu.linear_d_input(d_input, self.weight, d_out, shape);
         if self.low_rank.is_empty() {
             return;
         }
-        let LinearRoom { low_rank, dropped } = room;
-        let mut low = |d_input: &mut [f32], add, scratch: &mut [Vec<f32>]| {
-            self.low_rank
-                .d_input(threads, scratch, low_rank, d_input, add, d_out, shape);
-        };
-        let Some(dropout) = self.dropout else {
-            return low(d_input, true, scratch);
-        };
-        dropped.reserve(d_input.len());
-        let d_dropped = dropped.get_mut(d_input.len());
-        low(d_dropped, false, scratch);
-        dropout.add_back(threads, scratch, d_input, d_dropped, shape.1);
+        let mut workspace = std::mem::take(&mut cpu.workspace.projection);
+        let ProjectionWorkspace { low_rank, dropped } = &mut workspace;
+        match self.dropout {
+            None => self
+                .low_rank
+                .d_input(cpu, low_rank, d_input, true, d_out, shape),
+            Some(dropout) => {
+                dropped.reserve(d_input.len());
+                let d_dropped = dropped.get_mut(d_input.len());
+                self.low_rank
+                    .d_input(cpu, low_rank, d_dropped, false, d_out, shape);
+                dropout.add_back(cpu, d_input, d_dropped, shape.1);
+            }
+        }
+        cpu.workspace.projection = workspace;
     }
 
     /// Gradients of the layer's values, after [`d_input`](Self::d_input).
     ///
-    /// - `d_out`: (O, N) lanes
-    /// - `input`: (I, N) lanes
-    /// - `tokens`: N · stride(I) of scratch
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "threads, their scratch, buffers, and the operation's own five"
-    )]
+    /// - `d_out`: (O, T) lanes
+    /// - `input`: (I, T) lanes
+    /// - `tokens`: T · leading_dim(I) of scratch
     pub(crate) fn d_weights(
         &self,
-        threads: &Threads,
-        scratch: &mut [Vec<f32>],
-        room: &mut LinearRoom,
+        cpu: &mut Cpu<'_>,
         gradients: LinearGradients<'_>,
         d_out: &[f32],
         input: &[f32],
@@ -142,15 +130,16 @@ impl Linear<'_> {
     ) {
         if !gradients.weight.is_empty() {
             let grads = (gradients.weight, gradients.bias);
-            linear_d_weight(threads, scratch, grads, d_out, input, shape, tokens);
+            cpu.linear_d_weight(grads, d_out, input, shape, tokens);
         }
         if self.low_rank.is_empty() {
             return;
         }
-        let LinearRoom { low_rank, dropped } = room;
-        let input = self.dropped(threads, scratch, dropped, input, shape.1);
-        let grads = gradients.low_rank;
+        let mut workspace = std::mem::take(&mut cpu.workspace.projection);
+        let input = self.dropped(cpu, &mut workspace.dropped, input, shape.1);
+        let (grads, low_rank) = (gradients.low_rank, &mut workspace.low_rank);
         self.low_rank
-            .d_weights(threads, scratch, low_rank, grads, d_out, input, shape);
+            .d_weights(cpu, low_rank, grads, d_out, input, shape);
+        cpu.workspace.projection = workspace;
     }
 }

@@ -1,25 +1,25 @@
-//! What distinguishes one decoder from another, as data.
+//! The settings that distinguish one decoder from another.
 //!
-//! One decoder computes every family; a family is a row of facts. Reading them from a
-//! `config.json` is another module's business, and nothing here allocates or computes.
+//! One decoder computes every family; a family is a row of the table below, which
+//! [`ModelConfig::new`] states in code. Reading a `config.json` is another module's business.
 //!
-//! | fact | Llama, Mistral | Qwen 2/2.5 | Qwen 3 | Gemma 2 | Gemma 3 text |
+//! | setting | Llama, Mistral | Qwen 2/2.5 | Qwen 3 | Gemma 2 | Gemma 3 text |
 //! |---|---|---|---|---|---|
 //! | bias on q, k, v | no | yes | no | no | no |
 //! | norm of each q and k head | no | no | yes | no | yes |
-//! | norm gain | w | w | w | 1 + w | 1 + w |
+//! | norm weight | w | w | w | 1 + w | 1 + w |
 //! | norms of a layer | before attention, before MLP | same | same | before **and after** each | same |
 //! | activation | silu | silu | silu | gelu, tanh form | same |
 //! | embedding scale | 1 | 1 | 1 | √hidden, rounded to the weights' type | same |
-//! | attention scale | 1/√head_width | same | same | 1/√query_pre_attn_scalar | same |
+//! | attention scale | 1/√head_dim | same | same | 1/√query_pre_attn_scalar | same |
 //! | softcap, attention / final | none | none | none | 50 / 30 | none / none |
 //! | window | Llama none, Mistral per config | none unless enabled | same | 4096 on even layers | five layers of six |
 //! | rotary | θ, scaling per config | θ | θ | θ | θ and scaling; windowed layers θ of their own |
-//! | head width | config, else hidden/heads | same | config, else 128 | config, else 256 | same |
+//! | head_dim | config, else hidden/heads | same | config, else 128 | config, else 256 | same |
 //! | tied head | per config | per config | per config | yes | yes |
 //!
-//! With a window w a query sees keys with i − j < w. Source: the model classes of Hugging Face transformers, held to
-//! by the parity fixtures. Llama 2, 3.x and SmolLM2 are one row.
+//! With a window w a query sees keys with i − j < w. Source: the model classes of Hugging Face
+//! transformers, held to by the parity fixtures. Llama 2, 3.x and SmolLM2 are one row.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,12 +64,14 @@ pub enum Activation {
 pub struct Llama3Scaling {
     /// Long wavelengths are stretched by this.
     pub factor: f64,
-    /// Wavelengths above `original_positions / low_frequency_factor` are stretched whole.
+    /// Wavelengths above `original_max_position_embeddings / low_frequency_factor` are stretched
+    /// whole.
     pub low_frequency_factor: f64,
-    /// Wavelengths below `original_positions / high_frequency_factor` are left alone.
+    /// Wavelengths below `original_max_position_embeddings / high_frequency_factor` are left alone.
     pub high_frequency_factor: f64,
     /// Positions the model was first trained on.
-    pub original_positions: f64,
+    #[serde(rename = "original_positions")]
+    pub original_max_position_embeddings: f64,
 }
 
 /// How the rotary wavelengths differ from those of the base.
@@ -93,13 +95,13 @@ pub struct Rope {
 
 impl Rope {
     /// Radians per position of each pair of dimensions, (D/2), as transformers computes them.
-    pub fn frequencies(&self, head_width: usize) -> Vec<f64> {
-        (0..head_width / 2)
-            .map(|i| self.stretch(self.theta.powf(-2.0 * i as f64 / head_width as f64)))
+    pub fn frequencies(&self, head_dim: usize) -> Vec<f64> {
+        (0..head_dim / 2)
+            .map(|i| self.stretch(self.theta.powf(-2.0 * i as f64 / head_dim as f64)))
             .collect()
     }
 
-    fn check(&self) -> Result<(), FactsError> {
+    fn check(&self) -> Result<(), ModelConfigError> {
         positive("rope.theta", self.theta)?;
         let numbers: &[f64] = match &self.scaling {
             None => &[],
@@ -108,7 +110,7 @@ impl Rope {
                 s.factor,
                 s.low_frequency_factor,
                 s.high_frequency_factor,
-                s.original_positions,
+                s.original_max_position_embeddings,
             ],
         };
         numbers
@@ -123,21 +125,24 @@ impl Rope {
             Some(Scaling::Llama3(s)) => s,
         };
         let wavelength = std::f64::consts::TAU / frequency;
-        if wavelength < s.original_positions / s.high_frequency_factor {
+        if wavelength < s.original_max_position_embeddings / s.high_frequency_factor {
             return frequency;
         }
-        if wavelength > s.original_positions / s.low_frequency_factor {
+        if wavelength > s.original_max_position_embeddings / s.low_frequency_factor {
             return frequency / s.factor;
         }
-        let smooth = (s.original_positions / wavelength - s.low_frequency_factor)
+        let smooth = (s.original_max_position_embeddings / wavelength - s.low_frequency_factor)
             / (s.high_frequency_factor - s.low_frequency_factor);
         (1.0 - smooth) * frequency / s.factor + smooth * frequency
     }
 }
 
 /// Everything the decoder needs to know of a model besides its weights.
+///
+/// A model's recorded hash is that of its serialized form (and of its weights), so names and order
+/// in that form never change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct ModelConfig {
     /// The row of the table that the rest was read from.
     pub family: Family,
     /// Rows of the embedding, V.
@@ -151,7 +156,8 @@ pub struct Facts {
     /// Key and value heads, K; divides `heads`.
     pub kv_heads: usize,
     /// Width of a head, D; even.
-    pub head_width: usize,
+    #[serde(rename = "head_width")]
+    pub head_dim: usize,
     /// Width of the gated unit, F.
     pub intermediate: usize,
     /// Added to the mean square before the root.
@@ -164,8 +170,9 @@ pub struct Facts {
     pub qkv_bias: bool,
     /// Whether each head of q and of k is normalised before it is rotated.
     pub qk_norm: bool,
-    /// Whether the norm's gain is 1 + w and not w.
-    pub gain_plus_one: bool,
+    /// Whether a norm multiplies by 1 + w and not by w.
+    #[serde(rename = "gain_plus_one")]
+    pub norm_plus_one: bool,
     /// Where a layer normalises.
     pub norms: Norms,
     /// The gate's nonlinearity.
@@ -185,13 +192,13 @@ pub struct Facts {
     pub tied: bool,
 }
 
-/// Facts that no decoder can have.
+/// A configuration that no decoder can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FactsError {
+pub enum ModelConfigError {
     /// A size is out of range.
     #[error("`{name}` is {value}, expected {expected}")]
     Size {
-        /// The field of [`Facts`].
+        /// The field of [`ModelConfig`].
         name: &'static str,
         /// What it holds.
         value: usize,
@@ -201,7 +208,7 @@ pub enum FactsError {
     /// A number is not finite or not positive.
     #[error("`{name}` must be a positive finite number")]
     Number {
-        /// The field of [`Facts`].
+        /// The field of [`ModelConfig`].
         name: &'static str,
     },
 }
@@ -212,19 +219,106 @@ const LARGEST: usize = 1 << 24;
 /// Far beyond any machine this runs on, far below what an address can hold.
 const MOST_PARAMETERS: u128 = 1 << 40;
 
-impl Facts {
+impl Family {
+    /// Whether it is one of the two Gemmas.
+    pub fn is_gemma(self) -> bool {
+        matches!(self, Self::Gemma2 | Self::Gemma3)
+    }
+}
+
+/// The sizes of a model, as its `config.json` states them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Rows of the embedding, V.
+    pub vocab: usize,
+    /// Width of the residual, C.
+    pub hidden: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Query heads, H.
+    pub heads: usize,
+    /// Key and value heads, K.
+    pub kv_heads: usize,
+    /// Width of a head, D.
+    pub head_dim: usize,
+    /// Width of the gated unit, F.
+    pub intermediate: usize,
+}
+
+impl ModelConfig {
+    /// The family's row of the table above, with what transformers takes for fields that a
+    /// `config.json` leaves out; a model that differs is this with other fields.
+    pub fn new(family: Family, sizes: Sizes) -> Self {
+        let Sizes {
+            vocab,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            head_dim,
+            intermediate,
+        } = sizes;
+        let gemma = family.is_gemma();
+        let (gemma2, gemma3) = (family == Family::Gemma2, family == Family::Gemma3);
+        let plain = |theta| Rope {
+            theta,
+            scaling: None,
+        };
+        let windowed = |layer: usize| {
+            (gemma2 && layer.is_multiple_of(2)) || (gemma3 && !(layer + 1).is_multiple_of(6))
+        };
+        Self {
+            family,
+            vocab,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            head_dim,
+            intermediate,
+            norm_eps: 1e-6,
+            rope: plain(if gemma3 { 1e6 } else { 1e4 }),
+            local_rope: gemma3.then(|| plain(1e4)),
+            qkv_bias: family == Family::Qwen2,
+            qk_norm: matches!(family, Family::Qwen3 | Family::Gemma3),
+            norm_plus_one: gemma,
+            norms: if gemma {
+                Norms::BeforeAndAfter
+            } else {
+                Norms::Before
+            },
+            activation: if gemma {
+                Activation::GeluTanh
+            } else {
+                Activation::Silu
+            },
+            embedding_scale: if gemma {
+                (hidden as f64).sqrt() as f32
+            } else {
+                1.0
+            },
+            attention_scale: (1.0 / (head_dim as f64).sqrt()) as f32,
+            attention_softcap: gemma2.then_some(50.0),
+            final_softcap: gemma2.then_some(30.0),
+            windows: (0..layers)
+                .map(|layer| windowed(layer).then_some(4096))
+                .collect(),
+            tied: gemma,
+        }
+    }
+
     /// Checks that the sizes fit each other, so that nothing after needs to.
     ///
     /// # Errors
-    /// Names the first fact that cannot be.
-    pub fn check(&self) -> Result<(), FactsError> {
+    /// Names the first setting that cannot be.
+    pub fn check(&self) -> Result<(), ModelConfigError> {
         for (name, value) in [
             ("vocab", self.vocab),
             ("hidden", self.hidden),
             ("layers", self.layers),
             ("heads", self.heads),
             ("kv_heads", self.kv_heads),
-            ("head_width", self.head_width),
+            ("head_dim", self.head_dim),
             ("intermediate", self.intermediate),
         ] {
             if value == 0 || value > LARGEST {
@@ -238,12 +332,8 @@ impl Facts {
                 format!("a divisor of heads {}", self.heads),
             ));
         }
-        if !self.head_width.is_multiple_of(2) {
-            return Err(size(
-                "head_width",
-                self.head_width,
-                "an even number".to_owned(),
-            ));
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(size("head_dim", self.head_dim, "an even number".to_owned()));
         }
         if self.n_parameters() > MOST_PARAMETERS {
             return Err(size(
@@ -291,7 +381,7 @@ impl Facts {
             self.layers,
             self.heads,
             self.kv_heads,
-            self.head_width,
+            self.head_dim,
             self.intermediate,
         ]
         .map(|n| n as u128);
@@ -304,30 +394,30 @@ impl Facts {
 
     /// Rows of the fused q, k, v product: (H + 2K)·D.
     pub fn qkv_rows(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_width
+        (self.heads + 2 * self.kv_heads) * self.head_dim
     }
 
     /// Rows of q and k: (H + K)·D.
     pub fn qk_rows(&self) -> usize {
-        (self.heads + self.kv_heads) * self.head_width
+        (self.heads + self.kv_heads) * self.head_dim
     }
 
     /// Rows of the attention's output: H·D.
     pub fn attention_rows(&self) -> usize {
-        self.heads * self.head_width
+        self.heads * self.head_dim
     }
 }
 
-fn positive(name: &'static str, value: f64) -> Result<(), FactsError> {
+fn positive(name: &'static str, value: f64) -> Result<(), ModelConfigError> {
     if value.is_finite() && value > 0.0 {
         Ok(())
     } else {
-        Err(FactsError::Number { name })
+        Err(ModelConfigError::Number { name })
     }
 }
 
-fn size(name: &'static str, value: usize, expected: String) -> FactsError {
-    FactsError::Size {
+fn size(name: &'static str, value: usize, expected: String) -> ModelConfigError {
+    ModelConfigError::Size {
         name,
         value,
         expected,
@@ -338,45 +428,66 @@ fn size(name: &'static str, value: usize, expected: String) -> FactsError {
 mod tests {
     use super::*;
 
-    fn tiny() -> Facts {
-        Facts {
-            family: Family::Llama,
+    fn tiny() -> ModelConfig {
+        let sizes = Sizes {
             vocab: 11,
             hidden: 6,
             layers: 2,
             heads: 4,
             kv_heads: 2,
-            head_width: 4,
+            head_dim: 4,
             intermediate: 5,
-            norm_eps: 1e-5,
-            rope: Rope {
-                theta: 100.0,
-                scaling: None,
-            },
-            local_rope: None,
-            qkv_bias: false,
-            qk_norm: false,
-            gain_plus_one: false,
-            norms: Norms::Before,
-            activation: Activation::Silu,
-            embedding_scale: 1.0,
-            attention_scale: 0.5,
-            attention_softcap: None,
-            final_softcap: None,
+        };
+        ModelConfig {
             windows: vec![None, Some(3)],
-            tied: true,
+            ..ModelConfig::new(Family::Llama, sizes)
         }
+    }
+
+    #[test]
+    fn every_family_is_a_decoder_and_its_recorded_form_is_fixed() {
+        for family in [
+            Family::Llama,
+            Family::Qwen2,
+            Family::Qwen3,
+            Family::Gemma2,
+            Family::Gemma3,
+        ] {
+            let config = ModelConfig::new(
+                family,
+                Sizes {
+                    vocab: 11,
+                    hidden: 6,
+                    layers: 7,
+                    heads: 4,
+                    kv_heads: 2,
+                    head_dim: 4,
+                    intermediate: 5,
+                },
+            );
+            assert_eq!(config.check(), Ok(()), "{family:?}");
+        }
+        let recorded = serde_json::to_string(&tiny()).unwrap();
+        assert_eq!(
+            recorded,
+            "{\"family\":\"llama\",\"vocab\":11,\"hidden\":6,\"layers\":2,\"heads\":4,\"kv_heads\":2,\
+             \"head_width\":4,\"intermediate\":5,\"norm_eps\":0.000001,\
+             \"rope\":{\"theta\":10000.0,\"scaling\":null},\"local_rope\":null,\"qkv_bias\":false,\
+             \"qk_norm\":false,\"gain_plus_one\":false,\"norms\":\"before\",\"activation\":\"silu\",\
+             \"embedding_scale\":1.0,\"attention_scale\":0.5,\"attention_softcap\":null,\
+             \"final_softcap\":null,\"windows\":[null,3],\"tied\":false}"
+        );
     }
 
     #[test]
     fn sizes_that_do_not_fit_are_named() {
         assert_eq!(tiny().check(), Ok(()));
-        type Break = (&'static str, fn(&mut Facts));
+        type Break = (&'static str, fn(&mut ModelConfig));
         let broken: [Break; 9] = [
             ("`vocab` is 0", |f| f.vocab = 0),
             ("`hidden` is", |f| f.hidden = usize::MAX),
             ("divisor of heads", |f| f.kv_heads = 3),
-            ("even number", |f| f.head_width = 5),
+            ("even number", |f| f.head_dim = 5),
             ("one a layer", |f| f.layers = 3),
             ("at least 1", |f| f.windows[0] = Some(0)),
             ("`norm_eps`", |f| f.norm_eps = f32::NAN),
@@ -386,9 +497,9 @@ mod tests {
             ("`final_softcap`", |f| f.final_softcap = Some(0.0)),
         ];
         for (words, change) in broken {
-            let mut facts = tiny();
-            change(&mut facts);
-            let message = facts.check().unwrap_err().to_string();
+            let mut config = tiny();
+            change(&mut config);
+            let message = config.check().unwrap_err().to_string();
             assert!(message.contains(words), "{message}");
         }
     }
@@ -399,7 +510,7 @@ mod tests {
             factor: 8.0,
             low_frequency_factor: 1.0,
             high_frequency_factor: 4.0,
-            original_positions: 64.0,
+            original_max_position_embeddings: 64.0,
         };
         let plain = Rope {
             theta: 10_000.0,
