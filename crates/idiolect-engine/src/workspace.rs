@@ -1,6 +1,6 @@
 //! The buffers of a pass over one batch: what a forward leaves, and what a backward adds.
 //!
-//! Every buffer has its size before the pass begins ([`Workspace::plan`]) and is reused.
+//! Every buffer has its size before the pass begins (`Workspace::plan`) and is reused.
 //! Shapes are (rows, T) lanes, see `ops`.
 
 use crate::adapter::Projection;

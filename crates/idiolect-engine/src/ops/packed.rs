@@ -321,7 +321,7 @@ impl WithSimd for Task<'_> {
                             n: wide.min(n - p * wide),
                             k: kb,
                             a: tile,
-                            lda: lda,
+                            lda,
                             b: panel.as_ptr(),
                             ldb: wide,
                             base: if base.is_null() { base } else { base.add(at) },

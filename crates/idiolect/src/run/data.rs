@@ -346,7 +346,7 @@ fn given_traces(
 fn is_wanted(row: &Map<String, Value>, filter: &BTreeMap<String, String>) -> bool {
     filter.iter().all(|(column, wanted)| match row.get(column) {
         Some(Value::String(text)) => text == wanted,
-        Some(other) => other.to_string() == *wanted,
+        Some(other) => other.to_string().as_str() == wanted.as_str(),
         None => false,
     })
 }

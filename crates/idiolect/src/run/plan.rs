@@ -1,7 +1,7 @@
 //! The plan: every job of a run, in an order in which they can be done. The only place that knows
 //! this order; dry run, progress, time left, `status`, `jobs`, `job` and the executor read it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use idiolect_core::arms::Source;
 use serde::Serialize;
@@ -744,6 +744,6 @@ pub(crate) fn scratch_models(recipe: &Recipe) -> Vec<(&'static str, &super::reci
     teacher.into_iter().chain(student).collect()
 }
 
-fn path(path: &PathBuf) -> String {
+fn path(path: &Path) -> String {
     path.to_string_lossy().replace('\\', "/")
 }
