@@ -98,7 +98,10 @@ eval = {{ max_tokens = 4 }}
     place
 }
 
-const TASKS: [(&str, fn(usize) -> Case, &str); 4] = [
+/// A task's name, its cases, and the columns of its recipe.
+type Sample = (&'static str, fn(usize) -> Case, &'static str);
+
+const TASKS: [Sample; 4] = [
     (
         "gsm8k",
         gsm8k,

@@ -365,8 +365,8 @@ fn a_plan_says_which_inputs_are_missing() {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (ran.status.code(), text(ran.stdout), text(ran.stderr))
     };
-    let question = "{\"question\":\"1 + 1?\",\"answer\":\"2\\n#### 2\"}\n".repeat(1);
-    place.write("data/gsm8k/test.jsonl", &question);
+    let question = "{\"question\":\"1 + 1?\",\"answer\":\"2\\n#### 2\"}\n";
+    place.write("data/gsm8k/test.jsonl", question);
     let (code, out, err) = plan(&["--dry-run", "--set", "models.students=nowhere"]);
     assert_eq!(code, Some(1), "{err}");
     assert!(out.is_empty(), "{out}");
@@ -386,7 +386,7 @@ fn a_plan_says_which_inputs_are_missing() {
     );
     assert!(!place.path("r").exists());
 
-    place.write("data/gsm8k/train.jsonl", &question);
+    place.write("data/gsm8k/train.jsonl", question);
     place.write(
         "data/traces/openai__gsm8k__x.jsonl",
         "{\"problem_id\":\"gsm8k/test/0\",\"model\":\"m\",\"kind\":\"cot\",\"response\":\"#### 2\"}\n",
