@@ -168,9 +168,8 @@ const NO_NAMES: [&str; 26] = [
 
 /// Whether a text is one word that may be an answer.
 fn is_word(text: &str) -> bool {
-    text.len() > 1
-        && text.chars().all(char::is_alphabetic)
-        && !NO_NAMES.iter().any(|word| word.eq_ignore_ascii_case(text))
+    let opens = NO_NAMES.iter().any(|word| word.eq_ignore_ascii_case(text));
+    text.len() > 1 && text.chars().all(char::is_alphabetic) && !opens
 }
 
 /// Whether a text is a name and no more: words set as text, or one word with a capital letter.

@@ -269,7 +269,10 @@ fn several_letters_are_no_choice() {
         Verdict::Wrong,
     );
     check(
-        &[(r"\text{(B)}", "I think it is B and not C")],
+        &[
+            (r"\text{(B)}", "I think it is B and not C"),
+            ("D", "The answer is for sure D, it can't be A or B"),
+        ],
         Verdict::Correct,
     );
 }

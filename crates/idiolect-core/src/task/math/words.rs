@@ -831,13 +831,8 @@ pub(super) fn choice_in(text: &str) -> Option<char> {
         let c = w.chars().next()?;
         (w.len() == 1 && matches!(c, 'A'..='J')).then_some(c)
     };
-    // "B and C", "A,B,C,D" choose several.
-    let joined = words.windows(3).any(|three| {
-        matches!(three[1], "and" | "or")
-            && letter(&three[0]).is_some()
-            && letter(&three[2]).is_some()
-    });
-    if joined || words.iter().all(|w| w.len() == 1) {
+    // `A,B,C,D`
+    if words.iter().all(|w| w.len() == 1) {
         return None;
     }
     let after_is = words.windows(2).rev().find_map(|pair| {
@@ -847,7 +842,13 @@ pub(super) fn choice_in(text: &str) -> Option<char> {
         );
         letter(&pair[1]).filter(|_| says)
     });
-    after_is.or_else(|| words.iter().filter(|w| **w != "A").find_map(letter))
+    let chosen = after_is.or_else(|| words.iter().filter(|w| **w != "A").find_map(letter))?;
+    // "B and C" chooses both.
+    let both = words.windows(3).any(|three| {
+        let ends = [letter(&three[0]), letter(&three[2])];
+        matches!(three[1], "and" | "or") && ends.contains(&Some(chosen)) && !ends.contains(&None)
+    });
+    (!both).then_some(chosen)
 }
 
 /// As [`plain`], with the case kept.
