@@ -32,6 +32,8 @@ mod own_data;
 mod reading;
 #[path = "cli/resume.rs"]
 mod resume;
+#[path = "cli/rounded.rs"]
+mod rounded;
 #[path = "cli/rows.rs"]
 mod rows;
 #[path = "cli/run.rs"]

@@ -2,7 +2,7 @@
 
 use super::output::CommandOutput;
 use crate::exit;
-use crate::run::recipe;
+use crate::run::schema;
 
 /// Print the JSON schema of a recipe, for editors that check and complete TOML
 #[derive(clap::Args, Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let schema = recipe::schema();
+    let schema = schema::schema();
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     Ok(CommandOutput {
         text,

@@ -8,6 +8,7 @@
 
 pub(crate) mod benchmark;
 mod calibrate;
+mod check;
 mod claims;
 mod counts;
 mod data;
@@ -23,6 +24,7 @@ pub(crate) mod recipe;
 mod record;
 mod resolve;
 mod results;
+pub(crate) mod schema;
 pub(crate) mod state;
 pub(crate) mod template;
 mod view;

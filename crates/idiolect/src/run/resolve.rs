@@ -2,7 +2,8 @@
 
 use toml::{Table, Value};
 
-use super::recipe::{Recipe, check};
+use super::check::check;
+use super::recipe::Recipe;
 
 /// Why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,209 @@
+//! What makes a recipe no experiment.
+
+use idiolect_core::arms::{ArmSpec, Source as ArmSource};
+use idiolect_core::model::{Lora, SaveDtype};
+
+use super::recipe::{Arms, Data, Method, Recipe, Writer};
+use super::resolve::RecipeError;
+
+/// Refuses what makes no experiment.
+pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
+    let bad = |field, reason: &str| {
+        Err(RecipeError::Value {
+            field,
+            reason: reason.to_owned(),
+        })
+    };
+    if recipe.replicates == 0 {
+        return bad("replicates", "must be at least 1");
+    }
+    check_data(&recipe.data).or_else(|(field, reason)| bad(field, &reason))?;
+    check_models(recipe).or_else(|(field, reason)| bad(field, &reason))?;
+    let train = &recipe.train;
+    if train.seeds == 0 || train.epochs == 0 || train.batch_size == 0 {
+        return bad(
+            "train",
+            "needs `seeds`, `epochs` and `batch_size` of at least 1",
+        );
+    }
+    if !(0.0..=1.0).contains(&train.warmup_ratio) {
+        return bad("train.warmup_ratio", "must lie between 0 and 1");
+    }
+    if train.lora.is_some() && train.method == Method::Full {
+        return bad("train.lora", "goes with `train.method = \"lora\"`");
+    }
+    if let Some(Err(reason)) = train.lora.as_ref().map(Lora::check) {
+        return bad("train.lora", &reason);
+    }
+    if train.method == Method::Lora && train.save_dtype != SaveDtype::F32 {
+        return bad(
+            "train.save_dtype",
+            "is of a model's own weights, and method `lora` trains adapters, whose files hold f32",
+        );
+    }
+    if recipe.paraphrase.retries > 0 && recipe.paraphrase.temperature <= 0.0 {
+        return bad(
+            "paraphrase.retries",
+            "needs a `paraphrase.temperature` above 0: every try at 0 would be the same",
+        );
+    }
+    if recipe.generate.n == 0 || recipe.generate.max_tokens == 0 {
+        return bad("generate", "needs `n` and `max_tokens` of at least 1");
+    }
+    if recipe.eval.max_tokens == 0 {
+        return bad("eval.max_tokens", "must be at least 1");
+    }
+    if recipe.flaws.doses.iter().any(|d| !(*d > 0.0 && *d <= 1.0)) {
+        return bad("flaws.doses", "must lie above 0 and at most at 1");
+    }
+    check_arms(&recipe.arms).or_else(|(field, reason)| bad(field, &reason))
+}
+
+/// The key at fault and what is expected of it.
+type Fault = (&'static str, String);
+
+fn check_data(data: &Data) -> Result<(), Fault> {
+    let fault = |field, reason: &str| Err((field, reason.to_owned()));
+    match (data.task, data.world) {
+        (None, None) => {
+            return fault(
+                "data",
+                "names neither a `task` (gsm8k, math, countdown, mbpp) with its files nor a generated `world` (countdown, stories)",
+            );
+        }
+        (Some(_), Some(_)) => {
+            return fault("data", "names both a `task` and a generated `world`");
+        }
+        (Some(_), None) if data.train.is_empty() => {
+            return fault("data.train", "names no file of problems");
+        }
+        (Some(_), None) if data.size.is_some() => {
+            return fault("data.size", "is the size of a generated `world`");
+        }
+        (None, Some(_)) if !data.train.is_empty() || !data.traces.is_empty() => {
+            return fault("data", "names files beside a generated `world`");
+        }
+        _ => {}
+    }
+    for (field, files, share) in [
+        ("data.dev_fraction", &data.dev, data.dev_fraction),
+        ("data.test_fraction", &data.test, data.test_fraction),
+    ] {
+        let Some(share) = share else { continue };
+        if !files.is_empty() {
+            return fault(field, "is for a split that has no files, and this one has");
+        }
+        if !(0.0..1.0).contains(&share) || (share == 0.0 && field == "data.test_fraction") {
+            return fault(field, "must be a fraction below 1 (of test: above 0)");
+        }
+    }
+    Ok(())
+}
+
+fn check_models(recipe: &Recipe) -> Result<(), Fault> {
+    let models = &recipe.models;
+    let fault = |field, reason: &str| Err((field, reason.to_owned()));
+    if models.students.is_empty() && models.student.is_none() {
+        return fault(
+            "models.students",
+            "names no model directory, and there is no [models.student.scratch]",
+        );
+    }
+    for reference in &models.students {
+        if reference.starts_with("scripted:") {
+            return fault(
+                "models.students",
+                &format!(
+                    "names `{reference}`, which has no weights to train: give a model directory"
+                ),
+            );
+        }
+        not_yet("models.students", reference)?;
+    }
+    let teacher = match &models.teacher {
+        Some(Writer::Reference(reference)) => Some(reference.as_str()),
+        _ => None,
+    };
+    for (field, reference) in [
+        ("models.teacher", teacher),
+        ("models.paraphraser", models.paraphraser.as_deref()),
+    ] {
+        not_yet(field, reference.unwrap_or_default())?;
+    }
+    let sampled = |source: &ArmSource| {
+        matches!(
+            source,
+            ArmSource::Correct
+                | ArmSource::Wrong
+                | ArmSource::WrongPrefix
+                | ArmSource::Flawed(_)
+                | ArmSource::Control
+        )
+    };
+    if recipe.data.world.is_some() && recipe.arms.need(sampled) && models.teacher.is_none() {
+        return fault(
+            "models.teacher",
+            "is not set: arms G, W, F and R are made of a model's traces",
+        );
+    }
+    let rewriter = models.paraphraser.as_deref().unwrap_or("teacher");
+    if recipe.arms.need(|source| *source == ArmSource::Paraphrased)
+        && rewriter == "teacher"
+        && models.teacher.is_none()
+    {
+        return fault(
+            "models.paraphraser",
+            "is not set and there is no teacher: arm P is made by one of them",
+        );
+    }
+    if recipe.data.world.is_none() {
+        if recipe.scratch_teacher().is_some() {
+            return fault(
+                "models.teacher",
+                "is trained inside the run, which a generated `data.world` alone has texts for",
+            );
+        }
+        if let Some(student) = recipe.scratch_student()
+            && (student.shape.is_none() || student.text.is_empty())
+        {
+            return fault(
+                "models.student.scratch",
+                "needs a `shape` and files of `text` where the data is no generated world",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses references that a later version reads.
+fn not_yet(field: &'static str, reference: &str) -> Result<(), Fault> {
+    let what = match reference {
+        r if r.starts_with("hf:") => "downloading from the hub",
+        r if r.starts_with("http://") || r.starts_with("https://") => "asking an endpoint",
+        _ => return Ok(()),
+    };
+    Err((
+        field,
+        format!(
+            "is `{reference}`: {what} is not in this version; give a model directory, or sample elsewhere and name the files in `data.traces`"
+        ),
+    ))
+}
+
+fn check_arms(arms: &Arms) -> Result<(), Fault> {
+    if arms.names.is_empty() {
+        return Err(("arms.names", "must name at least one arm".to_owned()));
+    }
+    for arm in &arms.names {
+        if let Err(error) = arm.parse::<ArmSpec>() {
+            let reason = format!("holds an arm that cannot be read: {error}");
+            return Err(("arms.names", reason));
+        }
+    }
+    let listed = arms.listed();
+    if listed.iter().any(|n| n == "base" || n == "teacher") {
+        let reason = "must not hold `base` or `teacher`: these are evaluated anyway";
+        return Err(("arms.names", reason.to_owned()));
+    }
+    Ok(())
+}
