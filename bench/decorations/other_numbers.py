@@ -202,6 +202,20 @@ def hard_math(rng):
         ("million", f"{n * 10**6}", f"{n}\\text{{ billion}}"),
         ("million", f"{n}\\text{{ million}}", f"{n}"),
     ]
+    # A unit that a remark follows, a currency's smaller unit, a minus before a country's dollar.
+    out += [
+        ("another unit", f"{n}\\text{{ seconds}}", f"{n}\\text{{ minutes}}\\text{{ (simplified)}}"),
+        ("another unit", f"{n}\\text{{ meters}}", f"{n}\\text{{ feet in all}}"),
+        ("another unit", f"\\${n}", f"{n}\\text{{ cents}}"),
+        ("value changed", s, f"-US\\${s}"),
+        ("value changed", s, f"-\\text{{EUR }}{s}"),
+    ]
+    # More letters than one are no choice.
+    out += [
+        ("several letters", "\\text{(B)}", "B\\text{ and }C"),
+        ("several letters", "\\text{(B)}", "\\text{B or C}"),
+        ("several letters", "\\text{(B)}", "\\text{A,B,C,D}"),
+    ]
     # Words beside different numbers.
     for pattern in (
         "%d\\text{ hours }%d\\text{ minutes}",

@@ -18,6 +18,8 @@ def because(value, other, rng):
             f" since {a} times {b} is {a * b}",
             f", as {a} - {b} = {a - b}",
             f", since {a * b} / {b} = {a}",
+            f"; this follows from {a} + {b} = {a + b}",
+            f" – as {a} + {b} = {a + b}",
             " because each pair cancels",
             f" because there are {a} of them on each of the {b} sides",
         )

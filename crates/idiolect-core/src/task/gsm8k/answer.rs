@@ -300,6 +300,10 @@ fn stated(text: &str, cut: bool) -> Option<(usize, Found)> {
             .max()?;
         end = at;
         let after = at + word.len() - if word.ends_with(" is") { "is".len() } else { 0 };
+        // "18 (final answer)" says nothing of what follows.
+        if text[after..].starts_with(')') {
+            continue;
+        }
         let Some(from) = statement_start(text, at, after) else {
             continue;
         };

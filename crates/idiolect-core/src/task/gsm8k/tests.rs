@@ -198,6 +198,7 @@ fn a_minus_with_a_space_is_a_minus_or_decides_nothing() {
     for answer in [
         "The answer is 36; this follows from 2 + 2 = 4.",
         "The answer is 36 – as 2 + 2 = 4.",
+        "The answer is $36\\quad\\text{(final answer)}$, because 4 + 6 = 10 and 4 is less than 10.",
     ] {
         assert_eq!(verdict("36", answer), Verdict::Correct, "{answer}");
     }
