@@ -13,16 +13,24 @@ pub(super) fn three_digits(text: &str) -> bool {
 /// The text with its number's groups joined, in any of their spellings; `None` where there are none.
 pub(super) fn joined(text: &str) -> Option<String> {
     thin(text).or_else(|| {
-        let (before, number) = text.split_at(number_start(text)?);
-        let number = spaced(number).or_else(|| marked(number))?;
-        Some(format!("{before}{number}"))
+        number_starts(text).find_map(|from| {
+            let (before, number) = text.split_at(from);
+            let number = spaced(number).or_else(|| marked(number))?;
+            Some(format!("{before}{number}"))
+        })
     })
 }
 
-/// Where the number of a text begins: its first digit, or the first behind its last `=`, with nothing
-/// but signs, brackets, currencies and words set as text before it.
-fn number_start(text: &str) -> Option<usize> {
-    let side = text.rfind('=').map_or(0, |at| at + 1);
+/// Where the number of a text may begin: at its first digit, or at the first behind its last `=`.
+fn number_starts(text: &str) -> impl Iterator<Item = usize> {
+    let side = text.rfind('=').map(|at| at + 1);
+    let sides = std::iter::once(0).chain(side);
+    sides.filter_map(|side| number_start(text, side))
+}
+
+/// The first digit at or behind `side`, with nothing but signs, brackets, currencies and words set as
+/// text before it.
+fn number_start(text: &str, side: usize) -> Option<usize> {
     let from = side + text[side..].find(|c: char| c.is_ascii_digit())?;
     let mut before = &text[side..from];
     if let Some((_, after)) = before.rsplit_once('}')
@@ -119,7 +127,10 @@ fn marked(number: &str) -> Option<String> {
 
 /// `60,00,000`: groups of two before the last, as written in India.
 pub(super) fn indian(text: &str) -> Option<String> {
-    let from = number_start(text)?;
+    number_starts(text).find_map(|from| indian_at(text, from))
+}
+
+fn indian_at(text: &str, from: usize) -> Option<String> {
     let length = text[from..]
         .bytes()
         .take_while(|b| b.is_ascii_digit() || *b == b',')
@@ -155,6 +166,7 @@ mod tests {
             ("(1\\,000, 2)", Some("(1000, 2)")),
             ("N = 38’332’144", Some("N = 38332144")),
             ("9.000.000", Some("9000000")),
+            ("8’739 (= 1990 + 6749)", Some("8739 (= 1990 + 6749)")),
             ("5 100/3", None),
             ("1 000 20", None),
             ("1\\,2", None),
