@@ -63,7 +63,10 @@ fn verify_eval_and_audit_leave_a_rounded_answer_ungraded_or_accept_it() {
         "--json",
     ];
     let audit: Value = serde_json::from_str(&place.done(&audit)).unwrap();
-    assert_eq!(audit["groups"]["sampled"]["rounded"], 1, "{audit}");
+    assert_eq!(
+        audit["groups"]["sampled"]["ungraded_for_rounding"], 1,
+        "{audit}"
+    );
     // Another setting is another output.
     let ran = place.run(&[&verify[..], &["ungraded.v.jsonl", "--accept-rounded"]].concat());
     assert_eq!(ran.code, 1);
