@@ -21,6 +21,20 @@ fn check(cases: &[(&str, &str)], expected: Verdict) {
 }
 
 #[test]
+fn a_letter_that_is_chosen_against_another_is_the_first() {
+    for said in [
+        "My reply is A), not the (C) I had before.",
+        "My reply is A, not the (C) I had before.",
+        "The answer is (A), not (C).",
+        "A) not C",
+    ] {
+        check(&[(r"\text{(A)}", said)], Verdict::Correct);
+        let other = judged(r"\text{(C)}", said);
+        assert_ne!(other.verdict, Verdict::Correct, "{said}: {}", other.reason);
+    }
+}
+
+#[test]
 fn numbers_of_things_are_compared_thing_by_thing() {
     let gold = r"37\text{ boys and }33\text{ girls}";
     check(

@@ -803,7 +803,8 @@ pub(super) fn choice(text: &str) -> Option<char> {
         || is_aside(rest)
         || (framed && !rest.starts_with(|c: char| "+-*/^_=<>,".contains(c)))
         || rest.starts_with([')', '.', ':', '。'])
-            && rest.chars().nth(1).is_none_or(|c| c.is_whitespace());
+            && rest.chars().nth(1).is_none_or(|c| c.is_whitespace())
+        || rest.starts_with("),");
     (ends && (letter.is_ascii_uppercase() || framed || rest.is_empty()))
         .then(|| letter.to_ascii_uppercase())
 }
@@ -842,13 +843,24 @@ pub(super) fn choice_in(text: &str) -> Option<char> {
         );
         letter(&pair[1]).filter(|_| says)
     });
-    let chosen = after_is.or_else(|| words.iter().filter(|w| **w != "A").find_map(letter))?;
+    let chosen = leading(text)
+        .or(after_is)
+        .or_else(|| words.iter().filter(|w| **w != "A").find_map(letter))?;
     // "B and C" chooses both.
     let both = words.windows(3).any(|three| {
         let ends = [letter(&three[0]), letter(&three[2])];
         matches!(three[1], "and" | "or") && ends.contains(&Some(chosen)) && !ends.contains(&None)
     });
     (!both).then_some(chosen)
+}
+
+/// The letter that opens a sentence and is told from another: "A), not C", "A, not C".
+fn leading(text: &str) -> Option<char> {
+    let text = text.trim_start_matches(['(', '[', '*']);
+    let letter = text.chars().next().filter(|c| matches!(c, 'A'..='J'))?;
+    let rest = &text[1..];
+    let after = rest.trim_start_matches([')', ']', ',', ';', '*', ' ']);
+    (after.len() < rest.len() && after.starts_with("not ")).then_some(letter)
 }
 
 /// As [`plain`], with the case kept.
