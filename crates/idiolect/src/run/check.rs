@@ -3,6 +3,7 @@
 use idiolect_core::arms::{ArmSpec, Source as ArmSource};
 use idiolect_core::model::{Lora, SaveDtype};
 
+use super::plan::needs_samples;
 use super::recipe::{Arms, Data, Method, Recipe, Writer};
 use super::resolve::RecipeError;
 
@@ -130,17 +131,7 @@ fn check_models(recipe: &Recipe) -> Result<(), Fault> {
     ] {
         not_yet(field, reference.unwrap_or_default())?;
     }
-    let sampled = |source: &ArmSource| {
-        matches!(
-            source,
-            ArmSource::Correct
-                | ArmSource::Wrong
-                | ArmSource::WrongPrefix
-                | ArmSource::Flawed(_)
-                | ArmSource::Control
-        )
-    };
-    if recipe.data.world.is_some() && recipe.arms.need(sampled) && models.teacher.is_none() {
+    if recipe.data.world.is_some() && recipe.arms.need(needs_samples) && models.teacher.is_none() {
         return fault(
             "models.teacher",
             "is not set: arms G, W, F and R are made of a model's traces",

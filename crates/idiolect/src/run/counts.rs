@@ -1,14 +1,13 @@
 //! The counts that decide what a run costs, taken from its inputs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use idiolect_core::miniature::{stories, vocabulary};
 use idiolect_core::record::Split;
 use idiolect_core::store::Rows;
 use idiolect_engine::text::{Opening, TextModel};
 use serde_json::{Map, Value};
 
-use super::data::{make_world, size, split_files};
+use super::data::{MadeModel, make_world, size, split_files};
 use super::files::Folders;
 use super::plan::parts;
 use super::recipe::{Recipe, ScratchModel, Shape, WorldKind, Writer};
@@ -80,17 +79,10 @@ impl Counts {
 
 fn of_world(recipe: &Recipe, kind: WorldKind, folders: &Folders) -> Result<Counts, StageError> {
     let made = make_world(kind, size(recipe), recipe.seed)?;
-    let words = match kind {
-        WorldKind::Countdown => vocabulary().len(),
-        WorldKind::Stories => stories::vocabulary().len(),
-    };
+    let words = made.vocabulary.len();
     let of_split = |split| made.problems.iter().filter(|p| p.split == split).count();
-    let tokens = |rows: &[idiolect_core::miniature::TextRow], model: Option<&ScratchModel>| {
-        let once: usize = rows
-            .iter()
-            .map(|row| 1 + row.text.split_whitespace().count())
-            .sum();
-        (once * model.map_or(0, |model| model.epochs)) as f64
+    let tokens = |of: &MadeModel, model: Option<&ScratchModel>| {
+        (of.tokens * model.map_or(0, |model| model.epochs)) as f64
     };
     let words_of = |text: &str| text.split_whitespace().count() as f64;
     let human: f64 = made.human.iter().map(|trace| words_of(&trace.text)).sum();
@@ -104,9 +96,9 @@ fn of_world(recipe: &Recipe, kind: WorldKind, folders: &Folders) -> Result<Count
         has_responses: false,
         row_tokens: human / made.human.len().max(1) as f64
             + asked / made.problems.len().max(1) as f64,
-        students: students(recipe, folders, made.student_shape.parameters(words) as f64),
+        students: students(recipe, folders, made.student.shape.parameters(words) as f64),
         teacher: match recipe.scratch_teacher() {
-            Some(_) => made.teacher_shape.parameters(words) as f64,
+            Some(_) => made.teacher.shape.parameters(words) as f64,
             None => teacher(recipe, folders),
         },
         student_tokens: tokens(&made.student, recipe.scratch_student()),
@@ -183,8 +175,18 @@ fn holds(path: &Path, field: &str, recipe: &Recipe) -> Result<bool, StageError> 
     has_column(path, column)
 }
 
+/// Whether the first rows of some file have a column.
+pub(super) fn any_has_column(paths: &[PathBuf], column: &str) -> Result<bool, StageError> {
+    for path in paths {
+        if has_column(path, column)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether the first rows of a file have a column.
-pub(super) fn has_column(path: &Path, column: &str) -> Result<bool, StageError> {
+fn has_column(path: &Path, column: &str) -> Result<bool, StageError> {
     for row in Rows::<Map<String, Value>>::open(path)?.take(SAMPLED_ROWS) {
         if row?.is_ok_and(|row| idiolect_core::task::column_of(&row.value, column).is_some()) {
             return Ok(true);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use idiolect_core::miniature::stories::{self, StorySettings, StoryWorld};
 use idiolect_core::miniature::{self, ModelShape, TextRow, WorldSettings, prose::Numerals};
@@ -17,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::RunContext;
-use super::counts::has_column;
+use super::counts::any_has_column;
 use super::files::Folders;
 use super::layout::DataPaths;
 use super::plan::{parts, scratch_models};
@@ -47,11 +48,18 @@ pub(super) struct Made {
     pub(super) problems: Vec<Problem>,
     pub(super) human: Vec<Trace>,
     pub(super) human_digits: Vec<Trace>,
-    pub(super) student: Vec<TextRow>,
-    pub(super) teacher: Vec<TextRow>,
-    pub(super) student_shape: ModelShape,
-    pub(super) teacher_shape: ModelShape,
+    pub(super) student: MadeModel,
+    pub(super) teacher: MadeModel,
     pub(super) vocabulary: Vec<String>,
+}
+
+/// A model of a generated world.
+pub(super) struct MadeModel {
+    pub(super) shape: ModelShape,
+    /// Tokens of its text.
+    pub(super) tokens: usize,
+    /// Its text, made when it is asked for: millions of tokens.
+    pub(super) text: Box<dyn Fn() -> Vec<TextRow>>,
 }
 
 pub(super) fn make_world(kind: WorldKind, size: &str, seed: u64) -> Result<Made, StageError> {
@@ -60,41 +68,37 @@ pub(super) fn make_world(kind: WorldKind, size: &str, seed: u64) -> Result<Made,
             "`data.size` is `{size}`; there are `default`, `full` (Countdown only) and `tiny`"
         ))
     };
-    match kind {
-        WorldKind::Countdown => {
-            let base = WorldSettings::named(size).ok_or_else(unknown)?;
-            let settings = WorldSettings { seed, ..base };
-            let made =
-                miniature::World::new(settings.clone()).map_err(|e| failed(e.to_string()))?;
-            Ok(Made {
-                problems: made.problems(),
-                human: made.human_traces(Split::Train, Numerals::Words),
-                human_digits: made.human_traces(Split::Train, Numerals::Digits),
-                student: made.student_corpus(),
-                teacher: made.teacher_corpus(),
-                student_shape: settings.student,
-                teacher_shape: settings.teacher,
-                vocabulary: miniature::vocabulary(),
+    // The two kinds of worlds have the same parts, and no trait between them.
+    macro_rules! made {
+        ($settings:ident, $world:path, $vocabulary:expr) => {{
+            let base = $settings::named(size).ok_or_else(unknown)?;
+            let settings = $settings { seed, ..base };
+            let world = <$world>::new(settings.clone()).map_err(|e| failed(e.to_string()))?;
+            let world = Rc::new(world);
+            let (of_student, of_teacher) = (Rc::clone(&world), Rc::clone(&world));
+            Made {
+                problems: world.problems(),
+                human: world.human_traces(Split::Train, Numerals::Words),
+                human_digits: world.human_traces(Split::Train, Numerals::Digits),
+                vocabulary: $vocabulary,
                 settings: json!(settings),
-            })
-        }
-        WorldKind::Stories => {
-            let base = StorySettings::named(size).ok_or_else(unknown)?;
-            let settings = StorySettings { seed, ..base };
-            let made = StoryWorld::new(settings.clone()).map_err(|e| failed(e.to_string()))?;
-            Ok(Made {
-                problems: made.problems(),
-                human: made.human_traces(Split::Train, Numerals::Words),
-                human_digits: made.human_traces(Split::Train, Numerals::Digits),
-                student: made.student_corpus(),
-                teacher: made.teacher_corpus(),
-                student_shape: settings.student,
-                teacher_shape: settings.teacher,
-                vocabulary: stories::vocabulary(),
-                settings: json!(settings),
-            })
-        }
+                student: MadeModel {
+                    shape: settings.student,
+                    tokens: settings.student_tokens,
+                    text: Box::new(move || of_student.student_corpus()),
+                },
+                teacher: MadeModel {
+                    shape: settings.teacher,
+                    tokens: settings.teacher_tokens,
+                    text: Box::new(move || of_teacher.teacher_corpus()),
+                },
+            }
+        }};
     }
+    Ok(match kind {
+        WorldKind::Countdown => made!(WorldSettings, miniature::World, miniature::vocabulary()),
+        WorldKind::Stories => made!(StorySettings, StoryWorld, stories::vocabulary()),
+    })
 }
 
 /// The size of a generated world.
@@ -123,14 +127,14 @@ fn generated(
     }
     write_gold(data, &made.problems)?;
     for (model, scratch) in scratch_models(run.recipe) {
-        let (texts, shape) = match model {
-            "teacher" => (&made.teacher, &made.teacher_shape),
-            _ => (&made.student, &made.student_shape),
+        let of = match model {
+            "teacher" => &made.teacher,
+            _ => &made.student,
         };
-        write_rows(&data.corpus(model), &meta, || texts.iter())?;
+        write_rows(&data.corpus(model), &meta, || (of.text)().into_iter())?;
         write_blank(
             &data.blank(model),
-            &miniature::config_json(scratch.family, shape, made.vocabulary.len()),
+            &miniature::config_json(scratch.family, &of.shape, made.vocabulary.len()),
             &miniature::tokenizer_json(&made.vocabulary).to_string(),
             &miniature::tokenizer_config_json(),
         )?;
@@ -234,11 +238,7 @@ fn import_settings(
     // Some columns may be of other files: those of traces. That each is of one has been checked.
     let mut columns = Vec::new();
     for (field, column) in &recipe.data.columns {
-        let mut found = false;
-        for path in &files {
-            found |= has_column(path, column)?;
-        }
-        if found {
+        if any_has_column(&files, column)? {
             columns.push((field.clone(), column.clone()));
         }
     }

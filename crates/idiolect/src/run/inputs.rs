@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use idiolect_core::arms::Source;
 use idiolect_engine::doctor::{self, Severity};
 use idiolect_engine::text::Opening;
 
-use super::counts::{Counts, has_column};
+use super::counts::{Counts, any_has_column};
 use super::data::split_files;
 use super::files::Folders;
+use super::plan::needs_samples;
 use super::recipe::{Recipe, Writer};
 use crate::stage::StageError;
 
@@ -82,11 +82,7 @@ fn lost_columns(recipe: &Recipe, folders: &Folders) -> Result<Vec<String>, Stage
     }
     let mut lost = Vec::new();
     for (field, column) in &data.columns {
-        let mut found = false;
-        for path in &files {
-            found = found || has_column(path, column)?;
-        }
-        if !found {
+        if !any_has_column(&files, column)? {
             lost.push(format!(
                 "data.columns: `{field} = {column:?}`, and no file of the recipe has a column `{column}`"
             ));
@@ -106,21 +102,11 @@ pub(super) fn check_counts(recipe: &Recipe, counts: &Counts) -> Result<(), Stage
             "name files in data.test, or a fraction of the train problems in data.test_fraction",
         ));
     }
-    let sampled = |source: &Source| {
-        matches!(
-            source,
-            Source::Correct
-                | Source::Wrong
-                | Source::WrongPrefix
-                | Source::Flawed(_)
-                | Source::Control
-        )
-    };
     if recipe.data.world.is_none()
         && recipe.models.teacher.is_none()
         && counts.given == 0
         && !counts.has_responses
-        && recipe.arms.need(sampled)
+        && recipe.arms.need(needs_samples)
     {
         return Err(StageError::usage(
             "arms G, W, F and R are made of a model's traces, and there are none: `models.teacher` and `data.traces` are not set, and no row of `data.train` has a response",

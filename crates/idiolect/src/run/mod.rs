@@ -243,10 +243,12 @@ pub(crate) fn job(
     progress: Progress,
     stop: &Stop,
 ) -> Result<Finished, StageError> {
-    let recipe = stored_recipe(dir)?;
-    let folders = record::Record::folders(dir).unwrap_or_else(|| Folders::of(None));
-    let counts = Counts::of(&recipe, &folders)?;
-    let jobs = plan::plan(&recipe, &counts);
+    let Begun {
+        recipe,
+        folders,
+        counts,
+        jobs,
+    } = Begun::read(dir)?;
     let Some(index) = jobs.iter().position(|job| job.id == id) else {
         return Err(StageError::usage(
             format!("the run in `{}` has no job `{id}`", dir.display()),
@@ -286,6 +288,29 @@ pub(crate) fn job(
         text: format!("{id}: done, wrote {}\n", job.outputs.join(", ")),
         json: json!({"job": id, "state": "done", "outputs": job.outputs}),
     })
+}
+
+/// A run that was begun: its recipe, where its files lie, and its plan.
+struct Begun {
+    recipe: Recipe,
+    folders: Folders,
+    counts: Counts,
+    jobs: Vec<Job>,
+}
+
+impl Begun {
+    fn read(dir: &Path) -> Result<Self, StageError> {
+        let recipe = stored_recipe(dir)?;
+        let folders = record::Record::folders(dir).unwrap_or_else(|| Folders::of(None));
+        let counts = Counts::of(&recipe, &folders)?;
+        let jobs = plan::plan(&recipe, &counts);
+        Ok(Self {
+            recipe,
+            folders,
+            counts,
+            jobs,
+        })
+    }
 }
 
 /// The recipe that a run directory holds.

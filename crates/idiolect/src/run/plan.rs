@@ -68,7 +68,7 @@ impl Stage {
 }
 
 /// What exactly a job does; its replicate aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Work {
     /// Lays down problems, human traces, given traces, and texts and shapes of models.
     Data,
@@ -86,8 +86,8 @@ pub(crate) enum Work {
     VerifyOwn(String),
     /// Chooses the traces that are corrupted: those of arm G.
     Picks,
-    /// Corrupts this fraction of their steps, given as its bits so that jobs can be compared.
-    Flaws(u64),
+    /// Corrupts this fraction of their steps.
+    Flaws(f64),
     /// Makes content controls of them.
     Control,
     /// Puts parts and verdicts together.
@@ -200,8 +200,7 @@ pub(crate) fn parts(recipe: &Recipe) -> Vec<Part> {
         parts.push(part("paraphrased", Work::Paraphrase));
     }
     for dose in recipe.doses() {
-        let name = format!("flawed-{:.0}", dose * 100.0);
-        parts.push(part(&name, Work::Flaws(dose.to_bits())));
+        parts.push(part(&flawed_part(dose), Work::Flaws(dose)));
     }
     if arms.need(|source| *source == Source::Control) {
         parts.push(part("control", Work::Control));
@@ -213,16 +212,21 @@ fn has_rewriter(recipe: &Recipe) -> bool {
     recipe.models.teacher.is_some() || recipe.models.paraphraser.is_some()
 }
 
-/// Whether an arm's source is made of a model's samples.
+/// The part that holds traces with this fraction of their steps corrupted.
+pub(crate) fn flawed_part(dose: f64) -> String {
+    format!("flawed-{:.0}", dose * 100.0)
+}
+
+/// Whether an arm's source may be made of a model's samples.
 fn from_samples(source: &Source) -> bool {
+    needs_samples(source) || *source == Source::Any
+}
+
+/// Whether an arm's source is made of a model's samples and of nothing else.
+pub(crate) fn needs_samples(source: &Source) -> bool {
     matches!(
         source,
-        Source::Correct
-            | Source::Wrong
-            | Source::WrongPrefix
-            | Source::Flawed(_)
-            | Source::Control
-            | Source::Any
+        Source::Correct | Source::Wrong | Source::WrongPrefix | Source::Flawed(_) | Source::Control
     )
 }
 
@@ -249,6 +253,7 @@ pub(crate) fn plan(recipe: &Recipe, counts: &Counts) -> Vec<Job> {
 }
 
 /// A model as a job loads it.
+#[derive(Clone)]
 struct Loaded {
     reference: String,
     /// Whether it lies in the run directory.
@@ -411,11 +416,7 @@ impl Planner<'_> {
                 job.inputs.push(path(&data.part_verdicts(&name)));
             }
             for (index, _) in self.recipe.students().iter().enumerate() {
-                let student = self.student_model(r, index);
-                match student.inside {
-                    true => job.inputs.push(student.reference),
-                    false => job.external.push(student.reference),
-                }
+                self.add_model(&mut job, &self.student_model(r, index));
             }
             job.outputs = vec![path(&data.part("picks"))];
             self.push(job, None, Cost::default());
@@ -479,11 +480,7 @@ impl Planner<'_> {
             job.inputs.push(path(&paths.own()));
         }
         job.outputs = vec![path(&paths.scores()), path(&paths.tokens())];
-        let all = Loaded {
-            cpu: Cpu::All,
-            ..self.student_model(r, index)
-        };
-        self.push(job, Some((&all, Use::Forward)), cost);
+        self.push(job, Some((&model.with_all_cores(), Use::Forward)), cost);
 
         let mut job = self.job(
             r,
@@ -537,12 +534,7 @@ impl Planner<'_> {
             json!({"generate": self.recipe.generate, "seed": self.recipe.seed + r as u64});
         job.inputs = vec![path(&data.problems())];
         job.outputs = vec![path(&paths.own())];
-        let all = Loaded {
-            reference: model.reference.clone(),
-            cpu: Cpu::All,
-            ..*model
-        };
-        self.push(job, Some((&all, Use::Forward)), cost);
+        self.push(job, Some((&model.with_all_cores(), Use::Forward)), cost);
         let mut job = self.job(
             r,
             &format!("{name}/verify"),
@@ -593,10 +585,7 @@ impl Planner<'_> {
             .map(what)
             .collect();
         let checkpoint = match tuned.arm.as_str() {
-            BASE => Loaded {
-                reference: model.reference.clone(),
-                ..*model
-            },
+            BASE => model.clone(),
             arm => Loaded {
                 reference: path(&paths.checkpoint(arm, tuned.seed)),
                 inside: true,
@@ -714,6 +703,14 @@ impl Planner<'_> {
 }
 
 impl Loaded {
+    /// For a job that nothing else can run beside.
+    fn with_all_cores(&self) -> Self {
+        Self {
+            cpu: Cpu::All,
+            ..self.clone()
+        }
+    }
+
     fn by_reference(reference: &str, parameters: f64) -> Self {
         Self {
             reference: reference.to_owned(),

@@ -7,11 +7,9 @@ use idiolect_core::store::{Lock, Meta, Rows};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::counts::Counts;
 use super::dry_run::duration;
-use super::files::Folders;
-use super::plan::{Job, plan};
-use super::{Finished, record, stored_recipe};
+use super::plan::Job;
+use super::{Begun, Finished};
 use crate::stage::StageError;
 
 /// Where a job is.
@@ -62,7 +60,7 @@ pub(super) fn is_done(dir: &Path, job: &Job) -> bool {
 }
 
 /// A job and where it is.
-struct Standing {
+struct Planned {
     job: Job,
     state: State,
     seconds: Option<f64>,
@@ -70,7 +68,7 @@ struct Standing {
 }
 
 struct Run {
-    standings: Vec<Standing>,
+    planned: Vec<Planned>,
     /// Time left, from the rate so far.
     left: Option<f64>,
 }
@@ -85,7 +83,7 @@ pub(crate) fn jobs(dir: &Path) -> Result<Finished, StageError> {
         "{:<12}{:>12}{:>10}  {}\n",
         "state", "M tokens", "time", "job"
     );
-    for one in &run.standings {
+    for one in &run.planned {
         let time = one.seconds.map_or("–".to_owned(), duration);
         let tokens = one.job.cost.tokens / 1e6;
         text.push_str(&format!(
@@ -94,14 +92,14 @@ pub(crate) fn jobs(dir: &Path) -> Result<Finished, StageError> {
             one.job.id
         ));
     }
-    let rows: Vec<Value> = run.standings.iter().map(row).collect();
+    let rows: Vec<Value> = run.planned.iter().map(row).collect();
     Ok(Finished {
         text,
         json: json!({ "jobs": rows }),
     })
 }
 
-fn row(one: &Standing) -> Value {
+fn row(one: &Planned) -> Value {
     let mut row = serde_json::to_value(&one.job).unwrap_or_default();
     row["state"] = json!(one.state);
     if let Some(seconds) = one.seconds {
@@ -119,8 +117,8 @@ fn row(one: &Standing) -> Value {
 /// As [`jobs`].
 pub(crate) fn status(dir: &Path) -> Result<Finished, StageError> {
     let run = read(dir)?;
-    let of = |state: State| run.standings.iter().filter(move |one| one.state == state);
-    let total = run.standings.len();
+    let of = |state: State| run.planned.iter().filter(move |one| one.state == state);
+    let total = run.planned.len();
     let mut text = format!("{} of {total} jobs done\n", of(State::Done).count());
     for (state, heading) in [
         (State::Running, "running"),
@@ -166,9 +164,7 @@ pub(crate) fn status(dir: &Path) -> Result<Finished, StageError> {
 }
 
 fn read(dir: &Path) -> Result<Run, StageError> {
-    let recipe = stored_recipe(dir)?;
-    let folders = record::Record::folders(dir).unwrap_or_else(|| Folders::of(None));
-    let counts = Counts::of(&recipe, &folders)?;
+    let begun = Begun::read(dir)?;
     let path = dir.join("events.jsonl");
     let mut last: BTreeMap<String, Event> = BTreeMap::new();
     let mut spans: BTreeMap<String, (f64, Option<f64>)> = BTreeMap::new();
@@ -189,21 +185,22 @@ fn read(dir: &Path) -> Result<Run, StageError> {
         }
     }
     let is_run_on = Lock::acquire(&dir.join(".lock"), dir).is_err();
-    let standings: Vec<Standing> = plan(&recipe, &counts)
+    let planned: Vec<Planned> = begun
+        .jobs
         .into_iter()
-        .map(|job| standing(dir, job, &last, &spans, is_run_on))
+        .map(|job| of_job(dir, job, &last, &spans, is_run_on))
         .collect();
-    let left = time_left(&standings, &spans);
-    Ok(Run { standings, left })
+    let left = time_left(&planned, &spans);
+    Ok(Run { planned, left })
 }
 
-fn standing(
+fn of_job(
     dir: &Path,
     job: Job,
     last: &BTreeMap<String, Event>,
     spans: &BTreeMap<String, (f64, Option<f64>)>,
     is_run_on: bool,
-) -> Standing {
+) -> Planned {
     let event = last.get(&job.id);
     let state = match event.map(|event| event.event.as_str()) {
         Some("begin") if is_run_on => State::Running,
@@ -213,7 +210,7 @@ fn standing(
         _ => State::Waiting,
     };
     let span = spans.get(&job.id);
-    Standing {
+    Planned {
         state,
         seconds: span.and_then(|(begin, end)| Some((*end)? - begin)),
         message: event.and_then(|event| event.message.clone()),
@@ -222,10 +219,10 @@ fn standing(
 }
 
 /// What is left of the cost over the rate of what was done while any job ran.
-fn time_left(standings: &[Standing], spans: &BTreeMap<String, (f64, Option<f64>)>) -> Option<f64> {
+fn time_left(planned: &[Planned], spans: &BTreeMap<String, (f64, Option<f64>)>) -> Option<f64> {
     let mut done: Vec<(f64, f64)> = Vec::new();
     let (mut cost, mut left) = (0.0, 0.0);
-    for one in standings {
+    for one in planned {
         match (one.state, spans.get(&one.job.id)) {
             (State::Done, Some((begin, Some(end)))) => {
                 done.push((*begin, *end));

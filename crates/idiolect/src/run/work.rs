@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::arms::{self, ArmsInput, Student};
 use idiolect_core::flaw::{FinalAnswer, FlawSettings};
-use idiolect_core::model::{Sampling, Schedule, StepSize, Template, TrainSettings};
+use idiolect_core::model::{Generate, Sampling, Schedule, StepSize, Template, TrainSettings};
 use idiolect_core::paraphrase::Bounds;
 use idiolect_core::record::{ArmRow, Problem, Split, Trace, VerdictRow};
 use idiolect_core::rng::Rng;
@@ -63,7 +63,7 @@ pub(crate) fn work(
             here.verify(paths.own(), paths.own_verdicts())
         }
         Work::Picks => here.picks(),
-        Work::Flaws(dose) => here.flaws(f64::from_bits(*dose)),
+        Work::Flaws(dose) => here.flaws(*dose),
         Work::Control => here.corrupt("control", Corruption::ContentControl { seed: here.seed }),
         Work::Traces => here.traces(),
         Work::Score(student) => here.score(student),
@@ -250,8 +250,7 @@ impl Here<'_> {
             answer: FinalAnswer::AsItComes,
             seed: self.seed,
         };
-        let part = format!("flawed-{:.0}", dose * 100.0);
-        self.corrupt(&part, Corruption::Flaws(settings))
+        self.corrupt(&plan::flawed_part(dose), Corruption::Flaws(settings))
     }
 
     fn corrupt(&self, part: &str, corruption: Corruption) -> Result<(), StageError> {
@@ -438,15 +437,13 @@ impl Here<'_> {
             max_tokens: self.run.recipe.eval.max_tokens,
             ..Sampling::default()
         };
-        let dir = self.run.layout.model(self.r, "teacher");
-        let mut model = LocalModel::load(&dir, Some(Template::Raw), self.control.threads)?;
         let output = self.data.teacher_evaluation();
-        self.evaluate(&mut model, Split::Test, 1, greedy, output)
+        self.evaluate(self.teacher()?.as_mut(), Split::Test, 1, greedy, output)
     }
 
     fn evaluate(
         &self,
-        model: &mut LocalModel,
+        model: &mut dyn Generate,
         split: Split,
         samples: usize,
         sampling: Sampling,

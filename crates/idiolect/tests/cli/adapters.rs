@@ -1,7 +1,5 @@
 //! Adapters from outside: trained, scored, merged.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use crate::kit::Place;
@@ -9,13 +7,7 @@ use crate::kit::Place;
 /// A place with a small trained model in `models/base` and rows to train on.
 fn place() -> Place {
     let place = Place::new();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/stories260K");
-    std::fs::create_dir_all(place.path("models/base")).unwrap();
-    for entry in std::fs::read_dir(fixture).unwrap() {
-        let path = entry.unwrap().path();
-        let to = place.path("models/base").join(path.file_name().unwrap());
-        std::fs::copy(path, to).unwrap();
-    }
+    place.copy_student("models/base");
     let completions = [
         ", there was a girl named Lily.",
         ", a dog ran.",

@@ -9,12 +9,7 @@ const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}{{ m.role }}:\n{{ 
 /// The trained model of the repository, with a template.
 fn place() -> Place {
     let place = Place::new();
-    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
-    std::fs::create_dir(place.path("m")).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let file = entry.unwrap().path();
-        std::fs::copy(&file, place.path("m").join(file.file_name().unwrap())).unwrap();
-    }
+    place.copy_student("m");
     place.write("m/chat_template.jinja", TEMPLATE);
     let turns = json!([{"role": "user", "content": "Tell a story."}, {"role": "assistant", "content": "Once upon a time."}]);
     let rows = [

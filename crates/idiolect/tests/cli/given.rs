@@ -7,12 +7,7 @@ use crate::kit::{Place, Ran};
 /// The small trained model, with a chat template where one is given.
 fn place(template: Option<&str>) -> Place {
     let place = Place::new();
-    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
-    std::fs::create_dir(place.path("m")).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let file = entry.unwrap().path();
-        std::fs::copy(&file, place.path("m").join(file.file_name().unwrap())).unwrap();
-    }
+    place.copy_student("m");
     if let Some(template) = template {
         place.write("m/chat_template.jinja", template);
     }

@@ -64,6 +64,16 @@ impl Place {
         std::fs::write(self.path(name), text).unwrap();
     }
 
+    /// A copy of the small trained model as folder `name`.
+    pub(crate) fn copy_student(&self, name: &str) {
+        let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
+        std::fs::create_dir_all(self.path(name)).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let file = entry.unwrap().path();
+            std::fs::copy(&file, self.path(name).join(file.file_name().unwrap())).unwrap();
+        }
+    }
+
     pub(crate) fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }

@@ -71,16 +71,8 @@ fn place(task: &str, case: fn(usize) -> Case, columns: &str) -> Place {
     }
     script += &format!("{}\n", json!({"completions": ["no idea"]}));
     place.write("mine/answers.jsonl", &script);
-    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
     for student in ["small", "other"] {
-        std::fs::create_dir_all(place.path(&format!("mine/{student}"))).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let file = entry.unwrap().path();
-            let to = place
-                .path(&format!("mine/{student}"))
-                .join(file.file_name().unwrap());
-            std::fs::copy(&file, to).unwrap();
-        }
+        place.copy_student(&format!("mine/{student}"));
     }
     place.write(
         "mine/recipe.toml",
