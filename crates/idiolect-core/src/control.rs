@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::miniature::chain::{Chain, MAX_VALUE, Op, Step};
 use crate::record::{Finish, Origin, OriginKind, Problem, TaskName, Trace};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Draws after which a chain that misses the target is given up on.
 const MAX_DRAWS: usize = 1_000;

@@ -1,9 +1,9 @@
 //! The rows that flow between the stages; `docs/formats.md` and the command line's contract fix
 //! their shape. Records are immutable: verdicts and scores are annotations keyed by trace id.
 
+pub use idiolect_model::{Finish, content_hash};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 /// The four tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,53 +84,6 @@ pub struct Problem {
     /// Fields that this program does not know, kept as they came.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
-}
-
-/// How a trace ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Finish {
-    /// The writer ended it: an end token, a stop string, or a human.
-    Stop,
-    /// Cut off by a token limit.
-    Length,
-    /// The source does not say.
-    Unknown,
-}
-
-impl Finish {
-    /// How a text ended by the reason that its server gave, in the words of the common ones (OpenAI,
-    /// Anthropic, Gemini, Mistral, Cohere, Bedrock, vLLM, TGI, SGLang, llama.cpp, Ollama), without
-    /// regard to case. `None` where the words are not known, or say neither: a refusal, a call of a
-    /// tool.
-    pub fn of_reason(reason: &str) -> Option<Self> {
-        let reason = reason.trim().to_ascii_lowercase().replace(['-', ' '], "_");
-        // `FinishReason.MAX_TOKENS`, `FINISH_REASON_STOP`
-        let reason = reason.rsplit('.').next().unwrap_or_default();
-        match reason.strip_prefix("finish_reason_").unwrap_or(reason) {
-            "stop" | "end_turn" | "eos" | "eos_token" | "end" | "end_of_text" | "end_of_turn"
-            | "endoftext" | "stop_sequence" | "stop_string" | "stop_token" | "stop_word"
-            | "word" | "complete" | "completed" | "finish" | "finished" | "done" => {
-                Some(Self::Stop)
-            }
-            "length"
-            | "max_tokens"
-            | "max_length"
-            | "max_output_tokens"
-            | "max_new_tokens"
-            | "max_completion_tokens"
-            | "model_length"
-            | "model_max_length"
-            | "token_limit"
-            | "limit"
-            | "truncated"
-            | "incomplete"
-            | "context_length"
-            | "context_length_exceeded"
-            | "model_context_window_exceeded" => Some(Self::Length),
-            _ => None,
-        }
-    }
 }
 
 /// Who or what wrote a trace.
@@ -224,21 +177,7 @@ impl Trace {
 /// The identity of a trace: the first 16 bytes of SHA-256(problem id, NUL, text) in hexadecimal.
 /// Equal texts for one problem share it, whatever wrote them.
 pub fn trace_id(problem_id: &str, text: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(problem_id.as_bytes());
-    hash.update([0]);
-    hash.update(text.as_bytes());
-    hex(&hash.finalize()[..16])
-}
-
-/// SHA-256 of some bytes, first 16 of them in hexadecimal: the hash of every file, prompt and
-/// setting in this program's outputs.
-pub fn content_hash(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes)[..16])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    content_hash(&[problem_id.as_bytes(), &[0], text.as_bytes()].concat())
 }
 
 /// What verification found. Only `Wrong` may enter arm W.
@@ -322,7 +261,7 @@ pub struct ScoreRow {
     /// Hash of the student that scored.
     pub model: String,
     /// `raw` or `chat`.
-    pub template: crate::model::Template,
+    pub template: idiolect_model::Template,
     /// Completion tokens without the end token.
     pub n_tokens: u64,
     /// UTF-8 bytes of the completion.
@@ -371,7 +310,7 @@ pub struct ArmRow {
     /// Loss mask: parts of the completion that are trained on or not; what lies in none is trained
     /// on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub spans: Vec<crate::model::Span>,
+    pub spans: Vec<idiolect_model::Span>,
 }
 
 /// How an evaluation's text was decoded.

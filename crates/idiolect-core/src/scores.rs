@@ -4,8 +4,8 @@
 //! The end token enters [`ScoreRow::end_nll_nats`] alone. Sums are f64 in token order, so that
 //! equal scores give equal bits. What is derived from the sums lies in [`crate::metric`].
 
-use crate::model::{Template, TokenScore};
 use crate::record::ScoreRow;
+use idiolect_model::{Template, TokenScore};
 
 /// Ranks beyond this count as this much in `rank_clip100_sum`.
 pub const RANK_CLIP: u32 = 100;

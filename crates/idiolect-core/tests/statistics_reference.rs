@@ -1,12 +1,12 @@
 //! Statistics against scipy and statsmodels, on the cases of `fixtures/statistics/reference.json`,
 //! which `fixtures/statistics/make.py` wrote.
 
-use idiolect_core::rng::Rng;
 use idiolect_core::statistics::bootstrap::paired_bootstrap;
 use idiolect_core::statistics::correlation::rank_correlation;
 use idiolect_core::statistics::holm;
 use idiolect_core::statistics::permutation::sign_flip;
 use idiolect_core::statistics::proportion::{mcnemar, wilson};
+use idiolect_model::Rng;
 use serde_json::Value;
 
 fn cases(name: &str) -> Vec<Value> {

@@ -18,10 +18,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use idiolect_core::model::{
-    Context, Generate, GenerateRequest, Lora, Rng, Sampling, Schedule, StepSize, Template,
-    TrainEvent, TrainSettings,
-};
 use idiolect_engine::adapter::Adapter;
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::config::Config;
@@ -31,6 +27,10 @@ use idiolect_engine::score::score_rows;
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
 use idiolect_engine::weights::WeightFiles;
+use idiolect_model::{
+    Context, Generate, GenerateRequest, Lora, Rng, Sampling, Schedule, StepSize, Template,
+    TrainEvent, TrainSettings,
+};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::{Value, json};

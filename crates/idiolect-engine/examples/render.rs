@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 
-use idiolect_core::model::Message;
 use idiolect_engine::template::ChatTemplate;
+use idiolect_model::Message;
 use serde_json::{Map, Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -10,13 +10,13 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use idiolect_core::model::{Rng, StepSize, TrainEvent, TrainSettings};
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::decoder::Decoder;
 use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::score::score_rows;
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
+use idiolect_model::{Rng, StepSize, TrainEvent, TrainSettings};
 
 struct Shape {
     vocab: usize,

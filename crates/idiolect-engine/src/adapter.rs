@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use idiolect_core::model::{Lora, Rng};
+use idiolect_model::{Lora, Rng};
 
 use crate::model_config::ModelConfig;
 use crate::ops::low_rank::{LowRank, Map};

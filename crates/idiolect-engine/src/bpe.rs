@@ -2,7 +2,7 @@
 //! real text. The training itself is the `tokenizers` library's (Sennrich et al. 2016, on bytes as
 //! in GPT-2); this module fixes its settings and gives the files of a model directory.
 
-use idiolect_core::model::ModelError;
+use idiolect_model::ModelError;
 use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;

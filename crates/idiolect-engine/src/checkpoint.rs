@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use idiolect_core::model::ModelError;
+use idiolect_model::ModelError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use idiolect_core::model::{ModelError, Template, content_hash};
+use idiolect_model::{ModelError, Template, content_hash};
 use serde_json::{Value, json};
 
 use crate::config::Config;

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use idiolect_core::model::{Lora, Message, Template};
+use idiolect_model::{Lora, Message, Template};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -5,7 +5,7 @@
 //! completion if its first byte does; tokenizing the two apart would give other tokens at the
 //! border. Here is template `raw`; `chat` has that of a chat template.
 
-use idiolect_core::model::{Context, Example, RowError, RowErrorKind, RowTraits};
+use idiolect_model::{Context, Example, RowError, RowErrorKind, RowTraits};
 
 use crate::tokenizer::{Encoded, Tokenizer};
 pub(crate) use chat::turn_end;

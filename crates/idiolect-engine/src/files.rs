@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use idiolect_core::model::ModelError;
+use idiolect_model::ModelError;
 use serde_json::Value;
 
 /// How a Git LFS pointer begins, which a clone without LFS leaves in place of a large file.

@@ -19,7 +19,7 @@ use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
-use idiolect_core::model::{
+use idiolect_model::{
     Completion, Context, Finish, GenerateRequest, ModelError, Rng, RowError, Sampling, Sink,
 };
 

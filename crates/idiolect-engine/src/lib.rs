@@ -1,7 +1,7 @@
 //! The transformer: load, score, train and sample, on the CPU.
 //!
-//! Knows nothing of tasks, arms, runs or networks; of `idiolect-core` it imports
-//! [`idiolect_core::model`] and nothing else (a test checks it).
+//! Knows nothing of tasks, arms, runs or networks; of this workspace it imports
+//! [`idiolect_model`] alone.
 
 #![cfg_attr(
     test,

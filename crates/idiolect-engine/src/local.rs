@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
-use idiolect_core::model::{
-    Completion, Example, Generate, GenerateRequest, ModelError, ModelInfo, RowError, Sampling,
-    Score, Scored, Sink, Template, TokenScore,
+use idiolect_model::{
+    Capabilities, Completion, Example, Generate, GenerateRequest, Model, ModelError, ModelInfo,
+    RowError, Sampling, Score, Scored, Sink, Template, TokenScore, Train,
 };
 
 use crate::batch::TokenRow;
@@ -114,11 +114,6 @@ impl LocalModel {
         self.kv_bytes = bytes;
     }
 
-    /// Name, hashes and template of the model.
-    pub fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
     /// What the decoder is made of.
     pub fn model_config(&self) -> &ModelConfig {
         self.decoder.config()
@@ -150,11 +145,37 @@ fn default_kv_bytes() -> usize {
 /// little memory.
 const SCORED_TOKENS: usize = 1 << 15;
 
-impl Score for LocalModel {
+impl Model for LocalModel {
     fn info(&self) -> &ModelInfo {
         &self.info
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            generate: true,
+            sampled_logprobs: true,
+            score: true,
+            ranks: true,
+            entropies: true,
+            gradients: true,
+            deterministic: true,
+        }
+    }
+
+    fn as_generate(&mut self) -> Result<&mut dyn Generate, ModelError> {
+        Ok(self)
+    }
+
+    fn as_score(&mut self) -> Result<&mut dyn Score, ModelError> {
+        Ok(self)
+    }
+
+    fn as_train(&mut self) -> Result<&mut dyn Train, ModelError> {
+        Ok(self)
+    }
+}
+
+impl Score for LocalModel {
     fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError> {
         let mut start = 0;
         while start < examples.len() {
@@ -261,10 +282,6 @@ const SMALL: u128 = 8_000_000;
 const BUSY: usize = 32;
 
 impl Generate for LocalModel {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
     fn generate(
         &mut self,
         requests: &[GenerateRequest],

@@ -9,7 +9,7 @@
 
 use std::ops::ControlFlow;
 
-use idiolect_core::model::{Lookahead, LookaheadSettings};
+use idiolect_model::{Lookahead, LookaheadSettings};
 
 use crate::accumulate::{Accumulator, Rows};
 use crate::backward::total_weight;
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::model_config::Family;
     use crate::tests::tiny;
-    use idiolect_core::model::Rng;
+    use idiolect_model::Rng;
 
     fn small_decoder() -> Decoder {
         Decoder::random(tiny(Family::Llama), 5, 0.3).unwrap()

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use idiolect_core::model::Rng;
+use idiolect_model::Rng;
 
 use crate::model_config::{ModelConfig, Norms};
 

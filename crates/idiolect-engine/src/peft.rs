@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use idiolect_core::model::{Lora, ModelError};
+use idiolect_model::{Lora, ModelError};
 use serde_json::{Map, Value, json};
 
 use crate::adapter::{Adapter, TARGETS};

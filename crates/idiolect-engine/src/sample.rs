@@ -6,7 +6,7 @@
 //! ids stay, where transformers keeps them all. One uniform draw a token, so that a request's
 //! generator stands at the same place whatever the settings.
 
-use idiolect_core::model::{ModelError, Rng, Sampling};
+use idiolect_model::{ModelError, Rng, Sampling};
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::ops::math::exp;

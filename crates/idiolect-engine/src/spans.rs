@@ -1,6 +1,6 @@
 //! Which tokens of a completion take part in the training loss.
 
-use idiolect_core::model::{RowError, RowErrorKind, Span};
+use idiolect_model::{RowError, RowErrorKind, Span};
 
 /// The loss mask of the targets: a token takes part in the loss as the span that holds its first
 /// byte states, and where no span holds it. The end token, whose first byte lies behind the

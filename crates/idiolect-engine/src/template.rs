@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use idiolect_core::model::{Message, content_hash};
+use idiolect_model::{Message, content_hash};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde_json::Map;
 

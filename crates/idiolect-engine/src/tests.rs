@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use idiolect_core::model::{Lora, ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings};
+use idiolect_model::{Lora, ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings};
 use proptest::prelude::*;
 
 use crate::adapter::Adapter;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use idiolect_core::model::{Context, Example, ModelError, RowError, Template, content_hash};
+use idiolect_model::{Context, Example, ModelError, RowError, Template, content_hash};
 
 use crate::config::Config;
 use crate::directory::Description;

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use idiolect_core::model::{ModelError, content_hash};
+use idiolect_model::{ModelError, content_hash};
 use serde_json::Value;
 use tokenizers::Tokenizer as Library;
 

@@ -8,7 +8,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use idiolect_core::model::{
+use idiolect_model::{
     ModelError, Rng, SaveDtype, Schedule, StepSize, TrainEvent, TrainSettings, content_hash,
 };
 use sha2::{Digest, Sha256};

@@ -12,7 +12,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::model::ModelError;
+use idiolect_model::ModelError;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -6,8 +6,8 @@
 //! give equal bytes.
 
 use idiolect_core::comparison::{Comparison, Counts};
-use idiolect_core::model::TokenScore;
 use idiolect_core::record::Step;
+use idiolect_model::TokenScore;
 use serde::{Deserialize, Serialize};
 
 /// Everything that the report of one run shows.

@@ -3,17 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use idiolect_core::model::scripted::Scripted;
-use idiolect_core::model::{Generate, Score, Template, Train};
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::Opening;
+use idiolect_model::{Model, Template, scripted::Scripted};
 
 use crate::stage::StageError;
-
-/// A model that can do everything; what it cannot it says when asked.
-pub(crate) trait Model: Generate + Score + Train {}
-
-impl<M: Generate + Score + Train> Model for M {}
 
 /// Opens the model of a reference: a directory in Hugging Face layout, or `scripted:FILE`.
 /// `kv_mib` is the memory it may take for keys and values while it writes.

@@ -172,7 +172,7 @@ pub fn common_features<'a>(arms: impl IntoIterator<Item = &'a ArmFeatures>) -> V
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::rng::Rng;
+    use idiolect_model::Rng;
 
     /// A world whose accuracies follow `weights` over random features, with noise.
     pub(crate) fn world(seed: u64, arms: usize, weights: [f64; 3], noise: f64) -> FinishedWorld {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::candidates::Candidates;
 use super::describe::of_source;
 use super::spec::{ArmSpec, Source};
-use crate::model::RowErrorKind;
+use idiolect_model::RowErrorKind;
 
 /// Of human solutions: there is none.
 const NO_HUMAN: &str = "problems without a human solution";

@@ -12,9 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::Span;
 use crate::record::{ArmRow, Problem, ScoreRow, Split, Trace, VerdictRow};
-use crate::rng::Rng;
+use idiolect_model::{Rng, Span};
 
 mod candidates;
 mod curated;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::candidates::Candidates;
 use super::spec::{ArmSpec, Part, Source};
 use crate::record::{Problem, Trace};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// The trace that each part of an arm holds for each problem that it covers.
 pub(super) struct Picks<'a> {

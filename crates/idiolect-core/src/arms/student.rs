@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::RowErrorKind;
 use crate::record::ArmRow;
+use idiolect_model::RowErrorKind;
 
 /// Whether a student can be trained on a row.
 #[derive(Clone, Copy)]

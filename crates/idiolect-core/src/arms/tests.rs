@@ -2,9 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::model::RowErrorKind;
 use crate::record::{Finish, Origin, OriginKind, TaskName, Verdict, content_hash};
-use crate::rng::Rng;
+use idiolect_model::{Rng, RowErrorKind};
 
 struct World {
     problems: Vec<Problem>,

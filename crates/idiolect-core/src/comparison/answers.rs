@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CompareError, CompareOptions, Counts, Evaluation};
 use crate::record::{Decoding, EvalRow, Finish, Verdict};
-use crate::rng::Rng;
 use crate::statistics::bootstrap::{Replicates, resampled_sums};
 use crate::statistics::proportion;
+use idiolect_model::Rng;
 
 /// All evaluations, paired by problem.
 pub(super) struct Answers {

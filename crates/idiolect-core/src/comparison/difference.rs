@@ -7,11 +7,11 @@ use super::{
     ArmResult, Best, CompareOptions, Difference, McNemar, Relation, interval, measure, words,
 };
 use crate::record::Decoding;
-use crate::rng::Rng;
 use crate::statistics::bootstrap::{Replicates, WorldReplicates, mean_acceleration, nested};
 use crate::statistics::few::{least_detectable, least_p};
 use crate::statistics::permutation::sign_flip;
 use crate::statistics::{holm, mean, proportion};
+use idiolect_model::Rng;
 
 /// Every arm against every baseline, greedy before sampled. Two baselines meet once.
 pub(super) fn against(

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use super::answers::{Answers, Checkpoint};
 use super::{ArmData, ArmResult, CompareOptions};
 use crate::record::Decoding;
-use crate::rng::Rng;
 use crate::statistics::bootstrap::{Term, contrast};
 use crate::statistics::few::{FEWEST, differing};
 use crate::statistics::{Interval, mean};
+use idiolect_model::Rng;
 use serde::{Deserialize, Serialize};
 
 /// Shares of right answers from which an arm counts as right, and up to which as wrong.

@@ -11,11 +11,11 @@ use super::{
 use crate::arms::describe;
 use crate::metric::{METRICS, SetSums, named, set};
 use crate::record::Decoding;
-use crate::rng::Rng;
 use crate::statistics::bootstrap::{Replicates, WorldReplicates, nested};
 use crate::statistics::correlation::NullDistributions;
 use crate::statistics::proportion::wilson;
 use crate::statistics::{mean, standard_error};
+use idiolect_model::Rng;
 
 /// Draws behind the interval of a closeness value: its ends are then uncertain by a twentieth of its
 /// half-width, and nothing is decided by them.

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::{ArmRow, Decoding, Finish, Step, StepCheck, Verdict, VerdictRow};
-use crate::rng::Rng;
 use crate::scores::empty;
 use crate::scores::tests::identity;
+use idiolect_model::Rng;
 
 fn row(problem: usize, sample: usize, decoding: Decoding, verdict: Verdict) -> EvalRow {
     EvalRow {

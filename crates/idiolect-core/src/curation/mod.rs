@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use clause::{Budget, Clause, Scope};
 
 use crate::record::ScoreRow;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// A trace that may be chosen.
 #[derive(Clone, Debug, PartialEq)]

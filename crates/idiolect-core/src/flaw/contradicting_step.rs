@@ -3,7 +3,7 @@
 use super::equation;
 use super::number_slip::slip;
 use super::pieces::Pieces;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Puts the contradiction of step `at` behind it; nothing later takes it up.
 pub(super) fn apply(pieces: &mut Pieces, at: usize, rng: &mut Rng) -> bool {

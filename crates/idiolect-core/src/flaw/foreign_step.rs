@@ -1,7 +1,7 @@
 //! `foreign_step`: a step of another problem's trace in place of a step.
 
 use super::pieces::Pieces;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Puts one of `donors` in the place of step `at`.
 pub(super) fn apply(pieces: &mut Pieces, at: usize, donors: &[&str], rng: &mut Rng) -> bool {

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use crate::miniature::chain::Chain;
 use crate::record::{Origin, OriginKind, Problem, Trace};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// What can be done to a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! `number_slip`: an equation states another result, and the rest of the text goes on from it.
 
 use super::equation::{Equation, number_from};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// The text with the result of `equation` changed there and wherever the same number is
 /// behind it, and where the equation now ends.

@@ -3,7 +3,7 @@
 
 use super::code::tokens;
 use super::pieces::Pieces;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Changes one comparison or number of line `at`.
 pub(super) fn apply(pieces: &mut Pieces, at: usize, rng: &mut Rng) -> bool {

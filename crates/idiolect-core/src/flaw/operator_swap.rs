@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::equation::Equation;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// The text with one operator of `equation` changed (in its annotation and before it alike), and
 /// where the equation now ends.

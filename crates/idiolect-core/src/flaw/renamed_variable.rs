@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::code::{is_name, tokens};
 use super::pieces::Pieces;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Puts another assigned name in the place of one assigned name that line `at` uses.
 pub(super) fn apply(pieces: &mut Pieces, at: usize, rng: &mut Rng) -> bool {

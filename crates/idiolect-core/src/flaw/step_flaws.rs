@@ -9,8 +9,8 @@ use super::{
     renamed_variable, shuffled_steps, wrong_answer,
 };
 use crate::record::{Origin, OriginKind, Problem, StepCheck, Trace, Verdict};
-use crate::rng::Rng;
 use crate::task::{NoCode, Task, task};
+use idiolect_model::Rng;
 
 /// Draws after which a flaw that keeps coming out true is given up.
 const MAX_DRAWS: usize = 16;

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::miniature::chain::{MAX_VALUE, chains_of};
 use crate::record::Finish;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 fn sampled(problem: &str, text: &str) -> Trace {
     Trace::new(problem, text, Finish::Stop, Origin::of(OriginKind::Sampled))

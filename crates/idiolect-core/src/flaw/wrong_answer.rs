@@ -2,7 +2,7 @@
 
 use super::number_slip::slip;
 use super::pieces::Pieces;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Changes one number behind the last step; `false` where there is none.
 pub(super) fn apply(pieces: &mut Pieces, rng: &mut Rng) -> bool {

@@ -3,7 +3,7 @@
 
 use super::{FlawOp, Flawed};
 use crate::miniature::chain::{Chain, MAX_VALUE, Op, Step};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Corrupts each step with probability `dose`.
 ///

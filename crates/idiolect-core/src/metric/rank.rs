@@ -2,8 +2,8 @@
 
 use super::ratio;
 use super::set::SetSums;
-use crate::model::TokenScore;
 use crate::record::ScoreRow;
+use idiolect_model::TokenScore;
 
 /// Σr / T.
 pub(super) fn mean_rank(a: &ScoreRow) -> Option<f64> {

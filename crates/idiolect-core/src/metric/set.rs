@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 
 use super::{METRICS, Metric, entropy, likelihood, rank};
 use crate::comparison::Closeness;
-use crate::model::Template;
 use crate::record::ScoreRow;
-use crate::rng::Rng;
 use crate::scores::{Identity, MergeError, empty, merge};
 use crate::statistics::bootstrap::{Replicates, resampled_sums};
+use idiolect_model::{Rng, Template};
 
 /// Sums over the traces of a set, from which its metrics are computed.
 #[derive(Clone, Debug, PartialEq)]

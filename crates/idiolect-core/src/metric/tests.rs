@@ -2,10 +2,9 @@ use proptest::prelude::*;
 
 use super::set::replicates;
 use super::*;
-use crate::model::TokenScore;
-use crate::rng::Rng;
 use crate::scores::tests::{LOGITS, TARGETS, direct, identity};
 use crate::scores::{empty, fold};
+use idiolect_model::{Rng, TokenScore};
 
 /// The golden trace, summed in f64 without passing through f32 scores.
 fn golden() -> ScoreRow {

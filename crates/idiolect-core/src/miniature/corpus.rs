@@ -14,7 +14,7 @@ use super::chain::{Chain, MAX_VALUE, Op, Step};
 use super::prose::{self, Numerals};
 use super::{ProblemKey, StudentProse, World};
 use crate::record::Split;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// One text to pretrain on; the trainer puts the end token behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,7 +27,7 @@ pub use self::vocabulary::{EOS, UNK, tokenizer_config_json, tokenizer_json, voca
 use self::chain::{Chain, chains_of};
 use self::prose::Numerals;
 use crate::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// The largest number that a problem may give.
 pub const MAX_NUMBER: u32 = 15;

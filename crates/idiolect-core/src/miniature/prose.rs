@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Op, Step};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Words of 0 to 19.
 pub(crate) const UNITS: [&str; 20] = [

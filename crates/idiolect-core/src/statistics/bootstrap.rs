@@ -11,7 +11,7 @@
 //! the wide side, which the few degrees of freedom of three seeds need (see the coverage tests).
 
 use super::{Interval, mean, normal};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Sums of several series over common resamples: `(series, draws)`, row by row.
 #[derive(Clone, Debug, PartialEq)]

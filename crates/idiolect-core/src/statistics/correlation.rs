@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::permutation::PermutationP;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Up to this many pairs all permutations are enumerated: 9! = 362,880.
 pub const ENUMERATED: usize = 9;
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    use crate::rng::Rng;
+    use idiolect_model::Rng;
 
     fn correlate(x: &[f64], y: &[f64]) -> RankCorrelation {
         rank_correlation(x, y, 20_000, 0).unwrap()

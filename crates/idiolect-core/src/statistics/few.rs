@@ -114,9 +114,9 @@ pub(super) fn at_most(x: usize, n: usize, p: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Rng;
     use crate::statistics::bootstrap::paired_bootstrap;
     use crate::statistics::proportion::{mcnemar, wilson};
+    use idiolect_model::Rng;
 
     fn near(a: f64, b: f64) {
         assert!((a - b).abs() < 1e-6, "{a} is not {b}");

@@ -1,6 +1,6 @@
 //! Sign-flip permutation test of paired differences.
 
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Up to this many differences other than 0 all sign patterns are enumerated.
 const ENUMERATED: usize = 16;

@@ -20,7 +20,7 @@ use parquet::schema::parser::parse_message_type;
 use serde::{Deserialize, Serialize};
 
 use super::{Journal, Rows, StoreError, beside, write_atomic_with};
-use crate::model::TokenScore;
+use idiolect_model::TokenScore;
 
 /// One row: the scores of a trace's completion tokens, then of its end token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use idiolect_core::model::{Lora, ModelError, Rng, TrainEvent, TrainSettings};
+use idiolect_model::{Lora, ModelError, Rng, TrainEvent, TrainSettings};
 
 use super::{Adapter, AdapterError};
 use crate::backward::{Draw, adapter_gradients, loss_and_gradients};

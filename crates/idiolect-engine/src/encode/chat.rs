@@ -1,8 +1,6 @@
 //! Rows of a chat template: the rendered conversation, tokenized once.
 
-use idiolect_core::model::{
-    ChatFields, Context, Example, Message, RowError, RowErrorKind, RowTraits,
-};
+use idiolect_model::{ChatFields, Context, Example, Message, RowError, RowErrorKind, RowTraits};
 
 use serde_json::{Map, Value};
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use idiolect_core::model::Context;
+use idiolect_model::Context;
 
 use super::*;
 use crate::tokenizer::tests::{byte_level, words};

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use idiolect_core::model::{Lora, ModelError, content_hash};
+use idiolect_model::{Lora, ModelError, content_hash};
 
 use super::LocalModel;
 use crate::peft;
@@ -72,8 +72,8 @@ mod tests {
     use std::fs;
     use std::ops::ControlFlow;
 
-    use idiolect_core::model::{
-        Context, Example, Score, Scored, Span, StepSize, Train, TrainEvent, TrainSettings,
+    use idiolect_model::{
+        Context, Example, Model, Score, Scored, Span, StepSize, Train, TrainEvent, TrainSettings,
         TrainSummary,
     };
 

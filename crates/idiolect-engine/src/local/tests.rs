@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use idiolect_core::model::{
+use idiolect_model::{
     Context, Finish, RowErrorKind, SaveDtype, Schedule, StepSize, Train, TrainEvent, TrainSettings,
 };
 
@@ -286,7 +286,7 @@ fn tuned(
     examples: &[Example],
     settings: &TrainSettings,
     stop_after: usize,
-) -> (Vec<TrainEvent>, idiolect_core::model::TrainSummary) {
+) -> (Vec<TrainEvent>, idiolect_model::TrainSummary) {
     let mut events = Vec::new();
     let mut sink = |event: TrainEvent| {
         let stop = matches!(event, TrainEvent::Step { step, .. } if step == stop_after);

@@ -5,9 +5,9 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use idiolect_core::model::{
-    Example, Lookahead, LookaheadSettings, ModelError, ModelInfo, RowError, RowTraits, SaveDtype,
-    Train, TrainEvent, TrainPlan, TrainSettings, TrainSummary, TraitCounts,
+use idiolect_model::{
+    Example, Lookahead, LookaheadSettings, ModelError, RowError, RowTraits, SaveDtype, Train,
+    TrainEvent, TrainPlan, TrainSettings, TrainSummary, TraitCounts,
 };
 use serde_json::json;
 
@@ -31,10 +31,6 @@ use crate::train::{Training, n_steps, train_rows};
 type Events<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 
 impl Train for LocalModel {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
     fn plan(
         &self,
         examples: &[Example],

@@ -109,7 +109,7 @@ pub(crate) fn clear_beyond(values: &mut [f32], n: usize, ld: usize) {
 #[cfg(test)]
 pub(crate) mod testing {
     //! Random inputs and comparisons for the operations' tests.
-    use idiolect_core::model::Rng;
+    use idiolect_model::Rng;
 
     /// `n` normal values with the given scale.
     pub(crate) fn normal(key: &str, n: usize, scale: f64) -> Vec<f32> {

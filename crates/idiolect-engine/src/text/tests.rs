@@ -1,6 +1,6 @@
 use std::fs;
 
-use idiolect_core::model::Message;
+use idiolect_model::Message;
 
 use super::*;
 use crate::directory::tests::stories_dir;

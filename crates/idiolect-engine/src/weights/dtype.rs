@@ -1,6 +1,6 @@
 //! Element types of weights, to f32 and back.
 
-use idiolect_core::model::SaveDtype;
+use idiolect_model::SaveDtype;
 
 use crate::ops::operand::widen;
 

@@ -1,6 +1,5 @@
 //! Adapters that PEFT wrote and what it computes with them: `fixtures/parity/FAMILY-lora`.
 
-use idiolect_core::model::{Lora, TrainSettings};
 use idiolect_engine::adapter::Adapter;
 use idiolect_engine::backward::adapter_gradients;
 use idiolect_engine::batch::TokenRow;
@@ -8,6 +7,7 @@ use idiolect_engine::decoder::Decoder;
 use idiolect_engine::forward::logits;
 use idiolect_engine::peft;
 use idiolect_engine::threads::Threads;
+use idiolect_model::{Lora, TrainSettings};
 
 use crate::agree::{number, relatively};
 use crate::fixture::{Expected, path};

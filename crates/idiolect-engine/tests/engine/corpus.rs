@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use idiolect_core::model::Rng;
+use idiolect_model::Rng;
 
 #[path = "../../../../fuzz/bodies/config.rs"]
 mod config;

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use idiolect_core::model::Template;
 use idiolect_engine::local::LocalModel;
+use idiolect_model::Template;
 use serde_json::{Value, json};
 
 use crate::fixture::path;

@@ -2,8 +2,8 @@
 //! Each flip below is a bug that a decoder could have; `fixtures/parity/README.md` lists them.
 //! Not flipped: the sizes, with which the weights would not load, and the family, a label.
 
-use idiolect_core::model::TrainSettings;
 use idiolect_engine::model_config::{Activation, Llama3Scaling, ModelConfig, Norms, Scaling};
+use idiolect_model::TrainSettings;
 
 use crate::fixture::FAMILIES;
 use crate::parity::{Case, adamw_settings, same_ten_steps};

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use idiolect_core::metric::named;
-use idiolect_core::model::{Rng, Template, TokenScore};
 use idiolect_core::record::ScoreRow;
 use idiolect_core::scores::{Identity, fold};
 use idiolect_core::statistics::{mean, standard_error};
@@ -14,6 +13,7 @@ use idiolect_engine::kv_cache::{PagePool, Sequence, forward_prompts, forward_ste
 use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::threads::Threads;
 use idiolect_engine::workspace::Workspace;
+use idiolect_model::{Rng, Template, TokenScore};
 
 use crate::subject::scores;
 

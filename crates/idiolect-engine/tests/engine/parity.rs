@@ -2,7 +2,6 @@
 //!
 //! One function per quantity, each of a [`Case`] whose settings the mutation test can flip.
 
-use idiolect_core::model::TrainSettings;
 use idiolect_engine::backward::loss_and_gradients;
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::decoder::Decoder;
@@ -11,6 +10,7 @@ use idiolect_engine::model_config::ModelConfig;
 use idiolect_engine::parameters::Parameters;
 use idiolect_engine::score::TargetScore;
 use idiolect_engine::threads::Threads;
+use idiolect_model::TrainSettings;
 
 use crate::agree::{absolutely, number, relatively};
 use crate::fixture::{Expected, FAMILIES};

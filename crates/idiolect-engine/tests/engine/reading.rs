@@ -1,7 +1,6 @@
 //! Model directories as transformers saves them are read to the settings they state, and text to the
 //! tokens and offsets of the reference.
 
-use idiolect_core::model::{Context, Example};
 use idiolect_engine::config::Config;
 use idiolect_engine::encode::{Limits, encode_example};
 use idiolect_engine::model_config::{
@@ -10,6 +9,7 @@ use idiolect_engine::model_config::{
 use idiolect_engine::parameters::Parameters;
 use idiolect_engine::tokenizer::Tokenizer;
 use idiolect_engine::weights::WeightFiles;
+use idiolect_model::{Context, Example};
 use serde_json::Value;
 
 use crate::fixture::{FAMILIES, path};

@@ -4,11 +4,11 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use idiolect_core::model::{
+use idiolect_engine::local::LocalModel;
+use idiolect_model::{
     Completion, Context, Example, Generate, GenerateRequest, RowError, Sampling, Score, Scored,
     Template, TokenScore, Train, TrainEvent, TrainSettings,
 };
-use idiolect_engine::local::LocalModel;
 use serde_json::{Value, json};
 
 use crate::agree::{absolutely, number};

@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use idiolect_core::model::{Rng, Schedule, StepSize, TrainEvent, TrainSettings};
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::decoder::Decoder;
 use idiolect_engine::kv_cache::{PagePool, Sequence, forward_prompts, forward_step};
@@ -11,6 +10,7 @@ use idiolect_engine::score::{TargetScore, score_rows};
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
 use idiolect_engine::workspace::Workspace;
+use idiolect_model::{Rng, Schedule, StepSize, TrainEvent, TrainSettings};
 
 /// The scores of all targets, row after row.
 pub(crate) fn scores(decoder: &Decoder, rows: &[TokenRow]) -> Vec<TargetScore> {

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use idiolect_core::model::{ChatFields, Context, Example, Message};
 use idiolect_engine::encode::{Limits, encode_chat_context, encode_chat_example};
 use idiolect_engine::template::ChatTemplate;
 use idiolect_engine::tokenizer::Tokenizer;
+use idiolect_model::{ChatFields, Context, Example, Message};
 use serde_json::{Value, json};
 
 use crate::fixture::path;

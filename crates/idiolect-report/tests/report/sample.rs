@@ -11,11 +11,10 @@ use idiolect_core::comparison::{
     compare,
 };
 use idiolect_core::metric::{Direction, METRICS};
-use idiolect_core::model::Template;
 use idiolect_core::record::{Decoding, EvalRow, Finish, ScoreRow, Step, StepCheck, Verdict};
-use idiolect_core::rng::Rng;
 use idiolect_core::statistics::Interval;
 use idiolect_core::statistics::proportion::wilson;
+use idiolect_model::{Rng, Template};
 use idiolect_report::RunView;
 use idiolect_report::view::{
     ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Share, thin,

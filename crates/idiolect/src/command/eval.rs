@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let outcome = arguments
         .common
         .with_protection(arguments.code.protection(), |control| {
-            eval(&settings, model.as_mut(), control)
+            eval(&settings, model.as_generate()?, control)
         })?;
     let facts = Tally::of(&settings.output)?.facts(settings.samples);
     Ok(CommandOutput::rows(

@@ -3,10 +3,10 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use idiolect_core::model::{Template, TraitCounts};
 use idiolect_core::store::write_atomic;
 use idiolect_engine::encode::Row;
 use idiolect_engine::text::TextModel;
+use idiolect_model::{Template, TraitCounts};
 use serde_json::{Value, json};
 
 use super::options::{self, ModelOptions};

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use idiolect_core::model::{Sampling, Template};
 use idiolect_core::record::{Split, TaskName};
 use idiolect_engine::text::{Opening, TextModel};
+use idiolect_model::{Model, Sampling, Template};
 
 use crate::interrupt::Stop;
-use crate::model::{self, Model};
+use crate::model;
 use crate::progress::Progress;
 use crate::sandbox::Protection;
 use crate::stage::{Control, StageError};

@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .open_to_write(&arguments.common, &arguments.kv)?;
     let outcome = arguments
         .common
-        .with_control(|control| paraphrase(&settings, model.as_mut(), control))?;
+        .with_control(|control| paraphrase(&settings, model.as_generate()?, control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let facts = [
         ("collapsed", json!(collapsed)),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use idiolect_core::model::{StepSize, TrainSettings};
+use idiolect_model::{StepSize, TrainSettings};
 use serde_json::json;
 
 use super::options::{self, Common, Seed};

@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let mut model = arguments.model.open(&arguments.common)?;
     let outcome = arguments
         .common
-        .with_control(|control| score(&settings, model.as_mut(), control))?;
+        .with_control(|control| score(&settings, model.as_score()?, control))?;
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use idiolect_core::model::{Lora, SaveDtype, Schedule, StepSize, TrainSettings};
+use idiolect_model::{Lora, SaveDtype, Schedule, StepSize, TrainSettings};
 use serde_json::json;
 
 use super::options::{self, Common, ModelOptions, Seed};
@@ -270,9 +270,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         None => None,
     };
     let mut model = arguments.model.open(&arguments.common)?;
-    let outcome = arguments
-        .common
-        .with_control(|control| train_within(&settings, limit.as_ref(), model.as_mut(), control))?;
+    let outcome = arguments.common.with_control(|control| {
+        train_within(&settings, limit.as_ref(), model.as_train()?, control)
+    })?;
     let facts = [("model_hash", json!(outcome.hash))];
     Ok(CommandOutput::rows(
         &settings.output,

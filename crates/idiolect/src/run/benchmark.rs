@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::advice::judge::{ADVISE, Judged, LONGEST, RANDOM, Summary, judge, summaries};
 use idiolect_core::advice::{FinishedArm, FinishedWorld};
-use idiolect_core::model::Template;
 use idiolect_core::record::{EvalRow, Problem, Verdict};
 use idiolect_core::statistics::mean;
 use idiolect_core::store::{Meta, hash_file, write_atomic};
+use idiolect_model::Template;
 use serde_json::Value;
 
 use super::claims;

@@ -4,12 +4,12 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use idiolect_core::model::{Rng, StepSize, TrainEvent, TrainSettings};
 use idiolect_engine::batch::TokenRow;
 use idiolect_engine::decoder::Decoder;
 use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
+use idiolect_model::{Rng, StepSize, TrainEvent, TrainSettings};
 
 /// How long is measured, at least one step.
 const MEASURED: Duration = Duration::from_millis(700);

@@ -1,7 +1,7 @@
 //! What makes a recipe no experiment.
 
 use idiolect_core::arms::{ArmSpec, Source as ArmSource};
-use idiolect_core::model::{Lora, SaveDtype};
+use idiolect_model::{Lora, SaveDtype};
 
 use super::plan::needs_samples;
 use super::recipe::{Arms, Data, Method, Recipe, Writer};

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use idiolect_core::miniature::stories::{self, StorySettings, StoryWorld};
 use idiolect_core::miniature::{self, ModelShape, TextRow, WorldSettings, prose::Numerals};
 use idiolect_core::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
-use idiolect_core::rng::Rng;
 use idiolect_core::store::{
     BadRow, Meta, Opened, Output, Rows, file_name, hash_file, write_atomic,
 };
 use idiolect_core::task::task;
 use idiolect_engine::bpe;
+use idiolect_model::Rng;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 

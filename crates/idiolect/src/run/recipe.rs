@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
 use idiolect_core::flaw::FlawOp;
 use idiolect_core::miniature::ModelFamily;
-use idiolect_core::model::{Lora, Sampling, SaveDtype, Schedule, Template};
 use idiolect_core::record::{Finish, TaskName};
+use idiolect_model::{Lora, Sampling, SaveDtype, Schedule, Template};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 

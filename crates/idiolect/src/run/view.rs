@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::arms::{ArmsSummary, Source, describe, explain, in_full};
 use idiolect_core::comparison::{Comparison, Counts};
-use idiolect_core::model::TrainEvent;
 use idiolect_core::record::{ArmRow, EvalRow, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{Meta, Rows, StoreError, tokens};
+use idiolect_model::TrainEvent;
 use idiolect_report::view::{
     ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, RunView, Share, thin,
 };

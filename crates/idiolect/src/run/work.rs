@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::arms::{self, ArmsInput, Student};
 use idiolect_core::flaw::{FinalAnswer, FlawSettings};
-use idiolect_core::model::{Generate, Sampling, Schedule, StepSize, Template, TrainSettings};
 use idiolect_core::paraphrase::Bounds;
 use idiolect_core::record::{ArmRow, Problem, Split, Trace, VerdictRow};
-use idiolect_core::rng::Rng;
 use idiolect_core::store::{Meta, hash_file};
 use idiolect_core::task::task;
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
+use idiolect_model::{Generate, Rng, Sampling, Schedule, StepSize, Template, TrainSettings};
 
 use super::RunContext;
 use super::data::{self, write_rows};
@@ -22,7 +21,6 @@ use super::plan::{self, BASE, Job, Tuned, Work};
 use super::recipe::{ScratchModel, Writer};
 use super::results;
 use super::view::read;
-use crate::model::Model;
 use crate::stage::arms::{ArmsSettings, arms, summary};
 use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 use crate::stage::eval::{EvalSettings, eval};
@@ -34,6 +32,7 @@ use crate::stage::student::StudentText;
 use crate::stage::train::{TrainStageSettings, train};
 use crate::stage::verify::{VerifySettings, verify};
 use crate::stage::{Control, StageError};
+use idiolect_model::Model;
 
 /// The student's own samples of a problem: arm S takes one.
 pub(crate) const OWN_SAMPLES: usize = 2;
@@ -136,7 +135,7 @@ impl Here<'_> {
             seed: self.seed,
             output: self.data.part("sampled"),
         };
-        generate(&settings, self.teacher()?.as_mut(), self.control)?;
+        generate(&settings, self.teacher()?.as_generate()?, self.control)?;
         Ok(())
     }
 
@@ -181,7 +180,7 @@ impl Here<'_> {
             None | Some("teacher") => self.teacher()?,
             Some(reference) => self.by_reference(reference)?,
         };
-        paraphrase(&settings, model.as_mut(), self.control)?;
+        paraphrase(&settings, model.as_generate()?, self.control)?;
         Ok(())
     }
 
@@ -438,7 +437,13 @@ impl Here<'_> {
             ..Sampling::default()
         };
         let output = self.data.teacher_evaluation();
-        self.evaluate(self.teacher()?.as_mut(), Split::Test, 1, greedy, output)
+        self.evaluate(
+            self.teacher()?.as_generate()?,
+            Split::Test,
+            1,
+            greedy,
+            output,
+        )
     }
 
     fn evaluate(

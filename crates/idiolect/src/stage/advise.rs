@@ -9,7 +9,7 @@ use idiolect_core::store::Rows;
 
 use super::features::{FeatureSettings, measure};
 use super::{Control, StageError};
-use crate::model::Model;
+use idiolect_model::Model;
 
 /// Finished worlds that the program carries; `idiolect benchmark --finished` made them.
 const BUNDLED: &str = include_str!("../../advice/finished.jsonl");

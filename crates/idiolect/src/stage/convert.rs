@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use idiolect_core::model::Template;
 use idiolect_core::store::{Folder, Meta, OpenedFolder};
 use idiolect_engine::text::Opening;
 use idiolect_engine::weights::Dtype;
+use idiolect_model::{Model, Template};
 
 use super::{Control, Outcome, StageError};
 use crate::model;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use idiolect_core::control::control as control_of;
 use idiolect_core::flaw::{FlawOp, FlawSettings, corrupt_problem};
 use idiolect_core::record::Trace;
-use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
+use idiolect_model::Rng;
 
 use super::inputs::{Input, Problems};
 use super::{Control, Outcome, StageError};

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use idiolect_core::model::{Completion, Generate, GenerateRequest, ModelInfo, RowError, Sampling};
 use idiolect_core::record::{Decoding, EvalRow, Finish, Problem, Split, Verdict};
 use idiolect_core::store::{Meta, Opened, Output};
+use idiolect_model::{Completion, Generate, GenerateRequest, ModelInfo, RowError, Sampling};
 
 use super::code::CodeRunner;
 use super::generate::{Asked, REQUESTS_AT_ONCE, samples_differ};

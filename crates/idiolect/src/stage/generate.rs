@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use idiolect_core::model::{
-    Completion, Context, Generate, GenerateRequest, ModelInfo, RowError, Sampling,
-};
 use idiolect_core::record::{Origin, OriginKind, Problem, Split, Trace};
-use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
+use idiolect_model::{
+    Completion, Context, Generate, GenerateRequest, ModelInfo, Rng, RowError, Sampling,
+};
 use serde_json::Value;
 
 use super::inputs::{Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value};

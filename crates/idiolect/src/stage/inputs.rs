@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use idiolect_core::model::{ChatFields, Context, Example, Message, ModelInfo, Sampling};
 use idiolect_core::record::{Problem, Split, TaskName, content_hash};
 use idiolect_core::store::{self, BadRow, Meta, Row, Rows, StoreError, file_name};
 use idiolect_core::task::{PromptFile, Task, task};
+use idiolect_model::{ChatFields, Context, Example, Message, ModelInfo, Sampling};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 

@@ -28,8 +28,8 @@ pub(crate) mod verify;
 
 use std::path::Path;
 
-use idiolect_core::model::ModelError;
 use idiolect_core::store::{BadRow, Meta, Rejects, Rows, StoreError};
+use idiolect_model::ModelError;
 
 use crate::exit;
 use crate::interrupt::Stop;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use idiolect_core::model::{Completion, Generate, GenerateRequest, RowError, Sampling};
+use idiolect_model::{Completion, Generate, GenerateRequest, RowError, Sampling};
 
 use super::StageError;
 use crate::interrupt::Stop;

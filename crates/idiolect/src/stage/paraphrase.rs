@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use idiolect_core::arms::FAULT;
-use idiolect_core::model::{
-    Completion, Context, Generate, GenerateRequest, ModelInfo, RowError, Sampling,
-};
 use idiolect_core::paraphrase::{Bounds, fault};
 use idiolect_core::record::{Origin, OriginKind, Trace};
-use idiolect_core::rng::Rng;
 use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
 use idiolect_core::task::NoCode;
+use idiolect_model::{
+    Completion, Context, Generate, GenerateRequest, ModelInfo, Rng, RowError, Sampling,
+};
 use serde_json::{Value, json};
 
 use super::generate::{REQUESTS_AT_ONCE, model_name};

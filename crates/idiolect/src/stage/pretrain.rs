@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use idiolect_core::model::TrainSettings;
 use idiolect_core::store::{Folder, Meta, OpenedFolder};
+use idiolect_model::TrainSettings;
 use serde::Deserialize;
 
 use super::inputs::Input;

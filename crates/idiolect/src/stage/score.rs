@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use idiolect_core::model::{Context, Example, ModelInfo, RowError, Score, Scored, TraitCounts};
 use idiolect_core::record::Trace;
 use idiolect_core::scores::{Identity, fold};
 use idiolect_core::store::tokens::{self, TokenRow};
 use idiolect_core::store::{BadRow, Journal, Meta, Opened, Output};
+use idiolect_model::{Context, Example, ModelInfo, RowError, Score, Scored, TraitCounts};
 use serde_json::Value;
 
 use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts, record_model};

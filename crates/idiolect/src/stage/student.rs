@@ -1,9 +1,9 @@
 //! Which rows a student can be trained on, by its text side alone: no weights are read.
 
-use idiolect_core::model::{Context, Example, RowError, RowErrorKind};
 use idiolect_core::record::ArmRow;
 use idiolect_core::store::Meta;
 use idiolect_engine::text::TextModel;
+use idiolect_model::{Context, Example, RowError, RowErrorKind};
 
 /// A student and the longest row that it is to be trained on.
 pub(crate) struct StudentText {

@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use idiolect_core::model::{
+use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Rows};
+use idiolect_engine::local::plan;
+use idiolect_model::{
     Example, ModelError, RowError, RowErrorKind, Train, TrainEvent, TrainPlan, TrainSettings,
     TrainSummary,
 };
-use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Rows};
-use idiolect_engine::local::plan;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{Point, standardised};
-use crate::rng::Rng;
 use crate::statistics::permutation::PermutationP;
+use idiolect_model::Rng;
 
 /// Points of a side beyond which a seeded sample of its problems is taken: the kernel matrix is square.
 const POINTS: usize = 1_000;

@@ -81,8 +81,8 @@ pub(crate) fn standardised(a: &[Point], b: &[Point]) -> (Vec<Point>, Vec<Point>)
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::rng::Rng;
     use crate::scores::{empty, tests::identity};
+    use idiolect_model::Rng;
 
     /// `n` problems with `k` points each around `centre`.
     pub(crate) fn cloud(n: usize, k: usize, centre: f64, seed: u64) -> Vec<Point> {

@@ -12,7 +12,7 @@ use crate::miniature::TextRow;
 use crate::miniature::chain::{Chain, MAX_VALUE, Op, Step};
 use crate::miniature::prose::{self, Numerals};
 use crate::record::Split;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// One kind of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use self::plot::Plot;
 use super::prose::{self, Numerals};
 use super::{EOS, ModelShape, TextRow, UNK, WorldError};
 use crate::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// How large a world of stories is, and its seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //! that does not matter.
 
 use super::plot::{Ask, Event, Plot};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// People of the stories.
 pub(super) const NAMES: [&str; 12] = [

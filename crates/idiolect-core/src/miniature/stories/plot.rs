@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::miniature::chain::{Chain, Op, Step};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Something that a sentence says. All but the first two change how many things the person that
 /// the story is about has.

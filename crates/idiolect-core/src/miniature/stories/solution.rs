@@ -10,7 +10,7 @@
 
 use crate::miniature::chain::Chain;
 use crate::miniature::prose::{Numerals, number, phrase};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// `{p}` is the phrased step, `{r}` what it gives.
 const FIRST: [&str; 4] = [

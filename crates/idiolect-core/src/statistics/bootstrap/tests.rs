@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 fn rng(key: &str) -> Rng {
     Rng::keyed(0, &["bootstrap", key])

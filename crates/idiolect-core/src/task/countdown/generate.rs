@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::solve::{Expression, solve};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Draws after which a difficulty is given up.
 const MAX_DRAWS: usize = 200_000;

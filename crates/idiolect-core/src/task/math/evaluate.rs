@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::super::rational::Rational;
 use super::ball::Ball;
 use super::tree::{Constant, Function, Tree};
-use crate::rng::Rng;
+use idiolect_model::Rng;
 
 /// Points at which variables are positive.
 pub(super) const POSITIVE_POINTS: usize = 4;

@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use idiolect_core::advice::ArmFeatures;
 use idiolect_core::metric::between::{Point, energy, mmd};
 use idiolect_core::metric::{conditional, lalp};
-use idiolect_core::model::{Context, Example, Score};
 use idiolect_core::record::ScoreRow;
-use idiolect_core::rng::Rng;
 use idiolect_core::statistics::mean;
+use idiolect_model::{Context, Example, Rng};
 
 use super::super::inputs::Problems;
 use super::own::Own;
 use super::{Arm, Control, FeatureSettings, StageError, folded, scores};
-use crate::model::Model;
+use idiolect_model::Model;
 
 /// Rows of an arm that the extra passes look at.
 const ROWS: usize = 200;
@@ -115,7 +114,7 @@ fn unprompted(
         .map(|row| after("", &row.example.completion, row))
         .collect();
     let mut possible = true;
-    let scorer: &mut dyn Score = model;
+    let scorer = model.as_score()?;
     scorer.score(&whole[..1.min(n)], &mut |_, result| {
         possible = result.is_ok();
         std::ops::ControlFlow::Continue(())

@@ -15,18 +15,17 @@ use std::path::{Path, PathBuf};
 use idiolect_core::advice::ArmFeatures;
 use idiolect_core::arms::{ArmsSummary, describe};
 use idiolect_core::metric::{METRICS, SetSums, grape, lark, named};
-use idiolect_core::model::{Context, Example, GenerateRequest, Score, Scored};
 use idiolect_core::record::{Finish, Problem, ScoreRow, StepCheck, Verdict};
-use idiolect_core::rng::Rng;
 use idiolect_core::scores::{Identity, fold};
 use idiolect_core::task::Judgement;
+use idiolect_model::{Context, Example, GenerateRequest, Rng, Scored};
 use serde_json::Value;
 
 use self::own::Own;
 use super::code::CodeRunner;
 use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts};
 use super::{Control, StageError};
-use crate::model::Model;
+use idiolect_model::Model;
 
 /// What to measure and on how much of it.
 #[derive(Clone, Debug)]
@@ -320,19 +319,21 @@ fn same_prompt(arms: &[Arm], problems: &Problems, prompts: &Prompts) -> Result<(
 }
 
 /// Scores in the order of the examples; a row that the student cannot score is an error.
-fn scores(model: &mut dyn Score, examples: &[Example]) -> Result<Vec<Scored>, StageError> {
+fn scores(model: &mut dyn Model, examples: &[Example]) -> Result<Vec<Scored>, StageError> {
     let mut found: Vec<Option<Scored>> = vec![None; examples.len()];
     let mut refused = None;
-    model.score(examples, &mut |index, result| match result {
-        Ok(scored) => {
-            found[index] = Some(scored);
-            std::ops::ControlFlow::Continue(())
-        }
-        Err(error) => {
-            refused = Some((index, error.reason));
-            std::ops::ControlFlow::Break(())
-        }
-    })?;
+    model
+        .as_score()?
+        .score(examples, &mut |index, result| match result {
+            Ok(scored) => {
+                found[index] = Some(scored);
+                std::ops::ControlFlow::Continue(())
+            }
+            Err(error) => {
+                refused = Some((index, error.reason));
+                std::ops::ControlFlow::Break(())
+            }
+        })?;
     if let Some((index, reason)) = refused {
         let text: String = examples[index].completion.chars().take(80).collect();
         return Err(StageError::failed(
@@ -345,7 +346,7 @@ fn scores(model: &mut dyn Score, examples: &[Example]) -> Result<Vec<Scored>, St
 
 fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<ScoreRow>, StageError> {
     let scored = scores(model, examples)?;
-    let info = Score::info(model).clone();
+    let info = model.info().clone();
     Ok(scored
         .iter()
         .zip(examples)

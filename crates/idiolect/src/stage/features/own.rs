@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use idiolect_core::metric::between::{self, Point, classifier};
-use idiolect_core::model::{Context, Example, Generate, Sampling};
 use idiolect_core::record::ScoreRow;
+use idiolect_model::{Context, Example, Sampling};
 
 use super::super::ordered::generate_in_order;
 use super::{Arm, Control, FeatureSettings, StageError, folded, requests};
-use crate::model::Model;
+use idiolect_model::Model;
 
 /// Problems of the arms that the student is asked.
 const PROBLEMS: usize = 200;
@@ -51,7 +51,7 @@ impl Own {
             ..Sampling::default()
         };
         let mut written: Vec<(usize, Example)> = Vec::new();
-        let generator: &mut dyn Generate = model;
+        let generator = model.as_generate()?;
         generate_in_order(
             generator,
             &requests,

@@ -8,18 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use idiolect_core::advice::ArmFeatures;
-use idiolect_core::model::{
-    Context, Example, Finish, Generate, LookaheadSettings, ModelError, Sampling, Train,
-};
 use idiolect_core::record::{Problem, Split, Verdict};
-use idiolect_core::rng::Rng;
 use idiolect_core::statistics::{mean, standard_error};
+use idiolect_model::{Context, Example, Finish, LookaheadSettings, ModelError, Rng, Sampling};
 
 use super::super::code::CodeRunner;
 use super::super::inputs::{Problems, Prompts};
 use super::super::ordered::generate_in_order;
 use super::{Arm, Control, FeatureSettings, StageError, requests};
-use crate::model::Model;
+use idiolect_model::Model;
 
 /// Sampling temperature: cool enough that most wrong answers are wrong in content, not in form.
 const TEMPERATURE: f32 = 0.5;
@@ -76,7 +73,7 @@ pub(super) fn probe(
             .progress
             .begin("ask the student", "answers", Some(requests.len() as u64), 0);
     let mut answers: Vec<BTreeMap<String, bool>> = vec![BTreeMap::new(); chosen.len()];
-    let generator: &mut dyn Generate = model;
+    let generator = model.as_generate()?;
     generate_in_order(
         generator,
         &requests,
@@ -183,7 +180,10 @@ impl Probe {
             rows_per_batch: settings.batch_size,
             lr: settings.lr,
         };
-        let found = match Train::look_ahead(model, &self.goal, &[arm.examples()], &step) {
+        let found = model
+            .as_train()
+            .and_then(|model| model.look_ahead(&self.goal, &[arm.examples()], &step));
+        let found = match found {
             Err(ModelError::Unsupported(why)) => {
                 warnings.push(format!("no step ahead: {why}"));
                 return Ok(());

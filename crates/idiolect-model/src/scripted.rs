@@ -11,18 +11,17 @@
 //! Greedy requests get the first completion, others one drawn by the request's own seed. `delay_ms`
 //! is waited before each answer, so that a test can interrupt. Scores need no script: a token is a
 //! word with the space before it, its distribution is made up from a hash of the text so far, and
-//! every field of it agrees with that distribution. It cannot be trained.
+//! every field of it agrees with that distribution.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{
-    Completion, Context, Example, Finish, Generate, GenerateRequest, ModelError, ModelInfo, Rng,
-    RowError, RowTraits, Sampling, Score, Scored, Sink, Template, TokenScore, Train, TrainEvent,
-    TrainPlan, TrainSettings, TrainSummary, content_hash,
+use crate::{
+    Capabilities, Completion, Context, Example, Finish, Generate, GenerateRequest, Model,
+    ModelError, ModelInfo, Rng, RowError, RowTraits, Sampling, Score, Scored, Sink, Template,
+    TokenScore, content_hash,
 };
 
 /// One entry of a script.
@@ -191,11 +190,33 @@ fn token(so_far: &str, piece: &str, byte_start: usize, is_end: bool) -> TokenSco
     }
 }
 
-impl Generate for Scripted {
+impl Model for Scripted {
     fn info(&self) -> &ModelInfo {
         &self.info
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            generate: true,
+            sampled_logprobs: false,
+            score: true,
+            ranks: true,
+            entropies: true,
+            gradients: false,
+            deterministic: true,
+        }
+    }
+
+    fn as_generate(&mut self) -> Result<&mut dyn Generate, ModelError> {
+        Ok(self)
+    }
+
+    fn as_score(&mut self) -> Result<&mut dyn Score, ModelError> {
+        Ok(self)
+    }
+}
+
+impl Generate for Scripted {
     fn generate(
         &mut self,
         requests: &[GenerateRequest],
@@ -212,10 +233,6 @@ impl Generate for Scripted {
 }
 
 impl Score for Scripted {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
     fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError> {
         for (index, example) in examples.iter().enumerate() {
             let (context, text) = (context_text(&example.context), example.completion.as_str());
@@ -246,35 +263,6 @@ impl Score for Scripted {
             }
         }
         Ok(())
-    }
-}
-
-fn cannot_be_trained() -> ModelError {
-    ModelError::Unsupported("a scripted model cannot be trained; give a model directory".to_owned())
-}
-
-impl Train for Scripted {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn plan(
-        &self,
-        _examples: &[Example],
-        _settings: &TrainSettings,
-    ) -> Result<TrainPlan, ModelError> {
-        Err(cannot_be_trained())
-    }
-
-    fn train(
-        &mut self,
-        _examples: &[Example],
-        _dev: &[Example],
-        _settings: &TrainSettings,
-        _out: &Path,
-        _sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
-    ) -> Result<TrainSummary, ModelError> {
-        Err(cannot_be_trained())
     }
 }
 

@@ -1,0 +1,78 @@
+//! What results say of the model that made them, and what a model can be asked for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Generate, ModelError, Score, Template, Train};
+
+/// Facts about a model that every result carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Hash of weights and settings.
+    pub hash: String,
+    /// Hash of the tokenizer (and template, where one renders); empty for a fake.
+    pub tokenizer_hash: String,
+    /// How prompts are rendered.
+    pub template: Template,
+    /// A name for people; never a path.
+    pub name: String,
+    /// Fields of its config that the caller had set aside as unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_config_fields: Vec<String>,
+}
+
+/// What a model can be asked for. What it lacks is known before any work begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Writes completions.
+    pub generate: bool,
+    /// Gives the log-probabilities of the tokens that it wrote.
+    pub sampled_logprobs: bool,
+    /// Gives the log-probability of each token of a given completion.
+    pub score: bool,
+    /// Scores hold the rank of each token.
+    pub ranks: bool,
+    /// Scores hold entropy, varentropy and Σ p² of each token's distribution.
+    pub entropies: bool,
+    /// Gives gradients, so that it can be trained and looked ahead with.
+    pub gradients: bool,
+    /// The same request gives the same bits, whatever it is batched with.
+    pub deterministic: bool,
+}
+
+/// Any model: facts that its results carry, and what it can be asked for.
+pub trait Model: Send {
+    /// Facts that the results carry.
+    fn info(&self) -> &ModelInfo;
+    /// What it can be asked for.
+    fn capabilities(&self) -> Capabilities;
+    /// The model as one that writes completions.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] where it is none; so too below.
+    fn as_generate(&mut self) -> Result<&mut dyn Generate, ModelError> {
+        Err(self.info().lacks("does not write completions"))
+    }
+    /// The model as one that scores given completions.
+    ///
+    /// # Errors
+    /// See [`as_generate`](Self::as_generate).
+    fn as_score(&mut self) -> Result<&mut dyn Score, ModelError> {
+        Err(self.info().lacks("does not score given completions"))
+    }
+    /// The model as one that can be trained.
+    ///
+    /// # Errors
+    /// See [`as_generate`](Self::as_generate).
+    fn as_train(&mut self) -> Result<&mut dyn Train, ModelError> {
+        Err(self
+            .info()
+            .lacks("gives no gradients, so it cannot be trained"))
+    }
+}
+
+impl ModelInfo {
+    /// The error of a model that was asked for what it cannot do.
+    pub fn lacks(&self, what: &str) -> ModelError {
+        ModelError::Unsupported(format!("the model `{}` {what}", self.name))
+    }
+}

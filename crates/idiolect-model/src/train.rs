@@ -1,0 +1,308 @@
+//! Training: settings and examples in, a model directory out.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Example, Model, ModelError, RowError, TraitCounts};
+
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Straight to `min_lr_ratio`.
+    Linear,
+    /// Half a cosine to `min_lr_ratio`.
+    Cosine,
+    /// Not at all.
+    Constant,
+}
+
+/// How many rows make an optimiser step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepSize {
+    /// This many rows.
+    Rows(usize),
+    /// As many whole rows as fit this many tokens (at least one).
+    Tokens(usize),
+}
+
+/// Low-rank adapters beside frozen linear layers: y = W x + scale · B (A x), where A is (r, in)
+/// and B is (out, r) and starts at 0 (arXiv 2106.09685).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// The rank.
+    pub r: usize,
+    /// Scales by alpha / r.
+    pub alpha: f64,
+    /// Scales by alpha / √r instead (arXiv 2312.03732).
+    #[serde(default)]
+    pub rslora: bool,
+    /// Share of A's inputs that are dropped in training.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Names of the layers that get one, for example `q_proj`; none are all linear layers of
+    /// attention and MLP.
+    #[serde(default)]
+    pub targets: Vec<String>,
+}
+
+impl Lora {
+    /// What B (A x) is multiplied by.
+    pub fn scale(&self) -> f64 {
+        let r = self.r as f64;
+        self.alpha / if self.rslora { r.sqrt() } else { r }
+    }
+
+    /// Whether the numbers make an adapter.
+    ///
+    /// # Errors
+    /// Names the setting and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        if self.r == 0 {
+            return Err("`r` is 0; the rank begins at 1".to_owned());
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return Err(format!(
+                "`alpha` is {}; expected a number above 0",
+                self.alpha
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(format!(
+                "`dropout` is {}; expected a share from 0 to below 1",
+                self.dropout
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The type that a trained model's weights are written in. Training computes in f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SaveDtype {
+    /// IEEE single: the weights as they were trained.
+    #[default]
+    F32,
+    /// bfloat16: half the size, each weight rounded to 8 bits of precision. Updates smaller than
+    /// half a unit in the last place are lost, which at small learning rates are nearly all.
+    Bf16,
+}
+
+impl SaveDtype {
+    /// The name, as `--save-dtype` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// How to train. The loss is the weighted sum over target tokens, divided once by the sum of
+/// their weights in the whole step; the end token is always a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSettings {
+    /// Passes over the examples.
+    pub epochs: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Fall after the warm-up.
+    pub schedule: Schedule,
+    /// Ratio of the rate that the schedule ends at to the peak.
+    pub min_lr_ratio: f64,
+    /// Warm-up steps, from lr/warmup up to lr.
+    pub warmup_steps: usize,
+    /// Decoupled, not on norms and biases.
+    pub weight_decay: f64,
+    /// AdamW's first- and second-moment decay.
+    pub betas: (f64, f64),
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// Largest norm of the whole gradient; 0 does not clip.
+    pub max_grad_norm: f64,
+    /// Rows of a step.
+    pub step_size: StepSize,
+    /// Shuffles the rows of each epoch, starts adapters and draws their dropout.
+    pub seed: u64,
+    /// Train adapters of this kind and leave the model's own weights as they are.
+    pub lora: Option<Lora>,
+    /// For comparison with trainings whose parameters are bf16: what trains, its gradient and
+    /// both moments are rounded to bf16 in each step, as PyTorch holds them for a model that was
+    /// loaded in bf16. Small rates then move nothing.
+    pub bf16_parity: bool,
+    /// The type that the trained weights are written in; adapters are always written in f32.
+    #[serde(default)]
+    pub save_dtype: SaveDtype,
+    /// Compute each layer's activations again in the backward instead of keeping them: less
+    /// memory, a third more work, the same bits.
+    pub gradient_checkpointing: bool,
+    /// Score the dev examples every so many steps too; 0 at the end of each epoch only.
+    pub dev_every: usize,
+    /// A resumable state every so many steps; 0 writes none.
+    pub checkpoint_every: usize,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            lr: 1e-5,
+            schedule: Schedule::Linear,
+            min_lr_ratio: 0.0,
+            warmup_steps: 0,
+            weight_decay: 0.0,
+            betas: (0.9, 0.999),
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            step_size: StepSize::Rows(32),
+            seed: 0,
+            lora: None,
+            bf16_parity: false,
+            save_dtype: SaveDtype::F32,
+            gradient_checkpointing: false,
+            dev_every: 0,
+            checkpoint_every: 0,
+        }
+    }
+}
+
+/// What training reports while it runs. Steps count from 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum TrainEvent {
+    /// The first event: how many steps there are, and how many an earlier process had finished
+    /// (a resumed training repeats none of those).
+    Started {
+        /// Optimiser steps in all.
+        steps: usize,
+        /// Finished before; 0 from the start.
+        done: usize,
+        /// Texts of a pretraining that give no row (index and reason).
+        refused: Vec<(usize, String)>,
+    },
+    /// One optimiser step is done.
+    Step {
+        /// From 1.
+        step: usize,
+        /// Weighted mean surprisal of the step's target tokens, nats.
+        loss: f64,
+        /// The rate used.
+        lr: f64,
+        /// Norm of the gradient before clipping.
+        gradient_norm: f64,
+        /// Target tokens of the step.
+        target_tokens: usize,
+        /// Tokens computed in the step.
+        tokens: usize,
+    },
+    /// The dev examples were scored.
+    Dev {
+        /// After this step.
+        step: usize,
+        /// Mean surprisal of their target tokens, nats.
+        loss: f64,
+        /// Of the weights rounded to this type, in which they are saved; absent for the weights as
+        /// they train.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        save_dtype: Option<SaveDtype>,
+    },
+    /// A resumable state lies on disk.
+    Checkpoint {
+        /// After this step.
+        step: usize,
+    },
+}
+
+/// What a training on some examples would be, known before its first step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainPlan {
+    /// Examples that cannot be trained on, by index; what follows is of the others.
+    pub refused: Vec<(usize, RowError)>,
+    /// Examples that can.
+    pub rows: usize,
+    /// Their tokens, prompts included.
+    pub tokens: usize,
+    /// The tokens among them that the loss is over.
+    pub target_tokens: usize,
+    /// Optimiser steps of all epochs.
+    pub steps: usize,
+    /// How the rows of the others were made.
+    pub traits: TraitCounts,
+}
+
+/// What a finished or stopped training was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSummary {
+    /// Optimiser steps done in all.
+    pub steps: usize,
+    /// Whether the sink stopped it (a resumable state was written first).
+    pub stopped: bool,
+    /// Hash of the finished model; empty when stopped.
+    pub model_hash: String,
+}
+
+/// How to look one step ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookaheadSettings {
+    /// Rows whose mean gradient counts as one draw of the gradient.
+    pub rows_per_batch: usize,
+    /// Learning rate of the one step.
+    pub lr: f64,
+}
+
+/// What one step of training on a set would do to other texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookahead {
+    /// Weighted mean surprisal of the set's targets before the step, nats.
+    pub loss: f64,
+    /// Cosine of the step and the gradient of Σ credit · ln p over the goal; positive: the step
+    /// raises it, to first order.
+    pub cosine: f64,
+    /// Change of ln p of each goal text (its end token included) by the step, nats, in order.
+    pub moved: Vec<f64>,
+}
+
+/// Trains a model on examples and writes it as a model directory.
+pub trait Train: Model {
+    /// Which of the examples can be trained on, and what the training of those would be.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] where the model cannot be trained.
+    fn plan(&self, examples: &[Example], settings: &TrainSettings)
+    -> Result<TrainPlan, ModelError>;
+    /// Trains and leaves the finished model in `out`; resumable states lie in
+    /// `out/checkpoint-<step>/`, and the newest whole one is continued from, to the same bits as
+    /// an uninterrupted training.
+    ///
+    /// # Errors
+    /// When an example cannot be trained on (see [`plan`](Self::plan)) or a dev example not
+    /// scored: leaving it out would change what is compared.
+    fn train(
+        &mut self,
+        examples: &[Example],
+        dev: &[Example],
+        settings: &TrainSettings,
+        out: &Path,
+        sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+    ) -> Result<TrainSummary, ModelError>;
+
+    /// Says for each set what one AdamW step along its mean gradient would do to the goal texts,
+    /// each with its credit. The model stays as it is.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] where the model gives no gradients, which is the default.
+    fn look_ahead(
+        &mut self,
+        goal: &[(Example, f64)],
+        sets: &[Vec<Example>],
+        settings: &LookaheadSettings,
+    ) -> Result<Vec<Lookahead>, ModelError> {
+        let _ = (goal, sets, settings);
+        Err(self.info().lacks("gives no gradients"))
+    }
+}
