@@ -73,6 +73,11 @@ impl Journal {
         self.rows
     }
 
+    /// Bytes of the whole rows: where the next one begins.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Bytes of a torn tail that opening dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped

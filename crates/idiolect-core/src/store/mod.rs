@@ -4,7 +4,7 @@
 //! - `journal` appends rows to a file whose torn tail is dropped when it is opened again.
 //! - [`meta`] keeps beside an output what decided it, and says what differs.
 //! - [`rejects`] keeps the refused rows beside an output.
-//! - `output` joins the three: one resumable output of one stage.
+//! - `output` joins the three: one resumable output of one stage; `folder` likewise.
 //! - [`tokens`] writes and reads `tokens.parquet`.
 //!
 //! This is the only module of the crate that touches files. It knows nothing of what the rows mean.
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 pub mod csv_rows;
+mod folder;
 mod journal;
 pub mod meta;
 pub mod non_finite;
@@ -29,9 +30,10 @@ pub mod rows;
 mod tests;
 pub mod tokens;
 
+pub use folder::{Folder, OpenedFolder};
 pub use journal::Journal;
 pub use meta::{Difference, Meta};
-pub use output::{Folder, Opened, OpenedFolder, Output};
+pub use output::{Ending, Key, Occurrences, Opened, Output, part_of};
 pub use rejects::{BadRow, Rejects};
 pub use rows::{Row, Rows};
 

@@ -1,20 +1,22 @@
-//! One resumable output of one stage: its journal, rejects, provenance and lock.
+//! One resumable output of one stage: its journal, provenance and lock, then its rows.
 //!
-//! A stage opens its output, learns how far an earlier process came, appends what is missing and
-//! finishes. While unfinished the rows lie in the output itself (behind a gzip name in
-//! `OUTPUT.part`, compressed at the end), so `head` shows them.
+//! There is one rule of resume. A result belongs to a key, `(id, sample)`: it is appended to the
+//! journal `OUTPUT.part` when it is known, in whatever order that happens, and a key that lies there
+//! is not worked on again. [`Output::finish`] writes the rows in the order that the stage states,
+//! then the rejects and the provenance, and removes the journal. A stage that is quick may begin
+//! again instead ([`Output::restart`]) and [append](Output::append) its rows in their order.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
-use super::{
-    BadRow, Journal, Lock, Meta, Rejects, StoreError, beside, hash_file, write_atomic_with,
-};
+use super::{BadRow, Journal, Meta, Rejects, StoreError, beside, hash_file, write_atomic_with};
 
 /// What opening an output found.
 #[derive(Debug)]
@@ -29,16 +31,84 @@ pub enum Opened {
     Unfinished(Output),
 }
 
+/// What a result belongs to: an id and which of its samples. Kept as a hash, so that a million cost
+/// little memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key([u8; 16]);
+
+impl Key {
+    /// The key of an id's sample.
+    pub fn new(id: &str, sample: usize) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((sample as u64).to_le_bytes());
+        hash.update(id.as_bytes());
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash.finalize()[..16]);
+        Self(key)
+    }
+}
+
+/// Gives rows that repeat an id a sample number each, in the order in which they come.
+#[derive(Debug, Default)]
+pub struct Occurrences(HashMap<Key, usize>);
+
+impl Occurrences {
+    /// How often the id came before.
+    pub fn next(&mut self, id: &str) -> usize {
+        let count = self.0.entry(Key::new(id, 0)).or_default();
+        *count += 1;
+        *count - 1
+    }
+}
+
+/// A line of the journal.
+#[derive(Serialize)]
+struct Written<'a, T: ?Sized> {
+    id: &'a str,
+    sample: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<&'a T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'a BadRow>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    id: String,
+    sample: usize,
+    #[serde(borrow)]
+    row: Option<&'a RawValue>,
+    refused: Option<BadRow>,
+}
+
+/// Where in the journal the result of a key lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: u64,
+    refused: bool,
+}
+
 /// An output being written.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
     meta: Meta,
     journal: Journal,
-    rejects: Rejects,
-    /// Rows and rejects of an earlier process that the inputs have not yet come past.
-    rows_ahead: u64,
-    rejects_ahead: VecDeque<BadRow>,
+    places: HashMap<Key, Place>,
+    /// Keys of the rows that were appended, in order.
+    appended: Vec<Key>,
+    rejected: u64,
+}
+
+/// How an output ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending<'a> {
+    /// The keys in the order of the output. A key without a result is passed over.
+    pub order: &'a [Key],
+    /// Rows of the inputs that were refused before there was a key for them.
+    pub refused: &'a [BadRow],
+    /// Inputs looked at.
+    pub seen: u64,
 }
 
 impl Output {
@@ -56,163 +126,152 @@ impl Output {
                 "is not a regular file; rows are written to a file, which can be continued",
             ));
         }
-        let journal_path = journal_path(path);
+        let part = part_of(path);
         if overwrite {
             // Locked before anything is thrown away: another process may be writing it.
-            let mut journal = Journal::open(&journal_path)?;
-            Rejects::open(path, true)?;
+            let mut journal = Journal::open(&part)?;
             journal.truncate(0)?;
             remove(&Meta::path_of(path))?;
+            remove(path)?;
+            remove(&Rejects::path_of(path))?;
         } else if let Some(old) = Meta::read(path)? {
             let differences = old.differences(meta);
             if !differences.is_empty() {
                 // A stage that failed before it wrote anything binds nobody.
-                if old.complete
-                    || holds_bytes(&journal_path)
-                    || holds_bytes(&Rejects::path_of(path))
-                {
+                if old.complete || holds_bytes(&part) {
                     return Err(StoreError::Changed {
                         path: path.display().to_string(),
                         differences,
                     });
                 }
-            } else if old.complete && is_in_place(path, &old)? {
+            } else if old.complete && path.exists() {
+                if hash_file(path)? != old.hash {
+                    return Err(edited(path, "its content hash differs"));
+                }
                 return Ok(Opened::Complete(old));
             }
-        } else if holds_bytes(path) {
-            return Err(StoreError::Edited {
-                path: path.display().to_string(),
-                reason: "it has no provenance beside it, so this program cannot continue it"
-                    .to_owned(),
-            });
+        } else if holds_bytes(path) || holds_bytes(&part) {
+            return Err(edited(
+                path,
+                "it has no provenance beside it, so this program cannot continue it",
+            ));
         }
-        let journal = Journal::open(&journal_path)?;
-        let rejects = Rejects::open(path, false)?;
+        let journal = Journal::open(&part)?;
         let mut meta = meta.clone();
         meta.complete = false;
         meta.write(path)?;
-        let rejects_ahead = rejects.read()?.into();
-        let rows_ahead = journal.rows();
-        let path = path.to_owned();
-        Ok(Opened::Unfinished(Self {
-            path,
+        let mut output = Self {
+            path: path.to_owned(),
             meta,
             journal,
-            rejects,
-            rows_ahead,
-            rejects_ahead,
-        }))
+            places: HashMap::new(),
+            appended: Vec::new(),
+            rejected: 0,
+        };
+        output.find_places()?;
+        Ok(Opened::Unfinished(output))
     }
 
-    /// Rows that lie in it already.
-    pub fn rows(&self) -> u64 {
-        self.journal.rows()
+    /// Reads which keys an earlier process came past.
+    fn find_places(&mut self) -> Result<(), StoreError> {
+        let part = self.journal.path().to_owned();
+        let file = File::open(&part).map_err(StoreError::io("read", &part))?;
+        let mut lines = BufReader::with_capacity(1 << 16, file);
+        let (mut start, mut text) = (0, Vec::new());
+        loop {
+            text.clear();
+            let n = io::BufRead::read_until(&mut lines, b'\n', &mut text)
+                .map_err(StoreError::io("read", &part))?;
+            if n == 0 {
+                return Ok(());
+            }
+            let line: Line<'_> = parse(&text, &part)?;
+            let refused = line.refused.is_some();
+            self.keep(Key::new(&line.id, line.sample), start, refused);
+            start += n as u64;
+        }
     }
 
-    /// Rows refused already.
-    pub fn rejected(&self) -> u64 {
-        self.rejects.count()
+    fn keep(&mut self, key: Key, start: u64, refused: bool) {
+        let old = self.places.insert(key, Place { start, refused });
+        self.rejected += u64::from(refused);
+        self.rejected -= u64::from(old.is_some_and(|old| old.refused));
     }
 
-    /// Rows written and refused: how many inputs are done where each gives one or the other.
+    /// Whether the key has its result.
+    pub fn contains(&self, key: Key) -> bool {
+        self.places.contains_key(&key)
+    }
+
+    /// Keys that have their result.
     pub fn done(&self) -> u64 {
-        self.rows() + self.rejected()
+        self.places.len() as u64
     }
 
-    /// Whether an earlier process came past this input. For stages in which every input gives, in
-    /// order, one row or one reject: the caller asks for every input in order and works on those
-    /// for which the answer is no. After the first no, all others are no.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] when rejects that lie beyond the last row cannot be taken back.
-    pub fn already(
-        &mut self,
-        file: &str,
-        line: u64,
-        sample: Option<usize>,
-    ) -> Result<bool, StoreError> {
-        let refused = |bad: &BadRow| bad.file == file && bad.line == line && bad.sample == sample;
-        if self.rejects_ahead.front().is_some_and(refused) {
-            self.rejects_ahead.pop_front();
-            return Ok(true);
-        }
-        if self.rows_ahead > 0 {
-            self.rows_ahead -= 1;
-            return Ok(true);
-        }
-        // An output that lost its end may have kept rejects of later inputs: they come again.
-        let beyond = self.rejects_ahead.len() as u64;
-        if beyond > 0 {
-            self.rejects_ahead.clear();
-            self.rejects.truncate(self.rejects.count() - beyond)?;
-        }
-        Ok(false)
+    /// Results that are refusals.
+    pub fn rejected(&self) -> u64 {
+        self.rejected
     }
 
-    /// Appends a refused row unless an earlier process did; see [`already`](Self::already).
-    ///
-    /// # Errors
-    /// As [`push`](Self::push).
-    pub fn reject_once(&mut self, row: &BadRow) -> Result<(), StoreError> {
-        if self.already(&row.file, row.line, row.sample)? {
-            Ok(())
-        } else {
-            self.reject(row)
-        }
-    }
-
-    /// Keeps the first `count` rejects of an earlier process, for stages that find their place by
-    /// other means than [`already`](Self::already).
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn keep_rejects(&mut self, count: u64) -> Result<(), StoreError> {
-        self.rejects_ahead.clear();
-        self.rejects.truncate(count)
-    }
-
-    /// Keeps the first `count` rows of an earlier process and appends after them.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn keep_rows(&mut self, count: u64) -> Result<(), StoreError> {
-        self.journal.truncate(count)?;
-        self.rows_ahead = self.rows_ahead.min(count);
-        Ok(())
-    }
-
-    /// Bytes of a torn last row that opening dropped.
-    pub fn dropped(&self) -> u64 {
-        self.journal.dropped()
-    }
-
-    /// The file in which the rows lie while it is unfinished.
-    pub fn journal_path(&self) -> &Path {
-        self.journal.path()
-    }
-
-    /// What an earlier process refused.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn rejects(&self) -> Result<Vec<BadRow>, StoreError> {
-        self.rejects.read()
-    }
-
-    /// Appends a row.
+    /// Writes down the row of a key.
     ///
     /// # Errors
     /// [`StoreError::Io`]; the rows before it are kept and the same command continues.
-    pub fn push<T: Serialize + ?Sized>(&mut self, row: &T) -> Result<(), StoreError> {
-        self.journal.push(row)
+    pub fn push<T: Serialize + ?Sized>(
+        &mut self,
+        id: &str,
+        sample: usize,
+        row: &T,
+    ) -> Result<(), StoreError> {
+        self.write(id, sample, Some(row), None)
     }
 
-    /// Appends a refused row.
+    /// Writes down that a key was refused.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn reject(&mut self, row: &BadRow) -> Result<(), StoreError> {
-        self.rejects.push(row)
+    pub fn refuse(&mut self, id: &str, sample: usize, bad: &BadRow) -> Result<(), StoreError> {
+        self.write::<()>(id, sample, None, Some(bad))
+    }
+
+    /// Writes down the next row of a stage that began again.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn append<T: Serialize + ?Sized>(&mut self, row: &T) -> Result<(), StoreError> {
+        let number = self.appended.len();
+        self.push("", number, row)?;
+        self.appended.push(Key::new("", number));
+        Ok(())
+    }
+
+    /// Writes down the next refused row of a stage that began again.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn append_refused(&mut self, bad: &BadRow) -> Result<(), StoreError> {
+        let number = self.appended.len();
+        self.refuse("", number, bad)?;
+        self.appended.push(Key::new("", number));
+        Ok(())
+    }
+
+    fn write<T: Serialize + ?Sized>(
+        &mut self,
+        id: &str,
+        sample: usize,
+        row: Option<&T>,
+        refused: Option<&BadRow>,
+    ) -> Result<(), StoreError> {
+        let start = self.journal.length();
+        self.journal.push(&Written {
+            id,
+            sample,
+            row,
+            refused,
+        })?;
+        self.keep(Key::new(id, sample), start, refused.is_some());
+        Ok(())
     }
 
     /// Throws away what an earlier process left, keeping the lock.
@@ -220,9 +279,10 @@ impl Output {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        (self.rows_ahead, self.rejects_ahead) = (0, VecDeque::new());
-        self.journal.truncate(0)?;
-        self.rejects.truncate(0)
+        self.places.clear();
+        self.appended.clear();
+        self.rejected = 0;
+        self.journal.truncate(0)
     }
 
     /// Gives the output up: its rows and its provenance go, the rejects stay to be read. The next
@@ -231,206 +291,200 @@ impl Output {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn abandon(mut self) -> Result<(), StoreError> {
-        self.rejects.sync()?;
+        let order = std::mem::take(&mut self.appended);
+        self.write_rejects(&[], &order)?;
         remove(&Meta::path_of(&self.path))?;
-        remove(self.journal.path())?;
-        remove(&self.path)
+        remove(self.journal.path())
     }
 
-    /// Makes the rows durable and marks the output complete. `seen` counts the inputs looked at.
+    /// Calls `each` with the row of every key that has one, in this order.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
-    pub fn finish(mut self, seen: u64) -> Result<Meta, StoreError> {
-        self.journal.sync()?;
-        self.rejects.sync()?;
-        if self.journal.path() != self.path {
-            compress(self.journal.path(), &self.path)?;
-        }
-        self.meta.complete = true;
-        self.meta.rows = self.journal.rows();
-        self.meta.rejected = self.rejects.count();
-        self.meta.seen = seen;
-        self.meta.hash = hash_file(&self.path)?;
-        self.meta.write(&self.path)?;
-        if self.journal.path() != self.path {
-            remove(self.journal.path())?;
-        }
-        Ok(self.meta)
-    }
-}
-
-/// A folder being written by one stage, for example a model or a set of arms. Its provenance,
-/// rejects and lock lie beside it, so that the folder holds the result alone.
-#[derive(Debug)]
-pub struct Folder {
-    path: PathBuf,
-    meta: Meta,
-    rejects: Rejects,
-    _lock: Lock,
-}
-
-/// What opening a folder found.
-#[derive(Debug)]
-pub enum OpenedFolder {
-    /// Everything is there; nothing is to be done.
-    Complete(Meta),
-    /// Something is missing.
-    Unfinished(Folder),
-}
-
-impl Folder {
-    /// Opens the folder of a stage as [`Output::open`] opens a file. `overwrite` empties a folder
-    /// that this program made, and no other.
-    ///
-    /// # Errors
-    /// As [`Output::open`]; [`StoreError::Edited`] for a folder with content that no stage made.
-    pub fn open(path: &Path, meta: &Meta, overwrite: bool) -> Result<OpenedFolder, StoreError> {
-        let lock = Lock::of_folder(path)?;
-        let used = fs::read_dir(path)
-            .map_err(StoreError::io("read", path))?
-            .next()
-            .is_some();
-        match Meta::read(path)? {
-            None if used => {
-                return Err(StoreError::Edited {
-                    path: path.display().to_string(),
-                    reason: "it has no provenance beside it, so it may hold something of yours"
-                        .to_owned(),
-                });
-            }
-            Some(_) if overwrite => empty(path)?,
-            // A stage that failed before it wrote anything binds nobody.
-            Some(old) if used => {
-                let differences = old.differences(meta);
-                if !differences.is_empty() {
-                    return Err(StoreError::Changed {
-                        path: path.display().to_string(),
-                        differences,
-                    });
-                }
-                if old.complete {
-                    return Ok(OpenedFolder::Complete(old));
-                }
-            }
-            _ => {}
-        }
-        let mut meta = meta.clone();
-        meta.complete = false;
-        meta.write(path)?;
-        // Rejects come from reading the inputs, which a continued stage does again.
-        let rejects = Rejects::open(path, true)?;
-        let path = path.to_owned();
-        Ok(OpenedFolder::Unfinished(Self {
-            path,
-            meta,
-            rejects,
-            _lock: lock,
-        }))
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Appends a refused input.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn reject(&mut self, row: &BadRow) -> Result<(), StoreError> {
-        self.rejects.push(row)
-    }
-
-    /// Rows refused.
-    pub fn rejected(&self) -> u64 {
-        self.rejects.count()
-    }
-
-    /// Marks the folder complete: `rows` it holds, inputs `seen`, and the content hash of what it
-    /// holds where the stage has one.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn finish(mut self, rows: u64, seen: u64, hash: &str) -> Result<Meta, StoreError> {
-        self.rejects.sync()?;
-        self.meta.complete = true;
-        self.meta.rows = rows;
-        self.meta.rejected = self.rejects.count();
-        self.meta.seen = seen;
-        hash.clone_into(&mut self.meta.hash);
-        self.meta.write(&self.path)?;
-        Ok(self.meta)
-    }
-}
-
-/// Removes what a folder holds, not the folder, which is locked.
-fn empty(path: &Path) -> Result<(), StoreError> {
-    let clear = || -> io::Result<()> {
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            } else {
-                fs::remove_file(entry.path())?;
+    /// [`StoreError`] of the journal, and what `each` returns.
+    pub fn each_row<E: From<StoreError>>(
+        &self,
+        order: &[Key],
+        mut each: impl FnMut(Key, &RawValue) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut lines = Lines::open(self.journal.path())?;
+        for key in order {
+            let Some(place) = self.places.get(key).filter(|place| !place.refused) else {
+                continue;
+            };
+            if let Some(row) = lines.at(place.start)?.row {
+                each(*key, row)?;
             }
         }
         Ok(())
-    };
-    clear().map_err(StoreError::io("empty", path))
+    }
+
+    /// Writes the rows in order, marks the output complete and removes the journal.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; the journal then remains.
+    pub fn finish(self, ending: &Ending<'_>) -> Result<Meta, StoreError> {
+        self.finish_with(ending, |row| Some(row.get().to_owned()))
+    }
+
+    /// As [`finish`](Self::finish), for rows that were [appended](Self::append).
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_appended(mut self, seen: u64) -> Result<Meta, StoreError> {
+        let order = std::mem::take(&mut self.appended);
+        self.finish(&Ending {
+            order: &order,
+            refused: &[],
+            seen,
+        })
+    }
+
+    /// As [`finish`](Self::finish), where the stage makes the row of the output out of that of the
+    /// journal, or leaves it out.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_with(
+        mut self,
+        ending: &Ending<'_>,
+        mut row_of: impl FnMut(&RawValue) -> Option<String>,
+    ) -> Result<Meta, StoreError> {
+        self.journal.sync()?;
+        let mut rows = 0;
+        write_rows(&self.path, |file| {
+            self.each_row(ending.order, |_, row| {
+                let Some(text) = row_of(row) else {
+                    return Ok(());
+                };
+                rows += 1;
+                file.write_all(text.as_bytes())
+                    .and_then(|()| file.write_all(b"\n"))
+                    .map_err(StoreError::io("write", &self.path))
+            })
+        })?;
+        let rejected = self.write_rejects(ending.refused, ending.order)?;
+        self.meta.complete = true;
+        self.meta.rows = rows;
+        self.meta.rejected = rejected;
+        self.meta.seen = ending.seen;
+        self.meta.hash = hash_file(&self.path)?;
+        self.meta.write(&self.path)?;
+        remove(self.journal.path())?;
+        Ok(self.meta)
+    }
+
+    fn write_rejects(&self, first: &[BadRow], order: &[Key]) -> Result<u64, StoreError> {
+        let mut rejects = Rejects::open(&self.path, true)?;
+        for bad in first {
+            rejects.push(bad)?;
+        }
+        if self.rejected > 0 {
+            let mut lines = Lines::open(self.journal.path())?;
+            for place in order.iter().filter_map(|key| self.places.get(key)) {
+                if place.refused
+                    && let Some(bad) = lines.at(place.start)?.refused
+                {
+                    rejects.push(&bad)?;
+                }
+            }
+        }
+        rejects.sync()?;
+        Ok(rejects.count())
+    }
 }
 
-/// Whether a complete output still is what was written. One that lost its end is continued.
-fn is_in_place(path: &Path, meta: &Meta) -> Result<bool, StoreError> {
-    if !path.exists() {
-        return Ok(false);
+/// Lines of a journal by where they begin. Journals are read nearly in order.
+struct Lines {
+    path: PathBuf,
+    file: BufReader<File>,
+    at: u64,
+    text: Vec<u8>,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(StoreError::io("read", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::with_capacity(1 << 16, file),
+            at: 0,
+            text: Vec::new(),
+        })
     }
-    if hash_file(path)? == meta.hash {
-        return Ok(true);
+
+    fn at(&mut self, start: u64) -> Result<Line<'_>, StoreError> {
+        self.text.clear();
+        let offset = start.cast_signed() - self.at.cast_signed();
+        let read = self
+            .file
+            .seek_relative(offset)
+            .and_then(|()| io::BufRead::read_until(&mut self.file, b'\n', &mut self.text));
+        let read = read.map_err(StoreError::io("read", &self.path))?;
+        self.at = start + read as u64;
+        parse(&self.text, &self.path)
     }
-    let rows = if is_gzip(path) {
-        u64::MAX
-    } else {
-        Journal::open(path)?.rows()
-    };
-    if rows < meta.rows {
-        return Ok(false);
-    }
-    Err(StoreError::Edited {
-        path: path.display().to_string(),
-        reason: "its content hash differs".to_owned(),
+}
+
+fn parse<'a>(text: &'a [u8], path: &Path) -> Result<Line<'a>, StoreError> {
+    serde_json::from_slice(text).map_err(|error| {
+        StoreError::format(
+            path,
+            format!("is no journal of this program ({error}); --overwrite starts over"),
+        )
     })
+}
+
+/// Writes the rows of an output whole, compressed where its name says so.
+fn write_rows(
+    path: &Path,
+    rows: impl FnOnce(&mut dyn Write) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut failed = None;
+    let written = write_atomic_with(path, |file| {
+        let file = BufWriter::with_capacity(1 << 16, file);
+        let result = if is_gzip(path) {
+            // No name and no time in the header: the same rows give the same bytes.
+            let mut encoder = GzBuilder::new().write(file, Compression::default());
+            let result = rows(&mut encoder);
+            encoder.finish()?.flush()?;
+            result
+        } else {
+            let mut file = file;
+            let result = rows(&mut file);
+            file.flush()?;
+            result
+        };
+        result.map_err(|error| {
+            let message = error.to_string();
+            failed = Some(error);
+            io::Error::other(message)
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => written,
+    }
+}
+
+fn edited(path: &Path, reason: &str) -> StoreError {
+    StoreError::Edited {
+        path: path.display().to_string(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn holds_bytes(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.len() > 0)
 }
 
-fn journal_path(path: &Path) -> PathBuf {
-    if is_gzip(path) {
-        beside(path, ".part")
-    } else {
-        path.to_owned()
-    }
+/// The journal of an unfinished output.
+pub fn part_of(path: &Path) -> PathBuf {
+    beside(path, ".part")
 }
 
 fn is_gzip(path: &Path) -> bool {
     path.extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("gz"))
-}
-
-fn compress(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let mut rows = File::open(from).map_err(StoreError::io("read", from))?;
-    write_atomic_with(to, |file| {
-        // No name and no time in the header: the same rows give the same bytes.
-        let mut encoder = GzBuilder::new().write(io::BufWriter::new(file), Compression::default());
-        io::copy(&mut rows, &mut encoder)?;
-        encoder
-            .finish()?
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .map(drop)
-    })
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

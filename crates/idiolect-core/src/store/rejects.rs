@@ -87,33 +87,6 @@ impl Rejects {
         self.journal.as_ref().map_or(0, Journal::rows)
     }
 
-    /// Those that an earlier process left.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn read(&self) -> Result<Vec<BadRow>, StoreError> {
-        match &self.journal {
-            None => Ok(Vec::new()),
-            Some(_) => Ok(super::Rows::open(&self.path)?
-                .collect_good(drop)?
-                .into_iter()
-                .map(|r| r.value)
-                .collect()),
-        }
-    }
-
-    /// Keeps the first `rows` of them.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn truncate(&mut self, rows: u64) -> Result<(), StoreError> {
-        match &mut self.journal {
-            None => Ok(()),
-            Some(_) if rows == 0 => self.clear(),
-            Some(journal) => journal.truncate(rows),
-        }
-    }
-
     /// Makes them durable.
     ///
     /// # Errors

@@ -391,24 +391,35 @@ mod outputs {
         }
     }
 
-    /// A stage over lines 1 to 9 of which 3 and 8 are refused, stopped before line `stop`.
-    fn work(path: &Path, stop: u64) -> Option<Meta> {
+    /// A stage over lines 1 to 9 of which 3 and 8 are refused, whose results come in the order of
+    /// `at`, stopped before the result number `stop`.
+    fn work(path: &Path, at: [u64; 9], stop: usize) -> Option<Meta> {
         let mut output = open(path, &meta(1));
-        for line in 1..10 {
-            if output.already("in", line, None).unwrap() {
+        let id = |line: u64| format!("line/{line}");
+        for (number, line) in at.into_iter().enumerate() {
+            if output.contains(Key::new(&id(line), 0)) {
                 continue;
             }
-            if line == stop {
+            if number == stop {
                 return None;
             }
             if line == 3 || line == 8 {
-                output.reject(&BadRow::new("in", line, "bad", "")).unwrap();
+                let bad = BadRow::new("in", line, "bad", "");
+                output.refuse(&id(line), 0, &bad).unwrap();
             } else {
-                output.push(&json!({ "line": line })).unwrap();
+                output.push(&id(line), 0, &json!({ "line": line })).unwrap();
             }
         }
-        Some(output.finish(9).unwrap())
+        let order: Vec<Key> = (1..10).map(|line| Key::new(&id(line), 0)).collect();
+        let ending = Ending {
+            order: &order,
+            refused: &[],
+            seen: 9,
+        };
+        Some(output.finish(&ending).unwrap())
     }
+
+    const IN_ORDER: [u64; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 
     fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
         let mut files: Vec<_> = fs::read_dir(dir)
@@ -421,50 +432,85 @@ mod outputs {
     }
 
     #[test]
-    fn a_stage_stopped_anywhere_ends_in_the_same_bytes() {
+    fn a_stage_stopped_anywhere_ends_in_the_same_bytes_whatever_the_order_of_results() {
         for name in ["o.jsonl", "o.jsonl.gz"] {
             let whole = dir();
-            work(&whole.path().join(name), 99).unwrap();
+            work(&whole.path().join(name), IN_ORDER, 99).unwrap();
             let rows = read(&whole.path().join(name)).unwrap();
             assert_eq!(rows.len(), 7, "{name}");
-            for stop in 1..10 {
-                let cut = dir();
-                let path = cut.path().join(name);
-                assert!(work(&path, stop).is_none());
-                work(&path, 99).unwrap();
-                assert_eq!(
-                    contents(cut.path()),
-                    contents(whole.path()),
-                    "{name} stopped at {stop}"
-                );
+            for stop in 0..9 {
+                for order in [IN_ORDER, [9, 2, 8, 4, 3, 6, 7, 1, 5]] {
+                    let cut = dir();
+                    let path = cut.path().join(name);
+                    assert!(work(&path, order, stop).is_none());
+                    work(&path, IN_ORDER, 99).unwrap();
+                    assert_eq!(
+                        contents(cut.path()),
+                        contents(whole.path()),
+                        "{name} stopped at {stop}"
+                    );
+                }
             }
         }
     }
 
     #[test]
-    fn a_finished_output_that_lost_its_end_is_continued() {
+    fn a_stage_killed_while_it_finishes_finishes_again() {
         let whole = dir();
-        work(&whole.path().join("o.jsonl"), 99).unwrap();
-        let bytes = fs::read(whole.path().join("o.jsonl")).unwrap();
-        for cut in 0..bytes.len() {
-            let short = dir();
-            let path = short.path().join("o.jsonl");
-            work(&path, 99).unwrap();
-            fs::write(&path, &bytes[..cut]).unwrap();
-            work(&path, 99).unwrap();
-            assert_eq!(
-                contents(short.path()),
-                contents(whole.path()),
-                "cut at byte {cut}"
-            );
-        }
+        let made = work(&whole.path().join("o.jsonl"), IN_ORDER, 99).unwrap();
+        let cut = dir();
+        let path = cut.path().join("o.jsonl");
+        assert!(work(&path, IN_ORDER, 8).is_none());
+        let part = fs::read(part_of(&path)).unwrap();
+        work(&path, IN_ORDER, 99).unwrap();
+        // The rows were written, the provenance was not.
+        let unfinished = Meta {
+            complete: false,
+            ..made
+        };
+        unfinished.write(&path).unwrap();
+        fs::write(part_of(&path), part).unwrap();
+        work(&path, IN_ORDER, 99).unwrap();
+        assert_eq!(contents(cut.path()), contents(whole.path()));
+    }
+
+    #[test]
+    fn rows_that_repeat_an_id_are_samples_of_it() {
+        let mut occurrences = Occurrences::default();
+        let samples: Vec<usize> = ["a", "b", "a", "a"]
+            .into_iter()
+            .map(|id| occurrences.next(id))
+            .collect();
+        assert_eq!(samples, [0, 0, 1, 2]);
+        assert_ne!(Key::new("a", 1), Key::new("a", 2));
+        assert_ne!(Key::new("a1", 0), Key::new("a", 10));
+    }
+
+    #[test]
+    fn rows_that_are_appended_come_out_as_they_came_in() {
+        let dir = dir();
+        let path = dir.path().join("o.jsonl");
+        let mut output = open(&path, &meta(1));
+        output.append(&json!({"a": 1.5})).unwrap();
+        output
+            .append_refused(&BadRow::new("in", 2, "bad", ""))
+            .unwrap();
+        output.append(&json!({"a": "é"})).unwrap();
+        assert_eq!((output.done(), output.rejected()), (3, 1));
+        let made = output.finish_appended(3).unwrap();
+        assert_eq!((made.rows, made.rejected), (2, 1));
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "{\"a\":1.5}\n{\"a\":\"é\"}\n"
+        );
+        assert!(!part_of(&path).exists());
     }
 
     #[test]
     fn a_finished_output_is_complete_and_an_edited_one_is_refused() {
         let dir = dir();
         let path = dir.path().join("o.jsonl");
-        let made = work(&path, 99).unwrap();
+        let made = work(&path, IN_ORDER, 99).unwrap();
         assert_eq!((made.rows, made.rejected, made.seen), (7, 2, 9));
         assert!(
             matches!(Output::open(&path, &meta(1), false).unwrap(), Opened::Complete(m) if m == made)
@@ -482,7 +528,7 @@ mod outputs {
     fn other_settings_are_named_and_fresh_starts_over() {
         let dir = dir();
         let path = dir.path().join("o.jsonl");
-        work(&path, 5);
+        work(&path, IN_ORDER, 5);
         let words = Output::open(&path, &meta(2), false)
             .unwrap_err()
             .to_string();

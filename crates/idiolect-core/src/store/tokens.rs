@@ -1,11 +1,8 @@
 //! `tokens.parquet`: the token scores of each trace, one row a trace, in input order.
-//!
-//! While scoring runs the rows lie in a journal beside it (`tokens.parquet.part`, JSON lines), so
-//! that an interrupted scoring continues; the parquet file is written whole at the end.
 
-use std::fs::{self, File};
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::{Compression, ZstdLevel};
@@ -19,7 +16,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, Rows, StoreError, beside, write_atomic_with};
+use super::{StoreError, write_atomic_with};
 use idiolect_model::TokenScore;
 
 /// One row: the scores of a trace's completion tokens, then of its end token.
@@ -46,86 +43,56 @@ const SCHEMA: &str = "message tokens {
     REQUIRED GROUP is_end (LIST) { REPEATED GROUP list { REQUIRED BOOLEAN element; } }
 }";
 
-/// Where the rows of an unfinished `tokens.parquet` lie.
-pub fn part_of(path: &Path) -> PathBuf {
-    beside(path, ".part")
-}
+/// Takes the next row of a file that is being written.
+pub type PutRow<'a> = &'a mut dyn FnMut(TokenRow) -> Result<(), StoreError>;
 
-/// Opens the rows of an unfinished `tokens.parquet`, keeping the first `rows` of an earlier
-/// process. `None` when fewer lie there: then the scoring has to start over.
+/// Writes a whole `tokens.parquet` out of the rows that `rows` puts.
 ///
 /// # Errors
-/// [`StoreError`] of the journal.
-pub fn continue_part(path: &Path, rows: u64) -> Result<Option<Journal>, StoreError> {
-    let mut journal = Journal::open(&part_of(path))?;
-    if journal.rows() < rows {
-        return Ok(None);
-    }
-    journal.truncate(rows)?;
-    Ok(Some(journal))
-}
-
-/// Turns the journal into the parquet file and removes it.
-///
-/// # Errors
-/// [`StoreError`]; the journal then remains.
-pub fn finish_part(path: &Path, mut journal: Journal) -> Result<(), StoreError> {
-    journal.sync()?;
-    let part = journal.path().to_owned();
+/// [`StoreError::Io`], or what `rows` returns; the old file then remains.
+pub fn write(
+    path: &Path,
+    rows: impl FnOnce(PutRow<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let mut failed = None;
-    let rows = Rows::<TokenRow>::open(&part)?.map_while(|row| match row {
-        Ok(Ok(row)) => Some(row.value),
-        Ok(Err(bad)) => {
-            failed = Some(StoreError::format(
-                &part,
-                format!("line {}: {}", bad.line, bad.reason),
-            ));
-            None
-        }
-        Err(error) => {
+    let written = write_atomic_with(path, |file| {
+        write_rows(path, file, rows).map_err(|error| {
+            let message = error.to_string();
             failed = Some(error);
-            None
-        }
+            io::Error::other(message)
+        })
     });
-    let written = write(path, rows);
-    if let Some(error) = failed {
-        let _ = fs::remove_file(path);
-        return Err(error);
-    }
-    written?;
-    fs::remove_file(&part).map_err(StoreError::io("remove", &part))
+    failed.map_or(written, Err)
 }
 
-/// Writes a whole `tokens.parquet`.
-///
-/// # Errors
-/// [`StoreError::Io`]; the old file then remains.
-pub fn write(path: &Path, rows: impl Iterator<Item = TokenRow>) -> Result<(), StoreError> {
-    write_atomic_with(path, |file| {
-        write_rows(file, rows).map_err(std::io::Error::other)
-    })
-}
-
-fn write_rows(file: &mut File, rows: impl Iterator<Item = TokenRow>) -> ParquetResult<()> {
+fn write_rows(
+    path: &Path,
+    file: &mut File,
+    rows: impl FnOnce(PutRow<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let failed = |error: ParquetError| StoreError::io("write", path)(io::Error::other(error));
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by(concat!("idiolect ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();
-    let schema = Arc::new(parse_message_type(SCHEMA)?);
-    let mut writer = SerializedFileWriter::new(BufWriter::new(file), schema, Arc::new(properties))?;
+    let schema = Arc::new(parse_message_type(SCHEMA).map_err(failed)?);
+    let file = BufWriter::new(file);
+    let mut writer =
+        SerializedFileWriter::new(file, schema, Arc::new(properties)).map_err(failed)?;
     let (mut group, mut tokens) = (Vec::new(), 0);
-    for row in rows {
+    rows(&mut |row| {
         tokens += row.tokens.len();
         group.push(row);
         if tokens >= GROUP_TOKENS {
-            write_group(&mut writer, &group)?;
+            write_group(&mut writer, &group).map_err(failed)?;
             (group, tokens) = (Vec::new(), 0);
         }
-    }
+        Ok(())
+    })?;
     if !group.is_empty() {
-        write_group(&mut writer, &group)?;
+        write_group(&mut writer, &group).map_err(failed)?;
     }
-    writer.close().map(drop)
+    writer.close().map(drop).map_err(failed)
 }
 
 fn write_group<W: std::io::Write + Send>(
@@ -355,34 +322,18 @@ mod tests {
             row("b", 3),
             row("z", 2000),
         ];
-        write(&path, rows.clone().into_iter()).unwrap();
+        let written = rows.clone();
+        write(&path, |put| written.into_iter().try_for_each(put)).unwrap();
         let mut back = Vec::new();
         read(&path, |row| back.push(row)).unwrap();
         assert_eq!(back, rows);
     }
 
     #[test]
-    fn a_part_is_continued_and_gives_the_bytes_of_one_run() {
-        let dir = tempfile::tempdir().unwrap();
-        let (whole, cut) = (dir.path().join("a.parquet"), dir.path().join("b.parquet"));
-        let rows: Vec<TokenRow> = (1..6).map(|n| row(&n.to_string(), n)).collect();
-        write(&whole, rows.clone().into_iter()).unwrap();
-        let mut journal = continue_part(&cut, 0).unwrap().unwrap();
-        rows[..3].iter().for_each(|row| journal.push(row).unwrap());
-        drop(journal);
-        assert!(continue_part(&cut, 4).unwrap().is_none());
-        let mut journal = continue_part(&cut, 2).unwrap().unwrap();
-        rows[2..].iter().for_each(|row| journal.push(row).unwrap());
-        finish_part(&cut, journal).unwrap();
-        assert_eq!(fs::read(&whole).unwrap(), fs::read(&cut).unwrap());
-        assert!(!part_of(&cut).exists());
-    }
-
-    #[test]
     fn another_parquet_file_is_refused_with_a_message() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens.parquet");
-        fs::write(&path, b"PAR1 not really PAR1").unwrap();
+        std::fs::write(&path, b"PAR1 not really PAR1").unwrap();
         let words = read(&path, drop).unwrap_err().to_string();
         assert!(words.contains("not token scores"), "{words}");
     }

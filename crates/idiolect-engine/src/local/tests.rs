@@ -501,32 +501,6 @@ fn a_tokenizer_by_another_name_is_refused() {
     assert!(error.unwrap_err().to_string().contains("tokenizer.json"));
 }
 
-#[test]
-fn of_the_core_crate_the_engine_imports_the_model_seam_alone() {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap();
-            for part in text.split(concat!("idiolect_", "core::")).skip(1) {
-                assert!(
-                    part.starts_with("model"),
-                    "{}: {:.20}",
-                    path.display(),
-                    part
-                );
-                seen += 1;
-            }
-        }
-    }
-    assert!(seen > 5, "the sources are scanned");
-}
-
 /// A model whose memory is looked at before every step.
 struct Watched<'a>(Cached<'a>, usize);
 

@@ -485,14 +485,14 @@ fn write_rows_refusing<T: Serialize, I: Iterator<Item = T>>(
     };
     output.restart()?;
     for row in refused {
-        output.reject(row)?;
+        output.append_refused(row)?;
     }
     let mut written = 0;
     for row in rows() {
-        output.push(&row)?;
+        output.append(&row)?;
         written += 1;
     }
-    output.finish(written + refused.len() as u64)?;
+    output.finish_appended(written + refused.len() as u64)?;
     Ok(())
 }
 

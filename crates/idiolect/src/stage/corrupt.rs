@@ -58,10 +58,15 @@ pub(crate) fn corrupt(
     };
     output.restart()?;
     for bad in &problems.bad {
-        output.reject(bad)?;
+        output.append_refused(bad)?;
     }
     let seen = problems.bad.len() as u64 + copy(settings, &problems, &input, &mut output, control)?;
-    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
+    Outcome::of(
+        &settings.output,
+        &output.finish_appended(seen)?,
+        false,
+        control,
+    )
 }
 
 fn copy(
@@ -85,10 +90,10 @@ fn copy(
                 .map_err(|reason| BadRow::new(&row.file, row.line, reason, &row.value.text)),
         };
         match made {
-            Err(bad) => output.reject(&bad)?,
+            Err(bad) => output.append_refused(&bad)?,
             // A parent may be there twice, from two origins.
             Ok(trace) if ids.insert((trace.id.clone(), trace.origin.parent.clone())) => {
-                output.push(&trace)?;
+                output.append(&trace)?;
             }
             Ok(_) => {}
         }

@@ -60,14 +60,19 @@ pub(crate) fn draw(settings: &DrawSettings, control: Control<'_>) -> Result<Outc
             .ok_or_else(|| "no object".to_owned())
             .and_then(|row| task.import(row, &at))
             .map_err(|why| StageError::failed(format!("a drawn problem: {why}"), ""))?;
-        output.push(&imported.problem)?;
+        output.append(&imported.problem)?;
         meter.advance(1);
         if control.stop.requested() {
             return Err(StageError::Interrupted);
         }
     }
     drop(meter);
-    Outcome::of(&settings.output, &output.finish(total)?, false, control)
+    Outcome::of(
+        &settings.output,
+        &output.finish_appended(total)?,
+        false,
+        control,
+    )
 }
 
 fn provenance(settings: &DrawSettings, task: &dyn Task) -> Meta {

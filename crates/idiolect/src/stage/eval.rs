@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use idiolect_core::record::{Decoding, EvalRow, Finish, Problem, Split, Verdict};
-use idiolect_core::store::{Meta, Opened, Output};
-use idiolect_model::{Completion, Generate, GenerateRequest, ModelInfo, RowError, Sampling};
+use idiolect_core::store::{Ending, Meta, Opened, Output};
+use idiolect_model::{Completion, Generate, ModelInfo, RowError, Sampling};
 
 use super::code::CodeRunner;
-use super::generate::{Asked, REQUESTS_AT_ONCE, samples_differ};
+use super::generate::{Asked, Asking, samples_differ};
 use super::inputs::{Problems, PromptKind, Prompts, record_model, record_sampling};
-use super::ordered::generate_in_order;
 use super::verify::accepted;
 use super::{Control, Outcome, StageError};
 
@@ -57,18 +56,40 @@ pub(crate) fn eval(
         Opened::Unfinished(output) => output,
     };
     let asked = Asked::new(&problems, &prompts);
-    for bad in &asked.bad {
-        output.reject_once(bad)?;
-    }
-    let seen = (asked.rows.len() * settings.samples + asked.bad.len()) as u64;
     let judge = Judge {
         settings,
         problems: &problems,
         prompts: &prompts,
         code: &code,
     };
-    answer(&judge, &asked, &mut output, model, control)?;
-    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
+    let asking = Asking {
+        stage: "eval",
+        unit: "answers",
+        asked: &asked,
+        samples: settings.samples,
+        sampling: &settings.sampling,
+        seed: settings.seed,
+    };
+    let mut unanswered = 0;
+    asking.ask(&mut output, model, control, |output, answer| {
+        unanswered += u64::from(answer.result.is_err());
+        let (problem, sample) = (answer.problem, answer.sample);
+        let row = judged(&judge, problem, sample, answer.result);
+        judge.code.check()?;
+        Ok(output.push(&problem.id, sample, &row)?)
+    })?;
+    if unanswered > 0 {
+        let text =
+            format!("{unanswered} answers could not be made; they are written as `ungraded`");
+        control.progress.note("eval", &text);
+    }
+    let order = asking.keys();
+    let ending = Ending {
+        order: &order,
+        refused: &asked.bad,
+        seen: (order.len() + asked.bad.len()) as u64,
+    };
+    Outcome::of(&settings.output, &output.finish(&ending)?, false, control)
 }
 
 fn provenance(
@@ -98,52 +119,6 @@ struct Judge<'a> {
     problems: &'a Problems,
     prompts: &'a Prompts,
     code: &'a CodeRunner,
-}
-
-fn answer(
-    judge: &Judge<'_>,
-    asked: &Asked<'_>,
-    output: &mut Output,
-    model: &mut dyn Generate,
-    control: Control<'_>,
-) -> Result<(), StageError> {
-    let settings = judge.settings;
-    let total = asked.rows.len() * settings.samples;
-    let mut start = (output.rows() as usize).min(total);
-    let mut meter = control
-        .progress
-        .begin("eval", "answers", Some(total as u64), start as u64);
-    let mut unanswered = 0;
-    while start < total {
-        let end = (start + REQUESTS_AT_ONCE).min(total);
-        let requests: Vec<GenerateRequest> = (start..end)
-            .map(|unit| asked.request("eval", settings.seed, unit, settings.samples))
-            .collect();
-        generate_in_order(
-            model,
-            &requests,
-            &settings.sampling,
-            control.stop,
-            |index, result| {
-                let unit = start + index;
-                let problem = asked.rows[unit / settings.samples].1;
-                unanswered += u64::from(result.is_err());
-                let row = judged(judge, problem, unit % settings.samples, result);
-                judge.code.check()?;
-                output.push(&row)?;
-                meter.advance(1);
-                Ok(())
-            },
-        )?;
-        start = end;
-    }
-    drop(meter);
-    if unanswered > 0 {
-        let text =
-            format!("{unanswered} answers could not be made; they are written as `ungraded`");
-        control.progress.note("eval", &text);
-    }
-    Ok(())
 }
 
 fn judged(

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use idiolect_core::record::{Origin, OriginKind, Problem, Split, Trace};
-use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
+use idiolect_core::store::{BadRow, Ending, Key, Meta, Opened, Output};
 use idiolect_model::{
     Completion, Context, Generate, GenerateRequest, ModelInfo, Rng, RowError, Sampling,
 };
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::ask::ask;
 use super::inputs::{Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value};
-use super::ordered::generate_in_order;
 use super::{Control, Outcome, StageError};
 
 /// What to sample.
@@ -34,10 +36,10 @@ pub(crate) struct GenerateSettings {
 }
 
 /// Requests handed to the model at once: enough for any batch, little enough for memory.
-pub(super) const REQUESTS_AT_ONCE: usize = 4096;
+pub(super) const REQUESTS_AT_ONCE: usize = 16_384;
 
-/// Samples `k` traces a problem, in the order of problems and samples. Equal texts for one problem
-/// collapse to the first: their sample numbers are missing in the output.
+/// Samples `k` traces a problem; the output is in the order of problems and samples. Equal texts for
+/// one problem collapse to the first: their sample numbers are missing in the output.
 pub(crate) fn generate(
     settings: &GenerateSettings,
     model: &mut dyn Generate,
@@ -52,22 +54,54 @@ pub(crate) fn generate(
         Opened::Unfinished(output) => output,
     };
     let asked = Asked::new(&problems, &prompts);
-    let place = Place::find(&mut output, &asked, settings.samples)?;
     let writer = Writer {
-        info: model.info().clone(),
         sampling: sampling_value(&settings.sampling),
+        model: model_name(model.info()),
         prompts: &prompts,
-        ids: place.ids_of_last,
-        problem: place
-            .done
-            .checked_sub(1)
-            .map_or(0, |unit| unit / settings.samples),
-        output: &mut output,
-        settings,
     };
-    let seen = (asked.rows.len() * settings.samples + asked.bad.len()) as u64;
-    sample(&asked, place.done, writer, model, control)?;
-    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
+    let asking = Asking {
+        stage: "generate",
+        unit: "samples",
+        asked: &asked,
+        samples: settings.samples,
+        sampling: &settings.sampling,
+        seed: settings.seed,
+    };
+    asking.ask(&mut output, model, control, |output, answer| {
+        let (problem, sample) = (answer.problem, answer.sample);
+        match answer.result {
+            Ok(completion) => {
+                let trace = writer.trace(problem, sample, answer.seed, &completion);
+                output.push(&problem.id, sample, &trace)?;
+            }
+            Err(error) => {
+                let mut bad =
+                    BadRow::new(asked.file, answer.line, &error.reason, &problem.question);
+                bad.sample = Some(sample);
+                output.refuse(&problem.id, sample, &bad)?;
+            }
+        }
+        Ok(())
+    })?;
+    let mut ids = BTreeSet::new();
+    let order = asking.keys();
+    let ending = Ending {
+        order: &order,
+        refused: &asked.bad,
+        seen: (order.len() + asked.bad.len()) as u64,
+    };
+    let meta = output.finish_with(&ending, |row| distinct(&mut ids, row))?;
+    Outcome::of(&settings.output, &meta, false, control)
+}
+
+/// A row, unless one with its id came before.
+pub(super) fn distinct(ids: &mut BTreeSet<String>, row: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Id {
+        id: String,
+    }
+    let Id { id } = serde_json::from_str(row.get()).ok()?;
+    ids.insert(id).then(|| row.get().to_owned())
 }
 
 /// Several greedy samples would all be one.
@@ -106,7 +140,6 @@ pub(super) struct Asked<'a> {
     pub(super) rows: Vec<(u64, &'a Problem, String)>,
     pub(super) bad: Vec<BadRow>,
     file: &'a str,
-    problems: &'a Problems,
 }
 
 impl<'a> Asked<'a> {
@@ -115,7 +148,6 @@ impl<'a> Asked<'a> {
             rows: Vec::new(),
             bad: problems.bad.clone(),
             file: &problems.file,
-            problems,
         };
         for (line, problem) in &problems.rows {
             match problems.task(problem).prompt(problem, prompts.of(problem)) {
@@ -132,131 +164,112 @@ impl<'a> Asked<'a> {
         }
         asked
     }
+}
 
-    /// Sample `unit % k` of problem `unit / k`.
-    pub(super) fn request(&self, stage: &str, seed: u64, unit: usize, k: usize) -> GenerateRequest {
-        let (_, problem, prompt) = &self.rows[unit / k];
-        let sample = (unit % k).to_string();
+/// What is asked of a model: some samples of every problem.
+pub(super) struct Asking<'a> {
+    /// Keys the seeds of its requests.
+    pub(super) stage: &'static str,
+    /// What progress counts.
+    pub(super) unit: &'static str,
+    pub(super) asked: &'a Asked<'a>,
+    pub(super) samples: usize,
+    pub(super) sampling: &'a Sampling,
+    pub(super) seed: u64,
+}
+
+/// What came of one request.
+pub(super) struct Answer<'a> {
+    pub(super) line: u64,
+    pub(super) problem: &'a Problem,
+    pub(super) sample: usize,
+    pub(super) seed: u64,
+    pub(super) result: Result<Completion, RowError>,
+}
+
+impl Asking<'_> {
+    /// The keys of all samples, in the order of the output.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let problems = self.asked.rows.iter();
+        problems
+            .flat_map(|(_, problem, _)| {
+                (0..self.samples).map(|sample| Key::new(&problem.id, sample))
+            })
+            .collect()
+    }
+
+    /// Asks for every sample that the output does not have; `write` gets each answer when it comes.
+    pub(super) fn ask(
+        &self,
+        output: &mut Output,
+        model: &mut dyn Generate,
+        control: Control<'_>,
+        mut write: impl FnMut(&mut Output, Answer<'_>) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        let keys = self.keys();
+        let open: Vec<usize> = (0..keys.len())
+            .filter(|unit| !output.contains(keys[*unit]))
+            .collect();
+        let done = keys.len() - open.len();
+        let progress = control.progress;
+        let mut meter = progress.begin(self.stage, self.unit, Some(keys.len() as u64), done as u64);
+        for units in open.chunks(REQUESTS_AT_ONCE) {
+            let requests: Vec<GenerateRequest> =
+                units.iter().map(|unit| self.request(*unit)).collect();
+            ask(
+                model,
+                &requests,
+                self.sampling,
+                control.stop,
+                |index, result| {
+                    let unit = units[index];
+                    let (line, problem, _) = &self.asked.rows[unit / self.samples];
+                    let answer = Answer {
+                        line: *line,
+                        problem,
+                        sample: unit % self.samples,
+                        seed: requests[index].seed,
+                        result,
+                    };
+                    write(output, answer)?;
+                    meter.advance(1);
+                    Ok(())
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, unit: usize) -> GenerateRequest {
+        let (_, problem, prompt) = &self.asked.rows[unit / self.samples];
+        let sample = (unit % self.samples).to_string();
         GenerateRequest {
             context: Context::Prompt(prompt.clone()),
             // 53 bits: other programs read JSON numbers as floats.
-            seed: Rng::keyed(seed, &[stage, &problem.id, &sample]).next_u64() >> 11,
+            seed: Rng::keyed(self.seed, &[self.stage, &problem.id, &sample]).next_u64() >> 11,
         }
-    }
-
-    fn reject(&self, unit: usize, k: usize, error: &RowError) -> BadRow {
-        let (line, problem, _) = &self.rows[unit / k];
-        let mut bad = BadRow::new(self.file, *line, &error.reason, &problem.question);
-        bad.sample = Some(unit % k);
-        bad
     }
 }
 
-/// Where an earlier process stopped.
-struct Place {
-    /// Samples that are done.
-    done: usize,
-    /// Ids of the rows of the problem it was at.
-    ids_of_last: BTreeSet<String>,
-}
-
-impl Place {
-    /// Collapsed samples leave no row, so the place is read from the last row, and what came after
-    /// it is done again, to the same end.
-    fn find(output: &mut Output, asked: &Asked<'_>, k: usize) -> Result<Self, StageError> {
-        let index = |id: &str| {
-            let all = asked.problems.index(id)?;
-            let line = asked.problems.rows[all].0;
-            asked.rows.binary_search_by_key(&line, |row| row.0).ok()
-        };
-        let mut place = Self {
-            done: 0,
-            ids_of_last: BTreeSet::new(),
-        };
-        let mut last = String::new();
-        for row in Rows::<Trace>::open(output.journal_path())? {
-            let Ok(row) = row? else { continue };
-            let trace = row.value;
-            if trace.problem_id != last {
-                place.ids_of_last.clear();
-                last.clone_from(&trace.problem_id);
-            }
-            let sampling = trace.origin.sampling.as_ref();
-            let sample = sampling
-                .and_then(|s| s.get("sample"))
-                .and_then(Value::as_u64);
-            let (Some(problem), Some(sample)) = (index(&trace.problem_id), sample) else {
-                continue;
-            };
-            place.done = problem * k + sample as usize + 1;
-            place.ids_of_last.insert(trace.id);
-        }
-        // First the rows that cannot be asked at all, then what the model refused, in order.
-        let old = output.rejects()?;
-        let unit = |bad: &BadRow| {
-            let problem = asked
-                .rows
-                .binary_search_by_key(&bad.line, |row| row.0)
-                .ok()?;
-            Some(problem * k + bad.sample?)
-        };
-        let unasked = asked.bad.len().min(old.len());
-        let later = old[unasked..].iter();
-        let refused = later
-            .take_while(|bad| unit(bad).is_some_and(|unit| unit < place.done))
-            .count();
-        output.keep_rejects((unasked + refused) as u64)?;
-        for bad in &asked.bad[unasked..] {
-            output.reject(bad)?;
-        }
-        Ok(place)
-    }
-}
-
-/// Turns completions into rows, collapsing equal ones.
+/// Makes traces of completions.
 struct Writer<'a> {
-    output: &'a mut Output,
-    settings: &'a GenerateSettings,
-    info: ModelInfo,
     sampling: Value,
+    model: String,
     prompts: &'a Prompts,
-    /// Which problem `ids` are of.
-    problem: usize,
-    ids: BTreeSet<String>,
 }
 
 impl Writer<'_> {
-    fn write(
-        &mut self,
-        asked: &Asked<'_>,
-        unit: usize,
-        seed: u64,
-        result: Result<Completion, RowError>,
-    ) -> Result<(), StageError> {
-        let k = self.settings.samples;
-        let completion = match result {
-            Ok(completion) => completion,
-            Err(error) => return Ok(self.output.reject(&asked.reject(unit, k, &error))?),
-        };
-        if unit / k != self.problem {
-            self.problem = unit / k;
-            self.ids.clear();
-        }
+    fn trace(&self, problem: &Problem, sample: usize, seed: u64, completion: &Completion) -> Trace {
         let mut sampling = self.sampling.clone();
         sampling["seed"] = Value::from(seed);
-        sampling["sample"] = Value::from(unit % k);
-        let problem = asked.rows[unit / k].1;
+        sampling["sample"] = Value::from(sample);
         if let Some(words) = self.prompts.of(problem).introduction() {
             sampling["introduction"] = Value::from(words);
         }
         let mut origin = Origin::of(OriginKind::Sampled);
-        origin.model = Some(model_name(&self.info));
+        origin.model = Some(self.model.clone());
         origin.sampling = Some(sampling);
-        let trace = Trace::new(&problem.id, &completion.text, completion.finish, origin);
-        if self.ids.insert(trace.id.clone()) {
-            self.output.push(&trace)?;
-        }
-        Ok(())
+        Trace::new(&problem.id, &completion.text, completion.finish, origin)
     }
 }
 
@@ -267,38 +280,4 @@ pub(super) fn model_name(info: &ModelInfo) -> String {
     } else {
         format!("{}@{}", info.name, info.hash)
     }
-}
-
-fn sample(
-    asked: &Asked<'_>,
-    done: usize,
-    mut writer: Writer<'_>,
-    model: &mut dyn Generate,
-    control: Control<'_>,
-) -> Result<(), StageError> {
-    let settings = writer.settings;
-    let total = asked.rows.len() * settings.samples;
-    let mut meter = control
-        .progress
-        .begin("generate", "samples", Some(total as u64), done as u64);
-    let mut start = done;
-    while start < total {
-        let end = (start + REQUESTS_AT_ONCE).min(total);
-        let requests: Vec<GenerateRequest> = (start..end)
-            .map(|unit| asked.request("generate", settings.seed, unit, settings.samples))
-            .collect();
-        generate_in_order(
-            model,
-            &requests,
-            &settings.sampling,
-            control.stop,
-            |index, result| {
-                writer.write(asked, start + index, requests[index].seed, result)?;
-                meter.advance(1);
-                Ok(())
-            },
-        )?;
-        start = end;
-    }
-    Ok(())
 }

@@ -101,7 +101,7 @@ pub(crate) fn import(
                 }
             };
             match imported {
-                Err(bad) => problems.reject(&bad)?,
+                Err(bad) => problems.append_refused(&bad)?,
                 Ok(new) => write_new(&new, &mut problems, traces.as_mut())?,
             }
             if control.stop.requested() {
@@ -118,9 +118,14 @@ pub(crate) fn import(
         return Err(error.with_remedy(remedy(settings.task, first_refused.as_deref())));
     }
     if let Some(traces) = traces {
-        traces.finish(seen)?;
+        traces.finish_appended(seen)?;
     }
-    Outcome::of(&settings.output, &problems.finish(seen)?, false, control)
+    Outcome::of(
+        &settings.output,
+        &problems.finish_appended(seen)?,
+        false,
+        control,
+    )
 }
 
 /// Says which finish reasons are not known, the most frequent first.
@@ -379,11 +384,11 @@ fn write_new(
     traces: Option<&mut Output>,
 ) -> Result<(), StageError> {
     if let Some(problem) = &new.problem {
-        problems.push(problem)?;
+        problems.append(problem)?;
     }
     if let Some(output) = traces {
         for trace in &new.traces {
-            output.push(trace)?;
+            output.append(trace)?;
         }
     }
     Ok(())

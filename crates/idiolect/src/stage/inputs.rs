@@ -238,11 +238,6 @@ impl Problems {
         self.by_id.get(id).map(|index| &self.rows[*index].1)
     }
 
-    /// Where the problem of an id is in `rows`.
-    pub(crate) fn index(&self, id: &str) -> Option<usize> {
-        self.by_id.get(id).copied()
-    }
-
     /// The task of a problem.
     pub(crate) fn task(&self, problem: &Problem) -> &'static dyn Task {
         self.tasks[&problem.task]

@@ -6,6 +6,7 @@
 
 pub(crate) mod advise;
 pub(crate) mod arms;
+mod ask;
 pub(crate) mod audit;
 pub(crate) mod code;
 pub(crate) mod compare;
@@ -18,7 +19,7 @@ pub(crate) mod features;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inputs;
-mod ordered;
+
 pub(crate) mod paraphrase;
 pub(crate) mod pretrain;
 pub(crate) mod score;

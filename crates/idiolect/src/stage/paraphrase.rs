@@ -1,24 +1,24 @@
 //! Rewrite traces: a model rewrites each in its own style.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use idiolect_core::arms::FAULT;
 use idiolect_core::paraphrase::{Bounds, fault};
 use idiolect_core::record::{Origin, OriginKind, Trace};
-use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows};
+use idiolect_core::store::{BadRow, Ending, Key, Meta, Opened, Output};
 use idiolect_core::task::NoCode;
 use idiolect_model::{
     Completion, Context, Generate, GenerateRequest, ModelInfo, Rng, RowError, Sampling,
 };
 use serde_json::{Value, json};
 
-use super::generate::{REQUESTS_AT_ONCE, model_name};
+use super::ask::ask;
+use super::generate::{REQUESTS_AT_ONCE, distinct, model_name};
 use super::inputs::{
     Input, Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value,
 };
-use super::ordered::generate_in_order;
 use super::{Control, Outcome, StageError};
 
 /// What to rewrite.
@@ -42,9 +42,6 @@ pub(crate) struct ParaphraseSettings {
     pub(crate) output: PathBuf,
 }
 
-/// Requests between writes where a rewriting may be tried again.
-const REQUESTS_TRIED_AT_ONCE: usize = 256;
-
 /// Writes one rewriting a trace, in the order of the traces; its parent is the trace's id. Equal
 /// rewritings for one problem collapse to the first. A rewriting at fault is tried again, and kept
 /// with its reasons in `origin.ops` where no try is better: arm P leaves it out.
@@ -66,10 +63,25 @@ pub(crate) fn paraphrase(
         Opened::Unfinished(output) => output,
     };
     let plan = Plan::read(&problems, &prompts, &input, settings.seed)?;
-    let (done, ids) = place(&mut output, &plan)?;
-    let at = (&problems, done);
-    rewrite(settings, &plan, at, ids, &mut output, model, control)?;
-    Outcome::of(&settings.output, &output.finish(plan.seen)?, false, control)
+    let mut rewriting = Rewriting {
+        settings,
+        problems: &problems,
+        units: &plan.units,
+        sampling: sampling_value(&settings.sampling),
+        model: model_name(model.info()),
+        tries: vec![Tries::default(); plan.units.len()],
+    };
+    rewriting.recall(&output)?;
+    rewriting.rewrite(&mut output, model, control)?;
+    let order = rewriting.last_tries();
+    let ending = Ending {
+        order: &order,
+        refused: &plan.bad,
+        seen: plan.seen,
+    };
+    let mut ids = BTreeSet::new();
+    let meta = output.finish_with(&ending, |row| distinct(&mut ids, row))?;
+    Outcome::of(&settings.output, &meta, false, control)
 }
 
 fn provenance(
@@ -173,149 +185,172 @@ fn prompt_of(
     Ok((prompt, file.introduction()))
 }
 
-/// Units that an earlier process came past, and the ids it wrote; see `generate` for the reasons.
-fn place(output: &mut Output, plan: &Plan) -> Result<(usize, BTreeSet<String>), StageError> {
-    let (mut done, mut ids) = (0, BTreeSet::new());
-    for row in Rows::<Trace>::open(output.journal_path())? {
-        let Ok(row) = row? else { continue };
-        let parent = row.value.origin.parent.unwrap_or_default();
-        if let Some(ahead) = plan.units[done..]
-            .iter()
-            .position(|unit| unit.original.id == parent)
-        {
-            done += ahead + 1;
-        }
-        ids.insert(row.value.id);
-    }
-    let old = output.rejects()?;
-    let unasked = plan.bad.len().min(old.len());
-    let passed: BTreeSet<(&str, u64)> = plan.units[..done]
-        .iter()
-        .map(|unit| (&*unit.file, unit.line))
-        .collect();
-    let refused = old[unasked..]
-        .iter()
-        .take_while(|bad| passed.contains(&(bad.file.as_str(), bad.line)))
-        .count();
-    output.keep_rejects((unasked + refused) as u64)?;
-    for bad in &plan.bad[unasked..] {
-        output.reject(bad)?;
-    }
-    Ok((done, ids))
+/// What came of the tries of a unit so far.
+#[derive(Clone, Debug, Default)]
+struct Tries {
+    /// What was wrong with each of them.
+    faults: Vec<String>,
+    /// Whether one more had no fault, or was refused.
+    ended: bool,
 }
 
-fn rewrite(
-    settings: &ParaphraseSettings,
-    plan: &Plan,
-    (problems, done): (&Problems, usize),
-    mut ids: BTreeSet<String>,
-    output: &mut Output,
-    model: &mut dyn Generate,
-    control: Control<'_>,
-) -> Result<(), StageError> {
-    let total = plan.units.len() as u64;
-    let mut meter = control
-        .progress
-        .begin("paraphrase", "traces", Some(total), done as u64);
-    let info = model.info().clone();
-    let tries = match &settings.bounds {
-        Some(_) => 1 + settings.retries,
-        None => 1,
-    };
-    // A batch is written when its last try is done.
-    let at_once = if tries > 1 {
-        REQUESTS_TRIED_AT_ONCE
-    } else {
-        REQUESTS_AT_ONCE
-    };
-    for units in plan.units[done..].chunks(at_once) {
-        if tries == 1 {
-            let requests: Vec<GenerateRequest> =
-                units.iter().map(|unit| unit.request.clone()).collect();
-            generate_in_order(
-                model,
-                &requests,
-                &settings.sampling,
-                control.stop,
-                |index, result| {
-                    let faults = faults_of(settings, problems, &units[index], &result);
-                    write(
-                        settings,
-                        &info,
-                        &units[index],
-                        (result, faults),
-                        &mut ids,
-                        output,
-                    )?;
-                    meter.advance(1);
-                    Ok(())
-                },
-            )?;
-            continue;
-        }
-        for (unit, tried) in units
-            .iter()
-            .zip(try_batch(settings, problems, units, tries, model, control)?)
-        {
-            write(settings, &info, unit, tried, &mut ids, output)?;
-            meter.advance(1);
-        }
-    }
-    Ok(())
+/// Rewrites each unit until a try has no fault. Each try has a key of its own: the id of the
+/// trace that it rewrites, and its number.
+struct Rewriting<'a> {
+    settings: &'a ParaphraseSettings,
+    problems: &'a Problems,
+    units: &'a [Unit],
+    sampling: Value,
+    model: String,
+    tries: Vec<Tries>,
 }
 
-/// What came of a request, and the faults of its tries in order; the last belongs to the result
-/// where the result is at fault.
-type Tried = (Result<Completion, RowError>, Vec<String>);
+impl Rewriting<'_> {
+    /// Tries that a unit has at most.
+    fn most(&self) -> usize {
+        match self.settings.bounds {
+            Some(_) => 1 + self.settings.retries,
+            None => 1,
+        }
+    }
 
-/// Tries each unit until its rewriting has no fault, at most `tries` times.
-fn try_batch(
-    settings: &ParaphraseSettings,
-    problems: &Problems,
-    units: &[Unit],
-    tries: usize,
-    model: &mut dyn Generate,
-    control: Control<'_>,
-) -> Result<Vec<Tried>, StageError> {
-    let mut results: Vec<Option<Tried>> = units.iter().map(|_| None).collect();
-    let mut open: Vec<usize> = (0..units.len()).collect();
-    for number in 0..tries {
-        let requests: Vec<GenerateRequest> = open
-            .iter()
-            .map(|&at| units[at].try_number(settings.seed, number))
+    fn key(&self, unit: usize, number: usize) -> Key {
+        Key::new(&self.units[unit].original.id, number)
+    }
+
+    /// Reads what an earlier process tried.
+    fn recall(&mut self, output: &Output) -> Result<(), StageError> {
+        let mut unit_of = BTreeMap::new();
+        for unit in 0..self.units.len() {
+            unit_of.extend((0..self.most()).map(|number| (self.key(unit, number), unit)));
+        }
+        // By unit, then by number.
+        let keys: Vec<Key> = (0..self.units.len())
+            .flat_map(|unit| (0..self.most()).map(move |number| (unit, number)))
+            .map(|(unit, number)| self.key(unit, number))
+            .filter(|key| output.contains(*key))
             .collect();
-        let mut again = Vec::new();
-        generate_in_order(
-            model,
-            &requests,
-            &settings.sampling,
-            control.stop,
-            |index, result| {
-                let at = open[index];
-                let now = faults_of(settings, problems, &units[at], &result);
-                if !now.is_empty() {
-                    again.push(at);
-                }
-                let mut faults = results[at].take().map_or(Vec::new(), |(_, faults)| faults);
-                // A good try after bad ones leaves their reasons out: they are no longer true of it.
-                if now.is_empty() {
-                    faults.clear();
-                }
-                faults.extend(now);
-                results[at] = Some((result, faults));
-                Ok(())
-            },
-        )?;
-        open = again;
-        if open.is_empty() {
-            break;
+        output.each_row(&keys, |key, row| {
+            let trace: Trace = serde_json::from_str(row.get()).map_err(|error| {
+                StageError::failed(format!("a row of the journal: {error}"), "")
+            })?;
+            let tries = &mut self.tries[unit_of[&key]];
+            match trace.origin.ops.last().and_then(|op| op["reason"].as_str()) {
+                Some(fault) => tries.faults.push(fault.to_owned()),
+                None => tries.ended = true,
+            }
+            Ok::<(), StageError>(())
+        })?;
+        for unit in 0..self.units.len() {
+            let next = self.key(unit, self.tries[unit].faults.len());
+            self.tries[unit].ended |= output.contains(next);
         }
+        Ok(())
     }
-    let unanswered = || RowError::other("the model gave no answer");
-    Ok(results
-        .into_iter()
-        .map(|tried| tried.unwrap_or_else(|| (Err(unanswered()), Vec::new())))
-        .collect())
+
+    fn rewrite(
+        &mut self,
+        output: &mut Output,
+        model: &mut dyn Generate,
+        control: Control<'_>,
+    ) -> Result<(), StageError> {
+        let total = self.units.len() as u64;
+        let over = |tries: &&Tries| tries.ended || tries.faults.len() >= self.most();
+        let done = self.tries.iter().filter(over).count() as u64;
+        let progress = control.progress;
+        let mut meter = progress.begin("paraphrase", "traces", Some(total), done);
+        for number in 0..self.most() {
+            let open: Vec<usize> = (0..self.units.len())
+                .filter(|&unit| {
+                    let tries = &self.tries[unit];
+                    !tries.ended && tries.faults.len() == number
+                })
+                .collect();
+            for units in open.chunks(REQUESTS_AT_ONCE) {
+                let requests: Vec<GenerateRequest> = units
+                    .iter()
+                    .map(|&unit| self.units[unit].try_number(self.settings.seed, number))
+                    .collect();
+                let sampling = &self.settings.sampling;
+                ask(model, &requests, sampling, control.stop, |index, result| {
+                    let seed = requests[index].seed;
+                    if self.write(units[index], number, seed, result, output)? {
+                        meter.advance(1);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what came of a try. Says whether it was the last of its unit.
+    fn write(
+        &mut self,
+        at: usize,
+        number: usize,
+        seed: u64,
+        result: Result<Completion, RowError>,
+        output: &mut Output,
+    ) -> Result<bool, StageError> {
+        let unit = &self.units[at];
+        let completion = match result {
+            Ok(completion) => completion,
+            Err(RowError { reason, .. }) => {
+                let bad = BadRow::new(&unit.file, unit.line, reason, "");
+                output.refuse(&unit.original.id, number, &bad)?;
+                self.tries[at].ended = true;
+                return Ok(true);
+            }
+        };
+        let fault = fault_of(self.settings, self.problems, unit, &completion);
+        let mut trace = self.rewritten(unit, seed, &completion);
+        let tries = &mut self.tries[at];
+        match fault {
+            Some(fault) => tries.faults.push(fault),
+            None => tries.ended = true,
+        }
+        // A good try after bad ones leaves their reasons out: they are not true of it.
+        if !tries.ended {
+            let faults = tries.faults.iter();
+            trace.origin.ops = faults
+                .map(|reason| json!({"op": FAULT, "reason": reason}))
+                .collect();
+        }
+        output.push(&unit.original.id, number, &trace)?;
+        let tries = &self.tries[at];
+        Ok(tries.ended || tries.faults.len() >= self.most())
+    }
+
+    /// The key of each unit's last try, in order.
+    fn last_tries(&self) -> Vec<Key> {
+        let last = |tries: &Tries| match tries.ended {
+            true => tries.faults.len(),
+            false => tries.faults.len().saturating_sub(1),
+        };
+        let tries = self.tries.iter().enumerate();
+        tries
+            .map(|(unit, tries)| self.key(unit, last(tries)))
+            .collect()
+    }
+
+    fn rewritten(&self, unit: &Unit, seed: u64, completion: &Completion) -> Trace {
+        let mut sampling = self.sampling.clone();
+        sampling["seed"] = Value::from(seed);
+        if let Some(words) = &unit.introduction {
+            sampling["introduction"] = Value::from(words.as_str());
+        }
+        let mut origin = Origin::of(OriginKind::Paraphrased);
+        origin.model = Some(self.model.clone());
+        origin.sampling = Some(sampling);
+        origin.parent = Some(unit.original.id.clone());
+        Trace::new(
+            &unit.original.problem_id,
+            &completion.text,
+            completion.finish,
+            origin,
+        )
+    }
 }
 
 impl Unit {
@@ -331,77 +366,21 @@ impl Unit {
 }
 
 /// The fault of a rewriting, if it has one and is held to something.
-fn faults_of(
+fn fault_of(
     settings: &ParaphraseSettings,
     problems: &Problems,
     unit: &Unit,
-    result: &Result<Completion, RowError>,
-) -> Vec<String> {
-    let (Some(bounds), Ok(completion)) = (&settings.bounds, result) else {
-        return Vec::new();
-    };
-    let Some(problem) = problems.get(&unit.original.problem_id) else {
-        return Vec::new();
-    };
-    let rewritten = (completion.text.as_str(), completion.finish);
+    completion: &Completion,
+) -> Option<String> {
+    let bounds = settings.bounds.as_ref()?;
+    let problem = problems.get(&unit.original.problem_id)?;
     // Programs are run by `verify`, not while a model writes.
     fault(
         problem,
         problems.task(problem),
         &unit.original,
-        rewritten,
+        (completion.text.as_str(), completion.finish),
         bounds,
         &NoCode,
-    )
-    .into_iter()
-    .collect()
-}
-
-fn write(
-    settings: &ParaphraseSettings,
-    info: &ModelInfo,
-    unit: &Unit,
-    (result, faults): Tried,
-    ids: &mut BTreeSet<String>,
-    output: &mut Output,
-) -> Result<(), StageError> {
-    match result {
-        Err(RowError { reason, .. }) => {
-            output.reject(&BadRow::new(&unit.file, unit.line, reason, ""))?;
-        }
-        Ok(completion) => {
-            let mut trace = rewritten(settings, unit, info, completion);
-            let faults = faults
-                .iter()
-                .map(|reason| json!({"op": FAULT, "reason": reason}));
-            trace.origin.ops.extend(faults);
-            if ids.insert(trace.id.clone()) {
-                output.push(&trace)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn rewritten(
-    settings: &ParaphraseSettings,
-    unit: &Unit,
-    info: &ModelInfo,
-    completion: Completion,
-) -> Trace {
-    let mut sampling = sampling_value(&settings.sampling);
-    sampling["seed"] = Value::from(unit.request.seed);
-    if let Some(words) = &unit.introduction {
-        sampling["introduction"] = Value::from(words.as_str());
-    }
-    let mut origin = Origin::of(OriginKind::Paraphrased);
-    origin.model = Some(model_name(info));
-    origin.sampling = Some(sampling);
-    origin.parent = Some(unit.original.id.clone());
-    Trace::new(
-        &unit.original.problem_id,
-        &completion.text,
-        completion.finish,
-        origin,
     )
 }

@@ -1,19 +1,23 @@
 //! Score: how near each trace is to the student's own distribution.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use idiolect_core::record::Trace;
+use idiolect_core::record::{ScoreRow, Trace};
 use idiolect_core::scores::{Identity, fold};
 use idiolect_core::store::tokens::{self, TokenRow};
-use idiolect_core::store::{BadRow, Journal, Meta, Opened, Output};
-use idiolect_model::{Context, Example, ModelInfo, RowError, Score, Scored, TraitCounts};
+use idiolect_core::store::{BadRow, Ending, Key, Meta, Occurrences, Opened, Output};
+use idiolect_model::{
+    Context, Example, ModelInfo, RowError, Score, Scored, TokenScore, TraitCounts,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::ask::Answers;
 use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts, record_model};
-use super::ordered::{InOrder, finished};
+use super::verify::UNREADABLE;
 use super::{Control, Outcome, StageError};
 
 /// What to score.
@@ -43,8 +47,8 @@ pub(crate) struct ScoreSettings {
     pub(crate) tokens: Option<PathBuf>,
 }
 
-/// Rows and bytes of text between which rows of one prompt are brought together. A row is written
-/// when all before it are, so this bounds memory and what a kill can lose.
+/// Rows and bytes of text between which rows of one prompt are brought together: this bounds
+/// memory.
 const WINDOW_ROWS: usize = 4096;
 const WINDOW_BYTES: usize = 16 << 20;
 
@@ -72,39 +76,64 @@ pub(crate) fn score(
     let Opened::Unfinished(mut output) = output else {
         return Err(StageError::failed("the output cannot be started over", ""));
     };
-    let tokens = settings
-        .tokens
-        .as_deref()
-        .map(|path| part(path, &mut output))
-        .transpose()?;
-    for bad in source.bad_problems() {
-        output.reject_once(bad)?;
-    }
     let mut scoring = Scoring {
         info: model.info().clone(),
         output: &mut output,
-        tokens,
+        with_tokens: settings.tokens.is_some(),
         traits: TraitCounts::default(),
     };
-    let seen = scoring.all(&source, model, control)?;
-    let (traits, tokens) = (scoring.traits, scoring.tokens.take());
-    for note in traits.notes() {
+    let order = scoring.all(&source, model, control)?;
+    for note in scoring.traits.notes() {
         control.progress.note("score", &note);
     }
-    if let (Some(path), Some(journal)) = (&settings.tokens, tokens) {
-        tokens::finish_part(path, journal)?;
+    if let Some(path) = &settings.tokens {
+        tokens::write(path, |put| {
+            output.each_row(&order, |_, row| match token_row(row) {
+                Some(row) => put(row),
+                None => Ok(()),
+            })
+        })?;
     }
-    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
+    let refused = source.bad_problems();
+    let ending = Ending {
+        order: &order,
+        refused,
+        seen: (order.len() + refused.len()) as u64,
+    };
+    let meta = output.finish_with(&ending, score_row)?;
+    Outcome::of(&settings.output, &meta, false, control)
 }
 
-/// The journal of token scores, at as many rows as the scores have.
-fn part(path: &Path, output: &mut Output) -> Result<Journal, StageError> {
-    if let Some(journal) = tokens::continue_part(path, output.rows())? {
-        return Ok(journal);
+/// What the journal holds of a row until the output is finished.
+#[derive(Serialize)]
+struct Scores<'a> {
+    scores: &'a ScoreRow,
+    /// Where token scores are wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<&'a [TokenScore]>,
+}
+
+fn score_row(row: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Part<'a> {
+        #[serde(borrow)]
+        scores: &'a RawValue,
     }
-    output.restart()?;
-    let journal = tokens::continue_part(path, 0)?;
-    journal.ok_or_else(|| StageError::failed("the token scores cannot be started over", ""))
+    let part: Part<'_> = serde_json::from_str(row.get()).ok()?;
+    Some(part.scores.get().to_owned())
+}
+
+fn token_row(row: &RawValue) -> Option<TokenRow> {
+    #[derive(Deserialize)]
+    struct Part {
+        scores: ScoreRow,
+        tokens: Vec<TokenScore>,
+    }
+    let Part { scores, tokens } = serde_json::from_str(row.get()).ok()?;
+    Some(TokenRow {
+        trace_id: scores.trace_id,
+        tokens,
+    })
 }
 
 /// The rows to score, in either form.
@@ -115,6 +144,7 @@ struct Source {
 
 /// One row to score.
 struct Item {
+    key: (String, usize),
     file: Arc<str>,
     line: u64,
     trace_id: String,
@@ -162,11 +192,18 @@ impl Source {
     }
 
     /// The item of a raw row.
-    fn item(&self, file: Arc<str>, line: u64, row: Value) -> Result<Item, String> {
+    fn item(
+        &self,
+        key: (String, usize),
+        file: Arc<str>,
+        line: u64,
+        row: Value,
+    ) -> Result<Item, String> {
         let Some((problems, prompts)) = &self.traces else {
             let row = DataRow::parse(&row)?;
             let trace_id = row.trace_id.unwrap_or_else(|| line.to_string());
             return Ok(Item {
+                key,
                 file,
                 line,
                 trace_id,
@@ -183,6 +220,7 @@ impl Source {
             .prompt(problem, prompts.of(problem))?;
         let example = Example::new(Context::Prompt(prompt), &trace.text);
         Ok(Item {
+            key,
             file,
             line,
             trace_id: trace.id,
@@ -190,20 +228,31 @@ impl Source {
             example,
         })
     }
+
+    /// The id of a raw row, which its results are kept under.
+    fn id(&self, row: &Value, line: u64) -> String {
+        let field = if self.traces.is_some() {
+            "id"
+        } else {
+            "trace_id"
+        };
+        match row.get(field) {
+            Some(Value::String(id)) => id.clone(),
+            _ => line.to_string(),
+        }
+    }
 }
 
-/// Rows read but not written, in order.
+/// Rows read but not scored, in order.
 #[derive(Default)]
 struct Window {
-    rows: Vec<Result<Item, BadRow>>,
+    rows: Vec<Item>,
     bytes: usize,
 }
 
 impl Window {
-    fn push(&mut self, row: Result<Item, BadRow>) {
-        self.bytes += row
-            .as_ref()
-            .map_or(0, |item| item.example.completion.len() + 256);
+    fn push(&mut self, row: Item) {
+        self.bytes += row.example.completion.len() + 256;
         self.rows.push(row);
     }
 
@@ -211,12 +260,11 @@ impl Window {
         self.rows.len() >= WINDOW_ROWS || self.bytes >= WINDOW_BYTES
     }
 
-    /// Indices of the items, those of one context together, contexts as they first appear.
-    fn by_context(&self) -> Vec<usize> {
+    /// The items, those of one context together, contexts as they first appear.
+    fn by_context(self) -> Vec<Item> {
         let mut groups: BTreeMap<String, usize> = BTreeMap::new();
-        let mut members: Vec<Vec<usize>> = Vec::new();
-        for (index, item) in self.rows.iter().enumerate() {
-            let Ok(item) = item else { continue };
+        let mut members: Vec<Vec<Item>> = Vec::new();
+        for item in self.rows {
             let next = members.len();
             let group = *groups
                 .entry(format!(
@@ -227,9 +275,9 @@ impl Window {
             if group == next {
                 members.push(Vec::new());
             }
-            members[group].push(index);
+            members[group].push(item);
         }
-        members.concat()
+        members.into_iter().flatten().collect()
     }
 }
 
@@ -237,40 +285,50 @@ impl Window {
 struct Scoring<'a> {
     info: ModelInfo,
     output: &'a mut Output,
-    tokens: Option<Journal>,
+    with_tokens: bool,
     traits: TraitCounts,
 }
 
 impl Scoring<'_> {
+    /// Scores every row that an earlier process did not. Returns the keys in the order of the rows.
     fn all(
         &mut self,
         source: &Source,
         model: &mut dyn Score,
         control: Control<'_>,
-    ) -> Result<u64, StageError> {
-        let mut seen = source.bad_problems().len() as u64;
-        let mut meter =
-            control
-                .progress
-                .begin("score", "rows", source.input.lines(), self.output.done());
-        let mut window = Window::default();
+    ) -> Result<Vec<Key>, StageError> {
+        let lines = source.input.lines();
+        let progress = control.progress;
+        let mut meter = progress.begin("score", "rows", lines, self.output.done());
+        let (mut order, mut window) = (Vec::new(), Window::default());
+        let mut occurrences = Occurrences::default();
         for row in source.input.rows::<Value>()? {
-            seen += 1;
             let row = row?;
-            let (file, line) = match &row {
-                Ok(row) => (&*row.file, row.line),
-                Err(bad) => (bad.file.as_str(), bad.line),
+            let id = match &row {
+                Ok(row) => source.id(&row.value, row.line),
+                Err(_) => UNREADABLE.to_owned(),
             };
-            if self.output.already(file, line, None)? {
+            let sample = occurrences.next(&id);
+            let key = Key::new(&id, sample);
+            order.push(key);
+            if self.output.contains(key) {
                 continue;
             }
-            window.push(row.and_then(|row| {
-                let text = || row.value.to_string().chars().take(200).collect::<String>();
-                let text = text();
+            let item = row.and_then(|row| {
+                let start: String = row.value.to_string().chars().take(200).collect();
                 source
-                    .item(Arc::clone(&row.file), row.line, row.value)
-                    .map_err(|reason| BadRow::new(&row.file, row.line, reason, &text))
-            }));
+                    .item(
+                        (id.clone(), sample),
+                        Arc::clone(&row.file),
+                        row.line,
+                        row.value,
+                    )
+                    .map_err(|reason| BadRow::new(&row.file, row.line, reason, &start))
+            });
+            match item {
+                Ok(item) => window.push(item),
+                Err(bad) => self.output.refuse(&id, sample, &bad)?,
+            }
             if window.is_full() {
                 self.window(std::mem::take(&mut window), model, control, &mut |n| {
                     meter.at(n)
@@ -278,7 +336,7 @@ impl Scoring<'_> {
             }
         }
         self.window(window, model, control, &mut |n| meter.at(n))?;
-        Ok(seen)
+        Ok(order)
     }
 
     fn window(
@@ -288,63 +346,26 @@ impl Scoring<'_> {
         control: Control<'_>,
         at: &mut dyn FnMut(u64),
     ) -> Result<(), StageError> {
-        let order = window.by_context();
-        let (mut in_order, mut failed) = (InOrder::new(), None);
-        let write = &mut |index: usize, result: Option<Result<Scored, RowError>>| {
-            self.write(&window.rows[index], result)?;
+        let items = window.by_context();
+        let examples: Vec<Example> = items.iter().map(|item| item.example.clone()).collect();
+        let mut answers = Answers::default();
+        model.score(&examples, &mut |index, result| {
+            let written = self.write(&items[index], result);
             at(self.output.done());
-            Ok::<(), StageError>(())
-        };
-        for (index, row) in window.rows.iter().enumerate() {
-            if row.is_err() {
-                in_order.put(index, None, &mut *write)?;
-            }
-        }
-        let example = |index: &usize| {
-            window.rows[*index]
-                .as_ref()
-                .ok()
-                .map(|item| item.example.clone())
-        };
-        let examples: Vec<Example> = order.iter().filter_map(example).collect();
-        model.score(&examples, &mut |index, result| match in_order.put(
-            order[index],
-            Some(result),
-            &mut *write,
-        ) {
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-            Ok(()) if control.stop.requested() => ControlFlow::Break(()),
-            Ok(()) => ControlFlow::Continue(()),
+            answers.take(written, control.stop)
         })?;
-        finished(failed, in_order.passed(), window.rows.len(), control.stop)
+        answers.finished(items.len(), control.stop)
     }
 
-    /// Writes the row of an input row. Token scores go first: a score row without them could not
-    /// be continued.
-    fn write(
-        &mut self,
-        row: &Result<Item, BadRow>,
-        result: Option<Result<Scored, RowError>>,
-    ) -> Result<(), StageError> {
-        let item = match row {
-            Err(bad) => return Ok(self.output.reject(bad)?),
-            Ok(item) => item,
-        };
+    fn write(&mut self, item: &Item, result: Result<Scored, RowError>) -> Result<(), StageError> {
+        let (id, sample) = (&item.key.0, item.key.1);
         let scored = match result {
-            Some(Ok(scored)) => scored,
-            Some(Err(error)) => {
+            Ok(scored) => scored,
+            Err(error) => {
                 let text = &item.example.completion;
-                return Ok(self.output.reject(&BadRow::new(
-                    &item.file,
-                    item.line,
-                    error.reason,
-                    text,
-                ))?);
+                let bad = BadRow::new(&item.file, item.line, error.reason, text);
+                return Ok(self.output.refuse(id, sample, &bad)?);
             }
-            None => return Ok(()),
         };
         self.traits.add(scored.traits);
         let scores = fold(
@@ -361,12 +382,10 @@ impl Scoring<'_> {
                     .map_or(0, |end| end.byte_start as usize),
             },
         );
-        if let Some(tokens) = &mut self.tokens {
-            tokens.push(&TokenRow {
-                trace_id: item.trace_id.clone(),
-                tokens: scored.tokens,
-            })?;
-        }
-        Ok(self.output.push(&scores)?)
+        let row = Scores {
+            scores: &scores,
+            tokens: self.with_tokens.then_some(&scored.tokens),
+        };
+        Ok(self.output.push(id, sample, &row)?)
     }
 }

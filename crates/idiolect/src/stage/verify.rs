@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use idiolect_core::record::{ReadSpan, TaskName, Trace, Verdict, VerdictRow};
-use idiolect_core::store::{BadRow, Meta, Opened, Output, Row};
+use idiolect_core::store::{BadRow, Ending, Key, Meta, Occurrences, Opened, Output, Row};
 use idiolect_core::task::{Judgement, Task, task};
 use serde::Serialize;
 use serde_json::Value;
@@ -69,17 +69,21 @@ pub(crate) fn verify(
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
-    for bad in &problems.bad {
-        output.reject_once(bad)?;
-    }
     let judge = |row: &Row<Trace>| verdict(&problems, &row.value, settings, &code);
-    let seen = judge_rows(&input, &mut output, control, &code, judge)?;
-    Outcome::of(
-        &settings.output,
-        &output.finish(seen + problems.bad.len() as u64)?,
-        false,
+    let order = judge_rows(
+        &input,
+        &mut output,
         control,
-    )
+        &code,
+        |row| &row.value.id,
+        judge,
+    )?;
+    let ending = Ending {
+        order: &order,
+        refused: &problems.bad,
+        seen: (order.len() + problems.bad.len()) as u64,
+    };
+    Outcome::of(&settings.output, &output.finish(&ending)?, false, control)
 }
 
 /// A row with the second verdict, where one is asked for.
@@ -153,8 +157,14 @@ pub(crate) fn verify_pairs(
         Opened::Unfinished(output) => output,
     };
     let judge = |row: &Row<Value>| pair(task, &row.value, settings, &code);
-    let seen = judge_rows(&input, &mut output, control, &code, judge)?;
-    Outcome::of(&settings.output, &output.finish(seen)?, false, control)
+    // Ids of pairs are anything; their lines distinguish them.
+    let order = judge_rows(&input, &mut output, control, &code, |_| "pair", judge)?;
+    let ending = Ending {
+        order: &order,
+        refused: &[],
+        seen: order.len() as u64,
+    };
+    Outcome::of(&settings.output, &output.finish(&ending)?, false, control)
 }
 
 fn pair(
@@ -194,15 +204,23 @@ fn pair(
     })
 }
 
-/// Judges every row that an earlier process did not: a result or a reject each, in order. Threads
-/// share a block of rows and change nothing else.
+/// A row of the input with its key.
+struct Keyed<T> {
+    id: String,
+    sample: usize,
+    row: Result<Row<T>, BadRow>,
+}
+
+/// Judges every row that an earlier process did not: a result or a refusal each. Threads share a
+/// block of rows and change nothing else. Returns the keys in the order of the rows.
 fn judge_rows<T, R>(
     input: &Input,
     output: &mut Output,
     control: Control<'_>,
     code: &CodeRunner,
+    id_of: impl Fn(&Row<T>) -> &str,
     judge: impl Fn(&Row<T>) -> Result<R, String> + Sync,
-) -> Result<u64, StageError>
+) -> Result<Vec<Key>, StageError>
 where
     T: serde::de::DeserializeOwned + Send + Sync,
     R: Serialize + Send,
@@ -210,30 +228,33 @@ where
     let mut meter = control
         .progress
         .begin("verify", "rows", input.lines(), output.done());
-    let (mut seen, mut block) = (0, Vec::new());
+    let (mut order, mut block) = (Vec::new(), Vec::new());
+    let mut occurrences = Occurrences::default();
     for row in input.rows::<T>()? {
-        seen += 1;
         let row = row?;
-        let (file, line) = match &row {
-            Ok(row) => (&*row.file, row.line),
-            Err(bad) => (bad.file.as_str(), bad.line),
-        };
-        if output.already(file, line, None)? {
+        let id = row.as_ref().map_or(UNREADABLE, &id_of).to_owned();
+        let sample = occurrences.next(&id);
+        let key = Key::new(&id, sample);
+        order.push(key);
+        if output.contains(key) {
             continue;
         }
-        block.push(row);
+        block.push(Keyed { id, sample, row });
         if block.len() == ROWS_AT_ONCE {
             judge_block(&mut block, output, control, code, &judge)?;
-            meter.at(seen);
+            meter.at(order.len() as u64);
         }
     }
     judge_block(&mut block, output, control, code, &judge)?;
-    meter.at(seen);
-    Ok(seen)
+    meter.at(order.len() as u64);
+    Ok(order)
 }
 
+/// The id of rows that cannot be read.
+pub(super) const UNREADABLE: &str = "unreadable";
+
 fn judge_block<T, R>(
-    block: &mut Vec<Result<Row<T>, BadRow>>,
+    block: &mut Vec<Keyed<T>>,
     output: &mut Output,
     control: Control<'_>,
     code: &CodeRunner,
@@ -243,19 +264,18 @@ where
     T: Send + Sync,
     R: Serialize + Send,
 {
-    let judged = |row: &Result<Row<T>, BadRow>| match row {
+    let judged = |keyed: &Keyed<T>| match &keyed.row {
         Err(bad) => Err(bad.clone()),
         Ok(row) => judge(row).map_err(|reason| BadRow::new(&row.file, row.line, reason, "")),
     };
     let results = in_parallel(block, control.threads, judged);
     code.check()?;
-    for result in results {
+    for (keyed, result) in block.drain(..).zip(results) {
         match result {
-            Ok(row) => output.push(&row)?,
-            Err(bad) => output.reject(&bad)?,
+            Ok(row) => output.push(&keyed.id, keyed.sample, &row)?,
+            Err(bad) => output.refuse(&keyed.id, keyed.sample, &bad)?,
         }
     }
-    block.clear();
     if control.stop.requested() {
         Err(StageError::Interrupted)
     } else {

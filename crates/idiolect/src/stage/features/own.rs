@@ -9,7 +9,7 @@ use idiolect_core::metric::between::{self, Point, classifier};
 use idiolect_core::record::ScoreRow;
 use idiolect_model::{Context, Example, Sampling};
 
-use super::super::ordered::generate_in_order;
+use super::super::ask::ask;
 use super::{Arm, Control, FeatureSettings, StageError, folded, requests};
 use idiolect_model::Model;
 
@@ -52,7 +52,7 @@ impl Own {
         };
         let mut written: Vec<(usize, Example)> = Vec::new();
         let generator = model.as_generate()?;
-        generate_in_order(
+        ask(
             generator,
             &requests,
             &sampling,
@@ -63,16 +63,18 @@ impl Own {
                     if !completion.text.trim().is_empty() {
                         let context = requests[unit].context.clone();
                         let example = Example::new(context, &completion.text);
-                        written.push((unit / SAMPLES, example));
+                        written.push((unit, example));
                     }
                 }
                 Ok(())
             },
         )?;
+        // Answers come in any order.
+        written.sort_by_key(|(unit, _)| *unit);
         let examples: Vec<Example> = written.iter().map(|(_, example)| example.clone()).collect();
         let mut own = folded(&examples, model)?;
         for (score_row, (at, _)) in own.iter_mut().zip(&written) {
-            score_row.problem_id = Some(asked[*at].0.to_owned());
+            score_row.problem_id = Some(asked[*at / SAMPLES].0.to_owned());
         }
         Ok(Self {
             problems: own.iter().filter_map(|a| a.problem_id.clone()).collect(),

@@ -12,9 +12,9 @@ use idiolect_core::record::{Problem, Split, Verdict};
 use idiolect_core::statistics::{mean, standard_error};
 use idiolect_model::{Context, Example, Finish, LookaheadSettings, ModelError, Rng, Sampling};
 
+use super::super::ask::ask;
 use super::super::code::CodeRunner;
 use super::super::inputs::{Problems, Prompts};
-use super::super::ordered::generate_in_order;
 use super::{Arm, Control, FeatureSettings, StageError, requests};
 use idiolect_model::Model;
 
@@ -74,7 +74,7 @@ pub(super) fn probe(
             .begin("ask the student", "answers", Some(requests.len() as u64), 0);
     let mut answers: Vec<BTreeMap<String, bool>> = vec![BTreeMap::new(); chosen.len()];
     let generator = model.as_generate()?;
-    generate_in_order(
+    ask(
         generator,
         &requests,
         &sampling,
