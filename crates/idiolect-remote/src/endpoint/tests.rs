@@ -1,0 +1,1 @@
+//! Endpoints against hostile servers.

@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod endpoint;
+mod http;
+pub mod hub;
+mod key;
+mod pace;
+mod runtime;
+
+pub use endpoint::{Endpoint, IdsRow, IdsScore, ScoringMethod, Settings, Usage};
+pub use key::Key;
