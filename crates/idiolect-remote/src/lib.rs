@@ -5,6 +5,8 @@ mod endpoint;
 mod http;
 pub mod hub;
 mod key;
+#[cfg(test)]
+mod mock;
 mod pace;
 mod runtime;
 

@@ -52,6 +52,9 @@ fn duration(text: &str) -> Option<Duration> {
     if let Ok(seconds) = rest.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
+    if rest.is_empty() {
+        return None;
+    }
     let mut seconds = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;

@@ -178,11 +178,11 @@ impl<'a> Partial<'a> {
             if !matches!(error, HubError::Unreachable(_)) {
                 return Err(error);
             }
-            failed = if self.bytes > before { 1 } else { failed + 1 };
+            failed = if self.bytes > before { 0 } else { failed + 1 };
             if failed >= access.attempts {
                 return Err(error);
             }
-            sleep(backoff(access.backoff, failed, &mut chance)).await;
+            sleep(backoff(access.backoff, failed.max(1), &mut chance)).await;
         }
         Ok(())
     }

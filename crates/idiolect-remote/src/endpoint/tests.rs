@@ -1,1 +1,0 @@
-//! Endpoints against hostile servers.
