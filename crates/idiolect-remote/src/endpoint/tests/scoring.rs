@@ -5,6 +5,8 @@ use idiolect_model::{Model, Template};
 use super::super::{IdsRow, IdsScore, ScoringMethod};
 use super::*;
 
+type Handler = fn(&Request) -> Answer;
+
 /// What the mock finds of an id after the one before it.
 fn logprob(before: u64, id: u64) -> f64 {
     -0.125 * (1 + (before * 7 + id * 3) % 40) as f64
@@ -103,7 +105,7 @@ fn transformers(request: &Request) -> Answer {
     text_choice(json!({}), 1)
 }
 
-fn open_raw(handler: fn(&Request) -> Answer) -> (Server, Endpoint) {
+fn open_raw(handler: Handler) -> (Server, Endpoint) {
     let server = Server::start(move |request| {
         if request.path.ends_with("/models") {
             return Answer::json(200, &json!({"data": []}));
@@ -146,7 +148,7 @@ fn score(endpoint: &mut Endpoint, rows: &[IdsRow]) -> Vec<Result<IdsScore, RowEr
 
 #[test]
 fn every_way_of_scoring_gives_the_same_scores() {
-    let all: [(fn(&Request) -> Answer, ScoringMethod); 3] = [
+    let all: [(Handler, ScoringMethod); 3] = [
         (vllm, ScoringMethod::PromptLogprobs),
         (echo, ScoringMethod::Echo),
         (llama_cpp, ScoringMethod::ForcedGrammar),
