@@ -71,15 +71,40 @@ impl Access {
         })
     }
 
-    /// The files of a repository.
+    /// The files of a repository: those that the hub names with the commit, else those of its tree.
     pub(super) async fn listing(&self, repo: &Repo) -> Result<Listing, HubError> {
-        let url = self.url(
-            &["api", repo.plural()],
-            repo,
-            &["revision", &repo.revision],
-            "",
-        );
+        let api = ["api", repo.plural()];
         let what = repo.to_string();
+        let invalid =
+            |lacks: &str| HubError::Invalid(format!("{} gives no {lacks} of {what}", self.name()));
+        let url = self.url(&api, repo, &["revision", &repo.revision], "");
+        let info = self.json(&url, &what).await?;
+        let commit = info.get("sha").and_then(Value::as_str);
+        let commit = commit.filter(|sha| is_hash(sha));
+        let commit = commit.ok_or_else(|| invalid("commit"))?.to_owned();
+        let (tree, name) = match info.get("siblings") {
+            Some(siblings) => (siblings.clone(), "rfilename"),
+            None => {
+                let mut url = self.url(&api, repo, &["tree", &commit], "");
+                url.set_query(Some("recursive=true"));
+                (self.json(&url, &what).await?, "path")
+            }
+        };
+        let entries = tree.as_array().ok_or_else(|| invalid("list of files"))?;
+        let is_file = |entry: &&Value| entry.get("type").is_none_or(|kind| kind == "file");
+        let names = entries
+            .iter()
+            .filter(is_file)
+            .filter_map(|entry| entry.get(name)?.as_str());
+        let files = names
+            .filter(|name| is_path(name))
+            .map(str::to_owned)
+            .collect();
+        Ok(Listing { commit, files })
+    }
+
+    /// What the hub's API says at a URL.
+    async fn json(&self, url: &Url, what: &str) -> Result<Value, HubError> {
         let bounds = Bounds {
             timeout: self.stall_timeout,
             stall_timeout: self.stall_timeout,
@@ -88,32 +113,14 @@ impl Access {
         };
         let body = self
             .persistently(async || {
-                let response = self.get(&url, None, &what).await?;
+                let response = self.get(url, None, what).await?;
                 http::read_body(response, &bounds)
                     .await
                     .map_err(|fault| self.unreachable(fault))
             })
             .await?;
-        let invalid = |reason: &str| {
-            HubError::Invalid(format!(
-                "{} gave no list of files of {what}: {reason}",
-                self.name()
-            ))
-        };
-        let value: Value =
-            serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))?;
-        let commit = value.get("sha").and_then(Value::as_str);
-        let commit = commit.filter(|sha| is_hash(sha));
-        let commit = commit.ok_or_else(|| invalid("no commit in it"))?.to_owned();
-        let entries = value.get("siblings").and_then(Value::as_array);
-        let files = entries.map_or(&[][..], Vec::as_slice).iter();
-        let files = files.filter_map(|entry| entry.get("rfilename")?.as_str());
-        Ok(Listing {
-            commit,
-            files: files
-                .filter(|name| is_path(name))
-                .map(str::to_owned)
-                .collect(),
+        serde_json::from_slice(&body).map_err(|error| {
+            HubError::Invalid(format!("{} sent no JSON for {what}: {error}", self.name()))
         })
     }
 

@@ -189,9 +189,20 @@ fn renamed_repositories_are_followed_within_the_hub() {
             let new = request.path.replace("/org/old", "/org/tiny");
             return Answer::Reply(307, vec![("location", new)], Vec::new());
         }
+        // A hub that lists files in its tree only.
+        if request.path.contains("/revision/") {
+            return Answer::json(200, &json!({ "sha": SHA }));
+        }
         if request.path.starts_with("/api/") {
-            let siblings: Vec<_> = all.keys().map(|name| json!({"rfilename": name})).collect();
-            return Answer::json(200, &json!({"sha": SHA, "siblings": siblings}));
+            assert!(
+                request
+                    .path
+                    .ends_with("/tree/0123456789abcdef0123456789abcdef01234567?recursive=true")
+            );
+            let entry = |name| json!({"type": "file", "path": name});
+            let mut tree: Vec<_> = all.keys().map(entry).collect();
+            tree.push(json!({"type": "directory", "path": "onnx.json"}));
+            return Answer::json(200, &json!(tree));
         }
         let name = request.path.rsplit('/').next().unwrap();
         let bytes = &all[name];
