@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod endpoint;
+mod http;
+pub mod hub;
+mod key;
+#[cfg(test)]
+mod mock;
+mod pace;
+mod runtime;
+
+pub use endpoint::{Endpoint, IdsRow, IdsScore, ScoringMethod, Settings, Usage};
+pub use key::Key;
