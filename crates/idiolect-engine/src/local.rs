@@ -313,7 +313,11 @@ impl Generate for LocalModel {
                 sampling,
                 sink,
             };
-            generate(&mut Cached::new(&self.decoder, threads), config, &mut source);
+            generate(
+                &mut Cached::new(&self.decoder, threads),
+                config,
+                &mut source,
+            );
         };
         if workers == 1 {
             work(&self.threads, sink);

@@ -198,7 +198,9 @@ impl Held<'_> {
             return;
         }
         let more = text.tokens[old_tokens..tokens].to_vec();
-        self.request.reader.more(more, text.between(old_bytes, bytes));
+        self.request
+            .reader
+            .more(more, text.between(old_bytes, bytes));
         self.sent = (tokens, bytes);
     }
 }
@@ -236,7 +238,10 @@ impl<'a> Source for Live<'a> {
         if !self.claims(&state) {
             return VecDeque::new();
         }
-        let context = state.waiting.front().map(|first| Arc::clone(&first.context));
+        let context = state
+            .waiting
+            .front()
+            .map(|first| Arc::clone(&first.context));
         let n = state
             .waiting
             .iter()

@@ -15,9 +15,7 @@ use crate::text::TextModel;
 use crate::threads::Threads;
 
 pub use crate::generate::Written;
-pub use crate::generate::live::{
-    LiveCounts, LiveEnd, LiveQueue, LiveRequest, NotTaken, Reader,
-};
+pub use crate::generate::live::{LiveCounts, LiveEnd, LiveQueue, LiveRequest, NotTaken, Reader};
 
 /// Tokens of a text to score.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +59,11 @@ impl LocalModel {
         let workers = self.live_workers();
         let config = self.generation_config(workers);
         let work = |threads: &Threads, mut source: Live<'_>| {
-            generate(&mut Cached::new(&self.decoder, threads), config, &mut source);
+            generate(
+                &mut Cached::new(&self.decoder, threads),
+                config,
+                &mut source,
+            );
         };
         let mut sources: Vec<Live<'_>> = (0..workers).map(|_| Live::new(queue)).collect();
         if workers == 1 {

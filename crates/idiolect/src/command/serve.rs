@@ -133,7 +133,10 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, StageError> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, port));
     }
-    let found = (host, port).to_socket_addrs().ok().and_then(|mut a| a.next());
+    let found = (host, port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut a| a.next());
     found.ok_or_else(|| {
         StageError::usage(
             format!("--host {host}: no such host"),

@@ -38,7 +38,10 @@ impl Chat {
             return Err(ApiError::field("top_logprobs", message));
         }
         for name in ["echo", "prompt_logprobs"] {
-            if fields.take::<Value>(name)?.is_some_and(|v| v != json!(false)) {
+            if fields
+                .take::<Value>(name)?
+                .is_some_and(|v| v != json!(false))
+            {
                 let message = format!("`{name}` is answered by /v1/completions only");
                 return Err(ApiError::field(name, message));
             }
@@ -94,7 +97,9 @@ pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, Api
     let request = app.blocking(move || Chat::read(&reader, &body)).await?;
     let choices = request.asked.n;
     let events = app.submit(Job {
-        completions: request.asked.completions(std::slice::from_ref(&request.ids)),
+        completions: request
+            .asked
+            .completions(std::slice::from_ref(&request.ids)),
         sampling: Arc::new(request.asked.sampling.clone()),
         n_top: request.logprobs.unwrap_or(0),
         stream: request.asked.stream,
@@ -172,7 +177,8 @@ impl Writer<'_> {
             let delta = json!({"role": "assistant", "content": ""});
             let document = json!({"index": choice, "delta": delta, "logprobs": null,
                 "finish_reason": null});
-            self.send(json!([document]), Value::Null, choice == 0).await?;
+            self.send(json!([document]), Value::Null, choice == 0)
+                .await?;
             spellers.push(speller(self.app, self.request));
         }
         let mut n_tokens = 0;

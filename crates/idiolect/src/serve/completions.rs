@@ -114,7 +114,9 @@ pub(super) fn usage(prompt_tokens: usize, completion_tokens: usize) -> Value {
 /// Answers a request.
 pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, ApiError> {
     let reader = Arc::clone(&app);
-    let request = app.blocking(move || Completions::read(&reader, &body)).await?;
+    let request = app
+        .blocking(move || Completions::read(&reader, &body))
+        .await?;
     let scores = score(&app, &request)?;
     let choices = if request.max_tokens == 0 {
         0
@@ -163,10 +165,7 @@ pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, Api
 }
 
 /// Begins to score the prompts that are to be.
-fn score(
-    app: &App,
-    request: &Completions,
-) -> Result<Option<oneshot::Receiver<Scores>>, ApiError> {
+fn score(app: &App, request: &Completions) -> Result<Option<oneshot::Receiver<Scores>>, ApiError> {
     let Some(n_top) = request.scored() else {
         return Ok(None);
     };

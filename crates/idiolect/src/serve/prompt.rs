@@ -11,7 +11,10 @@ use super::error::ApiError;
 
 /// `prompt` of a completion: a text, some texts, tokens, or some lists of tokens.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text, a list of texts, token ids or a list of lists of them")]
+#[serde(
+    untagged,
+    expecting = "expected a text, a list of texts, token ids or a list of lists of them"
+)]
 pub(super) enum Prompts {
     Text(String),
     Texts(Vec<String>),
@@ -72,7 +75,10 @@ pub(super) struct Turn {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text or a list of parts of type `text`")]
+#[serde(
+    untagged,
+    expecting = "expected a text or a list of parts of type `text`"
+)]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -114,7 +120,10 @@ pub(super) fn messages(turns: Vec<Turn>) -> Result<Vec<Message>, ApiError> {
 fn text_of(part: Part) -> Result<String, ApiError> {
     match (part.kind.as_str(), part.text) {
         ("text", Some(text)) => Ok(text),
-        ("text", None) => Err(ApiError::field("messages", "a part of type `text` has no text")),
+        ("text", None) => Err(ApiError::field(
+            "messages",
+            "a part of type `text` has no text",
+        )),
         (kind, _) => Err(ApiError::field(
             "messages",
             format!("parts of type `{kind}` are not supported; this model reads text"),

@@ -65,7 +65,10 @@ impl Asked {
         let top_k = match top_k {
             -1 => 0,
             k => usize::try_from(k).map_err(|_| {
-                ApiError::field("top_k", format!("`top_k` is {k}; expected -1 (all) or more"))
+                ApiError::field(
+                    "top_k",
+                    format!("`top_k` is {k}; expected -1 (all) or more"),
+                )
             })?,
         };
         let stop = match fields.take("stop")? {

@@ -101,17 +101,11 @@ impl Scheduler {
             scoring: Arc::default(),
             max_queue,
         };
-        let (model, queue) = (
-            Arc::clone(&scheduler.model),
-            Arc::clone(&scheduler.queue),
-        );
+        let (model, queue) = (Arc::clone(&scheduler.model), Arc::clone(&scheduler.queue));
         let writer = std::thread::Builder::new()
             .name("write".to_owned())
             .spawn(move || model.write_live(&queue))?;
-        let (model, scoring) = (
-            Arc::clone(&scheduler.model),
-            Arc::clone(&scheduler.scoring),
-        );
+        let (model, scoring) = (Arc::clone(&scheduler.model), Arc::clone(&scheduler.scoring));
         let scorer = std::thread::Builder::new()
             .name("score".to_owned())
             .spawn(move || score(&model, &scoring))?;

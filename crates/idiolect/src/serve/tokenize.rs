@@ -38,7 +38,8 @@ pub(super) async fn tokenize(app: Arc<App>, body: Vec<u8>) -> Result<Response, A
         })
         .await?;
     let tokenizer = app.tokenizer();
-    let strings = strings.then(|| -> Vec<_> { ids.iter().map(|id| tokenizer.token(*id)).collect() });
+    let strings =
+        strings.then(|| -> Vec<_> { ids.iter().map(|id| tokenizer.token(*id)).collect() });
     Ok(Json(json!({
         "count": ids.len(),
         "max_model_len": app.max_model_len(),

@@ -176,7 +176,12 @@ fn a_full_queue_takes_all_of_a_request_or_nothing() {
     assert_eq!(queue.push(requests(2)), Err(NotTaken::Full));
     assert_eq!(queue.counts().waiting, 2);
     assert_eq!(queue.push(requests(1)), Ok(()));
-    serve(&mut fake(13, scrambled), &tokenizer, (2, usize::MAX), &queue);
+    serve(
+        &mut fake(13, scrambled),
+        &tokenizer,
+        (2, usize::MAX),
+        &queue,
+    );
     assert_eq!(queue.counts().waiting, 0);
     assert_eq!(queue.push(requests(1)), Err(NotTaken::Closed));
 }
@@ -202,5 +207,9 @@ fn a_stop_string_is_never_shown_in_part() {
         Some(text.clone())
     });
     // Nothing is taken back: each state is the beginning of the end.
-    assert!(shown.into_iter().all(|text| "one ## two €".starts_with(&text)));
+    assert!(
+        shown
+            .into_iter()
+            .all(|text| "one ## two €".starts_with(&text))
+    );
 }

@@ -128,7 +128,10 @@ fn scores_agree_with_double_precision() {
             &mut scores,
             (3, &mut top),
         );
-        assert_eq!((scores.len(), top.len()), (targets.len(), 3 * targets.len()));
+        assert_eq!(
+            (scores.len(), top.len()),
+            (targets.len(), 3 * targets.len())
+        );
         for (s, (t, top)) in scores.iter().zip(targets.iter().zip(top.chunks(3))) {
             let z = exact_logits(&w, &h, t.lane, softcap);
             let most = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
