@@ -66,7 +66,7 @@ impl<'a> Speller<'a> {
     /// A token's text here; special tokens and parts of characters as the vocabulary writes them.
     fn spell(&self, id: u32) -> String {
         match String::from_utf8(self.bytes(id)) {
-            Ok(text) if !text.is_empty() => text,
+            Ok(text) if !text.is_empty() || !self.tokenizer.is_special(id) => text,
             _ => self.tokenizer.shown(id),
         }
     }
