@@ -23,6 +23,10 @@ pub type ScoreSink<'a> =
 /// log-probabilities, those of one target after those of another.
 pub(crate) type ScoresAndTop<'a> = (&'a [TargetScore], &'a [(u32, f32)]);
 
+/// As [`ScoreSink`].
+pub(crate) type TopSink<'a> =
+    &'a mut dyn FnMut(usize, Result<ScoresAndTop<'_>, RowFault>) -> ControlFlow<()>;
+
 /// Scores each row's targets. Threads take whole batches. The sink gets rows in order.
 pub fn score_rows(decoder: &Decoder, rows: &[TokenRow], threads: &Threads, sink: ScoreSink<'_>) {
     score_rows_with_top(decoder, rows, 0, threads, &mut |row, result| {
@@ -37,7 +41,7 @@ pub(crate) fn score_rows_with_top(
     rows: &[TokenRow],
     n_top: usize,
     threads: &Threads,
-    sink: &mut dyn FnMut(usize, Result<ScoresAndTop<'_>, RowFault>) -> ControlFlow<()>,
+    sink: TopSink<'_>,
 ) {
     let config = decoder.config();
     let faults: Vec<Option<RowFault>> = rows.iter().map(|r| r.check(config).err()).collect();
@@ -48,8 +52,6 @@ pub(crate) fn score_rows_with_top(
     let batches = scored_runs(&usable, scored_tokens_at_a_time(config));
     let mut next = 0;
     let mut stopped = false;
-    type TopSink<'s> =
-        &'s mut dyn FnMut(usize, Result<ScoresAndTop<'_>, RowFault>) -> ControlFlow<()>;
     let mut refuse_before = |row: usize, sink: TopSink<'_>| {
         while next < row {
             let fault = faults[next].clone();

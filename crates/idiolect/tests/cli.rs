@@ -42,6 +42,8 @@ mod run;
 mod saved;
 #[path = "cli/serve.rs"]
 mod serve;
+#[path = "cli/serve_clients.rs"]
+mod serve_clients;
 #[path = "cli/server.rs"]
 mod server;
 

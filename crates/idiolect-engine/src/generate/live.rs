@@ -11,7 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use idiolect_model::{Finish, RowError, Sampling};
 
-use super::{Ended, Source, Text, Written};
+use super::Written;
+use super::source::{Ended, Source};
+use super::text::Text;
 
 /// Receives what is written for one request. Its methods are called on a thread that computes, and
 /// must not wait.

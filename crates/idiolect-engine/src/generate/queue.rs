@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use idiolect_model::{Completion, Context, GenerateRequest, RowError, Sampling, Sink};
 
-use super::{Ended, Source, Text};
+use super::source::{Ended, Source};
+use super::text::Text;
 use crate::encode::{Limits, encode_chat_context, encode_context};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
