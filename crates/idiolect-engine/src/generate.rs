@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use idiolect_model::{Finish, Rng, RowError, Sampling};
+use idiolect_model::{Finish, Rng, RowError};
 
 use crate::encode::Limits;
 use crate::sample::{self, Drawn};

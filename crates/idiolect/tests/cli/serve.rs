@@ -275,6 +275,7 @@ fn scores_of_prompts_are_those_of_score_to_the_bit() {
     let mut scored = Vec::new();
     tokens::read(&place.path("t.parquet"), |row| scored.push(row)).unwrap();
     let server = Server::start(&place, &["--model", MODEL]);
+    let bits = |value: &Value| (value.as_f64().unwrap() as f32).to_bits();
     for ((prompt, completion), row) in rows.iter().zip(&scored) {
         let text = format!("{prompt}{completion}");
         let ids = server.done("/tokenize", &json!({"prompt": text}))["tokens"].clone();
@@ -293,9 +294,9 @@ fn scores_of_prompts_are_those_of_score_to_the_bit() {
         let prompt_logprobs = choice["prompt_logprobs"].as_array().unwrap();
         assert_eq!(prompt_logprobs.len(), ids.len());
         for (at, token) in (start..).zip(&row.tokens) {
-            assert_eq!(values[at].as_f64().unwrap() as f32, token.logprob);
+            assert_eq!(bits(&values[at]), token.logprob.to_bits());
             let entry = &prompt_logprobs[at][ids[at].to_string()];
-            assert_eq!(entry["logprob"].as_f64().unwrap() as f32, token.logprob);
+            assert_eq!(bits(&entry["logprob"]), token.logprob.to_bits());
             assert_eq!(entry["rank"], token.rank);
             // The first choice is named: a client sees whether the token is it.
             let top = lists["top_logprobs"][at].as_object().unwrap();
