@@ -12,21 +12,29 @@
 //!
 //! Text is what decoding adds behind the context ([`Tokenizer::decode_after`]); stop strings are
 //! sought in its bytes, so they are found across the borders of tokens. What computes logits is
-//! behind [`NextToken`], which the tests replace by a table.
+//! behind [`NextToken`], which the tests replace by a table; where requests come from and where
+//! completions go is behind [`Source`]: a list that is there from the beginning
+//! ([`queue`]), or clients that come and leave ([`live`]).
 
 use std::collections::VecDeque;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
 
-use idiolect_model::{
-    Completion, Context, Finish, GenerateRequest, ModelError, Rng, RowError, Sampling, Sink,
-};
+use idiolect_model::{Finish, Rng, RowError};
 
-use crate::encode::{Limits, encode_chat_context, encode_context};
+use crate::encode::Limits;
 use crate::sample::{self, Drawn};
-use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
+
+use source::{Ended, Source};
+use text::Text;
+
+pub use source::Written;
+
+pub(crate) mod live;
+pub(crate) mod queue;
+mod source;
+mod text;
 
 /// What generation asks of a model.
 pub(crate) trait NextToken {
@@ -62,85 +70,32 @@ pub(crate) trait NextToken {
 /// Tokens of contexts after which a refill computes what it has; bounds the memory of a refill.
 const CONTEXT_TOKENS: usize = 2048;
 
-/// Most requests of one context that are handed out together, so that no worker gets them all.
-const GROUP: usize = 64;
-
 /// Completions after which their mean length is what the next ones are expected to write.
 const TYPICAL: usize = 8;
-
-/// Requests in their order, handed out in groups of equal contexts to one worker or several.
-pub(crate) struct Queue<'a> {
-    requests: &'a [GenerateRequest],
-    next: Mutex<usize>,
-}
-
-impl<'a> Queue<'a> {
-    pub(crate) fn new(requests: &'a [GenerateRequest]) -> Self {
-        Self {
-            requests,
-            next: Mutex::new(0),
-        }
-    }
-
-    /// The next requests, all with one context.
-    fn claim(&self) -> Option<Range<usize>> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let rest = &self.requests[*next..];
-        let first = rest.first()?;
-        let len = rest
-            .iter()
-            .take(GROUP)
-            .take_while(|r| r.context == first.context)
-            .count();
-        let range = *next..*next + len;
-        *next = range.end;
-        Some(range)
-    }
-
-    fn is_empty(&self) -> bool {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) == self.requests.len()
-    }
-}
 
 /// How completions are written.
 #[derive(Clone, Copy)]
 pub(crate) struct GenerationConfig<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
-    /// Renders contexts, where one does.
-    pub(crate) chat: Option<&'a ChatTemplate>,
     pub(crate) limits: Limits,
-    pub(crate) sampling: &'a Sampling,
     /// Sequences written at a time.
     pub(crate) slots: usize,
     /// Bytes of keys and values.
     pub(crate) memory: usize,
 }
 
-impl GenerationConfig<'_> {
-    fn encode(&self, context: &Context) -> Result<Vec<u32>, RowError> {
-        match self.chat {
-            Some(chat) => encode_chat_context(self.tokenizer, chat, self.limits, context),
-            None => encode_context(self.tokenizer, self.limits, context),
-        }
-    }
-}
-
-/// Writes a completion for each request of the queue. Several workers may share a queue.
-///
-/// # Errors
-/// When the sampling settings mean nothing. A request that cannot be served fails alone.
-pub(crate) fn generate<M: NextToken>(
+/// Writes a completion for each request of the source, until no more come or it breaks. Several
+/// workers may share what stands behind their sources. A request that cannot be served fails alone.
+pub(crate) fn generate<M: NextToken, S: Source>(
     model: &mut M,
     config: GenerationConfig<'_>,
-    queue: &Queue<'_>,
-    sink: Sink<'_, Completion>,
-) -> Result<(), ModelError> {
-    sample::check(config.sampling)?;
+    source: &mut S,
+) {
     let slots = config.slots.max(1);
     let mut writer = Writer {
         model,
         config,
-        queue,
+        source,
         preempted: Vec::new(),
         group: None,
         active: Vec::new(),
@@ -154,32 +109,33 @@ pub(crate) fn generate<M: NextToken>(
     let refill = (slots / 8).max(1);
     loop {
         let starved = writer.active.is_empty() || slots - writer.active.len() >= refill;
-        if starved && writer.admit(slots, sink).is_break() {
-            return Ok(());
+        if starved && writer.admit(slots).is_break() {
+            return;
         }
         // Sequences may have ended with their first token while others still wait.
         if writer.active.is_empty() {
-            if writer.group.is_none() && writer.preempted.is_empty() && queue.is_empty() {
-                return Ok(());
+            let none_held = writer.group.is_none() && writer.preempted.is_empty();
+            if none_held && !writer.source.wait() {
+                return;
             }
             continue;
         }
-        if writer.step(sink).is_break() {
-            return Ok(());
+        if writer.step().is_break() {
+            return;
         }
     }
 }
 
-struct Writer<'a, M: NextToken> {
+struct Writer<'a, M: NextToken, S: Source> {
     model: &'a mut M,
     config: GenerationConfig<'a>,
-    queue: &'a Queue<'a>,
+    source: &'a mut S,
     /// Requests that were preempted for older ones, the last to be taken up first.
-    preempted: Vec<usize>,
+    preempted: Vec<S::Request>,
     /// The requests that are next.
-    group: Option<Group<M::Prompt>>,
+    group: Option<Group<M::Prompt, S::Request>>,
     /// In the order in which they were taken up.
-    active: Vec<Slot<M::Prompt>>,
+    active: Vec<Slot<M::Prompt, S::Request>>,
     /// Of the active, in the same order.
     sequences: Vec<M::Sequence>,
     /// Completions that ended, and their tokens.
@@ -189,9 +145,9 @@ struct Writer<'a, M: NextToken> {
 }
 
 /// Requests of one context that have no slot yet.
-struct Group<P> {
+struct Group<P, R> {
     ids: Vec<u32>,
-    waiting: VecDeque<usize>,
+    waiting: VecDeque<R>,
     /// Where some of them have begun.
     computed: Option<Rc<Computed<P>>>,
 }
@@ -203,53 +159,75 @@ struct Computed<P> {
     bytes: usize,
     /// Whether no text comes before the completion.
     first: bool,
-    /// Tokens that may follow.
-    max_new_tokens: usize,
 }
 
 /// A sequence being written.
-struct Slot<P> {
-    request: usize,
+struct Slot<P, R> {
+    request: R,
     computed: Rc<Computed<P>>,
+    /// Tokens that may follow the context.
+    max_new_tokens: usize,
     text: Text,
     rng: Rng,
     /// Written and not yet computed.
     last: u32,
 }
 
-impl<M: NextToken> Writer<'_, M> {
+/// Refuses what needs more bytes of keys and values than there are: a context of so many tokens, and
+/// so many more.
+pub(crate) fn within(
+    bytes: usize,
+    memory: usize,
+    (context, max_new_tokens): (usize, usize),
+) -> Result<(), RowError> {
+    if bytes <= memory {
+        return Ok(());
+    }
+    Err(RowError::other(format!(
+        "a prompt of {context} tokens and up to {max_new_tokens} more need {} MiB of keys and \
+         values, and {} MiB are set aside for them; allow fewer tokens (--max-tokens) or more \
+         memory (--kv-memory)",
+        bytes.div_ceil(1 << 20),
+        memory >> 20
+    )))
+}
+
+/// The group that is next, if one is.
+type Next<P, R> = Option<Group<P, R>>;
+
+/// A group of which some requests are taken up.
+type Begun<P, R> = (Group<P, R>, Vec<R>);
+
+impl<M: NextToken, S: Source> Writer<'_, M, S> {
     /// Takes up requests while slots and memory last, computes their contexts and writes their
     /// first tokens.
-    fn admit(&mut self, slots: usize, sink: Sink<'_, Completion>) -> ControlFlow<()> {
+    fn admit(&mut self, slots: usize) -> ControlFlow<()> {
         let (mut free, mut tokens) = (slots - self.active.len(), 0);
-        let mut promised = self.bytes(|slot| {
-            self.expected(slot.computed.max_new_tokens)
-                .max(slot.written())
-        });
-        let mut begun: Vec<(Group<M::Prompt>, Vec<usize>)> = Vec::new();
+        let mut promised =
+            self.bytes(|slot| self.expected(slot.max_new_tokens).max(slot.written()));
+        let mut begun: Vec<Begun<M::Prompt, S::Request>> = Vec::new();
         while free > 0 && tokens < CONTEXT_TOKENS {
             let mut group = match self.group.take() {
                 Some(group) => group,
-                None => match self.next_group(sink)? {
+                None => match self.next_group()? {
                     Some(group) => group,
                     None => break,
                 },
             };
-            let own = self.expected(self.max_new_tokens(group.ids.len()));
-            let own = self.model.written_bytes(own);
-            let mut cost = own;
-            if group.computed.is_none() {
-                cost += self.model.prompt_bytes(group.ids.len());
-            }
+            let mut context = match group.computed {
+                None => self.model.prompt_bytes(group.ids.len()),
+                Some(_) => 0,
+            };
             let mut taken = Vec::new();
-            while let Some(&request) = group.waiting.front() {
+            while let Some(request) = group.waiting.front() {
+                let own = self.expected(self.max_new_tokens(request, group.ids.len()));
+                let cost = context + self.model.written_bytes(own);
                 let alone = self.active.is_empty() && begun.is_empty() && taken.is_empty();
                 if free == 0 || (promised + cost > self.config.memory && !alone) {
                     break;
                 }
-                group.waiting.pop_front();
-                taken.push(request);
-                (free, promised, cost) = (free - 1, promised + cost, own);
+                taken.extend(group.waiting.pop_front());
+                (free, promised, context) = (free - 1, promised + cost, 0);
             }
             if taken.is_empty() {
                 self.group = Some(group);
@@ -266,7 +244,7 @@ impl<M: NextToken> Writer<'_, M> {
         }
         self.compute(&mut begun);
         for (group, taken) in begun {
-            self.start(&group, &taken, sink)?;
+            self.start(&group, taken)?;
             if !group.waiting.is_empty() {
                 self.group = Some(group);
             }
@@ -275,73 +253,58 @@ impl<M: NextToken> Writer<'_, M> {
     }
 
     /// The next requests of one context that can be served; the others are refused.
-    fn next_group(
-        &mut self,
-        sink: Sink<'_, Completion>,
-    ) -> ControlFlow<(), Option<Group<M::Prompt>>> {
-        let requests = self.queue.requests;
+    fn next_group(&mut self) -> ControlFlow<(), Next<M::Prompt, S::Request>> {
         loop {
-            let waiting: VecDeque<usize> = match self.preempted.pop() {
-                Some(request) => std::iter::once(request).collect(),
-                None => match self.queue.claim() {
-                    Some(group) => group.collect(),
-                    None => return ControlFlow::Continue(None),
-                },
+            let mut waiting = match self.preempted.pop() {
+                Some(request) => VecDeque::from([request]),
+                None => self.source.claim(),
             };
-            let context = &requests[waiting[0]].context;
-            let ids = self
-                .config
-                .encode(context)
-                .and_then(|ids| self.fits(ids.len()).map(|()| ids));
-            match ids {
-                Ok(ids) => {
-                    let mut group = Group {
-                        ids,
-                        waiting,
-                        computed: None,
-                    };
-                    while let Some(request) = self
-                        .preempted
-                        .pop_if(|request| requests[*request].context == *context)
-                    {
-                        group.waiting.push_back(request);
-                    }
-                    return ControlFlow::Continue(Some(group));
-                }
+            let Some(first) = waiting.front() else {
+                return ControlFlow::Continue(None);
+            };
+            let ids = match self.source.encode(first) {
+                Ok(ids) => ids,
                 Err(error) => {
                     for request in waiting {
-                        if sink(request, Err(error.clone())).is_break() {
-                            return ControlFlow::Break(());
-                        }
+                        self.source.ended(request, Err(error.clone()))?;
                     }
+                    continue;
                 }
+            };
+            while let Some(next) = self
+                .preempted
+                .pop_if(|request| self.source.same_context(request, &waiting[0]))
+            {
+                waiting.push_back(next);
+            }
+            let mut group = Group {
+                waiting: VecDeque::with_capacity(waiting.len()),
+                ids,
+                computed: None,
+            };
+            for request in waiting {
+                match self.fits(&request, group.ids.len()) {
+                    Ok(()) => group.waiting.push_back(request),
+                    Err(error) => self.source.ended(request, Err(error))?,
+                }
+            }
+            if !group.waiting.is_empty() {
+                return ControlFlow::Continue(Some(group));
             }
         }
     }
 
     /// Tokens that may follow a context.
-    fn max_new_tokens(&self, context: usize) -> usize {
-        self.config
-            .sampling
-            .max_tokens
-            .min(self.config.limits.max_position_embeddings - context)
+    fn max_new_tokens(&self, request: &S::Request, context: usize) -> usize {
+        let left = self.config.limits.max_position_embeddings - context;
+        self.source.sampling(request).max_tokens.min(left)
     }
 
     /// Whether the memory holds one sequence alone, as long as it may become.
-    fn fits(&self, context: usize) -> Result<(), RowError> {
-        let max_new_tokens = self.max_new_tokens(context);
+    fn fits(&self, request: &S::Request, context: usize) -> Result<(), RowError> {
+        let max_new_tokens = self.max_new_tokens(request, context);
         let bytes = self.model.prompt_bytes(context) + self.model.written_bytes(max_new_tokens);
-        if bytes <= self.config.memory {
-            return Ok(());
-        }
-        let mib = |bytes: usize| bytes.div_ceil(1 << 20);
-        Err(RowError::other(format!(
-            "a prompt of {context} tokens and up to {max_new_tokens} more need {} MiB of keys and \
-                 values, and {} MiB are set aside for them; allow fewer tokens (--max-tokens) or \
-                 more memory (--kv-memory)",
-            mib(bytes),
-            self.config.memory >> 20
-        )))
+        within(bytes, self.config.memory, (context, max_new_tokens))
     }
 
     /// Tokens that a completion is expected to have: all it may, until some have ended.
@@ -354,7 +317,7 @@ impl<M: NextToken> Writer<'_, M> {
     }
 
     /// Bytes of all contexts that are held, and of sequences with so many tokens.
-    fn bytes(&self, tokens: impl Fn(&Slot<M::Prompt>) -> usize) -> usize {
+    fn bytes(&self, tokens: impl Fn(&Slot<M::Prompt, S::Request>) -> usize) -> usize {
         let mut prompts: Vec<&Rc<Computed<M::Prompt>>> =
             self.active.iter().map(|slot| &slot.computed).collect();
         prompts.extend(
@@ -369,9 +332,9 @@ impl<M: NextToken> Writer<'_, M> {
         prompts + written.map(|n| self.model.written_bytes(n)).sum::<usize>()
     }
 
-    fn compute(&mut self, begun: &mut [(Group<M::Prompt>, Vec<usize>)]) {
+    fn compute(&mut self, begun: &mut [Begun<M::Prompt, S::Request>]) {
         let held = self.bytes(Slot::written);
-        let mut new: Vec<&mut Group<M::Prompt>> = begun
+        let mut new: Vec<&mut Group<M::Prompt, S::Request>> = begun
             .iter_mut()
             .map(|(group, _)| group)
             .filter(|group| group.computed.is_none())
@@ -396,7 +359,6 @@ impl<M: NextToken> Writer<'_, M> {
                 logits: logits.to_vec(),
                 bytes: self.model.prompt_bytes(group.ids.len()),
                 first: !self.config.tokenizer.any_text(&group.ids),
-                max_new_tokens: self.max_new_tokens(group.ids.len()),
             }));
         }
     }
@@ -404,32 +366,33 @@ impl<M: NextToken> Writer<'_, M> {
     /// Gives each request a slot behind its context, and writes the first token.
     fn start(
         &mut self,
-        group: &Group<M::Prompt>,
-        requests: &[usize],
-        sink: Sink<'_, Completion>,
+        group: &Group<M::Prompt, S::Request>,
+        requests: Vec<S::Request>,
     ) -> ControlFlow<()> {
         let Some(computed) = &group.computed else {
             return ControlFlow::Continue(());
         };
         let slots = self.active.len()..self.active.len() + requests.len();
-        for &request in requests {
+        for request in requests {
             self.sequences.push(self.model.sequence(&computed.prompt));
             self.active.push(Slot {
-                request,
                 computed: Rc::clone(computed),
+                max_new_tokens: self.max_new_tokens(&request, group.ids.len()),
                 text: Text::new(computed.first),
-                rng: Rng::keyed(self.queue.requests[request].seed, &["generate"]),
+                rng: Rng::keyed(self.source.seed(&request), &["generate"]),
                 last: 0,
+                request,
             });
         }
         for slot in slots.rev() {
-            self.advance(slot, &computed.logits, sink)?;
+            self.advance(slot, &computed.logits)?;
         }
         ControlFlow::Continue(())
     }
 
     /// Writes one token to every active sequence.
-    fn step(&mut self, sink: Sink<'_, Completion>) -> ControlFlow<()> {
+    fn step(&mut self) -> ControlFlow<()> {
+        self.drop_unwanted();
         self.preempt();
         let tokens: Vec<u32> = self.active.iter().map(|slot| slot.last).collect();
         let mut logits = std::mem::take(&mut self.logits);
@@ -440,17 +403,26 @@ impl<M: NextToken> Writer<'_, M> {
             .enumerate()
             .rev()
         {
-            self.advance(slot, logits, sink)?;
+            self.advance(slot, logits)?;
         }
         self.logits = logits;
         ControlFlow::Continue(())
+    }
+
+    /// Frees the slots of requests that nobody waits for any more.
+    fn drop_unwanted(&mut self) {
+        for slot in (0..self.active.len()).rev() {
+            if !self.source.wanted(&self.active[slot].request) {
+                self.remove(slot);
+            }
+        }
     }
 
     /// Sees to it that the next token of every active sequence fits the memory.
     fn preempt(&mut self) {
         loop {
             let held = self.bytes(Slot::written);
-            if held <= self.config.memory || self.active.len() == 1 {
+            if held <= self.config.memory || self.active.len() <= 1 {
                 if held > self.config.memory
                     && let Some(group) = &mut self.group
                 {
@@ -466,117 +438,76 @@ impl<M: NextToken> Writer<'_, M> {
         }
     }
 
-    fn remove(&mut self, slot: usize) -> Slot<M::Prompt> {
+    fn remove(&mut self, slot: usize) -> Slot<M::Prompt, S::Request> {
         let sequence = self.sequences.remove(slot);
         self.model.end(sequence);
         self.active.remove(slot)
     }
 
     /// Draws a slot's next token; a sequence that ends leaves its slot.
-    fn advance(
-        &mut self,
-        slot: usize,
-        logits: &[f32],
-        sink: Sink<'_, Completion>,
-    ) -> ControlFlow<()> {
+    fn advance(&mut self, slot: usize, logits: &[f32]) -> ControlFlow<()> {
         let writing = &mut self.active[slot];
-        let (tokenizer, sampling) = (self.config.tokenizer, self.config.sampling);
-        let finish = if writing.computed.max_new_tokens == 0 {
+        let tokenizer = self.config.tokenizer;
+        let sampling = self.source.sampling(&writing.request);
+        let mut end = None;
+        let finish = if writing.max_new_tokens == 0 {
             Some(Finish::Length)
         } else {
             match sample::draw(logits, sampling, &mut writing.rng, &mut self.scratch) {
-                None => return self.fail(slot, sink),
-                Some(drawn) if tokenizer.stops().contains(&drawn.token) => Some(Finish::Stop),
+                None => return self.fail(slot),
                 Some(drawn) => {
-                    writing.last = drawn.token;
-                    if writing.text.push(tokenizer, drawn, &sampling.stop) {
+                    let n_top = self.source.n_top(&writing.request);
+                    let top = sample::most_probable(logits, n_top, &mut self.scratch);
+                    let written = written(drawn, top);
+                    if tokenizer.stops().contains(&written.id) {
+                        end = Some(written);
                         Some(Finish::Stop)
-                    } else if writing.written() == writing.computed.max_new_tokens {
-                        Some(Finish::Length)
                     } else {
-                        None
+                        writing.last = written.id;
+                        if writing.text.push(tokenizer, written, &sampling.stop) {
+                            Some(Finish::Stop)
+                        } else if writing.written() == writing.max_new_tokens {
+                            Some(Finish::Length)
+                        } else {
+                            None
+                        }
                     }
                 }
             }
         };
         let Some(finish) = finish else {
+            self.source.grown(&mut writing.request, &writing.text);
             return ControlFlow::Continue(());
         };
         let ended = self.remove(slot);
         self.ended.0 += 1;
         self.ended.1 += ended.written();
-        sink(ended.request, Ok(ended.text.complete(finish)))
+        let text = ended.text;
+        self.source
+            .ended(ended.request, Ok(Ended { text, finish, end }))
     }
 
-    fn fail(&mut self, slot: usize, sink: Sink<'_, Completion>) -> ControlFlow<()> {
+    fn fail(&mut self, slot: usize) -> ControlFlow<()> {
         let failed = self.remove(slot);
         let reason = "the model's logits are not finite; its weights are damaged or its training \
                       diverged";
-        sink(failed.request, Err(RowError::other(reason)))
+        self.source
+            .ended(failed.request, Err(RowError::other(reason)))
     }
 }
 
-impl<P> Slot<P> {
+fn written(drawn: Drawn, top: Vec<(u32, f32)>) -> Written {
+    Written {
+        id: drawn.token,
+        logprob: drawn.logprob,
+        top,
+    }
+}
+
+impl<P, R> Slot<P, R> {
     /// Tokens written so far; all are cached when the next is drawn.
     fn written(&self) -> usize {
-        self.text.logprobs.len()
-    }
-}
-
-/// The text of a completion while it grows.
-struct Text {
-    bytes: Vec<u8>,
-    /// Where each token's bytes begin.
-    starts: Vec<usize>,
-    logprobs: Vec<f32>,
-    /// Whether no text comes before the next token.
-    first: bool,
-}
-
-impl Text {
-    fn new(first: bool) -> Self {
-        Self {
-            bytes: Vec::new(),
-            starts: Vec::new(),
-            logprobs: Vec::new(),
-            first,
-        }
-    }
-
-    /// Appends a token and cuts the text at the first stop string, if one is complete. Tokens
-    /// that begin at or behind the cut are not counted as written.
-    fn push(&mut self, tokenizer: &Tokenizer, drawn: Drawn, stop: &[String]) -> bool {
-        let before = self.bytes.len();
-        self.starts.push(before);
-        self.logprobs.push(drawn.logprob);
-        tokenizer.append(drawn.token, self.first, &mut self.bytes);
-        self.first &= !tokenizer.any_text(&[drawn.token]);
-        let found = stop
-            .iter()
-            .filter_map(|stop| {
-                // A stop that is complete now ends in the new bytes.
-                let from = (before + 1).saturating_sub(stop.len());
-                let tail = &self.bytes[from..];
-                tail.windows(stop.len())
-                    .position(|w| w == stop.as_bytes())
-                    .map(|i| from + i)
-            })
-            .min();
-        let Some(cut) = found else { return false };
-        self.bytes.truncate(cut);
-        let kept = self.starts.partition_point(|&start| start < cut);
-        self.starts.truncate(kept);
-        self.logprobs.truncate(kept);
-        true
-    }
-
-    fn complete(self, finish: Finish) -> Completion {
-        Completion {
-            text: String::from_utf8_lossy(&self.bytes).into_owned(),
-            finish,
-            n_tokens: self.logprobs.len(),
-            logprobs: self.logprobs,
-        }
+        self.text.tokens.len()
     }
 }
 

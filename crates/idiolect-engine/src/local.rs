@@ -17,18 +17,21 @@ use idiolect_model::{
 use crate::batch::TokenRow;
 use crate::decoder::Decoder;
 use crate::encode::Row;
-use crate::generate::{GenerationConfig, NextToken, Queue, generate};
+use crate::generate::queue::{Encoder, Queue, Queued};
+use crate::generate::{GenerationConfig, NextToken, generate};
 use crate::kv_cache::{
     PagePool, Prompt, Sequence, forward_prompts, forward_step, page_bytes, prompt_bytes,
 };
 use crate::model_config::ModelConfig;
 use crate::peft;
+use crate::sample;
 use crate::score::{TargetScore, score_rows};
 use crate::text::{Opening, TextModel};
 use crate::threads::Threads;
 use crate::workspace::Workspace;
 
 mod adapted;
+pub mod live;
 mod training;
 
 use adapted::Origin;
@@ -295,70 +298,74 @@ impl Generate for LocalModel {
         } else {
             1
         };
-        let config = GenerationConfig {
+        sample::check(sampling)?;
+        let config = self.generation_config(workers);
+        let encoder = Encoder {
             tokenizer: &self.text.description.tokenizer,
             chat: self.text.chat(),
             limits: self.text.description.limits(),
-            sampling,
-            slots: SLOTS,
-            memory: self.kv_bytes / workers,
         };
         let queue = Queue::new(requests);
-        if workers == 1 {
-            return generate(
-                &mut Cached::new(&self.decoder, &self.threads),
-                config,
-                &queue,
+        let work = |threads: &Threads, sink: Sink<'_, Completion>| {
+            let mut source = Queued {
+                queue: &queue,
+                encoder,
+                sampling,
                 sink,
+            };
+            generate(
+                &mut Cached::new(&self.decoder, threads),
+                config,
+                &mut source,
             );
+        };
+        if workers == 1 {
+            work(&self.threads, sink);
+        } else {
+            side_by_side(workers, sink, &|send| work(&Threads::single(), send));
         }
-        side_by_side(&self.decoder, workers, config, &queue, sink)
+        Ok(())
     }
 }
 
-/// Workers with a thread each write from one queue; their results pass through the caller's
-/// thread, as a sink belongs to it.
+impl LocalModel {
+    /// How each of some workers writes.
+    fn generation_config(&self, workers: usize) -> GenerationConfig<'_> {
+        GenerationConfig {
+            tokenizer: &self.text.description.tokenizer,
+            limits: self.text.description.limits(),
+            slots: SLOTS,
+            memory: self.kv_bytes / workers,
+        }
+    }
+}
+
+/// Workers with a thread each; their results pass through the caller's thread, as a sink belongs
+/// to it.
 fn side_by_side(
-    decoder: &Decoder,
     workers: usize,
-    config: GenerationConfig<'_>,
-    queue: &Queue<'_>,
     sink: Sink<'_, Completion>,
-) -> Result<(), ModelError> {
+    work: &(dyn Fn(Sink<'_, Completion>) + Sync),
+) {
     // A sink that stops drops the receiver, and a worker that cannot send stops.
     let (sender, receiver) = mpsc::sync_channel::<(usize, Result<Completion, RowError>)>(1024);
     std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..workers)
-            .map(|_| {
-                let sender = sender.clone();
-                scope.spawn(move || {
-                    let threads = Threads::single();
-                    let mut send = |index, result| match sender.send((index, result)) {
-                        Ok(()) => ControlFlow::Continue(()),
-                        Err(_) => ControlFlow::Break(()),
-                    };
-                    generate(
-                        &mut Cached::new(decoder, &threads),
-                        config,
-                        queue,
-                        &mut send,
-                    )
-                })
-            })
-            .collect();
+        for _ in 0..workers {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                work(&mut |index, result| match sender.send((index, result)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                });
+            });
+        }
         drop(sender);
         for (index, result) in receiver {
             if sink(index, result).is_break() {
                 break;
             }
         }
-        handles
-            .into_iter()
-            .try_for_each(|handle| match handle.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-    })
+    });
 }
 
 /// The decoder as generation asks for it.

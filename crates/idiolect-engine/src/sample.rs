@@ -104,6 +104,33 @@ pub(crate) fn draw(
     })
 }
 
+/// The `n` most probable tokens under the model as it is with their log-probabilities, to the bits
+/// of [`Drawn::logprob`]; of equal ones those of lower ids. The logits are ones that [`draw`] took.
+pub(crate) fn most_probable(logits: &[f32], n: usize, scratch: &mut Scratch) -> Vec<(u32, f32)> {
+    if n == 0 {
+        return Vec::new();
+    }
+    let max = largest(logits);
+    let exps = Exps {
+        logits,
+        max,
+        inverse: 1.0,
+    };
+    exps.sums(&mut scratch.weights, &mut scratch.sums);
+    let log_sum = scratch.sums.iter().sum::<f64>().ln();
+    let mut top: Vec<(u32, f32)> = Vec::with_capacity(n + 1);
+    for (id, &z) in (0..).zip(logits) {
+        if top.len() == n && top.last().is_some_and(|last| z <= last.1) {
+            continue;
+        }
+        let place = top.partition_point(|other| other.1 >= z);
+        top.insert(place, (id, z));
+        top.truncate(n);
+    }
+    let logprob = |z: f32| (f64::from(z - max) - log_sum) as f32;
+    top.into_iter().map(|(id, z)| (id, logprob(z))).collect()
+}
+
 fn filters(sampling: &Sampling) -> bool {
     sampling.top_k > 0 || sampling.top_p < 1.0 || sampling.min_p > 0.0
 }
@@ -491,6 +518,27 @@ mod tests {
         for _ in 0..20 {
             let drawn = draw(&logits(&P), &sampling, &mut rng, &mut Scratch::default()).unwrap();
             assert!((drawn.logprob - P[drawn.token as usize].ln()).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_most_probable_come_first_with_the_bits_of_a_draw() {
+        let z = logits(&[0.1, 0.3, 0.05, 0.3, 0.25]);
+        let mut scratch = Scratch::default();
+        let top = most_probable(&z, 3, &mut scratch);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 3, 4]);
+        assert_eq!(most_probable(&z, 99, &mut scratch).len(), 5);
+        assert!(most_probable(&z, 0, &mut scratch).is_empty());
+        let hot = Sampling {
+            temperature: 2.0,
+            top_k: 3,
+            ..Sampling::default()
+        };
+        let mut rng = Rng::keyed(6, &[]);
+        for _ in 0..20 {
+            let drawn = draw(&z, &hot, &mut rng, &mut scratch).unwrap();
+            let listed = top.iter().find(|t| t.0 == drawn.token).unwrap();
+            assert_eq!(listed.1.to_bits(), drawn.logprob.to_bits());
         }
     }
 

@@ -1,7 +1,7 @@
 //! The program: which reasoning traces does this student learn most from?
 //!
 //! `command` holds one file per command, `stage` the work behind them, `run` the whole experiment,
-//! `sandbox` what runs model-written code.
+//! `sandbox` what runs model-written code, `serve` a model behind a socket.
 
 mod command;
 mod exit;
@@ -10,6 +10,7 @@ mod model;
 mod progress;
 mod run;
 mod sandbox;
+mod serve;
 mod stage;
 
 use std::process::ExitCode;

@@ -40,10 +40,16 @@ mod rows;
 mod run;
 #[path = "cli/saved.rs"]
 mod saved;
+#[path = "cli/serve.rs"]
+mod serve;
+#[path = "cli/serve_clients.rs"]
+mod serve_clients;
+#[path = "cli/server.rs"]
+mod server;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "schema",
     "run",
     "jobs",
@@ -68,6 +74,7 @@ const COMMANDS: [&str; 26] = [
     "convert",
     "advise",
     "benchmark",
+    "serve",
     "completions",
     "man",
 ];
@@ -209,7 +216,10 @@ fn failures_are_1_with_error_and_path() {
             generate("http://localhost:1/v1#m"),
             "endpoints are not in this version",
         ),
-        (place.run(&["serve", "--model", "m"]), "not in this version"),
+        (
+            place.run(&["serve", "--model", "m"]),
+            "no model directory `m`",
+        ),
         (generate("nowhere"), "no model directory `nowhere`"),
         (
             place.run(&["convert", "nowhere", "-o", "m", "--to", "merged"]),

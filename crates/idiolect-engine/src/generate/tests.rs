@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use idiolect_model::Context;
+use idiolect_model::{Completion, Context, GenerateRequest};
 
+use super::queue::{Encoder, Queue, Queued};
 use super::*;
 use crate::tokenizer::tests::{byte_level, words};
 
@@ -134,13 +135,21 @@ fn run_within<F: Fn(&[u32], &mut [f32])>(
     };
     let config = GenerationConfig {
         tokenizer,
-        chat: None,
         limits,
-        sampling,
         slots,
         memory,
     };
-    generate(model, config, &Queue::new(requests), &mut sink).unwrap();
+    let mut source = Queued {
+        queue: &Queue::new(requests),
+        encoder: Encoder {
+            tokenizer,
+            chat: None,
+            limits,
+        },
+        sampling,
+        sink: &mut sink,
+    };
+    generate(model, config, &mut source);
     results
 }
 
@@ -407,20 +416,25 @@ fn a_broken_sink_stops_the_work() {
         max_tokens: 4,
         ..Sampling::default()
     };
+    let tokenizer = &words();
     let config = GenerationConfig {
-        tokenizer: &words(),
-        chat: None,
+        tokenizer,
         limits,
-        sampling: &sampling,
         slots: 2,
         memory: usize::MAX,
     };
-    generate(
-        &mut fake(13, scrambled),
-        config,
-        &Queue::new(&requests),
-        &mut sink,
-    )
-    .unwrap();
+    let mut source = Queued {
+        queue: &Queue::new(&requests),
+        encoder: Encoder {
+            tokenizer,
+            chat: None,
+            limits,
+        },
+        sampling: &sampling,
+        sink: &mut sink,
+    };
+    generate(&mut fake(13, scrambled), config, &mut source);
     assert_eq!(seen, 3);
 }
+
+mod live;

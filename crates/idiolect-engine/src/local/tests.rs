@@ -568,9 +568,7 @@ fn keys_and_values_stay_inside_their_memory_and_it_changes_no_text() {
         let mut watched = Watched(Cached::new(&model.decoder, &threads), 0);
         let config = GenerationConfig {
             tokenizer: model.text.tokenizer(),
-            chat: None,
             limits: model.text.description.limits(),
-            sampling: &sampling,
             slots: 16,
             memory,
         };
@@ -579,7 +577,17 @@ fn keys_and_values_stay_inside_their_memory_and_it_changes_no_text() {
             texts[i] = completion.unwrap().text;
             ControlFlow::Continue(())
         };
-        generate(&mut watched, config, &Queue::new(&requests), &mut sink).unwrap();
+        let mut source = Queued {
+            queue: &Queue::new(&requests),
+            encoder: Encoder {
+                tokenizer: config.tokenizer,
+                chat: None,
+                limits: config.limits,
+            },
+            sampling: &sampling,
+            sink: &mut sink,
+        };
+        generate(&mut watched, config, &mut source);
         (texts, watched.1)
     };
     let sizes = model.model_config();

@@ -17,7 +17,6 @@ mod init;
 mod inspect;
 mod job;
 mod jobs;
-mod later;
 mod man;
 mod options;
 mod output;
@@ -27,6 +26,7 @@ mod report;
 mod run;
 mod schema;
 mod score;
+mod serve;
 mod status;
 mod train;
 mod verify;
@@ -78,8 +78,7 @@ enum Command {
     Benchmark(benchmark::Arguments),
     Convert(convert::Arguments),
     Inspect(inspect::Arguments),
-    #[command(hide = true)]
-    Serve(later::Arguments),
+    Serve(serve::Arguments),
     Doctor(doctor::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -111,7 +110,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Benchmark(arguments) => benchmark::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
-        Command::Serve(arguments) => later::run("serve", &arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

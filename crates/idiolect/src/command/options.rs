@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use idiolect_core::record::{Split, TaskName};
+use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Model, Sampling, Template};
 
@@ -36,8 +37,7 @@ pub(super) struct Common {
 impl Common {
     /// Threads to use.
     pub(super) fn threads(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.threads.map_or_else(cores, usize::from)
+        threads(self.threads)
     }
 
     /// Where progress goes.
@@ -72,6 +72,12 @@ impl Common {
             protection,
         })
     }
+}
+
+/// As many threads as were asked for, or as there are cores.
+pub(super) fn threads(asked: Option<u16>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    asked.map_or_else(cores, usize::from)
 }
 
 /// How model-written code is run.
@@ -188,6 +194,19 @@ impl ModelOptions {
         kv: &KvOption,
     ) -> Result<Box<dyn Model>, StageError> {
         model::open(&self.model, &self.opening(), common.threads(), kv.kv_memory)
+    }
+
+    /// Opens a model directory to compute with it in this process.
+    pub(super) fn open_here(
+        &self,
+        threads: usize,
+        kv: &KvOption,
+    ) -> Result<LocalModel, StageError> {
+        let mut model = model::local(Path::new(&self.model), &self.opening(), threads)?;
+        if let Some(mib) = kv.kv_memory {
+            model.set_kv_bytes(mib.saturating_mul(1 << 20));
+        }
+        Ok(model)
     }
 }
 

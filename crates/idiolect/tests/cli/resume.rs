@@ -31,8 +31,8 @@ fn start(place: &Place, arguments: &[&str]) -> Child {
 
 /// Waits until a file has so many rows.
 fn await_rows(place: &Place, name: &str, rows: usize) {
-    let begun = Instant::now();
-    while place.count(name) < rows {
+    let (begun, journal) = (Instant::now(), format!("{name}.part"));
+    while place.count(&journal) < rows {
         assert!(
             begun.elapsed() < Duration::from_secs(60),
             "{name} never got {rows} rows"

@@ -31,16 +31,19 @@ impl Cpu<'_> {
     ///
     /// - `hidden`: (C, T) lanes of leading dimension `ld`, after the last norm
     /// - `scores`: one a target, overwritten
+    /// - `top`: the `n_top` most probable tokens (at most V) of each target's place with their
+    ///   log-probabilities, the first choice first, of equal ones those of lower ids; overwritten
     pub(crate) fn score(
         &mut self,
         head: Head<'_>,
-        hidden: &[f32],
-        ld: usize,
+        (hidden, ld): (&[f32], usize),
         targets: &[Target],
         scores: &mut Vec<TargetScore>,
+        (n_top, top): (usize, &mut Vec<(u32, f32)>),
     ) {
         let scratch = &mut self.workspace.scratch[0];
         scores.clear();
+        top.clear();
         let (vocab, width) = (head.vocab(), head.width);
         let most_targets = SCORED.min(targets.len());
         let (chunk, rows) = (leading_dim(most_targets), SCORED_ROWS.min(vocab));
@@ -60,6 +63,9 @@ impl Cpu<'_> {
                 targets,
                 logits: target,
             });
+            let listed = top.len();
+            top.resize(listed + targets.len() * n_top, (0, f32::NEG_INFINITY));
+            let top = &mut top[listed..];
             for first in (0..vocab).step_by(rows) {
                 let logits = &mut logits[..rows.min(vocab - first) * chunk];
                 let workspace = aligned(scratch, head.workspace(logits.len() / chunk, n));
@@ -73,10 +79,19 @@ impl Cpu<'_> {
                     most,
                     first: first == 0,
                 });
+                if n_top > 0 {
+                    let ids = first as u32..;
+                    for (id, row) in ids.zip(logits.chunks_exact(chunk)) {
+                        list_largest(id, &row[..targets.len()], top, n_top);
+                    }
+                }
             }
             scores.extend((0..targets.len()).map(|i| {
                 let [e, et, ett, ee, above, most] = std::array::from_fn(|s| totals[s * chunk + i]);
                 let (log_sum, mean) = (e.ln(), et / e);
+                for (_, z) in &mut top[i * n_top..][..n_top] {
+                    *z = *z - most - log_sum;
+                }
                 TargetScore {
                     logprob: target[i] - most - log_sum,
                     rank: 1 + above as u32,
@@ -89,6 +104,18 @@ impl Cpu<'_> {
         // The larger of the two is kept.
         if held.len() > scratch.len() {
             *scratch = held;
+        }
+    }
+}
+
+/// Puts a token into the lists of those whose logits are the largest so far, `n_top` for each lane
+/// in falling order.
+fn list_largest(id: u32, logits: &[f32], top: &mut [(u32, f32)], n_top: usize) {
+    for (&z, list) in logits.iter().zip(top.chunks_exact_mut(n_top)) {
+        if z > list[n_top - 1].1 {
+            let place = list.partition_point(|other| other.1 >= z);
+            list[place..].rotate_right(1);
+            list[place] = (id, z);
         }
     }
 }

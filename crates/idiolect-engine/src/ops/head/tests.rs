@@ -120,15 +120,29 @@ fn scores_agree_with_double_precision() {
             width: WIDTH,
             softcap,
         };
-        let mut scores = Vec::new();
+        let (mut scores, mut top) = (Vec::new(), Vec::new());
         Cpu::new(&Threads::single(), &mut Default::default()).score(
             head,
-            &hidden,
-            336,
+            (&hidden, 336),
             &targets,
             &mut scores,
+            (3, &mut top),
         );
-        assert_eq!(scores.len(), targets.len());
+        assert_eq!(
+            (scores.len(), top.len()),
+            (targets.len(), 3 * targets.len())
+        );
+        for (s, (t, top)) in scores.iter().zip(targets.iter().zip(top.chunks(3))) {
+            let z = exact_logits(&w, &h, t.lane, softcap);
+            let most = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            assert!((z[top[0].0 as usize] - most).abs() < 1e-5);
+            assert!(top[0].1 >= top[1].1 && top[1].1 >= top[2].1);
+            // The bits of the target's own score, wherever it is among the first.
+            if s.rank <= 3 {
+                let own = top.iter().find(|(id, _)| *id == t.token);
+                assert_eq!(own.map(|own| own.1), Some(s.logprob));
+            }
+        }
         for (s, t) in scores.iter().zip(&targets) {
             let z = exact_logits(&w, &h, t.lane, softcap);
             let sum: f64 = z.iter().map(|z| z.exp()).sum();
@@ -158,7 +172,7 @@ fn equal_logits_share_the_best_rank() {
         width: 1,
         softcap: None,
     };
-    let mut scores = Vec::new();
+    let (mut scores, mut top) = (Vec::new(), Vec::new());
     let target = Target {
         lane: 0,
         token: 4,
@@ -166,11 +180,12 @@ fn equal_logits_share_the_best_rank() {
     };
     Cpu::new(&Threads::single(), &mut Default::default()).score(
         head,
-        &[1.0; 16],
-        16,
+        (&[1.0; 16], 16),
         &[target],
         &mut scores,
+        (2, &mut top),
     );
+    assert_eq!([top[0].0, top[1].0], [0, 1]);
     assert_eq!(scores[0].rank, 1);
     assert!((scores[0].entropy - 5f32.ln()).abs() < 1e-6 && scores[0].varentropy < 1e-6);
 }
@@ -190,10 +205,10 @@ fn a_diverged_state_shows_in_the_score() {
     };
     Cpu::new(&Threads::single(), &mut Default::default()).score(
         head,
-        &[f32::NAN; 16],
-        16,
+        (&[f32::NAN; 16], 16),
         &[target],
         &mut scores,
+        (0, &mut Vec::new()),
     );
     assert!(scores[0].logprob.is_nan());
 }
