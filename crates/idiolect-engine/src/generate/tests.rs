@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use idiolect_model::{Completion, Context, GenerateRequest};
+use idiolect_model::{Completion, Context, GenerateRequest, Sampling};
 
 use super::queue::{Encoder, Queue, Queued};
 use super::*;
