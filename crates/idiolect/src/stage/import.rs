@@ -111,11 +111,16 @@ pub(crate) fn import(
     }
     drop(meter);
     note_unknown_reasons(&reasons, control);
-    if let Err(error) = control.allows(&settings.output, problems.rejected(), seen) {
+    let rejected = problems.rejected();
+    if control.too_many(rejected, seen) {
         // A part of a data set is none, and the corrected command must find the place free.
         problems.abandon()?;
         traces.map_or(Ok(()), Output::abandon)?;
-        return Err(error.with_remedy(remedy(settings.task, first_refused.as_deref())));
+        let remedy = remedy(settings.task, first_refused.as_deref());
+        return match control.allows(&settings.output, rejected, seen) {
+            Err(error) => Err(error.with_remedy(remedy)),
+            Ok(()) => Err(StageError::Interrupted),
+        };
     }
     if let Some(traces) = traces {
         traces.finish_appended(seen)?;

@@ -55,10 +55,15 @@ pub(crate) struct Control<'a> {
 }
 
 impl Control<'_> {
+    /// Whether more than the allowed share of the rows looked at were refused.
+    pub(crate) fn too_many(&self, rejected: u64, seen: u64) -> bool {
+        rejected as f64 > self.max_rejects * seen as f64
+    }
+
     /// Fails where more than the allowed share of the rows looked at were refused; the rejects of
     /// `output` name them.
     pub(crate) fn allows(&self, output: &Path, rejected: u64, seen: u64) -> Result<(), StageError> {
-        if rejected as f64 <= self.max_rejects * seen as f64 {
+        if !self.too_many(rejected, seen) {
             return Ok(());
         }
         Err(StageError::TooManyRefused(Box::new(TooManyRefused {
