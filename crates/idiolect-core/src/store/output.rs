@@ -20,10 +20,6 @@ use super::{BadRow, Journal, Meta, Rejects, StoreError, beside, hash_file, write
 
 /// What opening an output found.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one a stage, taken apart at once"
-)]
 pub enum Opened {
     /// Every row is there; nothing is to be done.
     Complete(Meta),

@@ -117,10 +117,10 @@ pub(crate) fn import(
         problems.abandon()?;
         traces.map_or(Ok(()), Output::abandon)?;
         let remedy = remedy(settings.task, first_refused.as_deref());
-        return match control.allows(&settings.output, rejected, seen) {
-            Err(error) => Err(error.with_remedy(remedy)),
-            Ok(()) => Err(StageError::Interrupted),
-        };
+        control
+            .allows(&settings.output, rejected, seen)
+            .map_err(|error| error.with_remedy(remedy))?;
+        return Err(StageError::failed("too many rows were refused", ""));
     }
     if let Some(traces) = traces {
         traces.finish_appended(seen)?;
