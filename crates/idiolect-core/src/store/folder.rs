@@ -26,11 +26,11 @@ pub enum OpenedFolder {
 }
 
 impl Folder {
-    /// Opens the folder of a stage as [`Output::open`] opens a file. `overwrite` empties a folder
+    /// Opens the folder of a stage as [`Output::open`](super::Output::open) opens a file. `overwrite` empties a folder
     /// that this program made, and no other.
     ///
     /// # Errors
-    /// As [`Output::open`]; [`StoreError::Edited`] for a folder with content that no stage made.
+    /// As [`Output::open`](super::Output::open); [`StoreError::Edited`] for a folder with content that no stage made.
     pub fn open(path: &Path, meta: &Meta, overwrite: bool) -> Result<OpenedFolder, StoreError> {
         let lock = Lock::of_folder(path)?;
         let used = fs::read_dir(path)
