@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use idiolect_engine::local::live::Written;
 use idiolect_model::Finish;
+use serde_json::Value;
 
 use super::App;
 use super::error::ApiError;
@@ -24,6 +25,11 @@ fn reason(finish: Finish) -> &'static str {
         Finish::Length => "length",
         Finish::Stop | Finish::Unknown => "stop",
     }
+}
+
+/// The ids of some tokens.
+pub(super) fn token_ids(tokens: &[Written]) -> Vec<u32> {
+    tokens.iter().map(|token| token.id).collect()
 }
 
 /// A piece of one completion; the last has the reason of its end.
@@ -114,15 +120,31 @@ impl Answer {
         }))
     }
 
-    /// [`next`](Self::next) unless the client of a stream left, which gives nothing.
-    pub(super) async fn next_for(
-        &mut self,
+    /// Sends the document of each piece, the first and those that follow, and what went wrong where
+    /// something does. How many tokens there were; nothing where the stream ended early.
+    pub(super) async fn relay(
+        mut self,
+        first: Option<Piece>,
         pieces: &Pieces,
-    ) -> Option<Result<Option<Piece>, ApiError>> {
-        tokio::select! {
-            () = pieces.left() => None,
-            piece = self.next() => Some(piece),
+        mut document: impl FnMut(&Piece) -> Value,
+    ) -> Option<usize> {
+        let (mut next, mut n_tokens) = (first, 0);
+        while let Some(piece) = next {
+            n_tokens += piece.tokens.len();
+            pieces.send(&document(&piece)).await.then_some(())?;
+            let found = tokio::select! {
+                () = pieces.left() => return None,
+                found = self.next() => found,
+            };
+            next = match found {
+                Ok(next) => next,
+                Err(error) => {
+                    pieces.send(&error.document()).await;
+                    return None;
+                }
+            };
         }
+        Some(n_tokens)
     }
 
     /// All completions, when they have ended.

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use idiolect_engine::local::live::Written;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Guard, Piece};
+use super::answer::{Answer, Guard, Piece, Whole, token_ids};
 use super::completions::usage;
 use super::error::ApiError;
 use super::fields::Fields;
@@ -96,7 +95,7 @@ pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, Api
     let reader = Arc::clone(&app);
     let request = app.blocking(move || Chat::read(&reader, &body)).await?;
     let choices = request.asked.n;
-    let events = app.submit(Job {
+    let events = app.scheduler.submit(Job {
         completions: request
             .asked
             .completions(std::slice::from_ref(&request.ids)),
@@ -123,7 +122,7 @@ pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, Api
     }
     let all = answer.whole(choices).await?;
     let n_tokens = all.iter().map(|whole| whole.tokens.len()).sum();
-    let choice = |(index, whole): (usize, &super::answer::Whole)| {
+    let choice = |(index, whole): (usize, &Whole)| {
         let mut document = json!({
             "index": index,
             "message": {"role": "assistant", "content": whole.text},
@@ -132,19 +131,13 @@ pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, Api
             "finish_reason": whole.finish,
         });
         if request.asked.return_token_ids {
-            document["token_ids"] = json!(ids(&whole.tokens));
+            document["token_ids"] = json!(token_ids(&whole.tokens));
         }
         document
     };
     let choices: Vec<Value> = all.iter().enumerate().map(choice).collect();
-    let mut document = json!({
-        "id": head.id,
-        "object": "chat.completion",
-        "created": head.created,
-        "model": app.names[0],
-        "choices": choices,
-        "usage": usage(request.ids.len(), n_tokens),
-    });
+    let mut document = head.document(&app, "chat.completion", json!(choices));
+    document["usage"] = usage(request.ids.len(), n_tokens);
     if request.asked.return_token_ids {
         document["prompt_token_ids"] = json!(&request.ids[..]);
     }
@@ -158,10 +151,6 @@ fn speller<'a>(app: &'a App, request: &Chat) -> Speller<'a> {
     speller
 }
 
-fn ids(tokens: &[Written]) -> Vec<u32> {
-    tokens.iter().map(|token| token.id).collect()
-}
-
 /// Writes the pieces of a stream.
 struct Writer<'a> {
     app: &'a App,
@@ -171,7 +160,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn write(&self, mut next: Option<Piece>, mut answer: Answer) -> Option<()> {
+    async fn write(&self, first: Option<Piece>, answer: Answer) -> Option<()> {
         let mut spellers = Vec::with_capacity(self.request.asked.n);
         for choice in 0..self.request.asked.n {
             let delta = json!({"role": "assistant", "content": ""});
@@ -181,19 +170,11 @@ impl Writer<'_> {
                 .await?;
             spellers.push(speller(self.app, self.request));
         }
-        let mut n_tokens = 0;
-        while let Some(piece) = next {
-            n_tokens += piece.tokens.len();
-            let choice = self.choice(&piece, &mut spellers[piece.choice]);
-            self.send(json!([choice]), Value::Null, false).await?;
-            next = match answer.next_for(self.pieces).await? {
-                Ok(next) => next,
-                Err(error) => {
-                    self.pieces.send(&error.document()).await;
-                    return None;
-                }
-            };
-        }
+        let document = |piece: &Piece| {
+            let choice = self.choice(piece, &mut spellers[piece.choice]);
+            self.chunk(json!([choice]), Value::Null, false)
+        };
+        let n_tokens = answer.relay(first, self.pieces, document).await?;
         if self.request.asked.include_usage {
             let usage = usage(self.request.ids.len(), n_tokens);
             self.send(json!([]), usage, false).await?;
@@ -215,25 +196,25 @@ impl Writer<'_> {
         let mut document = json!({"index": piece.choice, "delta": delta, "logprobs": logprobs,
             "finish_reason": piece.finish});
         if self.request.asked.return_token_ids {
-            document["token_ids"] = json!(ids(&piece.tokens));
+            document["token_ids"] = json!(token_ids(&piece.tokens));
         }
         document
     }
 
-    async fn send(&self, choices: Value, usage: Value, first: bool) -> Option<()> {
-        let mut document = json!({
-            "id": self.head.id,
-            "object": "chat.completion.chunk",
-            "created": self.head.created,
-            "model": self.app.names[0],
-            "choices": choices,
-        });
+    fn chunk(&self, choices: Value, usage: Value, first: bool) -> Value {
+        let object = "chat.completion.chunk";
+        let mut document = self.head.document(self.app, object, choices);
         if first && self.request.asked.return_token_ids {
             document["prompt_token_ids"] = json!(&self.request.ids[..]);
         }
         if self.request.asked.include_usage {
             document["usage"] = usage;
         }
-        self.pieces.send(&document).await.then_some(())
+        document
+    }
+
+    async fn send(&self, choices: Value, usage: Value, first: bool) -> Option<()> {
+        let chunk = self.chunk(choices, usage, first);
+        self.pieces.send(&chunk).await.then_some(())
     }
 }

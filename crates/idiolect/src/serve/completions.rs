@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use idiolect_engine::local::live::{PromptScores, ScoredPrompt, Written};
-use serde_json::{Map, Value, json};
+use idiolect_engine::local::live::{PromptScores, ScoredPrompt};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::answer::{Answer, Guard, Piece, Whole};
+use super::answer::{Answer, Guard, Piece, Whole, token_ids};
 use super::error::ApiError;
 use super::fields::Fields;
 use super::json::Json;
@@ -21,11 +21,13 @@ use super::{App, Head};
 /// Tokens of a completion whose request names no number, as OpenAI has it.
 const MAX_TOKENS: usize = 16;
 
+/// What answers say that they are.
+const OBJECT: &str = "text_completion";
+
 /// A request that was read.
 struct Completions {
     asked: Asked,
     prompts: Vec<Prompt>,
-    max_tokens: usize,
     logprobs: Option<usize>,
     echo: bool,
     prompt_logprobs: Option<usize>,
@@ -36,7 +38,7 @@ struct Completions {
 impl Completions {
     fn read(app: &App, body: &[u8]) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
-        let asked = Asked::take(&mut fields, app, &["max_tokens"])?;
+        let mut asked = Asked::take(&mut fields, app, &["max_tokens"])?;
         let most = MOST_TOP as u64;
         let logprobs = fields.count("logprobs", 0, most)?;
         let prompt_logprobs = fields.count("prompt_logprobs", 0, most)?;
@@ -66,17 +68,25 @@ impl Completions {
         }
         let ids: Vec<Arc<[u32]>> = prompts.iter().map(|p| Arc::clone(&p.ids)).collect();
         check_lengths(app, "prompt", &ids, max_tokens)?;
-        let mut asked = asked;
         asked.sampling.max_tokens = max_tokens;
         Ok(Self {
             asked,
             prompts,
-            max_tokens,
             logprobs,
             echo,
             prompt_logprobs,
             start: start.unwrap_or(1),
         })
+    }
+
+    /// Completions of all prompts.
+    fn n_choices(&self) -> usize {
+        self.prompts.len() * self.asked.n
+    }
+
+    /// Whether only the prompts are asked about.
+    fn writes_nothing(&self) -> bool {
+        self.asked.sampling.max_tokens == 0
     }
 
     /// How many alternatives the prompts' scores are to name; none where they are not asked for.
@@ -118,18 +128,15 @@ pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, Api
         .blocking(move || Completions::read(&reader, &body))
         .await?;
     let scores = score(&app, &request)?;
-    let choices = if request.max_tokens == 0 {
-        0
-    } else {
-        request.prompts.len() * request.asked.n
-    };
     let prompts: Vec<Arc<[u32]>> = request.prompts.iter().map(|p| Arc::clone(&p.ids)).collect();
-    let events = app.submit(Job {
-        completions: if choices == 0 {
-            Vec::new()
-        } else {
-            request.asked.completions(&prompts)
-        },
+    let completions = if request.writes_nothing() {
+        Vec::new()
+    } else {
+        request.asked.completions(&prompts)
+    };
+    let choices = completions.len();
+    let events = app.scheduler.submit(Job {
+        completions,
         sampling: Arc::new(request.asked.sampling.clone()),
         n_top: request.logprobs.unwrap_or(0),
         stream: request.asked.stream,
@@ -143,7 +150,7 @@ pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, Api
     }
     let scores = scores_of(scores, &request).await?;
     let mut all = answer.whole(choices).await?;
-    all.resize_with(request.prompts.len() * request.asked.n, || Whole {
+    all.resize_with(request.n_choices(), || Whole {
         finish: "length",
         ..Whole::default()
     });
@@ -153,15 +160,9 @@ pub(super) async fn answer(app: Arc<App>, body: Vec<u8>) -> Result<Response, Api
         .enumerate()
         .map(|(choice, whole)| whole_choice(&app, &request, (choice, whole), &scores))
         .collect();
-    Ok(Json(json!({
-        "id": head.id,
-        "object": "text_completion",
-        "created": head.created,
-        "model": app.names[0],
-        "choices": choices,
-        "usage": request.usage(n_tokens),
-    }))
-    .into_response())
+    let mut document = head.document(&app, OBJECT, json!(choices));
+    document["usage"] = request.usage(n_tokens);
+    Ok(Json(document).into_response())
 }
 
 /// Begins to score the prompts that are to be.
@@ -177,7 +178,7 @@ fn score(app: &App, request: &Completions) -> Result<Option<oneshot::Receiver<Sc
             ids: prompt.ids.to_vec(),
             start: request.start,
         });
-    app.score(prompts.collect(), n_top).map(Some)
+    app.scheduler.score(prompts.collect(), n_top).map(Some)
 }
 
 /// The scores of each prompt; empty where none were asked for, or a prompt has no token to score.
@@ -251,13 +252,9 @@ fn whole_choice(
     }
     if request.asked.return_token_ids {
         document["prompt_token_ids"] = json!(&prompt.ids[..]);
-        document["token_ids"] = json!(ids(&whole.tokens));
+        document["token_ids"] = json!(token_ids(&whole.tokens));
     }
     document
-}
-
-fn ids(tokens: &[Written]) -> Vec<u32> {
-    tokens.iter().map(|token| token.id).collect()
 }
 
 /// The response of a stream, once its first piece is there: what is refused until then has a
@@ -296,28 +293,20 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn write(
         &self,
-        mut next: Option<Piece>,
-        mut answer: Answer,
+        first: Option<Piece>,
+        answer: Answer,
         scores: &[PromptScores],
     ) -> Option<()> {
-        let n_choices = self.request.prompts.len() * self.request.asked.n;
+        let n_choices = self.request.n_choices();
         let mut spellers = Vec::with_capacity(n_choices);
         for choice in 0..n_choices {
             spellers.push(self.begin(choice, scores).await?);
         }
-        let mut n_tokens = 0;
-        while let Some(piece) = next {
-            n_tokens += piece.tokens.len();
-            let choice = self.choice(&piece, &mut spellers[piece.choice]);
-            self.send(json!([choice]), Value::Null).await?;
-            next = match answer.next_for(self.pieces).await? {
-                Ok(next) => next,
-                Err(error) => {
-                    self.pieces.send(&error.document()).await;
-                    return None;
-                }
-            };
-        }
+        let document = |piece: &Piece| {
+            let choice = self.choice(piece, &mut spellers[piece.choice]);
+            self.chunk(json!([choice]), Value::Null)
+        };
+        let n_tokens = answer.relay(first, self.pieces, document).await?;
         if self.request.asked.include_usage {
             self.send(json!([]), self.request.usage(n_tokens)).await?;
         }
@@ -339,7 +328,7 @@ impl Writer<'_> {
             } else {
                 speller.skip(&prompt.ids);
             }
-            if self.request.max_tokens == 0 {
+            if self.request.writes_nothing() {
                 document["finish_reason"] = json!("length");
             }
         } else {
@@ -361,28 +350,24 @@ impl Writer<'_> {
             .logprobs
             .filter(|_| !piece.tokens.is_empty())
             .map(|_| speller.lists(piece.tokens.iter().map(Placed::from)));
-        let mut document = Map::new();
-        document.insert("index".to_owned(), json!(piece.choice));
-        document.insert("text".to_owned(), json!(piece.text));
-        document.insert("logprobs".to_owned(), json!(logprobs));
-        document.insert("finish_reason".to_owned(), json!(piece.finish));
+        let mut document = json!({"index": piece.choice, "text": piece.text, "logprobs": logprobs,
+            "finish_reason": piece.finish});
         if self.request.asked.return_token_ids {
-            document.insert("token_ids".to_owned(), json!(ids(&piece.tokens)));
+            document["token_ids"] = json!(token_ids(&piece.tokens));
         }
-        Value::Object(document)
+        document
     }
 
-    async fn send(&self, choices: Value, usage: Value) -> Option<()> {
-        let mut document = json!({
-            "id": self.head.id,
-            "object": "text_completion",
-            "created": self.head.created,
-            "model": self.app.names[0],
-            "choices": choices,
-        });
+    fn chunk(&self, choices: Value, usage: Value) -> Value {
+        let mut document = self.head.document(self.app, OBJECT, choices);
         if self.request.asked.include_usage {
             document["usage"] = usage;
         }
-        self.pieces.send(&document).await.then_some(())
+        document
+    }
+
+    async fn send(&self, choices: Value, usage: Value) -> Option<()> {
+        let chunk = self.chunk(choices, usage);
+        self.pieces.send(&chunk).await.then_some(())
     }
 }

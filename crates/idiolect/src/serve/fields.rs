@@ -1,6 +1,8 @@
 //! The fields of a request, taken one by one so that an error names its field; what is left is
 //! ignored unless it would change what is computed.
 
+use std::fmt::Display;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -101,14 +103,7 @@ impl Fields {
         low: f32,
         high: f32,
     ) -> Result<Option<f32>, ApiError> {
-        let number: Option<f32> = self.take(name)?;
-        match number {
-            Some(number) if !(low..=high).contains(&number) => Err(ApiError::field(
-                name,
-                format!("`{name}` is {number}; expected {low} to {high}"),
-            )),
-            number => Ok(number),
-        }
+        self.within(name, low, high)
     }
 
     /// A count of a range.
@@ -118,13 +113,22 @@ impl Fields {
         low: u64,
         high: u64,
     ) -> Result<Option<usize>, ApiError> {
-        let count: Option<u64> = self.take(name)?;
-        match count {
-            Some(count) if !(low..=high).contains(&count) => Err(ApiError::field(
+        let count = self.within(name, low, high)?;
+        Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX)))
+    }
+
+    fn within<T: DeserializeOwned + PartialOrd + Display + Copy>(
+        &mut self,
+        name: &str,
+        low: T,
+        high: T,
+    ) -> Result<Option<T>, ApiError> {
+        match self.take(name)? {
+            Some(value) if !(low..=high).contains(&value) => Err(ApiError::field(
                 name,
-                format!("`{name}` is {count}; expected {low} to {high}"),
+                format!("`{name}` is {value}; expected {low} to {high}"),
             )),
-            count => Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX))),
+            value => Ok(value),
         }
     }
 

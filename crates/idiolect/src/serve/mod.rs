@@ -12,14 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use idiolect_engine::local::LocalModel;
-use idiolect_engine::local::live::ScoredPrompt;
 use idiolect_engine::tokenizer::Tokenizer;
 use idiolect_model::{Model, ModelInfo};
-use tokio::sync::oneshot;
+use serde_json::{Value, json};
 
 use self::error::ApiError;
 use self::metrics::Metrics;
-use self::scheduler::{Events, Job, Scheduler, Scores};
+use self::scheduler::Scheduler;
 use crate::interrupt::Stop;
 use crate::progress::Progress;
 use crate::stage::StageError;
@@ -92,18 +91,6 @@ impl App {
         self.scheduler.model.max_position_embeddings()
     }
 
-    fn submit(&self, job: Job) -> Result<Events, ApiError> {
-        self.scheduler.submit(job)
-    }
-
-    fn score(
-        &self,
-        prompts: Vec<ScoredPrompt>,
-        n_top: usize,
-    ) -> Result<oneshot::Receiver<Scores>, ApiError> {
-        self.scheduler.score(prompts, n_top)
-    }
-
     /// Does what takes long, such as tokenizing a long text, beside the sockets.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -128,6 +115,17 @@ impl Head {
             id: format!("{kind}-{id:016x}"),
             created: now(),
         }
+    }
+
+    /// The document of some choices, whole or a chunk.
+    fn document(&self, app: &App, object: &str, choices: Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": app.names[0],
+            "choices": choices,
+        })
     }
 }
 

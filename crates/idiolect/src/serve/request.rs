@@ -51,11 +51,7 @@ impl Asked {
         app: &App,
         max_tokens_names: &[&str],
     ) -> Result<Self, ApiError> {
-        if let Some(name) = fields.take::<String>("model")?
-            && !app.names.contains(&name)
-        {
-            return Err(ApiError::no_model(&name, &app.names[0]));
-        }
+        check_model(fields, app)?;
         let mut max_tokens = None;
         for name in max_tokens_names {
             let given = fields.count(name, 0, u64::from(u32::MAX))?;
@@ -121,6 +117,14 @@ impl Asked {
             .iter()
             .flat_map(|prompt| (0..self.n).map(move |choice| (Arc::clone(prompt), seed(choice))))
             .collect()
+    }
+}
+
+/// Refuses a request for another model.
+pub(super) fn check_model(fields: &mut Fields, app: &App) -> Result<(), ApiError> {
+    match fields.take::<String>("model")? {
+        Some(name) if !app.names.contains(&name) => Err(ApiError::no_model(&name, &app.names[0])),
+        _ => Ok(()),
     }
 }
 

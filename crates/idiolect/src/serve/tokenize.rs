@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::fields::Fields;
 use super::json::Json;
 use super::prompt::{Turn, encode, encode_chat, messages};
+use super::request::check_model;
 
 /// Tokens of a text or of a conversation.
 pub(super) async fn tokenize(app: Arc<App>, body: Vec<u8>) -> Result<Response, ApiError> {
@@ -64,11 +65,4 @@ pub(super) async fn detokenize(app: Arc<App>, body: Vec<u8>) -> Result<Response,
     }
     let prompt = tokenizer.decode_after(&[], &ids);
     Ok(Json(json!({"prompt": prompt})).into_response())
-}
-
-fn check_model(fields: &mut Fields, app: &App) -> Result<(), ApiError> {
-    match fields.take::<String>("model")? {
-        Some(name) if !app.names.contains(&name) => Err(ApiError::no_model(&name, &app.names[0])),
-        _ => Ok(()),
-    }
 }
