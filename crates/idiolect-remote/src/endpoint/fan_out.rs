@@ -6,8 +6,8 @@ use std::sync::mpsc::{Sender, channel};
 use idiolect_model::{ModelError, RowError, Sink};
 use tokio::task::JoinSet;
 
+use super::network;
 use super::transport::Stop;
-use crate::runtime;
 
 /// Besides those on the network, so many requests are made ready, for a sink that takes its time.
 const READY: usize = 64;
@@ -50,9 +50,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Stop>> + Send + 'static,
 {
-    let handle = runtime::handle().map_err(|error| {
-        ModelError::Invalid(format!("cannot start the threads for the network: {error}"))
-    })?;
+    let network = network()?;
     let most = in_flight.saturating_add(READY.min(in_flight));
     let (to, results) = channel();
     // Dropped at the end of this function, and what still runs with it.
@@ -69,7 +67,7 @@ where
                         result: None,
                         to: to.clone(),
                     };
-                    tasks.spawn_on(async move { answer.give(request.await) }, &handle);
+                    tasks.spawn_on(async move { answer.give(request.await) }, &network);
                     outstanding += 1;
                 }
                 Err(error) => {

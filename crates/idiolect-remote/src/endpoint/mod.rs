@@ -26,8 +26,11 @@ pub use settings::Settings;
 pub use usage::Usage;
 
 use fan_out::fan_out;
-use request::Dialect;
+use request::Parameters;
+use tokio::runtime::Handle;
 use transport::{Call, Path, Stop, Transport};
+
+use crate::runtime;
 
 /// A model behind one or several OpenAI-compatible servers. Calls block; requests run side by side.
 ///
@@ -37,7 +40,7 @@ use transport::{Call, Path, Stop, Transport};
 pub struct Endpoint {
     transport: Arc<Transport>,
     info: ModelInfo,
-    dialect: Dialect,
+    parameters: Parameters,
     sampled_logprobs: bool,
     scoring: Option<ScoringMethod>,
 }
@@ -70,6 +73,13 @@ impl Endpoint {
             Template::Chat => "chat/completions",
         })
     }
+}
+
+/// The threads that wait for the network.
+fn network() -> Result<Handle, ModelError> {
+    runtime::handle().map_err(|error| {
+        ModelError::Invalid(format!("cannot start the threads for the network: {error}"))
+    })
 }
 
 impl fmt::Debug for Endpoint {
@@ -121,7 +131,7 @@ impl Generate for Endpoint {
         sampling: &Sampling,
         sink: Sink<'_, Completion>,
     ) -> Result<(), ModelError> {
-        let missing = self.dialect.missing(sampling);
+        let missing = self.parameters.missing(sampling);
         if !missing.is_empty() {
             return Err(ModelError::Unsupported(format!(
                 "the server of `{}` does not take the setting `{}`",
@@ -133,7 +143,7 @@ impl Generate for Endpoint {
         let logprobs = self.sampled_logprobs && self.transport.settings.logprobs;
         let start = |index: usize| -> Result<_, RowError> {
             let request: &GenerateRequest = &requests[index];
-            let body = self.dialect.body(
+            let body = self.parameters.body(
                 (template, &self.info.name),
                 &request.context,
                 sampling,

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use idiolect_model::{Context, ModelError, ModelInfo, Sampling, Template, content_hash};
 use serde_json::{Map, Value};
-use tokio::runtime::Handle;
 
 use super::refusal::Fault;
-use super::request::Dialect;
+use super::request::Parameters;
 use super::transport::{Call, Path, Stop, Transport};
-use super::{Endpoint, Settings, reply};
+use super::{Endpoint, Settings, network, reply};
 use crate::address::{Address, Base};
-use crate::runtime;
 
 /// Enough for a reply, little enough to cost nothing; some models think before they say a word.
 const PROBE_TOKENS: usize = 16;
@@ -32,15 +30,11 @@ pub(super) fn open(
 ) -> Result<Endpoint, ModelError> {
     let address = Address::parse(reference).map_err(ModelError::Invalid)?;
     let transport = Arc::new(Transport::new(address.bases, settings)?);
-    let handle = runtime::handle().map_err(|error| {
-        ModelError::Invalid(format!("cannot start the threads for the network: {error}"))
-    })?;
-    let (name, facts) = on(&handle, find_model(&transport, address.model))?;
-    let mut dialect = Dialect::default();
-    let sampled_logprobs = on(
-        &handle,
-        try_out(&transport, (template, &name), &mut dialect),
-    )?;
+    let network = network()?;
+    let (name, facts) = network.block_on(find_model(&transport, address.model))?;
+    let mut parameters = Parameters::default();
+    let sampled_logprobs =
+        network.block_on(try_out(&transport, (template, &name), &mut parameters))?;
     let info = ModelInfo {
         hash: content_hash(facts.to_string().as_bytes()),
         tokenizer_hash: String::new(),
@@ -51,15 +45,10 @@ pub(super) fn open(
     Ok(Endpoint {
         transport,
         info,
-        dialect,
+        parameters,
         sampled_logprobs,
         scoring: None,
     })
-}
-
-/// Waits for the network on the caller's thread.
-pub(super) fn on<T>(handle: &Handle, work: impl Future<Output = T>) -> T {
-    handle.block_on(work)
 }
 
 /// The model's name, and what its servers say of it.
@@ -199,7 +188,7 @@ fn facts(entry: &Value) -> Value {
 async fn try_out(
     transport: &Transport,
     (template, name): (Template, &str),
-    dialect: &mut Dialect,
+    parameters: &mut Parameters,
 ) -> Result<bool, ModelError> {
     let sampling = Sampling {
         max_tokens: PROBE_TOKENS,
@@ -209,7 +198,7 @@ async fn try_out(
     let logprobs = transport.settings.logprobs;
     let mut refusal = String::new();
     for _ in 0..MOST_PROBES {
-        let body = dialect
+        let body = parameters
             .body((template, name), &context, &sampling, 0, logprobs)
             .map_err(|error| ModelError::Invalid(error.reason))?;
         let call = Call::post(Endpoint::path(template), &body);
@@ -232,7 +221,7 @@ async fn try_out(
             transport.set_life(call);
             return Ok(false);
         }
-        if !dialect.learn(&refusal) {
+        if !parameters.learn(&refusal) {
             break;
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// What a server was found to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Dialect {
+pub(super) struct Parameters {
     /// Fields that it refuses; they are left out where they say nothing, and are errors where they
     /// do.
     pub(super) refused: BTreeSet<&'static str>,
@@ -25,13 +25,13 @@ struct Field {
 
 /// Every field that decides how tokens are chosen. All are sent, for a server's defaults come from
 /// the model's own `generation_config.json`.
-fn fields(sampling: &Sampling, seed: u64, dialect: &Dialect) -> Vec<Field> {
+fn fields(sampling: &Sampling, seed: u64, parameters: &Parameters) -> Vec<Field> {
     let field = |name, value, neutral| Field {
         name,
         value,
         neutral,
     };
-    let max_tokens = if dialect.max_completion_tokens {
+    let max_tokens = if parameters.max_completion_tokens {
         "max_completion_tokens"
     } else {
         "max_tokens"
@@ -78,7 +78,7 @@ fn small_seed(seed: u64) -> u64 {
     (seed ^ (seed >> 32)) & 0x7fff_ffff
 }
 
-impl Dialect {
+impl Parameters {
     /// The fields of these settings that the server refuses though they matter.
     pub(super) fn missing(&self, sampling: &Sampling) -> Vec<&'static str> {
         fields(sampling, 0, self)
@@ -194,8 +194,8 @@ mod tests {
         };
         let context = Context::Prompt("2 + 2".to_owned());
         let seed = 0xffff_ffff_0000_0007;
-        let dialect = Dialect::default();
-        let body = dialect
+        let parameters = Parameters::default();
+        let body = parameters
             .body((Template::Raw, "m"), &context, &sampling, seed, true)
             .unwrap();
         let expected = json!({
@@ -205,7 +205,7 @@ mod tests {
             "logprobs": 1, "stream": false,
         });
         assert_eq!(body, expected);
-        let body = dialect
+        let body = parameters
             .body((Template::Chat, "m"), &context, &sampling, 3, true)
             .unwrap();
         assert_eq!(body["messages"][0]["content"], "2 + 2");
@@ -215,7 +215,7 @@ mod tests {
         );
         assert_eq!(body["seed"], 3);
         let turns = Context::Messages(Vec::new());
-        let refused = dialect.body((Template::Raw, "m"), &turns, &sampling, 3, true);
+        let refused = parameters.body((Template::Raw, "m"), &turns, &sampling, 3, true);
         assert_eq!(refused.unwrap_err().kind, RowErrorKind::Template);
     }
 
@@ -237,24 +237,27 @@ mod tests {
             ),
             ("[] is too short - 'stop'", vec!["stop"]),
         ] {
-            let mut dialect = Dialect::default();
-            assert!(dialect.learn(message), "{message}");
-            assert_eq!(dialect.refused.iter().copied().collect::<Vec<_>>(), refused);
-            assert!(!dialect.learn(message));
+            let mut parameters = Parameters::default();
+            assert!(parameters.learn(message), "{message}");
+            assert_eq!(
+                parameters.refused.iter().copied().collect::<Vec<_>>(),
+                refused
+            );
+            assert!(!parameters.learn(message));
         }
-        let mut dialect = Dialect::default();
+        let mut parameters = Parameters::default();
         for message in [
             "stop it",
             "a bad seed in n ways",
             "stop_token",
             "max_tokens is wrong",
         ] {
-            assert!(!dialect.learn(message), "{message}");
+            assert!(!parameters.learn(message), "{message}");
         }
-        assert!(dialect.learn("'max_tokens' is not supported. Use 'max_completion_tokens'"));
+        assert!(parameters.learn("'max_tokens' is not supported. Use 'max_completion_tokens'"));
         let context = Context::Prompt(String::new());
         let sampling = Sampling::default();
-        let body = dialect
+        let body = parameters
             .body((Template::Chat, "m"), &context, &sampling, 0, false)
             .unwrap();
         assert_eq!(body["max_completion_tokens"], 512);
@@ -263,11 +266,11 @@ mod tests {
 
     #[test]
     fn fields_that_matter_are_not_left_out_silently() {
-        let mut dialect = Dialect::default();
-        dialect.learn("Unrecognized request argument supplied: top_k");
+        let mut parameters = Parameters::default();
+        parameters.learn("Unrecognized request argument supplied: top_k");
         let greedy = Sampling::default();
-        assert!(dialect.missing(&greedy).is_empty());
+        assert!(parameters.missing(&greedy).is_empty());
         let top = Sampling { top_k: 5, ..greedy };
-        assert_eq!(dialect.missing(&top), ["top_k"]);
+        assert_eq!(parameters.missing(&top), ["top_k"]);
     }
 }

@@ -118,8 +118,12 @@ impl DatasetFile {
 
 /// Whether a text is a name of the hub, and of a file here.
 fn is_plain(text: &str) -> bool {
+    is_name(text, 96)
+}
+
+fn is_name(text: &str, longest: usize) -> bool {
     !text.is_empty()
-        && text.len() <= 96
+        && text.len() <= longest
         && !text.starts_with(['.', '-'])
         && text
             .chars()
@@ -137,12 +141,7 @@ pub(super) fn is_path(text: &str) -> bool {
 
 /// Whether a text is the hash of a commit or of a file, or may stand for one as a file's name.
 pub(super) fn is_hash(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 128
-        && !text.starts_with(['.', '-'])
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    is_name(text, 128)
 }
 
 #[cfg(test)]

@@ -13,8 +13,7 @@ use serde_json::Value;
 use super::fan_out::fan_out;
 use super::refusal::Fault;
 use super::transport::{Call, Stop, Transport};
-use super::{Endpoint, open};
-use crate::runtime;
+use super::{Endpoint, network};
 use forced::EndTokens;
 
 /// A row to score.
@@ -100,13 +99,11 @@ impl Endpoint {
         if let Some(method) = self.scoring {
             return Ok(method);
         }
-        let handle = runtime::handle().map_err(|error| {
-            ModelError::Invalid(format!("cannot start the threads for the network: {error}"))
-        })?;
+        let network = network()?;
         let mut reasons = Vec::new();
         for method in ScoringMethod::ALL {
             let tried = order::same_in_both_orders(&self.transport, &self.info.name, method);
-            match open::on(&handle, tried) {
+            match network.block_on(tried) {
                 Ok(()) => {
                     self.scoring = Some(method);
                     return Ok(method);
