@@ -20,6 +20,18 @@ pub struct TokenRow {
     pub loss_mask: Vec<bool>,
 }
 
+impl TokenRow {
+    /// A row all of whose targets count, at weight 1.
+    pub fn new(ids: Vec<u32>, completion_start: usize) -> Self {
+        Self {
+            ids,
+            completion_start,
+            weight: 1.0,
+            loss_mask: Vec::new(),
+        }
+    }
+}
+
 /// Why a row cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RowFault {

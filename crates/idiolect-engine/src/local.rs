@@ -233,18 +233,8 @@ impl LocalModel {
 
 fn token_row(row: &Result<Row, RowError>) -> TokenRow {
     match row {
-        Ok(row) => TokenRow {
-            ids: row.ids.clone(),
-            completion_start: row.completion_start,
-            weight: 1.0,
-            loss_mask: Vec::new(),
-        },
-        Err(_) => TokenRow {
-            ids: Vec::new(),
-            completion_start: 1,
-            weight: 0.0,
-            loss_mask: Vec::new(),
-        },
+        Ok(row) => TokenRow::new(row.ids.clone(), row.completion_start),
+        Err(_) => TokenRow::new(Vec::new(), 1),
     }
 }
 

@@ -108,7 +108,8 @@ impl LocalModel {
         n_top: usize,
         sink: &mut dyn FnMut(usize, Result<PromptScores, RowError>) -> ControlFlow<()>,
     ) {
-        let rows: Vec<TokenRow> = prompts.iter().map(token_row).collect();
+        let row = |prompt: &ScoredPrompt| TokenRow::new(prompt.ids.clone(), prompt.start);
+        let rows: Vec<TokenRow> = prompts.iter().map(row).collect();
         let n_top = n_top.min(self.model_config().vocab);
         score_rows_with_top(
             &self.decoder,
@@ -129,15 +130,6 @@ impl LocalModel {
                 )
             },
         );
-    }
-}
-
-fn token_row(prompt: &ScoredPrompt) -> TokenRow {
-    TokenRow {
-        ids: prompt.ids.clone(),
-        completion_start: prompt.start,
-        weight: 1.0,
-        loss_mask: Vec::new(),
     }
 }
 

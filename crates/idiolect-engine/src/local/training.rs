@@ -273,13 +273,8 @@ impl TextRows {
             match encode_whole(&description.tokenizer, description.limits(), text) {
                 Ok(parts) => {
                     all.owners.extend(parts.iter().map(|_| i));
-                    let row = |ids| TokenRow {
-                        ids,
-                        completion_start: 1,
-                        weight: 1.0,
-                        loss_mask: Vec::new(),
-                    };
-                    all.rows.extend(parts.into_iter().map(row));
+                    let rows = parts.into_iter().map(|ids| TokenRow::new(ids, 1));
+                    all.rows.extend(rows);
                 }
                 Err(error) => all.refused.push((i, error.reason)),
             }
