@@ -91,8 +91,6 @@ pub struct Output {
     meta: Meta,
     journal: Journal,
     places: HashMap<Key, Place>,
-    /// Keys of the rows that were appended, in order.
-    appended: Vec<Key>,
     rejected: u64,
 }
 
@@ -164,7 +162,6 @@ impl Output {
             meta,
             journal,
             places: HashMap::new(),
-            appended: Vec::new(),
             rejected: 0,
         };
         output.find_places()?;
@@ -238,10 +235,7 @@ impl Output {
     /// # Errors
     /// As [`push`](Self::push).
     pub fn append<T: Serialize + ?Sized>(&mut self, row: &T) -> Result<(), StoreError> {
-        let number = self.appended.len();
-        self.push("", number, row)?;
-        self.appended.push(Key::new("", number));
-        Ok(())
+        self.push("", self.places.len(), row)
     }
 
     /// Writes down the next refused row of a stage that began again.
@@ -249,10 +243,14 @@ impl Output {
     /// # Errors
     /// As [`push`](Self::push).
     pub fn append_refused(&mut self, bad: &BadRow) -> Result<(), StoreError> {
-        let number = self.appended.len();
-        self.refuse("", number, bad)?;
-        self.appended.push(Key::new("", number));
-        Ok(())
+        self.refuse("", self.places.len(), bad)
+    }
+
+    /// The keys of the rows that were appended, in order.
+    fn appended(&self) -> Vec<Key> {
+        (0..self.places.len())
+            .map(|number| Key::new("", number))
+            .collect()
     }
 
     fn write<T: Serialize + ?Sized>(
@@ -279,7 +277,6 @@ impl Output {
     /// [`StoreError::Io`].
     pub fn restart(&mut self) -> Result<(), StoreError> {
         self.places.clear();
-        self.appended.clear();
         self.rejected = 0;
         self.journal.truncate(0)
     }
@@ -289,9 +286,8 @@ impl Output {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn abandon(mut self) -> Result<(), StoreError> {
-        let order = std::mem::take(&mut self.appended);
-        self.write_rejects(&[], &order)?;
+    pub fn abandon(self) -> Result<(), StoreError> {
+        self.write_rejects(&[], &self.appended())?;
         remove(&Meta::path_of(&self.path))?;
         remove(self.journal.path())
     }
@@ -329,8 +325,8 @@ impl Output {
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
-    pub fn finish_appended(mut self, seen: u64) -> Result<Meta, StoreError> {
-        let order = std::mem::take(&mut self.appended);
+    pub fn finish_appended(self, seen: u64) -> Result<Meta, StoreError> {
+        let order = self.appended();
         self.finish(&Ending {
             order: &order,
             refused: &[],

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use idiolect_core::record::{Decoding, EvalRow, Finish, Problem, Split, Verdict};
-use idiolect_core::store::{Ending, Meta, Opened, Output};
+use idiolect_core::store::{Meta, Opened, Output};
 use idiolect_model::{Completion, Generate, ModelInfo, RowError, Sampling};
 
 use super::code::CodeRunner;
@@ -71,7 +71,7 @@ pub(crate) fn eval(
         seed: settings.seed,
     };
     let mut unanswered = 0;
-    asking.ask(&mut output, model, control, |output, answer| {
+    let order = asking.ask(&mut output, model, control, |output, answer| {
         unanswered += u64::from(answer.result.is_err());
         let (problem, sample) = (answer.problem, answer.sample);
         let row = judged(&judge, problem, sample, answer.result);
@@ -83,13 +83,8 @@ pub(crate) fn eval(
             format!("{unanswered} answers could not be made; they are written as `ungraded`");
         control.progress.note("eval", &text);
     }
-    let order = asking.keys();
-    let ending = Ending {
-        order: &order,
-        refused: &asked.bad,
-        seen: (order.len() + asked.bad.len()) as u64,
-    };
-    Outcome::of(&settings.output, &output.finish(&ending)?, false, control)
+    let meta = output.finish(&asked.ending(&order))?;
+    Outcome::of(&settings.output, &meta, false, control)
 }
 
 fn provenance(

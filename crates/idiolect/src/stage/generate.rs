@@ -67,7 +67,7 @@ pub(crate) fn generate(
         sampling: &settings.sampling,
         seed: settings.seed,
     };
-    asking.ask(&mut output, model, control, |output, answer| {
+    let order = asking.ask(&mut output, model, control, |output, answer| {
         let (problem, sample) = (answer.problem, answer.sample);
         match answer.result {
             Ok(completion) => {
@@ -84,12 +84,7 @@ pub(crate) fn generate(
         Ok(())
     })?;
     let mut ids = BTreeSet::new();
-    let order = asking.keys();
-    let ending = Ending {
-        order: &order,
-        refused: &asked.bad,
-        seen: (order.len() + asked.bad.len()) as u64,
-    };
+    let ending = asked.ending(&order);
     let meta = output.finish_with(&ending, |row| distinct(&mut ids, row))?;
     Outcome::of(&settings.output, &meta, false, control)
 }
@@ -164,6 +159,15 @@ impl<'a> Asked<'a> {
         }
         asked
     }
+
+    /// How an output of samples with these keys ends.
+    pub(super) fn ending<'o>(&'o self, order: &'o [Key]) -> Ending<'o> {
+        Ending {
+            order,
+            refused: &self.bad,
+            seen: (order.len() + self.bad.len()) as u64,
+        }
+    }
 }
 
 /// What is asked of a model: some samples of every problem.
@@ -189,7 +193,7 @@ pub(super) struct Answer<'a> {
 
 impl Asking<'_> {
     /// The keys of all samples, in the order of the output.
-    pub(super) fn keys(&self) -> Vec<Key> {
+    fn keys(&self) -> Vec<Key> {
         let problems = self.asked.rows.iter();
         problems
             .flat_map(|(_, problem, _)| {
@@ -199,13 +203,14 @@ impl Asking<'_> {
     }
 
     /// Asks for every sample that the output does not have; `write` gets each answer when it comes.
+    /// Returns the keys of all samples, in the order of the output.
     pub(super) fn ask(
         &self,
         output: &mut Output,
         model: &mut dyn Generate,
         control: Control<'_>,
         mut write: impl FnMut(&mut Output, Answer<'_>) -> Result<(), StageError>,
-    ) -> Result<(), StageError> {
+    ) -> Result<Vec<Key>, StageError> {
         let keys = self.keys();
         let open: Vec<usize> = (0..keys.len())
             .filter(|unit| !output.contains(keys[*unit]))
@@ -237,7 +242,7 @@ impl Asking<'_> {
                 },
             )?;
         }
-        Ok(())
+        Ok(keys)
     }
 
     fn request(&self, unit: usize) -> GenerateRequest {

@@ -116,11 +116,8 @@ pub(crate) fn import(
         // A part of a data set is none, and the corrected command must find the place free.
         problems.abandon()?;
         traces.map_or(Ok(()), Output::abandon)?;
-        let remedy = remedy(settings.task, first_refused.as_deref());
-        control
-            .allows(&settings.output, rejected, seen)
-            .map_err(|error| error.with_remedy(remedy))?;
-        return Err(StageError::failed("too many rows were refused", ""));
+        let error = control.refusal(&settings.output, rejected, seen)?;
+        return Err(error.with_remedy(remedy(settings.task, first_refused.as_deref())));
     }
     if let Some(traces) = traces {
         traces.finish_appended(seen)?;

@@ -503,7 +503,11 @@ fn message_list(field: &str, value: &Value) -> Result<Vec<Message>, String> {
 }
 
 /// An id as text; other tools write integers.
-fn id_of(row: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+/// The id in a field of a row, where there is one; numbers are ids too.
+///
+/// # Errors
+/// Names the field.
+pub(crate) fn id_of(row: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
     match row.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(id)) => Ok(Some(id.clone())),

@@ -63,10 +63,20 @@ impl Control<'_> {
     /// Fails where more than the allowed share of the rows looked at were refused; the rejects of
     /// `output` name them.
     pub(crate) fn allows(&self, output: &Path, rejected: u64, seen: u64) -> Result<(), StageError> {
-        if !self.too_many(rejected, seen) {
-            return Ok(());
+        if self.too_many(rejected, seen) {
+            return Err(self.refusal(output, rejected, seen)?);
         }
-        Err(StageError::TooManyRefused(Box::new(TooManyRefused {
+        Ok(())
+    }
+
+    /// The error of an output that refused too many rows, with the first of them.
+    pub(crate) fn refusal(
+        &self,
+        output: &Path,
+        rejected: u64,
+        seen: u64,
+    ) -> Result<StageError, StageError> {
+        Ok(StageError::TooManyRefused(Box::new(TooManyRefused {
             rejected,
             seen,
             share: self.max_rejects,

@@ -220,16 +220,16 @@ impl Rewriting<'_> {
 
     /// Reads what an earlier process tried.
     fn recall(&mut self, output: &Output) -> Result<(), StageError> {
-        let mut unit_of = BTreeMap::new();
+        let (mut keys, mut unit_of) = (Vec::new(), BTreeMap::new());
         for unit in 0..self.units.len() {
-            unit_of.extend((0..self.most()).map(|number| (self.key(unit, number), unit)));
+            for number in 0..self.most() {
+                let key = self.key(unit, number);
+                if output.contains(key) {
+                    keys.push(key);
+                    unit_of.insert(key, unit);
+                }
+            }
         }
-        // By unit, then by number.
-        let keys: Vec<Key> = (0..self.units.len())
-            .flat_map(|unit| (0..self.most()).map(move |number| (unit, number)))
-            .map(|(unit, number)| self.key(unit, number))
-            .filter(|key| output.contains(*key))
-            .collect();
         output.each_row(&keys, |key, row| {
             let trace: Trace = serde_json::from_str(row.get()).map_err(|error| {
                 StageError::failed(format!("a row of the journal: {error}"), "")

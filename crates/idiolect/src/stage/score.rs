@@ -16,7 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::ask::Answers;
-use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts, record_model};
+use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts, id_of, record_model};
 use super::verify::UNREADABLE;
 use super::{Control, Outcome, StageError};
 
@@ -144,10 +144,10 @@ struct Source {
 
 /// One row to score.
 struct Item {
+    /// The trace, or the line number of a row without one, and how often that came before.
     key: (String, usize),
     file: Arc<str>,
     line: u64,
-    trace_id: String,
     problem_id: Option<String>,
     example: Example,
 }
@@ -201,12 +201,10 @@ impl Source {
     ) -> Result<Item, String> {
         let Some((problems, prompts)) = &self.traces else {
             let row = DataRow::parse(&row)?;
-            let trace_id = row.trace_id.unwrap_or_else(|| line.to_string());
             return Ok(Item {
                 key,
                 file,
                 line,
-                trace_id,
                 problem_id: row.problem_id,
                 example: row.example,
             });
@@ -223,7 +221,6 @@ impl Source {
             key,
             file,
             line,
-            trace_id: trace.id,
             problem_id: Some(trace.problem_id),
             example,
         })
@@ -236,10 +233,9 @@ impl Source {
         } else {
             "trace_id"
         };
-        match row.get(field) {
-            Some(Value::String(id)) => id.clone(),
-            _ => line.to_string(),
-        }
+        let id = row.as_object().map(|row| id_of(row, field));
+        id.and_then(|id| id.ok().flatten())
+            .unwrap_or_else(|| line.to_string())
     }
 }
 
@@ -371,7 +367,7 @@ impl Scoring<'_> {
         let scores = fold(
             &scored.tokens,
             Identity {
-                trace_id: &item.trace_id,
+                trace_id: id,
                 problem_id: item.problem_id.as_deref(),
                 model: &self.info.hash,
                 template: self.info.template,
