@@ -251,7 +251,8 @@ pub struct VerdictRow {
 }
 
 /// Sums and counts of token scores over one trace: a row of `scores.jsonl`. Everything from
-/// `n_tokens` to `brier_sum` is over completion tokens without the end token.
+/// `n_tokens` to `brier_sum` is over completion tokens without the end token. Sums of what the model
+/// did not give (ranks; what needs the whole distribution) are absent, never 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreRow {
     /// The trace scored, or the line number of a row without one.
@@ -269,27 +270,38 @@ pub struct ScoreRow {
     /// Σ surprisal.
     pub nll_nats: f64,
     /// Σ entropy of the student's distribution.
-    pub entropy_nats: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy_nats: Option<f64>,
     /// Σ varentropy.
-    pub varentropy_nats2: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub varentropy_nats2: Option<f64>,
     /// Σ |surprisal − entropy|.
-    pub abs_excess_nats: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abs_excess_nats: Option<f64>,
     /// Σ rank (1 = first choice; ties optimistic).
-    pub rank_sum: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank_sum: Option<f64>,
     /// Σ min(rank, 100).
-    pub rank_clip100_sum: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank_clip100_sum: Option<f64>,
     /// Σ ln rank.
-    pub log_rank_sum: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_rank_sum: Option<f64>,
     /// Tokens of rank 1.
-    pub top1: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top1: Option<u64>,
     /// Tokens of rank ≤ 5.
-    pub top5: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<u64>,
     /// Tokens of rank ≤ 10.
-    pub top10: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top10: Option<u64>,
     /// Tokens of rank ≤ 50.
-    pub top50: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top50: Option<u64>,
     /// Σ (1 − 2p(y) + Σp²).
-    pub brier_sum: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brier_sum: Option<f64>,
     /// Surprisal of the end token alone.
     pub end_nll_nats: f64,
 }

@@ -66,21 +66,35 @@ pub fn fold(tokens: &[TokenScore], identity: Identity<'_>) -> ScoreRow {
 }
 
 fn add_token(sums: &mut ScoreRow, token: &TokenScore, surprisal: f64) {
-    let entropy = f64::from(token.entropy);
+    let distribution = token.distribution;
+    let entropy = distribution.map(|d| f64::from(d.entropy));
+    let rank = token.rank;
+    let within = |k: u32| rank.map(|rank| u64::from(rank <= k));
     sums.n_tokens += 1;
     sums.nll_nats += surprisal;
-    sums.entropy_nats += entropy;
-    sums.varentropy_nats2 += f64::from(token.varentropy);
-    sums.abs_excess_nats += (surprisal - entropy).abs();
-    sums.rank_sum += f64::from(token.rank);
-    sums.rank_clip100_sum += f64::from(token.rank.min(RANK_CLIP));
-    sums.log_rank_sum += f64::from(token.rank.max(1)).ln();
-    sums.top1 += u64::from(token.rank <= 1);
-    sums.top5 += u64::from(token.rank <= 5);
-    sums.top10 += u64::from(token.rank <= 10);
-    sums.top50 += u64::from(token.rank <= 50);
+    plus(&mut sums.entropy_nats, entropy);
+    let varentropy = distribution.map(|d| f64::from(d.varentropy));
+    plus(&mut sums.varentropy_nats2, varentropy);
+    let excess = entropy.map(|entropy| (surprisal - entropy).abs());
+    plus(&mut sums.abs_excess_nats, excess);
+    plus(&mut sums.rank_sum, rank.map(f64::from));
+    let clipped = rank.map(|rank| f64::from(rank.min(RANK_CLIP)));
+    plus(&mut sums.rank_clip100_sum, clipped);
+    let log_rank = rank.map(|rank| f64::from(rank.max(1)).ln());
+    plus(&mut sums.log_rank_sum, log_rank);
+    plus(&mut sums.top1, within(1));
+    plus(&mut sums.top5, within(5));
+    plus(&mut sums.top10, within(10));
+    plus(&mut sums.top50, within(50));
     // ‖p − onehot‖² by its expansion.
-    sums.brier_sum += 1.0 - 2.0 * f64::from(token.logprob).exp() + f64::from(token.sum_p2);
+    let brier =
+        distribution.map(|d| 1.0 - 2.0 * f64::from(token.logprob).exp() + f64::from(d.sum_p2));
+    plus(&mut sums.brier_sum, brier);
+}
+
+/// A sum with a term that is not known is not known.
+fn plus<T: std::ops::Add<Output = T> + Copy>(sum: &mut Option<T>, term: Option<T>) {
+    *sum = sum.zip(term).map(|(sum, term)| sum + term);
 }
 
 /// The sums of a set of traces, in their order; `None` of no trace. The result is about no single
@@ -115,17 +129,17 @@ fn add(sums: &mut ScoreRow, other: &ScoreRow) {
     sums.n_tokens += other.n_tokens;
     sums.n_bytes += other.n_bytes;
     sums.nll_nats += other.nll_nats;
-    sums.entropy_nats += other.entropy_nats;
-    sums.varentropy_nats2 += other.varentropy_nats2;
-    sums.abs_excess_nats += other.abs_excess_nats;
-    sums.rank_sum += other.rank_sum;
-    sums.rank_clip100_sum += other.rank_clip100_sum;
-    sums.log_rank_sum += other.log_rank_sum;
-    sums.top1 += other.top1;
-    sums.top5 += other.top5;
-    sums.top10 += other.top10;
-    sums.top50 += other.top50;
-    sums.brier_sum += other.brier_sum;
+    plus(&mut sums.entropy_nats, other.entropy_nats);
+    plus(&mut sums.varentropy_nats2, other.varentropy_nats2);
+    plus(&mut sums.abs_excess_nats, other.abs_excess_nats);
+    plus(&mut sums.rank_sum, other.rank_sum);
+    plus(&mut sums.rank_clip100_sum, other.rank_clip100_sum);
+    plus(&mut sums.log_rank_sum, other.log_rank_sum);
+    plus(&mut sums.top1, other.top1);
+    plus(&mut sums.top5, other.top5);
+    plus(&mut sums.top10, other.top10);
+    plus(&mut sums.top50, other.top50);
+    plus(&mut sums.brier_sum, other.brier_sum);
     sums.end_nll_nats += other.end_nll_nats;
 }
 
@@ -150,17 +164,17 @@ pub(crate) fn empty(identity: Identity<'_>) -> ScoreRow {
         n_tokens: 0,
         n_bytes: 0,
         nll_nats: 0.0,
-        entropy_nats: 0.0,
-        varentropy_nats2: 0.0,
-        abs_excess_nats: 0.0,
-        rank_sum: 0.0,
-        rank_clip100_sum: 0.0,
-        log_rank_sum: 0.0,
-        top1: 0,
-        top5: 0,
-        top10: 0,
-        top50: 0,
-        brier_sum: 0.0,
+        entropy_nats: Some(0.0),
+        varentropy_nats2: Some(0.0),
+        abs_excess_nats: Some(0.0),
+        rank_sum: Some(0.0),
+        rank_clip100_sum: Some(0.0),
+        log_rank_sum: Some(0.0),
+        top1: Some(0),
+        top5: Some(0),
+        top10: Some(0),
+        top50: Some(0),
+        brier_sum: Some(0.0),
         end_nll_nats: 0.0,
     }
 }
@@ -168,6 +182,7 @@ pub(crate) fn empty(identity: Identity<'_>) -> ScoreRow {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use idiolect_model::Distribution;
 
     /// The golden trace of four tokens over five: logit rows and targets.
     pub(crate) const LOGITS: [[f64; 5]; 4] = [
@@ -209,10 +224,12 @@ pub(crate) mod tests {
                 TokenScore {
                     token_id: target as u32,
                     logprob: -s as f32,
-                    rank,
-                    entropy: entropy as f32,
-                    varentropy: varentropy as f32,
-                    sum_p2: sum_p2 as f32,
+                    rank: Some(rank),
+                    distribution: Some(Distribution {
+                        entropy: entropy as f32,
+                        varentropy: varentropy as f32,
+                        sum_p2: sum_p2 as f32,
+                    }),
                     byte_start: 2 * at as u32,
                     is_end: false,
                 }
@@ -221,10 +238,12 @@ pub(crate) mod tests {
         tokens.push(TokenScore {
             token_id: 9,
             logprob: -7.5,
-            rank: 99,
-            entropy: 3.0,
-            varentropy: 3.0,
-            sum_p2: 0.9,
+            rank: Some(99),
+            distribution: Some(Distribution {
+                entropy: 3.0,
+                varentropy: 3.0,
+                sum_p2: 0.9,
+            }),
             byte_start: 9,
             is_end: true,
         });
@@ -243,20 +262,43 @@ pub(crate) mod tests {
         assert_eq!((sums.n_tokens, sums.n_bytes), (4, 9));
         near(sums.nll_nats, 6.247345554, f32_sum);
         near(
-            sums.entropy_nats,
+            sums.entropy_nats.unwrap(),
             0.999972828 * 2.0 + 0.795226778 + 1.609437912,
             f32_sum,
         );
         near(
-            sums.varentropy_nats2,
+            sums.varentropy_nats2.unwrap(),
             0.749931772 * 2.0 + 1.206172259,
             f32_sum,
         );
-        near(sums.abs_excess_nats, 4.0 * 0.734713018, f32_sum);
-        near(sums.log_rank_sum, 4.0 * 0.346573590, f32_sum);
-        near(sums.brier_sum, 3.503502388, f32_sum);
-        assert_eq!((sums.rank_sum, sums.rank_clip100_sum), (6.0, 6.0));
-        assert_eq!((sums.top1, sums.top5, sums.top10, sums.top50), (2, 4, 4, 4));
+        near(sums.abs_excess_nats.unwrap(), 4.0 * 0.734713018, f32_sum);
+        near(sums.log_rank_sum.unwrap(), 4.0 * 0.346573590, f32_sum);
+        near(sums.brier_sum.unwrap(), 3.503502388, f32_sum);
+        assert_eq!(
+            (sums.rank_sum, sums.rank_clip100_sum),
+            (Some(6.0), Some(6.0))
+        );
+        let tops = [sums.top1, sums.top5, sums.top10, sums.top50];
+        assert_eq!(tops, [Some(2), Some(4), Some(4), Some(4)]);
+    }
+
+    #[test]
+    fn what_one_token_lacks_the_sum_lacks() {
+        let mut tokens = golden_tokens();
+        tokens[1].rank = None;
+        let sums = fold(&tokens, identity());
+        assert_eq!((sums.rank_sum, sums.top1), (None, None));
+        assert!(sums.entropy_nats.is_some());
+        tokens[2].distribution = None;
+        let sums = fold(&tokens, identity());
+        assert_eq!((sums.entropy_nats, sums.brier_sum), (None, None));
+        near(sums.nll_nats, 6.247345554, 1e-6);
+        let row = serde_json::to_value(&sums).unwrap();
+        assert!(row.get("entropy_nats").is_none() && row.get("rank_sum").is_none());
+        assert_eq!(serde_json::from_value::<ScoreRow>(row).unwrap(), sums);
+        let whole = fold(&golden_tokens(), identity());
+        let merged = merge([&whole, &sums]).unwrap().unwrap();
+        assert_eq!((merged.rank_sum, merged.n_tokens), (None, 8));
     }
 
     #[test]
@@ -293,7 +335,7 @@ pub(crate) mod tests {
         let merged = merge(&parts).unwrap().unwrap();
         assert_eq!(merged.n_tokens, whole.n_tokens);
         near(merged.nll_nats, whole.nll_nats, 1e-12);
-        near(merged.brier_sum, whole.brier_sum, 1e-12);
+        near(merged.brier_sum.unwrap(), whole.brier_sum.unwrap(), 1e-12);
         near(merged.end_nll_nats, 7.5, 0.0);
         assert_eq!(merge([]), Ok(None));
     }

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use idiolect_model::{
-    Capabilities, Completion, Example, Generate, GenerateRequest, Model, ModelError, ModelInfo,
-    RowError, Sampling, Score, Scored, Sink, Template, TokenScore, Train,
+    Capabilities, Completion, Distribution, Example, Generate, GenerateRequest, Model, ModelError,
+    ModelInfo, RowError, Sampling, Score, Scored, Sink, Template, TokenScore, Train,
 };
 
 use crate::batch::TokenRow;
@@ -248,10 +248,12 @@ fn scored(row: &Row, scores: &[TargetScore]) -> Scored {
         .map(|(i, ((&token_id, &byte_start), score))| TokenScore {
             token_id,
             logprob: score.logprob,
-            rank: score.rank,
-            entropy: score.entropy,
-            varentropy: score.varentropy,
-            sum_p2: score.sum_p2,
+            rank: Some(score.rank),
+            distribution: Some(Distribution {
+                entropy: score.entropy,
+                varentropy: score.varentropy,
+                sum_p2: score.sum_p2,
+            }),
             byte_start,
             is_end: i + 1 == scores.len(),
         });

@@ -22,7 +22,7 @@ pub use generate::{Completion, Finish, Generate, GenerateRequest, Sampling};
 pub use hash::content_hash;
 pub use info::{Capabilities, Model, ModelInfo};
 pub use rng::Rng;
-pub use score::{Example, RowTraits, Score, Scored, Span, TokenScore, TraitCounts};
+pub use score::{Distribution, Example, RowTraits, Score, Scored, Span, TokenScore, TraitCounts};
 pub use train::{
     Lookahead, LookaheadSettings, Lora, SaveDtype, Schedule, StepSize, Train, TrainEvent,
     TrainPlan, TrainSettings, TrainSummary,

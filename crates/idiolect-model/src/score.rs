@@ -46,6 +46,17 @@ pub struct Span {
     pub train: bool,
 }
 
+/// The distribution that a token was drawn from, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Entropy, nats.
+    pub entropy: f32,
+    /// Σ p (ln p)² − entropy², nats².
+    pub varentropy: f32,
+    /// Σ p².
+    pub sum_p2: f32,
+}
+
 /// What the student finds of one token.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenScore {
@@ -53,14 +64,12 @@ pub struct TokenScore {
     pub token_id: u32,
     /// Log-probability, nats.
     pub logprob: f32,
-    /// 1 + the number of tokens with a strictly larger logit.
-    pub rank: u32,
-    /// Entropy of the distribution it was drawn from, nats.
-    pub entropy: f32,
-    /// Σ p (ln p)² − entropy², nats².
-    pub varentropy: f32,
-    /// Σ p².
-    pub sum_p2: f32,
+    /// 1 + the number of tokens with a strictly larger logit, where the model gives ranks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
+    /// What the whole distribution was like, where the model gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
     /// Offset of its first byte from the first byte of the completion; the end token has the
     /// completion's length.
     pub byte_start: u32,

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::{
-    Capabilities, Completion, Context, Example, Finish, Generate, GenerateRequest, Model,
+    Capabilities, Completion, Context, Distribution, Example, Finish, Generate, GenerateRequest, Model,
     ModelError, ModelInfo, Rng, RowError, RowTraits, Sampling, Score, Scored, Sink, Template,
     TokenScore, content_hash,
 };
@@ -180,11 +180,13 @@ fn token(so_far: &str, piece: &str, byte_start: usize, is_end: bool) -> TokenSco
     TokenScore {
         token_id: (Rng::keyed(0, &["scripted token", piece]).next_u64() % 32_000) as u32,
         logprob: p.ln(),
-        rank: if other > p { 1 + OTHERS as u32 } else { 1 },
-        entropy,
-        varentropy: (p * p.ln().powi(2) + (1.0 - p) * other.ln().powi(2) - entropy * entropy)
-            .max(0.0),
-        sum_p2: p * p + OTHERS * other * other,
+        rank: Some(if other > p { 1 + OTHERS as u32 } else { 1 }),
+        distribution: Some(Distribution {
+            entropy,
+            varentropy: (p * p.ln().powi(2) + (1.0 - p) * other.ln().powi(2) - entropy * entropy)
+                .max(0.0),
+            sum_p2: p * p + OTHERS * other * other,
+        }),
         byte_start: byte_start as u32,
         is_end,
     }
@@ -359,9 +361,10 @@ mod tests {
         assert_eq!(starts, [0, 2, 5, 7]);
         for token in &tokens {
             let p = token.logprob.exp();
-            assert!(token.sum_p2 >= p * p && token.sum_p2 <= 1.0);
-            assert!(token.entropy > 0.0 && token.entropy <= 11f32.ln() + 1e-5);
-            assert_eq!(token.rank == 1, p >= (1.0 - p) / 10.0);
+            let d = token.distribution.unwrap();
+            assert!(d.sum_p2 >= p * p && d.sum_p2 <= 1.0);
+            assert!(d.entropy > 0.0 && d.entropy <= 11f32.ln() + 1e-5);
+            assert_eq!(token.rank == Some(1), p >= (1.0 - p) / 10.0);
         }
         assert!(tokens.last().unwrap().is_end && !tokens[2].is_end);
     }

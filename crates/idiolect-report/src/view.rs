@@ -144,8 +144,8 @@ pub struct ExampleToken {
     pub byte_start: usize,
     /// −ln p under the student, nats.
     pub surprisal_nats: f64,
-    /// 1 = the student's first choice.
-    pub rank: u32,
+    /// 1 = the student's first choice; `None` where the model gives no ranks.
+    pub rank: Option<u32>,
 }
 
 impl From<&TokenScore> for ExampleToken {

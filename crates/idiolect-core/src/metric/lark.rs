@@ -91,7 +91,7 @@ mod tests {
         let of = |nll_nats: f64, brier_sum: f64| ScoreRow {
             n_tokens: 10,
             nll_nats,
-            brier_sum,
+            brier_sum: Some(brier_sum),
             ..empty(identity())
         };
         let mut all = vec![of(10.0, 6.0), of(20.0, 10.0), of(5.0, 3.5)];

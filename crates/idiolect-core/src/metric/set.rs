@@ -99,17 +99,17 @@ impl SetSums {
         tokens.n_tokens = n_tokens as u64;
         tokens.n_bytes = n_bytes as u64;
         tokens.nll_nats = nll;
-        tokens.entropy_nats = entropy;
-        tokens.varentropy_nats2 = varentropy;
-        tokens.abs_excess_nats = abs_excess;
-        tokens.rank_sum = rank;
-        tokens.rank_clip100_sum = rank_clip;
-        tokens.log_rank_sum = log_rank;
-        tokens.top1 = top1 as u64;
-        tokens.top5 = top5 as u64;
-        tokens.top10 = top10 as u64;
-        tokens.top50 = top50 as u64;
-        tokens.brier_sum = brier;
+        tokens.entropy_nats = known(entropy);
+        tokens.varentropy_nats2 = known(varentropy);
+        tokens.abs_excess_nats = known(abs_excess);
+        tokens.rank_sum = known(rank);
+        tokens.rank_clip100_sum = known(rank_clip);
+        tokens.log_rank_sum = known(log_rank);
+        tokens.top1 = known(top1).map(|n| n as u64);
+        tokens.top5 = known(top5).map(|n| n as u64);
+        tokens.top10 = known(top10).map(|n| n as u64);
+        tokens.top50 = known(top50).map(|n| n as u64);
+        tokens.brier_sum = known(brier);
         tokens.end_nll_nats = end_nll;
         self.traces = traces;
         self.nll_per_token_sum = nll_mean;
@@ -120,29 +120,40 @@ impl SetSums {
     }
 }
 
+/// Sums of what some trace does not have are NaN.
+fn known(sum: f64) -> Option<f64> {
+    (!sum.is_nan()).then_some(sum)
+}
+
 /// What one trace adds to each sum.
 fn terms(a: &ScoreRow) -> [f64; N_SUMS] {
     let z = entropy::z_score(a);
+    let count = |n: Option<u64>| n.map_or(f64::NAN, |n| n as f64);
+    // A trace without tokens adds nothing.
+    let rank = match a.n_tokens {
+        0 => 0.0,
+        _ => rank::mean_rank_clip100(a).unwrap_or(f64::NAN),
+    };
     [
         a.n_tokens as f64,
         a.n_bytes as f64,
         a.nll_nats,
-        a.entropy_nats,
-        a.varentropy_nats2,
-        a.abs_excess_nats,
-        a.rank_sum,
-        a.rank_clip100_sum,
-        a.log_rank_sum,
-        a.top1 as f64,
-        a.top5 as f64,
-        a.top10 as f64,
-        a.top50 as f64,
-        a.brier_sum,
+        a.entropy_nats.unwrap_or(f64::NAN),
+        a.varentropy_nats2.unwrap_or(f64::NAN),
+        a.abs_excess_nats.unwrap_or(f64::NAN),
+        a.rank_sum.unwrap_or(f64::NAN),
+        a.rank_clip100_sum.unwrap_or(f64::NAN),
+        a.log_rank_sum.unwrap_or(f64::NAN),
+        count(a.top1),
+        count(a.top5),
+        count(a.top10),
+        count(a.top50),
+        a.brier_sum.unwrap_or(f64::NAN),
         a.end_nll_nats,
         f64::from(u8::from(a.n_tokens > 0)),
         likelihood::nll_per_token(a).unwrap_or(0.0),
         likelihood::nll_per_token(a).map_or(0.0, f64::exp),
-        rank::mean_rank_clip100(a).unwrap_or(0.0),
+        rank,
         z.unwrap_or(0.0),
         f64::from(u8::from(z.is_some())),
     ]

@@ -4,7 +4,7 @@ use super::set::replicates;
 use super::*;
 use crate::scores::tests::{LOGITS, TARGETS, direct, identity};
 use crate::scores::{empty, fold};
-use idiolect_model::{Rng, TokenScore};
+use idiolect_model::{Distribution, Rng, TokenScore};
 
 /// The golden trace, summed in f64 without passing through f32 scores.
 fn golden() -> ScoreRow {
@@ -14,17 +14,19 @@ fn golden() -> ScoreRow {
         let (s, r, h, v, q) = direct(logits, target);
         a.n_tokens += 1;
         a.nll_nats += s;
-        a.entropy_nats += h;
-        a.varentropy_nats2 += v;
-        a.abs_excess_nats += (s - h).abs();
-        a.rank_sum += f64::from(r);
-        a.rank_clip100_sum += f64::from(r.min(100));
-        a.log_rank_sum += f64::from(r).ln();
-        a.top1 += u64::from(r <= 1);
-        a.top5 += u64::from(r <= 5);
-        a.top10 += u64::from(r <= 10);
-        a.top50 += u64::from(r <= 50);
-        a.brier_sum += 1.0 - 2.0 * (-s).exp() + q;
+        let add = |sum: &mut Option<f64>, term| *sum = sum.map(|sum| sum + term);
+        let count = |sum: &mut Option<u64>, k| *sum = sum.map(|sum| sum + u64::from(r <= k));
+        add(&mut a.entropy_nats, h);
+        add(&mut a.varentropy_nats2, v);
+        add(&mut a.abs_excess_nats, (s - h).abs());
+        add(&mut a.rank_sum, f64::from(r));
+        add(&mut a.rank_clip100_sum, f64::from(r.min(100)));
+        add(&mut a.log_rank_sum, f64::from(r).ln());
+        count(&mut a.top1, 1);
+        count(&mut a.top5, 5);
+        count(&mut a.top10, 10);
+        count(&mut a.top50, 50);
+        add(&mut a.brier_sum, 1.0 - 2.0 * (-s).exp() + q);
     }
     a
 }
@@ -62,7 +64,7 @@ fn the_golden_tokens_have_the_published_scores() {
 fn the_golden_trace_has_the_published_folds() {
     let a = golden();
     near(a.nll_nats, 6.247345554);
-    near(a.brier_sum, 3.503502388);
+    near(a.brier_sum.unwrap(), 3.503502388);
     for (name, expected) in [
         ("nll_per_token", 1.561836388),
         ("ppl_tok", 4.767568319),
@@ -92,7 +94,7 @@ fn the_golden_trace_has_the_published_folds() {
 fn rsr_clipped_at_1_is_tokens_over_surprisal() {
     let a = golden();
     let clipped = ScoreRow {
-        rank_clip100_sum: a.n_tokens as f64,
+        rank_clip100_sum: Some(a.n_tokens as f64),
         ..a.clone()
     };
     near(value("rsr", &clipped), 0.640271931);
@@ -106,7 +108,7 @@ fn the_golden_set_has_the_published_aggregates() {
         nll_nats,
         n_tokens,
         n_bytes,
-        rank_clip100_sum: mean_rank * n_tokens as f64,
+        rank_clip100_sum: Some(mean_rank * n_tokens as f64),
         ..empty(identity())
     };
     let set = [of("a", 2.0, 4, 10, 2.0), of("b", 9.0, 3, 12, 5.0)];
@@ -125,10 +127,8 @@ fn the_golden_ranks_have_their_containments() {
         .map(|(logits, target)| TokenScore {
             token_id: target as u32,
             logprob: 0.0,
-            rank: direct(logits, target).1,
-            entropy: 0.0,
-            varentropy: 0.0,
-            sum_p2: 0.0,
+            rank: Some(direct(logits, target).1),
+            distribution: None,
             byte_start: 0,
             is_end: false,
         })
@@ -174,16 +174,63 @@ fn uniform_logits_give_entropy_as_surprisal_and_no_z() {
     let score = TokenScore {
         token_id: 3,
         logprob: -s as f32,
-        rank: 1,
-        entropy: h as f32,
-        varentropy: v as f32,
-        sum_p2: q as f32,
+        rank: Some(1),
+        distribution: Some(Distribution {
+            entropy: h as f32,
+            varentropy: v as f32,
+            sum_p2: q as f32,
+        }),
         byte_start: 0,
         is_end: false,
     };
     let a = fold(&[score; 3], identity());
     assert_eq!((named("z_score").unwrap().of)(&a), None);
     near(value("excess_surprisal", &a), 0.0);
+}
+
+#[test]
+fn a_metric_of_what_a_model_does_not_give_is_absent() {
+    let mut bare = golden();
+    for sum in [
+        &mut bare.entropy_nats,
+        &mut bare.varentropy_nats2,
+        &mut bare.abs_excess_nats,
+        &mut bare.rank_sum,
+        &mut bare.rank_clip100_sum,
+        &mut bare.log_rank_sum,
+        &mut bare.brier_sum,
+    ] {
+        *sum = None;
+    }
+    (bare.top1, bare.top5, bare.top10, bare.top50) = (None, None, None, None);
+    let names = |set: &[ScoreRow]| -> Vec<String> {
+        let found = closeness(set, 20, 0.95, &mut Rng::keyed(1, &[])).unwrap();
+        found.into_keys().collect()
+    };
+    let expected = [
+        "bits_per_byte",
+        "nll_per_token",
+        "ppl_arith",
+        "ppl_seq",
+        "ppl_tok",
+    ];
+    let of_trace: Vec<&str> = METRICS
+        .iter()
+        .filter(|metric| (metric.of)(&bare).is_some())
+        .map(|metric| metric.name)
+        .collect();
+    assert!(
+        of_trace.iter().all(|name| expected.contains(name)),
+        "{of_trace:?}"
+    );
+    let found = names(&[bare.clone(), golden()]);
+    assert!(
+        found
+            .iter()
+            .all(|name| expected.contains(&name.as_str()) || name == "z_score"),
+        "{found:?}"
+    );
+    assert!(found.contains(&"nll_per_token".to_owned()));
 }
 
 #[test]
@@ -218,7 +265,7 @@ fn random_set(seed: u64, traces: usize) -> Vec<ScoreRow> {
             a.problem_id = Some(format!("p{}", at / 2));
             let factor = 0.5 + rng.uniform();
             a.nll_nats *= factor;
-            a.rank_sum += rng.below(9) as f64;
+            a.rank_sum = a.rank_sum.map(|sum| sum + rng.below(9) as f64);
             a.rank_clip100_sum = a.rank_sum;
             a
         })
@@ -255,7 +302,7 @@ proptest! {
         let tokens: Vec<TokenScore> = ranks
             .iter()
             .map(|&rank| TokenScore {
-                token_id: 0, logprob: -1.0, rank, entropy: 1.0, varentropy: 1.0, sum_p2: 0.5, byte_start: 0, is_end: false,
+                token_id: 0, logprob: -1.0, rank: Some(rank), distribution: None, byte_start: 0, is_end: false,
             })
             .collect();
         let a = fold(&tokens, identity());

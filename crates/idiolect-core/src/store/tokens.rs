@@ -14,10 +14,11 @@ use parquet::file::reader::{FileReader, RowGroupReader};
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::Type as SchemaType;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, write_atomic_with};
-use idiolect_model::TokenScore;
+use idiolect_model::{Distribution, TokenScore};
 
 /// One row: the scores of a trace's completion tokens, then of its end token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,17 +32,60 @@ pub struct TokenRow {
 /// Tokens of a row group: about 30 bytes each before compression, so 64 MiB.
 const GROUP_TOKENS: usize = 2 << 20;
 
-const SCHEMA: &str = "message tokens {
-    REQUIRED BYTE_ARRAY trace_id (UTF8);
-    REQUIRED GROUP token_id (LIST) { REPEATED GROUP list { REQUIRED INT32 element (INTEGER(32,false)); } }
-    REQUIRED GROUP logprob (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
-    REQUIRED GROUP rank (LIST) { REPEATED GROUP list { REQUIRED INT32 element (INTEGER(32,false)); } }
-    REQUIRED GROUP entropy (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
-    REQUIRED GROUP varentropy (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
-    REQUIRED GROUP sum_p2 (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
-    REQUIRED GROUP byte_start (LIST) { REPEATED GROUP list { REQUIRED INT32 element (INTEGER(32,false)); } }
-    REQUIRED GROUP is_end (LIST) { REPEATED GROUP list { REQUIRED BOOLEAN element; } }
-}";
+/// What a model gives of tokens: it decides which columns a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given {
+    ranks: bool,
+    distributions: bool,
+}
+
+impl Given {
+    fn by(token: &TokenScore) -> Self {
+        Self {
+            ranks: token.rank.is_some(),
+            distributions: token.distribution.is_some(),
+        }
+    }
+
+    /// What all tokens of some rows have; everything where there is none.
+    fn of(rows: &[TokenRow]) -> Self {
+        let tokens = || rows.iter().flat_map(|row| &row.tokens);
+        Self {
+            ranks: tokens().all(|token| token.rank.is_some()),
+            distributions: tokens().all(|token| token.distribution.is_some()),
+        }
+    }
+
+    /// Columns in order, with their types.
+    fn columns(self) -> Vec<(&'static str, &'static str)> {
+        const ID: &str = "INT32 element (INTEGER(32,false))";
+        const REAL: &str = "FLOAT element";
+        let mut columns = vec![("token_id", ID), ("logprob", REAL)];
+        if self.ranks {
+            columns.push(("rank", ID));
+        }
+        if self.distributions {
+            columns.extend(["entropy", "varentropy", "sum_p2"].map(|name| (name, REAL)));
+        }
+        columns.extend([("byte_start", ID), ("is_end", "BOOLEAN element")]);
+        columns
+    }
+
+    fn schema(self) -> ParquetResult<SchemaType> {
+        let lists: String = self
+            .columns()
+            .into_iter()
+            .map(|(name, element)| {
+                format!(
+                    "REQUIRED GROUP {name} (LIST) {{ REPEATED GROUP list {{ REQUIRED {element}; }} }}\n"
+                )
+            })
+            .collect();
+        parse_message_type(&format!(
+            "message tokens {{ REQUIRED BYTE_ARRAY trace_id (UTF8);\n{lists} }}"
+        ))
+    }
+}
 
 /// Takes the next row of a file that is being written.
 pub type PutRow<'a> = &'a mut dyn FnMut(TokenRow) -> Result<(), StoreError>;
@@ -71,34 +115,62 @@ fn write_rows(
     rows: impl FnOnce(PutRow<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let failed = |error: ParquetError| StoreError::io("write", path)(io::Error::other(error));
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_created_by(concat!("idiolect ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
-    let schema = Arc::new(parse_message_type(SCHEMA).map_err(failed)?);
-    let file = BufWriter::new(file);
-    let mut writer =
-        SerializedFileWriter::new(file, schema, Arc::new(properties)).map_err(failed)?;
+    let mut file = Some(BufWriter::new(file));
+    let mut writer: Option<(Given, SerializedFileWriter<_>)> = None;
+    // The first rows decide which columns there are.
+    let mut flush = |group: &[TokenRow]| -> Result<(), StoreError> {
+        if let Some(file) = file.take() {
+            let given = Given::of(group);
+            writer = Some((given, new_writer(given, file).map_err(failed)?));
+        }
+        let Some((given, writer)) = &mut writer else {
+            return Ok(());
+        };
+        let mut tokens = group.iter().flat_map(|row| &row.tokens);
+        if tokens.any(|token| Given::by(token) != *given) {
+            return Err(StoreError::format(
+                path,
+                "the model gave ranks or entropies for some tokens and not for others",
+            ));
+        }
+        write_group(writer, *given, group).map_err(failed)
+    };
     let (mut group, mut tokens) = (Vec::new(), 0);
     rows(&mut |row| {
         tokens += row.tokens.len();
         group.push(row);
         if tokens >= GROUP_TOKENS {
-            write_group(&mut writer, &group).map_err(failed)?;
+            flush(&group)?;
             (group, tokens) = (Vec::new(), 0);
         }
         Ok(())
     })?;
-    if !group.is_empty() {
-        write_group(&mut writer, &group).map_err(failed)?;
+    flush(&group)?;
+    match writer {
+        Some((_, writer)) => writer.close().map(drop).map_err(failed),
+        None => Ok(()),
     }
-    writer.close().map(drop).map_err(failed)
 }
 
-fn write_group<W: std::io::Write + Send>(
+fn new_writer<W: io::Write + Send>(
+    given: Given,
+    file: W,
+) -> ParquetResult<SerializedFileWriter<W>> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by(concat!("idiolect ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    SerializedFileWriter::new(file, Arc::new(given.schema()?), Arc::new(properties))
+}
+
+fn write_group<W: io::Write + Send>(
     writer: &mut SerializedFileWriter<W>,
+    given: Given,
     rows: &[TokenRow],
 ) -> ParquetResult<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let mut group = writer.next_row_group()?;
     let ids: Vec<ByteArray> = rows
         .iter()
@@ -106,14 +178,23 @@ fn write_group<W: std::io::Write + Send>(
         .collect();
     column::<ByteArrayType, _>(&mut group, &ids, None)?;
     let levels = Levels::of(rows);
+    let of = |field: fn(&Distribution) -> f32| {
+        move |token: &TokenScore| token.distribution.as_ref().map_or(f32::NAN, field)
+    };
     list::<Int32Type, _>(&mut group, rows, &levels, |token| {
         token.token_id.cast_signed()
     })?;
     list::<FloatType, _>(&mut group, rows, &levels, |token| token.logprob)?;
-    list::<Int32Type, _>(&mut group, rows, &levels, |token| token.rank.cast_signed())?;
-    list::<FloatType, _>(&mut group, rows, &levels, |token| token.entropy)?;
-    list::<FloatType, _>(&mut group, rows, &levels, |token| token.varentropy)?;
-    list::<FloatType, _>(&mut group, rows, &levels, |token| token.sum_p2)?;
+    if given.ranks {
+        list::<Int32Type, _>(&mut group, rows, &levels, |token| {
+            token.rank.unwrap_or_default().cast_signed()
+        })?;
+    }
+    if given.distributions {
+        list::<FloatType, _>(&mut group, rows, &levels, of(|d| d.entropy))?;
+        list::<FloatType, _>(&mut group, rows, &levels, of(|d| d.varentropy))?;
+        list::<FloatType, _>(&mut group, rows, &levels, of(|d| d.sum_p2))?;
+    }
     list::<Int32Type, _>(&mut group, rows, &levels, |token| {
         token.byte_start.cast_signed()
     })?;
@@ -181,15 +262,15 @@ pub fn read(path: &Path, mut each: impl FnMut(TokenRow)) -> Result<(), StoreErro
     let file = File::open(path).map_err(StoreError::io("read", path))?;
     let bad = |error: ParquetError| StoreError::format(path, format!("not token scores: {error}"));
     let reader = SerializedFileReader::new(file).map_err(bad)?;
-    let expected = parse_message_type(SCHEMA).map_err(bad)?;
-    let names = |schema: &parquet::schema::types::Type| {
-        schema
-            .get_fields()
-            .iter()
-            .map(|field| field.name().to_owned())
-            .collect::<Vec<_>>()
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
+    let given = Given {
+        ranks: names.contains(&"rank"),
+        distributions: names.contains(&"entropy"),
     };
-    if names(reader.metadata().file_metadata().schema()) != names(&expected) {
+    let columns = given.columns();
+    let expected = columns.iter().map(|(name, _)| *name);
+    if !std::iter::once("trace_id").chain(expected).eq(names) {
         return Err(StoreError::format(
             path,
             "not token scores: its columns are others",
@@ -197,36 +278,47 @@ pub fn read(path: &Path, mut each: impl FnMut(TokenRow)) -> Result<(), StoreErro
     }
     for index in 0..reader.num_row_groups() {
         let group = reader.get_row_group(index).map_err(bad)?;
-        for row in read_group(group.as_ref()).map_err(bad)? {
+        for row in read_group(group.as_ref(), given).map_err(bad)? {
             each(row);
         }
     }
     Ok(())
 }
 
-fn read_group(group: &dyn RowGroupReader) -> ParquetResult<Vec<TokenRow>> {
+fn read_group(group: &dyn RowGroupReader, given: Given) -> ParquetResult<Vec<TokenRow>> {
     let rows = usize::try_from(group.metadata().num_rows())
         .map_err(|_| ParquetError::General("a negative number of rows".to_owned()))?;
+    let columns = given.columns();
+    let at = |wanted: &str| columns.iter().position(|(name, _)| *name == wanted);
+    let reals = |name| match at(name) {
+        Some(at) => values::<FloatType>(group, 1 + at, rows).map(|found| found.0),
+        None => Ok(Vec::new()),
+    };
+    let numbers = |name| match at(name) {
+        Some(at) => values::<Int32Type>(group, 1 + at, rows),
+        None => Ok((Vec::new(), Vec::new())),
+    };
     let ids = values::<ByteArrayType>(group, 0, rows)?.0;
-    let (token_id, starts) = values::<Int32Type>(group, 1, rows)?;
-    let logprob = values::<FloatType>(group, 2, rows)?.0;
-    let rank = values::<Int32Type>(group, 3, rows)?.0;
-    let entropy = values::<FloatType>(group, 4, rows)?.0;
-    let varentropy = values::<FloatType>(group, 5, rows)?.0;
-    let sum_p2 = values::<FloatType>(group, 6, rows)?.0;
-    let byte_start = values::<Int32Type>(group, 7, rows)?.0;
-    let is_end = values::<BoolType>(group, 8, rows)?.0;
+    let (token_id, starts) = numbers("token_id")?;
+    let logprob = reals("logprob")?;
+    let rank = numbers("rank")?.0;
+    let [entropy, varentropy, sum_p2] = [reals("entropy")?, reals("varentropy")?, reals("sum_p2")?];
+    let byte_start = numbers("byte_start")?.0;
+    let is_end = values::<BoolType>(group, columns.len(), rows)?.0;
     let n = token_id.len();
+    let ranks = if given.ranks { n } else { 0 };
+    let distributions = if given.distributions { n } else { 0 };
     let lengths = [
-        logprob.len(),
-        rank.len(),
-        entropy.len(),
-        varentropy.len(),
-        sum_p2.len(),
-        byte_start.len(),
-        is_end.len(),
+        (logprob.len(), n),
+        (rank.len(), ranks),
+        (entropy.len(), distributions),
+        (varentropy.len(), distributions),
+        (sum_p2.len(), distributions),
+        (byte_start.len(), n),
+        (is_end.len(), n),
     ];
-    if ids.len() != rows || starts.len() != rows + 1 || lengths.iter().any(|length| *length != n) {
+    let differ = lengths.iter().any(|(length, expected)| length != expected);
+    if ids.len() != rows || starts.len() != rows + 1 || differ {
         return Err(ParquetError::General(
             "lists of different lengths".to_owned(),
         ));
@@ -234,10 +326,12 @@ fn read_group(group: &dyn RowGroupReader) -> ParquetResult<Vec<TokenRow>> {
     let token = |i: usize| TokenScore {
         token_id: token_id[i].cast_unsigned(),
         logprob: logprob[i],
-        rank: rank[i].cast_unsigned(),
-        entropy: entropy[i],
-        varentropy: varentropy[i],
-        sum_p2: sum_p2[i],
+        rank: given.ranks.then(|| rank[i].cast_unsigned()),
+        distribution: given.distributions.then(|| Distribution {
+            entropy: entropy[i],
+            varentropy: varentropy[i],
+            sum_p2: sum_p2[i],
+        }),
         byte_start: byte_start[i].cast_unsigned(),
         is_end: is_end[i],
     };
@@ -298,10 +392,12 @@ mod tests {
         let token = |i| TokenScore {
             token_id: u32::MAX - i,
             logprob: -0.1 * i as f32,
-            rank: i + 1,
-            entropy: 0.5,
-            varentropy: 0.25,
-            sum_p2: 0.125,
+            rank: Some(i + 1),
+            distribution: Some(Distribution {
+                entropy: 0.5,
+                varentropy: 0.25,
+                sum_p2: 0.125,
+            }),
             byte_start: 3 * i,
             is_end: i + 1 == n,
         };
@@ -327,6 +423,32 @@ mod tests {
         let mut back = Vec::new();
         read(&path, |row| back.push(row)).unwrap();
         assert_eq!(back, rows);
+    }
+
+    #[test]
+    fn what_a_model_does_not_give_has_no_column() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.parquet");
+        let bare = |with_ranks: bool| {
+            let mut rows = vec![row("a", 2), row("empty", 0), row("b", 5)];
+            for token in rows.iter_mut().flat_map(|row| &mut row.tokens) {
+                token.distribution = None;
+                token.rank = token.rank.filter(|_| with_ranks);
+            }
+            rows
+        };
+        for with_ranks in [true, false] {
+            write(&path, |put| bare(with_ranks).into_iter().try_for_each(put)).unwrap();
+            let mut back = Vec::new();
+            read(&path, |row| back.push(row)).unwrap();
+            assert_eq!(back, bare(with_ranks));
+        }
+        let mut mixed = bare(true);
+        mixed[2].tokens[1].rank = None;
+        mixed[0].tokens[0].rank = None;
+        assert!(write(&path, |put| mixed.into_iter().try_for_each(put)).is_err());
+        write(&path, |_| Ok(())).unwrap();
+        read(&path, |_| panic!("no rows")).unwrap();
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn a_trained_model_finds_english_stories_likely_and_noise_unlikely() {
     assert!(
         story.tokens[..story.tokens.len() - 1]
             .iter()
-            .all(|t| !t.is_end && t.rank >= 1)
+            .all(|t| !t.is_end && t.rank.is_some_and(|rank| rank >= 1))
     );
 }
 

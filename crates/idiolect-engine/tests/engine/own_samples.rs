@@ -13,7 +13,7 @@ use idiolect_engine::kv_cache::{PagePool, Sequence, forward_prompts, forward_ste
 use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::threads::Threads;
 use idiolect_engine::workspace::Workspace;
-use idiolect_model::{Rng, Template, TokenScore};
+use idiolect_model::{Distribution, Rng, Template, TokenScore};
 
 use crate::subject::scores;
 
@@ -114,10 +114,12 @@ fn sampled(decoder: &Decoder, traces: usize, temperature: f64) -> Vec<ScoreRow> 
                 .map(|s| TokenScore {
                     token_id: 0,
                     logprob: s.logprob,
-                    rank: s.rank,
-                    entropy: s.entropy,
-                    varentropy: s.varentropy,
-                    sum_p2: s.sum_p2,
+                    rank: Some(s.rank),
+                    distribution: Some(Distribution {
+                        entropy: s.entropy,
+                        varentropy: s.varentropy,
+                        sum_p2: s.sum_p2,
+                    }),
                     byte_start: 0,
                     is_end: false,
                 })
@@ -152,7 +154,10 @@ fn kolmogorov_smirnov(values: &[f64]) -> f64 {
 #[test]
 fn own_samples_at_temperature_1_have_no_excess_and_a_standard_normal_z() {
     let scores = sampled(&model(), TRACES, 1.0);
-    let excess: Vec<f64> = scores.iter().map(|a| a.nll_nats - a.entropy_nats).collect();
+    let excess: Vec<f64> = scores
+        .iter()
+        .map(|a| a.nll_nats - a.entropy_nats.unwrap())
+        .collect();
     let z = z_scores(&scores);
     let n = TRACES as f64;
     let error = standard_error(&excess).unwrap();

@@ -58,9 +58,9 @@ fn scores_of_a_trained_model_are_those_of_transformers() {
     let rows = stories("scored.jsonl");
     let fields: [(&str, Field); 4] = [
         ("logprob", |s| s.logprob),
-        ("entropy", |s| s.entropy),
-        ("varentropy", |s| s.varentropy),
-        ("sum_p2", |s| s.sum_p2),
+        ("entropy", |s| s.distribution.unwrap().entropy),
+        ("varentropy", |s| s.distribution.unwrap().varentropy),
+        ("sum_p2", |s| s.distribution.unwrap().sum_p2),
     ];
     for (row, got) in rows
         .iter()
@@ -74,7 +74,7 @@ fn scores_of_a_trained_model_are_those_of_transformers() {
         }
         let (low, high) = (numbers(row, "rank_low"), numbers(row, "rank_high"));
         for (i, score) in got.iter().enumerate() {
-            let rank = score.rank as f32;
+            let rank = score.rank.unwrap() as f32;
             assert!(
                 low[i] <= rank && rank <= high[i],
                 "{prompt}, token {i}: rank {rank}"

@@ -184,7 +184,10 @@ fn token_html(piece: &Piece) -> Markup {
     let Some(nats) = piece.nats else {
         return html! { span class=(format!("t h{}", piece.shade)) { (text) } };
     };
-    let title = format!("{} nats, rank {}", decimal(nats, 2), piece.rank);
+    let mut title = format!("{} nats", decimal(nats, 2));
+    if let Some(rank) = piece.rank {
+        title.push_str(&format!(", rank {rank}"));
+    }
     html! {
         span class=(format!("t h{}", piece.shade)) title=(title) {
             @if nats >= NUMBERED && !text.trim().is_empty() { ruby { (text) rt { (decimal(nats, 1)) } } }
@@ -231,7 +234,7 @@ struct Piece {
     start: usize,
     text: String,
     nats: Option<f64>,
-    rank: u32,
+    rank: Option<u32>,
     shade: usize,
 }
 
@@ -240,7 +243,7 @@ struct Piece {
 /// share a start are added up. Steps that overlap an earlier one are passed over.
 fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
     let text = &example.text;
-    let mut tokens: Vec<(usize, f64, u32)> = Vec::new();
+    let mut tokens: Vec<(usize, f64, Option<u32>)> = Vec::new();
     let mut end = None;
     for token in &example.tokens {
         if token.byte_start >= text.len() {
@@ -283,7 +286,7 @@ fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
             start,
             text: text[start..stop].to_owned(),
             nats: token.filter(|t| t.0 == start).map(|t| t.1),
-            rank: token.map_or(0, |t| t.2),
+            rank: token.and_then(|t| t.2),
             shade: token.map_or(0, |t| shade(t.1)),
         };
         match out.last_mut() {
@@ -322,7 +325,7 @@ mod tests {
         let token = |(byte_start, surprisal_nats): &(usize, f64)| ExampleToken {
             byte_start: *byte_start,
             surprisal_nats: *surprisal_nats,
-            rank: 1,
+            rank: Some(1),
         };
         Example {
             text: text.to_owned(),

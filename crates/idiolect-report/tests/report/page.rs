@@ -318,7 +318,7 @@ pub(crate) fn hostile() -> RunView {
     let token = |byte_start| ExampleToken {
         byte_start,
         surprisal_nats: 3.0,
-        rank: 2,
+        rank: Some(2),
     };
     view.examples.push(Example {
         arm: h(),

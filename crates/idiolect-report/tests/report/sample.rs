@@ -571,13 +571,13 @@ fn example(
         .map(|(i, byte_start)| ExampleToken {
             byte_start,
             surprisal_nats: nats[i % nats.len()],
-            rank: 1 + nats[i % nats.len()] as u32 * 3,
+            rank: Some(1 + nats[i % nats.len()] as u32 * 3),
         })
         .collect();
     tokens.push(ExampleToken {
         byte_start: text.len(),
         surprisal_nats: 0.03,
-        rank: 1,
+        rank: Some(1),
     });
     let spans = steps.iter().filter_map(|(piece, check)| {
         let start = text.find(piece)?;
@@ -796,17 +796,17 @@ fn scores(nats: f64, row: usize) -> ScoreRow {
         n_tokens: 20,
         n_bytes: 60,
         nll_nats: nats * (tokens + (row % 3) as f64),
-        entropy_nats: 0.3 * tokens,
-        varentropy_nats2: 0.4 * tokens,
-        abs_excess_nats: nats * tokens,
-        rank_sum: tokens * (1.0 + nats),
-        rank_clip100_sum: tokens * (1.0 + nats),
-        log_rank_sum: nats * 5.0,
-        top1: 12,
-        top5: 15,
-        top10: 17,
-        top50: 19,
-        brier_sum: 0.2 * tokens,
+        entropy_nats: Some(0.3 * tokens),
+        varentropy_nats2: Some(0.4 * tokens),
+        abs_excess_nats: Some(nats * tokens),
+        rank_sum: Some(tokens * (1.0 + nats)),
+        rank_clip100_sum: Some(tokens * (1.0 + nats)),
+        log_rank_sum: Some(nats * 5.0),
+        top1: Some(12),
+        top5: Some(15),
+        top10: Some(17),
+        top50: Some(19),
+        brier_sum: Some(0.2 * tokens),
         end_nll_nats: 0.1,
     }
 }

@@ -84,13 +84,13 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 
 /// Sums over all rows, and the means that people look for.
 fn totals(output: &Path) -> Result<Vec<(&'static str, Value)>, StageError> {
-    let (mut n_tokens, mut n_bytes, mut nll, mut ranks) = (0u64, 0u64, 0f64, 0f64);
+    let (mut n_tokens, mut n_bytes, mut nll, mut ranks) = (0u64, 0u64, 0f64, Some(0f64));
     for row in Rows::<ScoreRow>::open(output)? {
         if let Ok(row) = row? {
             n_tokens += row.value.n_tokens;
             n_bytes += row.value.n_bytes;
             nll += row.value.nll_nats;
-            ranks += row.value.rank_sum;
+            ranks = ranks.zip(row.value.rank_sum).map(|(sum, rank)| sum + rank);
         }
     }
     let per = |sum: f64, n: u64| {
@@ -105,7 +105,7 @@ fn totals(output: &Path) -> Result<Vec<(&'static str, Value)>, StageError> {
         ("n_bytes", json!(n_bytes)),
         ("nll_nats_per_token", per(nll, n_tokens)),
         ("bits_per_byte", per(nll / std::f64::consts::LN_2, n_bytes)),
-        ("mean_rank", per(ranks, n_tokens)),
+        ("mean_rank", ranks.map_or(Value::Null, |ranks| per(ranks, n_tokens))),
     ])
 }
 
