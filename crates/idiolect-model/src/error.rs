@@ -67,6 +67,9 @@ pub enum ModelError {
     /// The model cannot do what was asked, known before work begins.
     #[error("{0}")]
     Unsupported(String),
+    /// Requests were handed on and their replies are not there yet; the same work continues later.
+    #[error("{0}")]
+    Waiting(String),
     /// Training met a value that is not finite.
     #[error(
         "the loss is not finite at step {step}; rows of the batch: {rows}. Lower the learning rate or look at those rows"

@@ -114,4 +114,9 @@ pub trait Generate: Model {
         sampling: &Sampling,
         sink: Sink<'_, Completion>,
     ) -> Result<(), ModelError>;
+
+    /// How many requests it is best given at once: enough for any batch, little enough for memory.
+    fn requests_at_once(&self) -> usize {
+        16_384
+    }
 }

@@ -39,12 +39,31 @@ pub struct Capabilities {
     pub deterministic: bool,
 }
 
+/// What a model behind a network was asked and spent since it was opened, probes included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Tokens of prompts, as the server counts them.
+    pub prompt_tokens: u64,
+    /// Tokens written, as the server counts them.
+    pub completion_tokens: u64,
+    /// Requests sent, retries included.
+    pub requests: u64,
+    /// Requests sent again after a failure or a rate limit.
+    pub retries: u64,
+    /// Replies that limited the rate (status 429).
+    pub limited: u64,
+}
+
 /// Any model: facts that its results carry, and what it can be asked for.
 pub trait Model: Send {
     /// Facts that the results carry.
     fn info(&self) -> &ModelInfo;
     /// What it can be asked for.
     fn capabilities(&self) -> Capabilities;
+    /// What it was asked and spent, where it is behind a network.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
     /// The model as one that writes completions.
     ///
     /// # Errors

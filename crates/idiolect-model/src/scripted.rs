@@ -19,9 +19,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::{
-    Capabilities, Completion, Context, Distribution, Example, Finish, Generate, GenerateRequest, Model,
-    ModelError, ModelInfo, Rng, RowError, RowTraits, Sampling, Score, Scored, Sink, Template,
-    TokenScore, content_hash,
+    Capabilities, Completion, Context, Distribution, Example, Finish, Generate, GenerateRequest,
+    Model, ModelError, ModelInfo, Rng, RowError, RowTraits, Sampling, Score, Scored, Sink,
+    Template, TokenScore, content_hash,
 };
 
 /// One entry of a script.

@@ -83,6 +83,12 @@ impl Base {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// Whether the server is of a domain.
+    pub(crate) fn is_of(&self, domain: &str) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        host == domain || host.ends_with(&format!(".{domain}"))
+    }
+
     /// Whether the server is on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         self.0.host_str().is_some_and(|host| {

@@ -10,5 +10,5 @@ mod mock;
 mod pace;
 mod runtime;
 
-pub use endpoint::{Endpoint, IdsRow, IdsScore, ScoringMethod, Settings, Usage};
+pub use endpoint::{Batch, Endpoint, IdsRow, IdsScore, ScoringMethod, Settings};
 pub use key::Key;

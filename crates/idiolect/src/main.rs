@@ -5,6 +5,7 @@
 
 mod command;
 mod exit;
+mod hub;
 mod interrupt;
 mod model;
 mod progress;

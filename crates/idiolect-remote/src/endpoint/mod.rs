@@ -1,5 +1,6 @@
 //! Models behind an OpenAI-compatible server.
 
+mod batch;
 mod fan_out;
 mod open;
 mod refusal;
@@ -10,6 +11,7 @@ mod servers;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tokenize;
 mod transport;
 mod usage;
 
@@ -18,12 +20,12 @@ use std::sync::Arc;
 
 use idiolect_model::{
     Capabilities, Completion, Generate, GenerateRequest, Model, ModelError, ModelInfo, RowError,
-    Sampling, Score, Sink, Template,
+    Sampling, Score, Sink, Template, Usage,
 };
 
+pub use batch::Batch;
 pub use score::{IdsRow, IdsScore, ScoringMethod};
 pub use settings::Settings;
-pub use usage::Usage;
 
 use fan_out::fan_out;
 use request::Parameters;
@@ -113,6 +115,10 @@ impl Model for Endpoint {
         }
     }
 
+    fn usage(&self) -> Option<Usage> {
+        Some(Self::usage(self))
+    }
+
     fn as_generate(&mut self) -> Result<&mut dyn Generate, ModelError> {
         Ok(self)
     }
@@ -131,14 +137,7 @@ impl Generate for Endpoint {
         sampling: &Sampling,
         sink: Sink<'_, Completion>,
     ) -> Result<(), ModelError> {
-        let missing = self.parameters.missing(sampling);
-        if !missing.is_empty() {
-            return Err(ModelError::Unsupported(format!(
-                "the server of `{}` does not take the setting `{}`",
-                self.info.name,
-                missing.join("`, `")
-            )));
-        }
+        self.parameters.require(sampling, &self.info.name)?;
         let template = self.info.template;
         let logprobs = self.sampled_logprobs && self.transport.settings.logprobs;
         let start = |index: usize| -> Result<_, RowError> {

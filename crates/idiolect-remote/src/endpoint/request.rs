@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use idiolect_model::{Context, RowError, RowErrorKind, Sampling, Template};
+use idiolect_model::{Context, ModelError, RowError, RowErrorKind, Sampling, Template};
 use serde_json::{Map, Value, json};
 
 /// What a server was found to take.
@@ -79,8 +79,29 @@ fn small_seed(seed: u64) -> u64 {
 }
 
 impl Parameters {
+    /// Those of OpenAI's own API, where no probe can find them out.
+    pub(super) fn of_openai() -> Self {
+        Self {
+            refused: BTreeSet::from(["repetition_penalty", "top_k", "min_p"]),
+            max_completion_tokens: true,
+        }
+    }
+
+    /// # Errors
+    /// Names the fields of these settings that the server refuses though they matter.
+    pub(super) fn require(&self, sampling: &Sampling, model: &str) -> Result<(), ModelError> {
+        let missing = self.missing(sampling);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(ModelError::Unsupported(format!(
+            "the server of `{model}` does not take the setting `{}`",
+            missing.join("`, `")
+        )))
+    }
+
     /// The fields of these settings that the server refuses though they matter.
-    pub(super) fn missing(&self, sampling: &Sampling) -> Vec<&'static str> {
+    fn missing(&self, sampling: &Sampling) -> Vec<&'static str> {
         fields(sampling, 0, self)
             .iter()
             .filter(|field| !field.neutral && self.refused.contains(field.name))

@@ -2,20 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What an endpoint was asked since it was opened, its probes included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Tokens of prompts, as the server counts them.
-    pub prompt_tokens: u64,
-    /// Tokens written, as the server counts them.
-    pub completion_tokens: u64,
-    /// Requests sent, retries included.
-    pub requests: u64,
-    /// Requests sent again after a failure or a rate limit.
-    pub retries: u64,
-    /// Replies that limited the rate (status 429).
-    pub limited: u64,
-}
+use idiolect_model::Usage;
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::HubError;
 use super::name::{Repo, is_hash, is_path};
+use super::{HubError, Part};
 
 pub(super) struct Cache {
     root: PathBuf,
@@ -98,14 +98,17 @@ impl Cache {
         (is_hash(&commit) && self.snapshot(&commit).is_dir()).then_some(commit)
     }
 
-    /// The directory of a model that is there completely.
-    pub(super) fn model(&self, repo: &Repo) -> Result<PathBuf, HubError> {
+    /// The directory of a model of which a part is there completely.
+    pub(super) fn model(&self, repo: &Repo, part: Part) -> Result<PathBuf, HubError> {
         let absent = || HubError::Offline(repo.to_string());
         let directory = self.snapshot(&self.commit(&repo.revision).ok_or_else(absent)?);
         let exists = |name: &str| directory.join(name).is_file();
         let described = exists("config.json") || exists("adapter_config.json");
         let index = directory.join("model.safetensors.index.json");
-        let weights = if exists("model.safetensors") || exists("adapter_model.safetensors") {
+        let weights = if part == Part::Text
+            || exists("model.safetensors")
+            || exists("adapter_model.safetensors")
+        {
             true
         } else if index.is_file() {
             let shards = shards(&index)?;

@@ -80,6 +80,14 @@ impl Plan {
     }
 }
 
+/// How much of a model is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    /// All but the weights.
+    Text,
+}
+
 /// A plan with what is needed to carry it out.
 struct Wanted {
     plan: Plan,
@@ -147,7 +155,7 @@ impl Hub {
         let cache = Cache::new(&self.cache, &repo);
         let wanted = runtime::handle()
             .map_err(HubError::threads)?
-            .block_on(wanted(&access, &cache, &repo))?;
+            .block_on(wanted(&access, &cache, &repo, Part::All))?;
         Ok(wanted.plan)
     }
 
@@ -166,18 +174,36 @@ impl Hub {
     /// Where the hub does not give the model, there is no room for it, what came is not what was
     /// named, or the progress was stopped.
     pub fn model_with(&self, reference: &str, progress: Progress<'_>) -> Result<PathBuf, HubError> {
+        self.snapshot(reference, Part::All, progress)
+    }
+
+    /// The directory of the model `OWNER/NAME[@REV]` without its weights: config, tokenizer and
+    /// templates, a few MB, downloaded where they are not in the cache.
+    ///
+    /// # Errors
+    /// See [`Hub::model_with`].
+    pub fn text_side(&self, reference: &str) -> Result<PathBuf, HubError> {
+        self.snapshot(reference, Part::Text, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    fn snapshot(
+        &self,
+        reference: &str,
+        part: Part,
+        progress: Progress<'_>,
+    ) -> Result<PathBuf, HubError> {
         let repo = Repo::model(reference)?;
         let cache = Cache::new(&self.cache, &repo);
         if self.offline {
-            return cache.model(&repo);
+            return cache.model(&repo, part);
         }
         let access = Access::new(self)?;
         let handle = runtime::handle().map_err(HubError::threads)?;
-        let wanted = match handle.block_on(wanted(&access, &cache, &repo)) {
+        let wanted = match handle.block_on(wanted(&access, &cache, &repo, part)) {
             Ok(wanted) => wanted,
             Err(HubError::Unreachable(reason)) => {
                 return cache
-                    .model(&repo)
+                    .model(&repo, part)
                     .map_err(|_| HubError::Unreachable(reason));
             }
             Err(error) => return Err(error),
@@ -249,9 +275,17 @@ impl Hub {
     }
 }
 
-async fn wanted(access: &Access, cache: &Cache, repo: &Repo) -> Result<Wanted, HubError> {
+async fn wanted(
+    access: &Access,
+    cache: &Cache,
+    repo: &Repo,
+    part: Part,
+) -> Result<Wanted, HubError> {
     let listing = access.listing(repo).await?;
-    let names = select::wanted(&listing.files, repo)?;
+    let mut names = select::wanted(&listing.files, repo)?;
+    if part == Part::Text {
+        names.retain(|name| !select::is_weights(name));
+    }
     let mut files = Vec::with_capacity(names.len());
     let mut all = Vec::with_capacity(names.len());
     for name in names {

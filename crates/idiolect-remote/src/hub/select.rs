@@ -52,7 +52,7 @@ fn is_wanted(name: &str) -> bool {
         || name == "tokenizer.model"
 }
 
-fn is_weights(name: &str) -> bool {
+pub(super) fn is_weights(name: &str) -> bool {
     [
         ".bin",
         ".pt",

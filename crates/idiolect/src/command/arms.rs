@@ -74,7 +74,7 @@ pub(super) struct Arguments {
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 struct StudentOptions {
-    /// The student: a directory in Hugging Face layout, or an adapter directory. What it cannot be
+    /// The student: a directory in Hugging Face layout, an adapter directory, or hf:OWNER/NAME. What it cannot be
     /// trained on enters no arm
     #[arg(long, value_name = "M")]
     model: Option<String>,

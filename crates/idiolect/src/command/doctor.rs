@@ -6,9 +6,12 @@ use idiolect_engine::doctor::{Finding, Severity, examine};
 use idiolect_engine::text::Opening;
 use serde_json::json;
 
-use super::options::{ConfigOption, directory};
+use super::options::ConfigOption;
 use super::output::CommandOutput;
 use crate::exit;
+use crate::interrupt::Stop;
+use crate::model;
+use crate::progress::Progress;
 
 /// Report what would go wrong with a model, and how to fix it
 ///
@@ -18,7 +21,7 @@ use crate::exit;
 #[command(after_help = "Example:
   idiolect doctor --model models/student")]
 pub(super) struct Arguments {
-    /// A model directory in Hugging Face layout, or an adapter directory
+    /// A model directory in Hugging Face layout, an adapter directory, or hf:OWNER/NAME[@REV]
     #[arg(long, value_name = "M")]
     model: String,
     /// The base model of an adapter directory, where its adapter_config.json does not lead to it
@@ -37,7 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ignored_fields: &arguments.config.ignored_fields,
         ..Opening::default()
     };
-    let findings = examine(directory(&arguments.model)?, &opening);
+    let (progress, stop) = (Progress::stderr(), Stop::default());
+    let directory = model::directory(&arguments.model, &progress, &stop)?;
+    let findings = examine(&directory, &opening);
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings, notes) = (
         count(Severity::Error),

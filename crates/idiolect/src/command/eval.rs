@@ -8,8 +8,8 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{
-    self, CodeOption, Common, KvOption, ModelOptions, PromptOption, RoundedOption, SamplingOptions,
-    Seed, SplitOption,
+    self, Asking, BatchOption, CodeOption, Common, EndpointOptions, KvOption, ModelOptions,
+    PromptOption, RoundedOption, SamplingOptions, Seed, SplitOption,
 };
 use super::output::CommandOutput;
 use crate::stage::StageError;
@@ -37,6 +37,10 @@ pub(super) struct Arguments {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    endpoint: EndpointOptions,
+    #[command(flatten)]
+    batch: BatchOption,
+    #[command(flatten)]
     kv: KvOption,
     #[command(flatten)]
     prompt: PromptOption,
@@ -51,6 +55,16 @@ pub(super) struct Arguments {
     code: CodeOption,
     #[command(flatten)]
     common: Common,
+}
+
+impl Arguments {
+    fn asking(&self) -> Asking<'_> {
+        Asking {
+            endpoint: Some(&self.endpoint),
+            batch: Some(&self.batch),
+            kv: Some(&self.kv),
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
@@ -69,13 +83,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let mut model = arguments
         .model
-        .open_to_write(&arguments.common, &arguments.kv)?;
+        .open_with(&arguments.common, &arguments.asking())?;
     let outcome = arguments
         .common
         .with_protection(arguments.code.protection(), |control| {
             eval(&settings, model.as_generate()?, control)
         })?;
-    let facts = Tally::of(&settings.output)?.facts(settings.samples);
+    let mut facts = Tally::of(&settings.output)?.facts(settings.samples);
+    facts.extend(options::usage(model.as_ref()));
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::options::{
-    self, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption,
+    self, Asking, BatchOption, Common, EndpointOptions, KvOption, ModelOptions, PromptOption,
+    SamplingOptions, Seed, SplitOption,
 };
 use super::output::CommandOutput;
 use crate::stage::generate::{GenerateSettings, generate};
@@ -32,6 +33,10 @@ pub(super) struct Arguments {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    endpoint: EndpointOptions,
+    #[command(flatten)]
+    batch: BatchOption,
+    #[command(flatten)]
     kv: KvOption,
     #[command(flatten)]
     prompt: PromptOption,
@@ -42,6 +47,16 @@ pub(super) struct Arguments {
     output: PathBuf,
     #[command(flatten)]
     common: Common,
+}
+
+impl Arguments {
+    fn asking(&self) -> Asking<'_> {
+        Asking {
+            endpoint: Some(&self.endpoint),
+            batch: Some(&self.batch),
+            kv: Some(&self.kv),
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
@@ -56,12 +71,13 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let mut model = arguments
         .model
-        .open_to_write(&arguments.common, &arguments.kv)?;
+        .open_with(&arguments.common, &arguments.asking())?;
     let outcome = arguments
         .common
         .with_control(|control| generate(&settings, model.as_generate()?, control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
-    let facts = [("collapsed", json!(collapsed))];
+    let mut facts = vec![("collapsed", json!(collapsed))];
+    facts.extend(options::usage(model.as_ref()));
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

@@ -1,6 +1,6 @@
 //! Arguments that several commands share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use idiolect_core::record::{Split, TaskName};
@@ -8,8 +8,11 @@ use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Model, Sampling, Template};
 
+use serde_json::{Value, json};
+
+use crate::hub;
 use crate::interrupt::Stop;
-use crate::model;
+use crate::model::{self, How};
 use crate::progress::Progress;
 use crate::sandbox::Protection;
 use crate::stage::{Control, StageError};
@@ -42,11 +45,7 @@ impl Common {
 
     /// Where progress goes.
     pub(super) fn progress(&self) -> Progress {
-        if self.quiet {
-            Progress::quiet()
-        } else {
-            Progress::stderr()
-        }
+        progress(self.quiet)
     }
 
     /// Calls a stage with its control.
@@ -71,6 +70,15 @@ impl Common {
             threads: self.threads(),
             protection,
         })
+    }
+}
+
+/// Where progress goes.
+pub(super) fn progress(quiet: bool) -> Progress {
+    if quiet {
+        Progress::quiet()
+    } else {
+        Progress::stderr()
     }
 }
 
@@ -120,7 +128,8 @@ pub(super) struct Seed {
 /// A model and how its prompts are rendered.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ModelOptions {
-    /// A model directory in Hugging Face layout, an adapter directory, or scripted:FILE
+    /// A model directory in Hugging Face layout, an adapter directory, hf:OWNER/NAME[@REV],
+    /// http(s)://HOST:PORT/v1#MODEL, or scripted:FILE
     #[arg(long, value_name = "M")]
     pub(super) model: String,
     /// The base model of an adapter directory, where its adapter_config.json does not lead to it
@@ -131,6 +140,27 @@ pub(super) struct ModelOptions {
     template: Option<TemplateName>,
     #[command(flatten)]
     config: ConfigOption,
+}
+
+/// How a model behind an endpoint is asked.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct EndpointOptions {
+    /// Tokenizer and template of an endpoint's model: a directory or hf:OWNER/NAME. Needed to
+    /// score through an endpoint
+    #[arg(long, value_name = "M")]
+    tokenizer: Option<String>,
+    /// Requests to an endpoint at once [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    in_flight: Option<u16>,
+}
+
+/// Asking an endpoint's model by files.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct BatchOption {
+    /// Write requests to files of this folder, in the form of OpenAI's batch API and of
+    /// `vllm run-batch`, instead of sending them, and read replies that were put there
+    #[arg(long, value_name = "DIR", conflicts_with = "in_flight")]
+    batch: Option<PathBuf>,
 }
 
 /// What of a model's config.json is set aside.
@@ -159,13 +189,13 @@ impl TemplateName {
     }
 }
 
-/// The text side of a model directory, without its weights.
+/// The text side of a model, without its weights.
 pub(super) fn text_model(model: &str, opening: &Opening<'_>) -> Result<TextModel, StageError> {
-    Ok(TextModel::open(directory(model)?, opening)?)
+    Ok(TextModel::open(&model::text_directory(model)?, opening)?)
 }
 
 impl ModelOptions {
-    /// The text side of a model directory, without its weights.
+    /// The text side of a model, without its weights.
     pub(super) fn text(&self) -> Result<TextModel, StageError> {
         text_model(&self.model, &self.opening())
     }
@@ -182,44 +212,69 @@ impl ModelOptions {
         self.template.map(TemplateName::template)
     }
 
-    /// Opens it.
+    /// Opens it where it has to be on this machine.
     pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
-        self.open_to_write(common, &KvOption { kv_memory: None })
+        self.open_with(common, &Asking::default())
     }
 
-    /// Opens it to write completions.
-    pub(super) fn open_to_write(
+    /// Opens it wherever it is.
+    pub(super) fn open_with(
         &self,
         common: &Common,
-        kv: &KvOption,
+        asking: &Asking<'_>,
     ) -> Result<Box<dyn Model>, StageError> {
-        model::open(&self.model, &self.opening(), common.threads(), kv.kv_memory)
+        model::open(
+            &self.model,
+            &How {
+                opening: self.opening(),
+                tokenizer: asking.endpoint.and_then(|e| e.tokenizer.as_deref()),
+                in_flight: asking.endpoint.and_then(|e| e.in_flight).map(usize::from),
+                batch: asking.batch.and_then(|option| option.batch.as_deref()),
+                threads: common.threads(),
+                kv_mib: asking.kv.and_then(|option| option.kv_memory),
+                progress: &common.progress(),
+                stop: &Stop::default(),
+            },
+        )
     }
 
-    /// Opens a model directory to compute with it in this process.
+    /// Opens it to compute with it in this process.
     pub(super) fn open_here(
         &self,
         threads: usize,
         kv: &KvOption,
+        progress: &Progress,
     ) -> Result<LocalModel, StageError> {
-        let mut model = model::local(Path::new(&self.model), &self.opening(), threads)?;
-        if let Some(mib) = kv.kv_memory {
-            model.set_kv_bytes(mib.saturating_mul(1 << 20));
-        }
-        Ok(model)
+        let stop = Stop::default();
+        let how = How {
+            opening: self.opening(),
+            kv_mib: kv.kv_memory,
+            ..How::here(threads, progress, &stop)
+        };
+        model::local(&self.model, &how)
     }
 }
 
-/// The directory of a model whose files are looked at.
-pub(super) fn directory(model: &str) -> Result<&Path, StageError> {
-    let path = Path::new(model);
-    if path.is_dir() {
-        return Ok(path);
-    }
-    Err(StageError::failed(
-        format!("no model directory `{model}`"),
-        "this command looks at the files of a model: give a directory in Hugging Face layout",
-    ))
+/// What decides, beside the model, how it is asked.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asking<'a> {
+    pub(super) endpoint: Option<&'a EndpointOptions>,
+    pub(super) batch: Option<&'a BatchOption>,
+    pub(super) kv: Option<&'a KvOption>,
+}
+
+/// What an endpoint was asked by this process, as a command's facts.
+pub(super) fn usage(model: &dyn Model) -> Vec<(&'static str, Value)> {
+    let Some(usage) = model.usage() else {
+        return Vec::new();
+    };
+    vec![
+        ("requests", json!(usage.requests)),
+        ("retries", json!(usage.retries)),
+        ("rate_limited", json!(usage.limited)),
+        ("prompt_tokens", json!(usage.prompt_tokens)),
+        ("completion_tokens", json!(usage.completion_tokens)),
+    ]
 }
 
 /// Memory of a model that writes.
@@ -333,12 +388,20 @@ impl TaskOption {
     }
 }
 
-/// The files that paths and patterns mean, those of a pattern in order of their names. A path that
-/// exists is itself, whatever characters it holds.
+/// The files that paths, patterns and names on the hub mean, those of a pattern in order of their
+/// names. A path that exists is itself, whatever characters it holds.
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, StageError> {
     let mut files = Vec::new();
     for path in paths {
-        match path.to_str().filter(|text| text.contains(['*', '?', '['])) {
+        match path.to_str() {
+            Some(name) if hub::is_dataset_file(name) => {
+                files.push(hub::dataset_file(
+                    name,
+                    &Progress::stderr(),
+                    &Stop::default(),
+                )?);
+            }
+            Some(pattern) if !pattern.contains(['*', '?', '[']) => files.push(path.clone()),
             Some(pattern) if !path.exists() => files.extend(matching_files(pattern)?),
             _ => files.push(path.clone()),
         }

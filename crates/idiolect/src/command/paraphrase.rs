@@ -8,7 +8,10 @@ use idiolect_core::record::Trace;
 use idiolect_core::store::Rows;
 use serde_json::json;
 
-use super::options::{self, Common, KvOption, ModelOptions, PromptOption, SamplingOptions, Seed};
+use super::options::{
+    self, Asking, BatchOption, Common, EndpointOptions, KvOption, ModelOptions, PromptOption,
+    SamplingOptions, Seed,
+};
 use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::paraphrase::{ParaphraseSettings, paraphrase};
@@ -35,6 +38,10 @@ pub(super) struct Arguments {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    endpoint: EndpointOptions,
+    #[command(flatten)]
+    batch: BatchOption,
+    #[command(flatten)]
     kv: KvOption,
     #[command(flatten)]
     prompt: PromptOption,
@@ -57,6 +64,16 @@ pub(super) struct Arguments {
     output: PathBuf,
     #[command(flatten)]
     common: Common,
+}
+
+impl Arguments {
+    fn asking(&self) -> Asking<'_> {
+        Asking {
+            endpoint: Some(&self.endpoint),
+            batch: Some(&self.batch),
+            kv: Some(&self.kv),
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
@@ -85,15 +102,16 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let mut model = arguments
         .model
-        .open_to_write(&arguments.common, &arguments.kv)?;
+        .open_with(&arguments.common, &arguments.asking())?;
     let outcome = arguments
         .common
         .with_control(|control| paraphrase(&settings, model.as_generate()?, control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
-    let facts = [
+    let mut facts = vec![
         ("collapsed", json!(collapsed)),
         ("at fault", json!(at_fault(&settings.output)?)),
     ];
+    facts.extend(options::usage(model.as_ref()));
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

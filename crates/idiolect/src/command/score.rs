@@ -6,7 +6,7 @@ use idiolect_core::record::ScoreRow;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
-use super::options::{self, Common, ModelOptions, PromptOption};
+use super::options::{self, Asking, Common, EndpointOptions, ModelOptions, PromptOption};
 use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::score::{ScoreInput, ScoreSettings, score};
@@ -19,10 +19,14 @@ use crate::stage::score::{ScoreInput, ScoreSettings, score};
 #[command(after_help = "Examples:
   idiolect score --model models/student --problems problems.jsonl --traces traces.jsonl \\
     -o scores.jsonl --tokens tokens.parquet
-  idiolect score --model models/student --data rows.jsonl -o scores.jsonl")]
+  idiolect score --model models/student --data rows.jsonl -o scores.jsonl
+  idiolect score --model http://127.0.0.1:8000/v1#google/gemma-2-2b --tokenizer hf:google/gemma-2-2b \\
+    --data rows.jsonl -o scores.jsonl")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    endpoint: EndpointOptions,
     /// The traces' problems
     #[arg(
         long,
@@ -70,14 +74,20 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         output,
         tokens,
     };
-    let mut model = arguments.model.open(&arguments.common)?;
+    let asking = Asking {
+        endpoint: Some(&arguments.endpoint),
+        ..Asking::default()
+    };
+    let mut model = arguments.model.open_with(&arguments.common, &asking)?;
     let outcome = arguments
         .common
         .with_control(|control| score(&settings, model.as_score()?, control))?;
+    let mut facts = totals(&settings.output)?;
+    facts.extend(options::usage(model.as_ref()));
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,
-        &totals(&settings.output)?,
+        &facts,
         arguments.common.json,
     ))
 }
@@ -105,7 +115,10 @@ fn totals(output: &Path) -> Result<Vec<(&'static str, Value)>, StageError> {
         ("n_bytes", json!(n_bytes)),
         ("nll_nats_per_token", per(nll, n_tokens)),
         ("bits_per_byte", per(nll / std::f64::consts::LN_2, n_bytes)),
-        ("mean_rank", ranks.map_or(Value::Null, |ranks| per(ranks, n_tokens))),
+        (
+            "mean_rank",
+            ranks.map_or(Value::Null, |ranks| per(ranks, n_tokens)),
+        ),
     ])
 }
 

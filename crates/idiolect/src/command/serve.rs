@@ -11,7 +11,6 @@ use super::options::{self, KvOption, ModelOptions};
 use super::output::{self, CommandOutput};
 use crate::exit;
 use crate::interrupt::Stop;
-use crate::progress::Progress;
 use crate::serve::{ServeSettings, serve};
 use crate::stage::StageError;
 
@@ -72,7 +71,10 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let address = address(&arguments.host, arguments.port)?;
     let key = arguments.api_key_env.as_deref().map(key).transpose()?;
     let threads = options::threads(arguments.threads);
-    let model = arguments.model.open_here(threads, &arguments.kv)?;
+    let progress = options::progress(arguments.quiet);
+    let model = arguments
+        .model
+        .open_here(threads, &arguments.kv, &progress)?;
     let own = model.info().name.clone();
     let settings = ServeSettings {
         address,
@@ -91,11 +93,6 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
              asks for a key",
         );
     }
-    let progress = if arguments.quiet {
-        Progress::quiet()
-    } else {
-        Progress::stderr()
-    };
     let listening = |address: SocketAddr| {
         let url = format!("http://{address}");
         output::print_error(&format!("serve: {} on {url}", settings.names[0]));

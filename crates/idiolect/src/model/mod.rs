@@ -1,24 +1,90 @@
 //! Model references: what `--model M` means.
 
+mod remote;
+
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use idiolect_engine::local::LocalModel;
-use idiolect_engine::text::Opening;
+use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Model, Template, scripted::Scripted};
+use idiolect_remote::{Batch, Endpoint, Settings};
 
+use crate::hub;
+use crate::interrupt::Stop;
+use crate::progress::Progress;
 use crate::stage::StageError;
+use remote::Remote;
 
-/// Opens the model of a reference: a directory in Hugging Face layout, or `scripted:FILE`.
-/// `kv_mib` is the memory it may take for keys and values while it writes.
-pub(crate) fn open(
-    reference: &str,
-    opening: &Opening<'_>,
-    threads: usize,
-    kv_mib: Option<usize>,
-) -> Result<Box<dyn Model>, StageError> {
-    let plain = Path::new(reference).is_dir();
-    if let (Some(base), false) = (opening.base, plain) {
+/// Where a model is, by how its reference is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// A directory in Hugging Face layout, or an adapter directory.
+    Directory(&'a Path),
+    /// `hf:OWNER/NAME[@REV]`, without the `hf:`.
+    Hub(&'a str),
+    /// `http(s)://HOST[:PORT]/v1#MODEL`.
+    Endpoint(&'a str),
+    /// `scripted:FILE`.
+    Scripted(&'a Path),
+}
+
+impl<'a> Place<'a> {
+    /// Of a reference.
+    pub(crate) fn of(reference: &'a str) -> Self {
+        if let Some(name) = reference.strip_prefix("hf:") {
+            Self::Hub(name)
+        } else if reference.starts_with("http://") || reference.starts_with("https://") {
+            Self::Endpoint(reference)
+        } else if let Some(file) = reference.strip_prefix("scripted:") {
+            Self::Scripted(Path::new(file))
+        } else {
+            Self::Directory(Path::new(reference))
+        }
+    }
+}
+
+/// How a model is opened beside its reference.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    /// Template, base and fields set aside.
+    pub(crate) opening: Opening<'a>,
+    /// The tokenizer of an endpoint's model: a directory or `hf:`.
+    pub(crate) tokenizer: Option<&'a str>,
+    /// Requests to an endpoint at once; its default where unset.
+    pub(crate) in_flight: Option<usize>,
+    /// Exchange requests and replies with an endpoint by the files of this folder.
+    pub(crate) batch: Option<&'a Path>,
+    /// Threads of a model that runs here.
+    pub(crate) threads: usize,
+    /// Memory for keys and values of a model that runs here, MiB.
+    pub(crate) kv_mib: Option<usize>,
+    /// Where the progress of downloads goes.
+    pub(crate) progress: &'a Progress,
+    /// Ends a download.
+    pub(crate) stop: &'a Stop,
+}
+
+impl<'a> How<'a> {
+    /// Of a model that runs here, with what its directory says.
+    pub(crate) fn here(threads: usize, progress: &'a Progress, stop: &'a Stop) -> Self {
+        Self {
+            opening: Opening::default(),
+            tokenizer: None,
+            in_flight: None,
+            batch: None,
+            threads,
+            kv_mib: None,
+            progress,
+            stop,
+        }
+    }
+}
+
+/// Opens the model of a reference.
+pub(crate) fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError> {
+    let place = Place::of(reference);
+    if let (Some(base), Place::Endpoint(_) | Place::Scripted(_)) = (how.opening.base, place) {
         return Err(StageError::usage(
             format!(
                 "--base {}: `{reference}` is no adapter directory",
@@ -27,26 +93,25 @@ pub(crate) fn open(
             "--base goes with an adapter directory as --model",
         ));
     }
-    if let Some(file) = reference.strip_prefix("scripted:") {
-        return Ok(Box::new(scripted(Path::new(file), opening.template)?));
+    if !matches!(place, Place::Endpoint(_)) {
+        for (flag, given) in [
+            ("--tokenizer", how.tokenizer.is_some()),
+            ("--in-flight", how.in_flight.is_some()),
+            ("--batch", how.batch.is_some()),
+        ] {
+            if given {
+                return Err(StageError::usage(
+                    format!("{flag}: `{reference}` is no endpoint"),
+                    &format!("{flag} goes with --model http(s)://HOST:PORT/v1#MODEL"),
+                ));
+            }
+        }
     }
-    if reference.starts_with("hf:") {
-        return Err(StageError::failed(
-            format!("`{reference}`: downloading from the hub is not in this version"),
-            "download the model with another tool and give its directory: --model DIR",
-        ));
+    match place {
+        Place::Scripted(file) => Ok(Box::new(scripted(file, how.opening.template)?)),
+        Place::Endpoint(address) => endpoint(address, how),
+        Place::Directory(_) | Place::Hub(_) => Ok(Box::new(local(reference, how)?)),
     }
-    if reference.starts_with("http://") || reference.starts_with("https://") {
-        return Err(StageError::failed(
-            format!("`{reference}`: endpoints are not in this version"),
-            "give a model directory (--model DIR), or import traces that were sampled elsewhere: idiolect import",
-        ));
-    }
-    let mut model = local(Path::new(reference), opening, threads)?;
-    if let Some(mib) = kv_mib {
-        model.set_kv_bytes(mib.saturating_mul(1 << 20));
-    }
-    Ok(Box::new(model))
 }
 
 fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageError> {
@@ -66,17 +131,90 @@ fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageEr
     )?)
 }
 
-/// Opens a model directory, or an adapter directory with its base.
-pub(crate) fn local(
-    directory: &Path,
-    opening: &Opening<'_>,
-    threads: usize,
-) -> Result<LocalModel, StageError> {
-    if !directory.is_dir() {
-        return Err(StageError::failed(
-            format!("no model directory `{}`", directory.display()),
-            "a model is a directory in Hugging Face layout, an adapter directory, or scripted:FILE",
-        ));
+fn endpoint(address: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError> {
+    let text = match how.tokenizer {
+        Some(reference) => {
+            let directory = text_directory(reference)?;
+            Some(TextModel::open(&directory, &how.opening)?)
+        }
+        None => None,
+    };
+    let template = text
+        .as_ref()
+        .map_or(how.opening.template, |text| Some(text.template()));
+    if let Some(folder) = how.batch {
+        return Ok(Box::new(Batch::open(address, template, folder)?));
     }
-    Ok(LocalModel::open(directory, opening, threads)?)
+    let mut settings = Settings::from_env();
+    settings.in_flight = how.in_flight.unwrap_or(settings.in_flight);
+    let endpoint = Endpoint::open(address, template, settings)?;
+    Ok(match text {
+        None => Box::new(endpoint),
+        Some(text) => Box::new(Remote::new(endpoint, text)?),
+    })
+}
+
+/// Opens a model to compute with it in this process: a directory, an adapter directory with its
+/// base, or a model of the hub, downloaded where it is not in the cache.
+pub(crate) fn local(reference: &str, how: &How<'_>) -> Result<LocalModel, StageError> {
+    let directory = directory(reference, how.progress, how.stop)?;
+    let mut model = LocalModel::open(&directory, &how.opening, how.threads)?;
+    if let Some(mib) = how.kv_mib {
+        model.set_kv_bytes(mib.saturating_mul(1 << 20));
+    }
+    Ok(model)
+}
+
+/// The directory of a model whose files are used here.
+pub(crate) fn directory(
+    reference: &str,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<PathBuf, StageError> {
+    match Place::of(reference) {
+        Place::Hub(name) => hub::model(name, progress, stop),
+        _ => existing(reference),
+    }
+}
+
+/// The directory of a model of which config, tokenizer and template are used here; of the hub no
+/// weights are downloaded for that.
+pub(crate) fn text_directory(reference: &str) -> Result<PathBuf, StageError> {
+    match Place::of(reference) {
+        Place::Hub(name) => hub::text_side(name),
+        _ => existing(reference),
+    }
+}
+
+fn existing(reference: &str) -> Result<PathBuf, StageError> {
+    match Place::of(reference) {
+        Place::Endpoint(_) | Place::Scripted(_) => Err(StageError::usage(
+            format!("`{reference}` has no files that could be used here"),
+            "give a directory in Hugging Face layout, or hf:OWNER/NAME",
+        )),
+        _ if Path::new(reference).is_dir() => Ok(PathBuf::from(reference)),
+        _ => Err(StageError::failed(
+            format!("no model directory `{reference}`"),
+            "a model is a directory in Hugging Face layout, an adapter directory, hf:OWNER/NAME[@REV], http(s)://HOST:PORT/v1#MODEL, or scripted:FILE",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_say_where_a_model_is() {
+        for (text, place) in [
+            ("hf:a/b@v1", Place::Hub("a/b@v1")),
+            ("scripted:x.json", Place::Scripted(Path::new("x.json"))),
+            ("http://h:1/v1#m", Place::Endpoint("http://h:1/v1#m")),
+            ("https://h/v1", Place::Endpoint("https://h/v1")),
+            ("models/http", Place::Directory(Path::new("models/http"))),
+            ("", Place::Directory(Path::new(""))),
+        ] {
+            assert_eq!(Place::of(text), place);
+        }
+    }
 }

@@ -19,6 +19,7 @@ use super::plan::BASE;
 use super::recipe::Recipe;
 use super::resolve;
 use super::view::{self, Numbered, Replicate, read};
+use crate::model::{self, How};
 use crate::stage::features::{FeatureSettings, measure};
 use crate::stage::{Control, StageError};
 use idiolect_engine::text::Opening;
@@ -190,7 +191,11 @@ impl FinishedRun {
             template: Some(Template::Raw),
             ..Opening::default()
         };
-        let mut model = crate::model::open(&reference, &opening, control.threads, None)?;
+        let how = How {
+            opening,
+            ..How::here(control.threads, control.progress, control.stop)
+        };
+        let mut model = model::open(&reference, &how)?;
         let measured = measure(&settings, model.as_mut(), control)?;
         for warning in &measured.warnings {
             control.progress.note(&self.name, warning);

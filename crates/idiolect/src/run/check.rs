@@ -4,8 +4,9 @@ use idiolect_core::arms::{ArmSpec, Source as ArmSource};
 use idiolect_model::{Lora, SaveDtype};
 
 use super::plan::needs_samples;
-use super::recipe::{Arms, Data, Method, Recipe, Writer};
+use super::recipe::{Arms, Data, Method, Recipe, Scorer};
 use super::resolve::RecipeError;
+use crate::model::Place;
 
 /// Refuses what makes no experiment.
 pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
@@ -20,6 +21,7 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     }
     check_data(&recipe.data).or_else(|(field, reason)| bad(field, &reason))?;
     check_models(recipe).or_else(|(field, reason)| bad(field, &reason))?;
+    check_score(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     let train = &recipe.train;
     if train.seeds == 0 || train.epochs == 0 || train.batch_size == 0 {
         return bad(
@@ -111,25 +113,17 @@ fn check_models(recipe: &Recipe) -> Result<(), Fault> {
         );
     }
     for reference in &models.students {
-        if reference.starts_with("scripted:") {
+        if let Place::Scripted(_) | Place::Endpoint(_) = Place::of(reference) {
             return fault(
                 "models.students",
                 &format!(
-                    "names `{reference}`, which has no weights to train: give a model directory"
+                    "names `{reference}`, which has no weights to train: give a model directory or hf:OWNER/NAME"
                 ),
             );
         }
-        not_yet("models.students", reference)?;
     }
-    let teacher = match &models.teacher {
-        Some(Writer::Reference(reference)) => Some(reference.as_str()),
-        _ => None,
-    };
-    for (field, reference) in [
-        ("models.teacher", teacher),
-        ("models.paraphraser", models.paraphraser.as_deref()),
-    ] {
-        not_yet(field, reference.unwrap_or_default())?;
+    if models.in_flight == Some(0) {
+        return fault("models.in_flight", "must be at least 1");
     }
     if recipe.data.world.is_some() && recipe.arms.need(needs_samples) && models.teacher.is_none() {
         return fault(
@@ -166,19 +160,44 @@ fn check_models(recipe: &Recipe) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Refuses references that a later version reads.
-fn not_yet(field: &'static str, reference: &str) -> Result<(), Fault> {
-    let what = match reference {
-        r if r.starts_with("hf:") => "downloading from the hub",
-        r if r.starts_with("http://") || r.starts_with("https://") => "asking an endpoint",
-        _ => return Ok(()),
-    };
-    Err((
-        field,
-        format!(
-            "is `{reference}`: {what} is not in this version; give a model directory, or sample elsewhere and name the files in `data.traces`"
-        ),
-    ))
+/// Whether each student is scored by a server, or none is.
+fn check_score(recipe: &Recipe) -> Result<(), Fault> {
+    let fault = |reason: String| Err(("score.endpoints", reason));
+    let endpoints = &recipe.score.endpoints;
+    if recipe.score.backend == Scorer::Native {
+        return match endpoints.is_empty() {
+            true => Ok(()),
+            false => fault("goes with `score.backend = \"endpoint\"`".to_owned()),
+        };
+    }
+    let students = recipe.students();
+    for (name, reference) in &students {
+        if reference.is_none() {
+            return fault(format!(
+                "cannot score `{name}`, which is trained inside the run: no server has it"
+            ));
+        }
+        match endpoints.get(name).map(|address| Place::of(address)) {
+            Some(Place::Endpoint(_)) => {}
+            Some(_) => {
+                return fault(format!("of `{name}` is no http(s)://HOST:PORT/v1#MODEL"));
+            }
+            None => return fault(format!("names no server of the student `{name}`")),
+        }
+    }
+    match endpoints
+        .keys()
+        .find(|key| students.iter().all(|(name, _)| name != *key))
+    {
+        None => Ok(()),
+        Some(other) => {
+            let names: Vec<&str> = students.iter().map(|(name, _)| name.as_str()).collect();
+            fault(format!(
+                "names `{other}`; the students are {}",
+                names.join(", ")
+            ))
+        }
+    }
 }
 
 fn check_arms(arms: &Arms) -> Result<(), Fault> {

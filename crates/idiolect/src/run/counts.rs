@@ -11,6 +11,7 @@ use super::data::{MadeModel, make_world, size, split_files};
 use super::files::Folders;
 use super::plan::parts;
 use super::recipe::{Recipe, ScratchModel, Shape, WorldKind, Writer};
+use crate::model::Place;
 use crate::stage::StageError;
 
 /// Bytes of a token of text: about, for tokenizers of large vocabularies.
@@ -37,6 +38,8 @@ pub(crate) struct Counts {
     pub(crate) students: Vec<f64>,
     /// Parameters of the teacher; 0 where they are not known.
     pub(crate) teacher: f64,
+    /// Parameters of a paraphraser of its own.
+    pub(crate) paraphraser: f64,
     /// Tokens that models trained inside the run are trained on, all passes together.
     pub(crate) student_tokens: f64,
     pub(crate) teacher_tokens: f64,
@@ -101,6 +104,7 @@ fn of_world(recipe: &Recipe, kind: WorldKind, folders: &Folders) -> Result<Count
             Some(_) => made.teacher.shape.parameters(words) as f64,
             None => teacher(recipe, folders),
         },
+        paraphraser: paraphraser(recipe, folders),
         student_tokens: tokens(&made.student, recipe.scratch_student()),
         teacher_tokens: tokens(&made.teacher, recipe.scratch_teacher()),
     })
@@ -147,6 +151,7 @@ fn of_files(recipe: &Recipe, folders: &Folders) -> Result<Counts, StageError> {
         row_tokens,
         students: students(recipe, folders, shape.map_or(0.0, parameters)),
         teacher: teacher(recipe, folders),
+        paraphraser: paraphraser(recipe, folders),
         student_tokens,
         teacher_tokens: 0.0,
     })
@@ -205,9 +210,38 @@ fn students(recipe: &Recipe, folders: &Folders, scratch: f64) -> Vec<f64> {
 
 fn teacher(recipe: &Recipe, folders: &Folders) -> f64 {
     match &recipe.models.teacher {
-        Some(Writer::Reference(reference)) => of_directory(recipe, &folders.model(reference)),
+        Some(Writer::Reference(reference)) => of_writer(recipe, folders, reference),
         _ => 0.0,
     }
+}
+
+fn paraphraser(recipe: &Recipe, folders: &Folders) -> f64 {
+    let own = recipe.models.paraphraser.as_deref();
+    let own = own.filter(|name| *name != "teacher");
+    own.map_or(0.0, |reference| of_writer(recipe, folders, reference))
+}
+
+fn of_writer(recipe: &Recipe, folders: &Folders, reference: &str) -> f64 {
+    match Place::of(reference) {
+        Place::Endpoint(address) => named_size(address).unwrap_or(0.0),
+        _ => of_directory(recipe, &folders.model(reference)),
+    }
+}
+
+/// Parameters by a model's name: `gemma-2-27b-it` has 27 billion.
+fn named_size(name: &str) -> Option<f64> {
+    let parts = name.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
+    parts
+        .filter_map(|part| {
+            let (number, unit) = part.split_at(part.len().checked_sub(1)?);
+            let unit = match unit {
+                "b" | "B" => 1e9,
+                "m" | "M" => 1e6,
+                _ => return None,
+            };
+            Some(number.parse::<f64>().ok()? * unit)
+        })
+        .next()
 }
 
 /// Parameters of a model directory; 0 where it cannot be read, which is reported elsewhere.
@@ -224,4 +258,21 @@ fn parameters(shape: &Shape) -> f64 {
     let c = shape.hidden_size;
     let layer = 4 * c * c + 3 * c * shape.intermediate_size;
     (shape.vocab_size * c + shape.num_hidden_layers * layer) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_sizes() {
+        for (name, size) in [
+            ("http://h:1/v1#google/gemma-2-27b-it", Some(27e9)),
+            ("http://h/v1#Qwen2.5-Coder-0.5B-Instruct", Some(0.5e9)),
+            ("http://h/v1#SmolLM2-135M", Some(135e6)),
+            ("http://h/v1#gpt-4o", None),
+        ] {
+            assert_eq!(named_size(name), size, "{name}");
+        }
+    }
 }

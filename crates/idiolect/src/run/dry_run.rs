@@ -1,5 +1,6 @@
 //! What a run would do and could show, said before it starts.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -45,6 +46,12 @@ pub(super) fn detectable(counts: &Counts) -> String {
     )
 }
 
+/// Operations a second of one GPU of the H100 class: two fifths of its dense bf16 peak of 989e12
+/// (NVIDIA's data sheet) where rows are read whole, as in training and scoring, and a tenth where
+/// they are written token by token in large batches. An estimate to plan with, no measurement.
+const GPU_READS: f64 = 4e14;
+const GPU_WRITES: f64 = 1e14;
+
 /// The jobs of a stage together.
 #[derive(Clone, Debug, Serialize)]
 struct StageCost {
@@ -55,8 +62,13 @@ struct StageCost {
     /// Tokens that pass through a model in what is left.
     tokens: f64,
     tera_operations: f64,
-    /// Time left as measured here; absent where nothing could be measured.
+    /// Time left as measured here; absent where nothing could be measured. What a server does takes
+    /// none of it.
     seconds: Option<f64>,
+    /// The same on one GPU, in hours.
+    gpu_hours: f64,
+    /// Disk that its outputs take in the end.
+    disk_mb: f64,
     /// Memory of the jobs that run at once.
     memory_mb: u64,
 }
@@ -67,6 +79,7 @@ pub(super) fn describe(
     dir: &Path,
     jobs: &[Job],
     counts: &Counts,
+    downloads: &[(String, Option<u64>)],
     threads: usize,
 ) -> Finished {
     let stages = stage_costs(dir, jobs, counts, threads);
@@ -105,18 +118,19 @@ pub(super) fn describe(
             .map_or("all matched".to_owned(), |r| r.to_string()),
     ));
     line(format!(
-        "{:<12}{:>6}{:>6}{:>11}{:>10}{:>10}",
-        "stage", "jobs", "done", "M tokens", "time", "memory"
+        "{:<12}{:>6}{:>6}{:>11}{:>10}{:>10}{:>10}",
+        "stage", "jobs", "done", "M tokens", "time", "memory", "GPU hours"
     ));
     for stage in &stages {
         line(format!(
-            "{:<12}{:>6}{:>6}{:>11.2}{:>10}{:>10}",
+            "{:<12}{:>6}{:>6}{:>11.2}{:>10}{:>10}{:>10}",
             stage.stage.name(),
             stage.jobs,
             stage.done,
             stage.tokens / 1e6,
             stage.seconds.map_or("–".to_owned(), duration),
-            format!("{} MB", stage.memory_mb),
+            bytes(1e6 * stage.memory_mb as f64),
+            hours(stage.gpu_hours),
         ));
     }
     line(match seconds {
@@ -126,6 +140,27 @@ pub(super) fn describe(
         ),
         None => "how long it takes could not be measured here".to_owned(),
     });
+    let gpu_hours: f64 = stages.iter().map(|stage| stage.gpu_hours).sum();
+    if gpu_hours >= 0.05 {
+        line(format!(
+            "about {} hours of one GPU of the H100 class instead, by vLLM and TRL (an estimate: {:.0e} operations a second in training and scoring, {:.0e} in generation)",
+            hours(gpu_hours),
+            GPU_READS,
+            GPU_WRITES
+        ));
+    }
+    for address in servers(jobs) {
+        line(format!("asks {address}; its time is not in that sum"));
+    }
+    let disk: f64 = stages.iter().map(|stage| 1e6 * stage.disk_mb).sum();
+    line(format!("disk about {} in the end", bytes(disk)));
+    for (name, missing) in downloads {
+        line(match missing {
+            Some(0) => format!("download {name}: in the cache"),
+            Some(missing) => format!("download {name}: {}", bytes(*missing as f64)),
+            None => format!("download {name}: the hub cannot be asked for its size"),
+        });
+    }
     line(detectable.clone());
     line(if dir.join("recipe.toml").exists() {
         "the directory holds a run: what is complete there is kept".to_owned()
@@ -134,7 +169,7 @@ pub(super) fn describe(
     });
     Finished {
         text,
-        json: json!({"stages": stages, "seconds": seconds, "detectable": detectable, "jobs": jobs}),
+        json: json!({"stages": stages, "seconds": seconds, "detectable": detectable, "gpu_hours": gpu_hours, "disk_bytes": disk, "downloads": downloads, "jobs": jobs}),
     }
 }
 
@@ -160,6 +195,8 @@ fn stage_costs(dir: &Path, jobs: &[Job], counts: &Counts, threads: usize) -> Vec
                 tokens: 0.0,
                 tera_operations: 0.0,
                 seconds: Some(0.0),
+                gpu_hours: 0.0,
+                disk_mb: 0.0,
                 memory_mb: 0,
             });
             stages.len() - 1
@@ -173,12 +210,21 @@ fn stage_costs(dir: &Path, jobs: &[Job], counts: &Counts, threads: usize) -> Vec
         stage.memory_mb = stage
             .memory_mb
             .max(at_once as u64 * job.resources.memory_mb);
+        stage.disk_mb += job.cost.disk_mb;
         if is_done(dir, job) {
             stage.done += 1;
             continue;
         }
         stage.tokens += job.cost.tokens;
         stage.tera_operations += job.cost.tera_operations;
+        let on_gpu = match job.stage {
+            Stage::Generate | Stage::Paraphrase | Stage::Eval => GPU_WRITES,
+            _ => GPU_READS,
+        };
+        stage.gpu_hours += job.cost.tera_operations * 1e12 / on_gpu / 3600.0;
+        if job.endpoint().is_some() {
+            continue;
+        }
         // A job that uses all cores is as fast as that many; the rate is of one.
         let cost = job.cost.tera_operations * 1e12 / threads.max(1) as f64;
         stage.seconds = match (stage.seconds, rate) {
@@ -191,12 +237,35 @@ fn stage_costs(dir: &Path, jobs: &[Job], counts: &Counts, threads: usize) -> Vec
     stages
 }
 
+/// The servers that jobs ask.
+fn servers(jobs: &[Job]) -> BTreeSet<&str> {
+    jobs.iter().filter_map(Job::endpoint).collect()
+}
+
+/// A size in a unit that fits.
+fn bytes(n: f64) -> String {
+    match n {
+        n if n < 1e9 => format!("{:.0} MB", n / 1e6),
+        n if n < 1e11 => format!("{:.1} GB", n / 1e9),
+        n => format!("{:.0} GB", n / 1e9),
+    }
+}
+
+fn hours(n: f64) -> String {
+    match n {
+        n if n < 0.05 => "–".to_owned(),
+        n if n < 10.0 => format!("{n:.1}"),
+        n => format!("{n:.0}"),
+    }
+}
+
 /// A time in a unit that fits.
 pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{s:.0} s"),
         s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
+        s if s < 48.0 * 3600.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.0} days", s / 86400.0),
     }
 }
 
@@ -209,5 +278,14 @@ mod tests {
         assert_eq!(duration(3.2), "3 s");
         assert_eq!(duration(600.0), "10 min");
         assert_eq!(duration(7200.0), "2.0 h");
+        assert_eq!(duration(4e7), "463 days");
+        assert_eq!(
+            (bytes(3.2e6), bytes(2.5e9), bytes(4e11)),
+            ("3 MB".into(), "2.5 GB".into(), "400 GB".into())
+        );
+        assert_eq!(
+            (hours(0.01), hours(0.3), hours(140.2)),
+            ("–".into(), "0.3".into(), "140".into())
+        );
     }
 }

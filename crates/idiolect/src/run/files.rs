@@ -1,12 +1,29 @@
-//! Where the files that a recipe names are looked for.
+//! Where the files and models that a recipe names are looked for.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use crate::hub;
+use crate::interrupt::Stop;
+use crate::model::{self, Place};
+use crate::progress::Progress;
 use crate::stage::StageError;
 
-/// The folders that relative paths of a recipe are looked for in, in this order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Folders(pub(crate) Vec<PathBuf>);
+/// The folders that relative paths of a recipe are looked for in, and what of the hub is on this
+/// machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Folders {
+    /// In this order.
+    folders: Vec<PathBuf>,
+    /// The commit of each model of the hub: the same one whenever the run is continued.
+    #[serde(default)]
+    commits: BTreeMap<String, String>,
+    /// Files and directories by how the recipe names them.
+    #[serde(skip)]
+    downloaded: BTreeMap<String, PathBuf>,
+}
 
 impl Folders {
     /// The current directory, the recipe's, and the one that `IDIOLECT_DATA` names.
@@ -23,7 +40,86 @@ impl Folders {
                 folders.push(folder);
             }
         }
-        Self(folders)
+        Self {
+            folders,
+            ..Self::default()
+        }
+    }
+
+    /// Downloads data files and, of the models, what is read without their weights.
+    ///
+    /// # Errors
+    /// Where the hub does not give them.
+    pub(crate) fn fetch_data(
+        &mut self,
+        files: &[String],
+        models: &[String],
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<(), StageError> {
+        for name in files.iter().filter(|name| hub::is_dataset_file(name)) {
+            let path = hub::dataset_file(name, progress, stop)?;
+            self.downloaded.insert(name.clone(), path);
+        }
+        for reference in models.iter().filter(|name| is_of_hub(name)) {
+            let directory = model::text_directory(&self.pinned(reference))?;
+            self.found(reference, directory);
+        }
+        Ok(())
+    }
+
+    /// Downloads whole models.
+    ///
+    /// # Errors
+    /// Where the hub does not give them.
+    pub(crate) fn fetch_models(
+        &mut self,
+        models: &[String],
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<(), StageError> {
+        for reference in models.iter().filter(|name| is_of_hub(name)) {
+            let directory = model::directory(&self.pinned(reference), progress, stop)?;
+            self.found(reference, directory);
+        }
+        Ok(())
+    }
+
+    /// Models of the hub, each with the bytes of it that are not on this machine.
+    pub(crate) fn downloads(&self, models: &[String]) -> Vec<(String, Option<u64>)> {
+        let of_hub = models.iter().filter(|name| is_of_hub(name));
+        of_hub
+            .map(|reference| {
+                let name = self.pinned(reference);
+                let bytes = hub::download_bytes(name.trim_start_matches("hf:"));
+                (reference.clone(), bytes)
+            })
+            .collect()
+    }
+
+    /// Takes the commits over that an earlier process of the run took.
+    pub(crate) fn keep_commits(&mut self, earlier: Self) {
+        self.commits = earlier.commits;
+    }
+
+    /// A reference at the commit that it stood for when the run began.
+    fn pinned(&self, reference: &str) -> String {
+        match self.commits.get(reference) {
+            Some(commit) => {
+                let name = reference.split('@').next().unwrap_or(reference);
+                format!("{name}@{commit}")
+            }
+            None => reference.to_owned(),
+        }
+    }
+
+    fn found(&mut self, reference: &str, directory: PathBuf) {
+        // Snapshots lie in folders named by their commits.
+        if let Some(commit) = directory.file_name() {
+            let commit = commit.to_string_lossy().into_owned();
+            self.commits.insert(reference.to_owned(), commit);
+        }
+        self.downloaded.insert(reference.to_owned(), directory);
     }
 
     /// The files that a path or glob stands for, sorted.
@@ -31,7 +127,10 @@ impl Folders {
     /// # Errors
     /// Names it, where it was looked for, and `IDIOLECT_DATA` where that is not set.
     pub(crate) fn find(&self, name: &str) -> Result<Vec<PathBuf>, StageError> {
-        for folder in &self.0 {
+        if let Some(path) = self.downloaded.get(name) {
+            return Ok(vec![path.clone()]);
+        }
+        for folder in &self.folders {
             let path = folder.join(name);
             if path.is_file() {
                 return Ok(vec![path]);
@@ -48,7 +147,7 @@ impl Folders {
             }
         }
         let listed: Vec<String> = self
-            .0
+            .folders
             .iter()
             .map(|f| format!("`{}`", f.display()))
             .collect();
@@ -78,11 +177,14 @@ impl Folders {
         Ok(files)
     }
 
-    /// A model's reference with its directory found as files are.
+    /// A model's reference with its directory found as files are, or where it was downloaded to.
     pub(crate) fn model(&self, reference: &str) -> String {
+        if let Some(directory) = self.downloaded.get(reference) {
+            return directory.display().to_string();
+        }
         if let Some(file) = reference.strip_prefix("scripted:") {
             let found = self
-                .0
+                .folders
                 .iter()
                 .map(|f| f.join(file))
                 .find(|path| path.is_file());
@@ -91,10 +193,14 @@ impl Folders {
             });
         }
         let found = self
-            .0
+            .folders
             .iter()
             .map(|f| f.join(reference))
             .find(|path| path.is_dir());
         found.map_or(reference.to_owned(), |path| path.display().to_string())
     }
+}
+
+fn is_of_hub(reference: &str) -> bool {
+    matches!(Place::of(reference), Place::Hub(_))
 }

@@ -1,15 +1,19 @@
 //! What a run reads from outside, looked for before it starts.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use idiolect_engine::doctor::{self, Severity};
-use idiolect_engine::text::Opening;
+use idiolect_engine::text::{Opening, TextModel};
+use idiolect_model::{Model, Template};
+use idiolect_remote::{Endpoint, Settings};
 
 use super::counts::{Counts, any_has_column};
 use super::data::split_files;
 use super::files::Folders;
-use super::plan::needs_samples;
+use super::plan::{Job, Stage, needs_samples};
 use super::recipe::{Recipe, Writer};
+use crate::model::Place;
 use crate::stage::StageError;
 
 /// Looks for every file and model that the recipe names.
@@ -20,8 +24,7 @@ pub(super) fn check(recipe: &Recipe, folders: &Folders) -> Result<(), StageError
     let mut missing: Vec<String> = Vec::new();
     for reference in &recipe.models.students {
         let ignored = &recipe.models.ignore_config_fields;
-        let found = folders.model(reference);
-        missing.extend(model_faults("models.students", Path::new(&found), ignored));
+        missing.extend(faults("models.students", reference, folders, ignored));
     }
     let teacher = match &recipe.models.teacher {
         Some(Writer::Reference(reference)) => Some(reference.as_str()),
@@ -35,12 +38,8 @@ pub(super) fn check(recipe: &Recipe, folders: &Folders) -> Result<(), StageError
             paraphraser.filter(|name| *name != "teacher"),
         ),
     ] {
-        let Some(reference) = reference else { continue };
-        let found = folders.model(reference);
-        match found.strip_prefix("scripted:") {
-            Some(file) if Path::new(file).is_file() => {}
-            Some(file) => missing.push(format!("{key}: no script `{file}`")),
-            None => missing.extend(model_faults(key, Path::new(&found), &[])),
+        if let Some(reference) = reference {
+            missing.extend(faults(key, reference, folders, &[]));
         }
     }
     let mut files: Vec<(&str, &[String])> = Vec::new();
@@ -128,18 +127,68 @@ fn listed(missing: &[String], last: &str) -> String {
 /// What of a model's directory keeps it from being loaded.
 const LOADED: [&str; 3] = ["files", "weights", "adapter"];
 
-/// Why a directory cannot be the model of a key.
-fn model_faults(key: &str, dir: &Path, ignored_fields: &[String]) -> Vec<String> {
-    if !dir.is_dir() {
-        return vec![format!("{key}: no model directory `{}`", dir.display())];
-    }
+/// Why a reference cannot be the model of a key, as far as is known without asking a server.
+fn faults(key: &str, reference: &str, folders: &Folders, ignored_fields: &[String]) -> Vec<String> {
+    let found = folders.model(reference);
     let opening = Opening {
         ignored_fields,
         ..Opening::default()
     };
-    doctor::examine(dir, &opening)
+    match Place::of(reference) {
+        Place::Endpoint(_) => Vec::new(),
+        Place::Scripted(_) => match found.strip_prefix("scripted:") {
+            Some(file) if !Path::new(file).is_file() => vec![format!("{key}: no script `{file}`")],
+            _ => Vec::new(),
+        },
+        // Its weights may not be here yet.
+        Place::Hub(_) => {
+            let text = TextModel::open(Path::new(&found), &opening);
+            let fault = text
+                .err()
+                .map(|error| format!("{key}: `{reference}`: {error}"));
+            fault.into_iter().collect()
+        }
+        Place::Directory(_) => directory_faults(key, Path::new(&found), &opening),
+    }
+}
+
+fn directory_faults(key: &str, dir: &Path, opening: &Opening<'_>) -> Vec<String> {
+    if !dir.is_dir() {
+        return vec![format!("{key}: no model directory `{}`", dir.display())];
+    }
+    doctor::examine(dir, opening)
         .into_iter()
         .filter(|f| f.severity == Severity::Error && LOADED.contains(&f.about))
         .map(|finding| format!("{key}: {}", finding.what))
         .collect()
+}
+
+/// Asks every endpoint that the jobs need what it can do: what a model lacks is known before any
+/// work is done.
+///
+/// # Errors
+/// Names the server that does not live, or what it lacks.
+pub(super) fn check_endpoints<'a>(
+    jobs: impl Iterator<Item = &'a Job>,
+    note: &dyn Fn(&str),
+) -> Result<(), StageError> {
+    let mut asked: BTreeSet<&str> = BTreeSet::new();
+    for job in jobs {
+        let Some(address) = job.endpoint().filter(|address| asked.insert(address)) else {
+            continue;
+        };
+        let scores = job.stage == Stage::Score;
+        let template = scores.then_some(Template::Raw);
+        let mut endpoint = Endpoint::open(address, template, Settings::from_env())?;
+        if !scores {
+            continue;
+        }
+        endpoint.probe_scoring()?;
+        let lacks = match endpoint.capabilities().ranks {
+            true => "entropies, so metrics of entropy",
+            false => "ranks and entropies, so metrics of rank and entropy",
+        };
+        note(&format!("{address} gives no {lacks} are absent"));
+    }
+    Ok(())
 }

@@ -154,7 +154,11 @@ pub(crate) fn run(
         (None, Some(_)) => default_directory(&recipe.name)?,
     };
     let until = stage_named(settings.until.as_deref())?;
-    let folders = Folders::of(settings.recipe.as_deref().map(Path::new));
+    let mut folders = Folders::of(settings.recipe.as_deref().map(Path::new));
+    if let Some(earlier) = record::Record::folders(&dir).filter(|_| !settings.overwrite) {
+        folders.keep_commits(earlier);
+    }
+    folders.fetch_data(&recipe.files(), &recipe.references(), &progress, stop)?;
     inputs::check(&recipe, &folders)?;
     let counts = Counts::of(&recipe, &folders)?;
     inputs::check_counts(&recipe, &counts)?;
@@ -165,14 +169,19 @@ pub(crate) fn run(
             &dir,
             &jobs,
             &counts,
+            &folders.downloads(&recipe.references()),
             settings.process.threads,
         ));
     }
     let _lock = open_directory(&dir, &recipe, settings.overwrite)?;
     let text = serde_json::to_string_pretty(&json!({ "jobs": jobs })).expect("a plan serialises");
     write_atomic(&dir.join("plan.json"), (text + "\n").as_bytes())?;
-    let record = record::Record::open(&dir, &recipe, &folders, settings.process.threads)?;
     let wanted: Vec<Job> = jobs.into_iter().filter(|job| job.stage <= until).collect();
+    let open = || wanted.iter().filter(|job| !state::is_done(&dir, job));
+    inputs::check_endpoints(open(), &|text| progress.note("run", text))?;
+    let needed: Vec<String> = open().flat_map(|job| job.external.clone()).collect();
+    folders.fetch_models(&needed, &progress, stop)?;
+    let record = record::Record::open(&dir, &recipe, &folders, settings.process.threads)?;
     let overall = Overall::new(&wanted, progress);
     overall.note(&dry_run::detectable(&counts));
     let context = RunContext {
@@ -217,6 +226,11 @@ fn one(
     // What is done is looked at again, for its inputs may have changed, but that is no event.
     let event = |name: &str, message: Option<&str>| record.event(job, name, message);
     let was_done = state::is_done(run.dir, job);
+    if was_done && job.endpoint().is_some() {
+        // Its server may be gone.
+        run.overall.finish(job);
+        return Ok(());
+    }
     if !was_done {
         event("begin", None);
     }
@@ -245,7 +259,7 @@ pub(crate) fn job(
 ) -> Result<Finished, StageError> {
     let Begun {
         recipe,
-        folders,
+        mut folders,
         counts,
         jobs,
     } = Begun::read(dir)?;
@@ -270,8 +284,9 @@ pub(crate) fn job(
             "do them first, or `idiolect run` does all in order",
         ));
     }
-    let record = record::Record::join(dir)?;
     let job = &jobs[index];
+    folders.fetch_models(&job.external, &progress, stop)?;
+    let record = record::Record::join(dir)?;
     let overall = Overall::new(std::slice::from_ref(job), progress);
     let context = RunContext {
         recipe: &recipe,
@@ -301,7 +316,9 @@ struct Begun {
 impl Begun {
     fn read(dir: &Path) -> Result<Self, StageError> {
         let recipe = stored_recipe(dir)?;
-        let folders = record::Record::folders(dir).unwrap_or_else(|| Folders::of(None));
+        let mut folders = record::Record::folders(dir).unwrap_or_else(|| Folders::of(None));
+        let (quiet, stop) = (Progress::quiet(), Stop::default());
+        folders.fetch_data(&recipe.files(), &recipe.references(), &quiet, &stop)?;
         let counts = Counts::of(&recipe, &folders)?;
         let jobs = plan::plan(&recipe, &counts);
         Ok(Self {
@@ -485,6 +502,7 @@ mod tests {
                 row_tokens: 200.0,
                 students: vec![1e6; recipe.students().len()],
                 teacher: 0.0,
+                paraphraser: 0.0,
                 student_tokens: 1e6,
                 teacher_tokens: 0.0,
             },

@@ -4,12 +4,14 @@
 use std::path::Path;
 
 use idiolect_core::arms::Source;
+use idiolect_model::SaveDtype;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::counts::Counts;
 use super::layout::{DataPaths, Layout, StudentPaths};
-use super::recipe::{Recipe, Writer};
+use super::recipe::{Method, Recipe, Writer};
+use crate::model::Place;
 
 /// The arm that is the untrained student.
 pub(crate) const BASE: &str = "base";
@@ -144,6 +146,8 @@ pub(crate) struct Cost {
     /// Floating-point operations in units of 10^12: training counts 6 a parameter and token, writing
     /// and scoring 2.
     pub(crate) tera_operations: f64,
+    /// Disk that its outputs take, about.
+    pub(crate) disk_mb: f64,
 }
 
 /// One job: what it reads, what it writes, what it takes.
@@ -167,6 +171,14 @@ pub(crate) struct Job {
     pub(crate) replicate: usize,
     #[serde(skip)]
     pub(crate) work: Work,
+}
+
+impl Job {
+    /// The server that it asks, where its model is behind one.
+    pub(crate) fn endpoint(&self) -> Option<&str> {
+        let model = self.resources.model.as_deref();
+        model.filter(|reference| matches!(Place::of(reference), Place::Endpoint(_)))
+    }
 }
 
 /// A part of the traces and who makes it.
@@ -272,6 +284,11 @@ struct Planner<'a> {
 /// Bytes a parameter: weight, gradient and both moments in training; the weight alone otherwise.
 const TRAINED: f64 = 16.0;
 const READ: f64 = 4.0;
+/// Bytes of disk for a token of text, and of scores with every token's.
+const TEXT_BYTES: f64 = 5.0;
+const SCORE_BYTES: f64 = 25.0;
+/// Weights of adapters as a share of their model's, about: r = 16 in every linear layer.
+const ADAPTERS: f64 = 0.012;
 /// Of a job beside its weights: activations of a batch, rows, the program itself.
 const BESIDE: f64 = 40e6;
 
@@ -388,7 +405,7 @@ impl Planner<'_> {
     fn paraphrase(&mut self, r: usize, data: &DataPaths) {
         let rewriter = match self.recipe.models.paraphraser.as_deref() {
             None | Some("teacher") => self.teacher(r),
-            Some(reference) => Some(Loaded::by_reference(reference, self.counts.teacher)),
+            Some(reference) => Some(Loaded::by_reference(reference, self.counts.paraphraser)),
         };
         let Some(rewriter) = rewriter else { return };
         let tokens = 2.0 * self.counts.human as f64 * self.counts.row_tokens;
@@ -467,7 +484,10 @@ impl Planner<'_> {
             self.own(r, data, &paths, &model, name);
         }
         let scored = self.counts.traces(self.recipe) as f64 * self.counts.row_tokens;
-        let cost = self.cost(Use::Forward, model.parameters, scored);
+        let cost = Cost {
+            disk_mb: SCORE_BYTES * scored / 1e6,
+            ..self.cost(Use::Forward, model.parameters, scored)
+        };
         let mut job = self.job(
             r,
             &format!("{name}/score"),
@@ -480,7 +500,15 @@ impl Planner<'_> {
             job.inputs.push(path(&paths.own()));
         }
         job.outputs = vec![path(&paths.scores()), path(&paths.tokens())];
-        self.push(job, Some((&model.with_all_cores(), Use::Forward)), cost);
+        let scorer = match self.recipe.score.endpoints.get(name) {
+            Some(address) => Loaded::by_reference(address, model.parameters),
+            None => model.with_all_cores(),
+        };
+        if scorer.is_remote() {
+            // Its tokenizer and template.
+            self.add_model(&mut job, &model);
+        }
+        self.push(job, Some((&scorer, Use::Forward)), cost);
 
         let mut job = self.job(
             r,
@@ -644,10 +672,15 @@ impl Planner<'_> {
                 Use::Forward => READ,
                 Use::Training => TRAINED,
             };
+            let here = if model.is_remote() {
+                0.0
+            } else {
+                model.parameters
+            };
             job.resources = Resources {
                 cpu: model.cpu,
                 gpu: 0,
-                memory_mb: ((bytes * model.parameters + BESIDE) / 1e6) as u64,
+                memory_mb: ((bytes * here + BESIDE) / 1e6) as u64,
                 model: Some(model.reference.clone()),
             };
         }
@@ -669,9 +702,24 @@ impl Planner<'_> {
             Use::Forward => 2.0,
             Use::Training => 6.0,
         };
+        let bytes = match how {
+            Use::Forward => TEXT_BYTES * tokens,
+            Use::Training => self.saved_bytes() * parameters,
+        };
         Cost {
             tokens,
             tera_operations: operations * parameters * tokens / 1e12,
+            disk_mb: bytes / 1e6,
+        }
+    }
+
+    /// Bytes of a checkpoint for each parameter of its model.
+    fn saved_bytes(&self) -> f64 {
+        let of = &self.recipe.train;
+        match (of.method, of.save_dtype) {
+            (Method::Lora, _) => 4.0 * ADAPTERS,
+            (Method::Full, SaveDtype::F32) => 4.0,
+            (Method::Full, SaveDtype::Bf16) => 2.0,
         }
     }
 
@@ -703,6 +751,11 @@ impl Planner<'_> {
 }
 
 impl Loaded {
+    /// Whether it runs on a server.
+    fn is_remote(&self) -> bool {
+        matches!(Place::of(&self.reference), Place::Endpoint(_))
+    }
+
     /// For a job that nothing else can run beside.
     fn with_all_cores(&self) -> Self {
         Self {

@@ -102,7 +102,7 @@ pub(crate) struct Data {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) size: Option<String>,
     /// Files or globs, each looked for in the current directory, beside the recipe, and in the
-    /// folder that `IDIOLECT_DATA` names.
+    /// folder that `IDIOLECT_DATA` names; or `hf:datasets/OWNER/NAME[@REV]/PATH`.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
@@ -180,7 +180,7 @@ pub(crate) struct Models {
     /// Rewrites human traces: a reference, or `teacher`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) paraphraser: Option<String>,
-    /// Model directories.
+    /// Model directories, or `hf:OWNER/NAME[@REV]`.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
@@ -194,6 +194,9 @@ pub(crate) struct Models {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<TemplateSchema>")]
     pub(crate) template: Option<Template>,
+    /// Requests at once to a model behind an endpoint; 64 where unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) in_flight: Option<usize>,
     /// Fields of the students' `config.json` to set aside: unknown to this program, and without
     /// influence on what is computed. As `--ignore-config-field`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -212,7 +215,7 @@ pub(crate) struct Scratch {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Writer {
-    /// A directory or `scripted:FILE`.
+    /// A directory, `hf:OWNER/NAME[@REV]`, `http(s)://HOST:PORT/v1#MODEL` or `scripted:FILE`.
     Reference(String),
     /// `[models.teacher.scratch]`.
     Scratch(Box<Scratch>),
@@ -537,8 +540,22 @@ pub(crate) enum Backend {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Score {
-    /// Who scores: `native`, this program's engine.
-    pub(crate) backend: Backend,
+    /// Who scores: `native`, this program's engine, or `endpoint`, servers of the students.
+    pub(crate) backend: Scorer,
+    /// Of backend `endpoint`: the server of each student, by the student's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) endpoints: BTreeMap<String, String>,
+}
+
+/// Who scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scorer {
+    /// This program's engine.
+    #[default]
+    Native,
+    /// Servers that the user runs.
+    Endpoint,
 }
 
 /// Evaluation on the test problems: greedy, and sampled.
@@ -589,7 +606,12 @@ impl Recipe {
         }
         let mut named: Vec<(String, Option<String>)> = Vec::new();
         for reference in &self.models.students {
-            let last = reference.trim_end_matches('/').rsplit('/').next();
+            // A revision is no part of a name; a directory may hold any character.
+            let of_hub = reference
+                .strip_prefix("hf:")
+                .map(|name| name.split('@').next());
+            let named_by = of_hub.flatten().unwrap_or(reference);
+            let last = named_by.trim_end_matches('/').rsplit('/').next();
             let base: String = last
                 .unwrap_or_default()
                 .chars()
@@ -614,6 +636,26 @@ impl Recipe {
             named.push((name, Some(reference.clone())));
         }
         named
+    }
+
+    /// Files of problems, traces and text that the recipe names.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let data = &self.data;
+        let text = self.scratch_student().map(|model| &model.text);
+        let lists = [&data.train, &data.dev, &data.test, &data.traces];
+        let lists = lists.into_iter().chain(text);
+        lists.flatten().cloned().collect()
+    }
+
+    /// References of every model that is not trained inside the run.
+    pub(crate) fn references(&self) -> Vec<String> {
+        let mut all = self.models.students.clone();
+        if let Some(Writer::Reference(teacher)) = &self.models.teacher {
+            all.push(teacher.clone());
+        }
+        let rewriter = self.models.paraphraser.iter();
+        all.extend(rewriter.filter(|name| *name != "teacher").cloned());
+        all
     }
 
     /// Fractions of steps to corrupt: those given, or those of the arms.

@@ -43,7 +43,7 @@ impl Record {
             "recipe": recipe.name,
             "recipe_hash": content_hash(resolve::stored(recipe).as_bytes()),
             "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
-            "folders": folders.0,
+            "inputs": folders,
             "threads": threads,
             "machine": {
                 "os": std::env::consts::OS,
@@ -90,13 +90,11 @@ impl Record {
         let _ = events.write_all(line.as_bytes());
     }
 
-    /// The folders that an earlier process of the run looked for files in.
+    /// Where an earlier process of the run looked for files, and the commits that it took of the hub.
     pub(crate) fn folders(dir: &Path) -> Option<Folders> {
         let text = fs::read(dir.join("manifest.json")).ok()?;
         let manifest: Value = serde_json::from_slice(&text).ok()?;
-        serde_json::from_value(manifest.get("folders")?.clone())
-            .ok()
-            .map(Folders)
+        serde_json::from_value(manifest.get("inputs")?.clone()).ok()
     }
 
     /// Marks the run as complete or stopped.

@@ -21,6 +21,7 @@ use super::plan::{self, BASE, Job, Tuned, Work};
 use super::recipe::{ScratchModel, Writer};
 use super::results;
 use super::view::read;
+use crate::model::{self, How, Place};
 use crate::stage::arms::{ArmsSettings, arms, summary};
 use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 use crate::stage::eval::{EvalSettings, eval};
@@ -121,8 +122,15 @@ impl Here<'_> {
     }
 
     fn by_reference(&self, reference: &str) -> Result<Box<dyn Model>, StageError> {
-        let reference = self.run.folders.model(reference);
-        crate::model::open(&reference, &Opening::default(), self.control.threads, None)
+        let control = self.control;
+        let how = How {
+            in_flight: match Place::of(reference) {
+                Place::Endpoint(_) => self.run.recipe.models.in_flight,
+                _ => None,
+            },
+            ..How::here(control.threads, control.progress, control.stop)
+        };
+        model::open(&self.run.folders.model(reference), &how)
     }
 
     fn generate(&self) -> Result<(), StageError> {
@@ -305,7 +313,20 @@ impl Here<'_> {
             max_rejects: 1.0,
             ..self.control
         };
-        score(&settings, &mut self.load(&self.student_dir(name))?, control)?;
+        let directory = self.student_dir(name);
+        match self.run.recipe.score.endpoints.get(name) {
+            None => score(&settings, &mut self.load(&directory)?, control)?,
+            Some(address) => {
+                let tokenizer = directory.to_string_lossy();
+                let how = How {
+                    opening: opening(self.run),
+                    tokenizer: Some(&tokenizer),
+                    in_flight: self.run.recipe.models.in_flight,
+                    ..How::here(control.threads, control.progress, control.stop)
+                };
+                score(&settings, model::open(address, &how)?.as_score()?, control)?
+            }
+        };
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use idiolect_engine::weights::Dtype;
 use idiolect_model::{Model, Template};
 
 use super::{Control, Outcome, StageError};
-use crate::model;
+use crate::model::{self, How};
 
 /// What to merge, and into what.
 #[derive(Clone, Debug)]
@@ -36,7 +36,11 @@ pub(crate) fn convert(
         base: settings.base.as_deref(),
         ignored_fields: &settings.ignored_fields,
     };
-    let model = model::local(&settings.input, &opening, control.threads)?;
+    let how = How {
+        opening,
+        ..How::here(control.threads, control.progress, control.stop)
+    };
+    let model = model::local(&settings.input.to_string_lossy(), &how)?;
     if !model.is_adapted() {
         return Err(StageError::failed(
             format!("`{}` is a model of its own", settings.input.display()),

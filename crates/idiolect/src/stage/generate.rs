@@ -35,9 +35,6 @@ pub(crate) struct GenerateSettings {
     pub(crate) output: PathBuf,
 }
 
-/// Requests handed to the model at once: enough for any batch, little enough for memory.
-pub(super) const REQUESTS_AT_ONCE: usize = 16_384;
-
 /// Samples `k` traces a problem; the output is in the order of problems and samples. Equal texts for
 /// one problem collapse to the first: their sample numbers are missing in the output.
 pub(crate) fn generate(
@@ -218,7 +215,7 @@ impl Asking<'_> {
         let done = keys.len() - open.len();
         let progress = control.progress;
         let mut meter = progress.begin(self.stage, self.unit, Some(keys.len() as u64), done as u64);
-        for units in open.chunks(REQUESTS_AT_ONCE) {
+        for units in open.chunks(model.requests_at_once()) {
             let requests: Vec<GenerateRequest> =
                 units.iter().map(|unit| self.request(*unit)).collect();
             ask(

@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::StageError;
+use crate::hub;
+use crate::interrupt::Stop;
+use crate::progress::Progress;
 
 /// Files to read rows from, one after the other, with their hash.
 pub(crate) struct Input {
@@ -108,6 +111,10 @@ impl InputFile {
     fn open(path: &Path) -> Result<Self, StageError> {
         if path == Path::new("-") {
             return Self::spool(&mut io::stdin().lock(), "stdin");
+        }
+        if let Some(name) = path.to_str().filter(|name| hub::is_dataset_file(name)) {
+            let stop = Stop::default();
+            return Self::open(&hub::dataset_file(name, &Progress::quiet(), &stop)?);
         }
         let is_stream = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
         if is_stream {

@@ -15,7 +15,7 @@ use idiolect_model::{
 use serde_json::{Value, json};
 
 use super::ask::ask;
-use super::generate::{REQUESTS_AT_ONCE, distinct, model_name};
+use super::generate::{distinct, model_name};
 use super::inputs::{
     Input, Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value,
 };
@@ -266,7 +266,7 @@ impl Rewriting<'_> {
                     !tries.ended && tries.faults.len() == number
                 })
                 .collect();
-            for units in open.chunks(REQUESTS_AT_ONCE) {
+            for units in open.chunks(model.requests_at_once()) {
                 let requests: Vec<GenerateRequest> = units
                     .iter()
                     .map(|&unit| self.units[unit].try_number(self.settings.seed, number))

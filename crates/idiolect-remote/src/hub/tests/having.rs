@@ -217,3 +217,31 @@ fn the_environment_says_where_and_how() {
     let text = hub.model("a/b").unwrap_err().to_string();
     assert!(!text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn the_text_side_comes_without_weights_and_is_no_whole_model() {
+    let server = hub_of(files(), ranged);
+    let folder = tempfile::tempdir().unwrap();
+    let hub = at(&server, folder.path());
+    let offline = Hub {
+        offline: true,
+        ..hub.clone()
+    };
+    let directory = hub.text_side("org/tiny").unwrap();
+    assert_eq!(
+        names(directory.clone()),
+        ["config.json", "empty.txt", "tokenizer.json"]
+    );
+    assert_eq!(offline.text_side("org/tiny").unwrap(), directory);
+    assert!(matches!(
+        offline.model("org/tiny"),
+        Err(HubError::Offline(_))
+    ));
+    assert!(
+        server
+            .log()
+            .iter()
+            .all(|r| !r.path.ends_with(".safetensors") || r.method == "HEAD")
+    );
+    assert_whole(&hub.model("org/tiny").unwrap());
+}
