@@ -26,6 +26,8 @@ mod import;
 mod kit;
 #[path = "cli/models.rs"]
 mod models;
+#[path = "cli/outside.rs"]
+mod outside;
 #[path = "cli/own_data.rs"]
 mod own_data;
 #[path = "cli/reading.rs"]
@@ -46,6 +48,8 @@ mod serve;
 mod serve_clients;
 #[path = "cli/server.rs"]
 mod server;
+#[path = "cli/web.rs"]
+mod web;
 
 use kit::{Place, SCRIPT, problems};
 
@@ -211,11 +215,8 @@ fn failures_are_1_with_error_and_path() {
             "not a regular file",
         ),
         (generate("scripted:none.jsonl"), "cannot read the script"),
-        (generate("hf:owner/name"), "hub is not in this version"),
-        (
-            generate("http://localhost:1/v1#m"),
-            "endpoints are not in this version",
-        ),
+        (generate("hf:../name"), "is named OWNER/NAME"),
+        (generate("http://localhost:1/v1#m"), "localhost:1"),
         (
             place.run(&["serve", "--model", "m"]),
             "no model directory `m`",
@@ -234,7 +235,7 @@ fn failures_are_1_with_error_and_path() {
             ran.err
         );
     }
-    assert!(generate("hf:owner/name").err.contains("hint: "));
+    assert!(generate("hf:../name").err.contains("hint: "));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::hub;
 use crate::interrupt::Stop;
-use crate::model::{self, How};
+use crate::model::{self, How, Place};
 use crate::progress::Progress;
 use crate::sandbox::Protection;
 use crate::stage::{Control, StageError};
@@ -152,6 +152,21 @@ pub(super) struct EndpointOptions {
     /// Requests to an endpoint at once [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     in_flight: Option<u16>,
+}
+
+impl EndpointOptions {
+    /// Refuses an endpoint that is to be scored with and whose tokenizer is not named.
+    pub(super) fn require_tokenizer(&self, model: &str) -> Result<(), StageError> {
+        if self.tokenizer.is_none() && matches!(Place::of(model), Place::Endpoint(_)) {
+            return Err(StageError::usage(
+                format!(
+                    "scoring through `{model}` needs the tokenizer of its model: token ids are sent"
+                ),
+                "--tokenizer DIR or --tokenizer hf:OWNER/NAME names it",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Asking an endpoint's model by files.

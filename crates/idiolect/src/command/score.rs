@@ -74,6 +74,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         output,
         tokens,
     };
+    arguments
+        .endpoint
+        .require_tokenizer(&arguments.model.model)?;
     let asking = Asking {
         endpoint: Some(&arguments.endpoint),
         ..Asking::default()

@@ -4,7 +4,7 @@ use idiolect_core::arms::{ArmSpec, Source as ArmSource};
 use idiolect_model::{Lora, SaveDtype};
 
 use super::plan::needs_samples;
-use super::recipe::{Arms, Data, Method, Recipe, Scorer};
+use super::recipe::{Arms, Data, MaxProblems, Method, Recipe, Scorer};
 use super::resolve::RecipeError;
 use crate::model::Place;
 
@@ -82,6 +82,12 @@ fn check_data(data: &Data) -> Result<(), Fault> {
         }
         (Some(_), None) if data.size.is_some() => {
             return fault("data.size", "is the size of a generated `world`");
+        }
+        (None, Some(_)) if data.max_problems != MaxProblems::default() => {
+            return fault(
+                "data.max_problems",
+                "is for files, not for a generated `world`",
+            );
         }
         (None, Some(_)) if !data.train.is_empty() || !data.traces.is_empty() => {
             return fault("data", "names files beside a generated `world`");

@@ -129,7 +129,8 @@ fn of_files(recipe: &Recipe, folders: &Folders) -> Result<Counts, StageError> {
     }
     let (dev, test) = recipe.fractions();
     let part = |share: f64| (of[0] as f64 * share).round() as usize;
-    let train = of[0].saturating_sub(part(dev) + part(test));
+    let at_most = |n: usize, split| n.min(recipe.data.max_problems.of(split).unwrap_or(n));
+    let train = at_most(of[0].saturating_sub(part(dev) + part(test)), Split::Train);
     let row_tokens = bytes / BYTES_OF_A_TOKEN;
     let mut student_tokens = 0.0;
     if let Some(student) = recipe.scratch_student() {
@@ -143,8 +144,8 @@ fn of_files(recipe: &Recipe, folders: &Folders) -> Result<Counts, StageError> {
         .and_then(|model| model.shape.as_ref());
     Ok(Counts {
         train,
-        dev: of[1] + part(dev),
-        test: of[2] + part(test),
+        dev: at_most(of[1] + part(dev), Split::Dev),
+        test: at_most(of[2] + part(test), Split::Test),
         human: train,
         given,
         has_responses,

@@ -22,7 +22,7 @@ use super::counts::any_has_column;
 use super::files::Folders;
 use super::layout::DataPaths;
 use super::plan::{parts, scratch_models};
-use super::recipe::{Recipe, ScratchModel, Shape, WorldKind};
+use super::recipe::{MaxProblems, Recipe, ScratchModel, Shape, WorldKind};
 use super::view::read;
 use crate::stage::import::{ImportSettings, import};
 use crate::stage::{Control, StageError};
@@ -179,6 +179,9 @@ fn files(
         traces.extend(read::<Trace>(&data.imported_traces(split))?);
     }
     split_by_hash(&mut problems, recipe.fractions(), seed);
+    // Traces of problems that are not kept are no fault.
+    let known: BTreeSet<String> = problems.iter().map(|p| p.id.clone()).collect();
+    keep_most(&mut problems, recipe.data.max_problems, seed);
     distinct(&problems)?;
     let train: BTreeSet<&str> = problems
         .iter()
@@ -186,7 +189,6 @@ fn files(
         .map(|p| p.id.as_str())
         .collect();
     let mut refused = Vec::new();
-    let known: BTreeSet<&str> = problems.iter().map(|p| p.id.as_str()).collect();
     let given = given_traces(recipe, &run.folders, &known, &mut meta, &mut refused)?;
     traces.retain(|trace| train.contains(trace.problem_id.as_str()));
     let (human, responses): (Vec<Trace>, Vec<Trace>) = traces
@@ -270,6 +272,24 @@ fn split_by_hash(problems: &mut [Problem], (dev, test): (f64, f64), seed: u64) {
     }
 }
 
+/// Keeps as many problems of each split as the recipe allows, by a draw of each one's own.
+fn keep_most(problems: &mut Vec<Problem>, most: MaxProblems, seed: u64) {
+    for split in [Split::Train, Split::Dev, Split::Test] {
+        let Some(most) = most.of(split) else { continue };
+        let mut drawn: Vec<(u64, String)> = problems
+            .iter()
+            .filter(|problem| problem.split == split)
+            .map(|problem| {
+                let draw = Rng::keyed(seed, &["keep", &problem.id]).next_u64();
+                (draw, problem.id.clone())
+            })
+            .collect();
+        drawn.sort_unstable();
+        let kept: BTreeSet<String> = drawn.into_iter().take(most).map(|(_, id)| id).collect();
+        problems.retain(|problem| problem.split != split || kept.contains(&problem.id));
+    }
+}
+
 /// Refuses a problem that stands in two splits.
 fn distinct(problems: &[Problem]) -> Result<(), StageError> {
     let mut known: BTreeMap<&str, Split> = BTreeMap::new();
@@ -311,7 +331,7 @@ fn write_gold(data: &DataPaths, problems: &[Problem]) -> Result<(), StageError> 
 fn given_traces(
     recipe: &Recipe,
     folders: &Folders,
-    known: &BTreeSet<&str>,
+    known: &BTreeSet<String>,
     meta: &mut Meta,
     refused: &mut Vec<BadRow>,
 ) -> Result<Vec<Trace>, StageError> {
@@ -327,7 +347,7 @@ fn given_traces(
             }
             let text = || Value::Object(row.value.clone()).to_string();
             let trace = given_trace(&row.value, recipe).and_then(|trace| {
-                match known.contains(trace.problem_id.as_str()) {
+                match known.contains(&trace.problem_id) {
                     true => Ok(trace),
                     false => Err(format!("no problem has the id `{}`", trace.problem_id)),
                 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
 use idiolect_core::flaw::FlawOp;
 use idiolect_core::miniature::ModelFamily;
-use idiolect_core::record::{Finish, TaskName};
+use idiolect_core::record::{Finish, Split, TaskName};
 use idiolect_model::{Lora, Sampling, SaveDtype, Schedule, Template};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -129,6 +129,9 @@ pub(crate) struct Data {
     /// Share of the train problems that become test, by hash of their id, where `test` is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test_fraction: Option<f64>,
+    /// Most problems of each split, chosen by hash of their ids; all where unset.
+    #[serde(skip_serializing_if = "MaxProblems::is_unset")]
+    pub(crate) max_problems: MaxProblems,
     /// Traces that exist already: files or globs. Beside this program's own rows, rows with
     /// `problem_id`, `response` (or `text`) and `model`.
     #[serde(
@@ -150,6 +153,34 @@ pub(crate) struct Data {
     /// The prompt that students are asked with: a built-in name or a file; the task's own if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt: Option<String>,
+}
+
+/// Most problems of each split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MaxProblems {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) train: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dev: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) test: Option<usize>,
+}
+
+impl MaxProblems {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Of a split.
+    pub(crate) fn of(&self, split: Split) -> Option<usize> {
+        match split {
+            Split::Train => self.train,
+            Split::Dev => self.dev,
+            Split::Test => self.test,
+            Split::Teacher => None,
+        }
+    }
 }
 
 /// A list of texts, or one text alone.
@@ -570,6 +601,9 @@ pub(crate) struct Eval {
     pub(crate) temperature: f32,
     /// Longest completion in tokens.
     pub(crate) max_tokens: usize,
+    /// Texts that end a completion and are cut from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stop: Vec<String>,
 }
 
 impl Default for Eval {
@@ -579,6 +613,7 @@ impl Default for Eval {
             n: 0,
             temperature: 0.7,
             max_tokens: 1024,
+            stop: Vec::new(),
         }
     }
 }

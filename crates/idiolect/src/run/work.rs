@@ -421,6 +421,7 @@ impl Here<'_> {
         let at = |temperature| Sampling {
             temperature,
             max_tokens: settings.max_tokens,
+            stop: settings.stop.clone(),
             ..Sampling::default()
         };
         for what in self.run.counts.evaluations(self.run.recipe) {
@@ -455,6 +456,7 @@ impl Here<'_> {
         let greedy = Sampling {
             temperature: 0.0,
             max_tokens: self.run.recipe.eval.max_tokens,
+            stop: self.run.recipe.eval.stop.clone(),
             ..Sampling::default()
         };
         let output = self.data.teacher_evaluation();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::kit::Place;
 
 /// A row of problems with column names of its own, a right and a wrong answer to it.
-type Case = (Value, String, String);
+pub(crate) type Case = (Value, String, String);
 
 fn gsm8k(n: usize) -> Case {
     let sum = n + n + 2;
@@ -53,7 +53,7 @@ fn mbpp(n: usize) -> Case {
 }
 
 /// Three files of a task, two student directories and a scripted teacher, with a recipe.
-fn place(task: &str, case: fn(usize) -> Case, columns: &str) -> Place {
+pub(crate) fn place(task: &str, case: fn(usize) -> Case, columns: &str) -> Place {
     let place = Place::new();
     let mut script = String::new();
     for (file, range) in [("train", 0..24), ("dev", 24..28), ("test", 28..36)] {
@@ -91,9 +91,9 @@ eval = {{ max_tokens = 4 }}
 }
 
 /// A task's name, its cases, and the columns of its recipe.
-type Sample = (&'static str, fn(usize) -> Case, &'static str);
+pub(crate) type Sample = (&'static str, fn(usize) -> Case, &'static str);
 
-const TASKS: [Sample; 4] = [
+pub(crate) const TASKS: [Sample; 4] = [
     (
         "gsm8k",
         gsm8k,
@@ -257,8 +257,8 @@ fn a_column_or_a_file_that_is_not_there_is_said_before_anything_is_done() {
         ("models.students=[\"gone\"]", "no model directory `gone`"),
         ("models.teacher=scripted:gone.jsonl", "no script"),
         (
-            "models.teacher=hf:google/gemma-2-27b-it",
-            "not in this version",
+            "models.students=[\"http://127.0.0.1:1/v1#m\"]",
+            "no weights to train",
         ),
         (
             "data.world=countdown",

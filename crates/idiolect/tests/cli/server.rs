@@ -76,6 +76,10 @@ impl Server {
         Self { child, address }
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         let patience = Duration::from_secs(60);

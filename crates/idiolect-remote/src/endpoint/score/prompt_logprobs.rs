@@ -15,6 +15,8 @@ pub(super) fn call(model: &str, row: &IdsRow) -> Call {
         "model": model,
         "prompt": row.ids,
         "prompt_logprobs": 0,
+        // `idiolect serve` alone reads this, and sums as its engine does when it scores.
+        "prompt_logprobs_start": row.from,
         "add_special_tokens": false,
         "max_tokens": 1,
         "temperature": 0,
