@@ -4,7 +4,7 @@
     python3 -m venv .venv && .venv/bin/pip install openai 'lm-eval[api]' transformers
     .venv/bin/python bench/outside/serve.py target/release/idiolect MODEL [--clients 32,64] [--samples 1024] [--max-tokens 200]
 
-MODEL is a model directory (fixtures/stories260K, or what smollm2.py writes). Three parts, each skipped with a line where its package is
+MODEL is a model directory (fixtures/stories260K, or what models.py writes). Three parts, each skipped with a line where its package is
 missing. Speed: the same completions by `generate` and by clients that ask one at a time over connections that they keep; the texts must be
 equal. Times hold the start of the program for both.
 """

@@ -37,7 +37,7 @@ fn fields(sampling: &Sampling, seed: u64, parameters: &Parameters) -> Vec<Field>
         "max_tokens"
     };
     let plain = |value: f32| Value::from(shortest(value));
-    vec![
+    let mut fields = vec![
         field(
             "temperature",
             plain(sampling.temperature),
@@ -49,11 +49,6 @@ fn fields(sampling: &Sampling, seed: u64, parameters: &Parameters) -> Vec<Field>
             sampling.top_p.to_bits() == 1f32.to_bits(),
         ),
         field(max_tokens, Value::from(sampling.max_tokens), false),
-        field(
-            "stop",
-            Value::from(sampling.stop.clone()),
-            sampling.stop.is_empty(),
-        ),
         field("seed", Value::from(small_seed(seed)), true),
         field("n", Value::from(1), true),
         field("presence_penalty", Value::from(0), true),
@@ -65,7 +60,12 @@ fn fields(sampling: &Sampling, seed: u64, parameters: &Parameters) -> Vec<Field>
             plain(sampling.min_p),
             sampling.min_p.to_bits() == 0f32.to_bits(),
         ),
-    ]
+    ];
+    // No model's files set one, and an empty list fails on some servers (`transformers serve`).
+    if !sampling.stop.is_empty() {
+        fields.push(field("stop", Value::from(sampling.stop.clone()), false));
+    }
+    fields
 }
 
 /// The number that reads as this one does: 0.7, not 0.699999988079071.
@@ -256,7 +256,6 @@ mod tests {
                 "'logprobs' is not supported",
                 vec!["logprobs", "top_logprobs"],
             ),
-            ("[] is too short - 'stop'", vec!["stop"]),
         ] {
             let mut parameters = Parameters::default();
             assert!(parameters.learn(message), "{message}");
