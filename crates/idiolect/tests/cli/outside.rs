@@ -529,3 +529,57 @@ fn a_teacher_behind_an_endpoint_and_two_students_run_to_a_report() {
         );
     }
 }
+
+#[test]
+fn a_run_scores_through_servers_and_reports_what_they_give() {
+    let (task, case, columns) = crate::own_data::TASKS[0];
+    let place = crate::own_data::place(task, case, columns);
+    let server = Server::start(&place, &["--model", MODEL]);
+    let url = address(&server);
+    let endpoints = format!("score.endpoints={{small=\"{url}\", other=\"{url}\"}}");
+    let run = |out: &str, more: &[&str]| {
+        let arguments = [
+            "run",
+            "mine/recipe.toml",
+            "--out",
+            out,
+            "--set",
+            "data.max_problems={train=20, test=6}",
+        ];
+        place.run(&[&arguments[..], more].concat())
+    };
+    let ran = run("native", &["--until", "score", "-q"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let problems = place.lines("native/data/r0/problems.jsonl");
+    let of = |split: &str| problems.iter().filter(|row| row["split"] == split).count();
+    assert_eq!((of("train"), of("dev"), of("test")), (20, 4, 6));
+    let wrong = run("remote", &["--set", "score.backend=endpoint"]);
+    assert_eq!(wrong.code, 2);
+    assert!(
+        wrong.err.contains("names no server of the student `small`"),
+        "{}",
+        wrong.err
+    );
+    let ran = run(
+        "remote",
+        &["--set", "score.backend=endpoint", "--set", &endpoints],
+    );
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("gives no entropies"), "{}", ran.err);
+    let scores = |out: &str| place.lines(&format!("{out}/students/small/r0/scores.jsonl"));
+    let (native, remote) = (scores("native"), scores("remote"));
+    assert_eq!(native.len(), remote.len());
+    for (a, b) in native.iter().zip(&remote) {
+        for field in ["trace_id", "n_tokens", "n_bytes", "rank_sum", "top5"] {
+            assert_eq!(a[field], b[field], "{field}");
+        }
+        let nll = |row: &Value| row["nll_nats"].as_f64().unwrap();
+        assert!((nll(a) - nll(b)).abs() < 1e-3);
+        assert!(a.get("entropy_nats").is_some() && b.get("entropy_nats").is_none());
+    }
+    assert!(
+        place
+            .text("remote/students/small/report.html")
+            .contains("<html")
+    );
+}
