@@ -343,7 +343,10 @@ mod tests {
             .collect()
     }
 
-    fn ask(folder: &Path, n: u64) -> (Vec<Option<Result<String, String>>>, Result<(), ModelError>) {
+    /// What came of a request: a text, why there is none, or nothing yet.
+    type Row = Option<Result<String, String>>;
+
+    fn ask(folder: &Path, n: u64) -> (Vec<Row>, Result<(), ModelError>) {
         let mut batch = Batch::open(MODEL, None, folder).unwrap();
         let mut rows = vec![None; n as usize];
         let end = batch.generate(&requests(n), &Sampling::default(), &mut |index, result| {

@@ -21,7 +21,7 @@ use crate::progress::Progress;
 #[command(after_help = "Example:
   idiolect doctor --model models/student")]
 pub(super) struct Arguments {
-    /// A model directory in Hugging Face layout, an adapter directory, or hf:OWNER/NAME[@REV]
+    /// A model directory in Hugging Face layout, an adapter directory, or hf:OWNER/NAME
     #[arg(long, value_name = "M")]
     model: String,
     /// The base model of an adapter directory, where its adapter_config.json does not lead to it

@@ -128,7 +128,7 @@ pub(super) struct Seed {
 /// A model and how its prompts are rendered.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ModelOptions {
-    /// A model directory in Hugging Face layout, an adapter directory, hf:OWNER/NAME[@REV],
+    /// A model directory in Hugging Face layout, an adapter directory, hf:OWNER/NAME,
     /// http(s)://HOST:PORT/v1#MODEL, or scripted:FILE
     #[arg(long, value_name = "M")]
     pub(super) model: String,

@@ -142,11 +142,14 @@ fn answers_of_an_endpoint_are_written_as_they_come_and_paid_for_once() {
     let server = teacher(move |request| {
         let key = format!("{} {}", request.prompt(), request.body["seed"]);
         // Slow enough to be killed in between.
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(20));
         if count.fetch_add(1, Ordering::Relaxed) % 7 == 3 {
             return (503, String::new(), b"{}".to_vec());
         }
-        *log.lock().unwrap().entry(key).or_default() += 1;
+        // The requests by which each process tries the server out are others.
+        if key.contains("apples") {
+            *log.lock().unwrap().entry(key).or_default() += 1;
+        }
         chat(&format!("So it is {}. #### 1", request.body["seed"]))
     });
     let model = format!("{}/v1#teacher", server.url);
@@ -165,7 +168,7 @@ fn answers_of_an_endpoint_are_written_as_they_come_and_paid_for_once() {
         "-q",
     ];
     let mut kills = 0;
-    for wait in [40, 80, 120, 160, 200, 240] {
+    for wait in (0..20).map(|n| 60 + n * 37 % 80) {
         let mut child = place
             .command(&arguments)
             .env("OPENAI_API_KEY", KEY)
@@ -191,8 +194,11 @@ fn answers_of_an_endpoint_are_written_as_they_come_and_paid_for_once() {
     // What was on the network when the program was killed may be asked for again: at most as many
     // as are in flight.
     let asked = asked.lock().unwrap();
-    let again: usize = asked.values().map(|n| n - 1).filter(|n| *n < 100).sum();
-    assert!(again <= 6 * 4 + 12, "{again} answers were paid for twice");
+    let again: usize = asked.values().map(|n| n - 1).sum();
+    assert!(
+        again <= kills * 4,
+        "{again} answers were paid for twice, {kills} kills"
+    );
     let seen = server.seen.lock().unwrap();
     assert!(
         seen.iter().any(|(_, _, head)| head.contains(KEY)),
