@@ -223,6 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn every_recipe_of_the_repository_resolves_at_every_scale() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes");
+        let mut found = 0;
+        for path in glob::glob(&format!("{root}/**/*.toml")).unwrap().flatten() {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let table: toml::Table = text.parse().unwrap();
+            let scales = table.get("scale").and_then(toml::Value::as_table);
+            let names = scales.into_iter().flat_map(|scales| scales.keys());
+            let sets = names.map(|name| vec![format!("scale={name}")]);
+            for set in std::iter::once(Vec::new()).chain(sets) {
+                resolve(&text, &path.display().to_string(), &set).unwrap();
+                found += 1;
+            }
+        }
+        assert!(found >= 14, "{found}");
+    }
+
+    #[test]
     fn a_set_wins_over_the_scale_and_the_scale_over_the_file() {
         let text = built_in("miniature");
         let plain = resolve(text, "r", &[]).unwrap();
