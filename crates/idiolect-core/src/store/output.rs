@@ -140,6 +140,8 @@ impl Output {
                 }
             } else if old.complete && path.exists() {
                 if hash_file(path)? == old.hash {
+                    // A process that was killed just before its end leaves it behind.
+                    remove(&part)?;
                     return Ok(Opened::Complete(old));
                 }
                 // One that lost its end is made again.

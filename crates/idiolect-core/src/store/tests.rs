@@ -512,9 +512,13 @@ mod outputs {
         let path = dir.path().join("o.jsonl");
         let made = work(&path, IN_ORDER, 99).unwrap();
         assert_eq!((made.rows, made.rejected, made.seen), (7, 2, 9));
+        // Killed between the last two things that it does.
+        let part = dir.path().join("o.jsonl.part");
+        fs::write(&part, "left behind").unwrap();
         assert!(
             matches!(Output::open(&path, &meta(1), false).unwrap(), Opened::Complete(m) if m == made)
         );
+        assert!(!part.exists());
         let mut text = fs::read(&path).unwrap();
         text.extend(b"{}\n");
         fs::write(&path, text).unwrap();
