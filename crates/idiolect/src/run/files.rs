@@ -201,6 +201,7 @@ impl Folders {
     }
 }
 
-fn is_of_hub(reference: &str) -> bool {
-    matches!(Place::of(reference), Place::Hub(_))
+/// Whether a name is that of a model of the hub; files of data sets there are named alike.
+fn is_of_hub(name: &str) -> bool {
+    !hub::is_dataset_file(name) && matches!(Place::of(name), Place::Hub(_))
 }

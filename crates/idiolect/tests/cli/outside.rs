@@ -353,6 +353,45 @@ fn models_and_data_of_the_hub_are_used_by_name() {
 }
 
 #[test]
+fn a_run_takes_data_and_student_from_the_hub_and_keeps_their_commit() {
+    let place = Place::new();
+    let hub = tiny_hub();
+    place.write(
+        "r.toml",
+        r#"name = "r"
+[data]
+task = "gsm8k"
+train = "hf:datasets/org/rows/main/train.jsonl"
+test = "hf:datasets/org/rows/main/test.jsonl"
+max_problems = { train = 8, test = 4 }
+[models]
+students = ["hf:org/tiny"]
+[arms]
+names = ["H"]
+[train]
+seeds = 1
+[eval]
+max_tokens = 4
+"#,
+    );
+    let run = |more: &[&str]| with_hub(&place, &hub, &[&["run", "r.toml", "-q"], more].concat());
+    let ran = run(&[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        place
+            .path("runs/r/students/tiny/r0/train/H/0/model.safetensors")
+            .exists()
+    );
+    let manifest: Value = serde_json::from_str(&place.text("runs/r/manifest.json")).unwrap();
+    assert_eq!(manifest["inputs"]["commits"]["hf:org/tiny"], web::COMMIT);
+    let weights = |method: &str, path: &str| method == "GET" && path.ends_with(".safetensors");
+    assert_eq!(hub.count(weights), 1);
+    let id = "r/r0/tiny/H/seed0/eval";
+    let ran = with_hub(&place, &hub, &["job", "runs/r", id, "-q"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}
+
+#[test]
 fn the_papers_recipes_are_planned_from_the_hub() {
     let place = Place::new();
     let mut files = BTreeMap::new();
