@@ -179,10 +179,10 @@ fn files(
         traces.extend(read::<Trace>(&data.imported_traces(split))?);
     }
     split_by_hash(&mut problems, recipe.fractions(), seed);
+    distinct(&problems)?;
     // Traces of problems that are not kept are no fault.
     let known: BTreeSet<String> = problems.iter().map(|p| p.id.clone()).collect();
     keep_most(&mut problems, recipe.data.max_problems, seed);
-    distinct(&problems)?;
     let train: BTreeSet<&str> = problems
         .iter()
         .filter(|p| p.split == Split::Train)
