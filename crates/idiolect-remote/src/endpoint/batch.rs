@@ -40,7 +40,7 @@ pub struct Batch {
     replies: BTreeMap<String, Reply>,
     /// Requests that were written before.
     written: BTreeSet<String>,
-    files: Vec<PathBuf>,
+    files: Vec<(PathBuf, File)>,
 }
 
 #[derive(Clone, Copy)]
@@ -97,23 +97,24 @@ impl Batch {
     }
 
     fn read_folder(&mut self) -> Result<(), ModelError> {
-        let mut files: Vec<PathBuf> = fs::read_dir(&self.folder)
+        let mut paths: Vec<PathBuf> = fs::read_dir(&self.folder)
             .map_err(io(&self.folder))?
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
             .collect();
-        files.sort();
-        for (index, path) in files.iter().enumerate() {
-            self.read_file(index, path)?;
+        paths.sort();
+        for path in paths {
+            let file = File::open(&path).map_err(io(&path))?;
+            self.read_file(self.files.len(), &path, &file)?;
+            self.files.push((path, file));
         }
-        self.files = files;
         Ok(())
     }
 
     /// Notes requests and replies of a file.
-    fn read_file(&mut self, index: usize, path: &Path) -> Result<(), ModelError> {
-        let mut reader = BufReader::new(File::open(path).map_err(io(path))?);
+    fn read_file(&mut self, index: usize, path: &Path, file: &File) -> Result<(), ModelError> {
+        let mut reader = BufReader::new(file);
         let (mut at, mut number) = (0u64, 0u64);
         loop {
             let mut line = Vec::new();
@@ -160,8 +161,7 @@ impl Batch {
     }
 
     fn reply(&self, place: Reply) -> Result<Value, ModelError> {
-        let path = &self.files[place.file];
-        let mut file = File::open(path).map_err(io(path))?;
+        let (path, mut file) = (&self.files[place.file].0, &self.files[place.file].1);
         let mut line = vec![0; place.len];
         file.seek(SeekFrom::Start(place.at))
             .and_then(|_| file.read_exact(&mut line))
@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(written.len(), 3);
         assert_eq!(written[0]["url"], "/v1/chat/completions");
         assert_eq!(written[0]["body"]["model"], "org/m");
-        // Two replies come, in another order, one of them an error that was mended later.
+        // Two replies come, in another order, one of them an error that was fixed later.
         let failed = json!({"custom_id": written[0]["custom_id"], "error": null,
             "response": {"status_code": 500, "body": {"error": "busy"}}});
         put(

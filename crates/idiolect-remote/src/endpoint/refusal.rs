@@ -264,6 +264,8 @@ mod tests {
         for status in [302, 401, 402, 403, 404, 405] {
             assert!(matches!(fault(status, "", None), Fault::All(_)), "{status}");
         }
+        let grammar = "Unexpected empty grammar stack after accepting piece";
+        assert!(matches!(fault(500, grammar, None), Fault::Row { .. }));
         for status in [400, 409, 422] {
             assert!(matches!(fault(status, "", None), Fault::Row { .. }));
         }

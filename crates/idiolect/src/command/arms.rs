@@ -74,8 +74,8 @@ pub(super) struct Arguments {
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 struct StudentOptions {
-    /// The student: a directory in Hugging Face layout, an adapter directory, or hf:OWNER/NAME. What it cannot be
-    /// trained on enters no arm
+    /// The student: a directory in Hugging Face layout, an adapter directory, or hf:OWNER/NAME.
+    /// What it cannot be trained on enters no arm
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The base model of an adapter directory, where its adapter_config.json does not lead to it

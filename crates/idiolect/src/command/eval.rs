@@ -8,8 +8,8 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{
-    self, Asking, BatchOption, CodeOption, Common, EndpointOptions, KvOption, ModelOptions,
-    PromptOption, RoundedOption, SamplingOptions, Seed, SplitOption,
+    self, CodeOption, Common, ModelOptions, PromptOption, RoundedOption, SamplingOptions, Seed,
+    SplitOption, WritingOptions,
 };
 use super::output::CommandOutput;
 use crate::stage::StageError;
@@ -37,11 +37,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
-    endpoint: EndpointOptions,
-    #[command(flatten)]
-    batch: BatchOption,
-    #[command(flatten)]
-    kv: KvOption,
+    writing: WritingOptions,
     #[command(flatten)]
     prompt: PromptOption,
     #[command(flatten)]
@@ -55,16 +51,6 @@ pub(super) struct Arguments {
     code: CodeOption,
     #[command(flatten)]
     common: Common,
-}
-
-impl Arguments {
-    fn asking(&self) -> Asking<'_> {
-        Asking {
-            endpoint: Some(&self.endpoint),
-            batch: Some(&self.batch),
-            kv: Some(&self.kv),
-        }
-    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
@@ -83,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let mut model = arguments
         .model
-        .open_with(&arguments.common, &arguments.asking())?;
+        .open_to_write(&arguments.common, &arguments.writing)?;
     let outcome = arguments
         .common
         .with_protection(arguments.code.protection(), |control| {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::options::{
-    self, Asking, BatchOption, Common, EndpointOptions, KvOption, ModelOptions, PromptOption,
-    SamplingOptions, Seed, SplitOption,
+    self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption, WritingOptions,
 };
 use super::output::CommandOutput;
 use crate::stage::generate::{GenerateSettings, generate};
@@ -33,11 +32,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
-    endpoint: EndpointOptions,
-    #[command(flatten)]
-    batch: BatchOption,
-    #[command(flatten)]
-    kv: KvOption,
+    writing: WritingOptions,
     #[command(flatten)]
     prompt: PromptOption,
     #[command(flatten)]
@@ -47,16 +42,6 @@ pub(super) struct Arguments {
     output: PathBuf,
     #[command(flatten)]
     common: Common,
-}
-
-impl Arguments {
-    fn asking(&self) -> Asking<'_> {
-        Asking {
-            endpoint: Some(&self.endpoint),
-            batch: Some(&self.batch),
-            kv: Some(&self.kv),
-        }
-    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
@@ -71,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let mut model = arguments
         .model
-        .open_with(&arguments.common, &arguments.asking())?;
+        .open_to_write(&arguments.common, &arguments.writing)?;
     let outcome = arguments
         .common
         .with_control(|control| generate(&settings, model.as_generate()?, control))?;

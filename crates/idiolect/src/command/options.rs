@@ -7,12 +7,11 @@ use idiolect_core::record::{Split, TaskName};
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Model, Sampling, Template};
-
 use serde_json::{Value, json};
 
 use crate::hub;
 use crate::interrupt::Stop;
-use crate::model::{self, How, Place};
+use crate::model::{self, How};
 use crate::progress::Progress;
 use crate::sandbox::Protection;
 use crate::stage::{Control, StageError};
@@ -143,7 +142,7 @@ pub(super) struct ModelOptions {
 }
 
 /// How a model behind an endpoint is asked.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct EndpointOptions {
     /// Tokenizer and template of an endpoint's model: a directory or hf:OWNER/NAME. Needed to
     /// score through an endpoint
@@ -155,27 +154,26 @@ pub(super) struct EndpointOptions {
 }
 
 impl EndpointOptions {
-    /// Refuses an endpoint that is to be scored with and whose tokenizer is not named.
-    pub(super) fn require_tokenizer(&self, model: &str) -> Result<(), StageError> {
-        if self.tokenizer.is_none() && matches!(Place::of(model), Place::Endpoint(_)) {
-            return Err(StageError::usage(
-                format!(
-                    "scoring through `{model}` needs the tokenizer of its model: token ids are sent"
-                ),
-                "--tokenizer DIR or --tokenizer hf:OWNER/NAME names it",
-            ));
+    fn how<'a>(&'a self, how: How<'a>) -> How<'a> {
+        How {
+            tokenizer: self.tokenizer.as_deref(),
+            in_flight: self.in_flight.map(usize::from),
+            ..how
         }
-        Ok(())
     }
 }
 
-/// Asking an endpoint's model by files.
-#[derive(Args, Clone, Debug, Default)]
-pub(super) struct BatchOption {
+/// How a model that writes completions is asked.
+#[derive(Args, Clone, Debug)]
+pub(super) struct WritingOptions {
+    #[command(flatten)]
+    endpoint: EndpointOptions,
     /// Write requests to files of this folder, in the form of OpenAI's batch API and of
     /// `vllm run-batch`, instead of sending them, and read replies that were put there
     #[arg(long, value_name = "DIR", conflicts_with = "in_flight")]
     batch: Option<PathBuf>,
+    #[command(flatten)]
+    kv: KvOption,
 }
 
 /// What of a model's config.json is set aside.
@@ -227,30 +225,53 @@ impl ModelOptions {
         self.template.map(TemplateName::template)
     }
 
-    /// Opens it where it has to be on this machine.
-    pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
-        self.open_with(common, &Asking::default())
+    /// How it is opened where no further option says otherwise.
+    fn how<'a>(&'a self, threads: usize, progress: &'a Progress, stop: &'a Stop) -> How<'a> {
+        How {
+            opening: self.opening(),
+            ..How::here(threads, progress, stop)
+        }
     }
 
-    /// Opens it wherever it is.
-    pub(super) fn open_with(
+    /// Opens it.
+    pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
+        let (progress, stop) = (common.progress(), Stop::default());
+        model::open(&self.model, &self.how(common.threads(), &progress, &stop))
+    }
+
+    /// Opens it to write completions, wherever it is.
+    pub(super) fn open_to_write(
         &self,
         common: &Common,
-        asking: &Asking<'_>,
+        writing: &WritingOptions,
     ) -> Result<Box<dyn Model>, StageError> {
-        model::open(
-            &self.model,
-            &How {
-                opening: self.opening(),
-                tokenizer: asking.endpoint.and_then(|e| e.tokenizer.as_deref()),
-                in_flight: asking.endpoint.and_then(|e| e.in_flight).map(usize::from),
-                batch: asking.batch.and_then(|option| option.batch.as_deref()),
-                threads: common.threads(),
-                kv_mib: asking.kv.and_then(|option| option.kv_memory),
-                progress: &common.progress(),
-                stop: &Stop::default(),
-            },
-        )
+        let (progress, stop) = (common.progress(), Stop::default());
+        let how = How {
+            batch: writing.batch.as_deref(),
+            kv_mib: writing.kv.kv_memory,
+            ..self.how(common.threads(), &progress, &stop)
+        };
+        model::open(&self.model, &writing.endpoint.how(how))
+    }
+
+    /// Opens it to score given completions, wherever it is.
+    pub(super) fn open_to_score(
+        &self,
+        common: &Common,
+        endpoint: &EndpointOptions,
+    ) -> Result<Box<dyn Model>, StageError> {
+        if endpoint.tokenizer.is_none() && model::is_endpoint(&self.model) {
+            return Err(StageError::usage(
+                format!(
+                    "scoring through `{}` needs the tokenizer of its model: token ids are sent",
+                    self.model
+                ),
+                "--tokenizer DIR or --tokenizer hf:OWNER/NAME names it",
+            ));
+        }
+        let (progress, stop) = (common.progress(), Stop::default());
+        let how = self.how(common.threads(), &progress, &stop);
+        model::open(&self.model, &endpoint.how(how))
     }
 
     /// Opens it to compute with it in this process.
@@ -262,20 +283,11 @@ impl ModelOptions {
     ) -> Result<LocalModel, StageError> {
         let stop = Stop::default();
         let how = How {
-            opening: self.opening(),
             kv_mib: kv.kv_memory,
-            ..How::here(threads, progress, &stop)
+            ..self.how(threads, progress, &stop)
         };
         model::local(&self.model, &how)
     }
-}
-
-/// What decides, beside the model, how it is asked.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Asking<'a> {
-    pub(super) endpoint: Option<&'a EndpointOptions>,
-    pub(super) batch: Option<&'a BatchOption>,
-    pub(super) kv: Option<&'a KvOption>,
 }
 
 /// What an endpoint was asked by this process, as a command's facts.
@@ -408,15 +420,12 @@ impl TaskOption {
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, StageError> {
     let mut files = Vec::new();
     for path in paths {
-        match path.to_str() {
-            Some(name) if hub::is_dataset_file(name) => {
-                files.push(hub::dataset_file(
-                    name,
-                    &Progress::stderr(),
-                    &Stop::default(),
-                )?);
-            }
-            Some(pattern) if !pattern.contains(['*', '?', '[']) => files.push(path.clone()),
+        if let Some(name) = path.to_str().filter(|name| hub::is_dataset_file(name)) {
+            let (progress, stop) = (Progress::stderr(), Stop::default());
+            files.push(hub::dataset_file(name, &progress, &stop)?);
+            continue;
+        }
+        match path.to_str().filter(|text| text.contains(['*', '?', '['])) {
             Some(pattern) if !path.exists() => files.extend(matching_files(pattern)?),
             _ => files.push(path.clone()),
         }

@@ -9,8 +9,7 @@ use idiolect_core::store::Rows;
 use serde_json::json;
 
 use super::options::{
-    self, Asking, BatchOption, Common, EndpointOptions, KvOption, ModelOptions, PromptOption,
-    SamplingOptions, Seed,
+    self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, WritingOptions,
 };
 use super::output::CommandOutput;
 use crate::stage::StageError;
@@ -38,11 +37,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
-    endpoint: EndpointOptions,
-    #[command(flatten)]
-    batch: BatchOption,
-    #[command(flatten)]
-    kv: KvOption,
+    writing: WritingOptions,
     #[command(flatten)]
     prompt: PromptOption,
     /// Further tries for a rewriting at fault; needs a --temperature above 0 [default: 2 with one]
@@ -64,16 +59,6 @@ pub(super) struct Arguments {
     output: PathBuf,
     #[command(flatten)]
     common: Common,
-}
-
-impl Arguments {
-    fn asking(&self) -> Asking<'_> {
-        Asking {
-            endpoint: Some(&self.endpoint),
-            batch: Some(&self.batch),
-            kv: Some(&self.kv),
-        }
-    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
@@ -102,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let mut model = arguments
         .model
-        .open_with(&arguments.common, &arguments.asking())?;
+        .open_to_write(&arguments.common, &arguments.writing)?;
     let outcome = arguments
         .common
         .with_control(|control| paraphrase(&settings, model.as_generate()?, control))?;

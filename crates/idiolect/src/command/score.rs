@@ -6,7 +6,7 @@ use idiolect_core::record::ScoreRow;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
-use super::options::{self, Asking, Common, EndpointOptions, ModelOptions, PromptOption};
+use super::options::{self, Common, EndpointOptions, ModelOptions, PromptOption};
 use super::output::CommandOutput;
 use crate::stage::StageError;
 use crate::stage::score::{ScoreInput, ScoreSettings, score};
@@ -74,14 +74,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         output,
         tokens,
     };
-    arguments
-        .endpoint
-        .require_tokenizer(&arguments.model.model)?;
-    let asking = Asking {
-        endpoint: Some(&arguments.endpoint),
-        ..Asking::default()
-    };
-    let mut model = arguments.model.open_with(&arguments.common, &asking)?;
+    let mut model = arguments
+        .model
+        .open_to_score(&arguments.common, &arguments.endpoint)?;
     let outcome = arguments
         .common
         .with_control(|control| score(&settings, model.as_score()?, control))?;

@@ -44,6 +44,11 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Whether the model of a reference is behind a server.
+pub(crate) fn is_endpoint(reference: &str) -> bool {
+    matches!(Place::of(reference), Place::Endpoint(_))
+}
+
 /// How a model is opened beside its reference.
 #[derive(Clone, Copy)]
 pub(crate) struct How<'a> {

@@ -231,18 +231,16 @@ fn of_writer(recipe: &Recipe, folders: &Folders, reference: &str) -> f64 {
 
 /// Parameters by a model's name: `gemma-2-27b-it` has 27 billion.
 fn named_size(name: &str) -> Option<f64> {
-    let parts = name.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
-    parts
-        .filter_map(|part| {
-            let (number, unit) = part.split_at(part.len().checked_sub(1)?);
-            let unit = match unit {
-                "b" | "B" => 1e9,
-                "m" | "M" => 1e6,
-                _ => return None,
-            };
-            Some(number.parse::<f64>().ok()? * unit)
-        })
-        .next()
+    let mut parts = name.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
+    parts.find_map(|part| {
+        let (number, unit) = part.split_at(part.len().checked_sub(1)?);
+        let unit = match unit {
+            "b" | "B" => 1e9,
+            "m" | "M" => 1e6,
+            _ => return None,
+        };
+        Some(number.parse::<f64>().ok()? * unit)
+    })
 }
 
 /// Parameters of a model directory; 0 where it cannot be read, which is reported elsewhere.

@@ -90,8 +90,11 @@ impl Folders {
         let of_hub = models.iter().filter(|name| is_of_hub(name));
         of_hub
             .map(|reference| {
-                let name = self.pinned(reference);
-                let bytes = hub::download_bytes(name.trim_start_matches("hf:"));
+                let pinned = self.pinned(reference);
+                let bytes = match Place::of(&pinned) {
+                    Place::Hub(name) => hub::download_bytes(name),
+                    _ => None,
+                };
                 (reference.clone(), bytes)
             })
             .collect()

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::counts::Counts;
 use super::layout::{DataPaths, Layout, StudentPaths};
 use super::recipe::{Method, Recipe, Writer};
-use crate::model::Place;
+use crate::model::is_endpoint;
 
 /// The arm that is the untrained student.
 pub(crate) const BASE: &str = "base";
@@ -177,7 +177,7 @@ impl Job {
     /// The server that it asks, where its model is behind one.
     pub(crate) fn endpoint(&self) -> Option<&str> {
         let model = self.resources.model.as_deref();
-        model.filter(|reference| matches!(Place::of(reference), Place::Endpoint(_)))
+        model.filter(|reference| is_endpoint(reference))
     }
 }
 
@@ -753,7 +753,7 @@ impl Planner<'_> {
 impl Loaded {
     /// Whether it runs on a server.
     fn is_remote(&self) -> bool {
-        matches!(Place::of(&self.reference), Place::Endpoint(_))
+        is_endpoint(&self.reference)
     }
 
     /// For a job that nothing else can run beside.

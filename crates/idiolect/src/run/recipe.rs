@@ -13,6 +13,8 @@ use idiolect_model::{Lora, Sampling, SaveDtype, Schedule, Template};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::model::Place;
+
 use super::schema::{
     DtypeSchema, FamilySchema, FinishSchema, LoraSchema, MatchSchema, OneOrMany, ScheduleSchema,
     TaskSchema, TemplateSchema,
@@ -642,10 +644,10 @@ impl Recipe {
         let mut named: Vec<(String, Option<String>)> = Vec::new();
         for reference in &self.models.students {
             // A revision is no part of a name; a directory may hold any character.
-            let of_hub = reference
-                .strip_prefix("hf:")
-                .map(|name| name.split('@').next());
-            let named_by = of_hub.flatten().unwrap_or(reference);
+            let named_by = match Place::of(reference) {
+                Place::Hub(name) => name.split('@').next().unwrap_or(name),
+                _ => reference,
+            };
             let last = named_by.trim_end_matches('/').rsplit('/').next();
             let base: String = last
                 .unwrap_or_default()

@@ -21,7 +21,7 @@ use super::plan::{self, BASE, Job, Tuned, Work};
 use super::recipe::{ScratchModel, Writer};
 use super::results;
 use super::view::read;
-use crate::model::{self, How, Place};
+use crate::model::{self, How};
 use crate::stage::arms::{ArmsSettings, arms, summary};
 use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 use crate::stage::eval::{EvalSettings, eval};
@@ -124,10 +124,12 @@ impl Here<'_> {
     fn by_reference(&self, reference: &str) -> Result<Box<dyn Model>, StageError> {
         let control = self.control;
         let how = How {
-            in_flight: match Place::of(reference) {
-                Place::Endpoint(_) => self.run.recipe.models.in_flight,
-                _ => None,
-            },
+            in_flight: self
+                .run
+                .recipe
+                .models
+                .in_flight
+                .filter(|_| model::is_endpoint(reference)),
             ..How::here(control.threads, control.progress, control.stop)
         };
         model::open(&self.run.folders.model(reference), &how)

@@ -105,7 +105,12 @@ impl Place {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        let ended = self.command(arguments).output().unwrap();
+        self.run_with(arguments, &[])
+    }
+
+    pub(crate) fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+        let mut command = self.command(arguments);
+        let ended = command.envs(environment.iter().copied()).output().unwrap();
         Ran {
             code: ended.status.code().unwrap_or(-1),
             out: String::from_utf8(ended.stdout).unwrap(),

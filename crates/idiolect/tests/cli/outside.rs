@@ -58,16 +58,8 @@ fn scores_through_an_endpoint_are_those_of_the_engine() {
             "--tokens",
             &tokens,
         ];
-        let ended = place
-            .command(&[&arguments[..], more].concat())
-            .env("IDIOLECT_API_KEY", KEY)
-            .output()
-            .unwrap();
-        Ran {
-            code: ended.status.code().unwrap_or(-1),
-            out: String::from_utf8(ended.stdout).unwrap(),
-            err: String::from_utf8(ended.stderr).unwrap(),
-        }
+        let arguments = [&arguments[..], more].concat();
+        place.run_with(&arguments, &[("IDIOLECT_API_KEY", KEY)])
     };
     let ran = score(MODEL, "native.jsonl", &[]);
     assert_eq!(ran.code, 0, "{}", ran.err);
@@ -292,17 +284,12 @@ fn tiny_hub() -> Web {
 }
 
 fn with_hub(place: &Place, hub: &Web, arguments: &[&str]) -> Ran {
-    let ended = place
-        .command(arguments)
-        .env("HF_ENDPOINT", &hub.url)
-        .env("HF_HOME", place.path("hf"))
-        .output()
-        .unwrap();
-    Ran {
-        code: ended.status.code().unwrap_or(-1),
-        out: String::from_utf8(ended.stdout).unwrap(),
-        err: String::from_utf8(ended.stderr).unwrap(),
-    }
+    let home = place.path("hf");
+    let environment = [
+        ("HF_ENDPOINT", hub.url.as_str()),
+        ("HF_HOME", home.to_str().unwrap()),
+    ];
+    place.run_with(arguments, &environment)
 }
 
 #[test]

@@ -7,10 +7,7 @@ fn offline_the_cache_serves_or_says_what_is_missing() {
     let server = hub_of(files(), ranged);
     let folder = tempfile::tempdir().unwrap();
     let hub = at(&server, folder.path());
-    let offline = Hub {
-        offline: true,
-        ..hub.clone()
-    };
+    let offline = offline(&hub);
     for error in [
         offline.model("org/tiny").unwrap_err(),
         offline.plan("org/tiny").unwrap_err(),
@@ -223,10 +220,7 @@ fn the_text_side_comes_without_weights_and_is_no_whole_model() {
     let server = hub_of(files(), ranged);
     let folder = tempfile::tempdir().unwrap();
     let hub = at(&server, folder.path());
-    let offline = Hub {
-        offline: true,
-        ..hub.clone()
-    };
+    let offline = offline(&hub);
     let directory = hub.text_side("org/tiny").unwrap();
     assert_eq!(
         names(directory.clone()),

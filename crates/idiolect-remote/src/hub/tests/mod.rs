@@ -132,6 +132,13 @@ fn at(server: &Server, cache: &Path) -> Hub {
     }
 }
 
+fn offline(hub: &Hub) -> Hub {
+    Hub {
+        offline: true,
+        ..hub.clone()
+    }
+}
+
 fn assert_whole(directory: &Path) {
     for (name, bytes) in files() {
         let wanted = !name.ends_with(".bin") && !name.ends_with(".py");
