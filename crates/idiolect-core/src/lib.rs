@@ -1,7 +1,4 @@
-//! What idiolect knows without a tensor, a socket or a clock: the records and their files, the
-//! tasks and their verification, flaws, scores, arms and statistics.
-//!
-//! Everything here is a total function on parsed values; only [`store`] touches files.
+#![doc = include_str!("../README.md")]
 
 pub mod advice;
 pub mod arms;

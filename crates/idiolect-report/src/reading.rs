@@ -10,7 +10,7 @@ use idiolect_core::record::Decoding;
 
 use crate::view::{ArmFacts, RunView};
 
-/// How a single fine-tuning seed in a single world is called.
+/// How a single fine-tuning seed in a single replicate is called.
 pub(crate) const ONE_RUN: &str = "one run";
 
 /// The untrained student's name among the arms.
@@ -235,7 +235,7 @@ pub(crate) fn coverage(comparison: &Comparison) -> String {
     format!("{}\u{202f}%", percent.trim_end_matches(".0"))
 }
 
-/// Fine-tuning seeds of the trained arms: the fewest and the most in any world.
+/// Fine-tuning seeds of the trained arms: the fewest and the most in any replicate.
 pub(crate) fn seeds(comparison: &Comparison) -> Option<(usize, usize)> {
     let counts = comparison
         .arms
@@ -243,14 +243,14 @@ pub(crate) fn seeds(comparison: &Comparison) -> Option<(usize, usize)> {
         .filter(|arm| arm.arm != BASE)
         .filter_map(|arm| arm.greedy.as_ref())
         .flat_map(|accuracy| {
-            let worlds = worlds(accuracy);
-            worlds
+            let replicates = replicates(accuracy);
+            replicates
                 .into_iter()
-                .map(|world| {
+                .map(|replicate| {
                     accuracy
                         .per_seed
                         .iter()
-                        .filter(|s| s.world == world)
+                        .filter(|s| s.replicate == replicate)
                         .count()
                 })
                 .collect::<Vec<_>>()
@@ -262,25 +262,25 @@ pub(crate) fn seeds(comparison: &Comparison) -> Option<(usize, usize)> {
     Some((*all.iter().min()?, *all.iter().max()?))
 }
 
-/// The worlds that an accuracy was measured in.
-fn worlds(accuracy: &Accuracy) -> Vec<usize> {
-    let mut worlds: Vec<usize> = accuracy.per_seed.iter().map(|s| s.world).collect();
-    worlds.sort_unstable();
-    worlds.dedup();
-    worlds
+/// The replicates that an accuracy was measured in.
+fn replicates(accuracy: &Accuracy) -> Vec<usize> {
+    let mut replicates: Vec<usize> = accuracy.per_seed.iter().map(|s| s.replicate).collect();
+    replicates.sort_unstable();
+    replicates.dedup();
+    replicates
 }
 
-/// How many runs the page rests on: `3 seeds`, `one run`, `3 worlds × 3 seeds`.
+/// How many runs the page rests on: `3 seeds`, `one run`, `3 replicates × 3 seeds`.
 pub(crate) fn replication(comparison: &Comparison) -> String {
     let seeds = match seeds(comparison) {
         None => "seeds unknown".to_owned(),
-        Some((1, 1)) if comparison.n_worlds <= 1 => return ONE_RUN.to_owned(),
+        Some((1, 1)) if comparison.n_replicates <= 1 => return ONE_RUN.to_owned(),
         Some((1, 1)) => "1 seed".to_owned(),
         Some((low, high)) if low == high => format!("{high} seeds"),
         Some((low, high)) => format!("{low} to {high} seeds"),
     };
-    if comparison.n_worlds > 1 {
-        format!("{} worlds × {seeds}", comparison.n_worlds)
+    if comparison.n_replicates > 1 {
+        format!("{} replicates × {seeds}", comparison.n_replicates)
     } else {
         seeds
     }
@@ -288,20 +288,20 @@ pub(crate) fn replication(comparison: &Comparison) -> String {
 
 /// What the bootstrap of an accuracy draws from.
 pub(crate) fn resampled(comparison: &Comparison) -> &'static str {
-    match (comparison.n_worlds, seeds(comparison)) {
+    match (comparison.n_replicates, seeds(comparison)) {
         (0 | 1, Some((_, 2..))) => "problems and fine-tuning seeds",
         (0 | 1, _) => "problems alone",
-        _ => "problems, fine-tuning seeds and worlds",
+        _ => "problems, fine-tuning seeds and replicates",
     }
 }
 
-/// A world's name.
-pub(crate) fn world_name(view: &RunView, world: usize) -> String {
-    view.worlds
-        .get(world)
+/// A replicate's name.
+pub(crate) fn world_name(view: &RunView, replicate: usize) -> String {
+    view.replicates
+        .get(replicate)
         .filter(|name| !name.is_empty())
         .cloned()
-        .unwrap_or_else(|| format!("world {world}"))
+        .unwrap_or_else(|| format!("replicate {replicate}"))
 }
 
 /// Whether no arm answers enough for accuracy to rank anything: every mean below 2 %.

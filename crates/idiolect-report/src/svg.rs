@@ -191,7 +191,7 @@ pub(crate) fn text(class: &str, anchor: &str, x: f64, y: f64, words: &str) -> Ma
     html! { text class=(class) text-anchor=(anchor) x=(at(x)) y=(at(y)) { (words::inline(words)) } }
 }
 
-/// A mark whose shape distinguishes worlds: circle, square, triangle, diamond.
+/// A mark whose shape distinguishes replicates: circle, square, triangle, diamond.
 pub(crate) fn mark(class: &str, shape: usize, x: f64, y: f64, r: f64) -> Markup {
     match shape % 4 {
         0 => html! { circle class=(class) cx=(at(x)) cy=(at(y)) r=(at(r)) {} },

@@ -19,22 +19,22 @@ pub struct RunView {
     pub setting: String,
     /// What came out: accuracies, differences, closeness, dose curve.
     pub comparison: Comparison,
-    /// Name of each world, by the world's number; may be empty where there is one.
-    pub worlds: Vec<String>,
+    /// Name of each replicate, by the replicate's number; may be empty where there is one.
+    pub replicates: Vec<String>,
     /// What each arm holds, as text; arms without an entry are shown without.
     pub arms: Vec<ArmFacts>,
     /// How much of the data each kind of trace covers, for example problems with a wrong trace.
     pub coverage: Vec<Share>,
     /// Sentences on the coverage that a reader must know, for example where W exists only.
     pub coverage_notes: Vec<String>,
-    /// Training loss of each arm, seed and world; thinned for drawing by [`thin`].
+    /// Training loss of each arm, seed and replicate; thinned for drawing by [`thin`].
     pub curves: Vec<Curve>,
     /// Accuracy on the dev problems, by arm and seed.
     pub dev: Vec<DevScore>,
     /// A few traces to read, with the student's surprisal at each token.
     pub examples: Vec<Example>,
     /// What this run cannot show, one sentence or two each, beyond what the report says by itself
-    /// from the numbers (one seed, one world, few problems).
+    /// from the numbers (one seed, one replicate, few problems).
     pub limits: Vec<String>,
     /// How it was made: groups of named facts (seeds, hashes, versions, settings).
     pub provenance: Vec<FactGroup>,
@@ -49,7 +49,7 @@ impl RunView {
             title: title.to_owned(),
             setting: String::new(),
             comparison,
-            worlds: Vec::new(),
+            replicates: Vec::new(),
             arms: Vec::new(),
             coverage: Vec::new(),
             coverage_notes: Vec::new(),
@@ -90,8 +90,8 @@ pub struct Share {
 /// The training loss of one fine-tuning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
-    /// World it belongs to; 0 where there is one.
-    pub world: usize,
+    /// Replicate it belongs to; 0 where there is one.
+    pub replicate: usize,
     /// The arm trained on.
     pub arm: String,
     /// Fine-tuning seed.
@@ -103,8 +103,8 @@ pub struct Curve {
 /// Greedy accuracy on the dev problems of one fine-tuning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DevScore {
-    /// World it belongs to; 0 where there is one.
-    pub world: usize,
+    /// Replicate it belongs to; 0 where there is one.
+    pub replicate: usize,
     /// The arm trained on.
     pub arm: String,
     /// Fine-tuning seed.

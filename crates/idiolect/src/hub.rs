@@ -13,13 +13,13 @@ use crate::stage::StageError;
 const WORTH_A_NOTE: u64 = 10 << 20;
 
 /// The directory of a whole model.
-pub(crate) fn model(name: &str, progress: &Progress, stop: &Stop) -> Result<PathBuf, StageError> {
+pub fn model(name: &str, progress: &Progress, stop: &Stop) -> Result<PathBuf, StageError> {
     let hub = Hub::from_env();
     fetch(name, progress, stop, |each| hub.model_with(name, each))
 }
 
 /// The directory of a model without its weights.
-pub(crate) fn text_side(name: &str) -> Result<PathBuf, StageError> {
+pub fn text_side(name: &str) -> Result<PathBuf, StageError> {
     Hub::from_env().text_side(name).map_err(failed)
 }
 
@@ -27,17 +27,13 @@ pub(crate) fn text_side(name: &str) -> Result<PathBuf, StageError> {
 const DATASET: &str = "hf:datasets/";
 
 /// Whether a name is that of a file on the hub.
-pub(crate) fn is_dataset_file(name: &str) -> bool {
+pub fn is_dataset_file(name: &str) -> bool {
     name.starts_with(DATASET)
 }
 
 /// A file of a data set, `hf:datasets/OWNER/NAME[@REV]/PATH`, downloaded where it is not in the
 /// cache.
-pub(crate) fn dataset_file(
-    name: &str,
-    progress: &Progress,
-    stop: &Stop,
-) -> Result<PathBuf, StageError> {
+pub fn dataset_file(name: &str, progress: &Progress, stop: &Stop) -> Result<PathBuf, StageError> {
     let hub = Hub::from_env();
     let name = name.strip_prefix(DATASET).unwrap_or(name);
     fetch(name, progress, stop, |each| {
@@ -46,7 +42,7 @@ pub(crate) fn dataset_file(
 }
 
 /// Bytes of a model that are to be downloaded; `None` where the hub cannot be asked.
-pub(crate) fn download_bytes(name: &str) -> Option<u64> {
+pub fn download_bytes(name: &str) -> Option<u64> {
     let plan = Hub::from_env().plan(name).ok()?;
     Some(plan.missing_bytes())
 }

@@ -8,25 +8,25 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the work should stop; stages look at it between rows and steps.
 #[derive(Debug, Default)]
-pub(crate) struct Stop {
+pub struct Stop {
     own: AtomicBool,
 }
 
 impl Stop {
     /// Whether to stop: asked for here, or by a signal to the program.
-    pub(crate) fn requested(&self) -> bool {
+    pub fn requested(&self) -> bool {
         self.own.load(Ordering::Relaxed) || REQUESTED.load(Ordering::Relaxed)
     }
 
     /// Asks everything that watches this one to stop.
     #[allow(dead_code, reason = "`run` stops its other jobs when one fails")]
-    pub(crate) fn request(&self) {
+    pub fn request(&self) {
         self.own.store(true, Ordering::Relaxed);
     }
 }
 
 /// Catches Ctrl-C and the termination signal from here on.
-pub(crate) fn catch_signals() {
+pub fn catch_signals() {
     // Without a handler the signal still ends the program; only the kind words are lost.
     let _ = ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::Relaxed) {

@@ -1,26 +1,15 @@
-//! How far the work is: events from the stages, shown on standard error.
-//!
-//! On a terminal each running job is a bar with share done, rate and time left; elsewhere a job
-//! prints a plain line with the same at its beginning, about every tenth of it, and at its end. The
-//! share is of the whole work; rate and time left are of what this process does. `run` passes a sink
-//! of its own.
-
-use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+//! How far the work is: events from the stages, to whoever wants to show them.
 
 /// What a job reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Event<'a> {
+pub enum Event<'a> {
     /// It begins: how much there is, if known, how much an earlier process did, in which unit.
     Begin {
+        /// Units in all, if known.
         total: Option<u64>,
+        /// Units that an earlier process did.
         done: u64,
+        /// What is counted.
         unit: &'static str,
     },
     /// So much is done in all.
@@ -37,40 +26,25 @@ pub(crate) enum Event<'a> {
 type Sink = Box<dyn Fn(&str, Event<'_>) + Send + Sync>;
 
 /// Where events go.
-pub(crate) struct Progress {
+pub struct Progress {
     sink: Sink,
 }
 
 impl Progress {
     /// Events go to `sink`, with the job's name.
-    pub(crate) fn to(sink: impl Fn(&str, Event<'_>) + Send + Sync + 'static) -> Self {
+    pub fn to(sink: impl Fn(&str, Event<'_>) + Send + Sync + 'static) -> Self {
         Self {
             sink: Box::new(sink),
         }
     }
 
     /// Only notes are shown.
-    pub(crate) fn quiet() -> Self {
+    pub fn quiet() -> Self {
         Self::to(|_, _| {})
     }
 
-    /// Bars on a terminal, plain lines elsewhere.
-    pub(crate) fn stderr() -> Self {
-        if std::io::stderr().is_terminal() {
-            bars()
-        } else {
-            lines()
-        }
-    }
-
     /// Begins a job of `total` units of which `done` are done.
-    pub(crate) fn begin(
-        &self,
-        job: &str,
-        unit: &'static str,
-        total: Option<u64>,
-        done: u64,
-    ) -> Meter<'_> {
+    pub fn begin(&self, job: &str, unit: &'static str, total: Option<u64>, done: u64) -> Meter<'_> {
         (self.sink)(job, Event::Begin { total, done, unit });
         Meter {
             progress: self,
@@ -80,18 +54,18 @@ impl Progress {
     }
 
     /// Passes an event of a job on.
-    pub(crate) fn event(&self, job: &str, event: Event<'_>) {
+    pub fn event(&self, job: &str, event: Event<'_>) {
         (self.sink)(job, event);
     }
 
     /// Reports something that a person should know.
-    pub(crate) fn note(&self, job: &str, text: &str) {
+    pub fn note(&self, job: &str, text: &str) {
         (self.sink)(job, Event::Note(text));
     }
 }
 
 /// A running job; dropping it ends the job.
-pub(crate) struct Meter<'a> {
+pub struct Meter<'a> {
     progress: &'a Progress,
     job: String,
     done: u64,
@@ -99,12 +73,12 @@ pub(crate) struct Meter<'a> {
 
 impl Meter<'_> {
     /// So many more units are done.
-    pub(crate) fn advance(&mut self, by: u64) {
+    pub fn advance(&mut self, by: u64) {
         self.at(self.done + by);
     }
 
     /// So many units are done in all.
-    pub(crate) fn at(&mut self, done: u64) {
+    pub fn at(&mut self, done: u64) {
         self.done = done;
         (self.progress.sink)(&self.job, Event::At(done));
     }
@@ -116,278 +90,11 @@ impl Drop for Meter<'_> {
     }
 }
 
-fn bars() -> Progress {
-    let shown = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-    let bars: Mutex<BTreeMap<String, (ProgressBar, Arc<AtomicU64>)>> = Mutex::default();
-    Progress::to(move |job, event| {
-        let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Begin { total, done, unit } => {
-                let before = Arc::new(AtomicU64::new(done));
-                let bar = shown.add(match total {
-                    Some(total) => ProgressBar::new(total).with_style(style(
-                        "{prefix:>12} [{bar:30}] {percent:>3} % {human_pos}/{human_len} {msg} {pace}",
-                        &before,
-                    )),
-                    None => ProgressBar::new_spinner().with_style(style(
-                        "{prefix:>12} {spinner} {human_pos} {msg} {pace}",
-                        &before,
-                    )),
-                });
-                let bar = bar
-                    .with_position(done)
-                    .with_prefix(job.to_owned())
-                    .with_message(unit);
-                bar.enable_steady_tick(Duration::from_millis(250));
-                bars.insert(job.to_owned(), (bar, before));
-            }
-            Event::At(done) => {
-                if let Some((bar, _)) = bars.get(job) {
-                    bar.set_position(done);
-                }
-            }
-            Event::Before(done) => {
-                if let Some((_, before)) = bars.get(job) {
-                    before.store(done, Ordering::Relaxed);
-                }
-            }
-            // Printing fails when standard error is closed; then nobody reads it.
-            Event::Note(text) => drop(shown.println(format!("{job}: {text}"))),
-            Event::End => {
-                if let Some((bar, _)) = bars.remove(job) {
-                    bar.finish_and_clear();
-                    shown.remove(&bar);
-                }
-            }
-        }
-    })
-}
-
-/// A bar whose rate leaves out what was done before this process.
-fn style(template: &str, before: &Arc<AtomicU64>) -> ProgressStyle {
-    let before = Arc::clone(before);
-    let pace = move |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let pace = Pace {
-            before: before.load(Ordering::Relaxed),
-            done: state.pos(),
-            total: state.len(),
-            elapsed: state.elapsed(),
-        };
-        // Nothing else can be done with a bar that cannot be drawn.
-        let _ = write!(out, "{pace}");
-    };
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("pace", pace)
-        .progress_chars("=> ")
-}
-
-/// How fast this process works, and how long it has yet.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    /// Done by earlier processes.
-    before: u64,
-    /// Done in all.
-    done: u64,
-    total: Option<u64>,
-    /// Since this process began.
-    elapsed: Duration,
-}
-
-impl Pace {
-    /// Units a second, once one is done.
-    fn rate(&self) -> Option<f64> {
-        let own = self.done.saturating_sub(self.before) as f64;
-        let seconds = self.elapsed.as_secs_f64();
-        (own > 0.0 && seconds > 0.0).then(|| own / seconds)
-    }
-
-    fn seconds_left(&self) -> Option<f64> {
-        let left = self.total?.saturating_sub(self.done) as f64;
-        Some(left / self.rate()?)
-    }
-}
-
-/// `12.5/s, 1 min left`; nothing before something was done.
-impl fmt::Display for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.rate() {
-            None => return Ok(()),
-            Some(rate) if rate < 0.1 => write!(f, "{:.1} s each", 1.0 / rate)?,
-            Some(rate) if rate < 100.0 => write!(f, "{rate:.1}/s")?,
-            Some(rate) => write!(f, "{rate:.0}/s")?,
-        }
-        match self.seconds_left() {
-            None => Ok(()),
-            Some(s) if s < 90.0 => write!(f, ", {s:.0} s left"),
-            Some(s) if s < 5400.0 => write!(f, ", {:.0} min left", s / 60.0),
-            Some(s) => write!(f, ", {:.1} h left", s / 3600.0),
-        }
-    }
-}
-
-fn lines() -> Progress {
-    let jobs: Mutex<BTreeMap<String, Plain>> = Mutex::default();
-    Progress::to(move |job, event| {
-        let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let said = match event {
-            Event::Begin { total, done, unit } => {
-                let plain = Plain {
-                    total,
-                    before: done,
-                    done,
-                    unit,
-                    said: done,
-                    begun: Instant::now(),
-                    said_at: Duration::ZERO,
-                };
-                let said = plain.begin();
-                jobs.insert(job.to_owned(), plain);
-                said
-            }
-            Event::At(done) => jobs
-                .get_mut(job)
-                .and_then(|plain| plain.at(done, plain.begun.elapsed())),
-            Event::Before(done) => {
-                if let Some(plain) = jobs.get_mut(job) {
-                    plain.before = done;
-                }
-                None
-            }
-            Event::Note(text) => Some(text.to_owned()),
-            Event::End => jobs
-                .remove(job)
-                .and_then(|plain| plain.end(plain.begun.elapsed())),
-        };
-        if let Some(said) = said {
-            // As above: a closed standard error is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{job}: {said}");
-        }
-    })
-}
-
-/// What plain lines have said of a job.
-struct Plain {
-    total: Option<u64>,
-    /// Done by earlier processes.
-    before: u64,
-    done: u64,
-    unit: &'static str,
-    /// Done when it was last said.
-    said: u64,
-    begun: Instant,
-    /// When it was last said, from `begun`.
-    said_at: Duration,
-}
-
-/// A job of fewer units says no more than a line in so much time.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-impl Plain {
-    fn begin(&self) -> Option<String> {
-        (self.done > 0).then(|| {
-            let share = self.share().map_or_else(String::new, |s| format!(" ({s})"));
-            format!("continuing after {} {}{share}", self.done, self.unit)
-        })
-    }
-
-    /// A line every tenth of a known total, every 100,000 of an unknown one; of few units only
-    /// when some time has passed.
-    fn at(&mut self, done: u64, elapsed: Duration) -> Option<String> {
-        self.done = done;
-        let tenth = self.total.map_or(100_000, |total| (total / 10).max(1));
-        let moved = done.saturating_sub(self.said);
-        if moved < tenth || (moved < 1000 && elapsed < self.said_at + PATIENCE) {
-            return None;
-        }
-        (self.said, self.said_at) = (done, elapsed);
-        Some(self.place(elapsed))
-    }
-
-    fn end(&self, elapsed: Duration) -> Option<String> {
-        (self.done > 0).then(|| self.place(elapsed))
-    }
-
-    fn place(&self, elapsed: Duration) -> String {
-        let pace = Pace {
-            before: self.before,
-            done: self.done,
-            total: self.total.filter(|total| self.done < *total),
-            elapsed,
-        };
-        let mut text = match self.total {
-            Some(total) => format!("{}/{} {}", self.done, total, self.unit),
-            None => format!("{} {}", self.done, self.unit),
-        };
-        let pace = pace.to_string();
-        let parts: Vec<String> = self.share().into_iter().chain([pace]).collect();
-        let parts: Vec<&str> = parts
-            .iter()
-            .map(String::as_str)
-            .filter(|p| !p.is_empty())
-            .collect();
-        if !parts.is_empty() {
-            text.push_str(&format!(" ({})", parts.join(", ")));
-        }
-        text
-    }
-
-    /// What share of a known total is done, whoever did it.
-    fn share(&self) -> Option<String> {
-        let total = self.total.filter(|total| *total > 0)?;
-        Some(format!("{} %", 100 * self.done.min(total) / total))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
-    use std::sync::Arc;
-
-    #[test]
-    fn plain_lines_are_few() {
-        let mut plain = plain(1_000_000, 0, "rows");
-        let said = (1..=1_000_000)
-            .filter(|done| plain.at(*done, Duration::ZERO).is_some())
-            .count();
-        assert_eq!(said, 10);
-        // A job of few units is silent where it is quick.
-        let mut few = self::plain(20, 0, "rows");
-        assert!((1..=20).all(|done| few.at(done, Duration::from_secs(1)).is_none()));
-    }
-
-    fn plain(total: u64, done: u64, unit: &'static str) -> Plain {
-        Plain {
-            total: Some(total),
-            before: done,
-            done,
-            unit,
-            said: done,
-            begun: Instant::now(),
-            said_at: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn after_a_resume_the_share_is_of_all_and_the_rate_of_this_process() {
-        let mut plain = plain(1000, 600, "steps");
-        assert_eq!(
-            plain.begin().as_deref(),
-            Some("continuing after 600 steps (60 %)")
-        );
-        // 100 steps in 100 s are one a second, not seven; 300 are left.
-        let said = plain.at(700, Duration::from_secs(100)).unwrap();
-        assert_eq!(said, "700/1000 steps (70 %, 1.0/s, 5 min left)");
-        // Work that earlier processes did and that is met only now counts as theirs.
-        plain.before = 650;
-        let said = plain.at(800, Duration::from_secs(200)).unwrap();
-        assert_eq!(said, "800/1000 steps (80 %, 0.8/s, 4 min left)");
-        plain.done = 1000;
-        assert_eq!(
-            plain.end(Duration::from_secs(200)).unwrap(),
-            "1000/1000 steps (100 %, 1.8/s)"
-        );
-    }
 
     #[test]
     fn a_sink_hears_of_every_job_by_name() {

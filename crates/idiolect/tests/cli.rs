@@ -20,6 +20,8 @@ mod faults;
 mod flags;
 #[path = "cli/given.rs"]
 mod given;
+#[path = "cli/help.rs"]
+mod help;
 #[path = "cli/import.rs"]
 mod import;
 #[path = "cli/kit.rs"]
@@ -53,7 +55,7 @@ mod web;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 26] = [
     "schema",
     "run",
     "jobs",
@@ -77,7 +79,6 @@ const COMMANDS: [&str; 27] = [
     "pretrain",
     "convert",
     "advise",
-    "benchmark",
     "serve",
     "completions",
     "man",

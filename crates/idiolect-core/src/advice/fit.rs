@@ -1,9 +1,9 @@
 //! Learning from finished runs how much each feature's vote counts.
 
-use super::{FEATURES, FinishedWorld, common_features, rank_scores, votes};
+use super::{FEATURES, FinishedReplicate, common_features, rank_scores, votes};
 use crate::statistics::mean;
 
-/// Worlds that the prior counts as.
+/// Replicates that the prior counts as.
 const PRIOR_WORLDS: f64 = 2.0;
 /// Rounds of coordinate descent; the objective is strictly convex in a handful of weights.
 const ROUNDS: usize = 500;
@@ -17,12 +17,12 @@ pub struct Fit {
     pub intercept: f64,
     /// See `intercept`.
     pub slope: f64,
-    /// Standard deviation of a gain about that line, within a world.
+    /// Standard deviation of a gain about that line, within a replicate.
     pub within: f64,
-    /// Standard deviation of worlds' own offsets from that line.
+    /// Standard deviation of replicates' own offsets from that line.
     pub between: f64,
-    /// Worlds behind it.
-    pub worlds: usize,
+    /// Replicates behind it.
+    pub replicates: usize,
 }
 
 impl Fit {
@@ -44,28 +44,32 @@ impl Fit {
     }
 }
 
-/// Learns from worlds of at least three arms, using the features that `wanted` and all of them have.
-/// `None` where there is no such world or no such feature.
-pub fn fit(worlds: &[&FinishedWorld], wanted: &[&'static str]) -> Option<Fit> {
-    let worlds: Vec<&FinishedWorld> = worlds
+/// Learns from replicates of at least three arms, using the features that `wanted` and all of them have.
+/// `None` where there is no such replicate or no such feature.
+pub fn fit(replicates: &[&FinishedReplicate], wanted: &[&'static str]) -> Option<Fit> {
+    let replicates: Vec<&FinishedReplicate> = replicates
         .iter()
         .copied()
         .filter(|w| w.arms.len() >= 3)
         .collect();
-    let common = common_features(worlds.iter().flat_map(|w| w.arms.iter().map(|a| &a.before)));
+    let common = common_features(
+        replicates
+            .iter()
+            .flat_map(|w| w.arms.iter().map(|a| &a.before)),
+    );
     let names: Vec<&'static str> = wanted
         .iter()
         .copied()
         .filter(|name| common.contains(name))
         .collect();
-    if worlds.is_empty() || names.is_empty() {
+    if replicates.is_empty() || names.is_empty() {
         return None;
     }
-    let rows: Vec<(Vec<Vec<f64>>, Vec<f64>)> = worlds
+    let rows: Vec<(Vec<Vec<f64>>, Vec<f64>)> = replicates
         .iter()
-        .map(|world| {
-            let arms: Vec<_> = world.arms.iter().map(|a| &a.before).collect();
-            let accuracies: Vec<f64> = world.arms.iter().map(|a| a.accuracy).collect();
+        .map(|replicate| {
+            let arms: Vec<_> = replicate.arms.iter().map(|a| &a.before).collect();
+            let accuracies: Vec<f64> = replicate.arms.iter().map(|a| a.accuracy).collect();
             let votes = votes(&arms, &names).into_iter().map(|(_, v)| v).collect();
             (votes, rank_scores(&accuracies))
         })
@@ -80,20 +84,20 @@ pub fn fit(worlds: &[&FinishedWorld], wanted: &[&'static str]) -> Option<Fit> {
         slope: 0.0,
         within: 0.0,
         between: 0.0,
-        worlds: worlds.len(),
+        replicates: replicates.len(),
     };
-    fit.scale(&worlds);
+    fit.scale(&replicates);
     Some(fit)
 }
 
 impl Fit {
     /// The line from votes to gains, and what varies about it.
-    fn scale(&mut self, worlds: &[&FinishedWorld]) {
-        let points: Vec<Vec<(f64, f64)>> = worlds
+    fn scale(&mut self, replicates: &[&FinishedReplicate]) {
+        let points: Vec<Vec<(f64, f64)>> = replicates
             .iter()
-            .map(|world| {
-                let arms: Vec<_> = world.arms.iter().map(|a| &a.before).collect();
-                let gains = world.arms.iter().map(|a| a.accuracy - world.base);
+            .map(|replicate| {
+                let arms: Vec<_> = replicate.arms.iter().map(|a| &a.before).collect();
+                let gains = replicate.arms.iter().map(|a| a.accuracy - replicate.base);
                 self.scores(&arms).into_iter().zip(gains).collect()
             })
             .collect();
@@ -109,8 +113,8 @@ impl Fit {
         self.intercept = centre_y - self.slope * centre_x;
         let residuals: Vec<Vec<f64>> = points
             .iter()
-            .map(|world| {
-                world
+            .map(|replicate| {
+                replicate
                     .iter()
                     .map(|(x, y)| y - self.intercept - self.slope * x)
                     .collect()
@@ -122,10 +126,10 @@ impl Fit {
             .zip(&offsets)
             .flat_map(|(r, offset)| r.iter().map(move |v| (v - offset).powi(2)))
             .sum();
-        let freedom = all.len() as f64 - worlds.len() as f64 - self.weights.len() as f64;
+        let freedom = all.len() as f64 - replicates.len() as f64 - self.weights.len() as f64;
         self.within = (squares / freedom.max(1.0)).sqrt();
         let spread: f64 = offsets.iter().map(|o| o * o).sum();
-        self.between = (spread / (worlds.len() as f64 - 1.0).max(1.0)).sqrt();
+        self.between = (spread / (replicates.len() as f64 - 1.0).max(1.0)).sqrt();
     }
 }
 
@@ -137,7 +141,7 @@ pub(crate) fn prior(name: &str) -> f64 {
         .map_or(0.0, |f| f.prior)
 }
 
-/// Least squares of ranks on votes, every world counting alike, with a ridge towards the prior;
+/// Least squares of ranks on votes, every replicate counting alike, with a ridge towards the prior;
 /// weights are kept from falling below 0, as each feature is turned so that more is better.
 fn nonnegative_ridge(rows: &[(Vec<Vec<f64>>, Vec<f64>)], prior: &[f64]) -> Vec<f64> {
     let n = prior.len();
@@ -176,7 +180,7 @@ fn nonnegative_ridge(rows: &[(Vec<Vec<f64>>, Vec<f64>)], prior: &[f64]) -> Vec<f
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::world;
+    use super::super::tests::replicate;
     use super::*;
 
     fn names() -> Vec<&'static str> {
@@ -185,10 +189,10 @@ mod tests {
 
     #[test]
     fn what_decides_gets_the_weight_and_the_rest_little() {
-        let worlds: Vec<_> = (0..12)
-            .map(|s| world(s, 12, [1.0, 0.0, 0.0], 0.0))
+        let replicates: Vec<_> = (0..12)
+            .map(|s| replicate(s, 12, [1.0, 0.0, 0.0], 0.0))
             .collect();
-        let found = fit(&worlds.iter().collect::<Vec<_>>(), &names()).unwrap();
+        let found = fit(&replicates.iter().collect::<Vec<_>>(), &names()).unwrap();
         let weight = |at: usize| found.weights[at].1;
         assert!(weight(0) > 0.8, "{found:?}");
         assert!((1..FEATURES.len()).all(|at| weight(at) < 0.2), "{found:?}");
@@ -197,7 +201,7 @@ mod tests {
 
     #[test]
     fn one_world_hardly_moves_the_prior_and_none_is_none() {
-        let one = world(3, 5, [1.0, 0.0, 0.0], 0.0);
+        let one = replicate(3, 5, [1.0, 0.0, 0.0], 0.0);
         let found = fit(&[&one], &names()).unwrap();
         assert!(
             found.weights[..2].iter().all(|(_, w)| *w > 0.1),
@@ -209,9 +213,9 @@ mod tests {
 
     #[test]
     fn a_feature_that_one_arm_lacks_is_not_used() {
-        let mut worlds: Vec<_> = (0..3).map(|s| world(s, 6, [1.0; 3], 0.01)).collect();
-        worlds[1].arms[2].before.features.remove("right");
-        let found = fit(&worlds.iter().collect::<Vec<_>>(), &names()).unwrap();
+        let mut replicates: Vec<_> = (0..3).map(|s| replicate(s, 6, [1.0; 3], 0.01)).collect();
+        replicates[1].arms[2].before.features.remove("right");
+        let found = fit(&replicates.iter().collect::<Vec<_>>(), &names()).unwrap();
         assert!(found.weights.iter().all(|(name, _)| *name != "right"));
         assert_eq!(found.weights.len(), FEATURES.len() - 1);
     }

@@ -23,7 +23,7 @@ pub struct Feature {
     /// What it is, for a person.
     pub words: &'static str,
     /// How much its vote counts before anything is learned. The first three features were chosen on
-    /// two worlds of the default experiment (a Llama student on Countdown, seeds 0 and 7), the
+    /// two replicates of the default experiment (a Llama student on Countdown, seeds 0 and 7), the
     /// fourth and these numbers on the benchmark's seeds 0 to 3.
     pub prior: f64,
 }
@@ -88,15 +88,15 @@ pub struct FinishedArm {
 
 /// One student on one task with its trained arms: a row of a file of finished runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FinishedWorld {
+pub struct FinishedReplicate {
     /// The run that it is of, by name.
     pub run: String,
     /// The student, so that an evaluation can leave it out: its architecture.
     pub student: String,
     /// The task.
     pub task: String,
-    /// Which of several worlds with this student and task.
-    pub world: usize,
+    /// Which of several replicates with this student and task.
+    pub replicate: usize,
     /// Greedy accuracy of the untrained student.
     pub base: f64,
     /// Its arms.
@@ -174,9 +174,14 @@ pub(crate) mod tests {
     use super::*;
     use idiolect_model::Rng;
 
-    /// A world whose accuracies follow `weights` over random features, with noise.
-    pub(crate) fn world(seed: u64, arms: usize, weights: [f64; 3], noise: f64) -> FinishedWorld {
-        let mut rng = Rng::keyed(seed, &["world"]);
+    /// A replicate whose accuracies follow `weights` over random features, with noise.
+    pub(crate) fn replicate(
+        seed: u64,
+        arms: usize,
+        weights: [f64; 3],
+        noise: f64,
+    ) -> FinishedReplicate {
+        let mut rng = Rng::keyed(seed, &["replicate"]);
         let arms = (0..arms)
             .map(|at| {
                 let values: Vec<f64> = FEATURES.iter().map(|_| rng.uniform()).collect();
@@ -199,11 +204,11 @@ pub(crate) mod tests {
                 }
             })
             .collect();
-        FinishedWorld {
+        FinishedReplicate {
             run: "test".into(),
             student: format!("s{}", seed % 3),
             task: format!("t{}", seed % 2),
-            world: 0,
+            replicate: 0,
             base: 0.1,
             arms,
         }
@@ -231,7 +236,7 @@ pub(crate) mod tests {
                 "{values:?} {error}"
             );
         }
-        let mut arms: Vec<ArmFeatures> = world(1, 3, [1.0; 3], 0.0)
+        let mut arms: Vec<ArmFeatures> = replicate(1, 3, [1.0; 3], 0.0)
             .arms
             .into_iter()
             .map(|arm| arm.before)
@@ -248,10 +253,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_finished_world_survives_its_file() {
-        let before = world(1, 4, [1.0; 3], 0.0);
+        let before = replicate(1, 4, [1.0; 3], 0.0);
         let text = serde_json::to_string(&before).unwrap();
         assert_eq!(
-            serde_json::from_str::<FinishedWorld>(&text).unwrap(),
+            serde_json::from_str::<FinishedReplicate>(&text).unwrap(),
             before
         );
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, fit};
 use super::judge::leave_out;
-use super::{ArmFeatures, FEATURES, FinishedWorld, common_features, measured};
+use super::{ArmFeatures, FEATURES, FinishedReplicate, common_features, measured};
 use crate::arms::Names;
 use crate::statistics::few::{FEWEST, least_detectable};
 use crate::statistics::proportion::smallest_detectable;
@@ -16,7 +16,7 @@ use crate::statistics::{Interval, normal};
 const CONFIDENCE: f64 = 0.8;
 /// A spread of gains below this is the rounding of sums, not variation.
 const NO_SPREAD: f64 = 1e-9;
-/// Mean rank correlation over left-out worlds below which the advice does not rank.
+/// Mean rank correlation over left-out replicates below which the advice does not rank.
 const WORTH: f64 = 0.3;
 
 /// What is advised: printed by `idiolect advise`.
@@ -28,11 +28,11 @@ pub struct Advice {
     pub ranking: Vec<Expected>,
     /// What was believed and why, one entry a feature.
     pub trusted: Vec<Trust>,
-    /// Rank correlation with what came out, the mean over finished worlds, each predicted without
+    /// Rank correlation with what came out, the mean over finished replicates, each predicted without
     /// its student and its task where others are left; absent where none could be.
     pub expected_spearman: Option<f64>,
-    /// Finished worlds learned from.
-    pub worlds: usize,
+    /// Finished replicates learned from.
+    pub replicates: usize,
     /// What would settle what cannot be distinguished.
     pub cost_to_know: Vec<String>,
     /// What a reader must know before believing it.
@@ -51,7 +51,7 @@ pub struct Expected {
     pub score: f64,
     /// Gain in greedy accuracy over the untrained student, a share; absent without finished runs.
     pub gain: Option<f64>,
-    /// Its interval at 80 %: what finished worlds varied by; absent where they are too few to have
+    /// Its interval at 80 %: what finished replicates varied by; absent where they are too few to have
     /// varied.
     pub interval: Option<Interval>,
     /// Arms ranked below it that it cannot be distinguished from.
@@ -71,20 +71,20 @@ pub struct Trust {
     pub words: String,
     /// How much its vote counts.
     pub weight: f64,
-    /// Its own mean rank correlation with accuracy over the finished worlds.
+    /// Its own mean rank correlation with accuracy over the finished replicates.
     pub spearman: Option<f64>,
 }
 
-/// Advice on arms from finished worlds. `tokens_to_train` is what one training of one arm reads,
+/// Advice on arms from finished replicates. `tokens_to_train` is what one training of one arm reads,
 /// `n_problems` what an evaluation would hold.
 pub fn advise(
     arms: &[ArmFeatures],
-    finished: &[FinishedWorld],
+    finished: &[FinishedReplicate],
     tokens_to_train: f64,
     n_problems: usize,
 ) -> Advice {
     let wanted = common_features(arms);
-    let worlds: Vec<&FinishedWorld> = finished.iter().collect();
+    let replicates: Vec<&FinishedReplicate> = finished.iter().collect();
     let mut warnings = Vec::new();
     for feature in FEATURES.iter().filter(|f| !wanted.contains(&f.name)) {
         warnings.push(format!(
@@ -94,7 +94,7 @@ pub fn advise(
     }
     let references: Vec<&ArmFeatures> = arms.iter().collect();
     warnings.extend(rough(&references, &wanted));
-    let learned = fit(&worlds, &wanted);
+    let learned = fit(&replicates, &wanted);
     let fitted = learned.clone().unwrap_or_else(|| prior_votes(&wanted));
     let scores = fitted.scores(&references);
     let mut order: Vec<usize> = (0..arms.len()).collect();
@@ -163,7 +163,7 @@ pub fn advise(
         ranking,
         trusted,
         expected_spearman: spearman,
-        worlds: fitted.worlds,
+        replicates: fitted.replicates,
         warnings,
     }
 }
@@ -194,7 +194,7 @@ fn prior_votes(names: &[&'static str]) -> Fit {
         slope: 0.0,
         within: 0.0,
         between: 0.0,
-        worlds: 0,
+        replicates: 0,
     }
 }
 
@@ -290,17 +290,17 @@ fn cost(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::world;
+    use super::super::tests::replicate;
     use super::*;
 
-    fn finished() -> Vec<FinishedWorld> {
+    fn finished() -> Vec<FinishedReplicate> {
         (0..6)
-            .map(|s| world(s, 10, [1.0, 0.5, 0.5], 0.005))
+            .map(|s| replicate(s, 10, [1.0, 0.5, 0.5], 0.005))
             .collect()
     }
 
     fn candidates() -> Vec<ArmFeatures> {
-        world(77, 6, [1.0, 0.5, 0.5], 0.0)
+        replicate(77, 6, [1.0, 0.5, 0.5], 0.0)
             .arms
             .into_iter()
             .map(|a| a.before)
@@ -347,8 +347,8 @@ mod tests {
 
     #[test]
     fn finished_runs_that_did_not_vary_give_no_interval_and_distinguish_nothing() {
-        // One world of three arms whose gains are all one number.
-        let mut only = world(1, 3, [0.0; 3], 0.0);
+        // One replicate of three arms whose gains are all one number.
+        let mut only = replicate(1, 3, [0.0; 3], 0.0);
         only.arms.iter_mut().for_each(|arm| arm.accuracy = 0.2);
         let advice = advise(&candidates(), &[only], 1e6, 600);
         assert!(
@@ -413,7 +413,8 @@ mod tests {
         let advice = advise(&candidates(), &[], 1e6, 600);
         assert!(advice.answer.starts_with("Not known"), "{}", advice.answer);
         assert!(advice.ranking.iter().all(|e| e.gain.is_none()));
-        let noise: Vec<FinishedWorld> = (0..6).map(|s| world(s, 10, [0.0; 3], 0.05)).collect();
+        let noise: Vec<FinishedReplicate> =
+            (0..6).map(|s| replicate(s, 10, [0.0; 3], 0.05)).collect();
         let advice = advise(&candidates(), &noise, 1e6, 600);
         assert!(advice.answer.starts_with("Not known"), "{}", advice.answer);
     }

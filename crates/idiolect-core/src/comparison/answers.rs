@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CompareError, CompareOptions, Counts, Evaluation};
 use crate::record::{Decoding, EvalRow, Finish, Verdict};
-use crate::statistics::bootstrap::{Replicates, resampled_sums};
+use crate::statistics::bootstrap::{Resampled, resampled_sums};
 use crate::statistics::proportion;
 use idiolect_model::Rng;
 
@@ -12,7 +12,7 @@ use idiolect_model::Rng;
 pub(super) struct Answers {
     /// In order of their first evaluation.
     pub(super) arms: Vec<String>,
-    /// The problems of all worlds, by id.
+    /// The problems of all replicates, by id.
     pub(super) problems: Vec<String>,
     /// Samples that every problem of every sampled checkpoint has; 0 where none was sampled.
     pub(super) common_k: usize,
@@ -22,15 +22,15 @@ pub(super) struct Answers {
 /// One checkpoint under one decoding.
 pub(super) struct Checkpoint {
     pub(super) arm: String,
-    pub(super) world: usize,
+    pub(super) replicate: usize,
     pub(super) seed: u64,
     decoding: Decoding,
-    /// Score in [0, 1] by index of problem; 0 where its world lacks the problem.
+    /// Score in [0, 1] by index of problem; 0 where its replicate lacks the problem.
     pub(super) scores: Vec<f64>,
-    /// Whether its world has the problem.
+    /// Whether its replicate has the problem.
     present: Vec<f64>,
-    /// Mean score over its world's problems, and the same in every resample.
-    pub(super) accuracy: Replicates,
+    /// Mean score over its replicate's problems, and the same in every resample.
+    pub(super) accuracy: Resampled,
     pub(super) counts: Counts,
     pub(super) samples: Samples,
 }
@@ -59,12 +59,12 @@ impl Samples {
 }
 
 impl Checkpoint {
-    /// Whether its world has the problem of that index.
+    /// Whether its replicate has the problem of that index.
     pub(super) fn has(&self, problem: usize) -> bool {
         self.present[problem] > 0.0
     }
 
-    /// Problems of its world.
+    /// Problems of its replicate.
     pub(super) fn n_problems(&self) -> usize {
         self.present.iter().filter(|p| **p > 0.0).count()
     }
@@ -82,12 +82,15 @@ impl Answers {
                 arms.push(evaluation.arm.clone());
             }
             let Evaluation {
-                arm, world, seed, ..
+                arm,
+                replicate,
+                seed,
+                ..
             } = evaluation;
-            if !seen.insert((arm, *world, *seed)) {
+            if !seen.insert((arm, *replicate, *seed)) {
                 return Err(CompareError::TwiceEvaluated {
                     arm: arm.clone(),
-                    world: *world,
+                    replicate: *replicate,
                     seed: *seed,
                 });
             }
@@ -97,7 +100,7 @@ impl Answers {
         if let Some(empty) = evaluations.iter().find(|e| some && e.rows.is_empty()) {
             return Err(CompareError::Empty {
                 arm: empty.arm.clone(),
-                world: empty.world,
+                replicate: empty.replicate,
                 seed: empty.seed,
             });
         }
@@ -111,7 +114,13 @@ impl Answers {
         }
         let problems: Vec<String> = problems.into_iter().map(str::to_owned).collect();
         let mut ordered: Vec<&Evaluation> = evaluations.iter().collect();
-        ordered.sort_by_key(|e| (e.world, arms.iter().position(|arm| *arm == e.arm), e.seed));
+        ordered.sort_by_key(|e| {
+            (
+                e.replicate,
+                arms.iter().position(|arm| *arm == e.arm),
+                e.seed,
+            )
+        });
         let mut answers = Self {
             arms,
             problems,
@@ -161,12 +170,12 @@ impl Answers {
         let n = self.problems.len();
         let mut checkpoint = Checkpoint {
             arm: evaluation.arm.clone(),
-            world: evaluation.world,
+            replicate: evaluation.replicate,
             seed: evaluation.seed,
             decoding,
             scores: vec![0.0; n],
             present: vec![0.0; n],
-            accuracy: Replicates {
+            accuracy: Resampled {
                 estimate: 0.0,
                 draws: Vec::new(),
             },
@@ -186,12 +195,12 @@ impl Answers {
         Ok(Some(checkpoint))
     }
 
-    /// All checkpoints of a world and decoding answer the same problems.
+    /// All checkpoints of a replicate and decoding answer the same problems.
     fn check_pairing(&self) -> Result<(), CompareError> {
         let mut first: BTreeMap<(usize, Decoding), &Checkpoint> = BTreeMap::new();
         for checkpoint in &self.checkpoints {
             let other = *first
-                .entry((checkpoint.world, checkpoint.decoding))
+                .entry((checkpoint.replicate, checkpoint.decoding))
                 .or_insert(checkpoint);
             let only = |a: &Checkpoint, b: &Checkpoint| -> Vec<usize> {
                 (0..self.problems.len())
@@ -217,7 +226,7 @@ impl Answers {
     fn resample(&mut self, options: &CompareOptions) {
         let n = self.problems.len();
         let mut rng = Rng::keyed(options.seed, &["compare", "problems"]);
-        // Where a world lacks problems of another, a resample holds a varying number of its own.
+        // Where a replicate lacks problems of another, a resample holds a varying number of its own.
         let partial = |c: &Checkpoint| c.n_problems() < n;
         let mut series: Vec<&[f64]> = self
             .checkpoints
@@ -227,7 +236,7 @@ impl Answers {
         let mut presence = BTreeMap::new();
         for checkpoint in self.checkpoints.iter().filter(|c| partial(c)) {
             presence
-                .entry((checkpoint.world, checkpoint.decoding))
+                .entry((checkpoint.replicate, checkpoint.decoding))
                 .or_insert_with(|| {
                     series.push(&checkpoint.present);
                     series.len() - 1
@@ -238,33 +247,36 @@ impl Answers {
         for (at, checkpoint) in self.checkpoints.iter_mut().enumerate() {
             let estimate = checkpoint.scores.iter().sum::<f64>() / checkpoint.n_problems() as f64;
             let sizes = presence
-                .get(&(checkpoint.world, checkpoint.decoding))
+                .get(&(checkpoint.replicate, checkpoint.decoding))
                 .map_or(whole.as_slice(), |at| sums.of(*at));
             let resampled = sums.of(at).iter().zip(sizes);
-            // A resample without a problem of this world (thousands of draws apart) says nothing.
+            // A resample without a problem of this replicate (thousands of draws apart) says nothing.
             let draws = resampled
                 .map(|(sum, size)| if *size > 0.0 { sum / size } else { estimate })
                 .collect();
-            checkpoint.accuracy = Replicates { estimate, draws };
+            checkpoint.accuracy = Resampled { estimate, draws };
         }
     }
 
-    /// The worlds in which anything was evaluated.
-    pub(super) fn worlds(&self) -> BTreeSet<usize> {
-        self.checkpoints.iter().map(|c| c.world).collect()
+    /// The replicates in which anything was evaluated.
+    pub(super) fn replicates(&self) -> BTreeSet<usize> {
+        self.checkpoints.iter().map(|c| c.replicate).collect()
     }
 
-    /// An arm's checkpoints under a decoding, in order of seed, by world.
+    /// An arm's checkpoints under a decoding, in order of seed, by replicate.
     pub(super) fn of(&self, arm: &str, decoding: Decoding) -> BTreeMap<usize, Vec<&Checkpoint>> {
-        let mut worlds: BTreeMap<usize, Vec<&Checkpoint>> = BTreeMap::new();
+        let mut replicates: BTreeMap<usize, Vec<&Checkpoint>> = BTreeMap::new();
         for checkpoint in self
             .checkpoints
             .iter()
             .filter(|c| c.arm == arm && c.decoding == decoding)
         {
-            worlds.entry(checkpoint.world).or_default().push(checkpoint);
+            replicates
+                .entry(checkpoint.replicate)
+                .or_default()
+                .push(checkpoint);
         }
-        worlds
+        replicates
     }
 }
 

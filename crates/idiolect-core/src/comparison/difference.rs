@@ -7,7 +7,7 @@ use super::{
     ArmResult, Best, CompareOptions, Difference, McNemar, Relation, interval, measure, words,
 };
 use crate::record::Decoding;
-use crate::statistics::bootstrap::{Replicates, WorldReplicates, mean_acceleration, nested};
+use crate::statistics::bootstrap::{ReplicateSeeds, Resampled, mean_acceleration, nested};
 use crate::statistics::few::{least_detectable, least_p};
 use crate::statistics::permutation::sign_flip;
 use crate::statistics::{holm, mean, proportion};
@@ -97,9 +97,9 @@ fn family<'a>(
     family
 }
 
-/// Both arms' checkpoints in one world.
+/// Both arms' checkpoints in one replicate.
 struct Pairing<'a> {
-    world: usize,
+    replicate: usize,
     arm: &'a [&'a Checkpoint],
     baseline: &'a [&'a Checkpoint],
 }
@@ -122,7 +122,7 @@ fn difference(
             &["compare", what, arm, baseline, &format!("{decoding:?}")],
         )
     };
-    let replicates = replicates(&pairings, &mut key("seeds"));
+    let resampled = resampled(&pairings, &mut key("seeds"));
     let differences = per_problem(&pairings, answers.problems.len());
     let asked: Vec<f64> = (0..differences.len())
         .filter(|at| pairings.iter().any(|p| p.arm[0].has(*at)))
@@ -145,11 +145,11 @@ fn difference(
         levels(pairings.len(), pairings.iter().any(more_seeds))
     };
     let drawn = if one_run {
-        // One world: `differences` are divided by its number of problems, which changes no skew.
-        let interval = replicates.bca(options.confidence, mean_acceleration(&differences));
+        // One replicate: `differences` are divided by its number of problems, which changes no skew.
+        let interval = resampled.bca(options.confidence, mean_acceleration(&differences));
         (interval, "BCa bootstrap over problems".to_owned())
     } else {
-        (replicates.percentile(options.confidence), levels())
+        (resampled.percentile(options.confidence), levels())
     };
     let (interval, method) = interval::of_difference(drawn, &asked, options);
     let (p, p_method) = match mcnemar.as_slice() {
@@ -157,7 +157,7 @@ fn difference(
         _ if one_run => (flip.p, "sign-flip test over problems".to_owned()),
         _ => {
             // No draw of a few problems that all point one way falls on the other side of 0.
-            let (p, least) = (replicates.p_of_zero(), least_p(moving(&differences)));
+            let (p, least) = (resampled.p_of_zero(), least_p(moving(&differences)));
             let exact = if least > p {
                 ", not below that of an exact test"
             } else {
@@ -173,7 +173,7 @@ fn difference(
         arm: arm.to_owned(),
         baseline: baseline.to_owned(),
         decoding,
-        difference: replicates.estimate,
+        difference: resampled.estimate,
         interval,
         method,
         p,
@@ -185,12 +185,12 @@ fn difference(
         lost,
         smallest_detectable: least_detectable(n_problems).map(|least| {
             least.max(proportion::smallest_detectable_at(
-                replicates.standard_error(),
+                resampled.standard_error(),
             ))
         }),
         n_problems,
         n_seeds: pairings.iter().map(|p| p.arm.len()).min().unwrap_or(0),
-        per_world: pairings
+        per_replicate: pairings
             .iter()
             .map(|p| accuracy(p.arm) - accuracy(p.baseline))
             .collect(),
@@ -204,9 +204,9 @@ fn pair<'a>(
     theirs: &'a BTreeMap<usize, Vec<&'a Checkpoint>>,
 ) -> Vec<Pairing<'a>> {
     ours.iter()
-        .filter_map(|(world, arm)| {
-            theirs.get(world).map(|baseline| Pairing {
-                world: *world,
+        .filter_map(|(replicate, arm)| {
+            theirs.get(replicate).map(|baseline| Pairing {
+                replicate: *replicate,
                 arm,
                 baseline,
             })
@@ -222,10 +222,10 @@ fn moving(differences: &[f64]) -> usize {
 }
 
 /// What a bootstrap draws from, with several seeds or without.
-pub(super) fn levels(n_worlds: usize, seeds: bool) -> String {
+pub(super) fn levels(n_replicates: usize, seeds: bool) -> String {
     let mut levels = Vec::new();
-    if n_worlds > 1 {
-        levels.push("worlds");
+    if n_replicates > 1 {
+        levels.push("replicates");
     }
     if seeds {
         levels.push("seeds");
@@ -234,15 +234,15 @@ pub(super) fn levels(n_worlds: usize, seeds: bool) -> String {
     format!("percentile bootstrap over {}", words::list(&levels))
 }
 
-fn replicates(pairings: &[Pairing<'_>], rng: &mut Rng) -> Replicates {
-    let worlds: Vec<WorldReplicates<'_>> = pairings
+fn resampled(pairings: &[Pairing<'_>], rng: &mut Rng) -> Resampled {
+    let replicates: Vec<ReplicateSeeds<'_>> = pairings
         .iter()
-        .map(|p| WorldReplicates {
+        .map(|p| ReplicateSeeds {
             arm: p.arm.iter().map(|c| &c.accuracy).collect(),
             baseline: p.baseline.iter().map(|c| &c.accuracy).collect(),
         })
         .collect();
-    nested(&worlds, rng)
+    nested(&replicates, rng)
 }
 
 fn accuracy(seeds: &[&Checkpoint]) -> f64 {
@@ -284,7 +284,7 @@ fn gained_and_lost(pairings: &[Pairing<'_>]) -> (f64, f64) {
     (gained, lost)
 }
 
-/// One test a world and seed of the arm: against the baseline of the same seed, or its only one.
+/// One test a replicate and seed of the arm: against the baseline of the same seed, or its only one.
 fn mcnemar(pairings: &[Pairing<'_>]) -> Vec<McNemar> {
     let mut tests = Vec::new();
     for pairing in pairings {
@@ -310,7 +310,7 @@ fn mcnemar(pairings: &[Pairing<'_>]) -> Vec<McNemar> {
             let (only_arm, only_baseline) = (wins(ours, theirs), wins(theirs, ours));
             let p = proportion::mcnemar(only_arm, only_baseline);
             tests.push(McNemar {
-                world: pairing.world,
+                replicate: pairing.replicate,
                 seed: ours.seed,
                 only_arm,
                 only_baseline,

@@ -56,7 +56,7 @@ pub struct FactorEffect {
     pub factor: String,
     /// Share; absent where no stratum shows it.
     pub effect: Option<f64>,
-    /// Its bootstrap interval over worlds, seeds and problems; absent where the effect is, and where
+    /// Its bootstrap interval over replicates, seeds and problems; absent where the effect is, and where
     /// it is the same on all but five problems or fewer: too few to resample.
     pub interval: Option<Interval>,
     /// The arms behind it, for example `near, steps valid: G, P − R`.
@@ -224,7 +224,7 @@ fn stratum<'a>(
     Some((words, terms))
 }
 
-/// A weighted sum of arms' accuracies with its interval, over the worlds that have all of them.
+/// A weighted sum of arms' accuracies with its interval, over the replicates that have all of them.
 fn weighted(
     weights: &[(f64, &str)],
     answers: &Answers,
@@ -236,26 +236,26 @@ fn weighted(
             .iter()
             .map(|(weight, arm)| (*weight, answers.of(arm, decoding)))
             .collect();
-        let worlds: Vec<Vec<Term<'_>>> = answers
-            .worlds()
+        let replicates: Vec<Vec<Term<'_>>> = answers
+            .replicates()
             .into_iter()
-            .filter_map(|world| {
+            .filter_map(|replicate| {
                 by_arm
                     .iter()
                     .map(|(weight, of)| {
-                        let seeds = of.get(&world)?;
+                        let seeds = of.get(&replicate)?;
                         Some((*weight, seeds.iter().map(|c| &c.accuracy).collect()))
                     })
                     .collect()
             })
             .collect();
-        if !worlds.is_empty() {
+        if !replicates.is_empty() {
             let mut rng = Rng::keyed(options.seed, &["compare", "factor", name]);
-            let replicates = contrast(&worlds, &mut rng);
+            let resampled = contrast(&replicates, &mut rng);
             let enough = differing(&by_problem(&by_arm, answers.problems.len())) >= FEWEST;
             return Some((
-                replicates.estimate,
-                enough.then(|| replicates.percentile(options.confidence)),
+                resampled.estimate,
+                enough.then(|| resampled.percentile(options.confidence)),
             ));
         }
     }
@@ -267,8 +267,8 @@ fn by_problem(by_arm: &[(f64, BTreeMap<usize, Vec<&Checkpoint>>)], n_problems: u
     let of_problem = |at: usize| -> Option<f64> {
         by_arm
             .iter()
-            .map(|(weight, worlds)| {
-                let asked: Vec<f64> = worlds
+            .map(|(weight, replicates)| {
+                let asked: Vec<f64> = replicates
                     .values()
                     .flatten()
                     .filter(|c| c.has(at))

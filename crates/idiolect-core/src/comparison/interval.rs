@@ -6,7 +6,7 @@
 
 use super::CompareOptions;
 use crate::statistics::Interval;
-use crate::statistics::bootstrap::Replicates;
+use crate::statistics::bootstrap::Resampled;
 use crate::statistics::few::{FEWEST, differing, mean_limits};
 use crate::statistics::proportion::wilson;
 
@@ -18,16 +18,16 @@ fn also(method: &str, limits: &str) -> String {
 /// Interval of an accuracy or avg@k and how it was made. `scores` holds the mean score of each
 /// problem.
 pub(super) fn of_share(
-    replicates: &Replicates,
+    resampled: &Resampled,
     scores: &[f64],
     method: String,
     options: &CompareOptions,
 ) -> (Interval, String) {
-    let drawn = within(replicates.percentile(options.confidence), 0.0);
+    let drawn = within(resampled.percentile(options.confidence), 0.0);
     if differing(scores) >= FEWEST {
         return (drawn, method);
     }
-    let limits = wilson(replicates.estimate, scores.len(), options.confidence);
+    let limits = wilson(resampled.estimate, scores.len(), options.confidence);
     (both(drawn, limits), also(&method, "Wilson's interval"))
 }
 
@@ -62,8 +62,8 @@ fn within(interval: Interval, lowest: f64) -> Interval {
 mod tests {
     use super::*;
 
-    fn drawn(values: &[f64]) -> Replicates {
-        Replicates {
+    fn drawn(values: &[f64]) -> Resampled {
+        Resampled {
             estimate: values[0],
             draws: values.to_vec(),
         }
@@ -108,9 +108,9 @@ mod tests {
     fn where_enough_problems_differ_the_bootstrap_is_used() {
         let options = CompareOptions::default();
         let scores: Vec<f64> = (0..40).map(|i| f64::from(u8::from(i < 6))).collect();
-        let replicates = drawn(&[0.15, 0.1, 0.2]);
-        let (interval, method) = of_share(&replicates, &scores, "bootstrap".into(), &options);
-        assert_eq!(interval, replicates.percentile(0.95));
+        let resampled = drawn(&[0.15, 0.1, 0.2]);
+        let (interval, method) = of_share(&resampled, &scores, "bootstrap".into(), &options);
+        assert_eq!(interval, resampled.percentile(0.95));
         assert_eq!(method, "bootstrap");
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::arms::describe;
 use crate::metric::{METRICS, SetSums, named, set};
 use crate::record::Decoding;
-use crate::statistics::bootstrap::{Replicates, WorldReplicates, nested};
+use crate::statistics::bootstrap::{ReplicateSeeds, Resampled, nested};
 use crate::statistics::correlation::NullDistributions;
 use crate::statistics::proportion::wilson;
 use crate::statistics::{mean, standard_error};
@@ -30,7 +30,7 @@ pub(super) fn arm(
     options: &CompareOptions,
 ) -> Result<ArmResult, CompareError> {
     let mut data: Vec<&ArmData> = arms.iter().filter(|data| data.arm == name).collect();
-    data.sort_by_key(|data| data.world);
+    data.sort_by_key(|data| data.replicate);
     let closeness = closeness(name, &data, options)?;
     let mut steps: Option<StepCounts> = None;
     for counts in data.iter().filter_map(|data| data.steps) {
@@ -57,24 +57,24 @@ pub(super) fn arm(
 }
 
 fn greedy(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Accuracy> {
-    let worlds = answers.of(arm, Decoding::Greedy);
-    let replicates = replicates(arm, &worlds, Decoding::Greedy, options)?;
-    let checkpoints: Vec<&Checkpoint> = worlds.values().flatten().copied().collect();
+    let replicates = answers.of(arm, Decoding::Greedy);
+    let resampled = resampled(arm, &replicates, Decoding::Greedy, options)?;
+    let checkpoints: Vec<&Checkpoint> = replicates.values().flatten().copied().collect();
     let per_seed = checkpoints
         .iter()
         .map(|c| seed_accuracy(c, options))
         .collect();
     let scores = scores(&checkpoints, answers.problems.len());
-    let method = levels(&worlds);
-    let (interval, method) = interval::of_share(&replicates, &scores, method, options);
+    let method = levels(&replicates);
+    let (interval, method) = interval::of_share(&resampled, &scores, method, options);
     Some(Accuracy {
-        mean: replicates.estimate,
-        wilson: wilson(replicates.estimate, scores.len(), options.confidence),
+        mean: resampled.estimate,
+        wilson: wilson(resampled.estimate, scores.len(), options.confidence),
         interval,
         method,
-        seed_error: seed_error(&worlds),
+        seed_error: seed_error(&replicates),
         world_error: spread(
-            &worlds
+            &replicates
                 .values()
                 .map(|seeds| mean_accuracy(seeds))
                 .collect::<Vec<_>>(),
@@ -86,7 +86,7 @@ fn greedy(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Accu
 
 fn seed_accuracy(checkpoint: &Checkpoint, options: &CompareOptions) -> SeedAccuracy {
     SeedAccuracy {
-        world: checkpoint.world,
+        replicate: checkpoint.replicate,
         seed: checkpoint.seed,
         accuracy: checkpoint.accuracy.estimate,
         wilson: wilson(
@@ -99,13 +99,13 @@ fn seed_accuracy(checkpoint: &Checkpoint, options: &CompareOptions) -> SeedAccur
 }
 
 fn sampled(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<SampledAccuracy> {
-    let worlds = answers.of(arm, Decoding::Sampled);
-    let replicates = replicates(arm, &worlds, Decoding::Sampled, options)?;
-    let checkpoints: Vec<&Checkpoint> = worlds.values().flatten().copied().collect();
+    let replicates = answers.of(arm, Decoding::Sampled);
+    let resampled = resampled(arm, &replicates, Decoding::Sampled, options)?;
+    let checkpoints: Vec<&Checkpoint> = replicates.values().flatten().copied().collect();
     let k = checkpoints.iter().map(|c| c.samples.k).min().unwrap_or(0);
-    let over_worlds = |value: &dyn Fn(&Checkpoint) -> f64| {
+    let over_replicates = |value: &dyn Fn(&Checkpoint) -> f64| {
         mean(
-            &worlds
+            &replicates
                 .values()
                 .map(|seeds| mean(&seeds.iter().map(|c| value(c)).collect::<Vec<_>>()))
                 .collect::<Vec<_>>(),
@@ -116,49 +116,49 @@ fn sampled(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Sam
         .collect();
     ks.extend([k, answers.common_k]);
     let scores = scores(&checkpoints, answers.problems.len());
-    let method = levels(&worlds);
-    let (interval, method) = interval::of_share(&replicates, &scores, method, options);
+    let method = levels(&replicates);
+    let (interval, method) = interval::of_share(&resampled, &scores, method, options);
     Some(SampledAccuracy {
         k,
-        avg_at_k: replicates.estimate,
+        avg_at_k: resampled.estimate,
         interval,
         method,
         pass_at: ks
             .into_iter()
-            .map(|j| (j, over_worlds(&|c| c.samples.pass_at(j))))
+            .map(|j| (j, over_replicates(&|c| c.samples.pass_at(j))))
             .collect(),
         common_k: answers.common_k,
-        maj_at_k: over_worlds(&|c| c.samples.majority),
-        seed_error: seed_error(&worlds),
+        maj_at_k: over_replicates(&|c| c.samples.majority),
+        seed_error: seed_error(&replicates),
         counts: counts(&checkpoints),
     })
 }
 
-fn replicates(
+fn resampled(
     arm: &str,
-    worlds: &BTreeMap<usize, Vec<&Checkpoint>>,
+    replicates: &BTreeMap<usize, Vec<&Checkpoint>>,
     decoding: Decoding,
     options: &CompareOptions,
-) -> Option<Replicates> {
-    if worlds.is_empty() {
+) -> Option<Resampled> {
+    if replicates.is_empty() {
         return None;
     }
-    let worlds: Vec<WorldReplicates<'_>> = worlds
+    let replicates: Vec<ReplicateSeeds<'_>> = replicates
         .values()
-        .map(|seeds| WorldReplicates {
+        .map(|seeds| ReplicateSeeds {
             arm: seeds.iter().map(|c| &c.accuracy).collect(),
             baseline: Vec::new(),
         })
         .collect();
     let decoding = format!("{decoding:?}");
     Some(nested(
-        &worlds,
+        &replicates,
         &mut Rng::keyed(options.seed, &["compare", "accuracy", arm, &decoding]),
     ))
 }
 
 /// The mean score of each problem that any of the checkpoints was asked: over those that were.
-/// Worlds share problems, or not; each counts once.
+/// Replicates share problems, or not; each counts once.
 fn scores(checkpoints: &[&Checkpoint], n: usize) -> Vec<f64> {
     (0..n)
         .filter_map(|at| {
@@ -173,8 +173,11 @@ fn scores(checkpoints: &[&Checkpoint], n: usize) -> Vec<f64> {
 }
 
 /// What the bootstrap of an arm draws from.
-fn levels(worlds: &BTreeMap<usize, Vec<&Checkpoint>>) -> String {
-    difference::levels(worlds.len(), worlds.values().any(|seeds| seeds.len() > 1))
+fn levels(replicates: &BTreeMap<usize, Vec<&Checkpoint>>) -> String {
+    difference::levels(
+        replicates.len(),
+        replicates.values().any(|seeds| seeds.len() > 1),
+    )
 }
 
 fn mean_accuracy(seeds: &[&Checkpoint]) -> f64 {
@@ -186,16 +189,16 @@ fn mean_accuracy(seeds: &[&Checkpoint]) -> f64 {
     )
 }
 
-/// Standard error of the mean over worlds of means over seeds, from the spread over seeds alone.
-fn seed_error(worlds: &BTreeMap<usize, Vec<&Checkpoint>>) -> Option<f64> {
-    let squares: Option<Vec<f64>> = worlds
+/// Standard error of the mean over replicates of means over seeds, from the spread over seeds alone.
+fn seed_error(replicates: &BTreeMap<usize, Vec<&Checkpoint>>) -> Option<f64> {
+    let squares: Option<Vec<f64>> = replicates
         .values()
         .map(|seeds| {
             let accuracies: Vec<f64> = seeds.iter().map(|c| c.accuracy.estimate).collect();
             standard_error(&accuracies).map(|error| error * error)
         })
         .collect();
-    let error = squares?.iter().sum::<f64>().sqrt() / worlds.len() as f64;
+    let error = squares?.iter().sum::<f64>().sqrt() / replicates.len() as f64;
     Some(error).filter(is_spread)
 }
 
@@ -222,46 +225,48 @@ fn closeness(
     options: &CompareOptions,
 ) -> Result<BTreeMap<String, Closeness>, CompareError> {
     let draws = options.draws.min(CLOSENESS_DRAWS);
-    let mut by_metric: BTreeMap<&str, Vec<Replicates>> = BTreeMap::new();
-    let worlds: Vec<&&ArmData> = data.iter().filter(|data| !data.scores.is_empty()).collect();
-    for data in &worlds {
+    let mut by_metric: BTreeMap<&str, Vec<Resampled>> = BTreeMap::new();
+    let replicates: Vec<&&ArmData> = data.iter().filter(|data| !data.scores.is_empty()).collect();
+    for data in &replicates {
         let mut rng = Rng::keyed(
             options.seed,
-            &["compare", "closeness", arm, &data.world.to_string()],
+            &["compare", "closeness", arm, &data.replicate.to_string()],
         );
-        let found = set::replicates(&data.scores, draws, &mut rng).map_err(|source| {
+        let found = set::resampled(&data.scores, draws, &mut rng).map_err(|source| {
             CompareError::Closeness {
                 arm: arm.to_owned(),
                 source,
             }
         })?;
-        for (metric, replicates) in found {
-            by_metric.entry(metric.name).or_default().push(replicates);
+        for (metric, resampled) in found {
+            by_metric.entry(metric.name).or_default().push(resampled);
         }
     }
-    // A metric that one world lacks would be a mean over other worlds than its neighbours.
-    by_metric.retain(|_, replicates| replicates.len() == worlds.len());
+    // A metric that one replicate lacks would be a mean over other replicates than its neighbours.
+    by_metric.retain(|_, resampled| resampled.len() == replicates.len());
     let estimate =
-        |replicates: Vec<Replicates>| Closeness::of(&mean_of(&replicates), options.confidence);
+        |resampled: Vec<Resampled>| Closeness::of(&mean_of(&resampled), options.confidence);
     Ok(by_metric
         .into_iter()
-        .map(|(name, replicates)| (name.to_owned(), estimate(replicates)))
+        .map(|(name, resampled)| (name.to_owned(), estimate(resampled)))
         .collect())
 }
 
-fn mean_of(worlds: &[Replicates]) -> Replicates {
-    let n = worlds.len() as f64;
-    let draws = worlds.first().map_or(0, |world| world.draws.len());
-    Replicates {
-        estimate: worlds.iter().map(|w| w.estimate).sum::<f64>() / n,
+fn mean_of(replicates: &[Resampled]) -> Resampled {
+    let n = replicates.len() as f64;
+    let draws = replicates
+        .first()
+        .map_or(0, |replicate| replicate.draws.len());
+    Resampled {
+        estimate: replicates.iter().map(|w| w.estimate).sum::<f64>() / n,
         draws: (0..draws)
-            .map(|at| worlds.iter().map(|w| w.draws[at]).sum::<f64>() / n)
+            .map(|at| replicates.iter().map(|w| w.draws[at]).sum::<f64>() / n)
             .collect(),
     }
 }
 
 fn gold(arm: &str, evaluations: &[Evaluation]) -> Result<Option<GoldSurprisal>, CompareError> {
-    let mut worlds: BTreeMap<usize, Vec<(u64, SetSums)>> = BTreeMap::new();
+    let mut replicates: BTreeMap<usize, Vec<(u64, SetSums)>> = BTreeMap::new();
     for evaluation in evaluations.iter().filter(|e| e.arm == arm) {
         let mut rows = evaluation.gold.clone();
         rows.sort_by(|a, b| (&a.problem_id, &a.trace_id).cmp(&(&b.problem_id, &b.trace_id)));
@@ -270,29 +275,35 @@ fn gold(arm: &str, evaluations: &[Evaluation]) -> Result<Option<GoldSurprisal>, 
             source,
         })?;
         if let Some(sums) = sums.filter(|sums| sums.tokens.n_tokens > 0) {
-            worlds
-                .entry(evaluation.world)
+            replicates
+                .entry(evaluation.replicate)
                 .or_default()
                 .push((evaluation.seed, sums));
         }
     }
-    worlds
+    replicates
         .values_mut()
         .for_each(|seeds| seeds.sort_by_key(|(seed, _)| *seed));
-    let Some((_, first)) = worlds.values().flatten().next() else {
+    let Some((_, first)) = replicates.values().flatten().next() else {
         return Ok(None);
     };
     let n_tokens = first.tokens.n_tokens;
     let values = |metric: &str| -> Option<Vec<Vec<f64>>> {
         let metric = named(metric)?;
         let value = |(_, sums): &(u64, SetSums)| (metric.of_set)(sums);
-        worlds
+        replicates
             .values()
             .map(|seeds| seeds.iter().map(value).collect())
             .collect()
     };
-    let over_worlds =
-        |worlds: &[Vec<f64>]| mean(&worlds.iter().map(|seeds| mean(seeds)).collect::<Vec<_>>());
+    let over_replicates = |replicates: &[Vec<f64>]| {
+        mean(
+            &replicates
+                .iter()
+                .map(|seeds| mean(seeds))
+                .collect::<Vec<_>>(),
+        )
+    };
     let Some(nll) = values("nll_per_token") else {
         return Ok(None);
     };
@@ -301,8 +312,8 @@ fn gold(arm: &str, evaluations: &[Evaluation]) -> Result<Option<GoldSurprisal>, 
         .map(|seeds| standard_error(seeds).map(|e| e * e))
         .collect();
     Ok(Some(GoldSurprisal {
-        nll_per_token: over_worlds(&nll),
-        bits_per_byte: values("bits_per_byte").map(|values| over_worlds(&values)),
+        nll_per_token: over_replicates(&nll),
+        bits_per_byte: values("bits_per_byte").map(|values| over_replicates(&values)),
         seed_error: errors
             .map(|squares| squares.iter().sum::<f64>().sqrt() / nll.len() as f64)
             .filter(is_spread),

@@ -6,7 +6,7 @@
 //! counted apart. What this is not: it reads no files and judges no answers.
 //!
 //! The unit is the problem. Differences are paired by problem; fine-tuning seeds are a second
-//! level, worlds (other students, other splits) a third.
+//! level, replicates (other students, other splits) a third.
 
 mod answers;
 mod difference;
@@ -34,8 +34,8 @@ pub use result::{
 pub struct Evaluation {
     /// The arm it was trained on; `base` for the untrained student.
     pub arm: String,
-    /// Which world (student and split) it belongs to; 0 where there is one.
-    pub world: usize,
+    /// Which replicate (student and split) it belongs to; 0 where there is one.
+    pub replicate: usize,
     /// The fine-tuning seed; 0 for the untrained student.
     pub seed: u64,
     /// Greedy and sampled rows, in any order.
@@ -44,13 +44,13 @@ pub struct Evaluation {
     pub gold: Vec<ScoreRow>,
 }
 
-/// What is known of an arm's training set in one world.
+/// What is known of an arm's training set in one replicate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArmData {
     /// The arm.
     pub arm: String,
-    /// Its world.
-    pub world: usize,
+    /// Its replicate.
+    pub replicate: usize,
     /// What it is made of, in the arm language; `None` where only its name is known.
     pub spec: Option<String>,
     /// Rows that its checkpoints were trained on.
@@ -98,13 +98,13 @@ pub enum CompareError {
     Nothing,
     /// A checkpoint without a single answer beside others that have some.
     #[error(
-        "arm `{arm}`, world {world}, seed {seed}: the evaluation has no rows; evaluate it, or leave it out"
+        "arm `{arm}`, replicate {replicate}, seed {seed}: the evaluation has no rows; evaluate it, or leave it out"
     )]
     Empty {
         /// The arm.
         arm: String,
-        /// The world.
-        world: usize,
+        /// The replicate.
+        replicate: usize,
         /// The fine-tuning seed.
         seed: u64,
     },
@@ -118,13 +118,13 @@ pub enum CompareError {
     },
     /// One checkpoint twice.
     #[error(
-        "arm `{arm}` has two evaluations of world {world}, seed {seed}; give each checkpoint once"
+        "arm `{arm}` has two evaluations of replicate {replicate}, seed {seed}; give each checkpoint once"
     )]
     TwiceEvaluated {
         /// The arm.
         arm: String,
-        /// The world.
-        world: usize,
+        /// The replicate.
+        replicate: usize,
         /// The fine-tuning seed.
         seed: u64,
     },
@@ -144,7 +144,7 @@ pub enum CompareError {
     },
     /// Checkpoints that answered different problems.
     #[error(
-        "arm `{arm}`, seed {seed} does not answer the problems that arm `{other}` answers: {missing} missing, {surplus} too many, such as `{example}`; evaluate all checkpoints of a world on the same problems"
+        "arm `{arm}`, seed {seed} does not answer the problems that arm `{other}` answers: {missing} missing, {surplus} too many, such as `{example}`; evaluate all checkpoints of a replicate on the same problems"
     )]
     OtherProblems {
         /// The arm.
@@ -173,8 +173,8 @@ pub enum CompareError {
 /// Compares arms. Equal inputs give equal bits; the order of rows and of evaluations changes no
 /// number (the order of arms is that of their first evaluation).
 ///
-/// The main interval and p of a difference come from the nested bootstrap over worlds, seeds and
-/// problems. Where there is one world and one seed on both sides that would count no training noise
+/// The main interval and p of a difference come from the nested bootstrap over replicates, seeds and
+/// problems. Where there is one replicate and one seed on both sides that would count no training noise
 /// at all: then they are BCa over problems and exact McNemar (sign-flip for samples), and the verdict
 /// says "one training run". Where fewer than six problems differ, intervals, p and the detectable
 /// difference are held to what so few can show ([`crate::statistics::few`]): no interval is a point.
@@ -212,7 +212,7 @@ pub fn compare(
         draws: options.draws,
         seed: options.seed,
         n_problems: answers.problems.len(),
-        n_worlds: answers.worlds().len(),
+        n_replicates: answers.replicates().len(),
         baselines,
         dose_curve: measure::dose_curve(&results),
         arms: results,

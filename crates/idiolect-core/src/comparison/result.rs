@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::metric::{Direction, Metric};
 use crate::record::{ArmRow, Decoding, Step, StepCheck, VerdictRow};
 use crate::statistics::Interval;
-use crate::statistics::bootstrap::Replicates;
+use crate::statistics::bootstrap::Resampled;
 
 /// Everything a report says about a run: `comparison.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,8 +22,8 @@ pub struct Comparison {
     pub seed: u64,
     /// Distinct evaluation problems.
     pub n_problems: usize,
-    /// Worlds pooled.
-    pub n_worlds: usize,
+    /// Replicates pooled.
+    pub n_replicates: usize,
     /// The declared baselines that are among the arms.
     pub baselines: Vec<String>,
     /// One entry an arm, in the order of the evaluations.
@@ -53,15 +53,15 @@ pub struct ArmResult {
     /// What its letter stands for, for example `teacher, wrong answer`; empty where it is not known.
     #[serde(default)]
     pub description: String,
-    /// Rows that it was trained on, summed over worlds; absent where that is not known (`base`).
+    /// Rows that it was trained on, summed over replicates; absent where that is not known (`base`).
     pub rows: Option<usize>,
-    /// Completion tokens of them without end tokens, summed over worlds.
+    /// Completion tokens of them without end tokens, summed over replicates.
     pub tokens: Option<u64>,
     /// Greedy decoding.
     pub greedy: Option<Accuracy>,
     /// Sampled decoding.
     pub sampled: Option<SampledAccuracy>,
-    /// Set-level closeness of its rows to the untrained student, by metric name; the mean over worlds.
+    /// Set-level closeness of its rows to the untrained student, by metric name; the mean over replicates.
     pub closeness: BTreeMap<String, Closeness>,
     /// What was found of its steps.
     pub steps: Option<StepCounts>,
@@ -69,36 +69,36 @@ pub struct ArmResult {
     pub gold: Option<GoldSurprisal>,
 }
 
-/// Greedy accuracy: the mean over worlds of the mean over seeds.
+/// Greedy accuracy: the mean over replicates of the mean over seeds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Share of all problems answered correctly.
     pub mean: f64,
     /// Wilson interval at the mean, n = problems: uncertainty from the choice of problems.
     pub wilson: Interval,
-    /// Bootstrap over seeds and problems (and worlds): uncertainty from training too. Widened to
+    /// Bootstrap over seeds and problems (and replicates): uncertainty from training too. Widened to
     /// hold `wilson` where fewer than six problems differ.
     pub interval: Interval,
     /// How `interval` was made.
     #[serde(default)]
     pub method: String,
-    /// Standard error of the mean from the spread over seeds; absent with one seed a world, and
+    /// Standard error of the mean from the spread over seeds; absent with one seed a replicate, and
     /// where all are equal: a few equal values do not show that there is no spread.
     pub seed_error: Option<f64>,
-    /// Standard error of the mean from the spread over worlds; absent with one world, and where all
+    /// Standard error of the mean from the spread over replicates; absent with one replicate, and where all
     /// are equal.
     pub world_error: Option<f64>,
-    /// What the answers were, summed over seeds and worlds.
+    /// What the answers were, summed over seeds and replicates.
     pub counts: Counts,
-    /// One entry a world and seed.
+    /// One entry a replicate and seed.
     pub per_seed: Vec<SeedAccuracy>,
 }
 
 /// One checkpoint's greedy accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeedAccuracy {
-    /// World.
-    pub world: usize,
+    /// Replicate.
+    pub replicate: usize,
     /// Fine-tuning seed.
     pub seed: u64,
     /// Share of all problems.
@@ -126,14 +126,14 @@ pub struct Counts {
     pub truncated: usize,
 }
 
-/// Accuracy of k samples a problem: means over worlds of means over seeds.
+/// Accuracy of k samples a problem: means over replicates of means over seeds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampledAccuracy {
     /// Samples a problem (the fewest, if they differ).
     pub k: usize,
     /// Mean share of correct samples.
     pub avg_at_k: f64,
-    /// Bootstrap interval of it, over seeds and problems (and worlds); widened to hold Wilson's
+    /// Bootstrap interval of it, over seeds and problems (and replicates); widened to hold Wilson's
     /// where fewer than six problems differ.
     pub interval: Interval,
     /// How `interval` was made.
@@ -148,7 +148,7 @@ pub struct SampledAccuracy {
     pub maj_at_k: f64,
     /// Standard error of `avg_at_k` from the spread over seeds.
     pub seed_error: Option<f64>,
-    /// What the answers were, summed over seeds and worlds.
+    /// What the answers were, summed over seeds and replicates.
     pub counts: Counts,
 }
 
@@ -164,11 +164,11 @@ pub struct Closeness {
 
 impl Closeness {
     /// From the bootstrap.
-    pub fn of(replicates: &Replicates, confidence: f64) -> Self {
-        let drawn = replicates.percentile(confidence);
-        let rounding = 1e-12 * replicates.estimate.abs().max(1.0);
+    pub fn of(resampled: &Resampled, confidence: f64) -> Self {
+        let drawn = resampled.percentile(confidence);
+        let rounding = 1e-12 * resampled.estimate.abs().max(1.0);
         Self {
-            value: replicates.estimate,
+            value: resampled.estimate,
             interval: (drawn.high - drawn.low > rounding).then_some(drawn),
         }
     }
@@ -195,7 +195,7 @@ pub struct StepCounts {
 }
 
 /// Surprisal of the evaluation problems' own solutions under the trained checkpoints; means over
-/// seeds and worlds.
+/// seeds and replicates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoldSurprisal {
     /// Nats per token.
@@ -230,7 +230,7 @@ pub struct Difference {
     pub p_holm: f64,
     /// How p was made, as text.
     pub p_method: String,
-    /// Exact McNemar tests of single greedy checkpoints, one a world and seed.
+    /// Exact McNemar tests of single greedy checkpoints, one a replicate and seed.
     pub mcnemar: Vec<McNemar>,
     /// Two-sided sign-flip p over problems (seeds averaged: training noise not counted).
     pub p_sign_flip: f64,
@@ -244,10 +244,10 @@ pub struct Difference {
     pub smallest_detectable: Option<f64>,
     /// Problems behind it.
     pub n_problems: usize,
-    /// Fine-tuning seeds of the arm, the fewest in any world.
+    /// Fine-tuning seeds of the arm, the fewest in any replicate.
     pub n_seeds: usize,
-    /// The difference in each world, in order of world.
-    pub per_world: Vec<f64>,
+    /// The difference in each replicate, in order of replicate.
+    pub per_replicate: Vec<f64>,
     /// What may be said.
     pub relation: Relation,
     /// It as text, for example `W > base by 7.8 points [5.4, 10.6], 3 seeds`.
@@ -269,8 +269,8 @@ pub enum Relation {
 /// Exact McNemar test of two checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McNemar {
-    /// World.
-    pub world: usize,
+    /// Replicate.
+    pub replicate: usize,
     /// Fine-tuning seed of the arm.
     pub seed: u64,
     /// Problems that only the arm got right.

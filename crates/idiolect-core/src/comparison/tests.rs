@@ -25,13 +25,13 @@ fn row(problem: usize, sample: usize, decoding: Decoding, verdict: Verdict) -> E
 }
 
 /// An evaluation in which a problem of ease e is right with chance `skill`·e, greedy and in four samples.
-fn evaluation(arm: &str, world: usize, seed: u64, n: usize, skill: f64) -> Evaluation {
+fn evaluation(arm: &str, replicate: usize, seed: u64, n: usize, skill: f64) -> Evaluation {
     let mut rows = Vec::new();
     for problem in 0..n {
         let ease = Rng::keyed(9, &["ease", &problem.to_string()]).uniform();
         let mut rng = Rng::keyed(
             seed,
-            &["answers", arm, &world.to_string(), &problem.to_string()],
+            &["answers", arm, &replicate.to_string(), &problem.to_string()],
         );
         let mut answer = || {
             let right = if rng.chance(skill * ease) {
@@ -50,7 +50,7 @@ fn evaluation(arm: &str, world: usize, seed: u64, n: usize, skill: f64) -> Evalu
     }
     Evaluation {
         arm: arm.to_owned(),
-        world,
+        replicate,
         seed,
         rows,
         gold: Vec::new(),
@@ -89,7 +89,7 @@ fn data(arm: &str, nll_per_token: f64) -> ArmData {
     };
     ArmData {
         arm: arm.into(),
-        world: 0,
+        replicate: 0,
         spec: None,
         rows: 50,
         problems: 50,
@@ -148,7 +148,7 @@ fn a_clear_winner_is_named_with_its_margin() {
     let (evaluations, arms) = whole();
     let comparison = compare(&evaluations, &arms, &options()).unwrap();
     assert_eq!(comparison.baselines, ["base", "H"]);
-    assert_eq!((comparison.n_problems, comparison.n_worlds), (400, 1));
+    assert_eq!((comparison.n_problems, comparison.n_replicates), (400, 1));
     let w = find(&comparison, "W", "base", Decoding::Greedy);
     assert_eq!((w.relation, w.n_seeds), (Relation::Above, 3));
     assert!(
@@ -459,39 +459,43 @@ fn an_arm_compared_with_itself_differs_by_0_with_p_1() {
 }
 
 #[test]
-fn worlds_are_an_outer_level() {
+fn replicates_are_an_outer_level() {
     let mut evaluations = Vec::new();
-    for world in 0..3 {
-        evaluations.push(evaluation("base", world, 0, 300, 0.1));
-        evaluations.extend((0..2).map(|seed| evaluation("W", world, seed, 300, 0.4)));
+    for replicate in 0..3 {
+        evaluations.push(evaluation("base", replicate, 0, 300, 0.1));
+        evaluations.extend((0..2).map(|seed| evaluation("W", replicate, seed, 300, 0.4)));
     }
     let comparison = compare(&evaluations, &[], &options()).unwrap();
     let w = find(&comparison, "W", "base", Decoding::Greedy);
     assert_eq!(
-        (comparison.n_worlds, w.per_world.len(), w.mcnemar.len()),
+        (
+            comparison.n_replicates,
+            w.per_replicate.len(),
+            w.mcnemar.len()
+        ),
         (3, 3, 6)
     );
-    assert!((crate::statistics::mean(&w.per_world) - w.difference).abs() < 1e-12);
+    assert!((crate::statistics::mean(&w.per_replicate) - w.difference).abs() < 1e-12);
     assert!(
-        w.verdict.ends_with("2 seeds in each of 3 worlds"),
+        w.verdict.ends_with("2 seeds in each of 3 replicates"),
         "{}",
         w.verdict
     );
-    assert!(w.method.contains("worlds, seeds and problems"));
+    assert!(w.method.contains("replicates, seeds and problems"));
     let accuracy = comparison.arms[1].greedy.as_ref().unwrap();
     assert!(accuracy.world_error.is_some() && accuracy.seed_error.is_some());
     assert_eq!(comparison.arms[0].greedy.as_ref().unwrap().seed_error, None);
 }
 
 #[test]
-fn worlds_may_have_problems_of_their_own() {
+fn replicates_may_have_problems_of_their_own() {
     let mut evaluations = Vec::new();
-    for world in 0..2 {
+    for replicate in 0..2 {
         for (arm, skill) in [("base", 0.1), ("W", 0.4)] {
-            let mut e = evaluation(arm, world, 0, 300, skill);
+            let mut e = evaluation(arm, replicate, 0, 300, skill);
             e.rows
                 .iter_mut()
-                .for_each(|row| row.problem_id = format!("{world}/{}", row.problem_id));
+                .for_each(|row| row.problem_id = format!("{replicate}/{}", row.problem_id));
             evaluations.push(e);
         }
     }
@@ -499,7 +503,7 @@ fn worlds_may_have_problems_of_their_own() {
     let w = find(&comparison, "W", "base", Decoding::Greedy);
     assert_eq!((comparison.n_problems, w.n_problems), (600, 600));
     assert!((w.gained - w.lost - w.difference).abs() < 1e-12);
-    assert!((crate::statistics::mean(&w.per_world) - w.difference).abs() < 1e-12);
+    assert!((crate::statistics::mean(&w.per_replicate) - w.difference).abs() < 1e-12);
 }
 
 #[test]
@@ -535,7 +539,9 @@ fn what_cannot_be_compared_is_an_error_that_names_it() {
     };
     assert!(error(&evaluations, &misspelt).contains("`Base` is not among the arms `base`, `H`"));
     let twice = [evaluations[1].clone(), evaluations[1].clone()];
-    assert!(error(&twice, &options()).contains("arm `H` has two evaluations of world 0, seed 0"));
+    assert!(
+        error(&twice, &options()).contains("arm `H` has two evaluations of replicate 0, seed 0")
+    );
     let mut changed = evaluations.clone();
     changed[3].rows.retain(|row| row.problem_id != "p0007");
     let lacking = error(&changed, &options());
@@ -717,7 +723,7 @@ fn answered(
     });
     Evaluation {
         arm: arm.to_owned(),
-        world: 0,
+        replicate: 0,
         seed,
         rows: rows.collect(),
         gold: Vec::new(),
@@ -897,7 +903,7 @@ fn an_empty_evaluation_beside_others_is_refused() {
     assert!(
         error
             .to_string()
-            .contains("arm `b`, world 0, seed 0: the evaluation has no rows"),
+            .contains("arm `b`, replicate 0, seed 0: the evaluation has no rows"),
         "{error}"
     );
     assert_eq!(

@@ -48,12 +48,12 @@ fn verdict_of(d: &Difference, names: &Names) -> String {
 
 fn runs(d: &Difference) -> String {
     let seeds = match d.n_seeds {
-        1 if d.per_world.len() == 1 => "on these problems, one training run".to_owned(),
+        1 if d.per_replicate.len() == 1 => "on these problems, one training run".to_owned(),
         1 => "one seed".to_owned(),
         n => format!("{n} seeds"),
     };
-    if d.per_world.len() > 1 {
-        format!("{seeds} in each of {} worlds", d.per_world.len())
+    if d.per_replicate.len() > 1 {
+        format!("{seeds} in each of {} replicates", d.per_replicate.len())
     } else {
         seeds
     }
@@ -228,7 +228,7 @@ pub(super) fn warnings(
         warnings.extend(about_answers(result));
     }
     let mut small: Vec<&ArmData> = arms.iter().filter(|data| data.rows < FEW_ROWS).collect();
-    small.sort_by(|a, b| (&a.arm, a.world).cmp(&(&b.arm, b.world)));
+    small.sort_by(|a, b| (&a.arm, a.replicate).cmp(&(&b.arm, b.replicate)));
     warnings.extend(
         small
             .iter()
@@ -326,11 +326,11 @@ fn about_answers(result: &ArmResult) -> Vec<String> {
 /// Arms whose checkpoints answer every problem alike are one arm under two names, or a mistake.
 fn identical(answers: &Answers) -> Vec<String> {
     let scores = |arm: &str| -> Vec<(usize, u64, Vec<f64>)> {
-        let worlds = answers.of(arm, Decoding::Greedy);
-        worlds
+        let replicates = answers.of(arm, Decoding::Greedy);
+        replicates
             .values()
             .flatten()
-            .map(|c| (c.world, c.seed, c.scores.clone()))
+            .map(|c| (c.replicate, c.seed, c.scores.clone()))
             .collect()
     };
     let all: Vec<_> = answers.arms.iter().map(|arm| (arm, scores(arm))).collect();

@@ -9,7 +9,7 @@ use super::{METRICS, Metric, entropy, likelihood, rank};
 use crate::comparison::Closeness;
 use crate::record::ScoreRow;
 use crate::scores::{Identity, MergeError, empty, merge};
-use crate::statistics::bootstrap::{Replicates, resampled_sums};
+use crate::statistics::bootstrap::{Resampled, resampled_sums};
 use idiolect_model::{Rng, Template};
 
 /// Sums over the traces of a set, from which its metrics are computed.
@@ -171,11 +171,11 @@ fn add(sums: &mut [f64; N_SUMS], terms: &[f64; N_SUMS]) {
 ///
 /// # Errors
 /// When the traces were scored by different students or under different templates.
-pub fn replicates(
+pub fn resampled(
     scores: &[ScoreRow],
     draws: usize,
     rng: &mut Rng,
-) -> Result<Vec<(&'static Metric, Replicates)>, MergeError> {
+) -> Result<Vec<(&'static Metric, Resampled)>, MergeError> {
     merge(scores)?;
     let problems = sums_by_problem(scores);
     let n = problems.len();
@@ -186,13 +186,13 @@ pub fn replicates(
     let resampled = resampled_sums(&slices, n, if n == 0 { 0 } else { draws }, rng);
     let mut whole = SetSums::scratch();
     whole.assign(&std::array::from_fn(|at| series[at].iter().sum()));
-    let mut found: Vec<(&'static Metric, Replicates)> = METRICS
+    let mut found: Vec<(&'static Metric, Resampled)> = METRICS
         .iter()
         .filter_map(|metric| {
             let estimate = (metric.of_set)(&whole)?;
             Some((
                 metric,
-                Replicates {
+                Resampled {
                     estimate,
                     draws: Vec::with_capacity(draws),
                 },
@@ -202,11 +202,11 @@ pub fn replicates(
     let mut set = SetSums::scratch();
     for draw in 0..if n == 0 { 0 } else { draws } {
         set.assign(&std::array::from_fn(|at| resampled.of(at)[draw]));
-        for (metric, replicates) in &mut found {
+        for (metric, resampled) in &mut found {
             // A resample without a defined value (no trace with a Z) says nothing new.
-            replicates
+            resampled
                 .draws
-                .push((metric.of_set)(&set).unwrap_or(replicates.estimate));
+                .push((metric.of_set)(&set).unwrap_or(resampled.estimate));
         }
     }
     Ok(found)
@@ -237,7 +237,7 @@ pub fn closeness(
     confidence: f64,
     rng: &mut Rng,
 ) -> Result<BTreeMap<String, Closeness>, MergeError> {
-    Ok(replicates(scores, draws, rng)?
+    Ok(resampled(scores, draws, rng)?
         .into_iter()
         .map(|(metric, r)| (metric.name.to_owned(), Closeness::of(&r, confidence)))
         .collect())

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::set::replicates;
+use super::set::resampled;
 use super::*;
 use crate::scores::tests::{LOGITS, TARGETS, direct, identity};
 use crate::scores::{empty, fold};
@@ -160,7 +160,7 @@ fn a_metric_without_tokens_is_not_defined() {
     let nothing = empty(identity());
     assert!(METRICS.iter().all(|metric| (metric.of)(&nothing).is_none()));
     assert!(
-        replicates(&[], 100, &mut Rng::keyed(0, &[]))
+        resampled(&[], 100, &mut Rng::keyed(0, &[]))
             .unwrap()
             .is_empty()
     );

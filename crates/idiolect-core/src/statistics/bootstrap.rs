@@ -1,11 +1,11 @@
-//! The bootstrap over problems, with seeds and worlds as further levels.
+//! The bootstrap over problems, with seeds and replicates as further levels.
 //!
 //! One resample of the problems serves every arm at once ([`resampled_sums`]): the arms stay paired,
 //! and the cost is that of drawing once and of one dot product an arm. The counts of a resample are
 //! drawn as integers into one buffer; nothing is allocated per draw.
 //!
 //! Fine-tuning seeds cross the problems (each seed answers each problem), so [`nested`] resamples
-//! both, and worlds above them (Owen, 2007, the pigeonhole bootstrap). A handful of seeds spreads too
+//! both, and replicates above them (Owen, 2007, the pigeonhole bootstrap). A handful of seeds spreads too
 //! little by the factor (R − 1)/R; deviations from the mean of seeds are scaled back by its root.
 //! Answers' own noise then enters with the problems and again with the seeds: the interval errs to
 //! the wide side, which the few degrees of freedom of three seeds need (see the coverage tests).
@@ -71,14 +71,14 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// An estimate with its bootstrap draws.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Replicates {
+pub struct Resampled {
     /// The estimate from the data as they are.
     pub estimate: f64,
     /// The same from each resample.
     pub draws: Vec<f64>,
 }
 
-impl Replicates {
+impl Resampled {
     /// Standard deviation of the draws: the standard error of the estimate.
     pub fn standard_error(&self) -> f64 {
         let centre = mean(&self.draws);
@@ -182,45 +182,45 @@ pub fn paired_bootstrap(
     let n = differences.len();
     let mut means = resampled_sums(&[differences], n, if n == 0 { 0 } else { draws }, rng).sums;
     means.iter_mut().for_each(|sum| *sum /= n as f64);
-    let replicates = Replicates {
+    let resampled = Resampled {
         estimate: mean(differences),
         draws: means,
     };
     PairedBootstrap {
-        estimate: replicates.estimate,
-        standard_error: replicates.standard_error(),
-        percentile: replicates.percentile(confidence),
-        bca: replicates.bca(confidence, mean_acceleration(differences)),
+        estimate: resampled.estimate,
+        standard_error: resampled.standard_error(),
+        percentile: resampled.percentile(confidence),
+        bca: resampled.bca(confidence, mean_acceleration(differences)),
     }
 }
 
-/// One world's replicates, one a fine-tuning seed, all over the same resamples of problems. The
+/// One replicate's resampled, one a fine-tuning seed, all over the same resamples of problems. The
 /// baseline is subtracted; it may be empty.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WorldReplicates<'a> {
+pub struct ReplicateSeeds<'a> {
     /// The arm's seeds.
-    pub arm: Vec<&'a Replicates>,
+    pub arm: Vec<&'a Resampled>,
     /// The baseline's seeds.
-    pub baseline: Vec<&'a Replicates>,
+    pub baseline: Vec<&'a Resampled>,
 }
 
-/// Resamples worlds, then seeds within each arm, over given resamples of problems: the mean over
-/// worlds of (mean over seeds of the arm − mean over seeds of the baseline). Seeds of the two arms
+/// Resamples replicates, then seeds within each arm, over given resamples of problems: the mean over
+/// replicates of (mean over seeds of the arm − mean over seeds of the baseline). Seeds of the two arms
 /// are resampled apart: equal seed numbers shuffle rows alike and make trainings no more alike.
-pub fn nested(worlds: &[WorldReplicates<'_>], rng: &mut Rng) -> Replicates {
-    let terms: Vec<Vec<Term<'_>>> = worlds
+pub fn nested(replicates: &[ReplicateSeeds<'_>], rng: &mut Rng) -> Resampled {
+    let terms: Vec<Vec<Term<'_>>> = replicates
         .iter()
         .map(|w| vec![(1.0, w.arm.clone()), (-1.0, w.baseline.clone())])
         .collect();
     contrast(&terms, rng)
 }
 
-/// A weight and the seeds of one arm in one world.
-pub type Term<'a> = (f64, Vec<&'a Replicates>);
+/// A weight and the seeds of one arm in one replicate.
+pub type Term<'a> = (f64, Vec<&'a Resampled>);
 
-/// The same for any weighted sum of arms: the mean over worlds of Σ weight · (mean over seeds).
-pub fn contrast(worlds: &[Vec<Term<'_>>], rng: &mut Rng) -> Replicates {
-    let observed: Vec<f64> = worlds
+/// The same for any weighted sum of arms: the mean over replicates of Σ weight · (mean over seeds).
+pub fn contrast(replicates: &[Vec<Term<'_>>], rng: &mut Rng) -> Resampled {
+    let observed: Vec<f64> = replicates
         .iter()
         .map(|terms| {
             terms
@@ -229,17 +229,17 @@ pub fn contrast(worlds: &[Vec<Term<'_>>], rng: &mut Rng) -> Replicates {
                 .sum()
         })
         .collect();
-    let draws = worlds
+    let draws = replicates
         .iter()
         .flatten()
         .flat_map(|(_, seeds)| seeds)
         .map(|r| r.draws.len())
         .min()
         .unwrap_or(0);
-    let mut values = vec![0.0; worlds.len()];
+    let mut values = vec![0.0; replicates.len()];
     let draws = (0..draws)
         .map(|draw| {
-            for (value, terms) in values.iter_mut().zip(worlds) {
+            for (value, terms) in values.iter_mut().zip(replicates) {
                 *value = terms
                     .iter()
                     .map(|(weight, seeds)| {
@@ -250,13 +250,13 @@ pub fn contrast(worlds: &[Vec<Term<'_>>], rng: &mut Rng) -> Replicates {
             resampled_mean(values.len(), |i| values[i], rng)
         })
         .collect();
-    Replicates {
+    Resampled {
         estimate: mean(&observed),
         draws,
     }
 }
 
-fn seed_mean(seeds: &[&Replicates], value: impl Fn(&Replicates) -> f64) -> f64 {
+fn seed_mean(seeds: &[&Resampled], value: impl Fn(&Resampled) -> f64) -> f64 {
     if seeds.is_empty() {
         0.0
     } else {

@@ -26,6 +26,7 @@ mod output;
 mod parquet_rows;
 pub mod rejects;
 pub mod rows;
+mod shard;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
@@ -36,6 +37,7 @@ pub use meta::{Difference, Meta};
 pub use output::{Ending, Key, Occurrences, Opened, Output, part_of};
 pub use rejects::{BadRow, Rejects};
 pub use rows::{Row, Rows};
+pub use shard::Shard;
 
 /// Why a file of rows cannot be used.
 #[derive(Debug, thiserror::Error)]

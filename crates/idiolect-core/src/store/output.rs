@@ -42,6 +42,12 @@ impl Key {
         key.copy_from_slice(&hash.finalize()[..16]);
         Self(key)
     }
+
+    /// One of `n` numbers, each for as many keys as the others.
+    pub(super) fn spread(self, n: usize) -> usize {
+        let number = u128::from_le_bytes(self.0) % n.max(1) as u128;
+        usize::try_from(number).unwrap_or(0)
+    }
 }
 
 /// Gives rows that repeat an id a sample number each, in the order in which they come.
@@ -79,7 +85,7 @@ struct Line<'a> {
 
 /// Where in the journal the result of a key lies.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+pub(super) struct Place {
     start: u64,
     refused: bool,
 }
@@ -87,11 +93,11 @@ struct Place {
 /// An output being written.
 #[derive(Debug)]
 pub struct Output {
-    path: PathBuf,
-    meta: Meta,
-    journal: Journal,
-    places: HashMap<Key, Place>,
-    rejected: u64,
+    pub(super) path: PathBuf,
+    pub(super) meta: Meta,
+    pub(super) journal: Journal,
+    pub(super) places: HashMap<Key, Place>,
+    pub(super) rejected: u64,
 }
 
 /// How an output ends.
@@ -173,21 +179,24 @@ impl Output {
     /// Reads which keys an earlier process came past.
     fn find_places(&mut self) -> Result<(), StoreError> {
         let part = self.journal.path().to_owned();
-        let file = File::open(&part).map_err(StoreError::io("read", &part))?;
-        let mut lines = BufReader::with_capacity(1 << 16, file);
-        let (mut start, mut text) = (0, Vec::new());
-        loop {
-            text.clear();
-            let n = io::BufRead::read_until(&mut lines, b'\n', &mut text)
-                .map_err(StoreError::io("read", &part))?;
-            if n == 0 {
+        each_line(&part, |start, line| {
+            self.keep(
+                Key::new(&line.id, line.sample),
+                start,
+                line.refused.is_some(),
+            );
+            Ok(())
+        })
+    }
+
+    /// Writes down those results of another journal that this one does not have.
+    pub(super) fn copy_lines(&mut self, from: &Path) -> Result<(), StoreError> {
+        each_line(from, |_, line| {
+            if self.contains(Key::new(&line.id, line.sample)) {
                 return Ok(());
             }
-            let line: Line<'_> = parse(&text, &part)?;
-            let refused = line.refused.is_some();
-            self.keep(Key::new(&line.id, line.sample), start, refused);
-            start += n as u64;
-        }
+            self.write(&line.id, line.sample, line.row, line.refused.as_ref())
+        })
     }
 
     fn keep(&mut self, key: Key, start: u64, refused: bool) {
@@ -390,6 +399,26 @@ impl Output {
     }
 }
 
+/// Calls `each` with every line of a journal and where it begins.
+fn each_line(
+    path: &Path,
+    mut each: impl FnMut(u64, Line<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let file = File::open(path).map_err(StoreError::io("read", path))?;
+    let mut lines = BufReader::with_capacity(1 << 16, file);
+    let (mut start, mut text) = (0, Vec::new());
+    loop {
+        text.clear();
+        let n = io::BufRead::read_until(&mut lines, b'\n', &mut text)
+            .map_err(StoreError::io("read", path))?;
+        if n == 0 {
+            return Ok(());
+        }
+        each(start, parse(&text, path)?)?;
+        start += n as u64;
+    }
+}
+
 /// Lines of a journal by where they begin. Journals are read nearly in order.
 struct Lines {
     path: PathBuf,
@@ -463,7 +492,7 @@ fn write_rows(
     }
 }
 
-fn edited(path: &Path, reason: &str) -> StoreError {
+pub(super) fn edited(path: &Path, reason: &str) -> StoreError {
     StoreError::Edited {
         path: path.display().to_string(),
         reason: reason.to_owned(),
@@ -484,7 +513,7 @@ fn is_gzip(path: &Path) -> bool {
         .is_some_and(|ending| ending.eq_ignore_ascii_case("gz"))
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(StoreError::io("remove", path)(error))

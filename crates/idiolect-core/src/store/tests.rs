@@ -454,6 +454,92 @@ mod outputs {
         }
     }
 
+    /// One shard of that stage, stopped before the result number `stop`.
+    fn shard(path: &Path, shard: Shard, stop: usize) -> Option<Meta> {
+        let mut meta = meta(1);
+        meta.setting("shard", shard);
+        let mut output = match Output::open(&shard.path_of(path), &meta, false).unwrap() {
+            Opened::Unfinished(output) => output,
+            Opened::Complete(meta) => return Some(meta),
+        };
+        for line in IN_ORDER {
+            let id = format!("line/{line}");
+            if !shard.takes(&id) || output.contains(Key::new(&id, 0)) {
+                continue;
+            }
+            if output.done() == stop as u64 {
+                return None;
+            }
+            if line == 3 || line == 8 {
+                let bad = BadRow::new("in", line, "bad", "");
+                output.refuse(&id, 0, &bad).unwrap();
+            } else {
+                output.push(&id, 0, &json!({ "line": line })).unwrap();
+            }
+        }
+        Some(output.finish_shard().unwrap())
+    }
+
+    #[test]
+    fn shards_of_any_number_end_in_the_same_bytes() {
+        let whole = dir();
+        work(&whole.path().join("o.jsonl"), IN_ORDER, 99).unwrap();
+        for of in [1, 2, 5, 40] {
+            let cut = dir();
+            let path = cut.path().join("o.jsonl");
+            let mut seen = 0;
+            for one in Shard::all(of) {
+                // Stopped and continued.
+                shard(&path, one, 1);
+                let meta = shard(&path, one, 99).unwrap();
+                assert_eq!(
+                    shard(&path, one, 0).unwrap(),
+                    meta,
+                    "a finished shard is kept"
+                );
+                seen += meta.seen;
+            }
+            assert_eq!(seen, 9, "every row belongs to one shard");
+            let mut output = open(&path, &meta(1));
+            Shard::all(of).for_each(|shard| output.take_over(shard).unwrap());
+            assert_eq!((output.done(), output.rejected()), (9, 2));
+            drop(output);
+            work(&path, IN_ORDER, 0).unwrap();
+            Shard::all(of).for_each(|shard| shard.remove(&path).unwrap());
+            assert_eq!(contents(cut.path()), contents(whole.path()), "{of} shards");
+        }
+    }
+
+    #[test]
+    fn a_shard_killed_while_it_finishes_loses_nothing_and_a_changed_one_is_refused() {
+        let cut = dir();
+        let path = cut.path().join("o.jsonl");
+        let one = Shard { index: 0, of: 1 };
+        shard(&path, one, 99).unwrap();
+        let file = one.path_of(&path);
+        // Killed between the provenance and the renaming of the journal.
+        fs::rename(&file, part_of(&file)).unwrap();
+        shard(&path, one, 9).unwrap();
+        let mut output = open(&path, &meta(1));
+        output.take_over(one).unwrap();
+        assert_eq!(output.done(), 9);
+        drop(output);
+
+        let rows = fs::read_to_string(&file).unwrap();
+        fs::write(&file, rows.replacen("\"line\":1", "\"line\":7", 1)).unwrap();
+        output = open(&path, &meta(1));
+        output.restart().unwrap();
+        let words = output.take_over(one).unwrap_err().to_string();
+        assert!(words.contains("content hash"), "{words}");
+        drop(output);
+        let mut other = open(&cut.path().join("p.jsonl"), &meta(2));
+        fs::copy(&file, one.path_of(&cut.path().join("p.jsonl"))).unwrap();
+        let meta_of = |name: &str| Meta::path_of(&one.path_of(&cut.path().join(name)));
+        fs::copy(meta_of("o.jsonl"), meta_of("p.jsonl")).unwrap();
+        let words = other.take_over(one).unwrap_err().to_string();
+        assert!(words.contains("k"), "{words}");
+    }
+
     #[test]
     fn a_stage_killed_while_it_finishes_finishes_again() {
         let whole = dir();

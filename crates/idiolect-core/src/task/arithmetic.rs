@@ -4,8 +4,8 @@
 //! what Countdown forbids is evaluated and noted, so that a verdict can name it. Depth, powers and
 //! digits are bounded; nothing else can grow.
 
-use super::lexeme::{Kind, Lexeme};
-use super::rational::Rational;
+use idiolect_math::Rational;
+use idiolect_math::lexeme::{Kind, Lexeme};
 
 /// Parentheses and signs may nest this deep; deeper is no expression.
 const MAX_DEPTH: usize = 64;
@@ -376,8 +376,8 @@ fn hundredth() -> Rational {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexeme::lex;
     use super::*;
+    use idiolect_math::lexeme::lex;
 
     const PLAIN: Reading = Reading {
         units: false,

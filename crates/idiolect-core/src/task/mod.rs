@@ -15,26 +15,22 @@ mod execute;
 mod field;
 pub mod gsm8k;
 mod import;
-mod lexeme;
 pub mod math;
 pub mod mbpp;
 mod prompt;
-mod rational;
 mod reading;
-mod rounding;
 mod segment;
 mod steps;
 mod variables;
 
 use serde_json::{Map, Value};
 
+pub use idiolect_math::{Answered, ROUNDED};
+
 pub use execute::{Execute, Execution, NoCode, Program};
 pub use field::{Field, fields, own_fields, shared_fields};
 pub use import::{ImportRow, Imported, column_of, map_columns, split_named};
 pub use prompt::PromptFile;
-pub use rational::Rational;
-pub use reading::Answered;
-pub use rounding::REASON as ROUNDED;
 
 use reading::{Reading, read};
 

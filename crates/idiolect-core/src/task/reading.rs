@@ -10,22 +10,10 @@
 
 use std::sync::OnceLock;
 
+use idiolect_math::Answered;
+
 use super::{PromptFile, Task};
 use crate::record::{ReadSpan, TaskName};
-
-/// How far a text has come with its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Answered {
-    /// Nothing in it would be taken for the answer.
-    Nothing,
-    /// Something would be taken for the answer if the text ended here: its last number.
-    Loosely,
-    /// It says what the answer is.
-    Stated,
-    /// It has the form that closes a solution: `\boxed{…}`, `#### 18`, a final answer, a closed tag
-    /// or block.
-    Closed,
-}
 
 /// What reading found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -66,25 +66,6 @@ fn ends_sentence(text: &str, part: usize, at: usize) -> bool {
         ))
 }
 
-/// Length of `1. `, `2) `, `- `, `* ` at the start of a part.
-pub(super) fn list_marker(part: &str) -> usize {
-    let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-    let after = &part[digits..];
-    let marker = if (1..=3).contains(&digits) && after.starts_with(['.', ')']) {
-        digits + 1
-    } else {
-        match part.chars().next() {
-            Some(c @ ('-' | '*' | '•' | '+' | '#')) if digits == 0 => c.len_utf8(),
-            _ => return 0,
-        }
-    };
-    if part[marker..].starts_with(' ') {
-        marker + 1
-    } else {
-        0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,14 +95,6 @@ mod tests {
         assert_eq!(
             cut("(2 + 3) * 4\n= 5 * 4\n **= 20**\nDone"),
             ["(2 + 3) * 4\n= 5 * 4\n **= 20**", "Done"]
-        );
-    }
-
-    #[test]
-    fn list_markers_are_not_arithmetic() {
-        assert_eq!(
-            ["1. a", "12) a", "- a", "a", "3.5 a", "-3"].map(list_marker),
-            [3, 4, 2, 0, 0, 0]
         );
     }
 }

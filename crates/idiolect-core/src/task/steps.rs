@@ -7,11 +7,12 @@
 //! its last digit; integers must be exact.
 
 use super::arithmetic::{Parsed, Reading, parse};
-use super::lexeme::{Kind, Lexeme, lex};
-use super::rational::Rational;
-use super::segment::{list_marker, parts};
+use super::segment::parts;
 use super::variables::Variables;
 use crate::record::{Step, StepCheck};
+use idiolect_math::Rational;
+use idiolect_math::lexeme::list_marker;
+use idiolect_math::lexeme::{Kind, Lexeme, lex};
 
 /// An expression longer than this many lexemes is not read.
 const MAX_SIDE: usize = 64;

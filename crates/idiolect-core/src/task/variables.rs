@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::arithmetic::{Reading, parse};
-use super::lexeme::{Kind, lex};
-use super::rational::Rational;
+use idiolect_math::Rational;
+use idiolect_math::lexeme::{Kind, lex};
 
 /// More variables than this are not kept.
 const MAX_VARIABLES: usize = 256;

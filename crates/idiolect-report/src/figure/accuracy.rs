@@ -61,16 +61,16 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     })
 }
 
-/// One line per arm, decoding, world and seed, and one for each mean.
+/// One line per arm, decoding, replicate and seed, and one for each mean.
 pub(crate) fn rows(view: &RunView) -> String {
     let mut rows = Vec::new();
     for arm in reading::ordered(&view.comparison) {
         let mut row =
-            |decoding: &str, world: String, seed: String, value: f64, low: f64, high: f64| {
+            |decoding: &str, replicate: String, seed: String, value: f64, low: f64, high: f64| {
                 let numbers = [value, low, high].map(csv_number);
                 rows.push(
                     [
-                        vec![arm.arm.clone(), decoding.to_owned(), world, seed],
+                        vec![arm.arm.clone(), decoding.to_owned(), replicate, seed],
                         numbers.to_vec(),
                     ]
                     .concat(),
@@ -88,7 +88,7 @@ pub(crate) fn rows(view: &RunView) -> String {
             for s in &a.per_seed {
                 row(
                     "greedy",
-                    s.world.to_string(),
+                    s.replicate.to_string(),
                     s.seed.to_string(),
                     s.accuracy,
                     s.wilson.low,
@@ -109,7 +109,13 @@ pub(crate) fn rows(view: &RunView) -> String {
     }
     csv(
         &[
-            "arm", "decoding", "world", "seed", "accuracy", "low", "high",
+            "arm",
+            "decoding",
+            "replicate",
+            "seed",
+            "accuracy",
+            "low",
+            "high",
         ],
         rows,
     )
@@ -151,7 +157,7 @@ fn row(arm: &ArmResult, accuracy: &Estimate, decoding: Decoding, scale: Scale, y
     html! {
         (label(arm, LEFT - 14.0, y))
         (svg::whisker_across(y, scale.at(accuracy.interval.low), scale.at(accuracy.interval.high)))
-        @for seed in seeds { (svg::mark("seed", seed.world, scale.at(seed.accuracy), y + 8.0, 2.4)) }
+        @for seed in seeds { (svg::mark("seed", seed.replicate, scale.at(seed.accuracy), y + 8.0, 2.4)) }
         (svg::mark("mean", 0, scale.at(accuracy.value), y, 4.2))
         (svg::text("label number", "end", svg::WIDTH, y + 4.5, &numbers))
     }
@@ -174,8 +180,8 @@ fn caption(view: &RunView, decoding: Decoding, base: Option<f64>) -> String {
             .any(|arm| arm.greedy.as_ref().is_some_and(|g| g.per_seed.len() > 1));
     if many {
         out += " Open marks under a line are single seeds";
-        if comparison.n_worlds > 1 {
-            let shapes: Vec<String> = (0..comparison.n_worlds)
+        if comparison.n_replicates > 1 {
+            let shapes: Vec<String> = (0..comparison.n_replicates)
                 .map(|w| format!("{} {}", svg::mark_name(w), reading::world_name(view, w)))
                 .collect();
             out += &format!(" ({})", shapes.join(", "));

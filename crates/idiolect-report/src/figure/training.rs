@@ -64,14 +64,14 @@ pub(crate) fn rows(view: &RunView) -> String {
         c.points.iter().map(|(step, loss)| {
             vec![
                 c.arm.clone(),
-                c.world.to_string(),
+                c.replicate.to_string(),
                 c.seed.to_string(),
                 step.to_string(),
                 csv_number(*loss),
             ]
         })
     });
-    csv(&["arm", "world", "seed", "step", "loss_nats"], rows)
+    csv(&["arm", "replicate", "seed", "step", "loss_nats"], rows)
 }
 
 /// Arms in the page's order, then those that were trained but not evaluated, by name.
@@ -82,7 +82,7 @@ fn by_arm(view: &RunView) -> Vec<(String, Vec<&Curve>)> {
     }
     curves
         .values_mut()
-        .for_each(|c| c.sort_by_key(|c| (c.world, c.seed)));
+        .for_each(|c| c.sort_by_key(|c| (c.replicate, c.seed)));
     let mut out = Vec::new();
     for arm in reading::ordered(&view.comparison) {
         out.extend(

@@ -344,17 +344,17 @@ fn dose(comparison: &Comparison, names: &Names) -> Option<String> {
 }
 
 fn replication(comparison: &Comparison) -> String {
-    let one_world = "one student and one split; another may order close arms differently";
-    match (reading::seeds(comparison), comparison.n_worlds) {
+    let one_replicate = "one student and one split; another may order close arms differently";
+    match (reading::seeds(comparison), comparison.n_replicates) {
         (Some((1, _)), 0 | 1) => format!(
-            "This is one run: a single fine-tuning seed per arm and {one_world}. Intervals count the choice of problems only, not the luck of training."
+            "This is one run: a single fine-tuning seed per arm and {one_replicate}. Intervals count the choice of problems only, not the luck of training."
         ),
         (Some(_), 0 | 1) => format!(
-            "Behind every mean: {} of fine-tuning, {one_world}.",
+            "Behind every mean: {} of fine-tuning, {one_replicate}.",
             reading::replication(comparison)
         ),
-        (Some(_), worlds) => format!(
-            "Behind every mean: {}; a world repeats the experiment independently. None of the {worlds} is left out.",
+        (Some(_), replicates) => format!(
+            "Behind every mean: {}; a replicate repeats the experiment independently. None of the {replicates} is left out.",
             reading::replication(comparison)
         ),
         (None, _) => "No fine-tuned student was evaluated.".to_owned(),

@@ -1,5 +1,5 @@
 //! What each arm holds and what the student reached on it: the figure, the table of results, the
-//! table of contents, each world apart, and the short table for the terminal.
+//! table of contents, each replicate apart, and the short table for the terminal.
 
 use idiolect_core::comparison::{ArmResult, Comparison};
 use idiolect_core::record::Decoding;
@@ -24,7 +24,7 @@ pub(super) fn section(view: &RunView) -> Section {
         blocks.push(Block::Table(results(&view.comparison)));
         blocks.push(Block::Table(contents(view).without_blank_columns()));
     }
-    blocks.extend(by_world(view).map(Block::Table));
+    blocks.extend(by_replicate(view).map(Block::Table));
     Section {
         id: "arms",
         title: "What each arm taught".to_owned(),
@@ -224,18 +224,18 @@ fn contents(view: &RunView) -> Table {
     }
 }
 
-/// Greedy accuracy in each world; `None` with one world.
-fn by_world(view: &RunView) -> Option<Table> {
+/// Greedy accuracy in each replicate; `None` with one replicate.
+fn by_replicate(view: &RunView) -> Option<Table> {
     let comparison = &view.comparison;
-    if comparison.n_worlds < 2 {
+    if comparison.n_replicates < 2 {
         return None;
     }
     let row = |arm: &&ArmResult| {
         let seeds = arm.greedy.iter().flat_map(|g| &g.per_seed);
-        let cell = |world: usize| {
+        let cell = |replicate: usize| {
             let values: Vec<f64> = seeds
                 .clone()
-                .filter(|s| s.world == world)
+                .filter(|s| s.replicate == replicate)
                 .map(|s| s.accuracy)
                 .collect();
             if values.is_empty() {
@@ -245,7 +245,7 @@ fn by_world(view: &RunView) -> Option<Table> {
             }
         };
         let mut cells = vec![reading::full(arm)];
-        cells.extend((0..comparison.n_worlds).map(cell));
+        cells.extend((0..comparison.n_replicates).map(cell));
         cells.push(
             arm.greedy
                 .as_ref()
@@ -256,11 +256,11 @@ fn by_world(view: &RunView) -> Option<Table> {
     };
     let mut columns = vec![left("arm")];
     columns.extend(
-        (0..comparison.n_worlds).map(|w| right(&words::inline(&reading::world_name(view, w)))),
+        (0..comparison.n_replicates).map(|w| right(&words::inline(&reading::world_name(view, w)))),
     );
     columns.push(right("standard error"));
     Some(Table {
-        caption: "Greedy accuracy in each world (mean over fine-tuning seeds), and the standard error of the overall mean from the spread over worlds.".to_owned(),
+        caption: "Greedy accuracy in each replicate (mean over fine-tuning seeds), and the standard error of the overall mean from the spread over replicates.".to_owned(),
         rows: reading::ordered(comparison).iter().map(row).collect(),
         quiet: Vec::new(),
         columns,

@@ -35,10 +35,10 @@ pub(super) fn section(view: &RunView) -> Section {
 }
 
 fn can(comparison: &Comparison, decoding: Decoding, names: &Names) -> Vec<String> {
-    let scope = match (comparison.n_worlds, reading::seeds(comparison)) {
+    let scope = match (comparison.n_replicates, reading::seeds(comparison)) {
         (0 | 1, Some((1, _))) => "For this student, these checkpoints and this set of problems",
         (0 | 1, _) => "For this student, over fine-tuning seeds",
-        _ => "Over these worlds",
+        _ => "Over these replicates",
     };
     let mut out = Vec::new();
     for baseline in &comparison.baselines {
@@ -157,7 +157,7 @@ fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
             floor(c.n_arms).map_or(String::new(), |p| format!("; no order of so few could give a two-sided p below {p}"))
         ));
     }
-    match (reading::seeds(comparison), comparison.n_worlds) {
+    match (reading::seeds(comparison), comparison.n_replicates) {
         (Some((1, _)), 0 | 1) => out.push("With one fine-tuning seed an arm cannot be distinguished from the luck of its training: read “this checkpoint”, not “this arm”.".to_owned()),
         (Some(_), 0 | 1) => out.push("Seeds repeat the fine-tuning only. The student, the split and the traces were made once; their own spread is not in the intervals.".to_owned()),
         _ => {}

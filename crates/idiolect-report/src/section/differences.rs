@@ -31,7 +31,7 @@ pub(super) fn section(view: &RunView) -> Section {
     } else {
         blocks.insert(0, Block::Paragraph(method(comparison)));
     }
-    blocks.extend(by_world(view).map(Block::Table));
+    blocks.extend(by_replicate(view).map(Block::Table));
     Section {
         id: "differences",
         title: "Differences, paired by problem".to_owned(),
@@ -174,11 +174,11 @@ fn mcnemar(tests: &[McNemar]) -> String {
     }
 }
 
-/// Greedy differences in each world against the first baseline; `None` with one world.
-fn by_world(view: &RunView) -> Option<Table> {
+/// Greedy differences in each replicate against the first baseline; `None` with one replicate.
+fn by_replicate(view: &RunView) -> Option<Table> {
     let comparison = &view.comparison;
     let baseline = comparison.baselines.first()?;
-    if comparison.n_worlds < 2 {
+    if comparison.n_replicates < 2 {
         return None;
     }
     let decoding = reading::leading(comparison);
@@ -194,18 +194,18 @@ fn by_world(view: &RunView) -> Option<Table> {
     });
     let mut columns = vec![left("arm")];
     columns.extend(
-        (0..comparison.n_worlds).map(|w| right(&words::inline(&reading::world_name(view, w)))),
+        (0..comparison.n_replicates).map(|w| right(&words::inline(&reading::world_name(view, w)))),
     );
     let row = |d: &&Difference| {
         [
             vec![reading::full_name(comparison, &d.arm)],
-            d.per_world.iter().map(|v| gain(*v)).collect(),
+            d.per_replicate.iter().map(|v| gain(*v)).collect(),
         ]
         .concat()
     };
     Some(Table {
         caption: format!(
-            "{} minus that of {} in each world.",
+            "{} minus that of {} in each replicate.",
             crate::figure::accuracy::capital(&reading::measure(comparison, decoding)),
             reading::full_name(comparison, baseline)
         ),

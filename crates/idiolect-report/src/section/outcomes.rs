@@ -66,7 +66,7 @@ fn table(what: &str, arms: &[(&ArmResult, Counts)]) -> Table {
     };
     Table {
         caption: format!(
-            "{what}, summed over seeds and worlds: counts and shares. Cut off by the token limit is counted again, on top of the verdict."
+            "{what}, summed over seeds and replicates: counts and shares. Cut off by the token limit is counted again, on top of the verdict."
         ),
         columns: vec![
             left("arm"),

@@ -23,7 +23,7 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-/// Losses and dev accuracies of one arm in one world, by seed.
+/// Losses and dev accuracies of one arm in one replicate, by seed.
 #[derive(Default)]
 struct Runs {
     first: Vec<f64>,
@@ -31,7 +31,7 @@ struct Runs {
     dev: Vec<(f64, usize)>,
 }
 
-/// Loss and dev accuracy by arm and world; `None` where neither is known.
+/// Loss and dev accuracy by arm and replicate; `None` where neither is known.
 fn table(view: &RunView) -> Option<Table> {
     let order: Vec<&str> = reading::ordered(&view.comparison)
         .iter()
@@ -50,23 +50,27 @@ fn table(view: &RunView) -> Option<Table> {
     let mut runs: BTreeMap<(usize, &str, usize), Runs> = BTreeMap::new();
     for c in curves {
         if let (Some(first), Some(last)) = (c.points.first(), c.points.last()) {
-            let run = runs.entry((place(&c.arm), &c.arm, c.world)).or_default();
+            let run = runs
+                .entry((place(&c.arm), &c.arm, c.replicate))
+                .or_default();
             run.first.push(first.1);
             run.last.push(last.1);
         }
     }
     for d in dev {
-        let run = runs.entry((place(&d.arm), &d.arm, d.world)).or_default();
+        let run = runs
+            .entry((place(&d.arm), &d.arm, d.replicate))
+            .or_default();
         run.dev
             .push((d.correct as f64 / d.problems as f64, d.problems));
     }
     if runs.is_empty() {
         return None;
     }
-    let worlds = view.comparison.n_worlds > 1;
+    let replicates = view.comparison.n_replicates > 1;
     let mut columns = vec![left("arm")];
-    if worlds {
-        columns.push(left("world"));
+    if replicates {
+        columns.push(left("replicate"));
     }
     columns.extend(
         [
@@ -78,10 +82,10 @@ fn table(view: &RunView) -> Option<Table> {
         ]
         .map(right),
     );
-    let rows = runs.into_iter().map(|((_, arm, world), run)| {
+    let rows = runs.into_iter().map(|((_, arm, replicate), run)| {
         let mut cells = vec![reading::full_name(&view.comparison, arm)];
-        if worlds {
-            cells.push(reading::world_name(view, world));
+        if replicates {
+            cells.push(reading::world_name(view, replicate));
         }
         cells.extend(row(&run));
         cells

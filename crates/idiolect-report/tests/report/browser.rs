@@ -146,7 +146,12 @@ fn a_browser_shows_the_whole_page_without_overflow_or_errors() {
             &[1200, 800, 500],
             &[".171", "+.078", "9f2c4e11a07d5b3396c1d0e5f7a8b2c4"],
         ),
-        (sample::miniature(3, 3), 4, &[800], &["3 worlds × 3 seeds"]),
+        (
+            sample::miniature(3, 3),
+            4,
+            &[800],
+            &["3 replicates × 3 seeds"],
+        ),
         (sample::near_zero(), 3, &[500], &["3.020", "3.910"]),
     ];
     for (view, figures, widths, expected) in pages {
@@ -204,7 +209,7 @@ fn sample_pages_are_written_for_looking_at() {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for (name, view) in [
         ("miniature", sample::miniature(1, 3)),
-        ("worlds", sample::miniature(3, 3)),
+        ("replicates", sample::miniature(3, 3)),
         ("near-zero", sample::near_zero()),
         ("hostile", crate::page::hostile()),
     ] {

@@ -6,3 +6,5 @@ mod browser;
 mod page;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod snapshot;

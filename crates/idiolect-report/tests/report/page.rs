@@ -175,12 +175,14 @@ fn what_the_real_statistics_say_reads_as_a_whole() {
     assert!(one.contains("In this one run the student learns most from G"));
     assert!(one.contains("bootstrap intervals over problems alone"));
     assert!(one.contains("Arm H (likewise G, W, F25 and R) is one training run"));
-    let worlds = shown(&RunView::new(
+    let replicates = shown(&RunView::new(
         "compared",
         sample::compared(&rates, 60, 2, 2),
     ));
-    assert!(worlds.contains("bootstrap intervals over problems, fine-tuning seeds and worlds"));
-    assert!(worlds.contains("2 worlds × 2 seeds"));
+    assert!(
+        replicates.contains("bootstrap intervals over problems, fine-tuning seeds and replicates")
+    );
+    assert!(replicates.contains("2 replicates × 2 seeds"));
     let none: Vec<(&str, f64, f64)> = rates
         .iter()
         .map(|(arm, _, nats)| (*arm, 0.0, *nats))
@@ -193,7 +195,7 @@ fn what_the_real_statistics_say_reads_as_a_whole() {
         "Accuracy cannot rank the arms here: no answer to any of 300 problems is right."
     ));
     assert!(zero.contains(".000 [.000, .013]"));
-    for page in [&page, &one, &worlds, &zero] {
+    for page in [&page, &one, &replicates, &zero] {
         assert!(!page.contains("NaN") && !page.contains(">inf"));
     }
 }
@@ -207,12 +209,12 @@ fn one_seed_says_one_run() {
 }
 
 #[test]
-fn worlds_are_shown_apart() {
+fn replicates_are_shown_apart() {
     let page = shown(&sample::miniature(3, 3));
-    assert!(page.contains("3 worlds × 3 seeds"));
-    assert!(page.contains("Greedy accuracy in each world"));
-    assert!(page.contains("triangle world 3"));
-    assert!(!shown(&sample::miniature(1, 3)).contains("in each world"));
+    assert!(page.contains("3 replicates × 3 seeds"));
+    assert!(page.contains("Greedy accuracy in each replicate"));
+    assert!(page.contains("triangle replicate 3"));
+    assert!(!shown(&sample::miniature(1, 3)).contains("in each replicate"));
 }
 
 #[test]
@@ -295,7 +297,7 @@ pub(crate) fn hostile() -> RunView {
     view.comparison.metrics[2].source = h();
     view.comparison.warnings.push(h());
     view.comparison.differences[0].method = h();
-    view.worlds = vec![h(), h()];
+    view.replicates = vec![h(), h()];
     view.arms.push(ArmFacts {
         name: h(),
         about: h(),

@@ -183,19 +183,20 @@ fn counts(total: usize, correct: f64) -> Counts {
     }
 }
 
-fn greedy(arm: &str, mean: f64, worlds: usize, seeds: u64) -> Accuracy {
+fn greedy(arm: &str, mean: f64, replicates: usize, seeds: u64) -> Accuracy {
     let mut per_seed = Vec::new();
-    for world in 0..worlds {
+    for replicate in 0..replicates {
         for seed in 0..if arm == "base" { 1 } else { seeds } {
-            let mut rng = Rng::keyed(1, &[arm, &world.to_string(), &seed.to_string()]);
-            let accuracy =
-                ((mean + 0.006 * rng.normal() + 0.01 * world as f64 * f64::from(worlds > 1))
-                    * N as f64)
-                    .round()
-                    / N as f64;
+            let mut rng = Rng::keyed(1, &[arm, &replicate.to_string(), &seed.to_string()]);
+            let accuracy = ((mean
+                + 0.006 * rng.normal()
+                + 0.01 * replicate as f64 * f64::from(replicates > 1))
+                * N as f64)
+                .round()
+                / N as f64;
             let accuracy = accuracy.max(0.0);
             per_seed.push(SeedAccuracy {
-                world,
+                replicate,
                 seed,
                 accuracy,
                 wilson: wilson(accuracy, N, 0.95),
@@ -221,13 +222,13 @@ fn greedy(arm: &str, mean: f64, worlds: usize, seeds: u64) -> Accuracy {
             "percentile bootstrap over problems, widened to Wilson's interval".to_owned()
         },
         seed_error: (seeds > 1).then_some(0.004),
-        world_error: (worlds > 1).then_some(0.009),
+        world_error: (replicates > 1).then_some(0.009),
         counts: counts(total, mean),
         per_seed,
     }
 }
 
-fn arm_result(row: &Row, worlds: usize, seeds: u64) -> ArmResult {
+fn arm_result(row: &Row, replicates: usize, seeds: u64) -> ArmResult {
     let (arm, _, nll, accuracy, avg, pass, tokens, valid, _) = *row;
     let trained = arm != "base";
     let closeness = |name: &str, value: f64| {
@@ -243,9 +244,9 @@ fn arm_result(row: &Row, worlds: usize, seeds: u64) -> ArmResult {
     ArmResult {
         arm: arm.to_owned(),
         description: describe(arm, None),
-        rows: trained.then_some(1000 * worlds),
-        tokens: trained.then_some((tokens * 1000.0) as u64 * worlds as u64),
-        greedy: Some(greedy(arm, accuracy, worlds, seeds)),
+        rows: trained.then_some(1000 * replicates),
+        tokens: trained.then_some((tokens * 1000.0) as u64 * replicates as u64),
+        greedy: Some(greedy(arm, accuracy, replicates, seeds)),
         sampled: Some(SampledAccuracy {
             k: 4,
             avg_at_k: avg,
@@ -255,7 +256,7 @@ fn arm_result(row: &Row, worlds: usize, seeds: u64) -> ArmResult {
             pass_at: BTreeMap::from([(1, avg), (2, (avg + pass) / 2.0), (4, pass)]),
             maj_at_k: (accuracy + avg) / 2.0,
             seed_error: Some(0.002),
-            counts: counts(4 * N * worlds * seeds as usize, avg),
+            counts: counts(4 * N * replicates * seeds as usize, avg),
         }),
         closeness: if trained {
             METRICS
@@ -284,7 +285,7 @@ fn difference(
     arm: &Row,
     baseline: &Row,
     decoding: Decoding,
-    worlds: usize,
+    replicates: usize,
     seeds: u64,
 ) -> Difference {
     let of = |row: &Row| {
@@ -305,7 +306,7 @@ fn difference(
         _ => Relation::Unresolved,
     };
     let mcnemar = |seed| McNemar {
-        world: 0,
+        replicate: 0,
         seed,
         only_arm: 60,
         only_baseline: 20,
@@ -332,21 +333,21 @@ fn difference(
         smallest_detectable: Some(2.8 * se),
         n_problems: N,
         n_seeds: seeds as usize,
-        per_world: (0..worlds).map(|w| d + 0.004 * w as f64).collect(),
+        per_replicate: (0..replicates).map(|w| d + 0.004 * w as f64).collect(),
         relation,
         verdict: String::new(),
     }
 }
 
-/// The miniature's comparison with this many worlds and seeds.
-pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
+/// The miniature's comparison with this many replicates and seeds.
+pub(crate) fn comparison(replicates: usize, seeds: u64) -> Comparison {
     let mut differences = Vec::new();
     for decoding in [Decoding::Greedy, Decoding::Sampled] {
         for baseline in &ARMS[..2] {
             differences.extend(
                 ARMS.iter()
                     .filter(|a| a.0 != baseline.0)
-                    .map(|a| difference(a, baseline, decoding, worlds, seeds)),
+                    .map(|a| difference(a, baseline, decoding, replicates, seeds)),
             );
         }
     }
@@ -375,11 +376,11 @@ pub(crate) fn comparison(worlds: usize, seeds: u64) -> Comparison {
         draws: 10_000,
         seed: 0,
         n_problems: N,
-        n_worlds: worlds,
+        n_replicates: replicates,
         baselines: vec!["base".to_owned(), "H".to_owned()],
         arms: ARMS
             .iter()
-            .map(|row| arm_result(row, worlds, seeds))
+            .map(|row| arm_result(row, replicates, seeds))
             .collect(),
         differences,
         best: Some(Best {
@@ -470,11 +471,13 @@ fn factors() -> FactorAnalysis {
 }
 
 /// The miniature as a whole report shows it.
-pub(crate) fn miniature(worlds: usize, seeds: u64) -> RunView {
-    let mut view = RunView::new("Countdown in miniature", comparison(worlds, seeds));
+pub(crate) fn miniature(replicates: usize, seeds: u64) -> RunView {
+    let mut view = RunView::new("Countdown in miniature", comparison(replicates, seeds));
     view.setting = "A 164k-parameter student and a 592k-parameter teacher, both trained from random weights inside this run on Countdown with three numbers; each arm fine-tunes the same student for ten epochs.".to_owned();
-    view.worlds = if worlds > 1 {
-        (0..worlds).map(|w| format!("world {}", w + 1)).collect()
+    view.replicates = if replicates > 1 {
+        (0..replicates)
+            .map(|w| format!("replicate {}", w + 1))
+            .collect()
     } else {
         Vec::new()
     };
@@ -513,12 +516,12 @@ pub(crate) fn miniature(worlds: usize, seeds: u64) -> RunView {
         },
     ];
     view.coverage_notes = vec!["W exists only where the teacher errs, G only where it succeeds; all arms take the same 1000 problems that have both.".to_owned()];
-    for world in 0..worlds {
+    for replicate in 0..replicates {
         for row in &ARMS[1..] {
             for seed in 0..seeds {
-                view.curves.push(curve(row, world, seed));
+                view.curves.push(curve(row, replicate, seed));
                 view.dev.push(DevScore {
-                    world,
+                    replicate,
                     arm: row.0.to_owned(),
                     seed,
                     correct: (150.0 * row.3) as usize + seed as usize,
@@ -537,8 +540,8 @@ pub(crate) fn miniature(worlds: usize, seeds: u64) -> RunView {
     view
 }
 
-fn curve(row: &Row, world: usize, seed: u64) -> Curve {
-    let mut rng = Rng::keyed(seed, &["curve", row.0, &world.to_string()]);
+fn curve(row: &Row, replicate: usize, seed: u64) -> Curve {
+    let mut rng = Rng::keyed(seed, &["curve", row.0, &replicate.to_string()]);
     let floor = 0.25 + 0.1 * row.2.min(3.0);
     let points: Vec<(usize, f64)> = (1..=320usize)
         .map(|step| {
@@ -549,7 +552,7 @@ fn curve(row: &Row, world: usize, seed: u64) -> Curve {
         })
         .collect();
     Curve {
-        world,
+        replicate,
         arm: row.0.to_owned(),
         seed,
         points: thin(&points, 80),
@@ -696,7 +699,7 @@ pub(crate) fn near_zero() -> RunView {
             lost: 0.002,
             n_seeds: 1,
             mcnemar: vec![McNemar {
-                world: 0,
+                replicate: 0,
                 seed: 0,
                 only_arm: 0,
                 only_baseline: 1,
@@ -725,20 +728,20 @@ pub(crate) fn near_zero() -> RunView {
 pub(crate) fn compared(
     rates: &[(&str, f64, f64)],
     problems: usize,
-    worlds: usize,
+    replicates: usize,
     seeds: u64,
 ) -> Comparison {
     let mut evaluations = Vec::new();
     let mut arms = Vec::new();
-    for world in 0..worlds {
+    for replicate in 0..replicates {
         for (arm, rate, nats) in rates {
             for seed in 0..if *arm == "base" { 1 } else { seeds } {
                 let rows = (0..problems)
-                    .map(|problem| answer(arm, *rate, world, seed, problem))
+                    .map(|problem| answer(arm, *rate, replicate, seed, problem))
                     .collect();
                 evaluations.push(Evaluation {
                     arm: (*arm).to_owned(),
-                    world,
+                    replicate,
                     seed,
                     rows,
                     gold: Vec::new(),
@@ -748,7 +751,7 @@ pub(crate) fn compared(
                 let scores = (0..40).map(|row| scores(*nats, row)).collect();
                 arms.push(ArmData {
                     arm: (*arm).to_owned(),
-                    world,
+                    replicate,
                     spec: None,
                     rows: 40,
                     problems: 40,
@@ -766,8 +769,8 @@ pub(crate) fn compared(
     compare(&evaluations, &arms, &options).expect("the evaluations pair up")
 }
 
-fn answer(arm: &str, rate: f64, world: usize, seed: u64, problem: usize) -> EvalRow {
-    let mut rng = Rng::keyed(seed, &[arm, &world.to_string(), &problem.to_string()]);
+fn answer(arm: &str, rate: f64, replicate: usize, seed: u64, problem: usize) -> EvalRow {
+    let mut rng = Rng::keyed(seed, &[arm, &replicate.to_string(), &problem.to_string()]);
     let right = rng.chance(rate);
     EvalRow {
         problem_id: format!("p/{problem}"),

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::options::{CodeOption, Common, ModelOptions, PromptOption, Seed, named};
 use super::output::{CommandOutput, table};
-use crate::exit;
-use crate::stage::advise::{AdviseSettings, advise};
-use crate::stage::features::FeatureSettings;
+use idiolect::exit;
+use idiolect::run::finished::FinishedRun;
+use idiolect::stage::advise::{AdviseSettings, advise, read};
+use idiolect::stage::features::FeatureSettings;
 
 /// Advise, before any training, which arm a student would learn most from, and how sure that is
 ///
@@ -34,7 +35,8 @@ pub(super) struct Arguments {
     problems: PathBuf,
     #[command(flatten)]
     prompt: PromptOption,
-    /// A finished run of your own to learn from too, as directory or advice.jsonl; may be given again
+    /// A finished run of your own to learn from too, measured if it is not yet, or its advice.jsonl;
+    /// may be given again
     #[arg(long, value_name = "RUN_DIR|FILE")]
     learn: Vec<PathBuf>,
     /// Rows of each arm to look at
@@ -67,6 +69,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let learn = arguments.common.with_control(|control| {
+        let mut learn = Vec::new();
+        for path in &arguments.learn {
+            learn.extend(match path.is_dir() {
+                true => FinishedRun::open(path)?.measured(control)?,
+                false => read(path)?,
+            });
+        }
+        Ok(learn)
+    })?;
     let settings = AdviseSettings {
         features: FeatureSettings {
             problems: arguments.problems.clone(),
@@ -81,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             all_metrics: false,
             seed: arguments.seed.seed,
         },
-        learn: arguments.learn.clone(),
+        learn,
         epochs: arguments.epochs,
     };
     let mut model = arguments.model.open(&arguments.common)?;
@@ -136,12 +148,12 @@ fn words(advice: &Advice) -> String {
     }
     match advice.expected_spearman {
         Some(rho) => text.push_str(&format!(
-            "\nlearned from {} finished worlds; with student and task left out, the rank correlation with what came out was {rho:.2} on average",
-            advice.worlds
+            "\nlearned from {} finished replicates; with student and task left out, the rank correlation with what came out was {rho:.2} on average",
+            advice.replicates
         )),
         None => text.push_str(&format!(
-            "\nlearned from {} finished worlds, too few to say how good the advice is",
-            advice.worlds
+            "\nlearned from {} finished replicates, too few to say how good the advice is",
+            advice.replicates
         )),
     }
     if !advice.cost_to_know.is_empty() {

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::options::{self, Common, PromptOption, Seed, TemplateName};
 use super::output::{CommandOutput, table};
-use crate::stage::StageError;
-use crate::stage::arms::{ArmsSettings, arms, summary};
-use crate::stage::student::StudentText;
+use idiolect::stage::StageError;
+use idiolect::stage::arms::{ArmsSettings, arms, summary};
+use idiolect::stage::student::StudentText;
 
 /// Build matched training sets (arms) from verified traces
 ///

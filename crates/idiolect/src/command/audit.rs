@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::options;
 use super::output::{self, CommandOutput};
-use crate::stage::StageError;
-use crate::stage::audit::{Audit, AuditSettings, Finding, audit};
+use idiolect::stage::StageError;
+use idiolect::stage::audit::{Audit, AuditSettings, Finding, audit};
 
 /// Find right answers with false steps, and wrong answers that began rightly
 ///

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::options::{self, Seed, named};
 use super::output::CommandOutput;
-use crate::exit;
-use crate::stage::compare::{CompareSettings, compare};
+use idiolect::exit;
+use idiolect::stage::compare::{CompareSettings, compare};
 
 /// Compare evaluations: which is more accurate, and how sure is that?
 ///

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use super::output::CommandOutput;
-use crate::exit;
+use idiolect::exit;
 
 /// Print a script that completes commands and flags in a shell
 #[derive(clap::Args, Debug)]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::options::{self, Common, ConfigOption};
 use super::output::CommandOutput;
-use crate::stage::convert::{ConvertSettings, convert};
+use idiolect::stage::convert::{ConvertSettings, convert};
 
 /// Write a model in another form
 ///

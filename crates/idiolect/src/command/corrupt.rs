@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::options::{self, Common, Seed};
 use super::output::CommandOutput;
-use crate::stage::StageError;
-use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
+use idiolect::stage::StageError;
+use idiolect::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 
 /// Make flawed copies of traces, or content controls of them
 ///

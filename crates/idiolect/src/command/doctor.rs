@@ -8,10 +8,9 @@ use serde_json::json;
 
 use super::options::ConfigOption;
 use super::output::CommandOutput;
-use crate::exit;
-use crate::interrupt::Stop;
-use crate::model;
-use crate::progress::Progress;
+use idiolect::exit;
+use idiolect::interrupt::Stop;
+use idiolect::model;
 
 /// Report what would go wrong with a model, and how to fix it
 ///
@@ -40,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ignored_fields: &arguments.config.ignored_fields,
         ..Opening::default()
     };
-    let (progress, stop) = (Progress::stderr(), Stop::default());
+    let (progress, stop) = (super::progress::stderr(), Stop::default());
     let directory = model::directory(&arguments.model, &progress, &stop)?;
     let findings = examine(&directory, &opening);
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();

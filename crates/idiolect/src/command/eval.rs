@@ -12,9 +12,9 @@ use super::options::{
     SplitOption, WritingOptions,
 };
 use super::output::CommandOutput;
-use crate::stage::StageError;
-use crate::stage::eval::{EvalSettings, eval};
-use crate::stage::train::rows_trained;
+use idiolect::stage::StageError;
+use idiolect::stage::eval::{EvalSettings, eval};
+use idiolect::stage::train::rows_trained;
 
 /// Ask a model every problem and judge its answers
 ///

@@ -8,7 +8,7 @@ use super::options::{
     self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption, WritingOptions,
 };
 use super::output::CommandOutput;
-use crate::stage::generate::{GenerateSettings, generate};
+use idiolect::stage::generate::{GenerateSettings, generate};
 
 /// Sample traces: K completions of a model for each problem
 ///

@@ -9,11 +9,11 @@ use idiolect_core::task::countdown::Difficulty;
 use idiolect_core::task::{Field, own_fields, shared_fields};
 use serde_json::json;
 
-use super::options::{self, Common, Seed, SplitName, TaskOption};
+use super::options::{self, Common, Seed, SplitName};
 use super::output::CommandOutput;
-use crate::stage::StageError;
-use crate::stage::countdown::{DrawSettings, draw};
-use crate::stage::import::{ImportSettings, import};
+use idiolect::stage::StageError;
+use idiolect::stage::countdown::{DrawSettings, draw};
+use idiolect::stage::import::{ImportSettings, RowTask, import};
 
 /// Read a published data set: its rows become problems, and the solutions they hold traces
 ///
@@ -27,7 +27,7 @@ use crate::stage::import::{ImportSettings, import};
 #[command(after_help = after_help())]
 pub(super) struct Arguments {
     /// The task of every row
-    task: TaskOption,
+    task: RowTaskOption,
     /// Files of raw rows, or patterns such as 'data/*.parquet'; - is standard input
     #[arg(required_unless_present = "generate", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -59,6 +59,29 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+/// The task of rows.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum RowTaskOption {
+    Gsm8k,
+    Math,
+    Countdown,
+    Mbpp,
+    /// Rows that name their task each in the field `task`, as those of problems.jsonl do
+    Jsonl,
+}
+
+impl RowTaskOption {
+    fn task(self) -> RowTask {
+        match self {
+            Self::Gsm8k => RowTask::All(TaskName::Gsm8k),
+            Self::Math => RowTask::All(TaskName::Math),
+            Self::Countdown => RowTask::All(TaskName::Countdown),
+            Self::Mbpp => RowTask::All(TaskName::Mbpp),
+            Self::Jsonl => RowTask::Named,
+        }
+    }
+}
+
 /// How a response ended.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FinishName {
@@ -85,6 +108,7 @@ const EXAMPLES: &str = "Examples:
   idiolect import gsm8k rows.parquet --map question=problem --map answer=gold -o problems.jsonl
   idiolect import math 'MATH/train/*/*.json' --split train -o problems.jsonl
   idiolect import mbpp mbpp.jsonl -o problems.jsonl --traces human.jsonl
+  idiolect import jsonl problems-of-several-tasks.jsonl -o problems.jsonl
   idiolect import countdown --generate 1000 --numbers 4 --max 100 --seed 7 -o problems.jsonl
   idiolect import gsm8k samples.jsonl --map response=completion.text --model qwen2.5-7b \\
     --finish stop -o p.jsonl --traces t.jsonl";
@@ -162,7 +186,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         return generated(arguments, count);
     }
     let settings = ImportSettings {
-        task: arguments.task.name(),
+        task: arguments.task.task(),
         files: options::files(&arguments.files)?,
         columns: arguments.columns.clone(),
         split: arguments.split.map(SplitName::split),
@@ -189,12 +213,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 }
 
 fn generated(arguments: &Arguments, count: usize) -> super::Result {
-    if arguments.task.name() != TaskName::Countdown {
+    if arguments.task != RowTaskOption::Countdown {
         return Err(StageError::usage(
-            format!(
-                "--generate draws problems of countdown, not of {}",
-                arguments.task.name()
-            ),
+            "--generate draws problems of countdown alone",
             "give files to read",
         ));
     }

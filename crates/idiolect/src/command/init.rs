@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::options::{self, TaskOption};
 use super::output::CommandOutput;
-use crate::exit;
-use crate::run::template::recipe_for;
-use crate::stage::StageError;
+use idiolect::exit;
+use idiolect::run::template::recipe_for;
+use idiolect::stage::StageError;
 
 /// Write a commented recipe to start from
 ///

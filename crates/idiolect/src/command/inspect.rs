@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::options::{self, ModelOptions};
 use super::output::CommandOutput;
-use crate::stage::StageError;
-use crate::stage::inputs::{DataRow, Input};
+use idiolect::stage::StageError;
+use idiolect::stage::inputs::{DataRow, Input};
 
 /// Show a row exactly as the trainer sees it: its tokens, and which of them are trained on
 ///

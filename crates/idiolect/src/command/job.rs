@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::options::{CodeOption, Common};
 use super::run::{printed, process};
-use crate::interrupt::Stop;
+use idiolect::interrupt::Stop;
 
 /// Do one job of a run, on any machine that sees the run directory
 ///
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let finished = crate::run::job(
+    let finished = idiolect::run::job(
         &arguments.run,
         &arguments.job,
         process(&arguments.common, &arguments.code),

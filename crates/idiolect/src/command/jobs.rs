@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     Ok(printed(
-        crate::run::state::jobs(&arguments.run)?,
+        idiolect::run::state::jobs(&arguments.run)?,
         arguments.json,
     ))
 }

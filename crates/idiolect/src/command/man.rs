@@ -8,8 +8,8 @@ use clap_mangen::Man;
 use serde_json::json;
 
 use super::output::CommandOutput;
-use crate::exit;
-use crate::stage::StageError;
+use idiolect::exit;
+use idiolect::stage::StageError;
 
 /// Print the manual page, or write one page a command into a folder
 #[derive(clap::Args, Debug)]

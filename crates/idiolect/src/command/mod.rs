@@ -4,7 +4,6 @@
 mod advise;
 mod arms;
 mod audit;
-mod benchmark;
 mod compare;
 mod completions;
 mod convert;
@@ -22,6 +21,7 @@ mod options;
 mod output;
 mod paraphrase;
 mod pretrain;
+mod progress;
 mod report;
 mod run;
 mod schema;
@@ -36,8 +36,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::output::CommandOutput;
-use crate::exit;
-use crate::stage::StageError;
+use idiolect::exit;
+use idiolect::stage::StageError;
 
 /// Which reasoning traces does this language model learn most from, and how sure is that?
 ///
@@ -75,7 +75,6 @@ enum Command {
     Report(report::Arguments),
     Pretrain(pretrain::Arguments),
     Advise(advise::Arguments),
-    Benchmark(benchmark::Arguments),
     Convert(convert::Arguments),
     Inspect(inspect::Arguments),
     Serve(serve::Arguments),
@@ -86,7 +85,7 @@ enum Command {
 }
 
 /// Reads the command line, runs the command, prints and gives the exit code.
-pub(crate) fn main() -> ExitCode {
+pub(super) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Jobs(arguments) => jobs::run(&arguments),
@@ -107,7 +106,6 @@ pub(crate) fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
-        Command::Benchmark(arguments) => benchmark::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),

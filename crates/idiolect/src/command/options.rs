@@ -9,12 +9,12 @@ use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Model, Sampling, Template};
 use serde_json::{Value, json};
 
-use crate::hub;
-use crate::interrupt::Stop;
-use crate::model::{self, How};
-use crate::progress::Progress;
-use crate::sandbox::Protection;
-use crate::stage::{Control, StageError};
+use idiolect::hub;
+use idiolect::interrupt::Stop;
+use idiolect::model::{self, How};
+use idiolect::progress::Progress;
+use idiolect::sandbox::Protection;
+use idiolect::stage::{Control, Extent, StageError};
 
 /// What every command that writes rows takes.
 #[derive(Args, Clone, Debug)]
@@ -68,6 +68,7 @@ impl Common {
             max_rejects: self.max_rejects,
             threads: self.threads(),
             protection,
+            extent: Extent::Whole,
         })
     }
 }
@@ -77,7 +78,7 @@ pub(super) fn progress(quiet: bool) -> Progress {
     if quiet {
         Progress::quiet()
     } else {
-        Progress::stderr()
+        super::progress::stderr()
     }
 }
 
@@ -421,7 +422,7 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, StageError> {
     let mut files = Vec::new();
     for path in paths {
         if let Some(name) = path.to_str().filter(|name| hub::is_dataset_file(name)) {
-            let (progress, stop) = (Progress::stderr(), Stop::default());
+            let (progress, stop) = (super::progress::stderr(), Stop::default());
             files.push(hub::dataset_file(name, &progress, &stop)?);
             continue;
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use idiolect_core::store::Rejects;
 use serde_json::{Map, Value, json};
 
-use crate::stage::{Outcome, first_refused};
+use idiolect::stage::{Outcome, first_refused};
 
 /// The result of a command.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ pub(super) fn print(output: &CommandOutput) -> u8 {
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             print_error(&format!("error: cannot write the result: {error}"));
-            crate::exit::FAILED
+            idiolect::exit::FAILED
         }
         _ => output.code,
     }

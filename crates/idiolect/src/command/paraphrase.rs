@@ -12,8 +12,8 @@ use super::options::{
     self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, WritingOptions,
 };
 use super::output::CommandOutput;
-use crate::stage::StageError;
-use crate::stage::paraphrase::{ParaphraseSettings, paraphrase};
+use idiolect::stage::StageError;
+use idiolect::stage::paraphrase::{ParaphraseSettings, paraphrase};
 
 /// Rewrite traces: a model writes each in its own words
 ///

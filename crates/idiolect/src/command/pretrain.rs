@@ -8,7 +8,7 @@ use serde_json::json;
 use super::options::{self, Common, Seed};
 use super::output::CommandOutput;
 use super::train::TrainingOptions;
-use crate::stage::pretrain::{PretrainSettings, pretrain};
+use idiolect::stage::pretrain::{PretrainSettings, pretrain};
 
 /// Train a model from random weights on the tokens of texts
 ///

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::options;
 use super::output::CommandOutput;
-use crate::exit;
+use idiolect::exit;
 
 /// Make the report of a finished run again from its files
 ///
@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let text = crate::run::report(&arguments.run, arguments.output.as_deref())?;
+    let text = idiolect::run::report(&arguments.run, arguments.output.as_deref())?;
     let json = json!({ "written": text.lines().collect::<Vec<_>>() });
     Ok(CommandOutput {
         text,

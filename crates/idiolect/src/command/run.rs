@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use super::options::{CodeOption, Common};
 use super::output::CommandOutput;
-use crate::exit;
-use crate::interrupt::Stop;
-use crate::run::{self, Finished, Process, RunSettings};
+use idiolect::exit;
+use idiolect::interrupt::Stop;
+use idiolect::run::{self, Finished, Process, RunSettings};
 
 /// Run a whole experiment, from nothing to a report
 ///

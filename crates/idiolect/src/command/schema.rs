@@ -1,8 +1,8 @@
 //! `idiolect schema`.
 
 use super::output::CommandOutput;
-use crate::exit;
-use crate::run::schema;
+use idiolect::exit;
+use idiolect::run::schema;
 
 /// Print the JSON schema of a recipe, for editors that check and complete TOML
 #[derive(clap::Args, Debug)]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::options::{self, Common, EndpointOptions, ModelOptions, PromptOption};
 use super::output::CommandOutput;
-use crate::stage::StageError;
-use crate::stage::score::{ScoreInput, ScoreSettings, score};
+use idiolect::stage::StageError;
+use idiolect::stage::score::{ScoreInput, ScoreSettings, score};
 
 /// Score traces under a student: how near is each to the student's own distribution?
 ///

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::options::{self, KvOption, ModelOptions};
 use super::output::{self, CommandOutput};
-use crate::exit;
-use crate::interrupt::Stop;
-use crate::serve::{ServeSettings, serve};
-use crate::stage::StageError;
+use idiolect::exit;
+use idiolect::interrupt::Stop;
+use idiolect::serve::{ServeSettings, serve};
+use idiolect::stage::StageError;
 
 /// Serve a model over HTTP to OpenAI-compatible clients
 ///

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     Ok(printed(
-        crate::run::state::status(&arguments.run)?,
+        idiolect::run::state::status(&arguments.run)?,
         arguments.json,
     ))
 }

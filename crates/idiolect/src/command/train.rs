@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::options::{self, Common, ModelOptions, Seed};
 use super::output::CommandOutput;
-use crate::exit;
-use crate::stage::StageError;
-use crate::stage::student::StudentText;
-use crate::stage::train::{REMEDY, TrainStageSettings, train_within, trial};
+use idiolect::exit;
+use idiolect::stage::StageError;
+use idiolect::stage::student::StudentText;
+use idiolect::stage::train::{REMEDY, TrainStageSettings, train_within, trial};
 
 /// Fine-tune a model on the rows of an arm
 ///

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::options::{self, CodeOption, Common, RoundedOption, TaskOption};
 use super::output::CommandOutput;
-use crate::stage::compat::Compat;
-use crate::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
-use crate::stage::{Outcome, StageError};
+use idiolect::stage::compat::Compat;
+use idiolect::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
+use idiolect::stage::{Outcome, StageError};
 
 /// Judge traces against their problems' gold answers, or pairs of gold and answer
 ///

@@ -18,7 +18,7 @@ use remote::Remote;
 
 /// Where a model is, by how its reference is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub enum Place<'a> {
     /// A directory in Hugging Face layout, or an adapter directory.
     Directory(&'a Path),
     /// `hf:OWNER/NAME[@REV]`, without the `hf:`.
@@ -31,7 +31,7 @@ pub(crate) enum Place<'a> {
 
 impl<'a> Place<'a> {
     /// Of a reference.
-    pub(crate) fn of(reference: &'a str) -> Self {
+    pub fn of(reference: &'a str) -> Self {
         if let Some(name) = reference.strip_prefix("hf:") {
             Self::Hub(name)
         } else if reference.starts_with("http://") || reference.starts_with("https://") {
@@ -45,34 +45,34 @@ impl<'a> Place<'a> {
 }
 
 /// Whether the model of a reference is behind a server.
-pub(crate) fn is_endpoint(reference: &str) -> bool {
+pub fn is_endpoint(reference: &str) -> bool {
     matches!(Place::of(reference), Place::Endpoint(_))
 }
 
 /// How a model is opened beside its reference.
 #[derive(Clone, Copy)]
-pub(crate) struct How<'a> {
+pub struct How<'a> {
     /// Template, base and fields set aside.
-    pub(crate) opening: Opening<'a>,
+    pub opening: Opening<'a>,
     /// The tokenizer of an endpoint's model: a directory or `hf:`.
-    pub(crate) tokenizer: Option<&'a str>,
+    pub tokenizer: Option<&'a str>,
     /// Requests to an endpoint at once; its default where unset.
-    pub(crate) in_flight: Option<usize>,
+    pub in_flight: Option<usize>,
     /// Exchange requests and replies with an endpoint by the files of this folder.
-    pub(crate) batch: Option<&'a Path>,
+    pub batch: Option<&'a Path>,
     /// Threads of a model that runs here.
-    pub(crate) threads: usize,
+    pub threads: usize,
     /// Memory for keys and values of a model that runs here, MiB.
-    pub(crate) kv_mib: Option<usize>,
+    pub kv_mib: Option<usize>,
     /// Where the progress of downloads goes.
-    pub(crate) progress: &'a Progress,
+    pub progress: &'a Progress,
     /// Ends a download.
-    pub(crate) stop: &'a Stop,
+    pub stop: &'a Stop,
 }
 
 impl<'a> How<'a> {
     /// Of a model that runs here, with what its directory says.
-    pub(crate) fn here(threads: usize, progress: &'a Progress, stop: &'a Stop) -> Self {
+    pub fn here(threads: usize, progress: &'a Progress, stop: &'a Stop) -> Self {
         Self {
             opening: Opening::default(),
             tokenizer: None,
@@ -87,7 +87,7 @@ impl<'a> How<'a> {
 }
 
 /// Opens the model of a reference.
-pub(crate) fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError> {
+pub fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError> {
     let place = Place::of(reference);
     if let (Some(base), Place::Endpoint(_) | Place::Scripted(_)) = (how.opening.base, place) {
         return Err(StageError::usage(
@@ -161,7 +161,7 @@ fn endpoint(address: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError> 
 
 /// Opens a model to compute with it in this process: a directory, an adapter directory with its
 /// base, or a model of the hub, downloaded where it is not in the cache.
-pub(crate) fn local(reference: &str, how: &How<'_>) -> Result<LocalModel, StageError> {
+pub fn local(reference: &str, how: &How<'_>) -> Result<LocalModel, StageError> {
     let directory = directory(reference, how.progress, how.stop)?;
     let mut model = LocalModel::open(&directory, &how.opening, how.threads)?;
     if let Some(mib) = how.kv_mib {
@@ -171,11 +171,7 @@ pub(crate) fn local(reference: &str, how: &How<'_>) -> Result<LocalModel, StageE
 }
 
 /// The directory of a model whose files are used here.
-pub(crate) fn directory(
-    reference: &str,
-    progress: &Progress,
-    stop: &Stop,
-) -> Result<PathBuf, StageError> {
+pub fn directory(reference: &str, progress: &Progress, stop: &Stop) -> Result<PathBuf, StageError> {
     match Place::of(reference) {
         Place::Hub(name) => hub::model(name, progress, stop),
         _ => existing(reference),
@@ -184,7 +180,7 @@ pub(crate) fn directory(
 
 /// The directory of a model of which config, tokenizer and template are used here; of the hub no
 /// weights are downloaded for that.
-pub(crate) fn text_directory(reference: &str) -> Result<PathBuf, StageError> {
+pub fn text_directory(reference: &str) -> Result<PathBuf, StageError> {
     match Place::of(reference) {
         Place::Hub(name) => hub::text_side(name),
         _ => existing(reference),

@@ -21,33 +21,33 @@ const SAMPLED_ROWS: usize = 200;
 
 /// What is counted, of one replicate.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Problems by split; where the split is by hash, its expected size.
-    pub(crate) train: usize,
-    pub(crate) dev: usize,
-    pub(crate) test: usize,
+    pub train: usize,
+    pub dev: usize,
+    pub test: usize,
     /// Human traces of train problems.
-    pub(crate) human: usize,
+    pub human: usize,
     /// Traces of train problems that exist already; at most.
-    pub(crate) given: usize,
+    pub given: usize,
     /// Whether rows of problems hold a model's response beside the problem.
-    pub(crate) has_responses: bool,
+    pub has_responses: bool,
     /// Tokens of a prompt with its response, on average.
-    pub(crate) row_tokens: f64,
+    pub row_tokens: f64,
     /// Parameters of each student.
-    pub(crate) students: Vec<f64>,
+    pub students: Vec<f64>,
     /// Parameters of the teacher; 0 where they are not known.
-    pub(crate) teacher: f64,
+    pub teacher: f64,
     /// Parameters of a paraphraser of its own.
-    pub(crate) paraphraser: f64,
+    pub paraphraser: f64,
     /// Tokens that models trained inside the run are trained on, all passes together.
-    pub(crate) student_tokens: f64,
-    pub(crate) teacher_tokens: f64,
+    pub student_tokens: f64,
+    pub teacher_tokens: f64,
 }
 
 impl Counts {
     /// Counts the inputs of a recipe.
-    pub(crate) fn of(recipe: &Recipe, folders: &Folders) -> Result<Self, StageError> {
+    pub fn of(recipe: &Recipe, folders: &Folders) -> Result<Self, StageError> {
         match recipe.data.world {
             Some(kind) => of_world(recipe, kind, folders),
             None => of_files(recipe, folders),
@@ -55,18 +55,24 @@ impl Counts {
     }
 
     /// Traces that a student scores.
-    pub(crate) fn traces(&self, recipe: &Recipe) -> usize {
-        let of_part = |name: &str| match name {
+    pub fn traces(&self, recipe: &Recipe) -> usize {
+        let parts = parts(recipe);
+        let rows = parts.iter().map(|part| self.part(recipe, &part.name));
+        rows.sum()
+    }
+
+    /// Traces of a part.
+    pub fn part(&self, recipe: &Recipe, name: &str) -> usize {
+        match name {
             "human" | "human-digits" | "paraphrased" => self.human,
             "given" => self.given,
             "sampled" => self.train * recipe.generate.n,
             _ => self.train,
-        };
-        parts(recipe).iter().map(|part| of_part(&part.name)).sum()
+        }
     }
 
     /// What a checkpoint is evaluated by, as file names.
-    pub(crate) fn evaluations(&self, recipe: &Recipe) -> Vec<&'static str> {
+    pub fn evaluations(&self, recipe: &Recipe) -> Vec<&'static str> {
         let mut all = Vec::new();
         if self.dev > 0 {
             all.push("dev");

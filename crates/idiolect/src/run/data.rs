@@ -24,11 +24,11 @@ use super::layout::DataPaths;
 use super::plan::{parts, scratch_models};
 use super::recipe::{MaxProblems, Recipe, ScratchModel, Shape, WorldKind};
 use super::view::read;
-use crate::stage::import::{ImportSettings, import};
+use crate::stage::import::{ImportSettings, RowTask, import};
 use crate::stage::{Control, StageError};
 
 /// Lays the data of one replicate down.
-pub(crate) fn prepare(
+pub(super) fn prepare(
     run: &RunContext<'_>,
     data: &DataPaths,
     seed: u64,
@@ -248,7 +248,7 @@ fn import_settings(
     // parts must not share ids.
     let parted = !(recipe.data.dev.is_empty() && recipe.data.test.is_empty());
     Ok(ImportSettings {
-        task,
+        task: RowTask::All(task),
         files,
         columns,
         split: parted.then_some(split),
@@ -486,7 +486,7 @@ fn write_blank(
 }
 
 /// An output whose rows are made all at once: complete, or written over.
-pub(crate) fn write_rows<T: Serialize, I: Iterator<Item = T>>(
+pub(super) fn write_rows<T: Serialize, I: Iterator<Item = T>>(
     path: &Path,
     meta: &Meta,
     rows: impl FnOnce() -> I,

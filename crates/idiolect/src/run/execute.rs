@@ -28,7 +28,7 @@ struct Board<E> {
 /// Does every job with `work(job, threads)`. Jobs start in the order of the plan as far as their
 /// inputs allow. After a failure no further job starts, and the failure of the first job by position
 /// is returned.
-pub(crate) fn local<E: Send>(
+pub(super) fn local<E: Send>(
     jobs: &[Job],
     threads: usize,
     work: impl Fn(&Job, usize) -> Result<(), E> + Sync,
@@ -76,7 +76,7 @@ pub(crate) fn local<E: Send>(
 
 /// The jobs of `jobs` whose outputs each job reads, as indices. What no job here writes is taken to
 /// be there.
-pub(crate) fn needs(jobs: &[Job]) -> Vec<Vec<usize>> {
+pub(super) fn needs(jobs: &[Job]) -> Vec<Vec<usize>> {
     let mut made_by: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, job) in jobs.iter().enumerate() {
         made_by.extend(job.outputs.iter().map(|output| (output.as_str(), index)));

@@ -14,7 +14,7 @@ use crate::stage::StageError;
 /// The folders that relative paths of a recipe are looked for in, and what of the hub is on this
 /// machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Folders {
+pub struct Folders {
     /// In this order.
     folders: Vec<PathBuf>,
     /// The commit of each model of the hub: the same one whenever the run is continued.
@@ -27,7 +27,7 @@ pub(crate) struct Folders {
 
 impl Folders {
     /// The current directory, the recipe's, and the one that `IDIOLECT_DATA` names.
-    pub(crate) fn of(recipe: Option<&Path>) -> Self {
+    pub fn of(recipe: Option<&Path>) -> Self {
         let current = std::env::current_dir().ok();
         let beside = recipe
             .and_then(Path::parent)
@@ -50,7 +50,7 @@ impl Folders {
     ///
     /// # Errors
     /// Where the hub does not give them.
-    pub(crate) fn fetch_data(
+    pub fn fetch_data(
         &mut self,
         files: &[String],
         models: &[String],
@@ -72,7 +72,7 @@ impl Folders {
     ///
     /// # Errors
     /// Where the hub does not give them.
-    pub(crate) fn fetch_models(
+    pub fn fetch_models(
         &mut self,
         models: &[String],
         progress: &Progress,
@@ -86,7 +86,7 @@ impl Folders {
     }
 
     /// Models of the hub, each with the bytes of it that are not on this machine.
-    pub(crate) fn downloads(&self, models: &[String]) -> Vec<(String, Option<u64>)> {
+    pub fn downloads(&self, models: &[String]) -> Vec<(String, Option<u64>)> {
         let of_hub = models.iter().filter(|name| is_of_hub(name));
         of_hub
             .map(|reference| {
@@ -101,7 +101,7 @@ impl Folders {
     }
 
     /// Takes the commits over that an earlier process of the run took.
-    pub(crate) fn keep_commits(&mut self, earlier: Self) {
+    pub fn keep_commits(&mut self, earlier: Self) {
         self.commits = earlier.commits;
     }
 
@@ -129,7 +129,7 @@ impl Folders {
     ///
     /// # Errors
     /// Names it, where it was looked for, and `IDIOLECT_DATA` where that is not set.
-    pub(crate) fn find(&self, name: &str) -> Result<Vec<PathBuf>, StageError> {
+    pub fn find(&self, name: &str) -> Result<Vec<PathBuf>, StageError> {
         if let Some(path) = self.downloaded.get(name) {
             return Ok(vec![path.clone()]);
         }
@@ -168,7 +168,7 @@ impl Folders {
     ///
     /// # Errors
     /// As [`Folders::find`].
-    pub(crate) fn find_all(&self, names: &[String]) -> Result<Vec<PathBuf>, StageError> {
+    pub fn find_all(&self, names: &[String]) -> Result<Vec<PathBuf>, StageError> {
         let mut files = Vec::new();
         for name in names {
             for file in self.find(name)? {
@@ -181,7 +181,7 @@ impl Folders {
     }
 
     /// A model's reference with its directory found as files are, or where it was downloaded to.
-    pub(crate) fn model(&self, reference: &str) -> String {
+    pub fn model(&self, reference: &str) -> String {
         if let Some(directory) = self.downloaded.get(reference) {
             return directory.display().to_string();
         }

@@ -6,33 +6,33 @@ use idiolect_core::record::Split;
 
 /// The run directory and what is relative to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
+pub(super) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
     /// Of a run directory.
-    pub(crate) fn of(run: &Path) -> Self {
+    pub(super) fn of(run: &Path) -> Self {
         Self {
             root: run.to_owned(),
         }
     }
 
     /// Problems, traces and verdicts of a replicate.
-    pub(crate) fn data(&self, replicate: usize) -> DataPaths {
+    pub(super) fn data(&self, replicate: usize) -> DataPaths {
         DataPaths {
             root: self.root.join("data").join(format!("r{replicate}")),
         }
     }
 
     /// A model trained inside the run: `student` or `teacher`.
-    pub(crate) fn model(&self, replicate: usize, model: &str) -> PathBuf {
+    pub(super) fn model(&self, replicate: usize, model: &str) -> PathBuf {
         let replicate = format!("r{replicate}");
         self.root.join("models").join(replicate).join(model)
     }
 
     /// Everything of one student in a replicate.
-    pub(crate) fn student(&self, replicate: usize, student: &str) -> StudentPaths {
+    pub(super) fn student(&self, replicate: usize, student: &str) -> StudentPaths {
         let student = self.root.join("students").join(student);
         StudentPaths {
             root: student.join(format!("r{replicate}")),
@@ -42,104 +42,104 @@ impl Layout {
 
 /// `data/r<replicate>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DataPaths {
+pub(super) struct DataPaths {
     root: PathBuf,
 }
 
 impl DataPaths {
-    pub(crate) fn problems(&self) -> PathBuf {
+    pub(super) fn problems(&self) -> PathBuf {
         self.root.join("problems.jsonl")
     }
 
-    pub(crate) fn traces(&self) -> PathBuf {
+    pub(super) fn traces(&self) -> PathBuf {
         self.root.join("traces.jsonl")
     }
 
-    pub(crate) fn verdicts(&self) -> PathBuf {
+    pub(super) fn verdicts(&self) -> PathBuf {
         self.root.join("verdicts.jsonl")
     }
 
     /// Traces of one origin before they are gathered.
-    pub(crate) fn part(&self, name: &str) -> PathBuf {
+    pub(super) fn part(&self, name: &str) -> PathBuf {
         self.root.join("parts").join(format!("{name}.jsonl"))
     }
 
     /// The verdicts on a part.
-    pub(crate) fn part_verdicts(&self, name: &str) -> PathBuf {
+    pub(super) fn part_verdicts(&self, name: &str) -> PathBuf {
         let name = format!("{name}.verdicts.jsonl");
         self.root.join("parts").join(name)
     }
 
     /// Problems of a split as they were imported.
-    pub(crate) fn imported(&self, split: Split) -> PathBuf {
+    pub(super) fn imported(&self, split: Split) -> PathBuf {
         self.root
             .join("imported")
             .join(format!("{split:?}.jsonl").to_lowercase())
     }
 
     /// The traces that stand in a split's files.
-    pub(crate) fn imported_traces(&self, split: Split) -> PathBuf {
+    pub(super) fn imported_traces(&self, split: Split) -> PathBuf {
         let name = format!("{split:?}.traces.jsonl").to_lowercase();
         self.root.join("imported").join(name)
     }
 
     /// The text that a model is pretrained on.
-    pub(crate) fn corpus(&self, model: &str) -> PathBuf {
+    pub(super) fn corpus(&self, model: &str) -> PathBuf {
         self.root.join("corpora").join(format!("{model}.jsonl"))
     }
 
     /// `config.json` and tokenizer files that a model starts from.
-    pub(crate) fn blank(&self, model: &str) -> PathBuf {
+    pub(super) fn blank(&self, model: &str) -> PathBuf {
         self.root.join("corpora").join(model)
     }
 
     /// The teacher's greedy answers to the test problems.
-    pub(crate) fn teacher_evaluation(&self) -> PathBuf {
+    pub(super) fn teacher_evaluation(&self) -> PathBuf {
         self.root.join("teacher.eval.jsonl")
     }
 }
 
 /// `students/<student>/r<replicate>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StudentPaths {
+pub(super) struct StudentPaths {
     root: PathBuf,
 }
 
 impl StudentPaths {
     /// The student's own samples, for arm S.
-    pub(crate) fn own(&self) -> PathBuf {
+    pub(super) fn own(&self) -> PathBuf {
         self.root.join("own.jsonl")
     }
 
-    pub(crate) fn own_verdicts(&self) -> PathBuf {
+    pub(super) fn own_verdicts(&self) -> PathBuf {
         self.root.join("own.verdicts.jsonl")
     }
 
-    pub(crate) fn scores(&self) -> PathBuf {
+    pub(super) fn scores(&self) -> PathBuf {
         self.root.join("scores.jsonl")
     }
 
-    pub(crate) fn tokens(&self) -> PathBuf {
+    pub(super) fn tokens(&self) -> PathBuf {
         self.root.join("tokens.parquet")
     }
 
-    pub(crate) fn arms(&self) -> PathBuf {
+    pub(super) fn arms(&self) -> PathBuf {
         self.root.join("arms")
     }
 
     /// The training rows of an arm.
-    pub(crate) fn arm(&self, arm: &str) -> PathBuf {
+    pub(super) fn arm(&self, arm: &str) -> PathBuf {
         self.arms().join(format!("{arm}.jsonl"))
     }
 
     /// The student fine-tuned on an arm.
-    pub(crate) fn checkpoint(&self, arm: &str, seed: u64) -> PathBuf {
+    pub(super) fn checkpoint(&self, arm: &str, seed: u64) -> PathBuf {
         self.root.join("train").join(arm).join(seed.to_string())
     }
 
     /// Answers of a checkpoint, `greedy`, `sampled` or `dev`, or its scores of the test problems'
     /// own solutions, `gold`.
-    pub(crate) fn evaluation(&self, arm: &str, seed: u64, what: &str) -> PathBuf {
+    pub(super) fn evaluation(&self, arm: &str, seed: u64, what: &str) -> PathBuf {
         self.root
             .join("eval")
             .join(arm)

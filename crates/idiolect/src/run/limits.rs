@@ -14,14 +14,14 @@ use super::view::{Replicate, read};
 /// One sentence or two each.
 pub(super) fn limits(
     recipe: &Recipe,
-    world: &Replicate,
+    replicate: &Replicate,
     comparison: &Comparison,
 ) -> Result<Vec<String>, StoreError> {
     let described = comparison.arms.iter();
     let names = Names::new(described.map(|arm| (arm.arm.as_str(), arm.description.as_str())));
     let mut limits = made_inside(recipe);
-    limits.extend(split_anew(&read::<Problem>(&world.data.problems())?));
-    limits.extend(several_models(&models_by_arm(recipe, world)?, &names));
+    limits.extend(split_anew(&read::<Problem>(&replicate.data.problems())?));
+    limits.extend(several_models(&models_by_arm(recipe, replicate)?, &names));
     limits.extend(steps_too(recipe, comparison, &names));
     Ok(limits)
 }
@@ -84,16 +84,16 @@ fn split_anew(problems: &[Problem]) -> Option<String> {
 /// The models that wrote each arm's traces, by arm in the order of the recipe.
 fn models_by_arm(
     recipe: &Recipe,
-    world: &Replicate,
+    replicate: &Replicate,
 ) -> Result<Vec<(String, BTreeSet<String>)>, StoreError> {
-    let writers: BTreeMap<String, String> = world
+    let writers: BTreeMap<String, String> = replicate
         .traces()?
         .into_iter()
         .filter_map(|trace| Some((trace.id, trace.origin.model?)))
         .collect();
     let mut arms = Vec::new();
     for arm in recipe.arms.listed() {
-        let rows: Vec<ArmRow> = read(&world.student.arm(&arm))?;
+        let rows: Vec<ArmRow> = read(&replicate.student.arm(&arm))?;
         let models = rows
             .iter()
             .filter_map(|row| writers.get(&row.trace_id).cloned())

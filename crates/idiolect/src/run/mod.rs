@@ -6,27 +6,26 @@
 //! commands call. Each is skipped where its output is complete, so the same command continues an
 //! interrupted run; a changed recipe is refused with the keys that differ.
 
-pub(crate) mod benchmark;
 mod calibrate;
 mod check;
-mod claims;
 mod counts;
 mod data;
 mod dry_run;
 mod execute;
 mod files;
+pub mod finished;
 mod inputs;
 mod layout;
 mod limits;
 mod overall;
-mod plan;
-pub(crate) mod recipe;
+pub mod plan;
+pub mod recipe;
 mod record;
 mod resolve;
 mod results;
-pub(crate) mod schema;
-pub(crate) mod state;
-pub(crate) mod template;
+pub mod schema;
+pub mod state;
+pub mod template;
 mod view;
 mod work;
 
@@ -47,40 +46,51 @@ use crate::interrupt::Stop;
 use crate::progress::Progress;
 use crate::sandbox::Protection;
 use crate::stage::inputs::prompt_file;
-use crate::stage::{Control, StageError};
+use crate::stage::{Control, Extent, StageError};
 
-/// What the command line asks for.
-#[derive(Clone, Debug)]
-pub(crate) struct RunSettings {
+/// What to run, where, and how.
+#[derive(Clone, Debug, Default)]
+pub struct RunSettings {
     /// A recipe file, the name of a built-in one, or none for the default experiment.
-    pub(crate) recipe: Option<String>,
+    pub recipe: Option<String>,
     /// The run directory; `runs/<recipe's name>` where unset, `runs/default` for the default.
-    pub(crate) out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// `KEY=VALUE` overrides.
-    pub(crate) sets: Vec<String>,
+    pub sets: Vec<String>,
     /// Stop after this stage.
-    pub(crate) until: Option<String>,
+    pub until: Option<String>,
     /// Say what would be done, and do nothing.
-    pub(crate) dry_run: bool,
+    pub dry_run: bool,
     /// Throw an earlier run in the directory away.
-    pub(crate) overwrite: bool,
+    pub overwrite: bool,
     /// How a process of the run works.
-    pub(crate) process: Process,
+    pub process: Process,
 }
 
 /// How a process works; none of it changes results.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Process {
+pub struct Process {
     /// Jobs at once.
-    pub(crate) threads: usize,
+    pub threads: usize,
     /// Share of refused rows above which a job fails.
-    pub(crate) max_rejects: f64,
+    pub max_rejects: f64,
     /// Whether model-written code may run without the sandbox.
-    pub(crate) protection: Protection,
+    pub protection: Protection,
+}
+
+impl Default for Process {
+    /// A thread a core, one refused row in a hundred, and the sandbox.
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            max_rejects: 0.01,
+            protection: Protection::Required,
+        }
+    }
 }
 
 /// What every part of a run needs.
-pub(crate) struct RunContext<'a> {
+struct RunContext<'a> {
     recipe: &'a Recipe,
     counts: &'a Counts,
     folders: Folders,
@@ -101,6 +111,7 @@ impl<'a> RunContext<'a> {
             max_rejects: self.process.max_rejects,
             threads,
             protection: self.process.protection,
+            extent: Extent::Whole,
         }
     }
 
@@ -128,15 +139,15 @@ impl<'a> RunContext<'a> {
 
 /// What a run gave: the table of arms for a person once it is complete.
 #[derive(Clone, Debug)]
-pub(crate) struct Finished {
+pub struct Finished {
     /// What to print.
-    pub(crate) text: String,
+    pub text: String,
     /// `comparison.json`, where the run got that far; of a dry run, the plan.
-    pub(crate) json: Value,
+    pub json: Value,
 }
 
 /// Runs, continues or plans an experiment.
-pub(crate) fn run(
+pub fn run(
     settings: &RunSettings,
     progress: Progress,
     stop: &Stop,
@@ -226,8 +237,8 @@ fn one(
     // What is done is looked at again, for its inputs may have changed, but that is no event.
     let event = |name: &str, message: Option<&str>| record.event(job, name, message);
     let was_done = state::is_done(run.dir, job);
-    if was_done && job.endpoint().is_some() {
-        // Its server may be gone.
+    if was_done && (job.endpoint().is_some() || !job.merged.is_empty()) {
+        // Its server may be gone, or the shard that it wrote.
         run.overall.finish(job);
         return Ok(());
     }
@@ -250,7 +261,7 @@ fn one(
 }
 
 /// Does one job of a run that `idiolect run` began, in this process.
-pub(crate) fn job(
+pub fn job(
     dir: &Path,
     id: &str,
     process: Process,
@@ -348,7 +359,7 @@ fn stored_recipe(dir: &Path) -> Result<Recipe, StageError> {
 
 /// Makes the report of a finished run again from its files: `report.html` and `report.md`, or the
 /// one file that `output` names (Markdown where it ends in `.md`).
-pub(crate) fn report(dir: &Path, output: Option<&Path>) -> Result<String, StageError> {
+pub fn report(dir: &Path, output: Option<&Path>) -> Result<String, StageError> {
     let recipe = stored_recipe(dir)?;
     let written = results::report_again(&recipe, dir, output)?;
     let paths: Vec<String> = written
@@ -488,8 +499,13 @@ mod tests {
 
     /// The plan of a built-in recipe, of files with made-up counts.
     pub(super) fn plan_of(name: &str) -> Vec<Job> {
+        split_plan_of(name, 100_000)
+    }
+
+    fn split_plan_of(name: &str, rows_per_shard: usize) -> Vec<Job> {
         let (text, _) = recipe_text(Some(name)).unwrap();
-        let recipe = resolve::resolve(&text, name, &[]).unwrap();
+        let mut recipe = resolve::resolve(&text, name, &[]).unwrap();
+        recipe.execute.rows_per_shard = rows_per_shard;
         let counts = match recipe.data.world {
             Some(_) => Counts::of(&recipe, &Folders::default()).unwrap(),
             None => Counts {
@@ -512,8 +528,10 @@ mod tests {
 
     #[test]
     fn jobs_read_what_earlier_jobs_write_and_nothing_is_written_twice() {
-        for (name, _) in BUILT_IN {
-            let jobs = plan_of(name);
+        let plans = BUILT_IN
+            .iter()
+            .flat_map(|(name, _)| [100_000, 64].map(|rows| (name, split_plan_of(name, rows))));
+        for (name, jobs) in plans {
             let mut written: BTreeSet<&str> = BTreeSet::new();
             let mut ids = BTreeSet::new();
             for job in &jobs {

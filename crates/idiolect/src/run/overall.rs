@@ -16,7 +16,7 @@ const SHARES: u64 = 1000;
 const WHOLE: &str = "whole run";
 
 /// The shares of all units, shown as one job.
-pub(crate) struct Overall {
+pub(super) struct Overall {
     shown: Arc<Progress>,
     state: Arc<Mutex<State>>,
 }
@@ -64,7 +64,7 @@ impl Unit {
 
 impl Overall {
     /// Units and their planned costs; `shown` is where events go.
-    pub(crate) fn new(jobs: &[PlannedJob], shown: Progress) -> Self {
+    pub(super) fn new(jobs: &[PlannedJob], shown: Progress) -> Self {
         Self::of_units(
             jobs.iter()
                 .map(|job| (job.id.clone(), weight(job)))
@@ -91,7 +91,7 @@ impl Overall {
     }
 
     /// Shows the whole run as begun; work that earlier processes did is credited as it is met.
-    pub(crate) fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.shown.event(
             WHOLE,
             Event::Begin {
@@ -103,22 +103,22 @@ impl Overall {
     }
 
     /// The whole run is over.
-    pub(crate) fn end(&self) {
+    pub(super) fn end(&self) {
         self.shown.event(WHOLE, Event::End);
     }
 
     /// Something a person should know.
-    pub(crate) fn note(&self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         self.shown.note("run", text);
     }
 
     /// Where a job reports to.
-    pub(crate) fn job(&self, job: &PlannedJob) -> Progress {
+    pub(super) fn job(&self, job: &PlannedJob) -> Progress {
         self.unit(&job.id)
     }
 
     /// The job's work is done, now or before.
-    pub(crate) fn finish(&self, job: &PlannedJob) {
+    pub(super) fn finish(&self, job: &PlannedJob) {
         self.finished(&job.id);
     }
 

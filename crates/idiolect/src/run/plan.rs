@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use idiolect_core::arms::Source;
+use idiolect_core::store::Shard;
 use idiolect_model::SaveDtype;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,30 +13,44 @@ use super::counts::Counts;
 use super::layout::{DataPaths, Layout, StudentPaths};
 use super::recipe::{Method, Recipe, Writer};
 use crate::model::is_endpoint;
+use crate::stage::Extent;
 
 /// The arm that is the untrained student.
-pub(crate) const BASE: &str = "base";
+pub const BASE: &str = "base";
 
 /// What kind of work a job does, in the order of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Stage {
+pub enum Stage {
+    /// Problems, human and given traces, texts and shapes of models to train from scratch.
     Data,
+    /// Models trained from random weights.
     Pretrain,
+    /// Samples.
     Generate,
+    /// Human traces rewritten.
     Paraphrase,
+    /// Verdicts.
     Verify,
+    /// Flawed traces and content controls.
     Corrupt,
+    /// Parts and verdicts put together.
     Traces,
+    /// Token scores under a student.
     Score,
+    /// Matched training sets.
     Arms,
+    /// Fine-tuning.
     Train,
+    /// Answers to the test problems.
     Eval,
+    /// Comparison and report.
     Report,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 12] = [
+    /// All of them, in order.
+    pub const ALL: [Self; 12] = [
         Self::Data,
         Self::Pretrain,
         Self::Generate,
@@ -51,7 +66,7 @@ impl Stage {
     ];
 
     /// As on the command line.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Data => "data",
             Self::Pretrain => "pretrain",
@@ -71,7 +86,7 @@ impl Stage {
 
 /// What exactly a job does; its replicate aside.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Work {
+pub enum Work {
     /// Lays down problems, human traces, given traces, and texts and shapes of models.
     Data,
     /// Trains `student` or `teacher` from random weights.
@@ -110,16 +125,19 @@ pub(crate) enum Work {
 
 /// One fine-tuning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tuned {
-    pub(crate) student: String,
-    pub(crate) arm: String,
-    pub(crate) seed: u64,
+pub struct Tuned {
+    /// The student's name in the recipe.
+    pub student: String,
+    /// The arm it is trained on; [`BASE`] for none.
+    pub arm: String,
+    /// The fine-tuning seed, from 0.
+    pub seed: u64,
 }
 
 /// Cores that a job can use well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Cpu {
+pub enum Cpu {
     /// As many as there are, nothing beside it.
     All,
     /// One or few: its model is too small for more. Several such jobs run side by side.
@@ -128,54 +146,67 @@ pub(crate) enum Cpu {
 
 /// What a job needs of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Resources {
-    pub(crate) cpu: Cpu,
+pub struct Resources {
+    /// Cores.
+    pub cpu: Cpu,
     /// Graphics processors: none, as long as all work is the engine's.
-    pub(crate) gpu: usize,
-    pub(crate) memory_mb: u64,
+    pub gpu: usize,
+    /// Memory, about.
+    pub memory_mb: u64,
     /// The model that it loads: a reference, or a folder of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) model: Option<String>,
+    pub model: Option<String>,
 }
 
 /// What a job costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Cost {
+pub struct Cost {
     /// Tokens that pass through a model, forward or in training.
-    pub(crate) tokens: f64,
+    pub tokens: f64,
     /// Floating-point operations in units of 10^12: training counts 6 a parameter and token, writing
     /// and scoring 2.
-    pub(crate) tera_operations: f64,
+    pub tera_operations: f64,
     /// Disk that its outputs take, about.
-    pub(crate) disk_mb: f64,
+    pub disk_mb: f64,
 }
 
 /// One job: what it reads, what it writes, what it takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Job {
+pub struct Job {
     /// `RECIPE/r0/STUDENT/W/seed1/train`
-    pub(crate) id: String,
-    pub(crate) stage: Stage,
+    pub id: String,
+    /// What kind of work it is.
+    pub stage: Stage,
     /// The tables of the recipe that decide it, and the seed.
-    pub(crate) settings: Value,
+    pub settings: Value,
     /// Files and folders of the run directory that earlier jobs write.
-    pub(crate) inputs: Vec<String>,
+    pub inputs: Vec<String>,
     /// Files and models from outside the run, as the recipe names them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) external: Vec<String>,
+    pub external: Vec<String>,
     /// Files and folders of the run directory.
-    pub(crate) outputs: Vec<String>,
-    pub(crate) resources: Resources,
-    pub(crate) cost: Cost,
+    pub outputs: Vec<String>,
+    /// What it needs of a machine.
+    pub resources: Resources,
+    /// What it takes.
+    pub cost: Cost,
+    /// The replicate that it is of.
     #[serde(skip)]
-    pub(crate) replicate: usize,
+    pub replicate: usize,
+    /// What exactly it does.
     #[serde(skip)]
-    pub(crate) work: Work,
+    pub work: Work,
+    /// How much of its outputs it makes.
+    #[serde(skip)]
+    pub extent: Extent,
+    /// Of a shard: the outputs that it is a part of.
+    #[serde(skip)]
+    pub merged: Vec<String>,
 }
 
 impl Job {
     /// The server that it asks, where its model is behind one.
-    pub(crate) fn endpoint(&self) -> Option<&str> {
+    pub fn endpoint(&self) -> Option<&str> {
         let model = self.resources.model.as_deref();
         model.filter(|reference| is_endpoint(reference))
     }
@@ -183,13 +214,15 @@ impl Job {
 
 /// A part of the traces and who makes it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Part {
-    pub(crate) name: String,
-    pub(crate) work: Work,
+pub struct Part {
+    /// Its name, which its file has.
+    pub name: String,
+    /// What makes it.
+    pub work: Work,
 }
 
 /// The parts of a recipe's traces, in the order of `traces.jsonl`.
-pub(crate) fn parts(recipe: &Recipe) -> Vec<Part> {
+pub fn parts(recipe: &Recipe) -> Vec<Part> {
     let part = |name: &str, work| Part {
         name: name.to_owned(),
         work,
@@ -225,7 +258,7 @@ fn has_rewriter(recipe: &Recipe) -> bool {
 }
 
 /// The part that holds traces with this fraction of their steps corrupted.
-pub(crate) fn flawed_part(dose: f64) -> String {
+pub fn flawed_part(dose: f64) -> String {
     format!("flawed-{:.0}", dose * 100.0)
 }
 
@@ -235,7 +268,7 @@ fn from_samples(source: &Source) -> bool {
 }
 
 /// Whether an arm's source is made of a model's samples and of nothing else.
-pub(crate) fn needs_samples(source: &Source) -> bool {
+pub fn needs_samples(source: &Source) -> bool {
     matches!(
         source,
         Source::Correct | Source::Wrong | Source::WrongPrefix | Source::Flawed(_) | Source::Control
@@ -243,14 +276,14 @@ pub(crate) fn needs_samples(source: &Source) -> bool {
 }
 
 /// The parts that hold the traces of models other than the student.
-pub(crate) fn sampled_parts(recipe: &Recipe) -> Vec<String> {
+pub fn sampled_parts(recipe: &Recipe) -> Vec<String> {
     let all = parts(recipe).into_iter().map(|part| part.name);
     all.filter(|name| name == "given" || name == "sampled")
         .collect()
 }
 
 /// Every job of a run.
-pub(crate) fn plan(recipe: &Recipe, counts: &Counts) -> Vec<Job> {
+pub fn plan(recipe: &Recipe, counts: &Counts) -> Vec<Job> {
     let mut planner = Planner {
         recipe,
         counts,
@@ -399,7 +432,7 @@ impl Planner<'_> {
             json!({"generate": self.recipe.generate, "seed": self.recipe.seed + r as u64});
         job.inputs = vec![path(&data.problems())];
         job.outputs = vec![path(&data.part("sampled"))];
-        self.push(job, Some((&teacher, Use::Forward)), cost);
+        self.push_split(job, Some((&teacher, Use::Forward)), cost, n);
     }
 
     fn paraphrase(&mut self, r: usize, data: &DataPaths) {
@@ -463,7 +496,8 @@ impl Planner<'_> {
         job.settings = json!({"verify": self.recipe.verify});
         job.inputs = vec![path(&data.problems()), path(&data.part(part))];
         job.outputs = vec![path(&data.part_verdicts(part))];
-        self.push(job, None, Cost::default());
+        let rows = self.counts.part(self.recipe, part);
+        self.push_split(job, None, Cost::default(), rows);
     }
 
     fn traces(&mut self, r: usize, data: &DataPaths, parts: &[Part]) {
@@ -508,7 +542,11 @@ impl Planner<'_> {
             // Its tokenizer and template.
             self.add_model(&mut job, &model);
         }
-        self.push(job, Some((&scorer, Use::Forward)), cost);
+        let mut rows = self.counts.traces(self.recipe);
+        if own {
+            rows += self.own_samples();
+        }
+        self.push_split(job, Some((&scorer, Use::Forward)), cost, rows);
 
         let mut job = self.job(
             r,
@@ -550,7 +588,7 @@ impl Planner<'_> {
         model: &Loaded,
         name: &str,
     ) {
-        let tokens = (self.counts.train * super::work::OWN_SAMPLES) as f64 * self.counts.row_tokens;
+        let tokens = self.own_samples() as f64 * self.counts.row_tokens;
         let cost = self.cost(Use::Forward, model.parameters, tokens);
         let mut job = self.job(
             r,
@@ -562,7 +600,8 @@ impl Planner<'_> {
             json!({"generate": self.recipe.generate, "seed": self.recipe.seed + r as u64});
         job.inputs = vec![path(&data.problems())];
         job.outputs = vec![path(&paths.own())];
-        self.push(job, Some((&model.with_all_cores(), Use::Forward)), cost);
+        let model = model.with_all_cores();
+        self.push_split(job, Some((&model, Use::Forward)), cost, self.own_samples());
         let mut job = self.job(
             r,
             &format!("{name}/verify"),
@@ -572,7 +611,12 @@ impl Planner<'_> {
         job.settings = json!({"verify": self.recipe.verify});
         job.inputs = vec![path(&data.problems()), path(&paths.own())];
         job.outputs = vec![path(&paths.own_verdicts())];
-        self.push(job, None, Cost::default());
+        self.push_split(job, None, Cost::default(), self.own_samples());
+    }
+
+    /// Samples of a student's own.
+    fn own_samples(&self) -> usize {
+        self.counts.train * super::work::OWN_SAMPLES
     }
 
     fn train(&mut self, r: usize, paths: &StudentPaths, model: &Loaded, tuned: Tuned) {
@@ -595,11 +639,11 @@ impl Planner<'_> {
         model: &Loaded,
         tuned: Tuned,
     ) {
-        let answers = (self.counts.test * (1 + self.recipe.eval.n) + self.counts.dev) as f64;
+        let answers = self.counts.test * (1 + self.recipe.eval.n) + self.counts.dev;
         let cost = self.cost(
             Use::Forward,
             model.parameters,
-            answers * self.counts.row_tokens,
+            answers as f64 * self.counts.row_tokens,
         );
         let name = format!("{}/{}/seed{}/eval", tuned.student, tuned.arm, tuned.seed);
         let mut job = self.job(r, &name, Stage::Eval, Work::Eval(tuned.clone()));
@@ -620,7 +664,7 @@ impl Planner<'_> {
                 ..*model
             },
         };
-        self.push(job, Some((&checkpoint, Use::Forward)), cost);
+        self.push_split(job, Some((&checkpoint, Use::Forward)), cost, answers);
     }
 
     fn report(&mut self) {
@@ -661,7 +705,51 @@ impl Planner<'_> {
             cost: Cost::default(),
             replicate,
             work,
+            extent: Extent::Whole,
+            merged: Vec::new(),
         }
+    }
+
+    /// Adds a job over so many rows; where they are many, a job for each shard and one that puts them
+    /// together.
+    fn push_split(&mut self, job: Job, model: Option<(&Loaded, Use)>, cost: Cost, rows: usize) {
+        let of = rows
+            .div_ceil(self.recipe.execute.rows_per_shard.max(1))
+            .max(1);
+        if of == 1 {
+            self.push(job, model, cost);
+            return;
+        }
+        let mut merged = job.clone();
+        merged.extent = Extent::Merged(of);
+        let each = Cost {
+            tokens: cost.tokens / of as f64,
+            tera_operations: cost.tera_operations / of as f64,
+            disk_mb: cost.disk_mb / of as f64,
+        };
+        for shard in Shard::all(of) {
+            let of_output = |output: &String| path(&shard.path_of(Path::new(output)));
+            // `tokens.parquet` is made of the journals of all shards together.
+            let rows = job
+                .outputs
+                .iter()
+                .filter(|output| output.ends_with(".jsonl"));
+            let outputs: Vec<String> = rows.map(of_output).collect();
+            merged.inputs.extend(outputs.iter().cloned());
+            let part = Job {
+                id: format!("{}/shard-{:05}-of-{of:05}", job.id, shard.index),
+                extent: Extent::Shard(shard),
+                merged: job.outputs.clone(),
+                outputs,
+                ..job.clone()
+            };
+            self.push(part, model, each);
+        }
+        let disk = Cost {
+            disk_mb: cost.disk_mb,
+            ..Cost::default()
+        };
+        self.push(merged, model, disk);
     }
 
     fn push(&mut self, mut job: Job, model: Option<(&Loaded, Use)>, cost: Cost) {
@@ -783,12 +871,12 @@ fn tuned(student: &str, arm: &str, seed: u64) -> Tuned {
 }
 
 /// Whether some arm holds the student's own samples.
-pub(crate) fn has_own(recipe: &Recipe) -> bool {
+pub fn has_own(recipe: &Recipe) -> bool {
     recipe.arms.need(|source| *source == Source::Own)
 }
 
 /// The models that are trained inside a run, the longer training first.
-pub(crate) fn scratch_models(recipe: &Recipe) -> Vec<(&'static str, &super::recipe::ScratchModel)> {
+pub fn scratch_models(recipe: &Recipe) -> Vec<(&'static str, &super::recipe::ScratchModel)> {
     let teacher = recipe.scratch_teacher().map(|model| ("teacher", model));
     let student = recipe.scratch_student().map(|model| ("student", model));
     teacher.into_iter().chain(student).collect()

@@ -21,7 +21,7 @@ use super::schema::{
 };
 
 /// The recipes that the program carries, by name and text.
-pub(crate) const BUILT_IN: [(&str, &str); 4] = [
+pub const BUILT_IN: [(&str, &str); 4] = [
     (
         "miniature",
         include_str!("../../../../recipes/miniature.toml"),
@@ -40,69 +40,89 @@ pub(crate) const BUILT_IN: [(&str, &str); 4] = [
 /// A whole experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Recipe {
+pub struct Recipe {
     /// Names the run and heads the report.
-    pub(crate) name: String,
+    pub name: String,
     /// What it is for, in a sentence; heads the report.
     #[serde(default)]
-    pub(crate) about: String,
+    pub about: String,
     /// Keys every draw of the run.
     #[serde(default)]
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// Independent repetitions of everything: replicate `r` has seed `seed + r`.
     #[serde(default = "one")]
-    pub(crate) replicates: usize,
+    pub replicates: usize,
     /// Which `[scale.NAME]` table was applied; in a file, these tables.
     #[schemars(with = "BTreeMap<String, serde_json::Value>", default)]
-    pub(crate) scale: String,
+    pub scale: String,
     /// Where problems and traces come from.
-    pub(crate) data: Data,
+    pub data: Data,
     /// Who writes traces and who learns from them.
-    pub(crate) models: Models,
+    pub models: Models,
     /// Sampling from the teacher.
     #[serde(default)]
-    pub(crate) generate: Generate,
+    pub generate: Generate,
     /// The rewriting of the human traces by the paraphraser, where an arm holds it.
     #[serde(default)]
-    pub(crate) paraphrase: Paraphrase,
+    pub paraphrase: Paraphrase,
     /// Corrupted traces, one arm F a dose.
     #[serde(default)]
-    pub(crate) flaws: Flaws,
+    pub flaws: Flaws,
     /// How traces and evaluations are judged.
     #[serde(default)]
-    pub(crate) verify: Verify,
+    pub verify: Verify,
     /// Which arms, and how large.
     #[serde(default)]
-    pub(crate) arms: Arms,
+    pub arms: Arms,
     /// Fine-tuning of each student on each arm.
     #[serde(default)]
-    pub(crate) train: Train,
+    pub train: Train,
     /// Scoring of every trace under each student.
     #[serde(default)]
-    pub(crate) score: Score,
+    pub score: Score,
     /// Evaluation on the test problems.
     #[serde(default)]
-    pub(crate) eval: Eval,
+    pub eval: Eval,
+    /// How work is cut into jobs.
+    #[serde(default)]
+    pub execute: Execute,
 }
 
 fn one() -> usize {
     1
 }
 
+/// How work is cut into jobs; changes no result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Execute {
+    /// Sampling, verification, scoring and evaluation of more rows than this are split by problem into
+    /// jobs of about so many.
+    pub rows_per_shard: usize,
+}
+
+impl Default for Execute {
+    fn default() -> Self {
+        Self {
+            rows_per_shard: 100_000,
+        }
+    }
+}
+
 /// Where problems and traces come from: files of one task, or a generated world.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Data {
+pub struct Data {
     /// The task of every file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<TaskSchema>")]
-    pub(crate) task: Option<TaskName>,
+    pub task: Option<TaskName>,
     /// A generated world instead of files.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) world: Option<WorldKind>,
+    pub world: Option<WorldKind>,
     /// Of a generated world: `default`, `tiny` (over in seconds), `full` (Countdown only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) size: Option<String>,
+    pub size: Option<String>,
     /// Files or globs, each looked for in the current directory, beside the recipe, and in the
     /// folder that `IDIOLECT_DATA` names; or `hf:datasets/OWNER/NAME[@REV]/PATH`.
     #[serde(
@@ -110,30 +130,30 @@ pub(crate) struct Data {
         deserialize_with = "one_or_many"
     )]
     #[schemars(with = "OneOrMany")]
-    pub(crate) train: Vec<String>,
+    pub train: Vec<String>,
     /// As `train`. None: a share of the train problems.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
     #[schemars(with = "OneOrMany")]
-    pub(crate) dev: Vec<String>,
+    pub dev: Vec<String>,
     /// As `train`. None: a share of the train problems.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
     #[schemars(with = "OneOrMany")]
-    pub(crate) test: Vec<String>,
+    pub test: Vec<String>,
     /// Share of the train problems that become dev, by hash of their id, where `dev` is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) dev_fraction: Option<f64>,
+    pub dev_fraction: Option<f64>,
     /// Share of the train problems that become test, by hash of their id, where `test` is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) test_fraction: Option<f64>,
+    pub test_fraction: Option<f64>,
     /// Most problems of each split, chosen by hash of their ids; all where unset.
     #[serde(skip_serializing_if = "MaxProblems::is_unset")]
-    pub(crate) max_problems: MaxProblems,
+    pub max_problems: MaxProblems,
     /// Traces that exist already: files or globs. Beside this program's own rows, rows with
     /// `problem_id`, `response` (or `text`) and `model`.
     #[serde(
@@ -141,32 +161,35 @@ pub(crate) struct Data {
         deserialize_with = "one_or_many"
     )]
     #[schemars(with = "OneOrMany")]
-    pub(crate) traces: Vec<String>,
+    pub traces: Vec<String>,
     /// Keeps of `traces` the rows whose columns hold these values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) traces_where: BTreeMap<String, String>,
+    pub traces_where: BTreeMap<String, String>,
     /// How traces ended that do not say so themselves; `unknown` keeps wrong ones out of W.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<FinishSchema>")]
-    pub(crate) finish: Option<Finish>,
+    pub finish: Option<Finish>,
     /// Field of the task = column that fills it, as `import --map`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) columns: BTreeMap<String, String>,
+    pub columns: BTreeMap<String, String>,
     /// The prompt that students are asked with: a built-in name or a file; the task's own if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prompt: Option<String>,
+    pub prompt: Option<String>,
 }
 
 /// Most problems of each split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct MaxProblems {
+pub struct MaxProblems {
+    /// Of the train split.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) train: Option<usize>,
+    pub train: Option<usize>,
+    /// Of the dev split.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) dev: Option<usize>,
+    pub dev: Option<usize>,
+    /// Of the test split.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) test: Option<usize>,
+    pub test: Option<usize>,
 }
 
 impl MaxProblems {
@@ -175,7 +198,7 @@ impl MaxProblems {
     }
 
     /// Of a split.
-    pub(crate) fn of(&self, split: Split) -> Option<usize> {
+    pub fn of(&self, split: Split) -> Option<usize> {
         match split {
             Split::Train => self.train,
             Split::Dev => self.dev,
@@ -196,7 +219,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 /// The problems of a generated world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum WorldKind {
+pub enum WorldKind {
     /// Countdown with three numbers.
     Countdown,
     /// Word problems of two to four steps, verified as GSM8K.
@@ -206,48 +229,48 @@ pub(crate) enum WorldKind {
 /// Who writes traces and who learns from them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Models {
+pub struct Models {
     /// Writes traces; none where the traces are given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) teacher: Option<Writer>,
+    pub teacher: Option<Writer>,
     /// Rewrites human traces: a reference, or `teacher`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) paraphraser: Option<String>,
+    pub paraphraser: Option<String>,
     /// Model directories, or `hf:OWNER/NAME[@REV]`.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
     #[schemars(with = "OneOrMany")]
-    pub(crate) students: Vec<String>,
+    pub students: Vec<String>,
     /// A student trained inside the run, where `students` names none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) student: Option<Scratch>,
+    pub student: Option<Scratch>,
     /// How students are prompted: `raw` or `chat`; each model's own default where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<TemplateSchema>")]
-    pub(crate) template: Option<Template>,
+    pub template: Option<Template>,
     /// Requests at once to a model behind an endpoint; 64 where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) in_flight: Option<usize>,
+    pub in_flight: Option<usize>,
     /// Fields of the students' `config.json` to set aside: unknown to this program, and without
     /// influence on what is computed. As `--ignore-config-field`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) ignore_config_fields: Vec<String>,
+    pub ignore_config_fields: Vec<String>,
 }
 
 /// `[models.student.scratch]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Scratch {
+pub struct Scratch {
     /// How it is trained.
-    pub(crate) scratch: ScratchModel,
+    pub scratch: ScratchModel,
 }
 
 /// A model by reference, or trained inside the run.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub(crate) enum Writer {
+pub enum Writer {
     /// A directory, `hf:OWNER/NAME[@REV]`, `http(s)://HOST:PORT/v1#MODEL` or `scripted:FILE`.
     Reference(String),
     /// `[models.teacher.scratch]`.
@@ -270,32 +293,32 @@ impl<'de> Deserialize<'de> for Writer {
 /// How one model is trained from random weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ScratchModel {
+pub struct ScratchModel {
     /// Passes over its text.
-    pub(crate) epochs: usize,
+    pub epochs: usize,
     /// Packed tokens of an optimizer step.
-    pub(crate) batch_tokens: usize,
+    pub batch_tokens: usize,
     /// Peak learning rate; cosine from there.
-    pub(crate) lr: f64,
+    pub lr: f64,
     /// Warm-up steps.
     #[serde(default)]
-    pub(crate) warmup_steps: usize,
+    pub warmup_steps: usize,
     /// Fraction of the peak that the schedule ends at.
     #[serde(default)]
-    pub(crate) min_lr_ratio: f64,
+    pub min_lr_ratio: f64,
     /// Decoupled weight decay.
     #[serde(default)]
-    pub(crate) weight_decay: f64,
+    pub weight_decay: f64,
     /// AdamW's second-moment decay.
     #[serde(default = "beta2")]
-    pub(crate) beta2: f64,
+    pub beta2: f64,
     /// The decoder's family, in a generated world.
     #[serde(default)]
     #[schemars(with = "FamilySchema")]
-    pub(crate) family: ModelFamily,
+    pub family: ModelFamily,
     /// The shape, where the data does not fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) shape: Option<Shape>,
+    pub shape: Option<Shape>,
     /// Files of problems whose questions and human solutions are its text, where the data is no
     /// generated world.
     #[serde(
@@ -304,7 +327,7 @@ pub(crate) struct ScratchModel {
         deserialize_with = "one_or_many"
     )]
     #[schemars(with = "OneOrMany")]
-    pub(crate) text: Vec<String>,
+    pub text: Vec<String>,
 }
 
 fn beta2() -> f64 {
@@ -314,40 +337,43 @@ fn beta2() -> f64 {
 /// A Llama-shaped model and its byte-level BPE vocabulary, in the words of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// V: tokens of the vocabulary, learned from the model's own text.
-    pub(crate) vocab_size: usize,
+    pub vocab_size: usize,
     /// C.
-    pub(crate) hidden_size: usize,
+    pub hidden_size: usize,
     /// Decoder layers.
-    pub(crate) num_hidden_layers: usize,
+    pub num_hidden_layers: usize,
     /// H = K.
-    pub(crate) num_attention_heads: usize,
+    pub num_attention_heads: usize,
     /// Width of the gated unit.
-    pub(crate) intermediate_size: usize,
+    pub intermediate_size: usize,
     /// Longest row in tokens.
-    pub(crate) max_position_embeddings: usize,
+    pub max_position_embeddings: usize,
 }
 
 /// Sampling from the teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Generate {
+pub struct Generate {
     /// Samples a problem.
-    pub(crate) n: usize,
-    pub(crate) temperature: f32,
-    pub(crate) top_p: f32,
+    pub n: usize,
+    /// Divides the logits; 0 is greedy.
+    pub temperature: f32,
+    /// Nucleus sampling: the likeliest tokens of this total probability are kept; 1 keeps all.
+    pub top_p: f32,
     /// 0 keeps all.
-    pub(crate) top_k: usize,
-    pub(crate) min_p: f32,
+    pub top_k: usize,
+    /// Tokens below this share of the likeliest one's probability are left out; 0 keeps all.
+    pub min_p: f32,
     /// Longest completion in tokens.
-    pub(crate) max_tokens: usize,
+    pub max_tokens: usize,
     /// Texts that end a completion and are cut from it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) stop: Vec<String>,
+    pub stop: Vec<String>,
     /// The teacher's prompt; that of `[data]` if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prompt: Option<String>,
+    pub prompt: Option<String>,
 }
 
 impl Default for Generate {
@@ -367,7 +393,7 @@ impl Default for Generate {
 
 impl Generate {
     /// How tokens are chosen.
-    pub(crate) fn sampling(&self) -> Sampling {
+    pub fn sampling(&self) -> Sampling {
         Sampling {
             temperature: self.temperature,
             top_p: self.top_p,
@@ -382,16 +408,16 @@ impl Generate {
 /// The rewriting of the human traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Paraphrase {
+pub struct Paraphrase {
     /// Longest completion in tokens.
-    pub(crate) max_tokens: usize,
+    pub max_tokens: usize,
     /// Sampling temperature; 0 is greedy.
-    pub(crate) temperature: f32,
+    pub temperature: f32,
     /// Further tries for a rewriting that is at fault; without any, each is taken as it comes.
-    pub(crate) retries: usize,
+    pub retries: usize,
     /// A built-in prompt or a file with `{solution}`; the task's own if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prompt: Option<String>,
+    pub prompt: Option<String>,
 }
 
 impl Default for Paraphrase {
@@ -408,39 +434,39 @@ impl Default for Paraphrase {
 /// Corrupted traces.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Flaws {
+pub struct Flaws {
     /// Fractions of steps to corrupt. Those of the arms F where unset: F25 asks for 0.25.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) doses: Vec<f64>,
+    pub doses: Vec<f64>,
     /// Names of the operators; all that the task has where unset.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
-    pub(crate) ops: Vec<FlawOp>,
+    pub ops: Vec<FlawOp>,
 }
 
 /// How traces and evaluations are judged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Verify {
+pub struct Verify {
     /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
-    pub(crate) accept_rounded: bool,
+    pub accept_rounded: bool,
 }
 
 /// Which arms, and how large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Arms {
+pub struct Arms {
     /// Arms in the arm language, `W` or `WG=W:0.5+G:0.5`, in the order of the report.
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
     /// How arms are made equal: `problems`, `rows` or `tokens`.
     #[serde(rename = "match")]
     #[schemars(with = "MatchSchema")]
-    pub(crate) matching: Matching,
+    pub matching: Matching,
     /// Rows of each arm; all where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) rows: Option<usize>,
+    pub rows: Option<usize>,
     /// What every other arm is compared with, the first being the main one.
-    pub(crate) baselines: Vec<String>,
+    pub baselines: Vec<String>,
 }
 
 impl Default for Arms {
@@ -456,7 +482,7 @@ impl Default for Arms {
 
 impl Arms {
     /// What each arm is made of; entries that cannot be read were refused with the recipe.
-    pub(crate) fn specs(&self) -> Vec<ArmSpec> {
+    pub fn specs(&self) -> Vec<ArmSpec> {
         self.names
             .iter()
             .filter_map(|arm| arm.parse().ok())
@@ -464,12 +490,12 @@ impl Arms {
     }
 
     /// The arms' names alone, a curated arm's controls behind it.
-    pub(crate) fn listed(&self) -> Vec<String> {
+    pub fn listed(&self) -> Vec<String> {
         self.specs().iter().flat_map(ArmSpec::built).collect()
     }
 
     /// Whether some arm takes traces of a source.
-    pub(crate) fn need(&self, wanted: impl Fn(&ArmSource) -> bool) -> bool {
+    pub fn need(&self, wanted: impl Fn(&ArmSource) -> bool) -> bool {
         let mut specs = self.specs().into_iter();
         specs.any(|arm| arm.parts.iter().any(|part| wanted(&part.source)))
     }
@@ -478,38 +504,38 @@ impl Arms {
 /// Fine-tuning of a student on each arm; clipping at norm 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Train {
+pub struct Train {
     /// Who trains: `native`, this program's engine.
-    pub(crate) backend: Backend,
+    pub backend: Backend,
     /// All weights or adapters.
-    pub(crate) method: Method,
+    pub method: Method,
     /// Independent trainings of each arm.
-    pub(crate) seeds: usize,
+    pub seeds: usize,
     /// Passes over the arm.
-    pub(crate) epochs: usize,
+    pub epochs: usize,
     /// Rows of an optimizer step.
-    pub(crate) batch_size: usize,
+    pub batch_size: usize,
     /// Peak learning rate.
-    pub(crate) lr: f64,
+    pub lr: f64,
     /// Its fall.
     #[schemars(with = "ScheduleSchema")]
-    pub(crate) schedule: Schedule,
+    pub schedule: Schedule,
     /// Fraction of all steps in which the rate rises to its peak.
-    pub(crate) warmup_ratio: f64,
+    pub warmup_ratio: f64,
     /// Decoupled weight decay.
-    pub(crate) weight_decay: f64,
+    pub weight_decay: f64,
     /// Longest row in tokens, prompt and end included: a trace that makes a longer one enters no
     /// arm. What the student can hold where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_length: Option<usize>,
+    pub max_length: Option<usize>,
     /// The type that checkpoints are written in, and so evaluated in: `f32` or `bf16`.
     #[serde(skip_serializing_if = "is_f32")]
     #[schemars(with = "DtypeSchema")]
-    pub(crate) save_dtype: SaveDtype,
+    pub save_dtype: SaveDtype,
     /// Of method `lora`: `r = 16, alpha = 32` where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<LoraSchema>")]
-    pub(crate) lora: Option<Lora>,
+    pub lora: Option<Lora>,
 }
 
 impl Default for Train {
@@ -533,7 +559,7 @@ impl Default for Train {
 
 impl Train {
     /// The adapters to train; none trains all weights.
-    pub(crate) fn adapters(&self) -> Option<Lora> {
+    pub fn adapters(&self) -> Option<Lora> {
         (self.method == Method::Lora).then(|| {
             self.lora.clone().unwrap_or(Lora {
                 r: 16,
@@ -553,7 +579,7 @@ fn is_f32(dtype: &SaveDtype) -> bool {
 /// What is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Method {
+pub enum Method {
     /// All weights.
     Full,
     /// Low-rank adapters.
@@ -563,7 +589,7 @@ pub(crate) enum Method {
 /// Who does the work of a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Backend {
+pub enum Backend {
     /// This program's engine.
     #[default]
     Native,
@@ -572,18 +598,18 @@ pub(crate) enum Backend {
 /// Scoring of every trace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Score {
+pub struct Score {
     /// Who scores: `native`, this program's engine, or `endpoint`, servers of the students.
-    pub(crate) backend: Scorer,
+    pub backend: Scorer,
     /// Of backend `endpoint`: the server of each student, by the student's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) endpoints: BTreeMap<String, String>,
+    pub endpoints: BTreeMap<String, String>,
 }
 
 /// Who scores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Scorer {
+pub enum Scorer {
     /// This program's engine.
     #[default]
     Native,
@@ -594,18 +620,18 @@ pub(crate) enum Scorer {
 /// Evaluation on the test problems: greedy, and sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Eval {
+pub struct Eval {
     /// Who answers: `native`, this program's engine.
-    pub(crate) backend: Backend,
+    pub backend: Backend,
     /// Samples a problem beside the greedy answer; 0 samples none.
-    pub(crate) n: usize,
+    pub n: usize,
     /// Sampling temperature.
-    pub(crate) temperature: f32,
+    pub temperature: f32,
     /// Longest completion in tokens.
-    pub(crate) max_tokens: usize,
+    pub max_tokens: usize,
     /// Texts that end a completion and are cut from it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) stop: Vec<String>,
+    pub stop: Vec<String>,
 }
 
 impl Default for Eval {
@@ -622,7 +648,7 @@ impl Default for Eval {
 
 impl Recipe {
     /// The teacher that is trained inside the run.
-    pub(crate) fn scratch_teacher(&self) -> Option<&ScratchModel> {
+    pub fn scratch_teacher(&self) -> Option<&ScratchModel> {
         match &self.models.teacher {
             Some(Writer::Scratch(scratch)) => Some(&scratch.scratch),
             _ => None,
@@ -630,14 +656,14 @@ impl Recipe {
     }
 
     /// The student that is trained inside the run.
-    pub(crate) fn scratch_student(&self) -> Option<&ScratchModel> {
+    pub fn scratch_student(&self) -> Option<&ScratchModel> {
         let scratch = self.models.student.as_ref().map(|student| &student.scratch);
         scratch.filter(|_| self.models.students.is_empty())
     }
 
     /// Each student's name within the run and its reference; that of one that is trained inside the
     /// run is `None`.
-    pub(crate) fn students(&self) -> Vec<(String, Option<String>)> {
+    pub fn students(&self) -> Vec<(String, Option<String>)> {
         if self.scratch_student().is_some() {
             return vec![("student".to_owned(), None)];
         }
@@ -676,7 +702,7 @@ impl Recipe {
     }
 
     /// Files of problems, traces and text that the recipe names.
-    pub(crate) fn files(&self) -> Vec<String> {
+    pub fn files(&self) -> Vec<String> {
         let data = &self.data;
         let text = self.scratch_student().map(|model| &model.text);
         let lists = [&data.train, &data.dev, &data.test, &data.traces];
@@ -685,7 +711,7 @@ impl Recipe {
     }
 
     /// References of every model that is not trained inside the run.
-    pub(crate) fn references(&self) -> Vec<String> {
+    pub fn references(&self) -> Vec<String> {
         let mut all = self.models.students.clone();
         if let Some(Writer::Reference(teacher)) = &self.models.teacher {
             all.push(teacher.clone());
@@ -696,7 +722,7 @@ impl Recipe {
     }
 
     /// Fractions of steps to corrupt: those given, or those of the arms.
-    pub(crate) fn doses(&self) -> Vec<f64> {
+    pub fn doses(&self) -> Vec<f64> {
         if !self.flaws.doses.is_empty() {
             return self.flaws.doses.clone();
         }
@@ -714,24 +740,24 @@ impl Recipe {
     }
 
     /// The prompt that students are asked with; `None` is the task's own.
-    pub(crate) fn prompt(&self) -> Option<String> {
+    pub fn prompt(&self) -> Option<String> {
         let generated = || self.data.world.map(|_| "mini".to_owned());
         self.data.prompt.clone().or_else(generated)
     }
 
     /// The prompt that the teacher is asked with.
-    pub(crate) fn teacher_prompt(&self) -> Option<String> {
+    pub fn teacher_prompt(&self) -> Option<String> {
         self.generate.prompt.clone().or_else(|| self.prompt())
     }
 
     /// The prompt that rewritings are asked with.
-    pub(crate) fn paraphrase_prompt(&self) -> Option<String> {
+    pub fn paraphrase_prompt(&self) -> Option<String> {
         let generated = || self.data.world.map(|_| "mini-paraphrase".to_owned());
         self.paraphrase.prompt.clone().or_else(generated)
     }
 
     /// Fractions of the train problems that become dev and test.
-    pub(crate) fn fractions(&self) -> (f64, f64) {
+    pub fn fractions(&self) -> (f64, f64) {
         let of = |files: &[String], given: Option<f64>, default: f64| match files {
             [] => given.unwrap_or(default),
             _ => 0.0,

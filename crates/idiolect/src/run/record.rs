@@ -18,7 +18,7 @@ use super::{io, resolve};
 use crate::stage::StageError;
 
 /// The open journal of events.
-pub(crate) struct Record {
+pub(super) struct Record {
     events: Mutex<File>,
     manifest: PathBuf,
     facts: Value,
@@ -26,7 +26,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// Continues the events of a run directory and writes its manifest.
-    pub(crate) fn open(
+    pub(super) fn open(
         dir: &Path,
         recipe: &Recipe,
         folders: &Folders,
@@ -62,7 +62,7 @@ impl Record {
     }
 
     /// Joins the events of a run that another process began; its manifest stays as it is.
-    pub(crate) fn join(dir: &Path) -> Result<Self, StageError> {
+    pub(super) fn join(dir: &Path) -> Result<Self, StageError> {
         let path = dir.join("events.jsonl");
         let events = OpenOptions::new()
             .create(true)
@@ -77,7 +77,7 @@ impl Record {
     }
 
     /// Notes that a job begins, ends or fails.
-    pub(crate) fn event(&self, job: &Job, event: &str, more: Option<&str>) {
+    pub(super) fn event(&self, job: &Job, event: &str, more: Option<&str>) {
         let mut row =
             json!({"at_unix_s": unix_seconds(), "job": job.id, "stage": job.stage, "event": event});
         if let Some(more) = more {
@@ -91,14 +91,14 @@ impl Record {
     }
 
     /// Where an earlier process of the run looked for files, and the commits that it took of the hub.
-    pub(crate) fn folders(dir: &Path) -> Option<Folders> {
+    pub(super) fn folders(dir: &Path) -> Option<Folders> {
         let text = fs::read(dir.join("manifest.json")).ok()?;
         let manifest: Value = serde_json::from_slice(&text).ok()?;
         serde_json::from_value(manifest.get("inputs")?.clone()).ok()
     }
 
     /// Marks the run as complete or stopped.
-    pub(crate) fn close(&self, whole: bool) -> Result<(), StageError> {
+    pub(super) fn close(&self, whole: bool) -> Result<(), StageError> {
         self.write_manifest(if whole { "complete" } else { "stopped" })
     }
 

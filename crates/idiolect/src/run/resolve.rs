@@ -7,7 +7,7 @@ use super::recipe::Recipe;
 
 /// Why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RecipeError {
+pub(super) enum RecipeError {
     /// Not TOML, or not of a recipe's shape.
     #[error("{origin}: {reason}")]
     Shape {
@@ -38,7 +38,7 @@ pub(crate) enum RecipeError {
 }
 
 /// Resolves a recipe's text with its scale and the `--set` overrides, in this order.
-pub(crate) fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, RecipeError> {
+pub(super) fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, RecipeError> {
     let shape = |origin: &str, reason: String| RecipeError::Shape {
         origin: origin.to_owned(),
         reason,
@@ -100,7 +100,7 @@ fn with_nearest(message: &str) -> String {
 }
 
 /// The recipe as it is stored: resolved.
-pub(crate) fn stored(recipe: &Recipe) -> String {
+pub(super) fn stored(recipe: &Recipe) -> String {
     toml::to_string_pretty(recipe).expect("a recipe of plain values serialises")
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn stored(recipe: &Recipe) -> String {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
+pub(super) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
     toml::from_str(text).map_err(|error| RecipeError::Shape {
         origin: origin.to_owned(),
         reason: error.message().to_owned(),
@@ -116,7 +116,7 @@ pub(crate) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeErro
 }
 
 /// The dotted keys in which two stored recipes differ, each with both values.
-pub(crate) fn differences(old: &str, new: &str) -> Vec<String> {
+pub(super) fn differences(old: &str, new: &str) -> Vec<String> {
     let flat = |text: &str| {
         let mut lines = std::collections::BTreeMap::new();
         if let Ok(table) = text.parse::<Table>() {

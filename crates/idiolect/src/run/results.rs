@@ -25,7 +25,7 @@ const DRAWS: usize = 10_000;
 
 /// Compares all arms of each student over all replicates and writes what a person reads: of one
 /// student at the top of the run directory, of several in each one's folder, with an overview there.
-pub(crate) fn compare_and_report(run: &RunContext<'_>) -> Result<(), StageError> {
+pub(super) fn compare_and_report(run: &RunContext<'_>) -> Result<(), StageError> {
     let students = run.recipe.students();
     let mut views: Vec<(String, RunView)> = Vec::new();
     for (name, _) in &students {
@@ -37,7 +37,7 @@ pub(crate) fn compare_and_report(run: &RunContext<'_>) -> Result<(), StageError>
 }
 
 /// Writes the report of a finished run again.
-pub(crate) fn report_again(
+pub(super) fn report_again(
     recipe: &Recipe,
     dir: &Path,
     output: Option<&Path>,
@@ -62,7 +62,7 @@ pub(crate) fn report_again(
 }
 
 /// The comparison of each student in a finished run.
-pub(crate) fn comparisons(
+pub(super) fn comparisons(
     recipe: &Recipe,
     dir: &Path,
 ) -> Result<Vec<(String, Comparison)>, StageError> {
@@ -166,7 +166,7 @@ fn markdown(views: &[(String, RunView)]) -> String {
 }
 
 /// The tables of a finished run for a terminal.
-pub(crate) fn tables(recipe: &Recipe, dir: &Path) -> Result<(String, Value), StageError> {
+pub(super) fn tables(recipe: &Recipe, dir: &Path) -> Result<(String, Value), StageError> {
     let all = comparisons(recipe, dir)?;
     let table = |(name, comparison): &(String, Comparison)| {
         let table = idiolect_report::arms_table(comparison);
@@ -182,14 +182,14 @@ pub(crate) fn tables(recipe: &Recipe, dir: &Path) -> Result<(String, Value), Sta
 }
 
 /// What the report of a run shows.
-pub(crate) fn view_of(
+pub(super) fn view_of(
     recipe: &Recipe,
     comparison: Comparison,
-    worlds: &[Numbered],
+    replicates: &[Numbered],
 ) -> Result<RunView, StageError> {
-    let teacher = teacher_accuracy(recipe, worlds)?;
-    let facts = provenance(recipe, worlds, &teacher)?;
-    let mut view = view::gather(recipe, comparison, worlds, facts, command(recipe))?;
+    let teacher = teacher_accuracy(recipe, replicates)?;
+    let facts = provenance(recipe, replicates, &teacher)?;
+    let mut view = view::gather(recipe, comparison, replicates, facts, command(recipe))?;
     if let Some(teacher) = teacher {
         view.setting = format!("{} {teacher}", view.setting);
     }
@@ -197,20 +197,20 @@ pub(crate) fn view_of(
 }
 
 /// Everything that was evaluated, compared.
-pub(crate) fn comparison_of(
+pub(super) fn comparison_of(
     recipe: &Recipe,
-    worlds: &[Numbered],
+    replicates: &[Numbered],
 ) -> Result<Comparison, StageError> {
     let mut evaluations = Vec::new();
     let mut arms = Vec::new();
-    for (number, world) in worlds {
-        evaluations.push(evaluation(world, *number, BASE, 0)?);
+    for (number, replicate) in replicates {
+        evaluations.push(evaluation(replicate, *number, BASE, 0)?);
         for arm in &recipe.arms.listed() {
             for seed in 0..recipe.train.seeds as u64 {
-                evaluations.push(evaluation(world, *number, arm, seed)?);
+                evaluations.push(evaluation(replicate, *number, arm, seed)?);
             }
         }
-        arms.extend(arm_data(recipe, world, *number)?);
+        arms.extend(arm_data(recipe, replicate, *number)?);
     }
     let options = CompareOptions {
         baselines: recipe.arms.baselines.clone(),
@@ -221,48 +221,50 @@ pub(crate) fn comparison_of(
     compare(&evaluations, &arms, &options).map_err(|e| StageError::failed(e.to_string(), ""))
 }
 
+/// A checkpoint's rows under all decodings.
 pub(super) fn evaluation(
-    world: &Replicate,
+    replicate: &Replicate,
     number: usize,
     arm: &str,
     seed: u64,
 ) -> Result<Evaluation, StoreError> {
-    let mut rows: Vec<EvalRow> = read(&world.student.evaluation(arm, seed, "greedy"))?;
-    let sampled = world.student.evaluation(arm, seed, "sampled");
+    let mut rows: Vec<EvalRow> = read(&replicate.student.evaluation(arm, seed, "greedy"))?;
+    let sampled = replicate.student.evaluation(arm, seed, "sampled");
     if sampled.exists() {
         rows.extend(read::<EvalRow>(&sampled)?);
     }
-    let gold = read(&world.student.evaluation(arm, seed, "gold"))?;
+    let gold = read(&replicate.student.evaluation(arm, seed, "gold"))?;
     Ok(Evaluation {
         arm: arm.to_owned(),
-        world: number,
+        replicate: number,
         seed,
         rows,
         gold,
     })
 }
 
+/// What is known of every arm's training set in a replicate.
 pub(super) fn arm_data(
     recipe: &Recipe,
-    world: &Replicate,
+    replicate: &Replicate,
     number: usize,
 ) -> Result<Vec<ArmData>, StoreError> {
     let mut rows_of: Vec<(String, Vec<ArmRow>)> = Vec::new();
     for arm in &recipe.arms.listed() {
-        rows_of.push((arm.clone(), read(&world.student.arm(arm))?));
+        rows_of.push((arm.clone(), read(&replicate.student.arm(arm))?));
     }
     let wanted: BTreeSet<&str> = rows_of
         .iter()
         .flat_map(|(_, rows)| rows.iter().map(|r| r.trace_id.as_str()))
         .collect();
     let mut scores: BTreeMap<String, ScoreRow> = BTreeMap::new();
-    for row in read::<ScoreRow>(&world.student.scores())? {
+    for row in read::<ScoreRow>(&replicate.student.scores())? {
         if wanted.contains(row.trace_id.as_str()) {
             scores.insert(row.trace_id.clone(), row);
         }
     }
-    let summary = view::summary(world)?;
-    let verdicts = world.verdicts()?;
+    let summary = view::summary(replicate)?;
+    let verdicts = replicate.verdicts()?;
     let right: BTreeSet<&str> = verdicts
         .iter()
         .filter(|row| row.verdict == Verdict::Correct)
@@ -276,11 +278,14 @@ pub(super) fn arm_data(
     };
     let mut trained: BTreeMap<&str, usize> = BTreeMap::new();
     for (arm, rows) in &rows_of {
-        trained.insert(arm, rows_trained(recipe, world, arm)?.unwrap_or(rows.len()));
+        trained.insert(
+            arm,
+            rows_trained(recipe, replicate, arm)?.unwrap_or(rows.len()),
+        );
     }
     let data = |(arm, rows): &(String, Vec<ArmRow>)| ArmData {
         arm: arm.clone(),
-        world: number,
+        replicate: number,
         spec: summary.arms.get(arm).map(|arm| arm.spec.clone()),
         rows: trained[arm.as_str()],
         problems: rows
@@ -301,12 +306,12 @@ pub(super) fn arm_data(
 /// The rows that every checkpoint of an arm was trained on; `None` before any was.
 fn rows_trained(
     recipe: &Recipe,
-    world: &Replicate,
+    replicate: &Replicate,
     arm: &str,
 ) -> Result<Option<usize>, StoreError> {
     let mut fewest = None;
     for seed in 0..recipe.train.seeds as u64 {
-        if let Some(meta) = Meta::read(&world.student.checkpoint(arm, seed))? {
+        if let Some(meta) = Meta::read(&replicate.student.checkpoint(arm, seed))? {
             let rows = meta.rows as usize;
             fewest = Some(fewest.map_or(rows, |fewest: usize| fewest.min(rows)));
         }
@@ -315,13 +320,16 @@ fn rows_trained(
 }
 
 /// The teacher's own greedy accuracy on the test problems, in a sentence.
-fn teacher_accuracy(recipe: &Recipe, worlds: &[Numbered]) -> Result<Option<String>, StoreError> {
+fn teacher_accuracy(
+    recipe: &Recipe,
+    replicates: &[Numbered],
+) -> Result<Option<String>, StoreError> {
     if recipe.scratch_teacher().is_none() {
         return Ok(None);
     }
     let (mut correct, mut total) = (0usize, 0usize);
-    for (_, world) in worlds {
-        let rows: Vec<EvalRow> = read(&world.data.teacher_evaluation())?;
+    for (_, replicate) in replicates {
+        let rows: Vec<EvalRow> = read(&replicate.data.teacher_evaluation())?;
         total += rows.len();
         correct += rows
             .iter()
@@ -363,7 +371,7 @@ fn command(recipe: &Recipe) -> String {
 /// What decided the numbers. No time, path or host: equal runs give equal pages.
 fn provenance(
     recipe: &Recipe,
-    worlds: &[Numbered],
+    replicates: &[Numbered],
     teacher: &Option<String>,
 ) -> Result<Vec<FactGroup>, StoreError> {
     let fact = |name: &str, value: String| (name.to_owned(), value);
@@ -404,23 +412,23 @@ fn provenance(
     if let Some(teacher) = teacher {
         groups[0].facts.push(fact("teacher", teacher.clone()));
     }
-    for (number, world) in worlds {
+    for (number, replicate) in replicates {
         let mut facts = Vec::new();
         for (name, path) in [
-            ("problems.jsonl", world.data.problems()),
-            ("traces.jsonl", world.data.traces()),
-            ("verdicts.jsonl", world.data.verdicts()),
-            ("scores.jsonl", world.student.scores()),
+            ("problems.jsonl", replicate.data.problems()),
+            ("traces.jsonl", replicate.data.traces()),
+            ("verdicts.jsonl", replicate.data.verdicts()),
+            ("scores.jsonl", replicate.student.scores()),
         ] {
             facts.push(fact(name, hash_file(&path)?));
         }
         for arm in &recipe.arms.listed() {
             facts.push(fact(
                 &format!("arms/{arm}.jsonl"),
-                hash_file(&world.student.arm(arm))?,
+                hash_file(&replicate.student.arm(arm))?,
             ));
         }
-        let evaluated = world.student.evaluation(BASE, 0, "greedy");
+        let evaluated = replicate.student.evaluation(BASE, 0, "greedy");
         if let Some(meta) = Meta::read(&evaluated)? {
             for (name, version) in &meta.versions {
                 facts.push(fact(
@@ -429,7 +437,7 @@ fn provenance(
                 ));
             }
         }
-        let title = if worlds.len() == 1 {
+        let title = if replicates.len() == 1 {
             "Hashes".to_owned()
         } else {
             format!("Hashes of replicate {number}")

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::recipe::Recipe;
 
 /// The JSON schema of a recipe, for editors.
-pub(crate) fn schema() -> serde_json::Value {
+pub fn schema() -> serde_json::Value {
     serde_json::to_value(schemars::schema_for!(Recipe)).unwrap_or_default()
 }
 

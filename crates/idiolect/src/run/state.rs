@@ -48,7 +48,7 @@ struct Event {
 
 /// Whether everything that a job writes is complete.
 pub(super) fn is_done(dir: &Path, job: &Job) -> bool {
-    job.outputs.iter().all(|output| {
+    let is_complete = |output: &String| {
         let path = dir.join(output);
         match Meta::read(&path) {
             Ok(Some(meta)) => meta.complete && path.exists(),
@@ -56,7 +56,10 @@ pub(super) fn is_done(dir: &Path, job: &Job) -> bool {
             Ok(None) => path.exists(),
             Err(_) => false,
         }
-    })
+    };
+    // A shard is removed once the output has taken it over.
+    let is_merged = !job.merged.is_empty() && job.merged.iter().all(is_complete);
+    is_merged || job.outputs.iter().all(is_complete)
 }
 
 /// A job and where it is.
@@ -77,7 +80,7 @@ struct Run {
 ///
 /// # Errors
 /// If `dir` holds no run, or its inputs are gone.
-pub(crate) fn jobs(dir: &Path) -> Result<Finished, StageError> {
+pub fn jobs(dir: &Path) -> Result<Finished, StageError> {
     let run = read(dir)?;
     let mut text = format!(
         "{:<12}{:>12}{:>10}  {}\n",
@@ -115,7 +118,7 @@ fn row(one: &Planned) -> Value {
 ///
 /// # Errors
 /// As [`jobs`].
-pub(crate) fn status(dir: &Path) -> Result<Finished, StageError> {
+pub fn status(dir: &Path) -> Result<Finished, StageError> {
     let run = read(dir)?;
     let of = |state: State| run.planned.iter().filter(move |one| one.state == state);
     let total = run.planned.len();

@@ -3,7 +3,7 @@
 use idiolect_core::record::TaskName;
 
 /// A recipe for a task with every table and its defaults.
-pub(crate) fn recipe_for(task: TaskName) -> String {
+pub fn recipe_for(task: TaskName) -> String {
     let columns = match task {
         TaskName::Gsm8k => "question = \"question\", answer = \"answer\"",
         TaskName::Math => "problem = \"problem\", solution = \"solution\"",

@@ -25,21 +25,21 @@ const EXAMPLE_PROBLEMS: usize = 1;
 
 /// One student in one replicate of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Replicate {
-    pub(crate) data: DataPaths,
-    pub(crate) student: StudentPaths,
+pub(super) struct Replicate {
+    pub data: DataPaths,
+    pub student: StudentPaths,
     /// Where the student lies if it was trained inside the run.
-    pub(crate) model: PathBuf,
+    pub model: PathBuf,
 }
 
 impl Replicate {
     /// The verdicts on every trace that the student scored.
-    pub(crate) fn verdicts(&self) -> Result<Vec<VerdictRow>, StoreError> {
+    pub(super) fn verdicts(&self) -> Result<Vec<VerdictRow>, StoreError> {
         both(&self.data.verdicts(), &self.student.own_verdicts())
     }
 
     /// Every trace that the student scored.
-    pub(crate) fn traces(&self) -> Result<Vec<Trace>, StoreError> {
+    pub(super) fn traces(&self) -> Result<Vec<Trace>, StoreError> {
         both(&self.data.traces(), &self.student.own())
     }
 }
@@ -54,10 +54,10 @@ fn both<T: DeserializeOwned>(all: &Path, own: &Path) -> Result<Vec<T>, StoreErro
 }
 
 /// A replicate and its number.
-pub(crate) type Numbered = (usize, Replicate);
+pub(super) type Numbered = (usize, Replicate);
 
 /// The replicates of one student.
-pub(crate) fn replicates(recipe: &Recipe, layout: &Layout, student: &str) -> Vec<Numbered> {
+pub(super) fn replicates(recipe: &Recipe, layout: &Layout, student: &str) -> Vec<Numbered> {
     let of = |number| Replicate {
         data: layout.data(number),
         student: layout.student(number, student),
@@ -69,23 +69,23 @@ pub(crate) fn replicates(recipe: &Recipe, layout: &Layout, student: &str) -> Vec
 }
 
 /// Gathers the view. Everything comes from files of the run, so that the report can be made again.
-pub(crate) fn gather(
+pub(super) fn gather(
     recipe: &Recipe,
     comparison: Comparison,
-    worlds: &[Numbered],
+    replicates: &[Numbered],
     facts: Vec<FactGroup>,
     command: String,
 ) -> Result<RunView, StoreError> {
     let mut view = RunView::new(&recipe.name, comparison);
     view.setting = recipe.about.clone();
-    view.worlds = worlds
+    view.replicates = replicates
         .iter()
         .map(|(n, _)| format!("replicate {n} (seed {})", recipe.seed + *n as u64))
         .collect();
-    for (number, world) in worlds {
-        curves(recipe, *number, world, &mut view)?;
+    for (number, replicate) in replicates {
+        curves(recipe, *number, replicate, &mut view)?;
     }
-    if let Some((_, first)) = worlds.first() {
+    if let Some((_, first)) = replicates.first() {
         arms(recipe, first, &mut view)?;
         examples(recipe, first, &mut view)?;
         view.limits = limits(recipe, first, &view.comparison)?;
@@ -95,11 +95,11 @@ pub(crate) fn gather(
     Ok(view)
 }
 
-fn arms(recipe: &Recipe, world: &Replicate, view: &mut RunView) -> Result<(), StoreError> {
-    let verdicts = verdicts_by_trace(world)?;
-    let summary = summary(world)?;
+fn arms(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<(), StoreError> {
+    let verdicts = verdicts_by_trace(replicate)?;
+    let summary = summary(replicate)?;
     for name in &recipe.arms.listed() {
-        let rows: Vec<ArmRow> = read(&world.student.arm(name))?;
+        let rows: Vec<ArmRow> = read(&replicate.student.arm(name))?;
         let mut counts = Counts::default();
         for row in &rows {
             if let Some(found) = verdicts.get(&row.trace_id) {
@@ -121,7 +121,7 @@ fn arms(recipe: &Recipe, world: &Replicate, view: &mut RunView) -> Result<(), St
         });
     }
     coverage(&summary, recipe, view);
-    let gold = Meta::read(&world.student.evaluation(BASE, 0, "gold"))?;
+    let gold = Meta::read(&replicate.student.evaluation(BASE, 0, "gold"))?;
     if let Some(gold) = gold.filter(|meta| meta.rejected > 0) {
         view.coverage_notes.push(format!(
             "The surprisal of the test problems' own solutions is over {} of {}: the student cannot \
@@ -132,9 +132,9 @@ fn arms(recipe: &Recipe, world: &Replicate, view: &mut RunView) -> Result<(), St
     Ok(())
 }
 
-/// What `arms.json` of a world holds.
-pub(super) fn summary(world: &Replicate) -> Result<ArmsSummary, StoreError> {
-    let path = world.student.arms().join("arms.json");
+/// What `arms.json` of a replicate holds.
+pub(super) fn summary(replicate: &Replicate) -> Result<ArmsSummary, StoreError> {
+    let path = replicate.student.arms().join("arms.json");
     let text = std::fs::read(&path).map_err(|source| StoreError::Io {
         path: path.display().to_string(),
         doing: "read",
@@ -184,13 +184,13 @@ fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
 fn curves(
     recipe: &Recipe,
     number: usize,
-    world: &Replicate,
+    replicate: &Replicate,
     view: &mut RunView,
 ) -> Result<(), StoreError> {
     for arm in &recipe.arms.listed() {
         for seed in 0..recipe.train.seeds as u64 {
             let log: Vec<TrainEvent> =
-                read(&world.student.checkpoint(arm, seed).join("log.jsonl"))?;
+                read(&replicate.student.checkpoint(arm, seed).join("log.jsonl"))?;
             let points: Vec<(usize, f64)> = log
                 .iter()
                 .filter_map(|event| match event {
@@ -199,18 +199,18 @@ fn curves(
                 })
                 .collect();
             view.curves.push(Curve {
-                world: number,
+                replicate: number,
                 arm: arm.clone(),
                 seed,
                 points: thin(&points, CURVE_POINTS),
             });
-            let dev = world.student.evaluation(arm, seed, "dev");
+            let dev = replicate.student.evaluation(arm, seed, "dev");
             if !dev.exists() {
                 continue;
             }
             let dev: Vec<EvalRow> = read(&dev)?;
             view.dev.push(DevScore {
-                world: number,
+                replicate: number,
                 arm: arm.clone(),
                 seed,
                 correct: dev
@@ -225,10 +225,10 @@ fn curves(
 }
 
 /// The same problem's trace in each arm, with the untrained student's surprisal at each token.
-fn examples(recipe: &Recipe, world: &Replicate, view: &mut RunView) -> Result<(), StoreError> {
+fn examples(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<(), StoreError> {
     let mut by_problem: BTreeMap<String, Vec<(String, ArmRow)>> = BTreeMap::new();
     for arm in &recipe.arms.listed() {
-        for row in read::<ArmRow>(&world.student.arm(arm))? {
+        for row in read::<ArmRow>(&replicate.student.arm(arm))? {
             by_problem
                 .entry(row.problem_id.clone())
                 .or_default()
@@ -246,7 +246,7 @@ fn examples(recipe: &Recipe, world: &Replicate, view: &mut RunView) -> Result<()
 
     let wanted: BTreeSet<&str> = shown.iter().map(|(_, row)| row.trace_id.as_str()).collect();
     let mut scores: BTreeMap<String, Vec<ExampleToken>> = BTreeMap::new();
-    tokens::read(&world.student.tokens(), |row| {
+    tokens::read(&replicate.student.tokens(), |row| {
         if wanted.contains(row.trace_id.as_str()) {
             scores.insert(
                 row.trace_id,
@@ -254,7 +254,7 @@ fn examples(recipe: &Recipe, world: &Replicate, view: &mut RunView) -> Result<()
             );
         }
     })?;
-    let verdicts = verdicts_by_trace(world)?;
+    let verdicts = verdicts_by_trace(replicate)?;
     for (arm, row) in shown {
         let verdict = verdicts.get(&row.trace_id);
         view.examples.push(Example {
@@ -280,10 +280,10 @@ fn name_of(verdict: Verdict) -> &'static str {
     }
 }
 
-pub(crate) fn verdicts_by_trace(
-    world: &Replicate,
+pub(super) fn verdicts_by_trace(
+    replicate: &Replicate,
 ) -> Result<BTreeMap<String, VerdictRow>, StoreError> {
-    Ok(world
+    Ok(replicate
         .verdicts()?
         .into_iter()
         .map(|row| (row.trace_id.clone(), row))
@@ -291,7 +291,7 @@ pub(crate) fn verdicts_by_trace(
 }
 
 /// All rows of a file that this program wrote; a row that cannot be read is an error here.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
     let mut bad = None;
     let rows = Rows::<T>::open(path)?.collect_good(|row| bad = bad.take().or(Some(row)))?;
     match bad {

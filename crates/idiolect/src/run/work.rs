@@ -36,14 +36,18 @@ use crate::stage::{Control, StageError};
 use idiolect_model::Model;
 
 /// The student's own samples of a problem: arm S takes one.
-pub(crate) const OWN_SAMPLES: usize = 2;
+pub(super) const OWN_SAMPLES: usize = 2;
 
 /// Does a job.
-pub(crate) fn work(
+pub(super) fn work(
     run: &RunContext<'_>,
     job: &Job,
     control: Control<'_>,
 ) -> Result<(), StageError> {
+    let control = Control {
+        extent: job.extent,
+        ..control
+    };
     let here = Here {
         run,
         r: job.replicate,
@@ -518,7 +522,7 @@ impl Here<'_> {
 }
 
 /// A model trained here has no template; a given one keeps its own default.
-pub(crate) fn opening<'a>(run: &'a RunContext<'_>) -> Opening<'a> {
+pub(super) fn opening<'a>(run: &'a RunContext<'_>) -> Opening<'a> {
     let scratch = run.recipe.scratch_student().map(|_| Template::Raw);
     Opening {
         template: run.recipe.models.template.or(scratch),

@@ -81,7 +81,7 @@ const LIMITS: Limits = Limits {
 
 /// Whether code runs in the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protection {
+pub enum Protection {
     /// Refuse where the kernel offers too little.
     Required,
     /// `--unsafe-no-sandbox`.
@@ -90,7 +90,7 @@ pub(crate) enum Protection {
 
 /// Why code cannot run here.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SandboxError {
+pub enum SandboxError {
     /// No interpreter, or one that is too old.
     #[error("running MBPP's code needs a Python interpreter of version 3.9 or later, and {0}")]
     NoPython(String),
@@ -104,7 +104,7 @@ pub(crate) enum SandboxError {
 
 impl SandboxError {
     /// What to do about it.
-    pub(crate) fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
             Self::NoPython(_) => {
                 "install python3, or name an interpreter in the environment variable IDIOLECT_PYTHON"
@@ -118,7 +118,7 @@ impl SandboxError {
 }
 
 /// Runs Python programs. Threads may share it; each takes a server of its own.
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     interpreter: Interpreter,
     protection: Protection,
     idle: Mutex<Vec<Server>>,
@@ -127,7 +127,7 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     /// Finds an interpreter, starts the first server, and makes sure that the protection holds.
-    pub(crate) fn open(protection: Protection) -> Result<Self, SandboxError> {
+    pub fn open(protection: Protection) -> Result<Self, SandboxError> {
         let interpreter = python::find().map_err(SandboxError::NoPython)?;
         let sandbox = Self {
             interpreter,
@@ -148,7 +148,7 @@ impl Sandbox {
     }
 
     /// What ran the code, as an output's provenance records it.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let how = match self.protection {
             Protection::Required => "sandbox",
             Protection::Waived => "unprotected",
@@ -157,7 +157,7 @@ impl Sandbox {
     }
 
     /// Why a program could not be judged, if that happened: servers died of no fault of theirs.
-    pub(crate) fn broken(&self) -> Option<String> {
+    pub fn broken(&self) -> Option<String> {
         self.broken.lock().ok().and_then(|broken| broken.clone())
     }
 
@@ -246,6 +246,6 @@ impl Execute for Sandbox {
 
 /// Where this process was started to become a confined interpreter, does that and never returns
 /// except by failing.
-pub(crate) fn enter() -> Option<ExitCode> {
+pub fn enter() -> Option<ExitCode> {
     confine::enter()
 }

@@ -43,29 +43,32 @@ use connections::Connections;
 
 /// How a model is served.
 #[derive(Debug)]
-pub(crate) struct ServeSettings {
+pub struct ServeSettings {
     /// The address to listen on; port 0 takes a free one.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// What clients have to send.
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
     /// Names that clients may call the model; the first is shown.
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
     /// Completions that may wait, and prompts that may wait for their scores.
-    pub(crate) max_queue: usize,
+    pub max_queue: usize,
     /// Bytes of a request's body.
-    pub(crate) max_body: usize,
+    pub max_body: usize,
     /// Time that requests have to finish once the server stops.
-    pub(crate) grace: Duration,
+    pub grace: Duration,
 }
 
 /// What a server did.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Served {
-    pub(crate) requests: u64,
-    pub(crate) prompt_tokens: u64,
-    pub(crate) generated_tokens: u64,
+pub struct Served {
+    /// Requests answered.
+    pub requests: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Tokens written.
+    pub generated_tokens: u64,
     /// Whether requests were dropped at the end, as they took longer than the grace.
-    pub(crate) cut_off: bool,
+    pub cut_off: bool,
 }
 
 /// What all requests share.
@@ -139,7 +142,7 @@ fn now() -> u64 {
 const READERS: usize = 2;
 
 /// Serves a model until it is asked to stop. `listening` is called once with the address.
-pub(crate) fn serve(
+pub fn serve(
     model: LocalModel,
     settings: &ServeSettings,
     listening: impl FnOnce(SocketAddr),

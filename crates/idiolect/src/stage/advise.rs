@@ -1,8 +1,8 @@
 //! Advise: which arm would this student learn most from, before any training?
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use idiolect_core::advice::FinishedWorld;
+use idiolect_core::advice::FinishedReplicate;
 use idiolect_core::advice::predict::{Advice, advise as predict};
 use idiolect_core::record::{Problem, Split};
 use idiolect_core::store::Rows;
@@ -11,30 +11,28 @@ use super::features::{FeatureSettings, measure};
 use super::{Control, StageError};
 use idiolect_model::Model;
 
-/// Finished worlds that the program carries; `idiolect benchmark --finished` made them.
+/// Finished replicates that the program carries; `idiolect-lab --finished` made them.
 const BUNDLED: &str = include_str!("../../advice/finished.jsonl");
 
 /// What to advise on.
 #[derive(Clone, Debug)]
-pub(crate) struct AdviseSettings {
+pub struct AdviseSettings {
     /// What to measure.
-    pub(crate) features: FeatureSettings,
-    /// Finished runs of the user's own: run directories or files of finished worlds.
-    pub(crate) learn: Vec<PathBuf>,
+    pub features: FeatureSettings,
+    /// Finished runs of the user's own.
+    pub learn: Vec<FinishedReplicate>,
     /// Passes over an arm that training would make.
-    pub(crate) epochs: usize,
+    pub epochs: usize,
 }
 
 /// Measures the arms and predicts.
-pub(crate) fn advise(
+pub fn advise(
     settings: &AdviseSettings,
     model: &mut dyn Model,
     control: Control<'_>,
 ) -> Result<Advice, StageError> {
     let mut finished = bundled()?;
-    for path in &settings.learn {
-        finished.extend(read(path)?);
-    }
+    finished.extend(settings.learn.iter().cloned());
     let measured = measure(&settings.features, model, control)?;
     let mut tests = 0;
     for row in Rows::<Problem>::open(&settings.features.problems)? {
@@ -55,7 +53,7 @@ pub(crate) fn advise(
     Ok(advice)
 }
 
-fn bundled() -> Result<Vec<FinishedWorld>, StageError> {
+fn bundled() -> Result<Vec<FinishedReplicate>, StageError> {
     BUNDLED
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -70,33 +68,19 @@ fn bundled() -> Result<Vec<FinishedWorld>, StageError> {
         .collect()
 }
 
-/// The finished worlds of a run directory or of a file of them.
-pub(crate) fn read(path: &Path) -> Result<Vec<FinishedWorld>, StageError> {
-    let file = if path.is_dir() {
-        path.join("advice.jsonl")
-    } else {
-        path.to_owned()
-    };
-    if !file.exists() {
-        return Err(StageError::failed(
-            format!("`{}` has no `advice.jsonl`", path.display()),
-            &format!(
-                "measure the finished run first: idiolect benchmark {}",
-                path.display()
-            ),
-        ));
-    }
-    let mut worlds = Vec::new();
-    for row in Rows::<FinishedWorld>::open(&file)? {
+/// The rows of an `advice.jsonl`.
+pub fn read(path: &Path) -> Result<Vec<FinishedReplicate>, StageError> {
+    let mut replicates = Vec::new();
+    for row in Rows::<FinishedReplicate>::open(path)? {
         let row = row?.map_err(|bad| {
             StageError::failed(
-                format!("`{}`, line {}: {}", file.display(), bad.line, bad.reason),
-                "a file of finished worlds is what `idiolect benchmark` wrote",
+                format!("`{}`, line {}: {}", path.display(), bad.line, bad.reason),
+                "give a run directory, or the `advice.jsonl` that `advise --learn RUN_DIR` leaves in it",
             )
         })?;
-        worlds.push(row.value);
+        replicates.push(row.value);
     }
-    Ok(worlds)
+    Ok(replicates)
 }
 
 #[cfg(test)]
@@ -105,10 +89,10 @@ mod tests {
 
     #[test]
     fn the_bundled_worlds_can_be_read() {
-        for world in bundled().unwrap_or_else(|e| panic!("{e}")) {
-            assert!(world.arms.len() >= 3, "{world:?}");
+        for replicate in bundled().unwrap_or_else(|e| panic!("{e}")) {
+            assert!(replicate.arms.len() >= 3, "{replicate:?}");
             assert!(
-                world
+                replicate
                     .arms
                     .iter()
                     .all(|arm| (0.0..=1.0).contains(&arm.accuracy))

@@ -16,34 +16,34 @@ use super::{Control, Outcome, StageError};
 
 /// What to build arms from.
 #[derive(Clone, Debug)]
-pub(crate) struct ArmsSettings {
+pub struct ArmsSettings {
     /// `problems.jsonl`, held-out problems included: they guard against leaks.
-    pub(crate) problems: PathBuf,
+    pub problems: PathBuf,
     /// Files of traces, in order.
-    pub(crate) traces: Vec<PathBuf>,
+    pub traces: Vec<PathBuf>,
     /// Files of their verdicts.
-    pub(crate) verdicts: Vec<PathBuf>,
+    pub verdicts: Vec<PathBuf>,
     /// Files of their scores, for token counts; may be none.
-    pub(crate) scores: Vec<PathBuf>,
+    pub scores: Vec<PathBuf>,
     /// Pairs of name and spec; none are every plain arm that the traces support.
-    pub(crate) arms: Vec<(String, String)>,
+    pub arms: Vec<(String, String)>,
     /// How the arms are made equal.
-    pub(crate) matching: Matching,
+    pub matching: Matching,
     /// Rows of each arm to keep, before tokens are matched; all where unset.
-    pub(crate) rows: Option<usize>,
+    pub rows: Option<usize>,
     /// Lets W hold traces whose source does not say how they ended.
-    pub(crate) unknown_finish_is_stop: bool,
+    pub unknown_finish_is_stop: bool,
     /// A built-in prompt or a file; `None` is the task's default.
-    pub(crate) prompt: Option<String>,
+    pub prompt: Option<String>,
     /// Keys every draw.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// The folder of arms.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Writes one file an arm and `arms.json`. All arms hold the same training problems, and only rows
 /// that the student can be trained on, where one is given.
-pub(crate) fn arms(
+pub fn arms(
     settings: &ArmsSettings,
     student: Option<&StudentText>,
     control: Control<'_>,
@@ -111,7 +111,7 @@ pub(crate) fn arms(
 }
 
 /// What `arms.json` of a folder of arms holds.
-pub(crate) fn summary(folder: &Path) -> Result<ArmsSummary, StageError> {
+pub fn summary(folder: &Path) -> Result<ArmsSummary, StageError> {
     let path = folder.join("arms.json");
     let failed =
         |why: String| StageError::failed(format!("cannot read `{}`: {why}", path.display()), "");

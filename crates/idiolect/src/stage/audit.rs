@@ -16,47 +16,55 @@ use super::inputs::{Input, Problems};
 
 /// What to audit.
 #[derive(Clone, Debug)]
-pub(crate) struct AuditSettings {
+pub struct AuditSettings {
     /// `problems.jsonl`.
-    pub(crate) problems: PathBuf,
+    pub problems: PathBuf,
     /// Files of traces, in order.
-    pub(crate) traces: Vec<PathBuf>,
+    pub traces: Vec<PathBuf>,
     /// Files of their verdicts.
-    pub(crate) verdicts: Vec<PathBuf>,
+    pub verdicts: Vec<PathBuf>,
     /// A folder of arms; without one traces are counted by origin.
-    pub(crate) arms: Option<PathBuf>,
+    pub arms: Option<PathBuf>,
 }
 
 /// What was found.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Audit {
+pub struct Audit {
     /// Counts by arm, or by origin.
-    pub(crate) groups: BTreeMap<String, Counts>,
+    pub groups: BTreeMap<String, Counts>,
     /// Right answers with a false step, in the order of the traces.
-    pub(crate) right_with_invalid: Vec<Finding>,
+    pub right_with_invalid: Vec<Finding>,
     /// Wrong answers with a valid step before the first false one.
-    pub(crate) wrong_with_valid_prefix: Vec<Finding>,
+    pub wrong_with_valid_prefix: Vec<Finding>,
     /// Traces that no verdict speaks of.
-    pub(crate) without_verdict: usize,
+    pub without_verdict: usize,
     /// Rows that could not be read.
-    pub(crate) refused: Vec<BadRow>,
+    pub refused: Vec<BadRow>,
 }
 
 /// What a group of traces adds up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Counts {
-    pub(crate) traces: usize,
-    pub(crate) correct: usize,
-    pub(crate) correct_with_invalid: usize,
-    pub(crate) wrong: usize,
-    pub(crate) wrong_with_valid_prefix: usize,
+pub struct Counts {
+    /// All of them.
+    pub traces: usize,
+    /// With a correct answer.
+    pub correct: usize,
+    /// Those of them with an invalid step.
+    pub correct_with_invalid: usize,
+    /// With a wrong answer.
+    pub wrong: usize,
+    /// Those of them whose first step is valid.
+    pub wrong_with_valid_prefix: usize,
     /// Answers that equal the gold only when rounded, which are `ungraded`.
-    pub(crate) ungraded_for_rounding: usize,
-    pub(crate) valid_steps: usize,
-    pub(crate) invalid_steps: usize,
-    pub(crate) unchecked_steps: usize,
+    pub ungraded_for_rounding: usize,
+    /// Steps that hold when recomputed.
+    pub valid_steps: usize,
+    /// Steps that do not.
+    pub invalid_steps: usize,
+    /// Steps that cannot be recomputed.
+    pub unchecked_steps: usize,
     /// Mean over traces with steps of the share of steps before the first error.
-    pub(crate) mean_prefix_share: Option<f64>,
+    pub mean_prefix_share: Option<f64>,
     #[serde(skip)]
     prefix_sum: f64,
     #[serde(skip)]
@@ -65,7 +73,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Valid among checked steps.
-    pub(crate) fn valid_share(&self) -> Option<f64> {
+    pub fn valid_share(&self) -> Option<f64> {
         let checked = self.valid_steps + self.invalid_steps;
         (checked > 0).then(|| self.valid_steps as f64 / checked as f64)
     }
@@ -100,22 +108,26 @@ fn began_well(verdict: Verdict, audit: &StepAudit) -> bool {
 
 /// One trace whose answer and steps disagree.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Finding {
-    pub(crate) trace_id: String,
-    pub(crate) problem_id: String,
+pub struct Finding {
+    /// The trace.
+    pub trace_id: String,
+    /// Its problem.
+    pub problem_id: String,
     /// Its arms, or its origin.
-    pub(crate) groups: Vec<String>,
-    pub(crate) extracted: Option<String>,
+    pub groups: Vec<String>,
+    /// Its answer as extracted.
+    pub extracted: Option<String>,
+    /// How far it is right.
     #[serde(flatten)]
-    pub(crate) audit: StepAudit,
+    pub audit: StepAudit,
     /// Bytes of the trace's text, end exclusive.
-    pub(crate) first_error_span: Option<(usize, usize)>,
+    pub first_error_span: Option<(usize, usize)>,
     /// The first false step.
-    pub(crate) first_error_text: Option<String>,
+    pub first_error_text: Option<String>,
 }
 
 /// Reads the files and audits every trace that has a verdict.
-pub(crate) fn audit(settings: &AuditSettings) -> Result<Audit, StageError> {
+pub fn audit(settings: &AuditSettings) -> Result<Audit, StageError> {
     let mut found = Audit::default();
     let problems = Problems::read(&settings.problems, &[])?;
     found.refused.extend(problems.bad.iter().cloned());

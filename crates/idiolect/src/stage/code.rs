@@ -8,11 +8,11 @@ use super::{Control, StageError};
 use crate::sandbox::Sandbox;
 
 /// What runs the programs of a stage, if it has any.
-pub(crate) struct CodeRunner(Option<Sandbox>);
+pub struct CodeRunner(Option<Sandbox>);
 
 impl CodeRunner {
     /// Opens the sandbox where one of the tasks needs it.
-    pub(crate) fn for_tasks(
+    pub fn for_tasks(
         tasks: impl IntoIterator<Item = TaskName>,
         control: Control<'_>,
     ) -> Result<Self, StageError> {
@@ -25,7 +25,7 @@ impl CodeRunner {
     }
 
     /// What runs them.
-    pub(crate) fn execute(&self) -> &dyn Execute {
+    pub fn execute(&self) -> &dyn Execute {
         match &self.0 {
             Some(sandbox) => sandbox,
             None => &NoCode,
@@ -33,7 +33,7 @@ impl CodeRunner {
     }
 
     /// Adds interpreter and protection to an output's provenance: both can change verdicts.
-    pub(crate) fn record(&self, meta: &mut Meta) {
+    pub fn record(&self, meta: &mut Meta) {
         if let Some(sandbox) = &self.0 {
             meta.version("code", sandbox.describe());
         }
@@ -41,7 +41,7 @@ impl CodeRunner {
 
     /// Ends the stage where programs could not be run through no fault of theirs, before rows that
     /// say so are written.
-    pub(crate) fn check(&self) -> Result<(), StageError> {
+    pub fn check(&self) -> Result<(), StageError> {
         match self.0.as_ref().and_then(Sandbox::broken) {
             None => Ok(()),
             Some(why) => Err(StageError::failed(

@@ -13,20 +13,20 @@ use super::eval::TRAINED_ROWS;
 
 /// What to compare.
 #[derive(Clone, Debug)]
-pub(crate) struct CompareSettings {
+pub struct CompareSettings {
     /// Names and files. One name may come several times: greedy and sampled answers of one
     /// checkpoint, and checkpoints of several fine-tuning seeds.
-    pub(crate) evaluations: Vec<(String, PathBuf)>,
+    pub evaluations: Vec<(String, PathBuf)>,
     /// What every other is compared with; `None`: `base` and `H` where there, else the first.
-    pub(crate) baseline: Option<String>,
+    pub baseline: Option<String>,
     /// Compare files that do not record how they were made, or that were made differently.
-    pub(crate) assume_same: bool,
+    pub assume_same: bool,
     /// Seeds the bootstrap.
-    pub(crate) seed: u64,
+    pub seed: u64,
 }
 
 /// Compares evaluations that were made alike.
-pub(crate) fn compare(settings: &CompareSettings) -> Result<Comparison, StageError> {
+pub fn compare(settings: &CompareSettings) -> Result<Comparison, StageError> {
     let mut files = Vec::new();
     for (name, path) in &settings.evaluations {
         files.push(File::read(name, path)?);
@@ -231,7 +231,7 @@ fn checkpoints(files: Vec<File>) -> Vec<Evaluation> {
         let seed = counts.entry(file.name.clone()).or_default();
         let evaluation = Evaluation {
             arm: file.name,
-            world: 0,
+            replicate: 0,
             seed: *seed,
             rows: file.rows,
             gold: Vec::new(),

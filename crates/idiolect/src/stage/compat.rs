@@ -10,7 +10,7 @@ use super::StageError;
 /// A public scorer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Compat {
+pub enum Compat {
     /// The paper's scorers: of Countdown; of MATH and GSM8K.
     Paper,
     /// The math-verify library.
@@ -21,7 +21,7 @@ pub(crate) enum Compat {
 
 /// Its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct CompatVerdict {
+pub struct CompatVerdict {
     scorer: Compat,
     verdict: Verdict,
     /// The number it gives, where it gives one.
@@ -31,10 +31,7 @@ pub(crate) struct CompatVerdict {
 
 impl Compat {
     /// Says so when it cannot judge one of the tasks.
-    pub(crate) fn judges_all(
-        self,
-        tasks: impl IntoIterator<Item = TaskName>,
-    ) -> Result<(), StageError> {
+    pub fn judges_all(self, tasks: impl IntoIterator<Item = TaskName>) -> Result<(), StageError> {
         let (name, own): (_, &[TaskName]) = match self {
             Self::Paper => (
                 "paper",
@@ -59,7 +56,7 @@ impl Compat {
     }
 
     /// What it says of an answer; `ungraded` where it cannot use the gold.
-    pub(crate) fn judge(self, gold: &Value, answer: &str) -> CompatVerdict {
+    pub fn judge(self, gold: &Value, answer: &str) -> CompatVerdict {
         let (verdict, score) = match self {
             Self::Paper if gold.get("numbers").is_some() || gold.get("target").is_some() => {
                 paper(gold, answer)

@@ -12,24 +12,21 @@ use crate::model::{self, How};
 
 /// What to merge, and into what.
 #[derive(Clone, Debug)]
-pub(crate) struct ConvertSettings {
+pub struct ConvertSettings {
     /// An adapter directory.
-    pub(crate) input: PathBuf,
+    pub input: PathBuf,
     /// Its base, where its config does not lead to it.
-    pub(crate) base: Option<PathBuf>,
+    pub base: Option<PathBuf>,
     /// Fields of the base's config that are set aside where they are not known.
-    pub(crate) ignored_fields: Vec<String>,
+    pub ignored_fields: Vec<String>,
     /// The type of the weights.
-    pub(crate) dtype: Dtype,
+    pub dtype: Dtype,
     /// The folder of the model.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Merges an adapter into its base and writes the model.
-pub(crate) fn convert(
-    settings: &ConvertSettings,
-    control: Control<'_>,
-) -> Result<Outcome, StageError> {
+pub fn convert(settings: &ConvertSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     // No text is rendered, so that a base with a chat template is as good as one without.
     let opening = Opening {
         template: Some(Template::Raw),

@@ -14,7 +14,7 @@ use super::{Control, Outcome, StageError};
 
 /// What to do to the traces.
 #[derive(Clone, Debug)]
-pub(crate) enum Corruption {
+pub enum Corruption {
     /// Each step made wrong with a probability.
     Flaws(FlawSettings),
     /// The style without the problem's content.
@@ -26,23 +26,20 @@ pub(crate) enum Corruption {
 
 /// What to corrupt.
 #[derive(Clone, Debug)]
-pub(crate) struct CorruptSettings {
+pub struct CorruptSettings {
     /// `problems.jsonl`.
-    pub(crate) problems: PathBuf,
+    pub problems: PathBuf,
     /// The traces to corrupt.
-    pub(crate) traces: Vec<PathBuf>,
+    pub traces: Vec<PathBuf>,
     /// How.
-    pub(crate) corruption: Corruption,
+    pub corruption: Corruption,
     /// `traces.jsonl`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Writes one flawed or control trace a trace, in the order of the traces; equal ones collapse to
 /// the first. Corrupting is quick, so an unfinished output starts over.
-pub(crate) fn corrupt(
-    settings: &CorruptSettings,
-    control: Control<'_>,
-) -> Result<Outcome, StageError> {
+pub fn corrupt(settings: &CorruptSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
     let input = Input::open_all(&settings.traces)?;
     let mut meta = Meta::of("corrupt");

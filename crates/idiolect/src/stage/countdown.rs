@@ -12,24 +12,24 @@ use super::{Control, Outcome, StageError};
 
 /// What to draw.
 #[derive(Clone, Debug)]
-pub(crate) struct DrawSettings {
+pub struct DrawSettings {
     /// How many problems.
-    pub(crate) count: usize,
+    pub count: usize,
     /// How hard.
-    pub(crate) difficulty: Difficulty,
+    pub difficulty: Difficulty,
     /// Decides every draw.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// The split of all of them.
-    pub(crate) split: Split,
+    pub split: Split,
     /// First part of their ids.
-    pub(crate) set: String,
+    pub set: String,
     /// `problems.jsonl`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Writes the problems, each with one solution in `gold_expr`. Which problem comes next depends on
 /// those before it, so an unfinished output starts over.
-pub(crate) fn draw(settings: &DrawSettings, control: Control<'_>) -> Result<Outcome, StageError> {
+pub fn draw(settings: &DrawSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let task = task(TaskName::Countdown);
     let mut generator = Generator::new(settings.seed, settings.difficulty)
         .map_err(|why| StageError::usage(why, "idiolect import --help names the settings"))?;

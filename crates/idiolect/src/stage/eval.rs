@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use idiolect_core::record::{Decoding, EvalRow, Finish, Problem, Split, Verdict};
-use idiolect_core::store::{Meta, Opened, Output};
+use idiolect_core::store::{Meta, Opened};
 use idiolect_model::{Completion, Generate, ModelInfo, RowError, Sampling};
 
 use super::code::CodeRunner;
@@ -13,34 +13,34 @@ use super::verify::accepted;
 use super::{Control, Outcome, StageError};
 
 /// In the provenance of an evaluation: the rows that its model was trained on.
-pub(crate) const TRAINED_ROWS: &str = "trained_rows";
+pub const TRAINED_ROWS: &str = "trained_rows";
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
-pub(crate) struct EvalSettings {
+pub struct EvalSettings {
     /// `problems.jsonl`.
-    pub(crate) problems: PathBuf,
+    pub problems: PathBuf,
     /// Only problems of these; none are all.
-    pub(crate) splits: Vec<Split>,
+    pub splits: Vec<Split>,
     /// Samples a problem.
-    pub(crate) samples: usize,
+    pub samples: usize,
     /// How to choose tokens; temperature 0 is greedy.
-    pub(crate) sampling: Sampling,
+    pub sampling: Sampling,
     /// A built-in prompt or a file; `None` is the task's default.
-    pub(crate) prompt: Option<String>,
+    pub prompt: Option<String>,
     /// Keys every sample's own seed.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// Rows that the model was trained on, where known: `compare` shows them.
-    pub(crate) trained_rows: Option<u64>,
+    pub trained_rows: Option<u64>,
     /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
-    pub(crate) accept_rounded: bool,
+    pub accept_rounded: bool,
     /// `eval.jsonl`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Writes one judged row a problem and sample. An answer that the model refuses to give is a row
 /// with verdict `ungraded`: accuracy is over all problems.
-pub(crate) fn eval(
+pub fn eval(
     settings: &EvalSettings,
     model: &mut dyn Generate,
     control: Control<'_>,
@@ -51,7 +51,7 @@ pub(crate) fn eval(
     let code = CodeRunner::for_tasks(problems.tasks(), control)?;
     let mut meta = provenance(settings, &problems, &prompts, model.info());
     code.record(&mut meta);
-    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
+    let mut output = match control.open(&settings.output, &meta)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -83,7 +83,9 @@ pub(crate) fn eval(
             format!("{unanswered} answers could not be made; they are written as `ungraded`");
         control.progress.note("eval", &text);
     }
-    let meta = output.finish(&asked.ending(&order))?;
+    let meta = control.finish(&settings.output, output, |output| {
+        output.finish(&asked.ending(&order))
+    })?;
     Outcome::of(&settings.output, &meta, false, control)
 }
 

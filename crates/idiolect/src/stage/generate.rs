@@ -18,26 +18,26 @@ use super::{Control, Outcome, StageError};
 
 /// What to sample.
 #[derive(Clone, Debug)]
-pub(crate) struct GenerateSettings {
+pub struct GenerateSettings {
     /// `problems.jsonl`.
-    pub(crate) problems: PathBuf,
+    pub problems: PathBuf,
     /// Only problems of these; none are all.
-    pub(crate) splits: Vec<Split>,
+    pub splits: Vec<Split>,
     /// Samples a problem.
-    pub(crate) samples: usize,
+    pub samples: usize,
     /// How to choose tokens.
-    pub(crate) sampling: Sampling,
+    pub sampling: Sampling,
     /// A built-in prompt or a file; `None` is the task's default.
-    pub(crate) prompt: Option<String>,
+    pub prompt: Option<String>,
     /// Keys every sample's own seed.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// `traces.jsonl`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Samples `k` traces a problem; the output is in the order of problems and samples. Equal texts for
 /// one problem collapse to the first: their sample numbers are missing in the output.
-pub(crate) fn generate(
+pub fn generate(
     settings: &GenerateSettings,
     model: &mut dyn Generate,
     control: Control<'_>,
@@ -46,7 +46,7 @@ pub(crate) fn generate(
     let problems = Problems::read(&settings.problems, &settings.splits)?;
     let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
     let meta = provenance(settings, &problems, &prompts, model.info());
-    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
+    let mut output = match control.open(&settings.output, &meta)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -82,7 +82,9 @@ pub(crate) fn generate(
     })?;
     let mut ids = BTreeSet::new();
     let ending = asked.ending(&order);
-    let meta = output.finish_with(&ending, |row| distinct(&mut ids, row))?;
+    let meta = control.finish(&settings.output, output, |output| {
+        output.finish_with(&ending, |row| distinct(&mut ids, row))
+    })?;
     Outcome::of(&settings.output, &meta, false, control)
 }
 
@@ -199,6 +201,11 @@ impl Asking<'_> {
             .collect()
     }
 
+    /// Whether a unit of work belongs to the part of the output that is made here.
+    fn is_here(&self, unit: usize, control: Control<'_>) -> bool {
+        control.takes(&self.asked.rows[unit / self.samples].1.id)
+    }
+
     /// Asks for every sample that the output does not have; `write` gets each answer when it comes.
     /// Returns the keys of all samples, in the order of the output.
     pub(super) fn ask(
@@ -209,12 +216,14 @@ impl Asking<'_> {
         mut write: impl FnMut(&mut Output, Answer<'_>) -> Result<(), StageError>,
     ) -> Result<Vec<Key>, StageError> {
         let keys = self.keys();
-        let open: Vec<usize> = (0..keys.len())
-            .filter(|unit| !output.contains(keys[*unit]))
+        let here: Vec<usize> = (0..keys.len())
+            .filter(|unit| self.is_here(*unit, control))
             .collect();
-        let done = keys.len() - open.len();
+        let is_open = |unit: &usize| !output.contains(keys[*unit]);
+        let open: Vec<usize> = here.iter().copied().filter(is_open).collect();
+        let done = here.len() - open.len();
         let progress = control.progress;
-        let mut meter = progress.begin(self.stage, self.unit, Some(keys.len() as u64), done as u64);
+        let mut meter = progress.begin(self.stage, self.unit, Some(here.len() as u64), done as u64);
         for units in open.chunks(model.requests_at_once()) {
             let requests: Vec<GenerateRequest> =
                 units.iter().map(|unit| self.request(*unit)).collect();

@@ -6,51 +6,101 @@ use std::path::{Path, PathBuf};
 use idiolect_core::record::{Finish, Problem, Split, TaskName};
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
 use idiolect_core::task::{
-    ImportRow, Imported, Task, column_of, fields, map_columns, split_named, task,
+    Field, ImportRow, Imported, Task, column_of, map_columns, own_fields, shared_fields,
+    split_named, task,
 };
 use serde_json::{Map, Value, json};
 
 use super::inputs::Input;
 use super::{Control, Outcome, StageError};
 
+/// Which task rows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowTask {
+    /// All of this one.
+    All(TaskName),
+    /// Each of the one that its field `task` names.
+    Named,
+}
+
+impl RowTask {
+    /// As on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::All(name) => name.as_str(),
+            Self::Named => "jsonl",
+        }
+    }
+
+    fn names(self) -> Vec<TaskName> {
+        match self {
+            Self::All(name) => vec![name],
+            Self::Named => TaskName::ALL.to_vec(),
+        }
+    }
+
+    fn of(self, row: &Map<String, Value>) -> Result<&'static dyn Task, String> {
+        let name = match (self, row.get("task")) {
+            (Self::All(name), _) => name,
+            (Self::Named, None) => return Err("no field `task`, which names its task".to_owned()),
+            (Self::Named, Some(name)) => serde_json::from_value(name.clone()).map_err(|_| {
+                let known = TaskName::ALL.map(|name| name.as_str()).join(", ");
+                format!("its `task` is {name}, which is none of {known}")
+            })?,
+        };
+        Ok(task(name))
+    }
+
+    /// Versions of the tasks, which decide what a row becomes.
+    fn versions(self) -> String {
+        let all: Vec<String> = self
+            .names()
+            .into_iter()
+            .map(|n| task(n).verifier())
+            .collect();
+        all.join(" ")
+    }
+
+    fn fields(self) -> impl Iterator<Item = &'static Field> {
+        let own = self.names().into_iter().flat_map(own_fields);
+        own.chain(shared_fields())
+    }
+}
+
 /// What to import.
 #[derive(Clone, Debug)]
-pub(crate) struct ImportSettings {
-    /// The task of every row.
-    pub(crate) task: TaskName,
+pub struct ImportSettings {
+    /// The task of the rows.
+    pub task: RowTask,
     /// Files of raw rows, in order.
-    pub(crate) files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
     /// Pairs of field and the column that fills it.
-    pub(crate) columns: Vec<(String, String)>,
+    pub columns: Vec<(String, String)>,
     /// The split of every row; `None`: what the row says, else by the file's name, else by the
     /// row's number where the data set has such a rule, else train.
-    pub(crate) split: Option<Split>,
+    pub split: Option<Split>,
     /// The model that wrote every response; `None`: what the row says.
-    pub(crate) model: Option<String>,
+    pub model: Option<String>,
     /// How every response ended; `None`: what the row says.
-    pub(crate) finish: Option<Finish>,
+    pub finish: Option<Finish>,
     /// First part of made ids; `None` is the task's name.
-    pub(crate) set: Option<String>,
+    pub set: Option<String>,
     /// `problems.jsonl`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
     /// `traces.jsonl`, where the rows' solutions and responses are wanted.
-    pub(crate) traces: Option<PathBuf>,
+    pub traces: Option<PathBuf>,
 }
 
 /// Writes each problem once (rows of one problem may repeat it beside different responses) and,
 /// where asked for, each distinct trace. Importing is quick, so an unfinished output starts over.
-pub(crate) fn import(
-    settings: &ImportSettings,
-    control: Control<'_>,
-) -> Result<Outcome, StageError> {
-    let task = task(settings.task);
+pub fn import(settings: &ImportSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let inputs = settings
         .files
         .iter()
         .map(|file| Input::open(file))
         .collect::<Result<Vec<_>, _>>()?;
     check_columns(settings, &inputs)?;
-    let meta = provenance(settings, task, &inputs);
+    let meta = provenance(settings, &inputs);
     let problems = Output::open(&settings.output, &meta, control.overwrite)?;
     let traces = settings
         .traces
@@ -87,7 +137,7 @@ pub(crate) fn import(
                 Ok(row) => {
                     let columns = || columns_of(&row.value);
                     let text = || Value::Object(row.value.clone()).to_string();
-                    read_row(task, row.value.clone(), settings, &at(index))
+                    read_row(row.value.clone(), settings, &at(index))
                         .inspect(|imported| {
                             if let Some(reason) = &imported.unknown_finish {
                                 *reasons.entry(reason.clone()).or_default() += 1;
@@ -161,17 +211,26 @@ fn check_columns(settings: &ImportSettings, inputs: &[Input]) -> Result<(), Stag
         quoted.join(", ")
     };
     for (field, _) in &settings.columns {
-        if !fields(settings.task).any(|known| known.names.contains(&field.as_str())) {
-            let known = fields(settings.task).map(|field| field.names[0]).collect();
+        if !settings
+            .task
+            .fields()
+            .any(|known| known.names.contains(&field.as_str()))
+        {
+            let mut known: Vec<&str> = Vec::new();
+            for field in settings.task.fields() {
+                if !known.contains(&field.names[0]) {
+                    known.push(field.names[0]);
+                }
+            }
             return Err(StageError::usage(
                 format!(
                     "--map: {} has no field `{field}`; there are {}",
-                    settings.task,
+                    settings.task.name(),
                     listed(known)
                 ),
                 &format!(
                     "`idiolect import {} --help` says what they hold",
-                    settings.task
+                    settings.task.name()
                 ),
             ));
         }
@@ -208,7 +267,7 @@ fn columns_of(row: &Map<String, Value>) -> Vec<String> {
 }
 
 /// What to do about rows that were refused.
-fn remedy(task: TaskName, columns: Option<&[String]>) -> String {
+fn remedy(task: RowTask, columns: Option<&[String]>) -> String {
     let columns = columns.map_or_else(String::new, |columns| {
         format!(
             "; the first row that was refused has {}",
@@ -216,12 +275,13 @@ fn remedy(task: TaskName, columns: Option<&[String]>) -> String {
         )
     });
     format!(
-        "`idiolect import {task} --help` lists the fields, and --map FIELD=COLUMN fills one from \
-         another column{columns}"
+        "`idiolect import {} --help` lists the fields, and --map FIELD=COLUMN fills one from \
+         another column{columns}",
+        task.name()
     )
 }
 
-fn provenance(settings: &ImportSettings, task: &dyn Task, inputs: &[Input]) -> Meta {
+fn provenance(settings: &ImportSettings, inputs: &[Input]) -> Meta {
     let mut meta = Meta::of("import");
     for (index, (input, path)) in inputs.iter().zip(&settings.files).enumerate() {
         meta.input(&format!("file.{index}"), input.hash());
@@ -236,7 +296,7 @@ fn provenance(settings: &ImportSettings, task: &dyn Task, inputs: &[Input]) -> M
     meta.setting("columns", &settings.columns)
         .setting("set", set_of(settings))
         .setting("traces", settings.traces.is_some())
-        .version("task", task.verifier());
+        .version("task", settings.task.versions());
     meta
 }
 
@@ -279,11 +339,10 @@ fn set_of(settings: &ImportSettings) -> String {
     settings
         .set
         .clone()
-        .unwrap_or_else(|| settings.task.to_string())
+        .unwrap_or_else(|| settings.task.name().to_owned())
 }
 
 fn read_row(
-    task: &dyn Task,
     raw: Map<String, Value>,
     settings: &ImportSettings,
     at: &ImportRow,
@@ -293,7 +352,10 @@ fn read_row(
     } else {
         map_columns(raw, &settings.columns)?
     };
-    task.import(&overridden(raw, settings), at)
+    settings
+        .task
+        .of(&raw)?
+        .import(&overridden(raw, settings), at)
 }
 
 /// A row with what the command line says of all rows in place of what it says itself.
@@ -403,7 +465,7 @@ mod tests {
     #[test]
     fn the_file_name_names_the_split() {
         let settings = ImportSettings {
-            task: TaskName::Gsm8k,
+            task: RowTask::All(TaskName::Gsm8k),
             files: Vec::new(),
             columns: Vec::new(),
             split: None,

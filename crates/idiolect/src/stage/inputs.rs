@@ -19,7 +19,7 @@ use crate::interrupt::Stop;
 use crate::progress::Progress;
 
 /// Files to read rows from, one after the other, with their hash.
-pub(crate) struct Input {
+pub struct Input {
     files: Vec<InputFile>,
     hash: String,
 }
@@ -34,12 +34,12 @@ struct InputFile {
 
 impl Input {
     /// The file at `path`; `-` is standard input.
-    pub(crate) fn open(path: &Path) -> Result<Self, StageError> {
+    pub fn open(path: &Path) -> Result<Self, StageError> {
         Self::open_all(&[path.to_owned()])
     }
 
     /// The files at `paths`, in order.
-    pub(crate) fn open_all(paths: &[PathBuf]) -> Result<Self, StageError> {
+    pub fn open_all(paths: &[PathBuf]) -> Result<Self, StageError> {
         let open = |path: &PathBuf| InputFile::open(path);
         let files = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let hashes: Vec<&str> = files.iter().map(|file| file.hash.as_str()).collect();
@@ -51,24 +51,24 @@ impl Input {
     }
 
     /// The content hash: a file's own, or one of all their hashes.
-    pub(crate) fn hash(&self) -> &str {
+    pub fn hash(&self) -> &str {
         &self.hash
     }
 
     /// The first file's name.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.files
             .first()
             .map_or_else(String::new, |file| file_name(&file.path))
     }
 
     /// How many lines there are, where a line is a row: for the time left.
-    pub(crate) fn lines(&self) -> Option<u64> {
+    pub fn lines(&self) -> Option<u64> {
         self.files.iter().map(InputFile::lines).sum()
     }
 
     /// The rows.
-    pub(crate) fn rows<T: DeserializeOwned>(&self) -> Result<InputRows<T>, StoreError> {
+    pub fn rows<T: DeserializeOwned>(&self) -> Result<InputRows<T>, StoreError> {
         let open = |file: &InputFile| Rows::open(&file.path);
         let files = self.files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         Ok(InputRows(files.into_iter().flatten()))
@@ -76,7 +76,7 @@ impl Input {
 }
 
 /// The rows of an input, in order; see [`Rows`].
-pub(crate) struct InputRows<T: DeserializeOwned>(std::iter::Flatten<std::vec::IntoIter<Rows<T>>>);
+pub struct InputRows<T: DeserializeOwned>(std::iter::Flatten<std::vec::IntoIter<Rows<T>>>);
 
 impl<T: DeserializeOwned> Iterator for InputRows<T> {
     type Item = Result<Result<Row<T>, BadRow>, StoreError>;
@@ -91,10 +91,7 @@ impl<T: DeserializeOwned> InputRows<T> {
     ///
     /// # Errors
     /// As the iterator's.
-    pub(crate) fn collect_good(
-        self,
-        mut bad: impl FnMut(BadRow),
-    ) -> Result<Vec<Row<T>>, StoreError> {
+    pub fn collect_good(self, mut bad: impl FnMut(BadRow)) -> Result<Vec<Row<T>>, StoreError> {
         let mut rows = Vec::new();
         for row in self {
             match row? {
@@ -179,23 +176,23 @@ impl Drop for InputFile {
 }
 
 /// The problems of a file, in its order, each id once.
-pub(crate) struct Problems {
+pub struct Problems {
     /// Those of the wanted splits, with their lines.
-    pub(crate) rows: Vec<(u64, Problem)>,
+    pub rows: Vec<(u64, Problem)>,
     /// Index into `rows` by id.
     by_id: BTreeMap<String, usize>,
     /// Rows that are none, or that repeat an id.
-    pub(crate) bad: Vec<BadRow>,
+    pub bad: Vec<BadRow>,
     /// Content hash of the file.
-    pub(crate) hash: String,
+    pub hash: String,
     /// Its name.
-    pub(crate) file: String,
+    pub file: String,
     tasks: BTreeMap<TaskName, &'static dyn Task>,
 }
 
 impl Problems {
     /// Reads a problems file; no `splits` are all splits.
-    pub(crate) fn read(path: &Path, splits: &[Split]) -> Result<Self, StageError> {
+    pub fn read(path: &Path, splits: &[Split]) -> Result<Self, StageError> {
         let input = Input::open(path)?;
         let mut problems = Self {
             rows: Vec::new(),
@@ -241,22 +238,22 @@ impl Problems {
     }
 
     /// The problem of an id.
-    pub(crate) fn get(&self, id: &str) -> Option<&Problem> {
+    pub fn get(&self, id: &str) -> Option<&Problem> {
         self.by_id.get(id).map(|index| &self.rows[*index].1)
     }
 
     /// The task of a problem.
-    pub(crate) fn task(&self, problem: &Problem) -> &'static dyn Task {
+    pub fn task(&self, problem: &Problem) -> &'static dyn Task {
         self.tasks[&problem.task]
     }
 
     /// The tasks among them.
-    pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskName> + '_ {
+    pub fn tasks(&self) -> impl Iterator<Item = TaskName> + '_ {
         self.tasks.keys().copied()
     }
 
     /// Adds the file's hash and the tasks' versions to an output's provenance.
-    pub(crate) fn record(&self, meta: &mut Meta) {
+    pub fn record(&self, meta: &mut Meta) {
         meta.input("problems", &self.hash);
         let verifiers: Vec<String> = self.tasks.values().map(|task| task.verifier()).collect();
         meta.version("task", verifiers.join(" "));
@@ -265,7 +262,7 @@ impl Problems {
 
 /// Which kind of prompt a stage renders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PromptKind {
+pub enum PromptKind {
     /// Asks for a solution.
     Solve,
     /// Asks for a rewriting of `{solution}`.
@@ -273,13 +270,13 @@ pub(crate) enum PromptKind {
 }
 
 /// The prompt file of each task among the problems.
-pub(crate) struct Prompts {
+pub struct Prompts {
     files: BTreeMap<TaskName, PromptFile>,
 }
 
 impl Prompts {
     /// The prompts that `--prompt NAME|FILE` means; `None` is each task's default.
-    pub(crate) fn resolve(
+    pub fn resolve(
         problems: &Problems,
         choice: Option<&str>,
         kind: PromptKind,
@@ -297,12 +294,12 @@ impl Prompts {
     }
 
     /// The prompt that a problem is asked with.
-    pub(crate) fn of(&self, problem: &Problem) -> &PromptFile {
+    pub fn of(&self, problem: &Problem) -> &PromptFile {
         &self.files[&problem.task]
     }
 
     /// Adds names and hashes to an output's provenance.
-    pub(crate) fn record(&self, meta: &mut Meta) {
+    pub fn record(&self, meta: &mut Meta) {
         let named: Vec<String> = self
             .files
             .iter()
@@ -313,7 +310,7 @@ impl Prompts {
 }
 
 /// A built-in prompt of the task, else a file.
-pub(crate) fn prompt_file(task: &dyn Task, choice: &str) -> Result<PromptFile, StageError> {
+pub fn prompt_file(task: &dyn Task, choice: &str) -> Result<PromptFile, StageError> {
     if let Some(file) = task.prompt_file(choice) {
         return Ok(file);
     }
@@ -337,7 +334,7 @@ pub(crate) fn prompt_file(task: &dyn Task, choice: &str) -> Result<PromptFile, S
 }
 
 /// Adds a model's facts to an output's provenance.
-pub(crate) fn record_model(meta: &mut Meta, info: &ModelInfo) {
+pub fn record_model(meta: &mut Meta, info: &ModelInfo) {
     meta.version("model", &info.hash);
     meta.version("tokenizer", &info.tokenizer_hash);
     meta.setting("template", info.template);
@@ -347,7 +344,7 @@ pub(crate) fn record_model(meta: &mut Meta, info: &ModelInfo) {
 }
 
 /// Adds sampling settings to an output's provenance, one a name.
-pub(crate) fn record_sampling(meta: &mut Meta, sampling: &Sampling) {
+pub fn record_sampling(meta: &mut Meta, sampling: &Sampling) {
     if let Value::Object(settings) = sampling_value(sampling) {
         for (name, value) in settings {
             meta.setting(&name, value);
@@ -357,7 +354,7 @@ pub(crate) fn record_sampling(meta: &mut Meta, sampling: &Sampling) {
 
 /// Sampling settings as JSON. By way of text: an f32 turned directly into a JSON value would show
 /// its rounding (0.8 as 0.800000011920929).
-pub(crate) fn sampling_value(sampling: &Sampling) -> Value {
+pub fn sampling_value(sampling: &Sampling) -> Value {
     let text = serde_json::to_string(sampling).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
@@ -365,10 +362,13 @@ pub(crate) fn sampling_value(sampling: &Sampling) -> Value {
 /// A row of ARM.jsonl or ROWS.jsonl: `prompt` and `completion` (texts or message lists) or
 /// `messages` whose last is the assistant's.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct DataRow {
-    pub(crate) trace_id: Option<String>,
-    pub(crate) problem_id: Option<String>,
-    pub(crate) example: Example,
+pub struct DataRow {
+    /// The trace it was made of, where it says so.
+    pub trace_id: Option<String>,
+    /// Its problem, where it says so.
+    pub problem_id: Option<String>,
+    /// Context and completion.
+    pub example: Example,
 }
 
 impl DataRow {
@@ -376,7 +376,7 @@ impl DataRow {
     ///
     /// # Errors
     /// In words, naming the field.
-    pub(crate) fn parse(row: &Value) -> Result<Self, String> {
+    pub fn parse(row: &Value) -> Result<Self, String> {
         let row = row.as_object().ok_or("not an object")?;
         let (context, answer) = match (
             row.get("messages"),
@@ -514,7 +514,7 @@ fn message_list(field: &str, value: &Value) -> Result<Vec<Message>, String> {
 ///
 /// # Errors
 /// Names the field.
-pub(crate) fn id_of(row: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+pub fn id_of(row: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
     match row.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(id)) => Ok(Some(id.clone())),

@@ -4,33 +4,36 @@
 //! output of the same settings, skips a finished one, and refuses one of other settings. A stage
 //! prints nothing; it reports its progress and returns an [`Outcome`] or a [`StageError`].
 
-pub(crate) mod advise;
-pub(crate) mod arms;
+pub mod advise;
+pub mod arms;
 mod ask;
-pub(crate) mod audit;
-pub(crate) mod code;
-pub(crate) mod compare;
-pub(crate) mod compat;
-pub(crate) mod convert;
-pub(crate) mod corrupt;
-pub(crate) mod countdown;
-pub(crate) mod eval;
-pub(crate) mod features;
-pub(crate) mod generate;
-pub(crate) mod import;
-pub(crate) mod inputs;
+pub mod audit;
+pub mod code;
+pub mod compare;
+pub mod compat;
+pub mod convert;
+pub mod corrupt;
+pub mod countdown;
+pub mod eval;
+pub mod extent;
+pub mod features;
+pub mod generate;
+pub mod import;
+pub mod inputs;
 
-pub(crate) mod paraphrase;
-pub(crate) mod pretrain;
-pub(crate) mod score;
-pub(crate) mod student;
-pub(crate) mod train;
-pub(crate) mod verify;
+pub mod paraphrase;
+pub mod pretrain;
+pub mod score;
+pub mod student;
+pub mod train;
+pub mod verify;
 
 use std::path::Path;
 
 use idiolect_core::store::{BadRow, Meta, Rejects, Rows, StoreError};
 use idiolect_model::ModelError;
+
+pub use extent::Extent;
 
 use crate::exit;
 use crate::interrupt::Stop;
@@ -39,38 +42,41 @@ use crate::sandbox::Protection;
 
 /// What every stage gets beside its settings; none of it changes results.
 #[derive(Clone, Copy)]
-pub(crate) struct Control<'a> {
+pub struct Control<'a> {
     /// Where progress goes.
-    pub(crate) progress: &'a Progress,
+    pub progress: &'a Progress,
     /// Looked at between rows and steps.
-    pub(crate) stop: &'a Stop,
+    pub stop: &'a Stop,
     /// Start over instead of continuing.
-    pub(crate) overwrite: bool,
+    pub overwrite: bool,
     /// Share of refused rows above which the stage fails.
-    pub(crate) max_rejects: f64,
+    pub max_rejects: f64,
     /// Threads for work of the program's own.
-    pub(crate) threads: usize,
+    pub threads: usize,
     /// Whether model-written code may run without the sandbox.
-    pub(crate) protection: Protection,
+    pub protection: Protection,
+    /// Which part of its output a stage makes.
+    pub extent: Extent,
 }
 
 impl Control<'_> {
     /// Whether more than the allowed share of the rows looked at were refused.
-    pub(crate) fn too_many(&self, rejected: u64, seen: u64) -> bool {
+    pub fn too_many(&self, rejected: u64, seen: u64) -> bool {
         rejected as f64 > self.max_rejects * seen as f64
     }
 
     /// Fails where more than the allowed share of the rows looked at were refused; the rejects of
     /// `output` name them.
-    pub(crate) fn allows(&self, output: &Path, rejected: u64, seen: u64) -> Result<(), StageError> {
-        if self.too_many(rejected, seen) {
+    pub fn allows(&self, output: &Path, rejected: u64, seen: u64) -> Result<(), StageError> {
+        // Of a split output it is the share of the whole that counts.
+        if !self.is_shard() && self.too_many(rejected, seen) {
             return Err(self.refusal(output, rejected, seen)?);
         }
         Ok(())
     }
 
     /// The error of an output that refused too many rows, with the first of them.
-    pub(crate) fn refusal(
+    pub fn refusal(
         &self,
         output: &Path,
         rejected: u64,
@@ -91,7 +97,7 @@ impl Control<'_> {
 const SHOWN_REJECTS: usize = 3;
 
 /// The first rows that an output refused.
-pub(crate) fn first_refused(output: &Path) -> Result<Vec<BadRow>, StageError> {
+pub fn first_refused(output: &Path) -> Result<Vec<BadRow>, StageError> {
     let path = Rejects::path_of(output);
     if !path.exists() {
         return Ok(Vec::new());
@@ -106,19 +112,19 @@ pub(crate) fn first_refused(output: &Path) -> Result<Vec<BadRow>, StageError> {
 /// Too many bad rows: a data set that shrinks silently is a wrong result.
 #[derive(Debug, thiserror::Error)]
 #[error("{rejected} of {seen} rows were refused, more than the allowed share of {share}{}", refusals(.first, *.rejected))]
-pub(crate) struct TooManyRefused {
+pub struct TooManyRefused {
     /// Rows refused.
-    pub(crate) rejected: u64,
+    pub rejected: u64,
     /// Rows looked at.
-    pub(crate) seen: u64,
+    pub seen: u64,
     /// The share allowed.
-    pub(crate) share: f64,
+    pub share: f64,
     /// The file that names them.
-    pub(crate) rejects: String,
+    pub rejects: String,
     /// The first of them.
-    pub(crate) first: Vec<BadRow>,
+    pub first: Vec<BadRow>,
     /// What to do about them, where the stage knows.
-    pub(crate) remedy: Option<String>,
+    pub remedy: Option<String>,
 }
 
 /// Refused rows, one a line.
@@ -134,23 +140,23 @@ fn refusals(first: &[BadRow], rejected: u64) -> String {
 
 /// What a stage did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Rows of the output.
-    pub(crate) rows: u64,
+    pub rows: u64,
     /// Rows refused.
-    pub(crate) rejected: u64,
+    pub rejected: u64,
     /// Rows looked at.
-    pub(crate) seen: u64,
+    pub seen: u64,
     /// Whether it was complete before and nothing was done.
-    pub(crate) was_complete: bool,
+    pub was_complete: bool,
     /// Content hash of the output (of a folder: as its stage defines it).
-    pub(crate) hash: String,
+    pub hash: String,
 }
 
 impl Outcome {
     /// The outcome that a finished output's provenance records, judged by the allowed share of
     /// refused rows. That share is no setting of the output: it can be raised afterwards.
-    pub(crate) fn of(
+    pub fn of(
         output: &Path,
         meta: &Meta,
         was_complete: bool,
@@ -170,7 +176,7 @@ impl Outcome {
 
 /// Why a stage did not finish.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StageError {
+pub enum StageError {
     /// A file.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -203,7 +209,7 @@ pub(crate) enum StageError {
 
 impl StageError {
     /// Wrong use, with what to do.
-    pub(crate) fn usage(message: impl Into<String>, hint: &str) -> Self {
+    pub fn usage(message: impl Into<String>, hint: &str) -> Self {
         Self::Usage {
             message: message.into(),
             hint: some(hint),
@@ -211,7 +217,7 @@ impl StageError {
     }
 
     /// A failure, with what to do.
-    pub(crate) fn failed(message: impl Into<String>, hint: &str) -> Self {
+    pub fn failed(message: impl Into<String>, hint: &str) -> Self {
         Self::Failed {
             message: message.into(),
             hint: some(hint),
@@ -219,7 +225,7 @@ impl StageError {
     }
 
     /// The same, with what to do about refused rows where it is about such.
-    pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         if let Self::TooManyRefused(refused) = &mut self {
             refused.remedy = Some(remedy.into());
         }
@@ -227,7 +233,7 @@ impl StageError {
     }
 
     /// The program's exit code for it.
-    pub(crate) fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted => exit::INTERRUPTED,
             Self::Usage { .. } => exit::USAGE,
@@ -236,7 +242,7 @@ impl StageError {
     }
 
     /// What to do about it, where known.
-    pub(crate) fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Usage { hint, .. } | Self::Failed { hint, .. } => return hint.clone(),
             Self::Store(StoreError::Changed { .. }) => {

@@ -23,29 +23,29 @@ use super::{Control, Outcome, StageError};
 
 /// What to rewrite.
 #[derive(Clone, Debug)]
-pub(crate) struct ParaphraseSettings {
+pub struct ParaphraseSettings {
     /// `problems.jsonl`.
-    pub(crate) problems: PathBuf,
+    pub problems: PathBuf,
     /// Files of the traces to rewrite.
-    pub(crate) traces: Vec<PathBuf>,
+    pub traces: Vec<PathBuf>,
     /// How to choose tokens.
-    pub(crate) sampling: Sampling,
+    pub sampling: Sampling,
     /// A built-in prompt or a file with `{solution}`; `None` is the task's own.
-    pub(crate) prompt: Option<String>,
+    pub prompt: Option<String>,
     /// What a rewriting is held to; nothing where unset.
-    pub(crate) bounds: Option<Bounds>,
+    pub bounds: Option<Bounds>,
     /// Further tries for a rewriting that is at fault.
-    pub(crate) retries: usize,
+    pub retries: usize,
     /// Keys every rewriting's own seed.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// `traces.jsonl`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Writes one rewriting a trace, in the order of the traces; its parent is the trace's id. Equal
 /// rewritings for one problem collapse to the first. A rewriting at fault is tried again, and kept
 /// with its reasons in `origin.ops` where no try is better: arm P leaves it out.
-pub(crate) fn paraphrase(
+pub fn paraphrase(
     settings: &ParaphraseSettings,
     model: &mut dyn Generate,
     control: Control<'_>,

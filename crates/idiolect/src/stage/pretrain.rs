@@ -12,17 +12,17 @@ use super::{Control, Outcome, StageError};
 
 /// What to make a model of.
 #[derive(Clone, Debug)]
-pub(crate) struct PretrainSettings {
+pub struct PretrainSettings {
     /// The shape: a `config.json`.
-    pub(crate) config: PathBuf,
+    pub config: PathBuf,
     /// A `tokenizer.json`; what belongs to it lies beside it.
-    pub(crate) tokenizer: PathBuf,
+    pub tokenizer: PathBuf,
     /// Rows of `text`.
-    pub(crate) data: PathBuf,
+    pub data: PathBuf,
     /// How to train; its seed draws the weights too.
-    pub(crate) train: TrainSettings,
+    pub train: TrainSettings,
     /// The folder of the finished model.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// A row of the data.
@@ -33,10 +33,7 @@ struct TextRow {
 
 /// Trains on every token of every text and leaves the finished model, `log.jsonl` and resumable
 /// states in the output folder.
-pub(crate) fn pretrain(
-    settings: &PretrainSettings,
-    control: Control<'_>,
-) -> Result<Outcome, StageError> {
+pub fn pretrain(settings: &PretrainSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let data = Input::open(&settings.data)?;
     let meta = provenance(settings, &data)?;
     let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {

@@ -22,7 +22,7 @@ use super::{Control, Outcome, StageError};
 
 /// What to score.
 #[derive(Clone, Debug)]
-pub(crate) enum ScoreInput {
+pub enum ScoreInput {
     /// Traces after their problems' prompts.
     Traces {
         /// `problems.jsonl`.
@@ -38,13 +38,13 @@ pub(crate) enum ScoreInput {
 
 /// What to score, and where to.
 #[derive(Clone, Debug)]
-pub(crate) struct ScoreSettings {
+pub struct ScoreSettings {
     /// The rows.
-    pub(crate) input: ScoreInput,
+    pub input: ScoreInput,
     /// `scores.jsonl`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
     /// `tokens.parquet`, where wanted.
-    pub(crate) tokens: Option<PathBuf>,
+    pub tokens: Option<PathBuf>,
 }
 
 /// Rows and bytes of text between which rows of one prompt are brought together: this bounds
@@ -54,7 +54,7 @@ const WINDOW_BYTES: usize = 16 << 20;
 
 /// Writes one score row (and one row of token scores) a row, in the order of the rows. Rows with
 /// one context reach the model together, whatever their order in the file.
-pub(crate) fn score(
+pub fn score(
     settings: &ScoreSettings,
     model: &mut dyn Score,
     control: Control<'_>,
@@ -65,8 +65,9 @@ pub(crate) fn score(
     record_model(&mut meta, model.info());
     meta.setting("tokens", settings.tokens.is_some());
     // A finished scoring whose token scores were removed has to be done again.
-    let lost = settings.tokens.as_ref().is_some_and(|path| !path.exists());
-    let output = match Output::open(&settings.output, &meta, control.overwrite)? {
+    let tokens = settings.tokens.as_ref().filter(|_| !control.is_shard());
+    let lost = tokens.is_some_and(|path| !path.exists());
+    let output = match control.open(&settings.output, &meta)? {
         Opened::Complete(meta) if !lost => {
             return Outcome::of(&settings.output, &meta, true, control);
         }
@@ -86,7 +87,7 @@ pub(crate) fn score(
     for note in scoring.traits.notes() {
         control.progress.note("score", &note);
     }
-    if let Some(path) = &settings.tokens {
+    if let Some(path) = tokens {
         tokens::write(path, |put| {
             output.each_row(&order, |_, row| match token_row(row) {
                 Some(row) => put(row),
@@ -100,7 +101,9 @@ pub(crate) fn score(
         refused,
         seen: (order.len() + refused.len()) as u64,
     };
-    let meta = output.finish_with(&ending, score_row)?;
+    let meta = control.finish(&settings.output, output, |output| {
+        output.finish_with(&ending, score_row)
+    })?;
     Outcome::of(&settings.output, &meta, false, control)
 }
 
@@ -226,6 +229,12 @@ impl Source {
         })
     }
 
+    /// The problem of a raw row, whose rows are scored together; the row's own id where it names
+    /// none.
+    fn problem<'a>(&self, row: &'a Value, id: &'a str) -> &'a str {
+        row.get("problem_id").and_then(Value::as_str).unwrap_or(id)
+    }
+
     /// The id of a raw row, which its results are kept under.
     fn id(&self, row: &Value, line: u64) -> String {
         let field = if self.traces.is_some() {
@@ -307,7 +316,10 @@ impl Scoring<'_> {
             let sample = occurrences.next(&id);
             let key = Key::new(&id, sample);
             order.push(key);
-            if self.output.contains(key) {
+            let problem = row
+                .as_ref()
+                .map_or(UNREADABLE, |row| source.problem(&row.value, &id));
+            if !control.takes(problem) || self.output.contains(key) {
                 continue;
             }
             let item = row.and_then(|row| {

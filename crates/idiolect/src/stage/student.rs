@@ -6,16 +6,16 @@ use idiolect_engine::text::TextModel;
 use idiolect_model::{Context, Example, RowError, RowErrorKind};
 
 /// A student and the longest row that it is to be trained on.
-pub(crate) struct StudentText {
+pub struct StudentText {
     /// Its config, tokenizer and template.
-    pub(crate) text: TextModel,
+    pub text: TextModel,
     /// Tokens of a whole row: prompt, completion and end. Unset, as many as the model holds.
-    pub(crate) max_tokens: Option<usize>,
+    pub max_tokens: Option<usize>,
 }
 
 impl StudentText {
     /// Adds what decides which rows it takes to an output's provenance.
-    pub(crate) fn record(&self, meta: &mut Meta) {
+    pub fn record(&self, meta: &mut Meta) {
         meta.version("tokenizer", self.text.hash())
             .setting("template", self.text.template())
             .setting("max_positions", self.text.config().max_position_embeddings)
@@ -30,7 +30,7 @@ impl StudentText {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn takes(&self, row: &ArmRow) -> Result<(), RowError> {
+    pub fn takes(&self, row: &ArmRow) -> Result<(), RowError> {
         self.takes_example(&Example {
             weight: row.weight as f32,
             spans: row.spans.clone(),
@@ -42,7 +42,7 @@ impl StudentText {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn takes_example(&self, example: &Example) -> Result<(), RowError> {
+    pub fn takes_example(&self, example: &Example) -> Result<(), RowError> {
         let (row, _) = self.text.encode_to_learn(example)?;
         match self.max_tokens {
             Some(most) if row.ids.len() > most => Err(RowError {

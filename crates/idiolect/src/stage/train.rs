@@ -20,26 +20,26 @@ use super::{Control, Outcome, StageError};
 
 /// What to train on, and how.
 #[derive(Clone, Debug)]
-pub(crate) struct TrainStageSettings {
+pub struct TrainStageSettings {
     /// `ARM.jsonl`.
-    pub(crate) data: PathBuf,
+    pub data: PathBuf,
     /// Rows whose loss is reported during training.
-    pub(crate) dev: Option<PathBuf>,
+    pub dev: Option<PathBuf>,
     /// How to train.
-    pub(crate) train: TrainSettings,
+    pub train: TrainSettings,
     /// The folder of the finished model.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// What to do about rows that a student cannot be trained on.
-pub(crate) const REMEDY: &str = "build the arms for this student: `idiolect arms --model STUDENT` leaves such \
+pub const REMEDY: &str = "build the arms for this student: `idiolect arms --model STUDENT` leaves such \
                       rows out of every arm alike";
 
 /// Trains and leaves the finished model, `log.jsonl` and resumable states in the output folder.
 /// The log's rows hold the step, what was measured and the wall time so far. Rows that cannot be
 /// trained on are refused before the first step, and more than the allowed share of them is an
 /// error.
-pub(crate) fn train(
+pub fn train(
     settings: &TrainStageSettings,
     model: &mut dyn Train,
     control: Control<'_>,
@@ -48,7 +48,7 @@ pub(crate) fn train(
 }
 
 /// As [`train`]; rows that `limit` does not take are refused like those that the model cannot hold.
-pub(crate) fn train_within(
+pub fn train_within(
     settings: &TrainStageSettings,
     limit: Option<&StudentText>,
     model: &mut dyn Train,
@@ -119,18 +119,18 @@ pub(super) fn record_training(meta: &mut Meta, train: &TrainSettings) {
 
 /// What a training would be, without a step of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Trial {
+pub struct Trial {
     /// Of the rows that can be trained on.
-    pub(crate) plan: TrainPlan,
+    pub plan: TrainPlan,
     /// Rows of the file.
-    pub(crate) seen: u64,
+    pub seen: u64,
     /// Rows that cannot be trained on, those of the dev file included.
-    pub(crate) refused: Vec<BadRow>,
+    pub refused: Vec<BadRow>,
 }
 
 /// What a training of the rows of `data` would be. Nothing is written, and of the model only
 /// config, tokenizer and template are read.
-pub(crate) fn trial(
+pub fn trial(
     data: &Path,
     dev: Option<&Path>,
     train: &TrainSettings,
@@ -148,7 +148,7 @@ pub(crate) fn trial(
 }
 
 /// Rows that a model directory was trained on, where `train` made it.
-pub(crate) fn rows_trained(dir: &Path) -> Result<Option<u64>, StageError> {
+pub fn rows_trained(dir: &Path) -> Result<Option<u64>, StageError> {
     let meta = Meta::read(dir)?;
     Ok(meta
         .filter(|meta| meta.stage == "train" && meta.complete)

@@ -17,42 +17,39 @@ use super::{Control, Outcome, StageError};
 
 /// What to verify.
 #[derive(Clone, Debug)]
-pub(crate) struct VerifySettings {
+pub struct VerifySettings {
     /// `problems.jsonl`.
-    pub(crate) problems: PathBuf,
+    pub problems: PathBuf,
     /// Files of traces, in order.
-    pub(crate) traces: Vec<PathBuf>,
+    pub traces: Vec<PathBuf>,
     /// A public scorer whose verdict is written beside ours.
-    pub(crate) compat: Option<Compat>,
+    pub compat: Option<Compat>,
     /// Whether an answer that equals the gold only when rounded is correct instead of `ungraded`.
-    pub(crate) accept_rounded: bool,
+    pub accept_rounded: bool,
     /// `verdicts.jsonl`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Which pairs to verify.
 #[derive(Clone, Debug)]
-pub(crate) struct PairSettings {
+pub struct PairSettings {
     /// The task that judges.
-    pub(crate) task: TaskName,
+    pub task: TaskName,
     /// Rows of `id`, `gold` and `answer`.
-    pub(crate) pairs: PathBuf,
+    pub pairs: PathBuf,
     /// A public scorer whose verdict is written beside ours.
-    pub(crate) compat: Option<Compat>,
+    pub compat: Option<Compat>,
     /// As in [`VerifySettings`].
-    pub(crate) accept_rounded: bool,
+    pub accept_rounded: bool,
     /// Rows of `id`, `verdict`, `extracted` and `reason`.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 }
 
 /// Rows between looks at whether to stop.
 const ROWS_AT_ONCE: usize = 256;
 
 /// Writes one verdict a trace, in the order of the traces.
-pub(crate) fn verify(
-    settings: &VerifySettings,
-    control: Control<'_>,
-) -> Result<Outcome, StageError> {
+pub fn verify(settings: &VerifySettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
     let input = Input::open_all(&settings.traces)?;
     let code = CodeRunner::for_tasks(problems.tasks(), control)?;
@@ -65,7 +62,7 @@ pub(crate) fn verify(
     if let Some(compat) = settings.compat {
         compat.judges_all(problems.tasks())?;
     }
-    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
+    let mut output = match control.open(&settings.output, &meta)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -76,6 +73,7 @@ pub(crate) fn verify(
         control,
         &code,
         |row| &row.value.id,
+        |row| &row.value.problem_id,
         judge,
     )?;
     let ending = Ending {
@@ -83,7 +81,8 @@ pub(crate) fn verify(
         refused: &problems.bad,
         seen: (order.len() + problems.bad.len()) as u64,
     };
-    Outcome::of(&settings.output, &output.finish(&ending)?, false, control)
+    let meta = control.finish(&settings.output, output, |output| output.finish(&ending))?;
+    Outcome::of(&settings.output, &meta, false, control)
 }
 
 /// A row with the second verdict, where one is asked for.
@@ -125,7 +124,7 @@ pub(super) fn accepted(judgement: Judgement, accept_rounded: bool) -> Judgement 
 
 /// The verdict on a pair: a row of `results.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct PairRow {
+pub struct PairRow {
     id: Value,
     verdict: Verdict,
     extracted: Option<String>,
@@ -136,10 +135,7 @@ pub(crate) struct PairRow {
 }
 
 /// Writes one verdict a well-formed pair, in the order of the pairs.
-pub(crate) fn verify_pairs(
-    settings: &PairSettings,
-    control: Control<'_>,
-) -> Result<Outcome, StageError> {
+pub fn verify_pairs(settings: &PairSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let task = task(settings.task);
     let input = Input::open(&settings.pairs)?;
     let code = CodeRunner::for_tasks([settings.task], control)?;
@@ -158,7 +154,15 @@ pub(crate) fn verify_pairs(
     };
     let judge = |row: &Row<Value>| pair(task, &row.value, settings, &code);
     // Ids of pairs are anything; their lines distinguish them.
-    let order = judge_rows(&input, &mut output, control, &code, |_| "pair", judge)?;
+    let order = judge_rows(
+        &input,
+        &mut output,
+        control,
+        &code,
+        |_| "pair",
+        |_| "pair",
+        judge,
+    )?;
     let ending = Ending {
         order: &order,
         refused: &[],
@@ -219,6 +223,7 @@ fn judge_rows<T, R>(
     control: Control<'_>,
     code: &CodeRunner,
     id_of: impl Fn(&Row<T>) -> &str,
+    problem_of: impl Fn(&Row<T>) -> &str,
     judge: impl Fn(&Row<T>) -> Result<R, String> + Sync,
 ) -> Result<Vec<Key>, StageError>
 where
@@ -236,7 +241,8 @@ where
         let sample = occurrences.next(&id);
         let key = Key::new(&id, sample);
         order.push(key);
-        if output.contains(key) {
+        let problem = row.as_ref().map_or(UNREADABLE, &problem_of);
+        if !control.takes(problem) || output.contains(key) {
             continue;
         }
         block.push(Keyed { id, sample, row });

@@ -170,3 +170,38 @@ fn help_lists_the_fields_with_their_names() {
         assert!(help.contains(words), "{words}: {help}");
     }
 }
+
+#[test]
+fn rows_that_name_their_task_each_are_imported_as_what_they_are() {
+    let place = Place::new();
+    let rows = [
+        json!({"task": "gsm8k", "question": "How many are 1 and 1?", "answer": "2"}),
+        json!({"task": "math", "problem": "Find $x$ if $x - 1 = 1$.", "answer": "2"}),
+        json!({"task": "countdown", "numbers": [1, 2, 3], "target": 6}),
+        json!({"task": "mbpp", "text": "Write f that adds 1.", "test_list": ["assert f(1) == 2"],
+            "code": "def f(x):\n    return x + 1"}),
+    ];
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    place.write("mixed.jsonl", &text);
+    let import = ["import", "jsonl", "mixed.jsonl", "-o", "p.jsonl", "-q"];
+    place.done(&import);
+    let tasks: Vec<Value> = place
+        .lines("p.jsonl")
+        .iter()
+        .map(|row| row["task"].clone())
+        .collect();
+    assert_eq!(json!(tasks), json!(["gsm8k", "math", "countdown", "mbpp"]));
+    // What was imported once is such a file itself.
+    place.done(&["import", "jsonl", "p.jsonl", "-o", "again.jsonl", "-q"]);
+    assert_eq!(place.text("again.jsonl"), place.text("p.jsonl"));
+
+    for (row, words) in [
+        (json!({"question": "q", "answer": "2"}), "no field `task`"),
+        (json!({"task": "chess", "question": "q"}), "none of gsm8k"),
+    ] {
+        place.write("mixed.jsonl", &format!("{row}\n"));
+        let ran = place.run(&["import", "jsonl", "mixed.jsonl", "-o", "x.jsonl", "-q"]);
+        assert_eq!(ran.code, 1);
+        assert!(ran.err.contains(words), "{}", ran.err);
+    }
+}

@@ -242,6 +242,62 @@ fn jobs_done_one_by_one_in_other_processes_give_the_same_bytes() {
 }
 
 #[test]
+fn long_stages_split_into_jobs_by_problem_give_the_same_bytes() {
+    let place = place(
+        "gsm8k",
+        gsm8k,
+        r#"question = "q", answer = "solution_text""#,
+    );
+    let run = |out: &str, more: &[&str]| {
+        let sampled = ["--set", "eval.n=2", "--set", "eval.temperature=0.7", "-q"];
+        let mut arguments = vec!["run", "mine/recipe.toml", "--out", out];
+        arguments.extend(sampled.iter().chain(more));
+        place.done(&arguments);
+    };
+    run("whole", &[]);
+    let split = ["--set", "execute.rows_per_shard=15"];
+    run("split", &split);
+    run("parts", &[&split[..], &["--until", "data"]].concat());
+    let listed = jobs(&place, "parts");
+    let waiting: Vec<&str> = listed
+        .iter()
+        .filter(|job| job["state"] == "waiting")
+        .map(|job| job["id"].as_str().unwrap())
+        .collect();
+    for stage in [
+        "generate",
+        "verify/sampled",
+        "small/score",
+        "small/W/seed0/eval",
+    ] {
+        let shards = waiting
+            .iter()
+            .filter(|id| id.contains(&format!("{stage}/shard-")));
+        assert!(shards.count() > 1, "{stage} of {waiting:?}");
+    }
+    for id in &waiting {
+        place.done(&["job", "parts", id, "-q"]);
+    }
+    // They name the settings.
+    let may_differ = ["plan.json", "recipe.toml", "report.md", "report.html"];
+    for run in ["split", "parts"] {
+        let differing = crate::run::differing(&place, "whole", run);
+        assert!(
+            differing
+                .iter()
+                .all(|name| may_differ.iter().any(|end| name.ends_with(end))),
+            "{run}: {differing:?}"
+        );
+        // The shards are gone, and their jobs are done.
+        let status = place.done(&["status", run]);
+        assert!(
+            status.starts_with(&format!("{} of {} jobs done", listed.len(), listed.len())),
+            "{status}"
+        );
+    }
+}
+
+#[test]
 fn a_column_or_a_file_that_is_not_there_is_said_before_anything_is_done() {
     let place = place(
         "gsm8k",

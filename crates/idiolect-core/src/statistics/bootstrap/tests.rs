@@ -7,14 +7,14 @@ fn rng(key: &str) -> Rng {
     Rng::keyed(0, &["bootstrap", key])
 }
 
-fn replicates(series: &[Vec<f64>], draws: usize, rng: &mut Rng) -> Vec<Replicates> {
+fn resampled(series: &[Vec<f64>], draws: usize, rng: &mut Rng) -> Vec<Resampled> {
     let n = series[0].len();
     let slices: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
     let sums = resampled_sums(&slices, n, draws, rng);
     series
         .iter()
         .enumerate()
-        .map(|(at, values)| Replicates {
+        .map(|(at, values)| Resampled {
             estimate: mean(values),
             draws: sums.of(at).iter().map(|sum| sum / n as f64).collect(),
         })
@@ -104,12 +104,12 @@ fn equal_values_give_a_point() {
 #[test]
 fn an_arm_against_itself_gives_0_and_p_1() {
     let correct: Vec<f64> = (0..200).map(|i| f64::from(u8::from(i % 5 == 0))).collect();
-    let itself = replicates(&[correct], 1000, &mut rng("self"));
-    let world = WorldReplicates {
+    let itself = resampled(&[correct], 1000, &mut rng("self"));
+    let replicate = ReplicateSeeds {
         arm: vec![&itself[0]],
         baseline: vec![&itself[0]],
     };
-    let result = nested(&[world], &mut rng("seeds"));
+    let result = nested(&[replicate], &mut rng("seeds"));
     assert_eq!((result.estimate, result.p_of_zero()), (0.0, 1.0));
     assert_eq!(
         result.percentile(0.95),
@@ -170,12 +170,14 @@ fn coverage_over_seeds(seed_deviation: f64) -> f64 {
                 let shift = seed_deviation * data.normal();
                 series.push(answers(shift, &mut data));
             }
-            let all = replicates(&series, 400, &mut boot);
-            let world = WorldReplicates {
+            let all = resampled(&series, 400, &mut boot);
+            let replicate = ReplicateSeeds {
                 arm: all[1..].iter().collect(),
                 baseline: vec![&all[0]],
             };
-            nested(&[world], &mut boot).percentile(0.95).contains(0.0)
+            nested(&[replicate], &mut boot)
+                .percentile(0.95)
+                .contains(0.0)
         })
         .count();
     hits as f64 / f64::from(runs)
@@ -195,7 +197,7 @@ fn intervals_over_three_seeds_cover_at_least_their_level() {
 }
 
 #[test]
-fn worlds_that_differ_widen_the_interval() {
+fn replicates_that_differ_widen_the_interval() {
     let series: Vec<Vec<f64>> = [3, 4, 8]
         .iter()
         .map(|every| {
@@ -204,13 +206,16 @@ fn worlds_that_differ_widen_the_interval() {
                 .collect()
         })
         .collect();
-    let all = replicates(&series, 2000, &mut rng("worlds"));
-    let world = |at: usize| WorldReplicates {
+    let all = resampled(&series, 2000, &mut rng("replicates"));
+    let replicate = |at: usize| ReplicateSeeds {
         arm: vec![&all[at]],
         baseline: vec![],
     };
-    let alone = nested(&[world(0)], &mut rng("alone")).percentile(0.95);
-    let pooled = nested(&[world(0), world(1), world(2)], &mut rng("pooled"));
+    let alone = nested(&[replicate(0)], &mut rng("alone")).percentile(0.95);
+    let pooled = nested(
+        &[replicate(0), replicate(1), replicate(2)],
+        &mut rng("pooled"),
+    );
     let wide = pooled.percentile(0.95);
     assert!((pooled.estimate - (1.0 / 3.0 + 0.25 + 0.125) / 3.0).abs() < 1e-9);
     assert!(

@@ -96,7 +96,7 @@ pub fn gsm8k_em(gold: &str, output: &str) -> Option<bool> {
 /// one of them. Its conventions are followed, not its code: `docs/verifier.md` gives the measured
 /// agreement and lists what differs.
 pub fn math_verify(gold: &str, output: &str) -> Option<bool> {
-    super::math::math_verify(gold, output)
+    idiolect_math::math_verify(gold, output)
 }
 
 /// The paper's verdict on MATH and GSM8K: Math-Verify's, without those rows in which either side

@@ -1,9 +1,9 @@
 //! From a response to a verdict: finding the answer, reading it, using each number exactly once.
 
 use super::super::arithmetic::{Parsed, Reading, parse};
-use super::super::lexeme::{Kind, Lexeme, lex};
-use super::super::rational::Rational;
 use crate::record::Finish;
+use idiolect_math::Rational;
+use idiolect_math::lexeme::{Kind, Lexeme, lex};
 
 /// The longest answer that is read, in bytes; sixty-four numbers fit in it.
 const MAX_BYTES: usize = 4096;

@@ -3,7 +3,8 @@ use serde_json::json;
 
 use super::*;
 use crate::record::{Split, StepCheck};
-use crate::task::{NoCode, PromptFile, Rational};
+use crate::task::{NoCode, PromptFile};
+use idiolect_math::Rational;
 
 fn problem(numbers: &[i64], target: i64) -> Problem {
     Problem {

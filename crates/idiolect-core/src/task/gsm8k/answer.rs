@@ -8,15 +8,15 @@
 use std::fmt;
 
 use super::super::arithmetic::{Reading, parse};
-use super::super::lexeme::{Kind, Lexeme, lex};
-use super::super::rational::Rational;
-use super::super::rounding;
 use super::Answered;
 use super::numeral::numerals;
 use super::quantity::{Number, numbers};
 use super::spelling::plain;
 use super::value::{self, Value};
 use crate::record::Finish;
+use idiolect_math::Rational;
+use idiolect_math::lexeme::{Kind, Lexeme, lex};
+use idiolect_math::rounding;
 
 /// An answer found in a text.
 #[derive(Clone, Debug, PartialEq)]

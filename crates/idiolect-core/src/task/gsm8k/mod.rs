@@ -21,7 +21,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::import::{Fields, Parts, kind_of};
-use super::{Answered, Execute, ImportRow, Imported, Judgement, Task, rounding, steps};
+use super::{Answered, Execute, ImportRow, Imported, Judgement, ROUNDED, Task, steps};
 use crate::record::{Finish, Problem, Step, StepCheck, TaskName, Verdict};
 
 pub use answer::{Found, extract, read_number};
@@ -83,7 +83,7 @@ fn judge(gold: &Found, found: Option<Found>, finish: Finish) -> Judgement {
         ),
         (Stated::One { .. }, Match::Different) if rounded => (
             Verdict::Ungraded,
-            format!("{} ({extracted} for {gold}, {form})", rounding::REASON),
+            format!("{} ({extracted} for {gold}, {form})", ROUNDED),
         ),
         (Stated::One { .. }, Match::Different) => (
             Verdict::Wrong,

@@ -1,8 +1,8 @@
 //! Numbers in running text: a literal, fraction or power with its sign, cents and scale word.
 
-use super::super::lexeme::{Kind, Lexeme};
-use super::super::rational::Rational;
 use super::value::Value;
+use idiolect_math::Rational;
+use idiolect_math::lexeme::{Kind, Lexeme};
 
 /// A number among lexemes: indices, end exclusive.
 pub(super) struct Number {

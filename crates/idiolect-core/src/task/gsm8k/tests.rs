@@ -3,7 +3,8 @@ use serde_json::json;
 
 use super::*;
 use crate::record::Split;
-use crate::task::{NoCode, Rational};
+use crate::task::NoCode;
+use idiolect_math::Rational;
 
 fn problem(answer: &str) -> Problem {
     Problem {

@@ -5,11 +5,11 @@
 //! (`5 million` counts millions, `12,5` has a decimal comma) is kept apart: it decides nothing.
 
 use super::super::arithmetic::{Reading, parse};
-use super::super::lexeme::{Kind, Lexeme, lex};
-use super::super::rational::Rational;
 use super::numeral::numerals;
 use super::quantity::{Number, numbers};
 use super::spelling::plain;
+use idiolect_math::Rational;
+use idiolect_math::lexeme::{Kind, Lexeme, lex};
 
 /// What a statement comes to.
 #[derive(Clone, Debug, PartialEq)]

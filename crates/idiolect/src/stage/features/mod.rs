@@ -29,38 +29,38 @@ use idiolect_model::Model;
 
 /// What to measure and on how much of it.
 #[derive(Clone, Debug)]
-pub(crate) struct FeatureSettings {
+pub struct FeatureSettings {
     /// `problems.jsonl`.
-    pub(crate) problems: PathBuf,
+    pub problems: PathBuf,
     /// Names and files.
-    pub(crate) arms: Vec<(String, PathBuf)>,
+    pub arms: Vec<(String, PathBuf)>,
     /// A built-in prompt or a file; `None` is the task's default.
-    pub(crate) prompt: Option<String>,
+    pub prompt: Option<String>,
     /// Rows of each arm that are looked at.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// Rows of an optimiser step.
-    pub(crate) batch_size: usize,
+    pub batch_size: usize,
     /// Peak learning rate of the training that is considered.
-    pub(crate) lr: f64,
+    pub lr: f64,
     /// Problems that the student is asked to find its own right answers.
-    pub(crate) probe_problems: usize,
+    pub probe_problems: usize,
     /// Samples a problem.
-    pub(crate) samples: usize,
+    pub samples: usize,
     /// Longest answer in tokens.
-    pub(crate) max_tokens: usize,
+    pub max_tokens: usize,
     /// Also measure what only the benchmark shows ([`extra`]).
-    pub(crate) all_metrics: bool,
+    pub all_metrics: bool,
     /// Decides which rows and problems, and the student's samples.
-    pub(crate) seed: u64,
+    pub seed: u64,
 }
 
 /// What was measured.
 #[derive(Clone, Debug)]
-pub(crate) struct Measured {
+pub struct Measured {
     /// In the order of the arms.
-    pub(crate) arms: Vec<ArmFeatures>,
+    pub arms: Vec<ArmFeatures>,
     /// What a reader must know.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// One row of an arm that is looked at.
@@ -80,7 +80,7 @@ struct Arm {
 }
 
 /// Measures every arm.
-pub(crate) fn measure(
+pub fn measure(
     settings: &FeatureSettings,
     model: &mut dyn Model,
     control: Control<'_>,

@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+pub mod exit;
+pub mod hub;
+pub mod interrupt;
+pub mod model;
+pub mod progress;
+pub mod run;
+pub mod sandbox;
+pub mod serve;
+pub mod stage;
