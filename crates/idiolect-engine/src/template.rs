@@ -18,6 +18,7 @@ mod filters;
 mod methods;
 mod python;
 mod rewrite;
+mod strings;
 
 /// Instructions that one rendering may take: a few hundred a message, so this bounds a loop that
 /// would not end and no conversation.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::directory::tests::stories_dir;
+use crate::template::TODAY;
 use serde_json::json;
 use std::fs;
 
