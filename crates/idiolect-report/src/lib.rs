@@ -7,6 +7,7 @@
 //! or reorder text are made visible.
 
 mod figure;
+mod format;
 mod markdown;
 mod page;
 mod reading;
@@ -14,7 +15,6 @@ mod section;
 mod svg;
 mod table;
 pub mod view;
-mod words;
 
 use idiolect_core::comparison::Comparison;
 

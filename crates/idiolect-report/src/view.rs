@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything that the report of one run shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunView {
     /// The recipe's title, in a few words; heads the page.
     pub title: String,
@@ -24,7 +25,7 @@ pub struct RunView {
     /// What each arm holds, as text; arms without an entry are shown without.
     pub arms: Vec<ArmFacts>,
     /// How much of the data each kind of trace covers, for example problems with a wrong trace.
-    pub coverage: Vec<Share>,
+    pub coverage: Vec<Fraction>,
     /// Sentences on the coverage that a reader must know, for example where W exists only.
     pub coverage_notes: Vec<String>,
     /// Training loss of each arm, seed and world; thinned for drawing by [`thin`].
@@ -68,7 +69,7 @@ impl RunView {
 pub struct ArmFacts {
     /// Its name, for example `W`.
     pub name: String,
-    /// In words, for example `teacher samples with a wrong answer`.
+    /// A description, for example `teacher samples with a wrong answer`.
     pub about: String,
     /// Distinct problems.
     pub problems: Option<usize>,
@@ -76,9 +77,9 @@ pub struct ArmFacts {
     pub verdicts: Option<Counts>,
 }
 
-/// A named share: `n` of `of`.
+/// A named fraction: `n` of `of`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Share {
+pub struct Fraction {
     /// What is counted, for example `problems with at least one wrong trace`.
     pub label: String,
     /// How many.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Block, Section};
 use crate::figure::training;
+use crate::format::{self, NONE, fraction, quantity};
 use crate::reading;
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words::{self, NONE, quantity, share};
 
 pub(super) fn section(view: &RunView) -> Section {
     let mut blocks = Vec::new();
@@ -99,11 +99,11 @@ fn row(run: &Runs) -> [String; 5] {
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let accuracies: Vec<f64> = run.dev.iter().map(|d| d.0).collect();
-    let seeds: Vec<String> = accuracies.iter().map(|a| share(*a)).collect();
+    let seeds: Vec<String> = accuracies.iter().map(|a| fraction(*a)).collect();
     [
         mean(&run.first).map_or(NONE.to_owned(), quantity),
         mean(&run.last).map_or(NONE.to_owned(), quantity),
-        mean(&accuracies).map_or(NONE.to_owned(), share),
+        mean(&accuracies).map_or(NONE.to_owned(), fraction),
         if seeds.is_empty() {
             NONE.to_owned()
         } else {
@@ -113,6 +113,6 @@ fn row(run: &Runs) -> [String; 5] {
             .iter()
             .map(|d| d.1)
             .max()
-            .map_or(NONE.to_owned(), words::number),
+            .map_or(NONE.to_owned(), format::number),
     ]
 }

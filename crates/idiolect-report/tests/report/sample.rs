@@ -17,7 +17,7 @@ use idiolect_core::statistics::proportion::wilson;
 use idiolect_model::{Rng, Template};
 use idiolect_report::RunView;
 use idiolect_report::view::{
-    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Share, thin,
+    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, thin,
 };
 
 const N: usize = 600;
@@ -496,17 +496,17 @@ pub(crate) fn miniature(worlds: usize, seeds: u64) -> RunView {
         })
         .collect();
     view.coverage = vec![
-        Share {
+        Fraction {
             label: "teacher samples that are correct".to_owned(),
             n: 3888,
             of: 14_400,
         },
-        Share {
+        Fraction {
             label: "problems with a correct and a wrong trace and a kept paraphrase".to_owned(),
             n: 1291,
             of: 1650,
         },
-        Share {
+        Fraction {
             label: "paraphrases kept (answer preserved)".to_owned(),
             n: 1636,
             of: 1650,
