@@ -45,7 +45,8 @@ struct Lanes<'a> {
     of: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a task is the only one that writes its lanes, see `Lanes::new`.
+// SAFETY: memory is reached by `row` alone, of lanes that `part` was promised nobody else uses; the
+// whole, made by `all`, is only cut into parts while threads run.
 unsafe impl Sync for Lanes<'_> {}
 
 impl<'a> Lanes<'a> {
@@ -281,8 +282,9 @@ impl Cpu<'_> {
                 rows(heads.n + h, 1),
                 rows(heads.n + heads.kv + h, 1),
             ]
-            // SAFETY: no two tasks have the same head and sequence, and no two segments share
-            // lanes.
+            // SAFETY: no two tasks have the same head and sequence, no two segments share lanes,
+            // and the three ranges of rows of a task do not overlap. `d_qkv` stays borrowed until
+            // all tasks have ended.
             .map(|rows| unsafe { gradients.part(rows, s) });
             Arch::new().dispatch(GroupBackward {
                 heads,
