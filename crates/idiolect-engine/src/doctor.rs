@@ -35,6 +35,7 @@ pub enum Severity {
 
 /// One thing about a model directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
@@ -213,13 +214,13 @@ fn weights(dir: &Path, model: &TextModel, report: &mut Report) {
         ),
         Ok(_) => {}
         Err(error) => {
-            let words = error.to_string();
-            let fix = if words.contains("`lm_head.weight` is missing") {
+            let message = error.to_string();
+            let fix = if message.contains("`lm_head.weight` is missing") {
                 "set `tie_word_embeddings` to true in config.json if the head is the embedding"
             } else {
                 "get the file anew, or the config.json that belongs to it"
             };
-            report.add(Severity::Error, "weights", words, fix);
+            report.add(Severity::Error, "weights", message, fix);
         }
     }
 }

@@ -81,7 +81,7 @@ pub(crate) struct GenerationConfig<'a> {
 }
 
 /// Writes a completion for each request of the source, until no more come or it breaks. Several
-/// workers may share what stands behind their sources. A request that cannot be served fails alone.
+/// workers may share what is behind their sources. A request that cannot be served fails alone.
 pub(crate) fn generate<M: NextToken, S: Source>(
     model: &mut M,
     config: GenerationConfig<'_>,

@@ -1,7 +1,7 @@
 //! One step ahead: what a single AdamW step along a set's mean gradient would do to other texts.
 //!
 //! A step's direction is m/√v with m and v the mean and the mean square of the gradients of a few
-//! batches: what AdamW's own moments would settle at if the weights stood still. So a set whose
+//! batches: what AdamW's own moments would settle at if the weights did not change. So a set whose
 //! batches agree moves the weights far and one of noise moves them about 1/√batches as far, as in
 //! training. Then the moved copy scores the goal texts: a finite difference, as the loss is far
 //! from linear already over one step. It moves what trains: the weights,

@@ -30,6 +30,7 @@ mod rope;
 /// Which row of the table; for messages and for writing a `config.json` back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Family {
     /// Llama 2 and 3.x, SmolLM2, Mistral.
     Llama,
@@ -46,10 +47,11 @@ pub enum Family {
 /// Where a layer normalises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Norms {
     /// Before attention and before the MLP.
     Before,
-    /// Also after each, on what is added to the residual stream.
+    /// Also after each, on what is added to the residual.
     BeforeAndAfter,
 }
 
@@ -73,7 +75,7 @@ pub struct ModelConfig {
     pub family: Family,
     /// Rows of the embedding, V.
     pub vocab: usize,
-    /// Width of the residual stream, C.
+    /// Width of the residual, C.
     pub hidden: usize,
     /// Layers.
     pub layers: usize,
@@ -120,6 +122,7 @@ pub struct ModelConfig {
 
 /// A configuration that no decoder can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ModelConfigError {
     /// A size is out of range.
     #[error("`{name}` is {value}, expected {expected}")]
@@ -422,11 +425,11 @@ mod tests {
             }),
             ("`final_softcap`", |f| f.final_softcap = Some(0.0)),
         ];
-        for (words, change) in broken {
+        for (text, change) in broken {
             let mut config = tiny();
             change(&mut config);
             let message = config.check().unwrap_err().to_string();
-            assert!(message.contains(words), "{message}");
+            assert!(message.contains(text), "{message}");
         }
     }
 }

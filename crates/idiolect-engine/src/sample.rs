@@ -1,10 +1,10 @@
 //! Choosing the next token from logits.
 //!
 //! The filters apply in the order and with the meaning of transformers' warpers: temperature, then
-//! top-k, top-p (the smallest set whose share of what top-k left reaches it) and min-p (relative to
+//! top-k, top-p (the smallest set whose fraction of what top-k left reaches it) and min-p (relative to
 //! the most probable token). One difference: of tokens tied at the border of top-k those of lower
 //! ids stay, where transformers keeps them all. One uniform draw a token, so that a request's
-//! generator stands at the same place whatever the settings.
+//! generator is in the same state whatever the settings.
 
 use idiolect_model::{ModelError, Rng, Sampling};
 use pulp::{Arch, Simd, WithSimd};
@@ -84,7 +84,7 @@ pub(crate) fn draw(
         inverse: 1.0,
     };
     exps.sums(weights, sums);
-    // In f64 over blocks in the order of ids: the same bits whatever stands in the batch.
+    // In f64 over blocks in the order of ids: the same bits whatever is in the batch.
     let sum: f64 = sums.iter().sum();
     if !(max.is_finite() && sum.is_finite()) {
         return None;
@@ -216,7 +216,7 @@ fn weight<S: Simd>(simd: S, exps: Exps<'_>, z: S::f32s) -> S::f32s {
     exp(simd, simd.mul_f32s(simd.sub_f32s(z, max), inverse))
 }
 
-/// The token in whose share of the weights `uniform` falls.
+/// The token in whose part of the weights `uniform` falls.
 fn pick(weights: &[f32], sums: &[f64], uniform: f64) -> Option<usize> {
     let total: f64 = sums.iter().sum();
     let mut left = uniform * total;

@@ -31,7 +31,7 @@ pub(crate) use training::{settings, training_rows};
 mod naive;
 mod training;
 
-/// Tiny models whose config make every mistake visible; see house-style's adversarial fixtures.
+/// Tiny models whose settings make every mistake visible: no two sizes are equal, no factor is 1.
 pub(crate) fn tiny(family: Family) -> ModelConfig {
     let gemma = family.is_gemma();
     let gemma2 = family == Family::Gemma2;
@@ -261,10 +261,10 @@ fn a_fault_in_one_row_leaves_the_others_alone() {
             ControlFlow::Continue(())
         }
     });
-    let words: Vec<String> = seen.iter().map(|(_, r)| format!("{r:?}")).collect();
+    let results: Vec<String> = seen.iter().map(|(_, r)| format!("{r:?}")).collect();
     assert_eq!(seen.len(), 4, "breaking stops");
-    assert!(words[0].contains("vocabulary of 29") && words[1] == "Ok(5)");
-    assert!(words[2].contains("no target") && words[3].contains("cannot be a target"));
+    assert!(results[0].contains("vocabulary of 29") && results[1] == "Ok(5)");
+    assert!(results[2].contains("no target") && results[3].contains("cannot be a target"));
 }
 
 /// Continues each of some prompts in several ways, a token at a time, all in one batch; logits

@@ -1,4 +1,4 @@
-//! Text to token ids and back, with the exact bytes that each token stands for.
+//! Text to token ids and back, with the exact bytes that each token represents.
 //!
 //! Wraps a Hugging Face `tokenizer.json`. Ids come from the `tokenizers` library; byte offsets and
 //! decoded bytes come from a table of *pieces*, one byte string a token, because the library trims
@@ -34,11 +34,12 @@ pub struct Tokenizer {
 
 /// A tokenized text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Encoded {
     /// Token ids: `lead` special tokens that the tokenizer adds, then those of the text. Special
     /// tokens that it would add behind the text are left out: the end token is the caller's.
     pub ids: Vec<u32>,
-    /// First byte and one past the last byte of what each token stands for; (0, 0) for the lead.
+    /// First byte and one past the last byte of what each token represents; (0, 0) for the lead.
     pub spans: Vec<(usize, usize)>,
     /// Number of special tokens before the text.
     pub lead: usize,
@@ -262,7 +263,7 @@ impl Tokenizer {
 
     /// What a token adds to a text, or as the vocabulary writes it where that is no text: special
     /// tokens, and bytes that are part of a character.
-    pub fn shown(&self, id: u32) -> String {
+    pub fn token_text(&self, id: u32) -> String {
         let mut bytes = Vec::new();
         self.append(id, false, &mut bytes);
         match String::from_utf8(bytes) {
@@ -331,7 +332,7 @@ impl Tokenizer {
         let mut cursor = 0;
         for (i, (&id, &(start, end))) in ids.iter().zip(anchors).enumerate() {
             let mut piece = self.bytes(id);
-            // The space that the normaliser puts before the text stands for no byte.
+            // The space that the normaliser puts before the text is no byte of it.
             if i == 0 && !text.starts_with(piece) {
                 piece = piece.strip_prefix(b" ").unwrap_or(piece);
             }
@@ -384,8 +385,8 @@ fn missing(dir: &Path) -> String {
 /// Merges that are dropped by chance cannot give the same ids twice.
 fn refuse_dropout(json: &Value) -> Result<(), String> {
     match json["model"]["dropout"].as_f64() {
-        Some(share) if share > 0.0 => Err(format!(
-            "`model.dropout` is {share}; tokenization must be the same every time"
+        Some(dropout) if dropout > 0.0 => Err(format!(
+            "`model.dropout` is {dropout}; tokenization must be the same every time"
         )),
         _ => Ok(()),
     }

@@ -38,6 +38,7 @@ mod values;
 
 /// What can be wrong with weights.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// The system refused to read or write.
     #[error("{}: {source}", path.display())]
@@ -272,7 +273,7 @@ impl WeightFiles {
     }
 
     /// Finds every slot in the files, with the right shape and a type that can be read, in
-    /// ascending order of name. `ignored` says which further tensors may be there unread.
+    /// ascending order of name. `ignored` selects which further tensors may be there unread.
     fn find<'a>(
         &'a self,
         slots: &[Slot<'a>],

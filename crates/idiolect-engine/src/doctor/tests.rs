@@ -31,9 +31,9 @@ fn chat(source: &'static str) -> impl Fn(&Path) {
 }
 
 #[track_caller]
-fn finds(change: impl Fn(&Path), severity: Severity, about: &str, words: &str) {
+fn finds(change: impl Fn(&Path), severity: Severity, about: &str, text: &str) {
     let found = findings(change);
-    let fits = |f: &Finding| f.severity == severity && f.about == about && f.what.contains(words);
+    let fits = |f: &Finding| f.severity == severity && f.about == about && f.what.contains(text);
     assert!(found.iter().any(fits), "{found:#?}");
 }
 

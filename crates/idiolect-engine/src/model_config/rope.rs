@@ -22,6 +22,7 @@ pub struct Llama3Scaling {
 /// How the rotary wavelengths differ from those of the base.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Scaling {
     /// All are stretched by this.
     Linear(f64),

@@ -139,13 +139,13 @@ fn the_filters_of_a_large_vocabulary_keep_what_sorting_keeps() {
 
 #[test]
 fn draws_from_a_large_vocabulary_follow_the_probabilities() {
-    // Two tokens of block 0, two far behind it, and a tail that shares a hundredth.
+    // Two tokens of block 0, two far behind it, and a tail with a hundredth of the weight.
     let mut p = vec![0.01 / 3000.0; 3004];
     (p[3], p[900], p[1025], p[3003]) = (0.3, 0.1, 0.4, 0.19);
     let counts = counts(&p, &Sampling::default());
-    for (id, share) in [(3, 0.3), (900, 0.1), (1025, 0.4), (3003, 0.19)] {
-        let sd = (20_000f64 * share * (1.0 - share)).sqrt();
-        let off = counts[id] as f64 - 20_000.0 * share;
+    for (id, p) in [(3, 0.3), (900, 0.1), (1025, 0.4), (3003, 0.19)] {
+        let sd = (20_000f64 * p * (1.0 - p)).sqrt();
+        let off = counts[id] as f64 - 20_000.0 * p;
         assert!(off.abs() < 5.0 * sd, "{id}: {}", counts[id]);
     }
 }

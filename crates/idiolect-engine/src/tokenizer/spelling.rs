@@ -18,7 +18,7 @@ pub(super) enum Spelling {
     Words,
 }
 
-/// What one token id stands for.
+/// What one token id represents.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Piece {
     /// Its bytes, a leading space included.
