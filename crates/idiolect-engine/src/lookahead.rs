@@ -22,7 +22,7 @@ use crate::threads::Threads;
 const EPSILON: f64 = 1e-8;
 
 /// The texts that a step is judged by.
-pub struct Goal {
+pub(crate) struct Goal {
     rows: Vec<TokenRow>,
     /// ln p of each before any step.
     before: Vec<f64>,
@@ -32,7 +32,7 @@ pub struct Goal {
 
 impl Goal {
     /// Texts with their credits, positive or negative, under a model.
-    pub fn new(
+    pub(crate) fn new(
         decoder: &Decoder,
         rows: Vec<TokenRow>,
         credits: Vec<f64>,
@@ -72,7 +72,7 @@ impl Goal {
 }
 
 /// What one step on `rows` would do. Every row must pass [`TokenRow::check`].
-pub fn look_ahead(
+pub(crate) fn look_ahead(
     decoder: &Decoder,
     goal: &Goal,
     rows: &[TokenRow],

@@ -1,10 +1,4 @@
-//! Tables, plots and one self-contained HTML page out of a finished run's numbers.
-//!
-//! A [`RunView`] goes in, text comes out: [`html`] is the page, [`markdown`] the same sections as
-//! text tables, [`csv`] the numbers behind every figure, [`arms_table`] the short table for a
-//! terminal. Nothing here computes a statistic, reads a file or knows the time: equal views give
-//! equal bytes. Text from models and data is escaped wherever it is shown, and characters that hide
-//! or reorder text are made visible.
+#![doc = include_str!("../README.md")]
 
 mod figure;
 mod format;
