@@ -171,7 +171,7 @@ fn message(error: &Error) -> String {
     let line = error
         .line()
         .map_or_else(String::new, |line| format!(" (line {line})"));
-    format!("the chat template says: {what}{line}")
+    format!("the chat template failed: {what}{line}")
 }
 
 /// [`TODAY`] at midnight in the directives of `strftime` that templates use.

@@ -1,7 +1,7 @@
 //! What the page shows: one plain value that holds every number and text of it.
 //!
 //! The caller (a finished run, or `idiolect report` over its directory) fills a [`RunView`]; nothing
-//! here computes a statistic. A missing piece is an empty list or `None`, and its section then says
+//! here computes a statistic. A missing piece is an empty list or `None`, and its section then states
 //! in one line that it is missing. No wall time, date, host or path belongs in here: equal runs must
 //! give equal bytes.
 
@@ -34,7 +34,7 @@ pub struct RunView {
     pub dev: Vec<DevScore>,
     /// A few traces to read, with the student's surprisal at each token.
     pub examples: Vec<Example>,
-    /// What this run cannot show, one sentence or two each, beyond what the report says by itself
+    /// What this run cannot show, one sentence or two each, beyond what the report states by itself
     /// from the numbers (one seed, one world, few problems).
     pub limits: Vec<String>,
     /// How it was made: groups of named facts (seeds, hashes, versions, settings).
@@ -44,7 +44,7 @@ pub struct RunView {
 }
 
 impl RunView {
-    /// A view with the numbers alone; every other part is empty and its section says so.
+    /// A view with the numbers alone; every other part is empty and its section states so.
     pub fn new(title: &str, comparison: Comparison) -> Self {
         Self {
             title: title.to_owned(),

@@ -51,7 +51,7 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         ),
         caption: format!(
             "Training loss (nats per target token) by optimiser step, one panel an arm and one dark line a fine-tuning run; the other arms in the background. \
-             The number is the mean of the last drawn points over runs. A low loss says that the arm was fitted, not that it taught the task. Runs in all: {}.{}",
+             The number is the mean of the last drawn points over runs. A low loss means that the arm was fitted, not that it taught the task. Runs in all: {}.{}",
             arms.iter().map(|(_, curves)| curves.len()).sum::<usize>(),
             reading::legend(&view.comparison, arms.iter().map(|(arm, _)| arm.as_str()))
         ),

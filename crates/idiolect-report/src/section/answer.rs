@@ -1,4 +1,4 @@
-//! The answer in a sentence, and what else the numbers say: only what intervals and adjusted tests
+//! The answer in a sentence, and what else the numbers show: only what intervals and adjusted tests
 //! support, whether or not it fits the hypothesis.
 
 use idiolect_core::arms::Names;
@@ -153,7 +153,7 @@ fn findings(view: &RunView, names: &Names) -> Vec<String> {
     let mut out = Vec::new();
     if reading::near_zero(comparison) {
         out.push(
-            "The differences below say how large an effect could have gone unseen.".to_owned(),
+            "The differences below show how large an effect could have gone unseen.".to_owned(),
         );
     } else {
         out.extend(wrong_arms(view, decoding, names));

@@ -14,7 +14,7 @@ pub(super) fn section(view: &RunView) -> Section {
     let mut blocks = Vec::new();
     match (reading::drawn_metric(&view.comparison), closeness::figure(view)) {
         (None, _) => blocks.push(Block::Missing(
-            "The arms were not scored under the untrained student in this run, so nothing can be said about closeness.".to_owned(),
+            "The arms were not scored under the untrained student in this run, so their closeness is not known.".to_owned(),
         )),
         (Some(_), None) => {
             blocks.push(Block::Missing("Fewer than two arms have both a closeness and an accuracy, so they are not drawn against each other.".to_owned()));

@@ -152,7 +152,7 @@ fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
         .and_then(|m| reading::correlation(comparison, &m.name, decoding))
     {
         out.push(format!(
-            "The correlation of closeness and accuracy rests on {} arms{}. It is over arms of this run, not over data sets, and says nothing of cause.",
+            "The correlation of closeness and accuracy rests on {} arms{}. It is over arms of this run, not over data sets, and shows no cause.",
             c.n_arms,
             floor(c.n_arms).map_or(String::new(), |p| format!("; no order of so few could give a two-sided p below {p}"))
         ));
