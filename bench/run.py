@@ -5,7 +5,7 @@
     python bench/run.py --only student,dense --rounds 9            # some of the work
     python bench/run.py --list                                     # what work there is
 
-Builds the `peers` example of the engine, makes models of random weights and rows of real text (`inputs.py`), and for each kind of
+Builds the `peers` benchmark of the engine, makes models of random weights and rows of real text (`inputs.py`), and for each kind of
 work: finds the peer's fastest setting in a trial, checks that both sides do the same work (losses, scores), lets both work in turns, and
 writes the median of the rounds' ratios. Only meaningful on a machine that does nothing else.
 """
@@ -446,6 +446,15 @@ def make_data(folder):
     return made
 
 
+def build_peers():
+    """Path of the engine's side, built."""
+    command = ["cargo", "bench", "-q", "-p", "idiolect-engine", "--bench", "peers", "--no-run", "--message-format=json"]
+    lines = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    built = (json.loads(line) for line in lines if line.startswith("{"))
+    [path] = [item["executable"] for item in built if item["reason"] == "compiler-artifact" and item["target"]["kind"] == ["bench"]]
+    return path
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -462,12 +471,11 @@ def main():
         parser.error(f"no work {', '.join(unknown)}; there is {', '.join(WORK)}")
     skipped = [] if inputs.data_folder() else [name for name in chosen if name in ON_REAL_TEXT]
     python = python_with_peers(arguments.venv)
-    subprocess.run(["cargo", "build", "--release", "-q", "-p", "idiolect-engine", "--example", "peers"], check=True, cwd=ROOT)
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    peers = build_peers()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or pathlib.Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        bench = Bench(python, folder, make_data(folder), arguments.rounds, target / "release" / "examples" / "peers")
+        bench = Bench(python, folder, make_data(folder), arguments.rounds, peers)
         rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()[1]
         listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True).stdout
         wanted = ("torch", "transformers", "trl", "peft", "llama_cpp_python", "tokenizers")

@@ -82,6 +82,7 @@ struct Place {
 
 /// Why a model cannot have such an adapter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AdapterError {
     /// A number that makes no adapter.
     #[error("LoRA: {0}")]
@@ -141,13 +142,13 @@ impl Adapter {
             for (module, _) in &chosen {
                 push(&mut tensors, module, "A", [settings.r, width]);
             }
-            let middle = end(&tensors);
+            let a_end = end(&tensors);
             for (module, map) in &chosen {
                 push(&mut tensors, module, "B", [map.rows.len(), settings.r]);
             }
             Place {
-                a: start..middle,
-                b: middle..end(&tensors),
+                a: start..a_end,
+                b: a_end..end(&tensors),
                 maps: chosen.into_iter().map(|(_, map)| map).collect(),
             }
         };
@@ -246,7 +247,7 @@ impl Adapter {
             .is_some_and(|b| b.iter().all(|v| *v == 0.0))
     }
 
-    /// Adds s B A to the weights it stands beside, in f32.
+    /// Adds s B A to the weights it adapts, in f32.
     ///
     /// # Panics
     /// When the parameters are laid out for another config; a programmer mistake.
@@ -260,7 +261,7 @@ impl Adapter {
             let name = format!("{}weight", module.trim_start_matches("base_model.model."));
             let weight = parameters
                 .get_mut(&name)
-                .expect("an adapter stands beside a weight of its model");
+                .expect("an adapter has the matrices of its model");
             let (a, width) = (&self.values[a.range.clone()], a.shape[1]);
             let mut sum = vec![0.0f32; width];
             for (row, b) in weight.chunks_exact_mut(width).zip(b.chunks_exact(r)) {

@@ -34,6 +34,7 @@ impl TokenRow {
 
 /// Why a row cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RowFault {
     /// No position is predicted.
     #[error(
@@ -70,7 +71,7 @@ impl TokenRow {
     /// Whether a model with this config can train on and score this row.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// What is wrong with it.
     pub fn check(&self, config: &ModelConfig) -> Result<(), RowFault> {
         if self.completion_start == 0 {
             return Err(RowFault::FirstToken);
@@ -276,7 +277,7 @@ pub(crate) fn scored_runs(rows: &[&TokenRow], tokens: usize) -> Vec<std::ops::Ra
         let mut in_part = 0;
         for (i, row) in group_rows.iter().enumerate() {
             let row = own(row);
-            // Half a row over the even share is nearer to it than half a row under.
+            // Half a row over the even part is nearer to it than half a row under.
             if group + i > start && parts > 1 && in_part > 0 && in_part + row / 2 > part {
                 runs.push(start..group + i);
                 (start, sum, in_part) = (group + i, shared, 0);

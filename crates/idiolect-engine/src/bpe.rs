@@ -16,6 +16,7 @@ pub const END: &str = "<|end|>";
 
 /// A trained tokenizer as the two files of a model directory.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TokenizerFiles {
     /// `tokenizer.json`.
     pub tokenizer: String,

@@ -18,6 +18,7 @@ mod rope;
 
 /// A config that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// Not a JSON object.
     #[error("the config is not a JSON object")]
@@ -90,6 +91,7 @@ pub enum ConfigError {
 
 /// The content of a `config.json`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// What the decoder needs.
     pub model: ModelConfig,

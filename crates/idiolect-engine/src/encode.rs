@@ -24,6 +24,7 @@ pub struct Limits {
 
 /// A tokenized example.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// The whole row: special tokens, prompt, completion, end token.
     pub ids: Vec<u32>,

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// How a Git LFS pointer begins, which a clone without LFS leaves in place of a large file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// Why the beginning of a file cannot be what the file's name says, if it is a Git LFS pointer.
+/// Why the beginning of a file cannot be what the file's name states, if it is a Git LFS pointer.
 pub(crate) fn lfs_pointer(head: &[u8]) -> Option<&'static str> {
     head.starts_with(LFS_POINTER).then_some(
         "is a Git LFS pointer and not the file itself: run `git lfs install` and `git lfs pull` in \

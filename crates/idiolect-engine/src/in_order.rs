@@ -48,7 +48,7 @@ impl<R> Shared<R> {
     }
 }
 
-/// Tells the others when a thread leaves, by a panic too, so that nobody waits for it.
+/// Notifies the others when a thread leaves, by a panic too, so that nobody waits for it.
 struct Leaving<'a, R>(&'a Shared<R>);
 
 impl<R> Drop for Leaving<'_, R> {

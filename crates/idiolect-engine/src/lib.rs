@@ -1,8 +1,5 @@
-//! The transformer: load, score, train and sample, on the CPU.
-//!
-//! Knows nothing of tasks, arms, runs or networks; of this workspace it imports
-//! [`idiolect_model`] alone.
-
+#![doc = include_str!("../README.md")]
+#![warn(clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(
     test,
     expect(
@@ -24,7 +21,6 @@ pub mod forward;
 pub mod frozen;
 pub mod kv_cache;
 pub mod local;
-pub mod lookahead;
 pub mod model_config;
 pub mod parameters;
 pub mod peft;
@@ -42,6 +38,7 @@ mod directory;
 mod files;
 mod generate;
 mod in_order;
+mod lookahead;
 mod ops;
 mod sample;
 mod spans;

@@ -1,7 +1,7 @@
 //! One step ahead: what a single AdamW step along a set's mean gradient would do to other texts.
 //!
 //! A step's direction is m/√v with m and v the mean and the mean square of the gradients of a few
-//! batches: what AdamW's own moments would settle at if the weights stood still. So a set whose
+//! batches: what AdamW's own moments would settle at if the weights did not change. So a set whose
 //! batches agree moves the weights far and one of noise moves them about 1/√batches as far, as in
 //! training. Then the moved copy scores the goal texts: a finite difference, as the loss is far
 //! from linear already over one step. It moves what trains: the weights,
@@ -22,7 +22,7 @@ use crate::threads::Threads;
 const EPSILON: f64 = 1e-8;
 
 /// The texts that a step is judged by.
-pub struct Goal {
+pub(crate) struct Goal {
     rows: Vec<TokenRow>,
     /// ln p of each before any step.
     before: Vec<f64>,
@@ -32,7 +32,7 @@ pub struct Goal {
 
 impl Goal {
     /// Texts with their credits, positive or negative, under a model.
-    pub fn new(
+    pub(crate) fn new(
         decoder: &Decoder,
         rows: Vec<TokenRow>,
         credits: Vec<f64>,
@@ -72,7 +72,7 @@ impl Goal {
 }
 
 /// What one step on `rows` would do. Every row must pass [`TokenRow::check`].
-pub fn look_ahead(
+pub(crate) fn look_ahead(
     decoder: &Decoder,
     goal: &Goal,
     rows: &[TokenRow],

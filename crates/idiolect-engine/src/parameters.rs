@@ -14,6 +14,7 @@ use crate::model_config::{ModelConfig, Norms};
 
 /// One tensor's place in the allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tensor {
     /// Hugging Face name, for example `model.layers.0.self_attn.q_proj.weight`.
     pub name: String,

@@ -22,10 +22,11 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// The content of an `adapter_config.json`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AdapterConfig {
     /// What the adapters are.
     pub lora: Lora,
-    /// `base_model_name_or_path`, as it stands.
+    /// `base_model_name_or_path`, as written.
     pub base: Option<String>,
 }
 

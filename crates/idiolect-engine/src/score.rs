@@ -1,6 +1,6 @@
 //! Scores of the targets of many rows.
 //!
-//! A row is computed as its prompt and what continues it, so that rows of one prompt that stand
+//! A row is computed as its prompt and what continues it, so that rows of one prompt that lie
 //! together share one copy of it. A row's scores are the same bits whatever it shares, is packed
 //! with or is computed beside.
 

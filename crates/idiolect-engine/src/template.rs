@@ -18,6 +18,7 @@ mod filters;
 mod methods;
 mod python;
 mod rewrite;
+mod strings;
 
 /// Instructions that one rendering may take: a few hundred a message, so this bounds a loop that
 /// would not end and no conversation.
@@ -54,7 +55,7 @@ impl ChatTemplate {
         environment.add_function("strftime_now", |format: String| date(&format));
         environment
             .add_template_owned("chat template", rewrite::rewritten(source))
-            .map_err(|error| words(&error))?;
+            .map_err(|error| message(&error))?;
         Ok(Self {
             environment,
             hash: content_hash(format!("{source}\0{tokens:?}").as_bytes()),
@@ -124,15 +125,15 @@ impl ChatTemplate {
             messages => python::of_json(&turns),
             add_generation_prompt => generation_prompt,
         };
-        // What stands first goes before what follows.
+        // What comes first goes before what follows.
         let values = context! { ..given, ..variables, ..absent, ..tokens };
         self.environment
             .get_template("chat template")
             .and_then(|template| template.render(values))
-            .map_err(|error| words(&error))
+            .map_err(|error| message(&error))
     }
 
-    /// The template as it stands.
+    /// The source of the template.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -163,14 +164,14 @@ fn default_of(named: &[serde_json::Value]) -> Result<String, String> {
     })
 }
 
-fn words(error: &Error) -> String {
+fn message(error: &Error) -> String {
     let what = error
         .detail()
         .map_or_else(|| error.kind().to_string(), str::to_owned);
     let line = error
         .line()
         .map_or_else(String::new, |line| format!(" (line {line})"));
-    format!("the chat template says: {what}{line}")
+    format!("the chat template failed: {what}{line}")
 }
 
 /// [`TODAY`] at midnight in the directives of `strftime` that templates use.

@@ -53,13 +53,13 @@ struct Shared {
     begin: Condvar,
     end: Condvar,
     /// Rounds so far; one task at a time.
-    turn: Mutex<u64>,
+    rounds: Mutex<u64>,
 }
 
-// SAFETY: `job` is written by the caller that holds `turn`, while no worker is inside; the task
+// SAFETY: `job` is written by the caller that holds `rounds`, while no worker is inside; the task
 // in it is `Sync`, so it may be called from any thread.
 unsafe impl Sync for Shared {}
-// SAFETY: as above.
+// SAFETY: the address in `job` is that of a `Sync` task and is not bound to the thread it is on.
 unsafe impl Send for Shared {}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,7 +75,8 @@ impl Shared {
             if chunk >= chunks {
                 return;
             }
-            // SAFETY: `run` keeps the task alive until nobody is inside.
+            // SAFETY: whoever calls this is inside the task's round, and `run` keeps the task alive
+            // until nobody is; the task is `Sync`.
             unsafe { (*task.0)(worker, chunk) }
         }
     }
@@ -170,8 +171,6 @@ struct Base(*mut f32);
 
 // SAFETY: only ever used to cut disjoint parts, each used by one thread at a time.
 unsafe impl Sync for Base {}
-// SAFETY: as above.
-unsafe impl Send for Base {}
 
 /// As [`Base`], for the scratch memory of each worker.
 struct Scratches(*mut Vec<f32>);
@@ -222,7 +221,7 @@ impl Threads {
         else {
             return (0..chunks).for_each(|chunk| task(0, chunk));
         };
-        let mut rounds = locked(&shared.turn);
+        let mut rounds = locked(&shared.rounds);
         *rounds += 1;
         // SAFETY: the lifetime is only hidden. This function does not return, not even by a
         // panic, before nobody is inside, and after that no worker touches the task.
@@ -232,7 +231,7 @@ impl Threads {
                 *const (dyn Fn(usize, usize) + Sync),
             >(task)
         });
-        // SAFETY: this is the only caller in its turn, no round is open and nobody is inside.
+        // SAFETY: this is the only caller in its rounds, no round is open and nobody is inside.
         unsafe { *shared.job.get() = Some((erased, chunks)) };
         shared.next.store(0, Ordering::Relaxed);
         shared.open.store(*rounds, Ordering::SeqCst);
@@ -271,7 +270,8 @@ impl Threads {
                 // the slices stay borrowed until `run` returns.
                 unsafe { std::slice::from_raw_parts_mut(base.0.add(start), end - start) }
             });
-            // SAFETY: `worker` is below `n()`, and a worker runs one chunk at a time.
+            // SAFETY: `worker` is below `n()`, of which there is a scratch each (asserted above), and
+            // a worker runs one chunk at a time.
             let scratch = unsafe { &mut *scratches.0.add(worker) };
             task(chunk, cut, scratch);
         });

@@ -1,4 +1,4 @@
-//! Text to token ids and back, with the exact bytes that each token stands for.
+//! Text to token ids and back, with the exact bytes that each token represents.
 //!
 //! Wraps a Hugging Face `tokenizer.json`. Ids come from the `tokenizers` library; byte offsets and
 //! decoded bytes come from a table of *pieces*, one byte string a token, because the library trims
@@ -15,10 +15,10 @@ use tokenizers::Tokenizer as Library;
 
 use crate::files;
 
-mod llama;
+use spelling::{Piece, Spelling, spell_all};
 
-/// A table by id is made of the vocabulary; an id beyond this is a damaged file, not a token.
-const LARGEST_VOCABULARY: usize = 1 << 24;
+mod llama;
+mod spelling;
 
 /// A tokenizer with its end token.
 #[derive(Clone)]
@@ -32,34 +32,14 @@ pub struct Tokenizer {
     base_size: usize,
 }
 
-/// How token strings spell bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spelling {
-    /// One printable character a byte (GPT-2's table).
-    ByteLevel,
-    /// `▁` is a space and `<0x0A>` a byte; `prepended`: the first token's leading space is not
-    /// text.
-    SentencePiece { prepended: bool },
-    /// Whole words; the decoder joins them by one space.
-    Words,
-}
-
-/// What one token id stands for.
-#[derive(Clone, Debug, Default)]
-struct Piece {
-    /// Its bytes, a leading space included.
-    bytes: Vec<u8>,
-    /// Whether decoding leaves it out.
-    special: bool,
-}
-
 /// A tokenized text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Encoded {
     /// Token ids: `lead` special tokens that the tokenizer adds, then those of the text. Special
     /// tokens that it would add behind the text are left out: the end token is the caller's.
     pub ids: Vec<u32>,
-    /// First byte and one past the last byte of what each token stands for; (0, 0) for the lead.
+    /// First byte and one past the last byte of what each token represents; (0, 0) for the lead.
     pub spans: Vec<(usize, usize)>,
     /// Number of special tokens before the text.
     pub lead: usize,
@@ -283,7 +263,7 @@ impl Tokenizer {
 
     /// What a token adds to a text, or as the vocabulary writes it where that is no text: special
     /// tokens, and bytes that are part of a character.
-    pub fn shown(&self, id: u32) -> String {
+    pub fn token_text(&self, id: u32) -> String {
         let mut bytes = Vec::new();
         self.append(id, false, &mut bytes);
         match String::from_utf8(bytes) {
@@ -352,7 +332,7 @@ impl Tokenizer {
         let mut cursor = 0;
         for (i, (&id, &(start, end))) in ids.iter().zip(anchors).enumerate() {
             let mut piece = self.bytes(id);
-            // The space that the normaliser puts before the text stands for no byte.
+            // The space that the normaliser puts before the text is no byte of it.
             if i == 0 && !text.starts_with(piece) {
                 piece = piece.strip_prefix(b" ").unwrap_or(piece);
             }
@@ -377,112 +357,6 @@ impl Tokenizer {
             .get(id as usize)
             .map_or(&[], |piece| &piece.bytes)
     }
-}
-
-impl Spelling {
-    /// Reads the `decoder` field of `tokenizer.json`.
-    fn of(decoder: &Value) -> Result<Self, String> {
-        let unknown = |part: &Value| {
-            format!(
-                "the decoder `{}` is not supported; supported are ByteLevel, Metaspace, the \
-                 SentencePiece sequence (Replace, ByteFallback, Fuse, Strip) and none",
-                part["type"].as_str().unwrap_or("?")
-            )
-        };
-        let parts: &[Value] = match decoder["type"].as_str() {
-            None if decoder.is_null() => return Ok(Self::Words),
-            Some("Sequence") => decoder["decoders"].as_array().map_or(&[], Vec::as_slice),
-            _ => std::slice::from_ref(decoder),
-        };
-        let mut spelling = None;
-        for part in parts {
-            match part["type"].as_str() {
-                Some("ByteLevel") if parts.len() == 1 => spelling = Some(Self::ByteLevel),
-                Some("Metaspace") if part["replacement"] == "▁" => {
-                    let scheme = part["prepend_scheme"].as_str().unwrap_or("always");
-                    spelling = Some(Self::SentencePiece {
-                        prepended: scheme != "never",
-                    });
-                }
-                Some("Replace") if part["pattern"]["String"] == "▁" && part["content"] == " " => {
-                    spelling = Some(Self::SentencePiece { prepended: false });
-                }
-                Some("Strip")
-                    if part["content"] == " " && part["start"] == 1 && part["stop"] == 0 =>
-                {
-                    spelling = Some(Self::SentencePiece { prepended: true });
-                }
-                Some("ByteFallback" | "Fuse") => {}
-                _ => return Err(unknown(part)),
-            }
-        }
-        spelling.ok_or_else(|| unknown(decoder))
-    }
-
-    /// The bytes that a token string spells.
-    fn bytes(self, token: &str) -> Vec<u8> {
-        match self {
-            Self::Words => token.as_bytes().to_vec(),
-            Self::ByteLevel => token
-                .chars()
-                .map(byte_of_character)
-                .collect::<Option<Vec<u8>>>()
-                .unwrap_or_else(|| token.as_bytes().to_vec()),
-            Self::SentencePiece { .. } => fallback_byte(token)
-                .map_or_else(|| token.replace('▁', " ").into_bytes(), |byte| vec![byte]),
-        }
-    }
-}
-
-/// `<0x0A>` is the byte 10.
-fn fallback_byte(token: &str) -> Option<u8> {
-    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    if digits.len() == 2 {
-        u8::from_str_radix(digits, 16).ok()
-    } else {
-        None
-    }
-}
-
-/// GPT-2's table read backwards: printable Latin-1 characters are themselves, and the other 68
-/// bytes are, in ascending order, the characters from U+0100.
-fn byte_of_character(character: char) -> Option<u8> {
-    let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    match u32::from(character) {
-        code @ 0..=255 => u8::try_from(code).ok().filter(|&byte| printable(byte)),
-        code => (0..=255u8)
-            .filter(|&byte| !printable(byte))
-            .nth((code - 256) as usize),
-    }
-}
-
-fn spell_all(library: &Library, spelling: Spelling) -> Result<Vec<Piece>, String> {
-    let size = library
-        .get_vocab(true)
-        .values()
-        .max()
-        .map_or(0, |&id| id as usize + 1);
-    if size > LARGEST_VOCABULARY {
-        return Err(format!(
-            "a token has id {}; at most {LARGEST_VOCABULARY} are read",
-            size - 1
-        ));
-    }
-    let added = library.get_added_tokens_decoder();
-    let spell = |id: u32| match added.get(&id) {
-        // Added tokens are matched literally, whatever the spelling.
-        Some(token) => Piece {
-            bytes: token.content.clone().into_bytes(),
-            special: token.special,
-        },
-        None => Piece {
-            bytes: library
-                .id_to_token(id)
-                .map_or_else(Vec::new, |token| spelling.bytes(&token)),
-            special: false,
-        },
-    };
-    Ok((0..size as u32).map(spell).collect())
 }
 
 /// Why there is no `tokenizer.json` to read, and how to come by one.
@@ -511,8 +385,8 @@ fn missing(dir: &Path) -> String {
 /// Merges that are dropped by chance cannot give the same ids twice.
 fn refuse_dropout(json: &Value) -> Result<(), String> {
     match json["model"]["dropout"].as_f64() {
-        Some(share) if share > 0.0 => Err(format!(
-            "`model.dropout` is {share}; tokenization must be the same every time"
+        Some(dropout) if dropout > 0.0 => Err(format!(
+            "`model.dropout` is {dropout}; tokenization must be the same every time"
         )),
         _ => Ok(()),
     }

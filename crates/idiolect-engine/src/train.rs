@@ -39,6 +39,7 @@ pub struct Training<'a> {
 
 /// How a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outcome {
     /// Optimiser steps done in all.
     pub steps: usize,

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -19,22 +19,26 @@ use sha2::{Digest, Sha256};
 use crate::files;
 use crate::frozen::{Frozen, Weights};
 use crate::model_config::ModelConfig;
-use crate::ops::operand::widen;
 use crate::parameters::{Layout, Parameters, Tensor};
 pub(crate) use dtype::f32_to_bf16;
-use dtype::has_non_finite;
 use header::Header;
 
+use values::{Destination, Found, read_tensor};
+
 pub use dtype::Dtype;
+pub(crate) use values::write_slots;
+pub use values::write_weights;
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
 mod dtype;
 mod header;
+mod values;
 
 /// What can be wrong with weights.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// The system refused to read or write.
     #[error("{}: {source}", path.display())]
@@ -269,7 +273,7 @@ impl WeightFiles {
     }
 
     /// Finds every slot in the files, with the right shape and a type that can be read, in
-    /// ascending order of name. `ignored` says which further tensors may be there unread.
+    /// ascending order of name. `ignored` selects which further tensors may be there unread.
     fn find<'a>(
         &'a self,
         slots: &[Slot<'a>],
@@ -315,131 +319,6 @@ impl WeightFiles {
         found.sort_by_key(|found| found.slot.name);
         Ok(found)
     }
-
-    /// Reads what was found into its places and returns the hash of it all.
-    fn read_found(
-        &self,
-        found: &[Found<'_>],
-        mut into: Destination<'_>,
-    ) -> Result<String, WeightsError> {
-        let mut files = self
-            .shards
-            .iter()
-            .map(|(path, _)| File::open(path).map_err(|source| io_at(path, source)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut hash = Sha256::new();
-        for found in found {
-            let slot = &found.slot;
-            let path = &self.shards[found.shard].0;
-            let file = &mut files[found.shard];
-            hash_head(&mut hash, slot, found.dtype);
-            let bad = match &mut into {
-                Destination::Frozen(frozen) if found.is_matrix() => {
-                    let out = &mut frozen.matrices[slot.range.clone()];
-                    read_bf16(file, found.start, out, &mut hash).map(|()| {
-                        let mut values = out.iter().map(|half| widen(*half));
-                        values
-                            .position(|x| !x.is_finite())
-                            .map(|i| (i, widen(out[i])))
-                    })
-                }
-                place => {
-                    let out = match place {
-                        Destination::Values(values) => &mut values[slot.range.clone()],
-                        Destination::Frozen(frozen) => frozen.vector_mut(&slot.range),
-                    };
-                    read_tensor(file, found.start, found.dtype, out, &mut hash).map(|()| {
-                        let bad = out.iter().position(|x| !x.is_finite());
-                        bad.map(|i| (i, out[i]))
-                    })
-                }
-            };
-            if let Some((i, x)) = bad.map_err(|source| io_at(path, source))? {
-                let reason = format!("holds {x} at index {i}; the file is damaged");
-                return Err(tensor_at(path, slot.name, reason));
-            }
-        }
-        Ok(hex(hash))
-    }
-}
-
-/// A slot and where a file holds it.
-struct Found<'a> {
-    slot: Slot<'a>,
-    shard: usize,
-    /// Offset in the file, bytes.
-    start: u64,
-    dtype: Dtype,
-}
-
-impl Found<'_> {
-    fn is_matrix(&self) -> bool {
-        self.slot.shape.len() == 2
-    }
-}
-
-/// Where tensors are read into.
-enum Destination<'a> {
-    /// Each into its place, in f32.
-    Values(&'a mut [f32]),
-    /// Matrices in bf16.
-    Frozen(&'a mut Frozen),
-}
-
-/// Writes a model as one safetensors file, tensors in ascending order of name, through a synced
-/// temporary, and returns the hash that [`WeightFiles::read`] will give for it.
-///
-/// # Errors
-/// When the file cannot be written, or a value is not finite in `dtype`.
-pub fn write_weights(
-    path: &Path,
-    parameters: &Parameters,
-    dtype: Dtype,
-) -> Result<String, ModelError> {
-    write_slots(
-        path,
-        &slots(parameters.layout()),
-        parameters.values(),
-        dtype,
-    )
-}
-
-/// Writes slots of values as [`write_weights`] does.
-pub(crate) fn write_slots(
-    path: &Path,
-    slots: &[Slot<'_>],
-    values: &[f32],
-    dtype: Dtype,
-) -> Result<String, ModelError> {
-    let mut slots = slots.to_vec();
-    slots.sort_by_key(|slot| slot.name);
-    let mut hash = Sha256::new();
-    let mut bytes = Vec::new();
-    let mut bad = None;
-    files::write_atomic(path, |file| {
-        file.write_all(&header::render(&slots, dtype))?;
-        for slot in &slots {
-            hash_head(&mut hash, slot, dtype);
-            for chunk in values[slot.range.clone()].chunks(CHUNK) {
-                dtype.encode(chunk, &mut bytes);
-                if has_non_finite(&bytes, dtype) {
-                    bad = Some(slot.name);
-                    return Err(io::Error::other("a weight is not finite"));
-                }
-                hash.update(&bytes);
-                file.write_all(&bytes)?;
-            }
-        }
-        Ok(())
-    })
-    .map_err(|error| match bad {
-        Some(name) => ModelError::Invalid(format!(
-            "`{}`: tensor `{name}` holds a value that is not finite; nothing was written",
-            path.display()
-        )),
-        None => error,
-    })?;
-    Ok(hex(hash))
 }
 
 fn slots(layout: &Layout) -> Vec<Slot<'_>> {
@@ -450,42 +329,6 @@ fn slots(layout: &Layout) -> Vec<Slot<'_>> {
 /// store and which follows from the config, and a second copy of a tied head.
 fn is_ignored(name: &str, tied: bool) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || (tied && name == HEAD)
-}
-
-/// Elements converted at a time.
-const CHUNK: usize = 1 << 16;
-
-fn read_tensor(
-    file: &mut File,
-    start: u64,
-    dtype: Dtype,
-    out: &mut [f32],
-    hash: &mut Sha256,
-) -> io::Result<()> {
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = vec![0; CHUNK.min(out.len()) * dtype.size()];
-    for chunk in out.chunks_mut(CHUNK) {
-        let bytes = &mut bytes[..chunk.len() * dtype.size()];
-        file.read_exact(bytes)?;
-        hash.update(&*bytes);
-        dtype.decode(bytes, chunk);
-    }
-    Ok(())
-}
-
-/// Reads a bf16 tensor as it is.
-fn read_bf16(file: &mut File, start: u64, out: &mut [u16], hash: &mut Sha256) -> io::Result<()> {
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = vec![0; 2 * CHUNK.min(out.len())];
-    for chunk in out.chunks_mut(CHUNK) {
-        let bytes = &mut bytes[..2 * chunk.len()];
-        file.read_exact(bytes)?;
-        hash.update(&*bytes);
-        for (half, b) in chunk.iter_mut().zip(bytes.as_chunks::<2>().0) {
-            *half = u16::from_le_bytes(*b);
-        }
-    }
-    Ok(())
 }
 
 /// The index file's shards, each with the tensors it should hold.
@@ -538,18 +381,6 @@ fn check_shard(
         )),
         None => Ok(()),
     }
-}
-
-fn hash_head(hash: &mut Sha256, slot: &Slot<'_>, dtype: Dtype) {
-    // NUL ends a name, so that no two lists of tensors run together to the same bytes.
-    hash.update(format!("{}\0{}{:?}\0", slot.name, dtype.name(), slot.shape));
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize()[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn io_at(path: &Path, source: io::Error) -> WeightsError {

@@ -18,16 +18,16 @@ pub enum Template {
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What was said.
+    /// The text of the turn.
     pub content: String,
-    /// Everything else that the turn's row says, for chat templates that render it: `name`,
+    /// Everything else that the turn's row holds, for chat templates that render it: `name`,
     /// `reasoning_content`, `tool_calls`, …
     #[serde(flatten)]
     pub fields: Map<String, Value>,
 }
 
 impl Message {
-    /// A turn of a role and what it said.
+    /// A turn of a role with its text.
     pub fn new(role: &str, content: &str) -> Self {
         Self {
             role: role.to_owned(),

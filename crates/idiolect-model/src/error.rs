@@ -24,6 +24,7 @@ impl RowError {
 
 /// Kinds of faults of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum RowErrorKind {
     /// It needs more tokens than the model, or a setting, allows.
     TooLong,
@@ -52,13 +53,14 @@ impl RowErrorKind {
 
 /// Why a model cannot go on at all.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ModelError {
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A model file or setting that cannot be used: file, field or tensor, and what was expected.

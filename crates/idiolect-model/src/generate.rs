@@ -13,7 +13,7 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keep this many tokens; 0 keeps all.
     pub top_k: usize,
-    /// Keep tokens at least this share as probable as the most probable; 0 keeps all.
+    /// Keep tokens at least this fraction as probable as the most probable; 0 keeps all.
     pub min_p: f32,
     /// Stop after this many tokens with finish `length`.
     pub max_tokens: usize,
@@ -42,14 +42,14 @@ pub enum Finish {
     Stop,
     /// Cut off by a token limit.
     Length,
-    /// The source does not say.
+    /// The source does not state it.
     Unknown,
 }
 
 impl Finish {
-    /// How a text ended by the reason that its server gave, in the words of the common ones (OpenAI,
+    /// How a text ended by the finish reason of its server, as the common ones name it (OpenAI,
     /// Anthropic, Gemini, Mistral, Cohere, Bedrock, vLLM, TGI, SGLang, llama.cpp, Ollama), without
-    /// regard to case. `None` where the words are not known, or say neither: a refusal, a call of a
+    /// regard to case. `None` where the reason is not known, or is neither: a refusal, a call of a
     /// tool.
     pub fn of_reason(reason: &str) -> Option<Self> {
         let reason = reason.trim().to_ascii_lowercase().replace(['-', ' '], "_");

@@ -1,10 +1,10 @@
-//! What results say of the model that made them, and what a model can be asked for.
+//! What is recorded of the model that made a result, and what a model can be asked for.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Generate, ModelError, Score, Template, Train};
 
-/// Facts about a model that every result carries.
+/// The identity of a model, recorded with every result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// Hash of weights and settings.
@@ -54,9 +54,9 @@ pub struct Usage {
     pub limited: u64,
 }
 
-/// Any model: facts that its results carry, and what it can be asked for.
+/// Any model: its identity, and what it can be asked for.
 pub trait Model: Send {
-    /// Facts that the results carry.
+    /// The identity that is recorded with its results.
     fn info(&self) -> &ModelInfo;
     /// What it can be asked for.
     fn capabilities(&self) -> Capabilities;

@@ -1,10 +1,4 @@
-//! The model interface: what a language model can be asked, and the plain values that cross.
-//!
-//! A local engine, a remote endpoint and the scripted fake implement the same traits: [`Generate`]
-//! writes completions, [`Score`] scores the tokens of given ones, [`Train`] makes a model directory
-//! out of examples. Slices in, results out through a sink, one entry may fail alone; batching and
-//! concurrency are the implementer's business. A sink gets each index exactly once, in any order,
-//! and may stop the work by returning [`ControlFlow::Break`](std::ops::ControlFlow::Break).
+#![doc = include_str!("../README.md")]
 
 mod context;
 mod error;

@@ -371,8 +371,8 @@ mod tests {
 
     #[test]
     fn a_bad_script_names_its_line() {
-        let words = |text| Scripted::parse("s", text, None).unwrap_err().to_string();
-        assert!(words("{\"completions\":[\"a\"]}\n{\"completion\":1}").contains("line 2"));
-        assert!(words("{\"completions\":[]}").contains("empty"));
+        let message = |text| Scripted::parse("s", text, None).unwrap_err().to_string();
+        assert!(message("{\"completions\":[\"a\"]}\n{\"completion\":1}").contains("line 2"));
+        assert!(message("{\"completions\":[]}").contains("empty"));
     }
 }

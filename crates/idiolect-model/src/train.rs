@@ -41,7 +41,7 @@ pub struct Lora {
     /// Scales by alpha / √r instead (arXiv 2312.03732).
     #[serde(default)]
     pub rslora: bool,
-    /// Share of A's inputs that are dropped in training.
+    /// Fraction of A's inputs that are dropped in training.
     #[serde(default)]
     pub dropout: f64,
     /// Names of the layers that get one, for example `q_proj`; none are all linear layers of
@@ -73,7 +73,7 @@ impl Lora {
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(format!(
-                "`dropout` is {}; expected a share from 0 to below 1",
+                "`dropout` is {}; expected a fraction from 0 to below 1",
                 self.dropout
             ));
         }
@@ -291,7 +291,7 @@ pub trait Train: Model {
         sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
     ) -> Result<TrainSummary, ModelError>;
 
-    /// Says for each set what one AdamW step along its mean gradient would do to the goal texts,
+    /// Predicts for each set what one AdamW step along its mean gradient would do to the goal texts,
     /// each with its credit. The model stays as it is.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ pub(crate) enum NoReply {
 
 /// A builder of clients with what all share: TLS by ring with the system's certificates, no cookies,
 /// and no redirects but those that `redirects` allows. Servers on this machine are spoken to without
-/// a proxy, whatever the environment says.
+/// a proxy, whatever the environment sets.
 pub(crate) fn builder(redirects: Policy, loopback: bool) -> ClientBuilder {
     // Another part of the process may have chosen a provider already; that one serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -4,13 +4,13 @@ use std::fmt;
 
 use reqwest::header::HeaderValue;
 
-/// What stands in a message where a secret would.
+/// What a message holds in place of a secret.
 const HIDDEN: &str = "[key]";
 
 /// The variables that hold the key of an endpoint, in the order in which they are asked.
 pub(crate) const KEY_VARIABLES: [&str; 2] = ["IDIOLECT_API_KEY", "OPENAI_API_KEY"];
 
-/// A secret that a server is shown. It has no `Display`, and its `Debug` hides it.
+/// A secret that is sent to a server. It has no `Display`, and its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(String);
 

@@ -1,4 +1,4 @@
-//! When to ask again: pauses that double, and what servers say of it in their headers.
+//! When to ask again: pauses that double, and what servers state of it in their headers.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,12 +1,7 @@
-//! Tables, plots and one self-contained HTML page out of a finished run's numbers.
-//!
-//! A [`RunView`] goes in, text comes out: [`html`] is the page, [`markdown`] the same sections as
-//! text tables, [`csv`] the numbers behind every figure, [`arms_table`] the short table for a
-//! terminal. Nothing here computes a statistic, reads a file or knows the time: equal views give
-//! equal bytes. Text from models and data is escaped wherever it is shown, and characters that hide
-//! or reorder text are made visible.
+#![doc = include_str!("../README.md")]
 
 mod figure;
+mod format;
 mod markdown;
 mod page;
 mod reading;
@@ -14,7 +9,6 @@ mod section;
 mod svg;
 mod table;
 pub mod view;
-mod words;
 
 use idiolect_core::comparison::Comparison;
 

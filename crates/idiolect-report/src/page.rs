@@ -2,9 +2,9 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::format::{inline, visible};
 use crate::section::{self, Block, Section, examples};
 use crate::view::RunView;
-use crate::words::{inline, visible};
 
 /// Forbids whatever is not in the file, should an escape ever be missed.
 const POLICY: &str =

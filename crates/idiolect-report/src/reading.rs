@@ -48,7 +48,7 @@ pub(crate) fn accuracy(arm: &ArmResult, decoding: Decoding) -> Option<Estimate> 
     }
 }
 
-/// Says that some interval was widened to hold Wilson's; empty where none was.
+/// States that some interval was widened to hold Wilson's; empty where none was.
 pub(crate) fn wilson_note(comparison: &Comparison) -> &'static str {
     let is_widened = |arm: &ArmResult| {
         let greedy = arm.greedy.as_ref().map(|a| &a.method);
@@ -107,7 +107,7 @@ pub(crate) fn arm<'a>(comparison: &'a Comparison, name: &str) -> Option<&'a ArmR
     comparison.arms.iter().find(|arm| arm.arm == name)
 }
 
-/// What the view says of an arm.
+/// What the view holds of an arm.
 pub(crate) fn facts<'a>(view: &'a RunView, name: &str) -> Option<&'a ArmFacts> {
     view.arms.iter().find(|arm| arm.name == name)
 }
@@ -296,7 +296,7 @@ pub(crate) fn resampled(comparison: &Comparison) -> &'static str {
 }
 
 /// A replicate's name.
-pub(crate) fn world_name(view: &RunView, replicate: usize) -> String {
+pub(crate) fn replicate_name(view: &RunView, replicate: usize) -> String {
     view.replicates
         .get(replicate)
         .filter(|name| !name.is_empty())

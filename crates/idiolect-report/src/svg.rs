@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-use crate::words;
+use crate::format;
 
 /// Width of every drawing.
 pub(crate) const WIDTH: f64 = 640.0;
@@ -54,13 +54,13 @@ impl Scale {
                 x
             }
         };
-        let share = (f(value) - f(self.from.0)) / (f(self.from.1) - f(self.from.0));
-        let share = if share.is_finite() {
-            share.clamp(0.0, 1.0)
+        let fraction = (f(value) - f(self.from.0)) / (f(self.from.1) - f(self.from.0));
+        let fraction = if fraction.is_finite() {
+            fraction.clamp(0.0, 1.0)
         } else {
             0.0
         };
-        self.to.0 + share * (self.to.1 - self.to.0)
+        self.to.0 + fraction * (self.to.1 - self.to.0)
     }
 
     /// Round values inside the scale, about `wanted` of them.
@@ -121,8 +121,8 @@ fn log_ticks(from: (f64, f64), wanted: usize) -> Vec<f64> {
     }
 }
 
-/// Tick labels with as many decimals as the ticks differ by; shares drop their leading zero.
-pub(crate) fn tick_labels(ticks: &[f64], shares: bool) -> Vec<String> {
+/// Tick labels with as many decimals as the ticks differ by; fractions drop their leading zero.
+pub(crate) fn tick_labels(ticks: &[f64], fractions: bool) -> Vec<String> {
     let gap = ticks
         .windows(2)
         .map(|w| w[1] - w[0])
@@ -131,11 +131,11 @@ pub(crate) fn tick_labels(ticks: &[f64], shares: bool) -> Vec<String> {
         .find(|d| ((gap * 10f64.powi(*d)).round() / 10f64.powi(*d) - gap).abs() < gap * 1e-6)
         .unwrap_or(2);
     let label = |tick: &f64| {
-        let text = words::decimal(*tick, decimals.max(0) as usize);
+        let text = format::decimal(*tick, decimals.max(0) as usize);
         let zero = !text.contains(|c: char| ('1'..='9').contains(&c));
         match text.strip_prefix("0.") {
             _ if zero => "0".to_owned(),
-            Some(rest) if shares => format!(".{rest}"),
+            Some(rest) if fractions => format!(".{rest}"),
             _ => text,
         }
     };
@@ -174,8 +174,8 @@ pub(crate) fn drawing(
     html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {} {}", at(WIDTH), at(height))) role="img"
             aria-labelledby=(format!("{title_id} {description_id}")) {
-            title id=(title_id) { (words::inline(title)) }
-            desc id=(description_id) { (words::inline(description)) }
+            title id=(title_id) { (format::inline(title)) }
+            desc id=(description_id) { (format::inline(description)) }
             (body)
         }
     }
@@ -187,8 +187,8 @@ pub(crate) fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
 }
 
 /// Text at a point; `anchor` is `start`, `middle` or `end`.
-pub(crate) fn text(class: &str, anchor: &str, x: f64, y: f64, words: &str) -> Markup {
-    html! { text class=(class) text-anchor=(anchor) x=(at(x)) y=(at(y)) { (words::inline(words)) } }
+pub(crate) fn text(class: &str, anchor: &str, x: f64, y: f64, content: &str) -> Markup {
+    html! { text class=(class) text-anchor=(anchor) x=(at(x)) y=(at(y)) { (format::inline(content)) } }
 }
 
 /// A mark whose shape distinguishes replicates: circle, square, triangle, diamond.

@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-use crate::words::{NONE, inline};
+use crate::format::{NONE, inline};
 
 /// How a column is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What the page shows: one plain value that holds every number and text of it.
 //!
 //! The caller (a finished run, or `idiolect report` over its directory) fills a [`RunView`]; nothing
-//! here computes a statistic. A missing piece is an empty list or `None`, and its section then says
+//! here computes a statistic. A missing piece is an empty list or `None`, and its section then states
 //! in one line that it is missing. No wall time, date, host or path belongs in here: equal runs must
 //! give equal bytes.
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything that the report of one run shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunView {
     /// The recipe's title, in a few words; heads the page.
     pub title: String,
@@ -24,7 +25,7 @@ pub struct RunView {
     /// What each arm holds, as text; arms without an entry are shown without.
     pub arms: Vec<ArmFacts>,
     /// How much of the data each kind of trace covers, for example problems with a wrong trace.
-    pub coverage: Vec<Share>,
+    pub coverage: Vec<Fraction>,
     /// Sentences on the coverage that a reader must know, for example where W exists only.
     pub coverage_notes: Vec<String>,
     /// Training loss of each arm, seed and replicate; thinned for drawing by [`thin`].
@@ -33,7 +34,7 @@ pub struct RunView {
     pub dev: Vec<DevScore>,
     /// A few traces to read, with the student's surprisal at each token.
     pub examples: Vec<Example>,
-    /// What this run cannot show, one sentence or two each, beyond what the report says by itself
+    /// What this run cannot show, one sentence or two each, beyond what the report states by itself
     /// from the numbers (one seed, one replicate, few problems).
     pub limits: Vec<String>,
     /// How it was made: groups of named facts (seeds, hashes, versions, settings).
@@ -43,7 +44,7 @@ pub struct RunView {
 }
 
 impl RunView {
-    /// A view with the numbers alone; every other part is empty and its section says so.
+    /// A view with the numbers alone; every other part is empty and its section states so.
     pub fn new(title: &str, comparison: Comparison) -> Self {
         Self {
             title: title.to_owned(),
@@ -68,7 +69,7 @@ impl RunView {
 pub struct ArmFacts {
     /// Its name, for example `W`.
     pub name: String,
-    /// In words, for example `teacher samples with a wrong answer`.
+    /// A description, for example `teacher samples with a wrong answer`.
     pub about: String,
     /// Distinct problems.
     pub problems: Option<usize>,
@@ -76,9 +77,9 @@ pub struct ArmFacts {
     pub verdicts: Option<Counts>,
 }
 
-/// A named share: `n` of `of`.
+/// A named fraction: `n` of `of`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Share {
+pub struct Fraction {
     /// What is counted, for example `problems with at least one wrong trace`.
     pub label: String,
     /// How many.

@@ -73,7 +73,7 @@ fn greedy(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Accu
         interval,
         method,
         seed_error: seed_error(&replicates),
-        world_error: spread(
+        replicate_error: spread(
             &replicates
                 .values()
                 .map(|seeds| mean_accuracy(seeds))

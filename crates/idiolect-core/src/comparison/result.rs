@@ -87,7 +87,7 @@ pub struct Accuracy {
     pub seed_error: Option<f64>,
     /// Standard error of the mean from the spread over replicates; absent with one replicate, and where all
     /// are equal.
-    pub world_error: Option<f64>,
+    pub replicate_error: Option<f64>,
     /// What the answers were, summed over seeds and replicates.
     pub counts: Counts,
     /// One entry a replicate and seed.

@@ -483,7 +483,7 @@ fn replicates_are_an_outer_level() {
     );
     assert!(w.method.contains("replicates, seeds and problems"));
     let accuracy = comparison.arms[1].greedy.as_ref().unwrap();
-    assert!(accuracy.world_error.is_some() && accuracy.seed_error.is_some());
+    assert!(accuracy.replicate_error.is_some() && accuracy.seed_error.is_some());
     assert_eq!(comparison.arms[0].greedy.as_ref().unwrap().seed_error, None);
 }
 

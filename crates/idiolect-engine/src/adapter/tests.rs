@@ -69,11 +69,11 @@ fn settings_that_make_no_adapter_are_named() {
         ("`dropout` is 1", |l| l.dropout = 1.0),
         ("`dropout` is -0.1", |l| l.dropout = -0.1),
     ];
-    for (words, change) in broken {
+    for (text, change) in broken {
         let mut settings = lora(&[]);
         change(&mut settings);
         let message = Adapter::zeros(&config, settings).unwrap_err().to_string();
-        assert!(message.contains(words), "{message}");
+        assert!(message.contains(text), "{message}");
     }
 }
 
@@ -261,7 +261,7 @@ fn a_stopped_training_with_dropout_resumes_to_the_same_bits_on_any_number_of_thr
         }),
         ..settings()
     };
-    let (whole, told) = train(&settings, None, 1, usize::MAX).unwrap();
+    let (whole, events) = train(&settings, None, 1, usize::MAX).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (_, first) = train(&settings, Some(folder.path()), 2, 6).unwrap();
     let (resumed, second) = train(&settings, Some(folder.path()), 3, usize::MAX).unwrap();
@@ -271,7 +271,7 @@ fn a_stopped_training_with_dropout_resumes_to_the_same_bits_on_any_number_of_thr
         let is_step = |e: &&TrainEvent| matches!(e, TrainEvent::Step { .. });
         events.iter().filter(is_step).cloned().collect()
     };
-    assert_eq!([steps(&first), steps(&second)].concat(), steps(&told));
+    assert_eq!([steps(&first), steps(&second)].concat(), steps(&events));
     assert_eq!(
         whole.parameters(),
         decoder(tiny(Family::Qwen2)).parameters(),

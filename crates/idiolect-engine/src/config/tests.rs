@@ -40,17 +40,17 @@ fn with(family: &str, changes: &Value) -> Result<Config, ConfigError> {
 }
 
 #[track_caller]
-fn refuses(family: &str, changes: Value, words: &[&str]) {
+fn refuses(family: &str, changes: Value, parts: &[&str]) {
     let message = with(family, &changes)
         .expect_err("must be refused")
         .to_string();
-    for word in words {
-        assert!(message.contains(word), "`{message}` lacks `{word}`");
+    for part in parts {
+        assert!(message.contains(part), "`{message}` lacks `{part}`");
     }
 }
 
 #[test]
-fn a_llama_is_read_with_its_scaling_and_own_head_width() {
+fn a_llama_is_read_with_its_scaling_and_own_head_dim() {
     let config = with("llama", &json!({})).unwrap();
     let model = config.model;
     assert_eq!((model.head_dim, model.kv_heads, model.heads), (10, 2, 4));
@@ -352,12 +352,12 @@ fn a_gemma3_has_a_position_embedding_for_its_windows() {
 
 #[test]
 fn fields_of_the_newer_families_that_would_change_the_arithmetic_are_refused() {
-    let refused = |config: Value, words: &[&str]| {
+    let refused = |config: Value, parts: &[&str]| {
         let message = Config::read(&config)
             .expect_err("must be refused")
             .to_string();
-        for word in words {
-            assert!(message.contains(word), "`{message}` lacks `{word}`");
+        for part in parts {
+            assert!(message.contains(part), "`{message}` lacks `{part}`");
         }
     };
     let changed = |name: &str, value: Value| {

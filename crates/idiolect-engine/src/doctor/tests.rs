@@ -1,5 +1,6 @@
 use super::*;
 use crate::directory::tests::stories_dir;
+use crate::template::TODAY;
 use serde_json::json;
 use std::fs;
 
@@ -30,9 +31,9 @@ fn chat(source: &'static str) -> impl Fn(&Path) {
 }
 
 #[track_caller]
-fn finds(change: impl Fn(&Path), severity: Severity, about: &str, words: &str) {
+fn finds(change: impl Fn(&Path), severity: Severity, about: &str, text: &str) {
     let found = findings(change);
-    let fits = |f: &Finding| f.severity == severity && f.about == about && f.what.contains(words);
+    let fits = |f: &Finding| f.severity == severity && f.about == about && f.what.contains(text);
     assert!(found.iter().any(fits), "{found:#?}");
 }
 

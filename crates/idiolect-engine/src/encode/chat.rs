@@ -142,7 +142,7 @@ struct Rendered {
     other_prompt: bool,
 }
 
-/// Stands for an answer where only what a template puts around it is wanted: letters and digits,
+/// A stand-in for an answer where only what a template puts around it is wanted: letters and digits,
 /// which no template escapes.
 const ANSWER: &str = "Answer7b41f9e3";
 

@@ -12,9 +12,9 @@ fn row(tokenizer: &Tokenizer, prompt: &str, completion: &str) -> Result<Row, Row
 }
 
 #[track_caller]
-fn refuses(result: Result<Row, RowError>, words: &str) {
+fn refuses(result: Result<Row, RowError>, text: &str) {
     let reason = result.unwrap_err().reason;
-    assert!(reason.contains(words), "`{reason}` lacks `{words}`");
+    assert!(reason.contains(text), "`{reason}` lacks `{text}`");
 }
 
 #[test]

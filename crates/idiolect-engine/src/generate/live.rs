@@ -31,6 +31,7 @@ pub trait Reader: Send {
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LiveEnd {
     /// `stop` or `length`.
     pub finish: Finish,
@@ -85,6 +86,7 @@ struct State {
 
 /// Counts of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LiveCounts {
     /// Requests that wait for a worker.
     pub waiting: usize,

@@ -1,4 +1,4 @@
-//! What stands between the writers and whoever asks: requests in, completions out.
+//! The interface between the writers and whoever asks: requests in, completions out.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -54,6 +54,7 @@ pub(crate) struct Ended {
 
 /// A token that was chosen.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Written {
     /// Its id.
     pub id: u32,

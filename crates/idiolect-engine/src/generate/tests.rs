@@ -7,7 +7,7 @@ use super::queue::{Encoder, Queue, Queued};
 use super::*;
 use crate::tokenizer::tests::{byte_level, words};
 
-/// Logits are a function of all tokens before; those are what it remembers. Every token takes a
+/// Logits are a function of all tokens before; those are its cache. Every token takes a
 /// byte.
 struct Fake<F> {
     vocabulary: usize,
@@ -212,7 +212,7 @@ fn the_memory_is_never_exceeded_and_changes_no_text() {
     let lengths = plenty.values().flatten().map(|c| c.n_tokens);
     let longest = lengths.max().unwrap();
     assert!(longest > 20, "{longest}: some are far longer than expected");
-    // From room for one sequence to room for most.
+    // From memory for one sequence to memory for most.
     for memory in [37, 40, 60, 100, 200] {
         let mut model = fake(13, scrambled);
         let got = run_within(&mut model, &words(), (16, memory), &requests, &sampling);

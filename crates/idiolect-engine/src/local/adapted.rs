@@ -218,12 +218,12 @@ mod tests {
             LocalModel::open(dir, &opening, 1)
         };
         assert!(with_base(&out, &moved).is_ok());
-        for (adapter, base, words) in [
+        for (adapter, base, text) in [
             (&moved, &moved, "is no adapter directory"),
             (&out, &out, "an adapter too"),
         ] {
             let message = with_base(adapter, base).err().unwrap().to_string();
-            assert!(message.contains(words), "{message}");
+            assert!(message.contains(text), "{message}");
         }
         fs::rename(&moved, &base).unwrap();
         let again = trained(&out, &dir.path().join("b"), &examples(), &settings(), 99);

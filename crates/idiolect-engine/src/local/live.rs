@@ -89,7 +89,7 @@ impl LocalModel {
     /// more.
     ///
     /// # Errors
-    /// Says how much it needs and how much there is.
+    /// How much it needs and how much there is.
     pub fn fits_live(&self, context: usize, max_new_tokens: usize) -> Result<(), RowError> {
         let config = self.model_config();
         let bytes = prompt_bytes(config, context) + page_bytes(config, max_new_tokens);

@@ -174,19 +174,17 @@ fn check(
     };
     assert!(k == 0 || values.len() >= needed, "B operand too short");
     assert!(out.len() >= end(m, ld, n), "output too short");
+    let c = out.as_mut_ptr();
     let base = match accumulate {
         Accumulate::Nothing => std::ptr::null(),
-        Accumulate::Output => out.as_ptr(),
+        // The address that is written by, since another of the same slice would no longer be valid.
+        Accumulate::Output => c.cast_const(),
         Accumulate::Other(other) => {
             assert!(other.len() >= end(m, ld, n), "base too short");
             other.as_ptr()
         }
     };
-    Some(Matrix {
-        c: out.as_mut_ptr(),
-        base,
-        ld,
-    })
+    Some(Matrix { c, base, ld })
 }
 
 /// Floats of the packed A operand.
@@ -229,7 +227,8 @@ struct Matrix {
     ld: usize,
 }
 
-// SAFETY: tasks write, and read of the base, disjoint blocks.
+// SAFETY: tasks write disjoint blocks of C, and read the same blocks of a base that is C itself or
+// that nobody writes.
 unsafe impl Sync for Matrix {}
 
 /// Rows of a tile.
@@ -312,9 +311,10 @@ impl WithSimd for Task<'_> {
                 };
                 for (p, panel) in packed.chunks_exact(wide * kc).enumerate() {
                     let at = (i0 + i) * matrix.ld + j0 + p * wide;
-                    // SAFETY: `multiply_packed` checked C and the base for all rows and columns,
-                    // and this task's blocks are its own; the panels were just filled, and A
-                    // checked; a null base is never read.
+                    // SAFETY: `check` bounded C and the base for all rows and columns, both stay
+                    // borrowed until all tasks have ended, and this task's blocks are its own; the
+                    // panel was just filled to whole vectors, and `check` bounded A; a null base
+                    // is never read.
                     unsafe {
                         let block = Block {
                             m: mb,

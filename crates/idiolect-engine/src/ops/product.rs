@@ -113,15 +113,16 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
         "B operand too short"
     );
     assert!(out.0.len() >= end(m, out.1, n), "output too short");
+    let c = out.0.as_mut_ptr();
     let mut base = match accumulate {
         Accumulate::Nothing => std::ptr::null(),
-        Accumulate::Output => out.0.as_ptr(),
+        // The address that is written by, since another of the same slice would no longer be valid.
+        Accumulate::Output => c.cast_const(),
         Accumulate::Other(other) => {
             assert!(other.len() >= end(m, out.1, n), "base too short");
             other.as_ptr()
         }
     };
-    let c = out.0.as_mut_ptr();
     let kc = k_block(k).max(1);
     let mut k0 = 0;
     while k0 < k || k0 == 0 {
@@ -134,8 +135,9 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
             } else {
                 m0 * a.ld + k0
             };
-            // SAFETY: the asserts above bound every row and column that the block touches; a null
-            // base is never read.
+            // SAFETY: the asserts above bound every row and column that the block touches, those of
+            // B to whole vectors (nothing of A and B where k is 0); C is borrowed for writing here
+            // alone, and a base apart from it for reading; a null base is never read.
             unsafe {
                 let block = Block {
                     m: mb,
@@ -186,8 +188,8 @@ impl Block {
     /// Columns in tiles of three vectors, each met by all rows while it is in the first cache.
     ///
     /// # Safety
-    /// All addresses that the sizes and strides imply must be readable, those of C writable;
-    /// B's rows to whole vectors.
+    /// All addresses that the sizes and strides imply must be readable, those of C writable and
+    /// used by nobody else; B's rows to whole vectors. The base is null, C itself, or apart from C.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd, const COL_MAJOR: bool>(self, simd: S) {
         let vectors = self.n.div_ceil(S::F32_LANES);
@@ -217,24 +219,25 @@ impl Block {
     unsafe fn strip<S: Simd, const COL_MAJOR: bool, const NV: usize>(self, simd: S, v: usize) {
         let step = |i: usize| if COL_MAJOR { i } else { i * self.lda };
         let mut i = 0;
-        // SAFETY: passed on from the caller; each tile stays inside m.
+        // SAFETY: passed on from the caller; each tile stays inside m. Addresses of A wrap, since
+        // there are none where k is 0.
         unsafe {
             if S::REGISTER_COUNT >= 32 {
                 while i + 8 <= self.m {
-                    self.tile::<S, COL_MAJOR, 8, NV>(simd, i, self.a.add(step(i)), v);
+                    self.tile::<S, COL_MAJOR, 8, NV>(simd, i, self.a.wrapping_add(step(i)), v);
                     i += 8;
                 }
             }
             while i + 4 <= self.m {
-                self.tile::<S, COL_MAJOR, 4, NV>(simd, i, self.a.add(step(i)), v);
+                self.tile::<S, COL_MAJOR, 4, NV>(simd, i, self.a.wrapping_add(step(i)), v);
                 i += 4;
             }
             if i + 2 <= self.m {
-                self.tile::<S, COL_MAJOR, 2, NV>(simd, i, self.a.add(step(i)), v);
+                self.tile::<S, COL_MAJOR, 2, NV>(simd, i, self.a.wrapping_add(step(i)), v);
                 i += 2;
             }
             if i < self.m {
-                self.tile::<S, COL_MAJOR, 1, NV>(simd, i, self.a.add(step(i)), v);
+                self.tile::<S, COL_MAJOR, 1, NV>(simd, i, self.a.wrapping_add(step(i)), v);
             }
         }
     }
@@ -253,9 +256,10 @@ impl Block {
     ) {
         let lanes = S::F32_LANES;
         let mut sum = [[simd.splat_f32s(0.0); NV]; MR];
-        // SAFETY: row and column bounds are the caller's promise.
+        // SAFETY: row and column bounds are the caller's promise. Addresses of A and B wrap, since
+        // there are none where k is 0, and those behind the last step are outside and not read.
         unsafe {
-            let mut b = self.b.add(v * lanes);
+            let mut b = self.b.wrapping_add(v * lanes);
             let mut a = a;
             for _ in 0..self.k {
                 let mut b_row = [simd.splat_f32s(0.0); NV];
@@ -268,7 +272,7 @@ impl Block {
                         sum[r][j] = simd.mul_add_f32s(factor, b_row[j], sum[r][j]);
                     });
                 });
-                a = a.add(if COL_MAJOR { self.lda } else { 1 });
+                a = a.wrapping_add(if COL_MAJOR { self.lda } else { 1 });
                 b = b.wrapping_add(self.ldb);
             }
             let whole = self.n >= (v + NV) * lanes;

@@ -1,7 +1,7 @@
 //! A linear layer: its weight, perhaps a bias, and perhaps low-rank maps beside it.
 //!
 //! The decoder asks for layers and passes on what it is given; only this file knows what a layer
-//! is made of. A weight that does not train has no gradient: an empty slice stands for it, and its
+//! is made of. A weight that does not train has no gradient: an empty slice takes its place, and its
 //! product is not computed.
 
 use super::Buffer;

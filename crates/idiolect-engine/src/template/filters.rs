@@ -4,10 +4,11 @@
 use minijinja::value::{Kwargs, Rest, ValueKind, from_args};
 use minijinja::{Environment, Error, FormatStyle, Value};
 
-use super::methods::{capitalized, formatted, is_space, lower, padded, stripped};
+use super::methods::formatted;
 use super::python::{
     JsonStyle, Range, Tuple, View, entries, fault, items, str_of, tuple, type_name, write_json,
 };
+use super::strings::{capitalized, is_space, lower, padded, stripped};
 
 /// Puts them into an environment.
 pub(super) fn add(environment: &mut Environment<'_>) {

@@ -285,7 +285,7 @@ fn write(parts: &[Part<'_>], skipped: usize, out: &mut String) {
     write_operand(&parts[operand..], operand, skipped, out);
 }
 
-/// What stands before a part.
+/// What comes before a part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// The end of a value.

@@ -71,8 +71,8 @@ pub(crate) fn stories() -> Tokenizer {
     Tokenizer::load(&dir, &dir, &json!({"eos_token_id": 2})).unwrap()
 }
 
-/// The bytes that each token of a text stands for.
-fn shares<'t>(tokenizer: &Tokenizer, text: &'t str) -> Vec<&'t [u8]> {
+/// The bytes that each token of a text represents.
+fn token_bytes<'t>(tokenizer: &Tokenizer, text: &'t str) -> Vec<&'t [u8]> {
     let encoded = tokenizer.encode(text).unwrap();
     encoded.spans[encoded.lead..]
         .iter()
@@ -84,9 +84,12 @@ fn shares<'t>(tokenizer: &Tokenizer, text: &'t str) -> Vec<&'t [u8]> {
 fn byte_level_tokens_own_their_leading_space_and_each_byte_of_a_character() {
     for trim in [true, false] {
         let tokenizer = byte_level(trim);
-        assert_eq!(shares(&tokenizer, "hi up"), [&b"hi"[..], b" up"]);
-        assert_eq!(shares(&tokenizer, "é"), [[0xc3], [0xa9]]);
-        assert_eq!(shares(&tokenizer, " \n up"), [&b" "[..], b"\n", b" up"]);
+        assert_eq!(token_bytes(&tokenizer, "hi up"), [&b"hi"[..], b" up"]);
+        assert_eq!(token_bytes(&tokenizer, "é"), [[0xc3], [0xa9]]);
+        assert_eq!(
+            token_bytes(&tokenizer, " \n up"),
+            [&b" "[..], b"\n", b" up"]
+        );
     }
 }
 
@@ -99,10 +102,10 @@ fn sentencepiece_tokens_own_their_leading_space_and_fallback_bytes() {
         (encoded.lead, encoded.ids[0], encoded.spans[0]),
         (1, 1, (0, 0))
     );
-    assert_eq!(shares(&tokenizer, text).concat(), text.as_bytes());
+    assert_eq!(token_bytes(&tokenizer, text).concat(), text.as_bytes());
     assert!(
-        shares(&tokenizer, text).contains(&&b" time"[..])
-            || shares(&tokenizer, text).contains(&&b" t"[..])
+        token_bytes(&tokenizer, text).contains(&&b" time"[..])
+            || token_bytes(&tokenizer, text).contains(&&b" t"[..])
     );
     let mut end = 0;
     for &(start, stop) in &encoded.spans[1..] {
@@ -115,7 +118,7 @@ fn sentencepiece_tokens_own_their_leading_space_and_fallback_bytes() {
 fn words_own_no_space_and_are_joined_by_one() {
     let tokenizer = words();
     assert_eq!(
-        shares(&tokenizer, "nums 3  7 |"),
+        token_bytes(&tokenizer, "nums 3  7 |"),
         [&b"nums"[..], b"3", b"7", b"|"]
     );
     let prompt = tokenizer.encode("nums 3 |").unwrap().ids;
@@ -135,7 +138,7 @@ fn decoding_what_was_encoded_gives_the_text() {
                 tokenizer.decode_after(&[], &ids[..cut]),
                 tokenizer.decode_after(&ids[..cut], &ids[cut..]),
             ];
-            // A cut inside a character cannot be shown in text; everywhere else nothing is lost.
+            // A cut inside a character cannot be written as text; everywhere else nothing is lost.
             if !whole.concat().contains('\u{fffd}') {
                 assert_eq!(whole.concat(), text);
             }

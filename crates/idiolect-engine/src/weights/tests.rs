@@ -24,12 +24,12 @@ fn complaint(dir: &Path) -> String {
 }
 
 #[track_caller]
-fn refuses(header: &str, data: &[u8], words: &[&str]) {
+fn refuses(header: &str, data: &[u8], parts: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     raw(&dir.path().join("model.safetensors"), header, data);
     let message = complaint(dir.path());
-    for word in words.iter().chain(&["model.safetensors"]) {
-        assert!(message.contains(word), "`{message}` lacks `{word}`");
+    for part in parts.iter().chain(&["model.safetensors"]) {
+        assert!(message.contains(part), "`{message}` lacks `{part}`");
     }
 }
 
@@ -146,10 +146,10 @@ fn an_index_and_its_shards_must_agree() {
     let dir = tempfile::tempdir().unwrap();
     let index = dir.path().join("model.safetensors.index.json");
     raw(&dir.path().join("s1.safetensors"), A, &[0; 8]);
-    let check = |json: &str, word: &str| {
+    let check = |json: &str, part: &str| {
         fs::write(&index, json).unwrap();
         let message = complaint(dir.path());
-        assert!(message.contains(word), "`{message}` lacks `{word}`");
+        assert!(message.contains(part), "`{message}` lacks `{part}`");
     };
     check("{", "not JSON");
     check("{}", "`weight_map` is missing");

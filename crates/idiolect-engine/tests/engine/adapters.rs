@@ -28,7 +28,7 @@ impl Adapted {
         Self::with(family, |_| {})
     }
 
-    /// The adapter as its files say, but for a change of its settings.
+    /// The adapter as in its files, but for a change of its settings.
     fn with(family: &str, change: impl Fn(&mut Lora)) -> Self {
         let base = Case::of(family);
         let dir = path(&format!("parity/{family}-lora"));
@@ -89,11 +89,11 @@ impl Adapted {
         let rows = self.base.expected.usize("adamw/rows");
         let steps: Vec<Vec<TokenRow>> = rows.chunks(3).map(step).collect();
         let mut model = self.model.clone();
-        let told = subject::train(&mut model, &steps, &settings);
+        let trained = subject::train(&mut model, &steps, &settings);
         let losses = self.expected.f64("adamw/loss");
         let norms = self.expected.f64("adamw/gradient_norm");
-        assert_eq!((told.len(), losses.len()), (10, 10));
-        for (i, (loss, norm)) in told.into_iter().enumerate() {
+        assert_eq!((trained.len(), losses.len()), (10, 10));
+        for (i, (loss, norm)) in trained.into_iter().enumerate() {
             number(&format!("loss of step {}", i + 1), loss, losses[i])?;
             number(&format!("gradient norm of step {}", i + 1), norm, norms[i])?;
         }

@@ -1,7 +1,7 @@
 //! Whether two tensors agree, and if not, where they differ most.
 
 /// Why 1e-4: f32 and f64 PyTorch differ by up to 4e-6 of a tensor's largest entry on these models,
-/// and other orders of summation by as much again; a flipped fact moves some entry by a tenth.
+/// and other orders of summation by as much again; a flipped setting moves some entry by a tenth.
 pub(crate) const TOLERANCE: f64 = 1e-4;
 
 /// Differences of at most `TOLERANCE` times the largest wanted entry.

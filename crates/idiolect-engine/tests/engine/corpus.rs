@@ -89,7 +89,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
             let copied = bytes[at..to].to_vec();
             bytes.splice(at..at, copied);
         }
-        // A number of the text, or what stands there, becomes another piece.
+        // A number of the text, or what is there, becomes another piece.
         _ => {
             let from = (at..len).find(|&i| bytes[i].is_ascii_digit()).unwrap_or(at);
             let end = (from..len)

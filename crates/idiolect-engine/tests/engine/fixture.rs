@@ -66,7 +66,7 @@ impl Expected {
         })
     }
 
-    /// What stands behind `prefix` in the names that begin with it, in order.
+    /// What follows `prefix` in the names that begin with it, in order.
     pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         let tensors = self.tensors();
         let mut names: Vec<String> = tensors

@@ -29,10 +29,10 @@ fn complaint(change: impl Fn(&Path)) -> String {
 }
 
 #[track_caller]
-fn refuses(change: impl Fn(&Path), words: &[&str]) {
+fn refuses(change: impl Fn(&Path), parts: &[&str]) {
     let message = complaint(change);
-    for word in words {
-        assert!(message.contains(word), "`{message}` lacks `{word}`");
+    for part in parts {
+        assert!(message.contains(part), "`{message}` lacks `{part}`");
     }
 }
 

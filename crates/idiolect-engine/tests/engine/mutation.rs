@@ -122,7 +122,7 @@ fn any_flipped_fact_is_noticed() {
     }
 }
 
-/// A head with its own copy of the embedding computes the same logits: only the gradient tells.
+/// A head with its own copy of the embedding computes the same logits: only the gradient differs.
 #[test]
 fn an_untied_copy_of_the_head_is_noticed_by_the_gradient() {
     let found = Case::of("qwen2")

@@ -1,4 +1,4 @@
-//! A model's own samples at temperature 1 are as surprising as its entropy says: what the
+//! A model's own samples at temperature 1 are as surprising as its entropy: what the
 //! entropy-relative metrics rest on.
 
 use std::sync::Arc;

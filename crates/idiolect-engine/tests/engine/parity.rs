@@ -166,9 +166,9 @@ pub(crate) fn same_ten_steps(case: &Case, settings: &TrainSettings) -> Result<()
     let losses = case.expected.f64("adamw/loss");
     let norms = case.expected.f64("adamw/gradient_norm");
     let mut decoder = case.decoder.clone();
-    let told = subject::train(&mut decoder, &steps, settings);
-    assert_eq!((told.len(), losses.len()), (10, 10));
-    for (i, (loss, norm)) in told.into_iter().enumerate() {
+    let trained = subject::train(&mut decoder, &steps, settings);
+    assert_eq!((trained.len(), losses.len()), (10, 10));
+    for (i, (loss, norm)) in trained.into_iter().enumerate() {
         number(&format!("adamw/loss of step {}", i + 1), loss, losses[i])?;
         number(
             &format!("adamw/gradient_norm of step {}", i + 1),

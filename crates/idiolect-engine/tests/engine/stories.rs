@@ -1,5 +1,5 @@
 //! A trained model (`fixtures/stories260K`) against what transformers makes of it, through the
-//! traits of the model seam.
+//! traits of the model interface.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -139,7 +139,7 @@ fn fine_tuning_a_trained_model_loses_what_pytorch_loses() {
     };
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("tuned");
-    let mut told = Vec::new();
+    let mut trained = Vec::new();
     let mut sink = |event: TrainEvent| {
         if let TrainEvent::Step {
             loss,
@@ -147,7 +147,7 @@ fn fine_tuning_a_trained_model_loses_what_pytorch_loses() {
             ..
         } = event
         {
-            told.push((loss, gradient_norm));
+            trained.push((loss, gradient_norm));
         }
         ControlFlow::Continue(())
     };
@@ -155,8 +155,8 @@ fn fine_tuning_a_trained_model_loses_what_pytorch_loses() {
         .train(&examples, &[], &settings, &out, &mut sink)
         .unwrap();
     let want = |name: &str, step: usize| expected[name][step].as_f64().unwrap();
-    assert_eq!(told.len(), 5);
-    for (step, (loss, norm)) in told.into_iter().enumerate() {
+    assert_eq!(trained.len(), 5);
+    for (step, (loss, norm)) in trained.into_iter().enumerate() {
         number(
             &format!("loss of step {}", step + 1),
             loss,

@@ -31,7 +31,7 @@ pub(crate) fn settings(rows: usize) -> TrainSettings {
     }
 }
 
-/// Trains in place on steps of given rows, and tells each step's loss and gradient norm.
+/// Trains in place on steps of given rows, and returns each step's loss and gradient norm.
 ///
 /// An epoch's order is a shuffle keyed by the seed, so the rows are laid down where that shuffle
 /// picks them up again.
@@ -54,7 +54,7 @@ pub(crate) fn train(
         settings,
         place: None,
     };
-    let mut told = Vec::new();
+    let mut steps = Vec::new();
     train_rows(decoder, training, &Threads::single(), &mut |event| {
         if let TrainEvent::Step {
             loss,
@@ -62,15 +62,15 @@ pub(crate) fn train(
             ..
         } = event
         {
-            told.push((loss, gradient_norm));
+            steps.push((loss, gradient_norm));
         }
         ControlFlow::Continue(())
     })
     .unwrap();
-    told
+    steps
 }
 
-/// The most probable continuation, through the caches.
+/// The most probable completion, through the caches.
 pub(crate) fn greedy(decoder: &Decoder, prompt: &[u32], n_tokens: usize) -> Vec<u32> {
     let threads = Threads::single();
     let (mut workspace, mut pages, mut logits) =

@@ -38,7 +38,7 @@ fn written(source: &str) -> ChatTemplate {
 
 /// The tokens of a text without special tokens of its own, as a person reads them.
 fn read(tokenizer: &Tokenizer, ids: &[u32]) -> String {
-    ids.iter().map(|&id| tokenizer.shown(id)).collect()
+    ids.iter().map(|&id| tokenizer.token_text(id)).collect()
 }
 
 fn tokenizer() -> Tokenizer {

@@ -52,7 +52,7 @@ struct Reply {
 
 impl Batch {
     /// The model that `http(s)://HOST/v1#MODEL` names, by the files of `folder`, which is made where
-    /// it is not there. Prompts are rendered as [`Template::Chat`] unless told otherwise.
+    /// it is not there. Prompts are rendered as [`Template::Chat`] unless `template` is given.
     ///
     /// # Errors
     /// Where the reference names no model, or a file of the folder cannot be read.
@@ -232,11 +232,11 @@ fn answered(row: &Value) -> bool {
 fn completion(row: &Value, template: Template) -> Result<Completion, RowError> {
     let body = row.pointer("/response/body").unwrap_or(&Value::Null);
     if !answered(row) {
-        let said = [row.get("error"), body.get("error"), Some(body)];
-        let said = said.into_iter().flatten().find(|value| !value.is_null());
+        let errors = [row.get("error"), body.get("error"), Some(body)];
+        let error = errors.into_iter().flatten().find(|value| !value.is_null());
         return Err(RowError::other(format!(
             "the batch has an error for this request: {}",
-            said.unwrap_or(&Value::Null)
+            error.unwrap_or(&Value::Null)
         )));
     }
     match reply::read(body, template) {
@@ -365,8 +365,8 @@ mod tests {
     }
 
     fn reply_to(request: &Value) -> Value {
-        let said = request["body"]["messages"][0]["content"].as_str().unwrap();
-        let message = json!({"role": "assistant", "content": said.to_uppercase()});
+        let question = request["body"]["messages"][0]["content"].as_str().unwrap();
+        let message = json!({"role": "assistant", "content": question.to_uppercase()});
         let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
         json!({"id": "b", "custom_id": request["custom_id"], "error": null,
                "response": {"status_code": 200, "body": {"choices": [choice]}}})

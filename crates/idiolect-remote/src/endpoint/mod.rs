@@ -37,7 +37,7 @@ use crate::runtime;
 /// A model behind one or several OpenAI-compatible servers. Calls block; requests run side by side.
 ///
 /// A request that fails is sent again after a pause that doubles. A row is refused where the server
-/// says that it is at fault, or where it alone gets no answer while the server answers others; a
+/// states that it is at fault, or where it alone gets no answer while the server answers others; a
 /// server that does not live is an error of the whole, and refuses no row.
 pub struct Endpoint {
     transport: Arc<Transport>,
@@ -50,7 +50,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Opens `http(s)://HOST[:PORT]/v1#MODEL`: several base URLs of the same model are separated by
     /// commas, and without `#MODEL` it is the one that the server lists. Prompts are rendered as
-    /// [`Template::Chat`] unless told otherwise. A few tiny requests find out what the server can do.
+    /// [`Template::Chat`] unless `template` is given. A few tiny requests find out what the server can do.
     ///
     /// # Errors
     /// [`ModelError::Invalid`] where no server is reached, the model is not served, the key is

@@ -11,13 +11,13 @@ use super::transport::{Call, Path, Stop, Transport};
 use super::{Endpoint, Settings, network, reply};
 use crate::address::{Address, Base};
 
-/// Enough for a reply, little enough to cost nothing; some models think before they say a word.
+/// Enough for a reply, little enough to cost nothing; some models think before they answer.
 const PROBE_TOKENS: usize = 16;
 
 /// A server that refuses one field at a time is asked so often.
 const MOST_PROBES: usize = 12;
 
-/// What `/models` says of a model that does not change from one start of the server to the next.
+/// What `/models` states of a model that does not change from one start of the server to the next.
 const STABLE: [&str; 6] = ["id", "root", "parent", "owned_by", "max_model_len", "meta"];
 
 /// Within `meta`, which is llama.cpp's.
@@ -31,12 +31,12 @@ pub(super) fn open(
     let address = Address::parse(reference).map_err(ModelError::Invalid)?;
     let transport = Arc::new(Transport::new(address.bases, settings)?);
     let network = network()?;
-    let (name, facts) = network.block_on(find_model(&transport, address.model))?;
+    let (name, stable) = network.block_on(find_model(&transport, address.model))?;
     let mut parameters = Parameters::default();
     let sampled_logprobs =
         network.block_on(try_out(&transport, (template, &name), &mut parameters))?;
     let info = ModelInfo {
-        hash: content_hash(facts.to_string().as_bytes()),
+        hash: content_hash(stable.to_string().as_bytes()),
         tokenizer_hash: String::new(),
         template,
         name,
@@ -51,7 +51,7 @@ pub(super) fn open(
     })
 }
 
-/// The model's name, and what its servers say of it.
+/// The model's name, and what its servers state of it.
 async fn find_model(
     transport: &Transport,
     wanted: Option<String>,
@@ -74,27 +74,27 @@ async fn find_model(
             unlisted = true;
             continue;
         }
-        let (name, facts) = choose(&entries, wanted.as_deref(), base)?;
+        let (name, stable) = choose(&entries, wanted.as_deref(), base)?;
         match &found {
-            Some((known, same, first)) if *known != name || *same != facts => {
+            Some((known, same, first)) if *known != name || *same != stable => {
                 return Err(ModelError::Invalid(format!(
-                    "{} and {} serve different models: {same} and {facts}",
+                    "{} and {} serve different models: {same} and {stable}",
                     first.text(),
                     base.text()
                 )));
             }
             Some(_) => {}
-            None => found = Some((name, facts, base)),
+            None => found = Some((name, stable, base)),
         }
     }
     if unreachable.len() == bases.len() {
         return Err(ModelError::Invalid(unreachable.join("; ")));
     }
     match (found, wanted) {
-        (Some((name, facts, _)), _) => Ok((name, facts)),
+        (Some((name, stable, _)), _) => Ok((name, stable)),
         (None, Some(name)) if unlisted => {
-            let facts = serde_json::json!({ "id": name });
-            Ok((name, facts))
+            let stable = serde_json::json!({ "id": name });
+            Ok((name, stable))
         }
         _ => Err(ModelError::Invalid(format!(
             "{} lists no model; name one: {}#MODEL",
@@ -148,12 +148,12 @@ fn choose(
         None => None,
     };
     if let Some((entry, name)) = chosen.and_then(|entry| Some((entry, id(entry)?))) {
-        return Ok((name, facts(entry)));
+        return Ok((name, stable(entry)));
     }
     served.sort_unstable();
-    let shown = 20;
-    let more = served.len().saturating_sub(shown);
-    served.truncate(shown);
+    let listed = 20;
+    let more = served.len().saturating_sub(listed);
+    served.truncate(listed);
     let list = served.join("`, `");
     let and_more = if more > 0 {
         format!(" and {more} more")
@@ -167,8 +167,8 @@ fn choose(
     }))
 }
 
-/// What a server says of a model, without what changes from one start to the next.
-fn facts(entry: &Value) -> Value {
+/// What a server states of a model, without what changes from one start to the next.
+fn stable(entry: &Value) -> Value {
     let keep = |entry: &Value, names: &[&str]| {
         let kept = names.iter().filter_map(|&name| {
             let value = entry.get(name).filter(|value| !value.is_null())?;
@@ -176,11 +176,11 @@ fn facts(entry: &Value) -> Value {
         });
         Value::Object(kept.collect::<Map<_, _>>())
     };
-    let mut facts = keep(entry, &STABLE);
-    if let Some(meta) = facts.get_mut("meta") {
+    let mut stable = keep(entry, &STABLE);
+    if let Some(meta) = stable.get_mut("meta") {
         *meta = keep(meta, &STABLE_META);
     }
-    facts
+    stable
 }
 
 /// Has a few tokens written: learns which fields the server takes and whether it gives the
@@ -216,7 +216,7 @@ async fn try_out(
             Err(Stop::Row(error)) => refusal = error.reason,
             Err(Stop::All(error)) => return Err(hinted(error, template)),
         }
-        // All tokens went into thinking: it lives, and says no more of itself.
+        // All tokens went into thinking: it lives, and states no more of itself.
         if refusal.contains("output limit was reached") {
             transport.set_life(call);
             return Ok(false);

@@ -65,55 +65,55 @@ impl Fault {
     pub(super) fn of_status(reply: &Reply, server: &str, key: Option<&Key>) -> Self {
         let status = reply.status;
         let message = error_message(&reply.body, key);
-        let said = format!("status {status} from {server}: {message}");
+        let reason = format!("status {status} from {server}: {message}");
         let wait = || asked_wait(&reply.headers, SystemTime::now());
         if is_too_long(&message) && !matches!(status, 401 | 403 | 404 | 429) {
             return Self::Row {
                 error: RowError {
                     kind: RowErrorKind::TooLong,
-                    reason: said,
+                    reason,
                 },
                 status,
             };
         }
         match status {
-            429 if is_spent(&message) => Self::All(said),
+            429 if is_spent(&message) => Self::All(reason),
             429 => Self::Limited {
                 wait: wait(),
-                reason: said,
+                reason,
             },
             300..=399 => Self::All(format!(
                 "{server} sends requests elsewhere (status {status}), which is refused: the key \
                  would go with them. Give the URL that it sends to, if you trust it"
             )),
             403 if is_moderation(&message) => Self::Row {
-                error: RowError::other(said),
+                error: RowError::other(reason),
                 status,
             },
             401 | 403 => Self::All(key_message(status, server, &message, key)),
-            402 | 404 | 405 | 410 | 501 => Self::All(said),
+            402 | 404 | 405 | 410 | 501 => Self::All(reason),
             // llama.cpp cannot force a token that is part of a character.
             500 if message.contains("grammar") => Self::Row {
-                error: RowError::other(said),
+                error: RowError::other(reason),
                 status,
             },
             408 | 425 | 500..=599 => Self::Failed {
-                reason: said,
+                reason,
                 wait: wait(),
                 unreachable: false,
             },
             413 => Self::Row {
                 error: RowError {
                     kind: RowErrorKind::TooLong,
-                    reason: said,
+                    reason,
                 },
                 status,
             },
             400..=499 => Self::Row {
-                error: RowError::other(said),
+                error: RowError::other(reason),
                 status,
             },
-            _ => Self::failed(said),
+            _ => Self::failed(reason),
         }
     }
 
@@ -157,7 +157,7 @@ fn key_message(status: u16, server: &str, message: &str, key: Option<&Key>) -> S
 /// The longest part of a server's message that is repeated.
 const MESSAGE_CHARS: usize = 400;
 
-/// What a server says is wrong, in whichever shape, on one line and without the key.
+/// The error message of a server, in whichever shape, on one line and without the key.
 pub(super) fn error_message(body: &[u8], key: Option<&Key>) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(1 << 16)]);
     let found = serde_json::from_str::<Value>(&text)
@@ -204,7 +204,7 @@ fn holds(message: &str, words: &[&str]) -> bool {
     words.iter().any(|word| message.contains(word))
 }
 
-/// Whether a message says that a request has more tokens than the model takes.
+/// Whether a message means that a request has more tokens than the model takes.
 fn is_too_long(message: &str) -> bool {
     holds(
         message,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 /// What a server was found to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parameters {
-    /// Fields that it refuses; they are left out where they say nothing, and are errors where they
+    /// Fields that it refuses; they are left out where they change nothing, and are errors where they
     /// do.
     pub(super) refused: BTreeSet<&'static str>,
     /// It calls `max_tokens` `max_completion_tokens`.
@@ -19,7 +19,7 @@ pub(super) struct Parameters {
 struct Field {
     name: &'static str,
     value: Value,
-    /// It says what a server does anyway, if its model's files do not say otherwise.
+    /// It is what a server does anyway, if its model's files do not set something else.
     neutral: bool,
 }
 
@@ -120,17 +120,17 @@ impl Parameters {
             .into_iter()
             .filter(|field| field.neutral)
             .map(|field| field.name);
-        let mut learnt = false;
+        let mut changed = false;
         for name in optional.chain(LOGPROBS) {
             if names(message, name) {
-                learnt |= self.refused.insert(name);
+                changed |= self.refused.insert(name);
             }
         }
         // One goes with the other.
         if self.refused.contains("logprobs") || self.refused.contains("top_logprobs") {
             self.refused.extend(LOGPROBS);
         }
-        learnt
+        changed
     }
 
     /// The body of a request for one completion.

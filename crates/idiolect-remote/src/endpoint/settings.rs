@@ -9,7 +9,7 @@ use crate::Key;
 /// `Default` has no key; [`Settings::from_env`] is what a program wants.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What the server is shown, where it wants a key.
+    /// Sent to the server, where it wants a key.
     pub key: Option<Key>,
     /// The most requests on the network at once.
     pub in_flight: usize,

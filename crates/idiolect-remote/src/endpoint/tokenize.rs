@@ -9,7 +9,7 @@ use super::{Endpoint, network};
 
 impl Endpoint {
     /// The token ids that the server makes of a text, without special tokens; `None` where it does
-    /// not say (vLLM, llama.cpp and `idiolect serve` do, at `/tokenize`).
+    /// not state it (vLLM, llama.cpp and `idiolect serve` do, at `/tokenize`).
     ///
     /// # Errors
     /// Where the server does not live.

@@ -19,7 +19,7 @@ use crate::address::Base;
 use crate::http::{self, Bounds, exchange};
 use crate::pace::backoff;
 
-/// The longest pause after rate limits that do not say how long.
+/// The longest pause after rate limits that do not state how long.
 const LONGEST_COOL_DOWN: Duration = Duration::from_secs(60);
 
 /// How often a server is asked whether it lives before the work stops.
@@ -91,7 +91,7 @@ pub(super) struct Transport {
     pub(super) counters: Counters,
     in_flight: Semaphore,
     prompt_tokens: Semaphore,
-    /// A request that the servers are known to answer; it tells whether they live.
+    /// A request that the servers are known to answer; it shows whether they live.
     life: OnceLock<Call>,
     /// When they were last asked that, and what came.
     lives: Mutex<Option<(Instant, Result<(), String>)>>,
@@ -312,7 +312,7 @@ impl Transport {
     }
 
     /// Whether the servers live: some request was answered since `began`, or one that they are known
-    /// to answer is now. The error says what came instead.
+    /// to answer is now. The error names what came instead.
     async fn lives(&self, began: Instant, chance: &mut Rng) -> Result<(), String> {
         let Some(call) = self.life.get() else {
             return Err(String::new());

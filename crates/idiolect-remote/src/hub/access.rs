@@ -1,4 +1,4 @@
-//! Requests to the hub. The token is shown to the hub and to nobody that it redirects to.
+//! Requests to the hub. The token is sent to the hub and to nobody that it redirects to.
 
 use std::fmt;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub(super) struct Listing {
     pub(super) files: Vec<String>,
 }
 
-/// What the hub says of a file.
+/// What the hub lists of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Metadata {
     /// How messages name it.
@@ -103,7 +103,7 @@ impl Access {
         Ok(Listing { commit, files })
     }
 
-    /// What the hub's API says at a URL.
+    /// What the hub's API returns at a URL.
     async fn json(&self, url: &Url, what: &str) -> Result<Value, HubError> {
         let bounds = Bounds {
             timeout: self.stall_timeout,
@@ -124,7 +124,7 @@ impl Access {
         })
     }
 
-    /// What the hub says of a file.
+    /// What the hub lists of a file.
     pub(super) async fn metadata(
         &self,
         repo: &Repo,
@@ -143,15 +143,15 @@ impl Access {
 
     async fn head(&self, url: &Url, what: &str) -> Result<Metadata, HubError> {
         let mut at = url.clone();
-        let mut shown = true;
+        let mut with_token = true;
         let mut commit = None;
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.send(Method::HEAD, &at, shown, None).await?;
+            let response = self.send(Method::HEAD, &at, with_token, None).await?;
             let headers = response.headers();
             commit = commit.or_else(|| text(headers, "x-repo-commit").map(str::to_owned));
             let linked = text(headers, "x-linked-etag");
             if let Some(next) = next_url(&response, &at).filter(|_| linked.is_none()) {
-                shown &= http::is_same_server(url, &next);
+                with_token &= http::is_same_server(url, &next);
                 at = self.safe(next, url)?;
                 continue;
             }
@@ -190,16 +190,16 @@ impl Access {
         what: &str,
     ) -> Result<Response, HubError> {
         let mut at = url.clone();
-        let mut shown = true;
+        let mut with_token = true;
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.send(Method::GET, &at, shown, from).await?;
+            let response = self.send(Method::GET, &at, with_token, from).await?;
             let Some(next) = next_url(&response, &at) else {
                 if response.status().as_u16() != 416 {
                     self.check(&response, what)?;
                 }
                 return Ok(response);
             };
-            shown &= http::is_same_server(url, &next);
+            with_token &= http::is_same_server(url, &next);
             at = self.safe(next, url)?;
         }
         Err(self.too_many_redirects(what))
@@ -209,7 +209,7 @@ impl Access {
         &self,
         method: Method,
         url: &Url,
-        shown: bool,
+        with_token: bool,
         from: Option<u64>,
     ) -> Result<Response, HubError> {
         let mut request = self
@@ -217,7 +217,7 @@ impl Access {
             .request(method, url.clone())
             // Sizes and hashes are those of the file itself.
             .header(ACCEPT_ENCODING, "identity");
-        if let Some(token) = self.token.as_ref().filter(|_| shown) {
+        if let Some(token) = self.token.as_ref().filter(|_| with_token) {
             let value = token.header().ok_or_else(|| {
                 HubError::NotAllowed("HF_TOKEN holds characters that no header can".to_owned())
             })?;
@@ -232,7 +232,7 @@ impl Access {
             .map_err(|error| self.unreachable(http::causes(&error)))
     }
 
-    /// What the status of a reply says.
+    /// What the status of a reply means.
     fn check(&self, response: &Response, what: &str) -> Result<(), HubError> {
         let status = response.status().as_u16();
         let code = text(response.headers(), "x-error-code").unwrap_or_default();

@@ -55,7 +55,7 @@ impl Cache {
             .unwrap_or(0)
     }
 
-    /// Fails where the disk has no room for so many bytes more.
+    /// Fails where the disk has no space for so many bytes more.
     pub(super) fn check_room(&self, needed: u64) -> Result<(), HubError> {
         let there = self.root.ancestors().find(|path| path.exists());
         match there.and_then(free_bytes) {
@@ -81,7 +81,7 @@ impl Cache {
         Ok(path)
     }
 
-    /// Notes which commit a revision stands for.
+    /// Notes which commit a revision names.
     pub(super) fn set_ref(&self, revision: &str, commit: &str) -> Result<(), HubError> {
         let path = self.folder.join("refs").join(revision);
         if revision == commit || fs::read_to_string(&path).is_ok_and(|known| known == commit) {
@@ -91,7 +91,7 @@ impl Cache {
         replace(&path, |new| fs::write(new, commit))
     }
 
-    /// The commit that a revision stands for, as far as the cache knows.
+    /// The commit that a revision names, as far as the cache knows.
     fn commit(&self, revision: &str) -> Option<String> {
         let noted = fs::read_to_string(self.folder.join("refs").join(revision)).ok();
         let commit = noted.map_or_else(|| revision.to_owned(), |text| text.trim().to_owned());

@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Another process that gets no further for so long is stuck.
 const STUCK: Duration = Duration::from_secs(600);
 
-/// Downloads a file into the cache, unless it is there. Tells how many of its bytes there are.
+/// Downloads a file into the cache, unless it is there. Reports how many of its bytes there are.
 pub(super) async fn fetch(
     access: &Access,
     cache: &Cache,
@@ -233,7 +233,7 @@ impl<'a> Partial<'a> {
             if self.bytes + chunk.len() as u64 > wanted.bytes {
                 self.restart()?;
                 return Err(HubError::Invalid(format!(
-                    "{} is longer than the {} bytes that the hub says",
+                    "{} is longer than the {} bytes that the hub states",
                     wanted.file, wanted.bytes
                 )));
             }

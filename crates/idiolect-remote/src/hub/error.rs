@@ -4,6 +4,7 @@ use std::path::Path;
 
 /// Why a model or file is not there. No message holds a token.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HubError {
     /// The reference is not `OWNER/NAME[@REV]`, or not that of a file.
     #[error("`{reference}`: {reason}")]
@@ -35,7 +36,7 @@ pub enum HubError {
     Invalid(String),
     /// A file is not the one that was named.
     #[error(
-        "`{file}` is not what the hub says it is ({expected} expected, {found} found); what came was \
+        "`{file}` is not what the hub lists ({expected} expected, {found} found); what came was \
          deleted. Try again; if it stays so, something between here and the hub changes files"
     )]
     Checksum {
@@ -46,7 +47,7 @@ pub enum HubError {
         /// That of what came.
         found: String,
     },
-    /// There is not enough room.
+    /// There is not enough disk space.
     #[error("{needed} bytes are to be downloaded and {free} are free in {path}")]
     NoRoom {
         /// Bytes missing.
@@ -67,7 +68,7 @@ pub enum HubError {
     Io {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }

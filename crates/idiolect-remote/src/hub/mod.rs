@@ -24,7 +24,7 @@ use cache::Cache;
 pub use error::HubError;
 use name::{DatasetFile, Repo};
 
-/// Is told the bytes there are of the bytes that are wanted; breaking stops the download, which can
+/// Receives the bytes there are and the bytes that are wanted; breaking stops the download, which can
 /// be continued later.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
@@ -33,7 +33,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 pub struct Hub {
     /// Where the hub is, without a slash at the end.
     pub endpoint: String,
-    /// What it is shown, for repositories that are not open to all.
+    /// Sent to it, for repositories that are not open to all.
     pub token: Option<Key>,
     /// Where downloads are kept.
     pub cache: PathBuf,
@@ -49,6 +49,7 @@ pub struct Hub {
 
 /// A file of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PlannedFile {
     /// Its name in the repository.
     pub name: String,
@@ -60,8 +61,9 @@ pub struct PlannedFile {
 
 /// What downloading a model would take.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Plan {
-    /// The commit that the revision stands for.
+    /// The commit that the revision names.
     pub commit: String,
     /// The files that are wanted.
     pub files: Vec<PlannedFile>,
@@ -95,7 +97,7 @@ struct Wanted {
 }
 
 impl Hub {
-    /// The hub as the environment says: `HF_ENDPOINT`, `HF_TOKEN` (or the file that
+    /// The hub as the environment sets it: `HF_ENDPOINT`, `HF_TOKEN` (or the file that
     /// `huggingface-cli login` writes), `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         Self::from_variables(|name| std::env::var(name).ok())
@@ -167,11 +169,11 @@ impl Hub {
         self.model_with(reference, &mut |_, _| ControlFlow::Continue(()))
     }
 
-    /// [`Hub::model`] that tells how far it is. Where the hub is not reached, a complete copy in the
+    /// [`Hub::model`] that reports progress. Where the hub is not reached, a complete copy in the
     /// cache serves.
     ///
     /// # Errors
-    /// Where the hub does not give the model, there is no room for it, what came is not what was
+    /// Where the hub does not give the model, there is no space for it, what came is not what was
     /// named, or the progress was stopped.
     pub fn model_with(&self, reference: &str, progress: Progress<'_>) -> Result<PathBuf, HubError> {
         self.snapshot(reference, Part::All, progress)
@@ -230,7 +232,7 @@ impl Hub {
         self.dataset_file_with(reference, &mut |_, _| ControlFlow::Continue(()))
     }
 
-    /// [`Hub::dataset_file`] that tells how far it is.
+    /// [`Hub::dataset_file`] that reports progress.
     ///
     /// # Errors
     /// See [`Hub::model_with`].
@@ -269,7 +271,7 @@ impl Hub {
         Ok(file)
     }
 
-    /// The directory in which a program that was told of this cache keeps its downloads.
+    /// The directory in which a program that is given this cache keeps its downloads.
     pub fn cache_dir(&self) -> &Path {
         &self.cache
     }

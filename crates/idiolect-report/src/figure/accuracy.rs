@@ -5,11 +5,11 @@ use idiolect_core::record::Decoding;
 use maud::{Markup, html};
 
 use super::Figure;
+use crate::format;
 use crate::reading::{self, BASE};
 use crate::svg::{self, Scale};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
-use crate::words;
 
 const ROW: f64 = 34.0;
 const TOP: f64 = 30.0;
@@ -151,8 +151,8 @@ fn row(arm: &ArmResult, accuracy: &Estimate, decoding: Decoding, scale: Scale, y
     };
     let numbers = format!(
         "{} {}",
-        words::share(accuracy.value),
-        words::shares((accuracy.interval.low, accuracy.interval.high))
+        format::fraction(accuracy.value),
+        format::fraction_interval((accuracy.interval.low, accuracy.interval.high))
     );
     html! {
         (label(arm, LEFT - 14.0, y))
@@ -168,7 +168,7 @@ fn caption(view: &RunView, decoding: Decoding, base: Option<f64>) -> String {
     let mut out = format!(
         "{} by arm on the same {}, {}. Filled dots are means; lines are {} bootstrap intervals over {}.",
         capital(&reading::measure(comparison, decoding)),
-        words::counted(comparison.n_problems, "problem"),
+        format::counted(comparison.n_problems, "problem"),
         reading::replication(comparison),
         reading::coverage(comparison),
         reading::resampled(comparison),
@@ -182,7 +182,7 @@ fn caption(view: &RunView, decoding: Decoding, base: Option<f64>) -> String {
         out += " Open marks under a line are single seeds";
         if comparison.n_replicates > 1 {
             let shapes: Vec<String> = (0..comparison.n_replicates)
-                .map(|w| format!("{} {}", svg::mark_name(w), reading::world_name(view, w)))
+                .map(|w| format!("{} {}", svg::mark_name(w), reading::replicate_name(view, w)))
                 .collect();
             out += &format!(" ({})", shapes.join(", "));
         }
@@ -200,8 +200,8 @@ fn spoken(arms: &[(&ArmResult, Estimate)]) -> String {
         format!(
             "{} {} {}",
             reading::full(arm),
-            words::share(a.value),
-            words::shares((a.interval.low, a.interval.high))
+            format::fraction(a.value),
+            format::fraction_interval((a.interval.low, a.interval.high))
         )
     });
     each.collect::<Vec<_>>().join("; ") + "."
@@ -214,7 +214,7 @@ pub(crate) fn label(arm: &ArmResult, right: f64, y: f64) -> Markup {
     } else {
         "name"
     };
-    let description = cut(&words::inline(&arm.description), 30);
+    let description = cut(&format::inline(&arm.description), 30);
     let name = shorten(&arm.arm);
     html! {
         @if description.is_empty() { (svg::text(class, "end", right, y + 4.5, &name)) }
@@ -235,7 +235,7 @@ fn cut(text: &str, most: usize) -> String {
 
 /// A name that fits the label column.
 pub(crate) fn shorten(name: &str) -> String {
-    cut(&words::inline(name), 11)
+    cut(&format::inline(name), 11)
 }
 
 /// The first letter as a capital.

@@ -6,11 +6,11 @@ use maud::{Markup, html};
 
 use super::Figure;
 use super::accuracy::{capital, shorten};
+use crate::format;
 use crate::reading::{self, BASE};
 use crate::svg::{self, Scale};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
-use crate::words;
 
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = svg::WIDTH - 20.0;
@@ -180,12 +180,12 @@ fn axes(x: Scale, y: Scale, metric: &MetricFacts, measure: &str) -> Markup {
         }
         (svg::line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM)))
         (svg::text("label", "middle", (LEFT + RIGHT) / 2.0, BOTTOM + 42.0, &name))
-        text.label text-anchor="middle" x=(svg::at(-middle)) y="13" transform="rotate(-90)" { (words::inline(measure)) }
+        text.label text-anchor="middle" x=(svg::at(-middle)) y="13" transform="rotate(-90)" { (format::inline(measure)) }
     }
 }
 
 fn plain(tick: f64) -> String {
-    let text = words::decimal(tick, 3);
+    let text = format::decimal(tick, 3);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -309,10 +309,10 @@ fn caption(
     if let Some(c) = reading::correlation(comparison, &metric.name, decoding) {
         out += &format!(
             " Rank correlation of closeness and accuracy: Spearman ρ\u{a0}=\u{a0}{}, {}; Kendall τ\u{a0}=\u{a0}{}, {} ({}).",
-            words::decimal(c.spearman, 2),
-            words::p_equals(c.p_spearman),
-            words::decimal(c.kendall, 2),
-            words::p_equals(c.p_kendall),
+            format::decimal(c.spearman, 2),
+            format::p_equals(c.p_spearman),
+            format::decimal(c.kendall, 2),
+            format::p_equals(c.p_kendall),
             if c.exact {
                 "exact permutation tests"
             } else {
@@ -328,8 +328,8 @@ fn spoken(points: &[Point<'_>]) -> String {
         format!(
             "{}: closeness {}, accuracy {}",
             p.arm,
-            words::quantity(p.near.value),
-            words::share(p.accuracy.value)
+            format::quantity(p.near.value),
+            format::fraction(p.accuracy.value)
         )
     });
     each.collect::<Vec<_>>().join("; ") + "."

@@ -1,15 +1,15 @@
-//! The dose curve: accuracy against the share of steps flawed on purpose.
+//! The dose curve: accuracy against the fraction of steps flawed on purpose.
 
 use idiolect_core::comparison::DosePoint;
 use maud::{Markup, html};
 
 use super::Figure;
 use super::accuracy::shorten;
+use crate::format;
 use crate::reading::{self, BASE};
 use crate::svg::{self, Scale};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
-use crate::words;
 
 const LEFT: f64 = 108.0;
 const RIGHT: f64 = svg::WIDTH - 60.0;
@@ -46,7 +46,7 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         @for (p, (px, py)) in points.iter().zip(&line) {
             (svg::whisker_up(*px, y.at(p.accuracy.interval.low), y.at(p.accuracy.interval.high)))
             (svg::mark("mean", 0, *px, *py, 4.2))
-            (svg::text("label number", "start", px + 9.0, py - 7.0, &words::share(p.accuracy.value)))
+            (svg::text("label number", "start", px + 9.0, py - 7.0, &format::fraction(p.accuracy.value)))
         }
     };
     Some(Figure {
@@ -93,7 +93,7 @@ fn under(points: &[DosePoint]) -> Vec<(&'static str, Vec<String>)> {
     let mut rows = vec![
         (
             "steps flawed",
-            points.iter().map(|p| words::percent(p.dose)).collect(),
+            points.iter().map(|p| format::percent(p.dose)).collect(),
         ),
         (
             "arm",
@@ -103,16 +103,19 @@ fn under(points: &[DosePoint]) -> Vec<(&'static str, Vec<String>)> {
     let optional = |f: fn(&DosePoint) -> Option<String>| {
         points
             .iter()
-            .map(|p| f(p).unwrap_or(words::NONE.to_owned()))
+            .map(|p| f(p).unwrap_or(format::NONE.to_owned()))
             .collect()
     };
     if points.iter().any(|p| p.valid_steps.is_some()) {
-        rows.push(("valid steps", optional(|p| p.valid_steps.map(words::share))));
+        rows.push((
+            "valid steps",
+            optional(|p| p.valid_steps.map(format::fraction)),
+        ));
     }
     if points.iter().any(|p| p.nll_per_token.is_some()) {
         rows.push((
             "nats per token",
-            optional(|p| p.nll_per_token.map(words::quantity)),
+            optional(|p| p.nll_per_token.map(format::quantity)),
         ));
     }
     rows
@@ -142,9 +145,9 @@ fn axes(points: &[DosePoint], x: Scale, y: Scale) -> Markup {
 fn caption(view: &RunView) -> String {
     let c = &view.comparison;
     format!(
-        "Greedy accuracy by the share of steps that were flawed on purpose, on the same {}, {}. Lines are {} intervals. \
-         Valid steps are shares of the steps that a checker could recompute.{}",
-        words::counted(c.n_problems, "problem"),
+        "Greedy accuracy by the fraction of steps that were flawed on purpose, on the same {}, {}. Lines are {} intervals. \
+         Valid steps are fractions of the steps that a checker could recompute.{}",
+        format::counted(c.n_problems, "problem"),
         reading::replication(c),
         reading::coverage(c),
         reading::legend(c, c.dose_curve.iter().map(|p| p.arm.as_str())),
@@ -157,9 +160,9 @@ fn spoken(points: &[DosePoint]) -> String {
         format!(
             "{} ({} percent): {} {}",
             p.arm,
-            words::decimal(p.dose * 100.0, 0),
-            words::share(p.accuracy.value),
-            words::shares(interval)
+            format::decimal(p.dose * 100.0, 0),
+            format::fraction(p.accuracy.value),
+            format::fraction_interval(interval)
         )
     });
     each.collect::<Vec<_>>().join("; ") + "."

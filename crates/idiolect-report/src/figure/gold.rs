@@ -6,11 +6,11 @@ use maud::{Markup, html};
 
 use super::Figure;
 use super::accuracy::label;
+use crate::format;
 use crate::reading::{self, BASE};
 use crate::svg::{self, Scale};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
-use crate::words;
 
 const ROW: f64 = 34.0;
 const TOP: f64 = 30.0;
@@ -51,7 +51,7 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         caption: format!(
             "Mean surprisal of the test problems' own solutions ({} tokens) after fine-tuning on each arm, {}; lower is better. \
              Lines are ± one standard error over fine-tuning seeds, where there are several. The dashed line is the student before fine-tuning (base). The axis does not start at 0.",
-            words::count(arms[0].1.n_tokens),
+            format::count(arms[0].1.n_tokens),
             reading::replication(&view.comparison),
         ),
     })
@@ -113,10 +113,10 @@ fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, y: f64) -> Markup {
     let numbers = match gold.seed_error {
         Some(error) => format!(
             "{} ± {}",
-            words::decimal(value, 3),
-            words::decimal(error, 3)
+            format::decimal(value, 3),
+            format::decimal(error, 3)
         ),
-        None => words::decimal(value, 3),
+        None => format::decimal(value, 3),
     };
     html! {
         (label(arm, LEFT - 14.0, y))
@@ -132,7 +132,7 @@ fn spoken(arms: &[(&ArmResult, &GoldSurprisal)]) -> String {
             format!(
                 "{} {}",
                 reading::full(arm),
-                words::decimal(g.nll_per_token, 3)
+                format::decimal(g.nll_per_token, 3)
             )
         })
         .collect::<Vec<_>>()

@@ -25,7 +25,7 @@ impl Figure {
         html! {
             figure id=(self.name) {
                 div.scroll tabindex="0" { (self.drawing) }
-                figcaption { strong { "Figure " (number) "." } " " (crate::words::inline(&self.caption)) }
+                figcaption { strong { "Figure " (number) "." } " " (crate::format::inline(&self.caption)) }
             }
         }
     }

@@ -6,11 +6,11 @@ use maud::{Markup, html};
 
 use super::Figure;
 use super::accuracy::shorten;
+use crate::format;
 use crate::reading;
 use crate::svg::{self, Scale};
 use crate::table::{csv, csv_number};
 use crate::view::{Curve, RunView};
-use crate::words;
 
 const COLUMNS: usize = 4;
 const LEFT: f64 = 40.0;
@@ -51,7 +51,7 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         ),
         caption: format!(
             "Training loss (nats per target token) by optimiser step, one panel an arm and one dark line a fine-tuning run; the other arms in the background. \
-             The number is the mean of the last drawn points over runs. A low loss says that the arm was fitted, not that it taught the task. Runs in all: {}.{}",
+             The number is the mean of the last drawn points over runs. A low loss means that the arm was fitted, not that it taught the task. Runs in all: {}.{}",
             arms.iter().map(|(_, curves)| curves.len()).sum::<usize>(),
             reading::legend(&view.comparison, arms.iter().map(|(arm, _)| arm.as_str()))
         ),
@@ -123,7 +123,7 @@ fn panel(index: usize, arm: &str, curves: &[&Curve], steps: usize, x: Scale, y: 
     html! {
         g transform=(format!("translate({} {})", svg::at(left), svg::at(top))) {
             (svg::text("name", "start", 0.0, -7.0, &shorten(arm)))
-            (svg::text("label number", "end", PANEL.0, -7.0, &last(curves).map_or(String::new(), words::quantity)))
+            (svg::text("label number", "end", PANEL.0, -7.0, &last(curves).map_or(String::new(), format::quantity)))
             @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, false)) {
                 (svg::line("grid", (0.0, y.at(*tick)), (PANEL.0, y.at(*tick))))
                 @if index.is_multiple_of(COLUMNS) { (svg::text("label muted", "end", -6.0, y.at(*tick) + 4.0, &label)) }
@@ -132,7 +132,7 @@ fn panel(index: usize, arm: &str, curves: &[&Curve], steps: usize, x: Scale, y: 
             @for curve in curves { path.curve.thin d=(trace(curve, x, y)) {} }
             (svg::line("axis", (0.0, PANEL.1), (PANEL.0, PANEL.1)))
             (svg::text("label muted", "start", 0.0, PANEL.1 + 14.0, "0"))
-            (svg::text("label muted", "end", PANEL.0, PANEL.1 + 14.0, &format!("{} steps", words::number(steps))))
+            (svg::text("label muted", "end", PANEL.0, PANEL.1 + 14.0, &format!("{} steps", format::number(steps))))
         }
     }
 }
@@ -141,7 +141,7 @@ fn spoken(arms: &[(String, Vec<&Curve>)]) -> String {
     let each = arms.iter().map(|(arm, curves)| {
         format!(
             "{arm} ends at {}",
-            last(curves).map_or(String::new(), words::quantity)
+            last(curves).map_or(String::new(), format::quantity)
         )
     });
     each.collect::<Vec<_>>().join("; ") + "."

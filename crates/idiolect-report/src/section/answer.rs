@@ -1,4 +1,4 @@
-//! The answer in a sentence, and what else the numbers say: only what intervals and adjusted tests
+//! The answer in a sentence, and what else the numbers show: only what intervals and adjusted tests
 //! support, whether or not it fits the hypothesis.
 
 use idiolect_core::arms::Names;
@@ -6,11 +6,11 @@ use idiolect_core::comparison::{ArmResult, Comparison, Difference, Estimate, Rel
 use idiolect_core::record::Decoding;
 
 use super::{Block, Section, gold};
+use crate::format::{self, fraction, fraction_interval, quantity, signed, signed_interval};
 use crate::reading::{self, BASE};
 use crate::view::RunView;
-use crate::words::{self, gain, gains, quantity, share, shares};
 
-/// Two distances within this share of each other count as equally near.
+/// Two distances within this fraction of each other count as equally near.
 const AS_NEAR: f64 = 0.1;
 
 pub(super) fn section(view: &RunView) -> Section {
@@ -53,7 +53,7 @@ fn lead(view: &RunView, names: &Names) -> String {
             "Closeness alone does not rank the arms: {} is {how} {} and reaches {}.",
             names.of(&near.arm),
             names.of(&far.arm),
-            share(e.reached)
+            fraction(e.reached)
         )
     }));
     sentences.join(" ")
@@ -70,9 +70,9 @@ fn most(
     let one_run = reading::replication(comparison) == reading::ONE_RUN;
     let scored = format!(
         "{} {} of {}",
-        share(accuracy.value),
-        shares((accuracy.interval.low, accuracy.interval.high)),
-        words::counted(comparison.n_problems, "problem")
+        fraction(accuracy.value),
+        fraction_interval((accuracy.interval.low, accuracy.interval.high)),
+        format::counted(comparison.n_problems, "problem")
     );
     if best.arm == BASE {
         return format!(
@@ -89,7 +89,7 @@ fn most(
     let arm = names.of(&best.arm);
     let before = reading::arm(comparison, BASE).and_then(|arm| reading::accuracy(arm, decoding));
     let before = before.map_or(String::new(), |b| {
-        format!(", against {} before fine-tuning", share(b.value))
+        format!(", against {} before fine-tuning", fraction(b.value))
     });
     let relation = reading::difference(comparison, &best.arm, BASE, decoding).map(|d| d.relation);
     let others = comparison
@@ -101,7 +101,7 @@ fn most(
         [one] => format!("; {} is not distinguished from it", names.of(one)),
         many => format!(
             "; {} are not distinguished from it",
-            words::listed(&names.of_all(many))
+            format::listed(&names.of_all(many))
         ),
     };
     match (relation, one_run) {
@@ -119,11 +119,11 @@ fn most(
 
 fn near_zero(view: &RunView, best: &Estimate, names: &Names) -> String {
     let comparison = &view.comparison;
-    let problems = words::counted(comparison.n_problems, "problem");
+    let problems = format::counted(comparison.n_problems, "problem");
     let none = if best.value > 0.0 {
         format!(
             "Accuracy cannot rank the arms here: none answers more than {} of {problems}.",
-            share(best.value)
+            fraction(best.value)
         )
     } else {
         format!("Accuracy cannot rank the arms here: no answer to any of {problems} is right.")
@@ -142,8 +142,8 @@ fn gaining_wrong_arm(view: &RunView, decoding: Decoding, names: &Names) -> Optio
     Some(format!(
         "{}, whose answers are all wrong, still gains {} {} over the untrained student.",
         names.of(&d.arm),
-        gain(d.difference),
-        gains((d.interval.low, d.interval.high))
+        signed(d.difference),
+        signed_interval((d.interval.low, d.interval.high))
     ))
 }
 
@@ -153,7 +153,7 @@ fn findings(view: &RunView, names: &Names) -> Vec<String> {
     let mut out = Vec::new();
     if reading::near_zero(comparison) {
         out.push(
-            "The differences below say how large an effect could have gone unseen.".to_owned(),
+            "The differences below show how large an effect could have gone unseen.".to_owned(),
         );
     } else {
         out.extend(wrong_arms(view, decoding, names));
@@ -194,7 +194,7 @@ fn wrong_arms(view: &RunView, decoding: Decoding, names: &Names) -> Option<Strin
     (!found.is_empty()).then(|| {
         format!(
             "{} {verb} wrong answers only. Against the student before fine-tuning, {}.",
-            words::listed(&names.of_all(&arms)),
+            format::listed(&names.of_all(&arms)),
             phrases.join("; ")
         )
     })
@@ -213,7 +213,7 @@ fn below_base(comparison: &Comparison, decoding: Decoding, names: &Names) -> Opt
     (!below.is_empty()).then(|| {
         format!(
             "Fine-tuning on {} leaves the student less accurate than before.",
-            words::listed(&names.of_all(&below))
+            format::listed(&names.of_all(&below))
         )
     })
 }
@@ -298,18 +298,18 @@ fn closeness(comparison: &Comparison, decoding: Decoding, names: &Names) -> Opti
             names.of(&e.far.arm),
             quantity(e.values.0),
             quantity(e.values.1),
-            share(e.reached),
+            fraction(e.reached),
             e.far.arm,
-            share(e.other)
+            fraction(e.other)
         ),
     };
     let correlation = reading::correlation(comparison, &metric.name, decoding).map(|c| {
         format!(
             " Over {} the rank correlation of closeness ({}) and accuracy is ρ\u{a0}=\u{a0}{} ({}).",
-            words::counted(c.n_arms, "arm"),
+            format::counted(c.n_arms, "arm"),
             reading::metric_name(&metric.name),
-            words::decimal(c.spearman, 2),
-            words::p_equals(c.p_spearman)
+            format::decimal(c.spearman, 2),
+            format::p_equals(c.p_spearman)
         )
     });
     Some(opening + &correlation.unwrap_or_default())
@@ -326,11 +326,11 @@ fn dose(comparison: &Comparison, names: &Names) -> Option<String> {
     let apart = last.accuracy.interval.high < first.accuracy.interval.low;
     let ends = format!(
         "from {} ({}) to {} ({}, {} of steps flawed)",
-        share(first.accuracy.value),
+        fraction(first.accuracy.value),
         names.of(&first.arm),
-        share(last.accuracy.value),
+        fraction(last.accuracy.value),
         names.of(&last.arm),
-        words::percent(last.dose)
+        format::percent(last.dose)
     );
     Some(match (falls, apart) {
         (true, true) => format!("Accuracy falls with every dose of injected flaws, {ends}."),
@@ -365,8 +365,8 @@ fn replication(comparison: &Comparison) -> String {
 pub(super) fn stated(d: &Difference) -> String {
     format!(
         "{} {}, Holm-adjusted {}",
-        gain(d.difference),
-        gains((d.interval.low, d.interval.high)),
-        words::p_equals(d.p_holm)
+        signed(d.difference),
+        signed_interval((d.interval.low, d.interval.high)),
+        format::p_equals(d.p_holm)
     )
 }

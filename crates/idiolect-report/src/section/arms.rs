@@ -6,10 +6,10 @@ use idiolect_core::record::Decoding;
 
 use super::{Block, Section};
 use crate::figure::accuracy;
+use crate::format::{self, NONE, fraction, fraction_interval, quantity, signed};
 use crate::reading::{self, BASE};
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words::{self, NONE, gain, quantity, share, shares};
 
 /// More single values than this are shown as their range.
 const LISTED: usize = 5;
@@ -39,7 +39,7 @@ pub(crate) fn terminal(comparison: &Comparison) -> String {
     if arms_with_rows(comparison) {
         table.columns.push(right("rows trained"));
         for (row, arm) in table.rows.iter_mut().zip(reading::ordered(comparison)) {
-            row.push(arm.rows.map_or(NONE.to_owned(), words::number));
+            row.push(arm.rows.map_or(NONE.to_owned(), format::number));
         }
     }
     let baseline = comparison.baselines.first();
@@ -49,14 +49,14 @@ pub(crate) fn terminal(comparison: &Comparison) -> String {
             .extend([right(&format!("vs {baseline}")), right("p Holm")]);
         for (row, arm) in table.rows.iter_mut().zip(reading::ordered(comparison)) {
             let d = reading::difference(comparison, &arm.arm, baseline, decoding);
-            row.push(d.map_or(NONE.to_owned(), |d| gain(d.difference)));
-            row.push(d.map_or(NONE.to_owned(), |d| words::p_value(d.p_holm)));
+            row.push(d.map_or(NONE.to_owned(), |d| signed(d.difference)));
+            row.push(d.map_or(NONE.to_owned(), |d| format::p_value(d.p_holm)));
         }
     }
     format!(
         "{}\n{}, {}, {} intervals\n",
         table.text(),
-        words::counted(comparison.n_problems, "test problem"),
+        format::counted(comparison.n_problems, "test problem"),
         reading::replication(comparison),
         reading::coverage(comparison)
     )
@@ -117,19 +117,19 @@ fn results(comparison: &Comparison) -> Table {
             cells.push(
                 arm.sampled
                     .as_ref()
-                    .map_or(NONE.to_owned(), |s| share(s.maj_at_k)),
+                    .map_or(NONE.to_owned(), |s| fraction(s.maj_at_k)),
             );
         }
         cells.extend(passes.map(|k| {
             let pass = arm.sampled.as_ref().and_then(|s| s.pass_at.get(&k));
-            pass.map_or(NONE.to_owned(), |p| share(*p))
+            pass.map_or(NONE.to_owned(), |p| fraction(*p))
         }));
         cells
     };
     Table {
         caption: format!(
             "Accuracy over all {} (unreadable and truncated answers count as not correct), {}, with {} intervals; the most accurate first.{}",
-            words::counted(comparison.n_problems, "test problem"),
+            format::counted(comparison.n_problems, "test problem"),
             reading::replication(comparison),
             reading::coverage(comparison),
             reading::wilson_note(comparison)
@@ -147,7 +147,10 @@ fn results(comparison: &Comparison) -> Table {
 
 fn estimate(arm: &ArmResult, decoding: Decoding) -> [String; 2] {
     match reading::accuracy(arm, decoding) {
-        Some(a) => [share(a.value), shares((a.interval.low, a.interval.high))],
+        Some(a) => [
+            fraction(a.value),
+            fraction_interval((a.interval.low, a.interval.high)),
+        ],
         None => [NONE.to_owned(), NONE.to_owned()],
     }
 }
@@ -163,22 +166,22 @@ fn single_seeds(arm: &ArmResult) -> String {
         [] => NONE.to_owned(),
         values if values.len() <= LISTED => values
             .iter()
-            .map(|v| share(*v))
+            .map(|v| fraction(*v))
             .collect::<Vec<_>>()
             .join("\u{2002}"),
         values => {
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
             let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            format!("{} to {} ({})", share(low), share(high), values.len())
+            format!("{} to {} ({})", fraction(low), fraction(high), values.len())
         }
     }
 }
 
-/// What was trained on: words, rows, tokens, verdicts, steps.
+/// What was trained on: description, rows, tokens, verdicts, steps.
 fn contents(view: &RunView) -> Table {
     let comparison = &view.comparison;
     let arms = reading::ordered(comparison);
-    let number = |n: Option<usize>| n.map_or(NONE.to_owned(), words::number);
+    let number = |n: Option<usize>| n.map_or(NONE.to_owned(), format::number);
     let row = |arm: &&ArmResult| {
         let facts = reading::facts(view, &arm.arm);
         let about = facts.map_or("", |f| f.about.as_str());
@@ -186,12 +189,12 @@ fn contents(view: &RunView) -> Table {
             .tokens
             .zip(arm.rows)
             .filter(|(_, rows)| *rows > 0)
-            .map(|(t, rows)| words::decimal(t as f64 / rows as f64, 1));
+            .map(|(t, rows)| format::decimal(t as f64 / rows as f64, 1));
         let correct = facts
             .and_then(|f| f.verdicts)
             .filter(|v| v.total > 0)
-            .map(|v| share(v.correct as f64 / v.total as f64));
-        let steps = arm.steps.and_then(|s| s.valid_share()).map(share);
+            .map(|v| fraction(v.correct as f64 / v.total as f64));
+        let steps = arm.steps.and_then(|s| s.valid_share()).map(fraction);
         vec![
             reading::full(arm),
             if about.is_empty() {
@@ -201,14 +204,14 @@ fn contents(view: &RunView) -> Table {
             },
             number(facts.and_then(|f| f.problems)),
             number(arm.rows),
-            arm.tokens.map_or(NONE.to_owned(), words::count),
+            arm.tokens.map_or(NONE.to_owned(), format::count),
             per_row.unwrap_or(NONE.to_owned()),
             correct.unwrap_or(NONE.to_owned()),
             steps.unwrap_or(NONE.to_owned()),
         ]
     };
     Table {
-        caption: "What each arm holds. Tokens are those of the completions; valid steps are shares of the steps that a checker could recompute.".to_owned(),
+        caption: "What each arm holds. Tokens are those of the completions; valid steps are fractions of the steps that a checker could recompute.".to_owned(),
         columns: vec![
             left("arm"),
             left("holds"),
@@ -241,7 +244,7 @@ fn by_replicate(view: &RunView) -> Option<Table> {
             if values.is_empty() {
                 NONE.to_owned()
             } else {
-                share(values.iter().sum::<f64>() / values.len() as f64)
+                fraction(values.iter().sum::<f64>() / values.len() as f64)
             }
         };
         let mut cells = vec![reading::full(arm)];
@@ -249,14 +252,15 @@ fn by_replicate(view: &RunView) -> Option<Table> {
         cells.push(
             arm.greedy
                 .as_ref()
-                .and_then(|g| g.world_error)
-                .map_or(NONE.to_owned(), share),
+                .and_then(|g| g.replicate_error)
+                .map_or(NONE.to_owned(), fraction),
         );
         cells
     };
     let mut columns = vec![left("arm")];
     columns.extend(
-        (0..comparison.n_replicates).map(|w| right(&words::inline(&reading::world_name(view, w)))),
+        (0..comparison.n_replicates)
+            .map(|w| right(&format::inline(&reading::replicate_name(view, w)))),
     );
     columns.push(right("standard error"));
     Some(Table {

@@ -5,16 +5,16 @@ use idiolect_core::record::Decoding;
 
 use super::{Block, Section};
 use crate::figure::closeness;
+use crate::format::{self, NONE, decimal, fraction, quantity};
 use crate::reading;
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words::{self, NONE, decimal, quantity, share};
 
 pub(super) fn section(view: &RunView) -> Section {
     let mut blocks = Vec::new();
     match (reading::drawn_metric(&view.comparison), closeness::figure(view)) {
         (None, _) => blocks.push(Block::Missing(
-            "The arms were not scored under the untrained student in this run, so nothing can be said about closeness.".to_owned(),
+            "The arms were not scored under the untrained student in this run, so their closeness is not known.".to_owned(),
         )),
         (Some(_), None) => {
             blocks.push(Block::Missing("Fewer than two arms have both a closeness and an accuracy, so they are not drawn against each other.".to_owned()));
@@ -106,10 +106,10 @@ fn correlations(view: &RunView) -> Option<Table> {
         None => vec![NONE.to_owned(); 5],
         Some(c) => vec![
             decimal(c.spearman, 2),
-            words::p_value(c.p_spearman),
+            format::p_value(c.p_spearman),
             decimal(c.kendall, 2),
-            words::p_value(c.p_kendall),
-            share(c.regret),
+            format::p_value(c.p_kendall),
+            fraction(c.regret),
         ],
     };
     let row = |m: &MetricFacts| {
@@ -140,8 +140,8 @@ fn correlations(view: &RunView) -> Option<Table> {
             "Does the nearer arm teach more? Rank correlation (Spearman ρ, Kendall τ) of closeness and accuracy over {}; positive: nearer arms taught more. \
              Two-sided {tests} permutation p, not adjusted for the {}. \
              Regret: the accuracy given up by training on the arm that the metric finds nearest instead of the best.",
-            words::counted(arms, "arm"),
-            words::counted(comparison.metrics.len(), "metric"),
+            format::counted(arms, "arm"),
+            format::counted(comparison.metrics.len(), "metric"),
         ),
         rows: comparison.metrics.iter().map(row).collect(),
         quiet: Vec::new(),

@@ -6,9 +6,9 @@ use idiolect_core::comparison::{Comparison, Difference, Relation};
 use idiolect_core::record::Decoding;
 
 use super::{Block, Section};
+use crate::format::{self, fraction, listed};
 use crate::reading::{self, BASE};
 use crate::view::RunView;
-use crate::words::{self, listed, share};
 
 pub(super) fn section(view: &RunView) -> Section {
     let comparison = &view.comparison;
@@ -52,9 +52,9 @@ fn can(comparison: &Comparison, decoding: Decoding, names: &Names) -> Vec<String
                     .fold(f64::INFINITY, f64::min);
                 let largest = arms.iter().map(|d| d.difference.abs()).fold(0.0, f64::max);
                 let size = if arms.len() == 1 {
-                    share(largest)
+                    fraction(largest)
                 } else {
-                    format!("{} to {}", share(smallest), share(largest))
+                    format!("{} to {}", fraction(smallest), fraction(largest))
                 };
                 out.push(format!(
                     "{scope}, {} {} {word} accurate than {} (by {size}, after Holm's adjustment).",
@@ -130,13 +130,13 @@ fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
                 || {
                     format!(
                         "no difference can be detected from {}",
-                        words::counted(comparison.n_problems, "problem")
+                        format::counted(comparison.n_problems, "problem")
                     )
                 },
                 |largest| {
                     format!(
                         "a true difference below about {} would mostly go unseen here",
-                        words::positive_share(largest)
+                        format::positive_fraction(largest)
                     )
                 },
             );
@@ -152,7 +152,7 @@ fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
         .and_then(|m| reading::correlation(comparison, &m.name, decoding))
     {
         out.push(format!(
-            "The correlation of closeness and accuracy rests on {} arms{}. It is over arms of this run, not over data sets, and says nothing of cause.",
+            "The correlation of closeness and accuracy rests on {} arms{}. It is over arms of this run, not over data sets, and shows no cause.",
             c.n_arms,
             floor(c.n_arms).map_or(String::new(), |p| format!("; no order of so few could give a two-sided p below {p}"))
         ));
@@ -216,7 +216,7 @@ fn sentence(text: &str) -> String {
 fn floor(n: usize) -> Option<String> {
     (2..=6)
         .contains(&n)
-        .then(|| words::p_value(2.0 / (1..=n).product::<usize>() as f64))
+        .then(|| format::p_value(2.0 / (1..=n).product::<usize>() as f64))
 }
 
 #[cfg(test)]

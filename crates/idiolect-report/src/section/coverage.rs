@@ -1,10 +1,10 @@
 //! How much of the data each kind of trace covers: an arm speaks only of the problems it exists for.
 
 use super::{Block, Section};
+use crate::format::{self, NONE, fraction};
 use crate::reading;
 use crate::table::{Table, left, right};
-use crate::view::{RunView, Share};
-use crate::words::{self, NONE, share};
+use crate::view::{Fraction, RunView};
 
 pub(super) fn section(view: &RunView) -> Section {
     let mut blocks: Vec<Block> = view
@@ -14,7 +14,7 @@ pub(super) fn section(view: &RunView) -> Section {
         .map(Block::Paragraph)
         .collect();
     if !view.coverage.is_empty() {
-        blocks.push(Block::Table(shares(&view.coverage)));
+        blocks.push(Block::Table(fractions(&view.coverage)));
     }
     blocks.extend(traces(view).map(Block::Table));
     if blocks.is_empty() {
@@ -29,23 +29,23 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-fn shares(coverage: &[Share]) -> Table {
-    let row = |s: &Share| {
+fn fractions(coverage: &[Fraction]) -> Table {
+    let row = |s: &Fraction| {
         let value = if s.of == 0 {
             NONE.to_owned()
         } else {
-            share(s.n as f64 / s.of as f64)
+            fraction(s.n as f64 / s.of as f64)
         };
         vec![
             s.label.clone(),
-            words::number(s.n),
-            words::number(s.of),
+            format::number(s.n),
+            format::number(s.of),
             value,
         ]
     };
     Table {
         caption: "What exists, of what could exist.".to_owned(),
-        columns: vec![left("what"), right("n"), right("of"), right("share")],
+        columns: vec![left("what"), right("n"), right("of"), right("fraction")],
         rows: coverage.iter().map(row).collect(),
         quiet: Vec::new(),
     }
@@ -69,12 +69,12 @@ fn traces(view: &RunView) -> Option<Table> {
                     v.ungraded,
                     v.truncated,
                 ]
-                .map(words::number)
+                .map(format::number)
                 .to_vec()
             });
             let steps = arm.steps.map_or(vec![NONE.to_owned(); 3], |s| {
                 [s.valid, s.invalid, s.unchecked]
-                    .map(words::number)
+                    .map(format::number)
                     .to_vec()
             });
             Some([vec![reading::full(arm)], counts, steps].concat())

@@ -4,10 +4,10 @@ use idiolect_core::comparison::{Comparison, Difference, McNemar, Relation};
 use idiolect_core::record::Decoding;
 
 use super::{Block, Section};
+use crate::format::{self, NONE, fraction, signed, signed_interval};
 use crate::reading;
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words::{self, NONE, gain, gains, share};
 
 pub(super) fn section(view: &RunView) -> Section {
     let comparison = &view.comparison;
@@ -67,7 +67,7 @@ fn method(comparison: &Comparison) -> String {
     format!(
         "Each difference is the arm's accuracy minus the baseline's on the same problems.{}{} Holm's adjustment is over the arms of one table. \
          “Detectable” is the smallest true difference that such a comparison would find four times in five{}. \
-         Gained and lost are shares of problems that only the arm, or only the baseline, gets right. \
+         Gained and lost are fractions of problems that only the arm, or only the baseline, gets right. \
          McNemar: the exact test of single greedy checkpoints, its p with one, else how many of them pass .05 unadjusted.",
         made("Intervals", &methods),
         made("Tests", &tests),
@@ -78,7 +78,7 @@ fn method(comparison: &Comparison) -> String {
         {
             format!(
                 "; none can be detected from {}",
-                words::counted(comparison.n_problems, "problem")
+                format::counted(comparison.n_problems, "problem")
             )
         } else {
             String::new()
@@ -115,15 +115,15 @@ fn table(
     let row = |d: &&Difference| {
         let mut cells = vec![
             reading::full_name(comparison, &d.arm),
-            gain(d.difference),
-            gains((d.interval.low, d.interval.high)),
-            words::p_value(d.p),
-            words::p_value(d.p_holm),
+            signed(d.difference),
+            signed_interval((d.interval.low, d.interval.high)),
+            format::p_value(d.p),
+            format::p_value(d.p_holm),
             reads(d.relation).to_owned(),
             d.smallest_detectable
-                .map_or(NONE.to_owned(), words::positive_share),
-            share(d.gained),
-            share(d.lost),
+                .map_or(NONE.to_owned(), format::positive_fraction),
+            fraction(d.gained),
+            fraction(d.lost),
         ];
         if greedy {
             cells.push(mcnemar(&d.mcnemar));
@@ -135,7 +135,7 @@ fn table(
             "{} minus that of {}, {}, {}.",
             crate::figure::accuracy::capital(&reading::measure(comparison, decoding)),
             reading::full_name(comparison, baseline),
-            words::counted(
+            format::counted(
                 found.iter().map(|d| d.n_problems).max().unwrap_or(0),
                 "problem"
             ),
@@ -165,7 +165,7 @@ fn reads(relation: Relation) -> &'static str {
 fn mcnemar(tests: &[McNemar]) -> String {
     match tests {
         [] => NONE.to_owned(),
-        [one] => words::p_value(one.p),
+        [one] => format::p_value(one.p),
         tests => format!(
             "{} of {}",
             tests.iter().filter(|t| t.p < 0.05).count(),
@@ -194,12 +194,13 @@ fn by_replicate(view: &RunView) -> Option<Table> {
     });
     let mut columns = vec![left("arm")];
     columns.extend(
-        (0..comparison.n_replicates).map(|w| right(&words::inline(&reading::world_name(view, w)))),
+        (0..comparison.n_replicates)
+            .map(|w| right(&format::inline(&reading::replicate_name(view, w)))),
     );
     let row = |d: &&Difference| {
         [
             vec![reading::full_name(comparison, &d.arm)],
-            d.per_replicate.iter().map(|v| gain(*v)).collect(),
+            d.per_replicate.iter().map(|v| signed(*v)).collect(),
         ]
         .concat()
     };

@@ -1,10 +1,10 @@
-//! The dose curve: how much harm a given share of flawed steps does.
+//! The dose curve: how much harm a given fraction of flawed steps does.
 
 use super::{Block, Section};
 use crate::figure::dose;
+use crate::format::{self, NONE, fraction, fraction_interval, quantity};
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words::{self, NONE, quantity, share, shares};
 
 pub(super) fn section(view: &RunView) -> Section {
     let blocks = match dose::figure(view) {
@@ -26,17 +26,17 @@ fn table(view: &RunView) -> Table {
     let rows = comparison.dose_curve.iter().map(|p| {
         vec![
             crate::reading::full_name(comparison, &p.arm),
-            words::percent(p.dose),
-            share(p.accuracy.value),
-            shares((p.accuracy.interval.low, p.accuracy.interval.high)),
-            p.valid_steps.map_or(NONE.to_owned(), share),
+            format::percent(p.dose),
+            fraction(p.accuracy.value),
+            fraction_interval((p.accuracy.interval.low, p.accuracy.interval.high)),
+            p.valid_steps.map_or(NONE.to_owned(), fraction),
             p.nll_per_token.map_or(NONE.to_owned(), quantity),
         ]
     });
     Table {
         caption: format!(
             "The dose curve in numbers, {}.",
-            words::counted(comparison.n_problems, "problem")
+            format::counted(comparison.n_problems, "problem")
         ),
         columns: vec![
             left("arm"),

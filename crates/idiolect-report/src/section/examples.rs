@@ -5,10 +5,10 @@ use idiolect_core::record::StepCheck;
 use maud::{Markup, html};
 
 use super::{Block, Section};
+use crate::format::{decimal, inline, visible};
 use crate::reading;
 use crate::table::markdown_text;
 use crate::view::{Example, RunView};
-use crate::words::{decimal, inline, visible};
 
 /// Shades begin at these surprisals, in nats.
 const SHADES: [f64; 6] = [0.1, 0.5, 1.0, 2.0, 4.0, 8.0];

@@ -3,9 +3,9 @@
 use idiolect_core::comparison::FactorAnalysis;
 
 use super::{Block, Section};
+use crate::format::{NONE, signed, signed_interval};
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words::{NONE, gain, gains};
 
 /// Left out where no arm can be placed.
 pub(super) fn section(view: &RunView) -> Option<Section> {
@@ -51,10 +51,10 @@ fn effects(factors: &FactorAnalysis, coverage: &str) -> Table {
         };
         vec![
             effect.factor.clone(),
-            effect.effect.map_or(NONE.to_owned(), gain),
+            effect.effect.map_or(NONE.to_owned(), signed),
             effect
                 .interval
-                .map_or(NONE.to_owned(), |i| gains((i.low, i.high))),
+                .map_or(NONE.to_owned(), |i| signed_interval((i.low, i.high))),
             strata,
         ]
     });

@@ -5,10 +5,10 @@ use idiolect_core::comparison::{ArmResult, GoldSurprisal};
 
 use super::{Block, Section};
 use crate::figure::gold;
+use crate::format::{self, NONE, decimal};
 use crate::reading::{self, BASE};
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words::{self, NONE, decimal};
 
 /// Left out where no gold solutions were scored, unless accuracy ranks nothing and it is missed.
 pub(super) fn section(view: &RunView) -> Option<Section> {
@@ -71,13 +71,13 @@ fn table(view: &RunView) -> Table {
             g.seed_error.map_or(NONE.to_owned(), |e| decimal(e, 3)),
             base.map_or(NONE.to_owned(), |b| decimal(g.nll_per_token - b, 3)),
             g.bits_per_byte.map_or(NONE.to_owned(), |b| decimal(b, 3)),
-            words::count(g.n_tokens),
+            format::count(g.n_tokens),
         ]
     };
     Table {
         caption: format!(
             "Surprisal of the {}' own solutions after training, {}; mean and standard error over fine-tuning seeds. Lower is better.",
-            words::counted(view.comparison.n_problems, "test problem")
+            format::counted(view.comparison.n_problems, "test problem")
                 .trim_end_matches('s')
                 .to_owned()
                 + "s",

@@ -1,9 +1,9 @@
 //! How the run was made: recipe, seeds, hashes, versions, and the commands that make it again.
 
 use super::{Block, Section};
+use crate::format;
 use crate::reading;
 use crate::view::RunView;
-use crate::words;
 
 pub(super) fn section(view: &RunView) -> Section {
     let c = &view.comparison;
@@ -24,12 +24,12 @@ pub(super) fn section(view: &RunView) -> Section {
     }
     blocks.push(Block::Heading("Statistics".to_owned()));
     let facts = [
-        ("test problems", words::number(c.n_problems)),
+        ("test problems", format::number(c.n_problems)),
         ("replication", reading::replication(c)),
         ("intervals", reading::coverage(c)),
-        ("bootstrap draws", words::number(c.draws)),
-        ("bootstrap seed", words::count(c.seed)),
-        ("baselines", words::listed(&c.baselines)),
+        ("bootstrap draws", format::number(c.draws)),
+        ("bootstrap seed", format::count(c.seed)),
+        ("baselines", format::listed(&c.baselines)),
     ];
     blocks.push(Block::Facts(
         facts

@@ -1,5 +1,5 @@
 //! The sections of the report, one a file, as blocks that the page and `report.md` both show. A
-//! section without data holds one line that says why.
+//! section without data holds one line that states why.
 
 mod answer;
 mod arms;

@@ -4,10 +4,10 @@
 use idiolect_core::comparison::{ArmResult, Counts};
 
 use super::{Block, Section};
+use crate::format;
 use crate::reading::{self, BASE};
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words;
 
 pub(super) fn section(view: &RunView) -> Section {
     let comparison = &view.comparison;
@@ -50,15 +50,15 @@ pub(super) fn section(view: &RunView) -> Section {
 
 fn table(what: &str, arms: &[(&ArmResult, Counts)]) -> Table {
     let cell = |n: usize, of: usize| match of {
-        0 => words::number(n),
+        0 => format::number(n),
         of => format!(
             "{}\u{2002}({})",
-            words::number(n),
-            words::share(n as f64 / of as f64)
+            format::number(n),
+            format::fraction(n as f64 / of as f64)
         ),
     };
     let row = |(arm, c): &(&ArmResult, Counts)| {
-        let mut cells = vec![reading::full(arm), words::number(c.total)];
+        let mut cells = vec![reading::full(arm), format::number(c.total)];
         cells.extend(
             [c.correct, c.wrong, c.no_answer, c.ungraded, c.truncated].map(|n| cell(n, c.total)),
         );
@@ -66,7 +66,7 @@ fn table(what: &str, arms: &[(&ArmResult, Counts)]) -> Table {
     };
     Table {
         caption: format!(
-            "{what}, summed over seeds and replicates: counts and shares. Cut off by the token limit is counted again, on top of the verdict."
+            "{what}, summed over seeds and replicates: counts and fractions. Cut off by the token limit is counted again, on top of the verdict."
         ),
         columns: vec![
             left("arm"),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Block, Section};
 use crate::figure::training;
+use crate::format::{self, NONE, fraction, quantity};
 use crate::reading;
 use crate::table::{Table, left, right};
 use crate::view::RunView;
-use crate::words::{self, NONE, quantity, share};
 
 pub(super) fn section(view: &RunView) -> Section {
     let mut blocks = Vec::new();
@@ -85,7 +85,7 @@ fn table(view: &RunView) -> Option<Table> {
     let rows = runs.into_iter().map(|((_, arm, replicate), run)| {
         let mut cells = vec![reading::full_name(&view.comparison, arm)];
         if replicates {
-            cells.push(reading::world_name(view, replicate));
+            cells.push(reading::replicate_name(view, replicate));
         }
         cells.extend(row(&run));
         cells
@@ -103,11 +103,11 @@ fn row(run: &Runs) -> [String; 5] {
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let accuracies: Vec<f64> = run.dev.iter().map(|d| d.0).collect();
-    let seeds: Vec<String> = accuracies.iter().map(|a| share(*a)).collect();
+    let seeds: Vec<String> = accuracies.iter().map(|a| fraction(*a)).collect();
     [
         mean(&run.first).map_or(NONE.to_owned(), quantity),
         mean(&run.last).map_or(NONE.to_owned(), quantity),
-        mean(&accuracies).map_or(NONE.to_owned(), share),
+        mean(&accuracies).map_or(NONE.to_owned(), fraction),
         if seeds.is_empty() {
             NONE.to_owned()
         } else {
@@ -117,6 +117,6 @@ fn row(run: &Runs) -> [String; 5] {
             .iter()
             .map(|d| d.1)
             .max()
-            .map_or(NONE.to_owned(), words::number),
+            .map_or(NONE.to_owned(), format::number),
     ]
 }

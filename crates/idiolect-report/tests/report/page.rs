@@ -2,7 +2,7 @@
 
 use idiolect_core::comparison::{Comparison, Relation};
 use idiolect_report::RunView;
-use idiolect_report::view::{ArmFacts, Example, ExampleToken, FactGroup, Share, thin};
+use idiolect_report::view::{ArmFacts, Example, ExampleToken, FactGroup, Fraction, thin};
 
 use crate::sample;
 
@@ -305,7 +305,7 @@ pub(crate) fn hostile() -> RunView {
     });
     view.curves[0].arm = h();
     view.dev[0].arm = h();
-    view.coverage.push(Share {
+    view.coverage.push(Fraction {
         label: h(),
         n: 1,
         of: 0,

@@ -17,7 +17,7 @@ use idiolect_core::statistics::proportion::wilson;
 use idiolect_model::{Rng, Template};
 use idiolect_report::RunView;
 use idiolect_report::view::{
-    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Share, thin,
+    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, thin,
 };
 
 const N: usize = 600;
@@ -222,7 +222,7 @@ fn greedy(arm: &str, mean: f64, replicates: usize, seeds: u64) -> Accuracy {
             "percentile bootstrap over problems, widened to Wilson's interval".to_owned()
         },
         seed_error: (seeds > 1).then_some(0.004),
-        world_error: (replicates > 1).then_some(0.009),
+        replicate_error: (replicates > 1).then_some(0.009),
         counts: counts(total, mean),
         per_seed,
     }
@@ -499,17 +499,17 @@ pub(crate) fn miniature(replicates: usize, seeds: u64) -> RunView {
         })
         .collect();
     view.coverage = vec![
-        Share {
+        Fraction {
             label: "teacher samples that are correct".to_owned(),
             n: 3888,
             of: 14_400,
         },
-        Share {
+        Fraction {
             label: "problems with a correct and a wrong trace and a kept paraphrase".to_owned(),
             n: 1291,
             of: 1650,
         },
-        Share {
+        Fraction {
             label: "paraphrases kept (answer preserved)".to_owned(),
             n: 1636,
             of: 1650,

@@ -224,7 +224,7 @@ fn document(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> V
         json!({
             "index": index,
             "id": id,
-            "text": tokenizer.shown(id),
+            "text": tokenizer.token_text(id),
             "special": tokenizer.is_special(id),
             "kind": kind(found, index).name(),
             "loss_mask": found.in_loss(index),
@@ -281,7 +281,7 @@ fn text(model: &TextModel, found: &Found, number: u64, counts: &Counts, coloured
         if in_loss && !coloured && !found.in_loss(index.wrapping_sub(1)) {
             out.push('⟦');
         }
-        let text = visible(&model.tokenizer().shown(id));
+        let text = visible(&model.tokenizer().token_text(id));
         if coloured {
             let special = if model.tokenizer().is_special(id) {
                 "\x1b[7m"
@@ -380,7 +380,7 @@ fn page(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> Strin
         out.push_str(&format!(
             "<span class=\"{}{special}\" title=\"token {id}\">{}</span>",
             kind(found, index).class(),
-            escaped(&visible(&tokenizer.shown(id)))
+            escaped(&visible(&tokenizer.token_text(id)))
         ));
     }
     out.push_str("</pre>\n</body></html>\n");

@@ -9,7 +9,7 @@ use idiolect_core::record::{ArmRow, EvalRow, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{Meta, Rows, StoreError, tokens};
 use idiolect_model::TrainEvent;
 use idiolect_report::view::{
-    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, RunView, Share, thin,
+    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, RunView, thin,
 };
 use serde::de::DeserializeOwned;
 
@@ -154,19 +154,19 @@ fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
             let spec = summary.arms.get(arm).map(|arm| arm.spec.as_str());
             let named = in_full(arm, &describe(arm, spec));
             let label = format!("train problems with a trace for {named}");
-            view.coverage.push(Share {
+            view.coverage.push(Fraction {
                 label,
                 n: covered.problems,
                 of,
             });
         }
     }
-    view.coverage.push(Share {
+    view.coverage.push(Fraction {
         label: "train problems that every arm covers".to_owned(),
         n: summary.coverage.matched_problems,
         of,
     });
-    view.coverage.push(Share {
+    view.coverage.push(Fraction {
         label: "of those, used (the same in every arm)".to_owned(),
         n: summary.coverage.used_problems,
         of: summary.coverage.matched_problems,

@@ -67,7 +67,7 @@ impl<'a> Speller<'a> {
     fn spell(&self, id: u32) -> String {
         match String::from_utf8(self.bytes(id)) {
             Ok(text) if !text.is_empty() || !self.tokenizer.is_special(id) => text,
-            _ => self.tokenizer.shown(id),
+            _ => self.tokenizer.token_text(id),
         }
     }
 

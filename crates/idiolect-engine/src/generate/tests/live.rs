@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use super::super::live::{Live, LiveEnd, LiveQueue, LiveRequest, NotTaken, Reader};
 use super::*;
 
-/// What a reader was told.
+/// What a reader received.
 #[derive(Default)]
-struct Told {
+struct Received {
     pieces: Vec<String>,
     tokens: Vec<Written>,
     end: Option<Result<LiveEnd, RowError>>,
@@ -16,7 +16,7 @@ struct Told {
 
 /// A client that leaves after so many pieces.
 struct Client {
-    told: Arc<Mutex<Told>>,
+    received: Arc<Mutex<Received>>,
     gone: Arc<AtomicBool>,
     patience: usize,
 }
@@ -27,30 +27,30 @@ impl Reader for Client {
     }
 
     fn more(&mut self, tokens: Vec<Written>, text: String) {
-        let mut told = self.told.lock().unwrap();
-        told.tokens.extend(tokens);
-        told.pieces.push(text);
-        if told.pieces.len() == self.patience {
+        let mut received = self.received.lock().unwrap();
+        received.tokens.extend(tokens);
+        received.pieces.push(text);
+        if received.pieces.len() == self.patience {
             self.gone.store(true, Ordering::Relaxed);
         }
     }
 
     fn end(&mut self, result: Result<LiveEnd, RowError>) {
-        self.told.lock().unwrap().end = Some(result);
+        self.received.lock().unwrap().end = Some(result);
     }
 }
 
-/// A request of a prompt, and what its client is told.
+/// A request of a prompt, and what its client receives.
 fn live(
     tokenizer: &Tokenizer,
     request: &GenerateRequest,
     sampling: &Sampling,
     patience: usize,
-) -> (LiveRequest, Arc<Mutex<Told>>) {
+) -> (LiveRequest, Arc<Mutex<Received>>) {
     let Context::Prompt(prompt) = &request.context else {
         panic!("a prompt");
     };
-    let told = Arc::default();
+    let received = Arc::default();
     let request = LiveRequest {
         context: tokenizer.encode(prompt).unwrap().ids.into(),
         sampling: Arc::new(sampling.clone()),
@@ -58,12 +58,12 @@ fn live(
         n_top: 2,
         stream: true,
         reader: Box::new(Client {
-            told: Arc::clone(&told),
+            received: Arc::clone(&received),
             gone: Arc::default(),
             patience,
         }),
     };
-    (request, told)
+    (request, received)
 }
 
 fn serve<F: Fn(&[u32], &mut [f32])>(
@@ -105,7 +105,7 @@ fn each_request_has_its_own_sampling_and_the_text_it_has_alone() {
         let queue = LiveQueue::new(100);
         let mut clients = Vec::new();
         for (request, sampling) in requests.iter().zip(samplings.iter().cycle()) {
-            let (live, told) = live(&tokenizer, request, sampling, usize::MAX);
+            let (live, received) = live(&tokenizer, request, sampling, usize::MAX);
             queue.push(vec![live]).unwrap();
             let alone = run(
                 &mut fake(13, scrambled),
@@ -114,16 +114,16 @@ fn each_request_has_its_own_sampling_and_the_text_it_has_alone() {
                 std::slice::from_ref(request),
                 sampling,
             );
-            clients.push((told, alone[&0].clone().unwrap()));
+            clients.push((received, alone[&0].clone().unwrap()));
         }
         serve(&mut fake(13, scrambled), &tokenizer, (9, memory), &queue);
-        for (told, alone) in &clients {
-            let told = told.lock().unwrap();
-            assert_eq!(told.pieces.concat(), alone.text, "{memory}");
-            let logprobs: Vec<f32> = told.tokens.iter().map(|token| token.logprob).collect();
+        for (received, alone) in &clients {
+            let received = received.lock().unwrap();
+            assert_eq!(received.pieces.concat(), alone.text, "{memory}");
+            let logprobs: Vec<f32> = received.tokens.iter().map(|token| token.logprob).collect();
             assert_eq!(logprobs, alone.logprobs);
-            assert!(told.tokens.iter().all(|token| token.top.len() == 2));
-            let end = told.end.clone().unwrap().unwrap();
+            assert!(received.tokens.iter().all(|token| token.top.len() == 2));
+            let end = received.end.clone().unwrap().unwrap();
             assert_eq!(end.finish, alone.finish);
         }
         let counts = queue.counts();
@@ -142,16 +142,16 @@ fn who_leaves_frees_the_slot_and_is_told_no_more() {
     let queue = LiveQueue::new(8);
     let mut clients = Vec::new();
     for (patience, seed) in [(2, 0), (usize::MAX, 1), (5, 2), (usize::MAX, 3)] {
-        let (live, told) = live(&tokenizer, &request("nums", seed), &sampling, patience);
+        let (live, received) = live(&tokenizer, &request("nums", seed), &sampling, patience);
         queue.push(vec![live]).unwrap();
-        clients.push((told, patience));
+        clients.push((received, patience));
     }
     let mut model = fake(13, forever);
     serve(&mut model, &tokenizer, (2, usize::MAX), &queue);
-    for (told, patience) in clients {
-        let told = told.lock().unwrap();
-        assert_eq!(told.pieces.len(), patience.min(39));
-        assert_eq!(told.end.is_some(), patience > 39);
+    for (received, patience) in clients {
+        let received = received.lock().unwrap();
+        assert_eq!(received.pieces.len(), patience.min(39));
+        assert_eq!(received.end.is_some(), patience > 39);
     }
     let counts = queue.counts();
     assert_eq!((counts.dropped, counts.running), (2, 0));
@@ -195,20 +195,20 @@ fn a_stop_string_is_never_shown_in_part() {
         ..Sampling::default()
     };
     let queue = LiveQueue::new(1);
-    let (live, told) = live(&tokenizer, &request("a", 0), &sampling, usize::MAX);
+    let (live, received) = live(&tokenizer, &request("a", 0), &sampling, usize::MAX);
     queue.push(vec![live]).unwrap();
     let mut model = fake(260, scripted(1, script, 259));
     serve(&mut model, &tokenizer, (1, usize::MAX), &queue);
-    let told = told.lock().unwrap();
-    assert_eq!(told.pieces.concat(), "one ## two €");
-    assert!(told.pieces.len() > 4);
-    let shown = told.pieces.iter().scan(String::new(), |text, piece| {
+    let received = received.lock().unwrap();
+    assert_eq!(received.pieces.concat(), "one ## two €");
+    assert!(received.pieces.len() > 4);
+    let cumulative = received.pieces.iter().scan(String::new(), |text, piece| {
         text.push_str(piece);
         Some(text.clone())
     });
     // Nothing is taken back: each state is the beginning of the end.
     assert!(
-        shown
+        cumulative
             .into_iter()
             .all(|text| "one ## two €".starts_with(&text))
     );

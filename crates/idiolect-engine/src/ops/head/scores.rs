@@ -10,6 +10,7 @@ use crate::ops::{LINE, aligned, lanes, leading_dim, take};
 
 /// The token that came, under the distribution at its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct TargetScore {
     /// Log-probability, nats.
     pub logprob: f32,

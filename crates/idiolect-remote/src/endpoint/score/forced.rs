@@ -1,5 +1,5 @@
 //! llama.cpp: its own `/completion` writes the given ids, one by one, because a grammar allows no
-//! others, and says how probable each was without it.
+//! others, and gives how probable each was without it.
 //!
 //! ```json
 //! {"completion_probabilities": [{"id": 17, "token": " a", "logprob": -3.1, "top_logprobs": []}]}
@@ -7,7 +7,7 @@
 //!
 //! A grammar cannot demand a token that ends the text: where it ends, the server allows such tokens
 //! and nothing else. So the last id is left out of the grammar first, and whether it comes by itself
-//! tells whether it is an end token.
+//! shows whether it is an end token.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ pub(super) async fn score(
     let known = ends.get(last);
     if known != Some(false) {
         let read_end = |value: &Value| match read(value, row) {
-            // All came but the last, where another end token stands.
+            // All came but the last, where another end token is.
             Err(Unread::LastOnly) if known.is_none() => Ok(None),
             other => other.map(Some).map_err(Unread::fault),
         };

@@ -27,6 +27,7 @@ pub struct IdsRow {
 
 /// What a server finds of `ids[from..]`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct IdsScore {
     /// Log-probability of each id, nats.
     pub logprobs: Vec<f32>,
@@ -36,6 +37,7 @@ pub struct IdsScore {
 
 /// How a server scores given token ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ScoringMethod {
     /// `prompt_logprobs` of `/completions`: vLLM. One pass a row; gives ranks.
     PromptLogprobs,
@@ -94,7 +96,7 @@ impl Endpoint {
     /// either order of requests that share a beginning. Done once; a few tiny requests.
     ///
     /// # Errors
-    /// [`ModelError::Unsupported`] where it does not, with what it said to each way.
+    /// [`ModelError::Unsupported`] where it does not, with its reply to each way.
     pub fn probe_scoring(&mut self) -> Result<ScoringMethod, ModelError> {
         if let Some(method) = self.scoring {
             return Ok(method);

@@ -25,7 +25,7 @@ pub(super) enum Trouble {
     Dead(ModelError),
 }
 
-/// A text whose tokens every server can write. What small ids stand for differs from vocabulary to
+/// A text whose tokens every server can write. What small ids mean differs from vocabulary to
 /// vocabulary: pieces of characters, which llama.cpp's grammars cannot hold, are among them.
 pub(super) const TEXT: &str = "Once upon a time there was a small dog who lived in a big red house by \
     the sea, and every day it ran down to the water to look for something new to play with. One day it \

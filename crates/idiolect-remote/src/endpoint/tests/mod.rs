@@ -61,7 +61,7 @@ pub(super) fn models(created: u64) -> Answer {
     Answer::json(200, &json!({"object": "list", "data": [entry]}))
 }
 
-/// A server of `m` that answers the probe as it should and everything else as it is told, with the
+/// A server of `m` that answers the probe as it should and everything else as given, with the
 /// number of times that a prompt was seen before.
 pub(super) fn server(
     misbehave: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,

@@ -15,15 +15,15 @@ fn a_model_is_downloaded_once_in_the_usual_layout() {
     );
     assert!(!folder.path().join("models--org--tiny").exists());
 
-    let mut told = Vec::new();
+    let mut progress = Vec::new();
     let directory = hub
         .model_with("org/tiny", &mut |done, total| {
-            told.push((done, total));
+            progress.push((done, total));
             ControlFlow::Continue(())
         })
         .unwrap();
-    assert_eq!(told.last(), Some(&(300_010, 300_010)));
-    assert!(told.is_sorted());
+    assert_eq!(progress.last(), Some(&(300_010, 300_010)));
+    assert!(progress.is_sorted());
     let own = folder.path().join("models--org--tiny");
     assert_eq!(directory, own.join("snapshots").join(SHA));
     assert_whole(&directory);
@@ -142,7 +142,7 @@ fn files_with_a_wrong_checksum_or_size_are_refused_and_removed() {
     ];
     for (wrong, expected) in wrong
         .into_iter()
-        .zip(["is not what the hub says", "is longer than"])
+        .zip(["is not what the hub lists", "is longer than"])
     {
         let server = hub_of(files(), move |_, bytes| wrong(bytes));
         let folder = tempfile::tempdir().unwrap();
@@ -171,7 +171,7 @@ fn the_token_does_not_follow_a_redirect_to_another_server() {
     let log = cdn.log();
     assert_eq!(log.len(), 1);
     assert!(!log[0].headers.contains_key("authorization"));
-    // Nor is the signed address told to anybody.
+    // Nor is the signed address sent to anybody.
     cdn.stop();
     let folder = tempfile::tempdir().unwrap();
     let error = at(&server, folder.path()).model("org/tiny").unwrap_err();

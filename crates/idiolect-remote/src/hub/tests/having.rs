@@ -1,4 +1,4 @@
-//! What is had from the cache, what the hub does not give, and what the environment says.
+//! What is had from the cache, what the hub does not give, and what the environment sets.
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! Our half of `bench/run.py`: reads one JSON job a line from standard input, answers with JSON
 //! lines. `bench/torch_side.py` and `bench/llama_side.py` do the same jobs with the peers.
 //!
-//!     peers ROWS.json
+//!     cargo bench -p idiolect-engine --bench peers -- ROWS.json
 //!
 //! A training answers one line a step and waits for the line `step` before each, so that two
 //! sides can take turns.
@@ -103,18 +103,21 @@ enum Job {
 }
 
 fn main() -> Fallible<()> {
-    let Some(rows) = std::env::args_os().nth(1) else {
-        return Err("usage: peers ROWS.json".into());
+    // Cargo adds `--bench`.
+    let mut arguments = std::env::args_os().skip(1).filter(|a| a != "--bench");
+    let Some(rows) = arguments.next() else {
+        println!("peers: no ROWS.json was given; `python bench/run.py` makes it and runs this");
+        return Ok(());
     };
     let data: Data = serde_json::from_slice(&std::fs::read(rows)?)?;
-    say(&json!({"idiolect": env!("CARGO_PKG_VERSION")}))?;
+    print(&json!({"idiolect": env!("CARGO_PKG_VERSION")}))?;
     while let Some(line) = next_line()? {
         answer(&data, serde_json::from_str(&line)?)?;
     }
     Ok(())
 }
 
-fn say(value: &Value) -> Fallible<()> {
+fn print(value: &Value) -> Fallible<()> {
     println!("{value}");
     Ok(std::io::stdout().flush()?)
 }
@@ -200,7 +203,7 @@ fn answer(data: &Data, job: Job) -> Fallible<()> {
             let prompts = prompts.ok_or_else(|| format!("no prompts `{name}`"))?;
             generate(&model, prompts, samples, new_tokens, threads)
         }
-        Job::Peak { threads } => say(&json!({"gflops": peak(threads)})),
+        Job::Peak { threads } => print(&json!({"gflops": peak(threads)})),
     }
 }
 
@@ -262,7 +265,7 @@ fn train(
     train_rows(&mut decoder, training, threads, &mut |event| {
         if let TrainEvent::Step { loss, .. } = event {
             let wall_s = started.elapsed().as_secs_f64();
-            if let Err(error) = say(&json!({"wall_s": wall_s, "loss": loss})) {
+            if let Err(error) = print(&json!({"wall_s": wall_s, "loss": loss})) {
                 fault = Some(error);
             }
         }
@@ -274,7 +277,7 @@ fn train(
         }
         ControlFlow::Continue(())
     })?;
-    fault.map_or_else(|| say(&json!({"done": true})), Err)
+    fault.map_or_else(|| print(&json!({"done": true})), Err)
 }
 
 /// Log-probability, rank and entropy of every target; the model is loaded before the clock starts.
@@ -300,7 +303,7 @@ fn score(
     if !with_scores {
         scores.clear();
     }
-    say(&json!({"wall_s": wall_s, "scores": scores}))
+    print(&json!({"wall_s": wall_s, "scores": scores}))
 }
 
 /// `samples` completions of at most `new_tokens` tokens for every prompt, at temperature 1, from
@@ -338,7 +341,7 @@ fn generate(
     let wall_s = started.elapsed().as_secs_f64();
     match refused {
         Some(error) => Err(error.into()),
-        None => say(&json!({"wall_s": wall_s, "tokens": tokens})),
+        None => print(&json!({"wall_s": wall_s, "tokens": tokens})),
     }
 }
 /// GFLOP/s of f32 products of two 1024 x 1024 matrices by the `gemm` crate, one product at a time

@@ -29,7 +29,7 @@ pub fn peak(threads: usize) -> f64 {
     rates.iter().sum::<f64>() / rates.len().max(1) as f64
 }
 
-/// Nanoseconds that the calling thread has run; 0 where the system does not tell.
+/// Nanoseconds that the calling thread has run; 0 where the system does not state it.
 fn thread_ns() -> u64 {
     std::fs::read_to_string("/proc/thread-self/schedstat")
         .ok()
@@ -37,7 +37,7 @@ fn thread_ns() -> u64 {
         .unwrap_or(0)
 }
 
-/// Nanoseconds that the threads of this process have run; 0 where the system does not tell.
+/// Nanoseconds that the threads of this process have run; 0 where the system does not state it.
 pub fn cpu_ns() -> u64 {
     std::fs::read_dir("/proc/self/task")
         .into_iter()

@@ -1,10 +1,10 @@
 //! Times one training step and one scoring pass: tokens a second and GFLOP/s, counting
-//! 6 (training) or 2 (scoring) operations a parameter and token. Where the system tells the
-//! process's own CPU time, rates per CPU second stand beside: they hold on a busy machine too.
+//! 6 (training) or 2 (scoring) operations a parameter and token. Where the system states the
+//! process's own CPU time, rates per CPU second are printed too: they hold on a busy machine.
 //!
-//! `cargo run --release -p idiolect-engine --example step [student|teacher|arm|135m] [threads]`
+//! `cargo bench -p idiolect-engine --bench step -- [student|teacher|arm|135m] [threads]`
 
-#![expect(clippy::print_stdout, reason = "an example prints its figures")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -77,12 +77,11 @@ fn config(s: &Shape) -> ModelConfig {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let threads = Threads::new(
-        std::env::args()
-            .nth(2)
-            .map_or(Ok(NonZeroUsize::MIN), |n| n.parse())?,
-    );
+    // Cargo adds `--bench`.
+    let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
+    let name = arguments.next().unwrap_or_default();
+    let threads = arguments.next();
+    let threads = Threads::new(threads.map_or(Ok(NonZeroUsize::MIN), |n| n.parse())?);
     let shape = shape(&name);
     let (per_step, length, completion_start, steps) = shape.rows;
     let mut rng = Rng::keyed(0, &["example", "step"]);
@@ -127,7 +126,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Wall time and, where Linux tells it, CPU time.
+/// Wall time and, where Linux states it, CPU time.
 struct Clock {
     wall: Instant,
     cpu_ns: Option<u64>,

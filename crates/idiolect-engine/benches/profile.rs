@@ -1,15 +1,16 @@
 //! Where a training step's time goes: each operation of a model's shape alone, in GFLOP per CPU
 //! second and as a share of what the `gemm` crate reaches on 1024³ products, one on each core.
 //!
-//! `cargo run --release -p idiolect-engine --example profile [tokens] [threads] [filter]`
+//! `cargo bench -p idiolect-engine --bench profile -- [tokens] [threads] [filter]`
 //!
 //! The shape is SmolLM2-135M's. Times are CPU seconds of all threads (waiting included), the best
 //! of several rounds, because a shared machine makes wall time mean little.
-#![expect(clippy::print_stdout, reason = "an example prints its figures")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
-    reason = "the operations are compiled in from the engine's source, to be timed alone"
+    reason = "the operations are compiled in from the engine's source with their tests, to be timed alone"
 )]
 
 use std::num::NonZeroUsize;
@@ -22,7 +23,7 @@ mod peak;
 #[path = "../src/threads.rs"]
 mod threads;
 mod model_config {
-    pub(crate) use idiolect_engine::model_config::Activation;
+    pub(crate) use idiolect_engine::model_config::{Activation, Rope};
 }
 
 use ops::attention::{Backward, Heads, Segment};
@@ -97,7 +98,8 @@ fn random(n: usize, scale: f32) -> Vec<f32> {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
+    // Cargo adds `--bench`.
+    let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
     let n: usize = arguments
         .next()
         .and_then(|a| a.parse().ok())

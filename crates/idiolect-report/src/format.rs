@@ -9,33 +9,33 @@ const MINUS: char = '\u{2212}';
 /// What is written where there is no number.
 pub(crate) const NONE: &str = "–";
 
-/// A share or accuracy with three decimals and no leading zero: `.171`, `1.000`.
-pub(crate) fn share(value: f64) -> String {
+/// A fraction or accuracy with three decimals and no leading zero: `.171`, `1.000`.
+pub(crate) fn fraction(value: f64) -> String {
     fixed(value, 3, false)
 }
 
-/// A difference of shares with its sign: `+.078`, `−.003`, `.000`.
-pub(crate) fn gain(value: f64) -> String {
+/// A difference of fractions with its sign: `+.078`, `−.003`, `.000`.
+pub(crate) fn signed(value: f64) -> String {
     fixed(value, 3, true)
 }
 
-/// A share that is above 0: what rounds to none is shown as a bound.
-pub(crate) fn positive_share(value: f64) -> String {
+/// A fraction that is above 0: what rounds to none is shown as a bound.
+pub(crate) fn positive_fraction(value: f64) -> String {
     if value.is_finite() && value < 0.0005 {
         "<\u{202f}.001".to_owned()
     } else {
-        share(value)
+        fraction(value)
     }
 }
 
-/// An interval of shares: `[.054, .106]`.
-pub(crate) fn shares(interval: (f64, f64)) -> String {
-    format!("[{}, {}]", share(interval.0), share(interval.1))
+/// An interval of fractions: `[.054, .106]`.
+pub(crate) fn fraction_interval(interval: (f64, f64)) -> String {
+    format!("[{}, {}]", fraction(interval.0), fraction(interval.1))
 }
 
-/// An interval of differences of shares: `[+.054, +.106]`.
-pub(crate) fn gains(interval: (f64, f64)) -> String {
-    format!("[{}, {}]", gain(interval.0), gain(interval.1))
+/// An interval of differences of fractions: `[+.054, +.106]`.
+pub(crate) fn signed_interval(interval: (f64, f64)) -> String {
+    format!("[{}, {}]", signed(interval.0), signed(interval.1))
 }
 
 /// A measured quantity with as many decimals as three significant digits take, at most three.
@@ -81,9 +81,9 @@ pub(crate) fn p_equals(p: f64) -> String {
     }
 }
 
-/// A share in percent: `25 %`.
-pub(crate) fn percent(share: f64) -> String {
-    format!("{}\u{202f}%", decimal(share * 100.0, 0))
+/// A fraction in percent: `25 %`.
+pub(crate) fn percent(fraction: f64) -> String {
+    format!("{}\u{202f}%", decimal(fraction * 100.0, 0))
 }
 
 /// A count with thin spaces between thousands: `21 304`.
@@ -214,15 +214,15 @@ mod tests {
 
     #[test]
     fn shares_and_gains_have_three_decimals_and_true_signs() {
-        assert_eq!(share(0.1709), ".171");
-        assert_eq!(share(1.0), "1.000");
-        assert_eq!(gain(0.078), "+.078");
-        assert_eq!(gain(-0.0204), "−.020");
-        assert_eq!(gain(-0.0001), ".000");
-        assert_eq!(gains((-0.1, 0.0)), "[−.100, .000]");
-        assert_eq!(share(f64::NAN), NONE);
-        assert_eq!(positive_share(0.0004), "<\u{202f}.001");
-        assert_eq!(positive_share(0.0005), ".001");
+        assert_eq!(fraction(0.1709), ".171");
+        assert_eq!(fraction(1.0), "1.000");
+        assert_eq!(signed(0.078), "+.078");
+        assert_eq!(signed(-0.0204), "−.020");
+        assert_eq!(signed(-0.0001), ".000");
+        assert_eq!(signed_interval((-0.1, 0.0)), "[−.100, .000]");
+        assert_eq!(fraction(f64::NAN), NONE);
+        assert_eq!(positive_fraction(0.0004), "<\u{202f}.001");
+        assert_eq!(positive_fraction(0.0005), ".001");
     }
 
     #[test]

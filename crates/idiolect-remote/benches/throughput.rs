@@ -1,7 +1,7 @@
 //! How many requests a second one endpoint takes: 10,000 of them, 256 in flight, against a trivial
 //! server in this process. Prints the rate and the peak memory.
 //!
-//! `cargo run --release -p idiolect-remote --example throughput`
+//! `cargo bench -p idiolect-remote --bench throughput`
 
 #![allow(
     clippy::print_stdout,
@@ -90,7 +90,7 @@ fn serve(mut stream: TcpStream) -> Option<()> {
     }
 }
 
-/// Peak memory of this process, server included, where the system tells.
+/// Peak memory of this process, server included, where the system states it.
 fn peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
