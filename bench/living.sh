@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The living benchmark: three student families on two tasks, each a run of recipes/benchmark.toml
+# Runs for `cargo run --release -p idiolect-lab -- DIR/*`: three student families on two tasks, each a run of recipes/benchmark.toml
 # in DIR/TASK-FAMILY.
 # usage: bench/living.sh DIR [extra arguments of `idiolect run`]
 # Run again it goes on where it stopped. IDIOLECT names the program (default: idiolect).
