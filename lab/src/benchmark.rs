@@ -129,7 +129,7 @@ fn page(
     page
 }
 
-/// Runs of several seeds of one recipe all hold a replicate 0: tells the replicates of a student and task
+/// Runs of several seeds of one recipe all hold a replicate 0: numbers the replicates of a student and task
 /// apart.
 fn number_replicates(replicates: &mut [FinishedReplicate]) {
     let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();

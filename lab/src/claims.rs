@@ -13,7 +13,7 @@ use idiolect::stage::StageError;
 /// Bootstrap draws.
 const DRAWS: usize = 10_000;
 
-/// A claim as arm against baseline, and what the paper says of it.
+/// A claim as arm against baseline, and what the paper states of it.
 const CLAIMS: [(&str, &str, &str); 5] = [
     ("W", BASE, "training on wrong traces helps"),
     (
@@ -170,7 +170,7 @@ fn section(comparison: &Comparison) -> String {
     text
 }
 
-/// One claim: `arm` above `baseline`. A pair of two baselines stands once, in either direction.
+/// One claim: `arm` above `baseline`. A pair of two baselines is once, in either direction.
 fn row(
     text: &mut String,
     comparison: &Comparison,

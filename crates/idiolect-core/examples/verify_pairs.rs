@@ -1,7 +1,7 @@
-//! Judges pairs of gold and answer on one thread, and says how long that took.
+//! Judges pairs of gold and answer on one thread, and states how long that took.
 //!
 //! `verify_pairs TASK PAIRS.jsonl [PASSES]`: rows of `id`, `gold` and `answer` in; rows of `id`, `verdict`,
-//! `extracted` and `reason` out, with what our port of Math-Verify says as `compat`; the seconds of each pass on standard error. `bench/verifier.py`
+//! `extracted` and `reason` out, with what our port of Math-Verify states as `compat`; the seconds of each pass on standard error. `bench/verifier.py`
 //! runs it.
 
 use std::error::Error;

@@ -1,6 +1,6 @@
-//! When a rewriting of a solution may stand for it.
+//! When a rewriting of a solution may represent it.
 //!
-//! A paraphrase says the same in other words: its final answer is the original's, no number that
+//! A paraphrase states the same in other words: its final answer is the original's, no number that
 //! was used is lost, it is no copy, and it is about as long. What fails is kept apart with its
 //! reason, never silently used.
 
@@ -35,7 +35,7 @@ impl Default for Bounds {
     }
 }
 
-/// Why a rewriting may not stand for the original; `None` where it may. `code` runs the answers that
+/// Why a rewriting may not represent the original; `None` where it may. `code` runs the answers that
 /// are programs.
 pub fn fault(
     problem: &Problem,

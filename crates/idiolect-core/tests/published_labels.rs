@@ -2,7 +2,7 @@
 //! step checks against GSM8K's human solutions.
 //!
 //! Whole data sets lie under the folder that IDIOLECT_DATA names; without it the excerpt of
-//! `fixtures/gsm8k` is read, and what has no excerpt says loudly that it was skipped.
+//! `fixtures/gsm8k` is read, and what has no excerpt states loudly that it was skipped.
 //! `cargo test --release -p idiolect-core --test published_labels -- --nocapture` prints the counts
 //! and every difference.
 

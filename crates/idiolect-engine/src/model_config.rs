@@ -84,7 +84,6 @@ pub struct ModelConfig {
     /// Key and value heads, K; divides `heads`.
     pub kv_heads: usize,
     /// Width of a head, D; even.
-    #[serde(rename = "head_width")]
     pub head_dim: usize,
     /// Width of the gated unit, F.
     pub intermediate: usize,
@@ -400,7 +399,7 @@ mod tests {
         assert_eq!(
             recorded,
             "{\"family\":\"llama\",\"vocab\":11,\"hidden\":6,\"layers\":2,\"heads\":4,\"kv_heads\":2,\
-             \"head_width\":4,\"intermediate\":5,\"norm_eps\":0.000001,\
+             \"head_dim\":4,\"intermediate\":5,\"norm_eps\":0.000001,\
              \"rope\":{\"theta\":10000.0,\"scaling\":null},\"local_rope\":null,\"qkv_bias\":false,\
              \"qk_norm\":false,\"gain_plus_one\":false,\"norms\":\"before\",\"activation\":\"silu\",\
              \"embedding_scale\":1.0,\"attention_scale\":0.5,\"attention_softcap\":null,\

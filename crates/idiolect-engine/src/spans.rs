@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_learnt_as_the_span_of_its_first_byte_says() {
+    fn a_token_is_trained_on_as_the_span_of_its_first_byte_says() {
         // Tokens of bytes 0..3, 3..4, 4..9, then the end token.
         let starts = [0, 3, 4, 9];
         let of = |spans: &[Span]| loss_mask(spans, 9, &starts);

@@ -66,7 +66,7 @@ impl ChatTemplate {
 
     /// The template of a model directory's files: `file` is `chat_template.jinja`, which goes
     /// before what `tokenizer_config.json` (`settings`) holds; `special` is
-    /// `special_tokens_map.json`. `Null` stands for an absent one.
+    /// `special_tokens_map.json`. `Null` represents an absent one.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -72,7 +72,7 @@ impl Tokenizer {
             .map_err(|reason| ModelError::Invalid(format!("`{}`: {reason}", path.display())))
     }
 
-    /// Builds a tokenizer from the parsed files; `Null` stands for an absent one. The end tokens
+    /// Builds a tokenizer from the parsed files; `Null` represents an absent one. The end tokens
     /// are those of the first of `sources` (generation config, config) that has `eos_token_id`.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ impl Answer {
         self.readings.get_or_init(|| readings(&self.text))
     }
 
-    /// What it says if its commas are decimal points, where that is possible.
+    /// What it states if its commas are decimal points, where that is possible.
     fn decimal_comma(&self) -> Option<&Tree> {
         let read = || {
             let text = groups::indian(&self.text).or_else(|| decimal_commas(&self.text))?;
@@ -208,7 +208,7 @@ fn with_decimal_comma(gold: &Answer, answer: &Answer) -> Option<Decision> {
     None
 }
 
-/// Whether a comma without a space stands between digits.
+/// Whether a comma without a space is between digits.
 fn has_digit_comma(text: &str) -> bool {
     let bytes = text.as_bytes();
     let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
@@ -457,7 +457,7 @@ fn restated(text: &str) -> Option<Vec<Tree>> {
     }
 }
 
-/// What stands before and in a bracket, or text in brackets, that ends a text and stands apart.
+/// What is before and in a bracket, or text in brackets, that ends a text and is apart.
 fn bracketed_end(text: &str) -> Option<(&str, &str)> {
     let (end, open) = match text.strip_suffix(")}") {
         Some(before) => (before, ["\\text{(", "\\mbox{("]),
@@ -490,7 +490,7 @@ fn leading_zero_after_comma(text: &str) -> bool {
     })
 }
 
-/// Of a text whose beginning cannot be read, what stands after its last `=`.
+/// Of a text whose beginning cannot be read, what is after its last `=`.
 fn equation_tail(text: &str, tokens: &[super::token::Token]) -> Option<Tree> {
     let at = tokens.iter().rposition(|t| {
         matches!(t.kind, T::Sign(super::tree::Sign::Equal)) || t.kind == T::Approx

@@ -506,7 +506,7 @@ impl Parser<'_> {
             self.bump();
             return match open {
                 '⦃' => Some(Tree::Set(Vec::new())),
-                // `{}` stands for nothing.
+                // `{}` represents nothing.
                 '{' => self.nested(Self::atom),
                 _ => None,
             };

@@ -231,7 +231,7 @@ impl Ball {
         Some(Self::with(value, 0.0, radius))
     }
 
-    /// Whether two discs meet, or lie apart; `None` where their errors are too large to say.
+    /// Whether two discs meet, or lie apart; `None` where their errors are too large to state.
     pub(crate) fn same(self, o: Self) -> Option<bool> {
         let distance = (self.re - o.re).hypot(self.im - o.im);
         let error = self.radius + o.radius;

@@ -1,7 +1,7 @@
 //! Whether two answers are the same, and why.
 //!
 //! Exact arithmetic first, then structure (lists, sets, intervals, matrices, relations), and the
-//! values at drawn points last. Where none of them decides, the outcome says so.
+//! values at drawn points last. Where none of them decides, the outcome states so.
 
 use std::collections::BTreeSet;
 
@@ -450,7 +450,7 @@ impl Comparer {
                 Some(different(format!("{} and {}", kind(gold), kind(answer))))
             }
             _ => {
-                // A ± that stands where it is not expanded makes no list.
+                // A ± that is where it is not expanded makes no list.
                 let many = |t: &Tree| {
                     matches!(t, List(_) | Set(_)) || (has_signs(t) && !has_signs(&signed(t, false)))
                 };
@@ -623,7 +623,7 @@ fn measured(tree: &Tree) -> Option<(Tree, unit::Unit)> {
     }
 }
 
-/// What a relation says its name is: the last side of `x = … = 5`, the first of `2 = x`.
+/// What a relation states its name is: the last side of `x = … = 5`, the first of `2 = x`.
 pub(crate) fn stated(relation: &Tree) -> Option<&Tree> {
     let Tree::Relation { sides, signs } = relation else {
         return None;
@@ -769,7 +769,7 @@ fn things(members: &[Tree]) -> Option<Vec<String>> {
     (things.len() > 1).then_some(things)
 }
 
-/// A noun in the singular, as far as its ending tells.
+/// A noun in the singular, as far as its ending shows.
 fn singular(noun: &str) -> String {
     match noun {
         "men" => return "man".to_owned(),
@@ -1059,7 +1059,7 @@ fn based(gold: &Tree, answer: &Tree) -> Option<Decision> {
     }
 }
 
-/// A value that may be meant: a percentage as it stands or as a share, an angle in degrees or radians.
+/// A value that may be meant: a percentage as it is or as a share, an angle in degrees or radians.
 fn meanings(tree: &Tree, plain: bool) -> Vec<Tree> {
     match tree {
         Tree::Percent(of) => match plain {
@@ -1203,7 +1203,7 @@ fn rounds_to(exact_tree: &Tree, exact: &Value, tree: &Tree, decimal: &Value) -> 
 }
 
 /// Whether a value, as it is written, is another rounded or cut at its last digit. Of fewer than two
-/// digits, and of a whole number of fewer than five, nothing is said: 7 is not 7.211.
+/// digits, and of a whole number of fewer than five, nothing is stated: 7 is not 7.211.
 fn is_rounded(tree: &Tree, shown: &Value, exact: &Value) -> bool {
     let Some(last_place) = last_place(tree) else {
         return false;
@@ -1391,7 +1391,7 @@ fn gather_whole<'a>(tree: &'a Tree, whole: &mut BTreeSet<&'a str>) {
     }
 }
 
-/// What a tree is, in words.
+/// What a tree is, as text.
 fn kind(tree: &Tree) -> &'static str {
     match tree {
         Tree::Text(_) => "words",

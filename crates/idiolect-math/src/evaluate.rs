@@ -51,7 +51,7 @@ impl Value {
         }
     }
 
-    /// Whether two values are one; `None` where it cannot be said.
+    /// Whether two values are one; `None` where it cannot be stated.
     pub(crate) fn same(&self, other: &Self) -> Option<bool> {
         match (self, other) {
             (Self::Exact(a), Self::Exact(b)) => Some(a == b),
@@ -59,7 +59,7 @@ impl Value {
         }
     }
 
-    /// Order of two real values; `None` where it cannot be said.
+    /// Order of two real values; `None` where it cannot be stated.
     pub(crate) fn order(&self, other: &Self) -> Option<std::cmp::Ordering> {
         if let (Self::Exact(a), Self::Exact(b)) = (self, other) {
             return Some(a.cmp(b));
@@ -257,7 +257,7 @@ impl Evaluator<'_> {
         near(total)
     }
 
-    /// As [`Self::generic`], where names inside that have no value stand for themselves.
+    /// As [`Self::generic`], where names inside that have no value represent themselves.
     fn opaque(&mut self, name: &str, parts: &[Tree]) -> Result {
         let names: std::collections::BTreeSet<&str> =
             parts.iter().flat_map(Tree::symbols).collect();

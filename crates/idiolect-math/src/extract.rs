@@ -2,9 +2,9 @@
 //!
 //! By priority: "Final Answer: The final answer is X. I hope it is correct."; else the last of
 //! "final answer is X", `\boxed{X}`, `<answer>X</answer>` and a plain "answer is X" or "Answer: X";
-//! else what follows the last `####`; else the value that the last sentence says something "is"; else
+//! else what follows the last `####`; else the value that the last sentence states something "is"; else
 //! the last formula or number. Boxes that only "and" or a comma parts are one answer, and an empty or
-//! cut box after them takes them back. What a statement says beside its value (why, what it is not) is cut
+//! cut box after them takes them back. What a statement states beside its value (why, what it is not) is cut
 //! from it.
 
 use super::answer::Answer;
@@ -19,7 +19,7 @@ pub enum Answered {
     Nothing,
     /// Something would be taken for the answer if the text ended here: its last number.
     Loosely,
-    /// It says what the answer is.
+    /// It states what the answer is.
     Stated,
     /// It has the form that closes a solution: `\boxed{…}`, `#### 18`, a final answer, a closed tag
     /// or block.
@@ -30,9 +30,9 @@ pub enum Answered {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Found {
     pub(crate) text: String,
-    /// The form that it was found in, in words.
+    /// The form that it was found in, as text.
     pub(crate) form: &'static str,
-    /// Whether the form says that this is the answer.
+    /// Whether the form states that this is the answer.
     pub(crate) stated: bool,
 }
 
@@ -201,7 +201,7 @@ fn is_name(text: &str) -> bool {
         && !NO_NAMES.contains(&said)
 }
 
-/// The last place at which `word` (lower case) stands, without regard to case.
+/// The last place at which `word` (lower case) is, without regard to case.
 pub(crate) fn rfind(text: &str, word: &str) -> Option<usize> {
     let (bytes, word) = (text.as_bytes(), word.as_bytes());
     let last = bytes.len().checked_sub(word.len())?;
@@ -530,7 +530,7 @@ fn find_from(text: &str, word: &str, from: usize) -> Option<usize> {
         .filter(|i| text.is_char_boundary(*i))
 }
 
-/// What the last sentence says something is: "My reply is 0.75."
+/// What the last sentence states something is: "My reply is 0.75."
 fn last_sentence(text: &str) -> Option<&str> {
     let text = text.trim_end().trim_end_matches(['*', '.', ' ']);
     let from = text.rfind(". ").map_or(0, |i| i + 2);
@@ -545,7 +545,7 @@ fn last_sentence(text: &str) -> Option<&str> {
         .unwrap_or(value);
     let short = value.split_whitespace().count() <= 8 && before.count() <= 8;
     let answer = Answer::of(value);
-    // "$x = 2$ is our answer" says it before.
+    // "$x = 2$ is our answer" states it before.
     let before_holds_value =
         sentence[..at].contains(|c: char| c.is_ascii_digit() || "$\\".contains(c));
     let fits =
@@ -579,7 +579,7 @@ fn value_of(rest: &str) -> &str {
 /// "Final Answer: X", "the final answer is X", without the template's end.
 fn final_answer(text: &str, cut: bool) -> Option<(usize, String)> {
     let mut at = rfind_said(text, "final answer")?;
-    // "4 (final answer)" says nothing of what follows.
+    // "4 (final answer)" states nothing of what follows.
     while text[at + "final answer".len()..].starts_with(')') {
         at = rfind_said(&text[..at], "final answer")?;
     }
@@ -608,7 +608,7 @@ fn final_answer(text: &str, cut: bool) -> Option<(usize, String)> {
 }
 
 /// The end of the sentence or line: a full stop before white space outside formulas, or a line end
-/// after something was said.
+/// after something was stated.
 fn sentence_end(text: &str, from: usize) -> usize {
     let bytes = text.as_bytes();
     let mut dollars = 0u32;
@@ -652,7 +652,7 @@ fn sentence_end(text: &str, from: usize) -> usize {
     bytes.len()
 }
 
-/// Whether the `$` before `after` stands for dollars: a number follows, and no `$` that closes a formula.
+/// Whether the `$` before `after` represents dollars: a number follows, and no `$` that closes a formula.
 fn is_currency(after: &str) -> bool {
     let number = after.trim_start_matches([' ', '-', '−', '+']);
     number.starts_with(|c: char| c.is_ascii_digit() || c == '.')
@@ -734,7 +734,7 @@ fn box_at(text: &str, at: usize) -> Option<(&str, usize)> {
     (length > 0 && length < 200).then(|| (&inside[..length], from + length))
 }
 
-/// Whether what stands between two boxes makes them one answer: nothing, a comma, or "and" with at
+/// Whether what is between two boxes makes them one answer: nothing, a comma, or "and" with at
 /// most one word (a unit) or one assignment beside it.
 fn joins(between: &str) -> bool {
     if between.len() > 60 {
@@ -789,7 +789,7 @@ fn after_hashes(text: &str, cut: bool) -> Option<&str> {
     (complete && !heading).then_some(line)
 }
 
-/// A statement, its end, and whether it says of the answer itself what it is.
+/// A statement, its end, and whether it states of the answer itself what it is.
 struct Said {
     end: usize,
     value: String,
@@ -797,7 +797,7 @@ struct Said {
 }
 
 /// "the answer is X", "Answer: X", "answer = X". A label within a formula counts where nothing else
-/// says so.
+/// states so.
 fn answer_is(text: &str, cut: bool) -> Option<Said> {
     answer_said(text, cut, false).or_else(|| answer_said(text, cut, true))
 }

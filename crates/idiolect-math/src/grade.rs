@@ -25,7 +25,7 @@ pub struct Graded {
     pub grade: Grade,
     /// The answer in its normal spelling; `None` where none was found.
     pub extracted: Option<String>,
-    /// Why, in plain words; of an answer that equals the gold only when rounded it begins with
+    /// Why, as text for a person; of an answer that equals the gold only when rounded it begins with
     /// [`ROUNDED`](crate::ROUNDED).
     pub reason: String,
 }
@@ -127,7 +127,7 @@ fn gold_of(text: &str) -> Result<Answer, String> {
     Ok(answer)
 }
 
-/// The answer of a bare answer or of a whole response, and the form it stands in.
+/// The answer of a bare answer or of a whole response, and the form it is in.
 fn answer_of(text: &str) -> (Answer, &'static str) {
     if let Some(found) = extract::stated(text, false) {
         return (Answer::of(&found.text), found.form);
@@ -154,7 +154,7 @@ fn answer_of(text: &str) -> (Answer, &'static str) {
     (whole, "")
 }
 
-/// Whether a text says something, so that its answer is a part of it. Of "row 31, seat 20" none is.
+/// Whether a text states something, so that its answer is a part of it. Of "row 31, seat 20" none is.
 fn is_sentence(text: &str) -> bool {
     let sequence = words::sequence(text);
     let prose = |t: &&String| t.chars().count() > 1 && t.chars().all(char::is_alphabetic);

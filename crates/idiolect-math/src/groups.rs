@@ -1,4 +1,4 @@
-//! Digits in groups: what parts them stands for nothing.
+//! Digits in groups: what parts them represents nothing.
 
 /// Words that may stand between a name and its number.
 const CURRENCIES: [&str; 14] = [

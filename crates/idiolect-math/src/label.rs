@@ -34,7 +34,7 @@ const LABELS: [&str; 14] = [
     "so",
 ];
 
-/// What a remark behind a value may say without changing it.
+/// What a remark behind a value may state without changing it.
 const REMARKS: [&str; 31] = [
     "final answer",
     "the final answer",

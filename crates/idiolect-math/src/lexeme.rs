@@ -2,7 +2,7 @@
 //! words, and marks.
 //!
 //! Markdown emphasis, currency signs, LaTeX spacing and invisible characters are dropped; Unicode
-//! operators and LaTeX commands become the operators they stand for. Countdown's answers and the
+//! operators and LaTeX commands become the operators they represent. Countdown's answers and the
 //! step checks of all tasks read the same lexemes, and only differ in what they allow. One pass,
 //! no recursion, time linear in the text.
 
@@ -46,13 +46,13 @@ pub enum Kind {
     Currency,
     /// `<<…>>`, a calculator annotation.
     Annotation,
-    /// Punctuation, and signs such as ≈ that say nothing exact.
+    /// Punctuation, and signs such as ≈ that state nothing exact.
     Mark,
     /// Something with a value that is not understood: a variable, a time, a root.
     Unknown,
 }
 
-/// A kind and where it stands: byte offsets into the text that was cut, end exclusive.
+/// A kind and where it is: byte offsets into the text that was cut, end exclusive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lexeme {
     /// What it is.

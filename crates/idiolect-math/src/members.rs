@@ -40,7 +40,7 @@ pub(crate) fn same(a: &Tree, b: &Tree) -> Option<bool> {
             return Some(false);
         }
     }
-    // Two conditions that nothing meets, such as "intervals" that run backwards, say nothing.
+    // Two conditions that nothing meets, such as "intervals" that run backwards, state nothing.
     any.then_some(true)
 }
 

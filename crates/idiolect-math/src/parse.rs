@@ -56,7 +56,7 @@ pub(crate) struct Parser<'a> {
     other_slash: bool,
     ambiguous_slash: bool,
     pub(crate) in_integral: bool,
-    /// Whether a quantity stands before the item: `9min 45s`.
+    /// Whether a quantity is before the item: `9min 45s`.
     after_quantity: bool,
 }
 
@@ -142,7 +142,7 @@ impl<'a> Parser<'a> {
         (!items.is_empty()).then(|| compounds(items))
     }
 
-    /// `1 2`, `2 hours 30 minutes`: a number that stands apart begins another item.
+    /// `1 2`, `2 hours 30 minutes`: a number that is apart begins another item.
     fn number_apart(&self, last: Option<&Tree>) -> bool {
         if self.letter > 0 || !matches!(self.peek(), Some(T::Number { .. })) {
             return false;
@@ -315,7 +315,7 @@ impl<'a> Parser<'a> {
         self.at > 0 && matches!(self.tokens[self.at - 1].kind, T::Close(_) | T::Open('{'))
     }
 
-    /// `a = b < c`. What stands after ≈ is dropped where something exact stands before it.
+    /// `a = b < c`. What is after ≈ is dropped where something exact is before it.
     fn relation(&mut self) -> Option<Tree> {
         let mut sides = vec![self.ratio()?];
         let mut signs = Vec::new();
@@ -580,7 +580,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// An atom with what stands raised, lowered or after it.
+    /// An atom with what is raised, lowered or after it.
     pub(crate) fn power(&mut self) -> Option<Tree> {
         let mut base = self.nested(Self::atom)?;
         loop {

@@ -1,4 +1,4 @@
-//! Rounding: what an answer tells that equals the gold only at the digits it gives.
+//! Rounding: what an answer shows that equals the gold only at the digits it gives.
 //!
 //! 0.3333 may be 1/3 by a careful reader or by one who computed something else, so it is neither
 //! right nor wrong: such an answer is `ungraded`, and correct where the user accepts it.
@@ -8,7 +8,7 @@ use crate::Rational;
 /// How the reason of such a verdict begins.
 pub const REASON: &str = "equal only when rounded to the digits given";
 
-/// Whether a number of so many units of its last digit is enough to tell it from others by chance: two
+/// Whether a number of so many units of its last digit is enough to distinguish it from others by chance: two
 /// digits, of a whole number five.
 pub fn tells(units: f64, whole: bool) -> bool {
     units >= if whole { 10_000.0 } else { 10.0 }

@@ -77,7 +77,7 @@ fn once(text: &str) -> String {
                     Some('(' | ')') => Some(("", 2)),
                     Some('[' | ']') => Some((" ", 2)),
                     Some(';' | ':' | ' ' | '\n' | '/') => Some((" ", 2)),
-                    // Space before anything says nothing.
+                    // Space before anything states nothing.
                     Some(',') if out.is_empty() => Some((" ", 2)),
                     // `05\!:\!00`. After a comma it marks thousands.
                     Some('!') if !out.ends_with(',') => Some(("", 2)),
@@ -225,7 +225,7 @@ fn once(text: &str) -> String {
             rest = &rest[3..];
             continue;
         }
-        // Delimiters and the currency sign alike say nothing about the value.
+        // Delimiters and the currency sign alike state nothing about the value.
         if c == '$' {
             rest = &rest[1..];
             continue;
@@ -250,7 +250,7 @@ fn once(text: &str) -> String {
     end.trim().to_owned()
 }
 
-/// Whether the group `inside`, which stands behind a command of `name` letters, ends a text.
+/// Whether the group `inside`, which is behind a command of `name` letters, ends a text.
 fn is_all(text: &str, name: usize, inside: &str) -> bool {
     ends_with_group(&text[1 + name..], inside)
 }
@@ -465,7 +465,7 @@ fn visible(text: &str) -> Cow<'_, str> {
     )
 }
 
-/// Whether every run of backslashes is even and one stands before a command that never begins a
+/// Whether every run of backslashes is even and one is before a command that never begins a
 /// row: text that was escaped twice.
 fn is_escaped_twice(text: &str) -> bool {
     if !text.contains("\\\\") {

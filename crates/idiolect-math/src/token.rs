@@ -9,11 +9,11 @@ use super::words::{self, Clock};
 use crate::lexeme::{Kind, read_number};
 use crate::rational::Rational;
 
-/// A token and where it stands.
+/// A token and where it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Token {
     pub(crate) kind: T,
-    /// Whether white space stands before it.
+    /// Whether white space is before it.
     pub(crate) spaced: bool,
     /// Byte offsets into the text that was cut, end exclusive.
     pub(crate) start: usize,
@@ -248,7 +248,7 @@ impl Cutter<'_> {
         )
     }
 
-    /// What a word between or before numbers stands for, given what follows it.
+    /// What a word between or before numbers represents, given what follows it.
     fn operator(&self, word: &str, after: &str) -> Option<T> {
         let after = after.trim_start_matches([' ', '}', '~', ',']);
         let number = after.starts_with(|c: char| c.is_ascii_digit() || "$(-.−".contains(c))
@@ -270,7 +270,7 @@ impl Cutter<'_> {
         })
     }
 
-    /// Whether the next digit stands alone: the unbraced arguments of `\frac` and `\binom`.
+    /// Whether the next digit is alone: the unbraced arguments of `\frac` and `\binom`.
     fn takes_one_digit(&self) -> bool {
         let mut back = self.tokens.iter().rev();
         match back.next().map(|t| &t.kind) {
@@ -1048,7 +1048,7 @@ fn is_known(name: &str) -> bool {
     )
 }
 
-/// The token that a command stands for.
+/// The token that a command represents.
 fn meaning(name: &str) -> Option<T> {
     use Constant::{E, I, Infinity, Pi};
     Some(match name {

@@ -31,7 +31,7 @@ pub(crate) enum Tree {
     Call(String, Vec<Tree>),
     Percent(Box<Tree>),
     Degrees(Box<Tree>),
-    /// `±x`, or `∓x` where `flipped`; stands in sums.
+    /// `±x`, or `∓x` where `flipped`; is in sums.
     Signs {
         of: Box<Tree>,
         flipped: bool,
@@ -158,7 +158,7 @@ pub(crate) enum SetOperation {
     Difference,
 }
 
-/// What stands between the sides of a relation.
+/// What is between the sides of a relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
     Equal,

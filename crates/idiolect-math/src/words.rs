@@ -1,4 +1,4 @@
-//! Words in answers: prose, times, dates, choices, and what a remark may say.
+//! Words in answers: prose, times, dates, choices, and what a remark may state.
 
 use super::tree::{Constant, Tree};
 use super::unit;
@@ -132,7 +132,7 @@ const SHAPES: [&str; 41] = [
 ];
 
 /// The words, numbers and signs of a text in their order, in lower case: what two texts must share to
-/// be the same words. Only what says nothing is left out: type, space, quotation marks, the
+/// be the same words. Only what states nothing is left out: type, space, quotation marks, the
 /// hyphen in a word, full stops after words, a leading article and a bracket around everything.
 pub(crate) fn sequence(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
@@ -394,7 +394,7 @@ pub(crate) fn scale(word: &str) -> Option<i64> {
 }
 
 /// Whether words beside a number may change its value: operators, numbers, parts, comparisons,
-/// negations, and verbs, with which they say something of their own.
+/// negations, and verbs, with which they state something of their own.
 pub(crate) fn changes_value(words: &[String]) -> bool {
     words.iter().any(|word| {
         let word = word.as_str();
@@ -509,7 +509,7 @@ pub(crate) fn announces(words: &[String]) -> bool {
     announced && !changes_value(&before)
 }
 
-/// Words that stand for a mathematical object.
+/// Words that represent a mathematical object.
 pub(crate) fn meaning(text: &str) -> Option<Tree> {
     if let Some(value) = number(text) {
         return Some(Tree::exact(value));
@@ -636,7 +636,7 @@ pub(crate) fn is_prose(word: &str, apart: bool) -> bool {
 pub(crate) struct Clock {
     /// Seconds after midnight.
     pub(crate) seconds: u32,
-    /// Whether the half of the day is known: "p.m." stands by it, or the hour is above 12 or
+    /// Whether the half of the day is known: "p.m." is by it, or the hour is above 12 or
     /// written with a leading 0.
     pub(crate) half_known: bool,
 }
@@ -818,7 +818,7 @@ fn is_aside(text: &str) -> bool {
     })
 }
 
-/// The letter that a sentence chooses: the first that stands alone, or the last after "it's",
+/// The letter that a sentence chooses: the first that is alone, or the last after "it's",
 /// "is" or "answer".
 pub(crate) fn choice_in(text: &str) -> Option<char> {
     let words: Vec<&str> = text

@@ -3,12 +3,12 @@
 
 use idiolect_core::arms::{Names, in_full};
 use idiolect_core::comparison::{
-    Accuracy, ArmResult, Comparison, Correlation, Difference, Estimate, MetricFacts,
+    Accuracy, ArmResult, Comparison, Correlation, Difference, Estimate, MetricDescription,
 };
 use idiolect_core::metric::Direction;
 use idiolect_core::record::Decoding;
 
-use crate::view::{ArmFacts, RunView};
+use crate::view::{ArmDescription, RunView};
 
 /// How a single fine-tuning seed in a single replicate is called.
 pub(crate) const ONE_RUN: &str = "one run";
@@ -108,7 +108,7 @@ pub(crate) fn arm<'a>(comparison: &'a Comparison, name: &str) -> Option<&'a ArmR
 }
 
 /// What the view holds of an arm.
-pub(crate) fn facts<'a>(view: &'a RunView, name: &str) -> Option<&'a ArmFacts> {
+pub(crate) fn facts<'a>(view: &'a RunView, name: &str) -> Option<&'a ArmDescription> {
     view.arms.iter().find(|arm| arm.name == name)
 }
 
@@ -139,8 +139,8 @@ pub(crate) fn samples(comparison: &Comparison) -> Option<usize> {
 }
 
 /// The metric that the closeness figure draws: surprisal per token where it was taken.
-pub(crate) fn drawn_metric(comparison: &Comparison) -> Option<&MetricFacts> {
-    let taken = |m: &&MetricFacts| {
+pub(crate) fn drawn_metric(comparison: &Comparison) -> Option<&MetricDescription> {
+    let taken = |m: &&MetricDescription| {
         comparison
             .arms
             .iter()
@@ -220,7 +220,7 @@ pub(crate) fn metric_name(name: &str) -> String {
 }
 
 /// A metric's unit and direction: `nats/token; lower is nearer`.
-pub(crate) fn unit_and_direction(metric: &MetricFacts) -> String {
+pub(crate) fn unit_and_direction(metric: &MetricDescription) -> String {
     let direction = direction(metric.direction);
     if metric.unit.is_empty() {
         direction.to_owned()

@@ -23,7 +23,7 @@ pub struct RunView {
     /// Name of each replicate, by the replicate's number; may be empty where there is one.
     pub replicates: Vec<String>,
     /// What each arm holds, as text; arms without an entry are shown without.
-    pub arms: Vec<ArmFacts>,
+    pub arms: Vec<ArmDescription>,
     /// How much of the data each kind of trace covers, for example problems with a wrong trace.
     pub coverage: Vec<Fraction>,
     /// Sentences on the coverage that a reader must know, for example where W exists only.
@@ -66,7 +66,7 @@ impl RunView {
 
 /// What one arm holds; its rows, tokens and steps are in the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ArmFacts {
+pub struct ArmDescription {
     /// Its name, for example `W`.
     pub name: String,
     /// A description, for example `teacher samples with a wrong answer`.
@@ -119,7 +119,7 @@ pub struct DevScore {
 /// One trace to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Example {
-    /// The arm or kind it stands for.
+    /// The arm or kind it represents.
     pub arm: String,
     /// Its problem's id.
     pub problem_id: String,

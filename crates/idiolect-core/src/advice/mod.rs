@@ -3,7 +3,7 @@
 //! A handful of [`FEATURES`], measured of every candidate, vote by rank; how much each counts is
 //! learned from finished runs ([`fit`]) and shrunk towards their prior, as finished runs are few.
 //! What a prediction is worth is measured by leaving whole students and tasks out ([`judge`]). What
-//! this is not: a model of training. It says how sure it is and when it does not know.
+//! this is not: a model of training. It states how sure it is and when it does not know.
 
 pub mod fit;
 pub mod judge;
@@ -57,7 +57,7 @@ pub const FEATURES: &[Feature] = &[
 pub struct ArmFeatures {
     /// The arm.
     pub arm: String,
-    /// What its letter stands for; empty where it is not known.
+    /// What its letter represents; empty where it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// [`FEATURES`] by name; what could not be measured is absent.

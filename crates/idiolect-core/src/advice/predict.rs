@@ -44,7 +44,7 @@ pub struct Advice {
 pub struct Expected {
     /// The arm.
     pub arm: String,
-    /// What its letter stands for; empty where it is not known.
+    /// What its letter represents; empty where it is not known.
     #[serde(default)]
     pub description: String,
     /// Sum of weighted votes, about −1 to 1.

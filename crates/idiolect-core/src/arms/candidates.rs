@@ -1,4 +1,4 @@
-//! Which traces can stand for which source, problem by problem, and why others cannot.
+//! Which traces can represent which source, problem by problem, and why others cannot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,7 +181,7 @@ impl<'a> Candidates<'a> {
         self.traces.get(problem).map_or(&[], Vec::as_slice)
     }
 
-    /// The traces of a problem that can stand for a source, in order of id. For [`Source::Flawed`]
+    /// The traces of a problem that can represent a source, in order of id. For [`Source::Flawed`]
     /// those of any parent.
     pub(super) fn of(&self, source: &Source, problem: &str) -> Vec<&'a Trace> {
         self.all(problem)
@@ -236,7 +236,7 @@ impl<'a> Candidates<'a> {
         self.learner.as_ref().map(Asked::refused)
     }
 
-    /// Why the student cannot be trained on a trace that stands for a source.
+    /// Why the student cannot be trained on a trace that represents a source.
     fn fault(&self, source: &Source, trace: &Trace) -> Option<&'static str> {
         let learner = self.learner.as_ref()?;
         // A problem without a prompt is an error where its row is made.
@@ -401,7 +401,7 @@ impl<'a> Candidates<'a> {
         (!judged.is_empty()).then(|| missed as f64 / judged.len() as f64)
     }
 
-    /// Every source that some trace can stand for, in the order H, other styles, G, W, P, F, R, S.
+    /// Every source that some trace can represent, in the order H, other styles, G, W, P, F, R, S.
     pub(super) fn sources(&self) -> Vec<Source> {
         let mut styles = BTreeSet::new();
         let mut doses = BTreeSet::new();

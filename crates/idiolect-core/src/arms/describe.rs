@@ -1,4 +1,4 @@
-//! What an arm is called. A letter says nothing to who sees it for the first time: every table, figure
+//! What an arm is called. A letter states nothing to who sees it for the first time: every table, figure
 //! and sentence of the program takes an arm's description from here.
 
 use std::cell::RefCell;
@@ -12,7 +12,7 @@ const BASE: &str = "base";
 
 /// What an arm's name means, in a few words: `teacher, wrong answer`. `spec` is what it is
 /// made of in the arm language, where that is known; else the usual meaning of the name. Empty where
-/// neither says.
+/// neither states.
 pub fn describe(name: &str, spec: Option<&str>) -> String {
     match (name, control_of(name), spec) {
         (_, Some((of, suffix)), _) => of_control(of, suffix),
@@ -77,7 +77,7 @@ fn read(name: &str, spec: &str) -> Option<ArmSpec> {
     format!("{name}={spec}").parse().ok()
 }
 
-/// The source that a bare name stands for. T is left out: beside results a T may be anything.
+/// The source that a bare name represents. T is left out: beside results a T may be anything.
 fn usual(name: &str) -> Option<Source> {
     name.parse().ok().filter(|source| *source != Source::Any)
 }

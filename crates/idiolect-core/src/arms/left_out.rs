@@ -42,7 +42,7 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
              `--map model=COLUMN`"
         }
         NO_VERDICT => "judge them: `idiolect verify`, and give its file with `--verdicts`",
-        UNGRADED => "the `reason` in verdicts.jsonl says why",
+        UNGRADED => "verdicts.jsonl holds the `reason`",
         NO_HUMAN => "`idiolect import --map human=COLUMN` reads solutions from a column",
         OTHER_SPLIT | HELD_OUT => {
             "only problems of split train enter arms: `idiolect import --split train`"
@@ -67,7 +67,7 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
 pub struct LeftOut {
     /// What it would hold.
     pub holds: String,
-    /// How many traces (or problems) cannot stand for it, by reason.
+    /// How many traces (or problems) cannot represent it, by reason.
     pub reasons: BTreeMap<String, usize>,
     /// What changes it, where something does.
     pub remedies: Vec<String>,
@@ -122,7 +122,7 @@ pub(super) fn left_out(
         .collect()
 }
 
-/// Why no trace stands for some sources, each reason with how many it keeps out.
+/// Why no trace represents some sources, each reason with how many it keeps out.
 pub(super) fn reasons<'s>(
     candidates: &Candidates<'_>,
     sources: impl IntoIterator<Item = &'s Source>,

@@ -166,7 +166,7 @@ pub struct PickReason {
     pub problem_id: String,
     /// The trace.
     pub trace_id: String,
-    /// The part of the arm that it stands for.
+    /// The part of the arm that it represents.
     pub part: String,
     /// Traces that could have stood there.
     pub of: usize,

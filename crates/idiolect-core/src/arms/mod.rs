@@ -71,7 +71,7 @@ pub struct ArmsOptions {
     pub rows: Option<usize>,
     /// Keys every draw.
     pub seed: u64,
-    /// Lets W hold traces whose source does not say how they ended, when their answer is readable.
+    /// Lets W hold traces whose source does not state how they ended, when their answer is readable.
     pub unknown_finish_is_stop: bool,
 }
 
@@ -116,7 +116,7 @@ pub enum ArmsError {
         /// Another.
         other: String,
     },
-    /// No trace stands for any arm.
+    /// No trace represents any arm.
     #[error("the traces support no arm{}", each(.left_out))]
     NoArm {
         /// Why, by arm.
@@ -218,7 +218,7 @@ pub fn build(input: ArmsInput<'_>, options: &ArmsOptions) -> Result<BuiltArms, A
     let candidates = Candidates::new(&input, options.unknown_finish_is_stop)?;
     let mut specs = wanted(&candidates, options)?;
     let picks = Picks::draw(&candidates, &specs, options.seed);
-    // Nobody asked for this one by name, so it is left out and said, not an error.
+    // Nobody asked for this one by name, so it is left out and stated, not an error.
     if options.arms.is_empty() {
         specs.retain(|spec| candidates.problems.keys().any(|id| picks.cover(spec, id)));
     }
@@ -380,7 +380,7 @@ fn arm(
     Ok(arm)
 }
 
-/// The row of a trace that stands for a source, without its prompt. Of Wv only what comes before
+/// The row of a trace that represents a source, without its prompt. Of Wv only what comes before
 /// the first false step is trained on.
 fn row_of(source: &Source, trace: &Trace, candidates: &Candidates<'_>) -> ArmRow {
     let masked_from = match source {

@@ -55,7 +55,7 @@ impl<'a> Picks<'a> {
 }
 
 impl Picks<'_> {
-    /// Why, as a message, the trace of a part was taken out of `of` that could stand for it.
+    /// Why, as a message, the trace of a part was taken out of `of` that could represent it.
     pub(super) fn why(&self, part: &Part, of: usize) -> String {
         match (&part.source, of) {
             (Source::Flawed(_), _) => "the flawed copy of the trace that G holds".to_owned(),

@@ -42,7 +42,7 @@ pub enum Source {
     Any,
 }
 
-/// The label that HD stands for.
+/// The label that HD represents.
 pub(super) const DIGITS: &str = "digits";
 
 impl fmt::Display for Source {
@@ -109,7 +109,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// Source and filter in the arm language: what decides which traces stand for it.
+    /// Source and filter in the arm language: what decides which traces represent it.
     pub fn selection(&self) -> String {
         let conditions: Vec<String> = self.filter.iter().map(ToString::to_string).collect();
         match conditions.as_slice() {

@@ -1,4 +1,4 @@
-//! What the student can be trained on: a row that it cannot take stands for no arm, so that what is
+//! What the student can be trained on: a row that it cannot take represents no arm, so that what is
 //! matched is what is trained.
 
 use std::cell::RefCell;

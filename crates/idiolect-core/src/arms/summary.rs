@@ -109,7 +109,7 @@ pub struct Coverage {
 /// What the arms leave out because the student cannot be trained on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudentCoverage {
-    /// Traces that would stand for an arm, by reason.
+    /// Traces that would represent an arm, by reason.
     pub traces: BTreeMap<String, usize>,
     /// Problems that every arm would cover, and with this student does not.
     pub problems: usize,
@@ -143,7 +143,7 @@ pub fn rows_hash(rows: &[ArmRow]) -> String {
     content_hash(text.as_bytes())
 }
 
-/// By arm: the problems that it covers and what is to be said of them.
+/// By arm: the problems that it covers and what is to be stated of them.
 pub(super) type Covered<'a> = BTreeMap<String, (BTreeSet<&'a str>, ArmCoverage)>;
 
 /// What each arm could cover.

@@ -738,7 +738,7 @@ fn the_students_own_samples_are_s_and_neither_g_nor_w() {
     for at in 0..40 {
         let mut origin = Origin::of(OriginKind::Sampled);
         origin.model = Some("small@student".to_owned());
-        // The same text as the teacher's: it stands for both.
+        // The same text as the teacher's: it represents both.
         world.add(
             &format!("p{at:02}"),
             &format!("right p{at:02} 0"),
@@ -884,7 +884,7 @@ fn wv_holds_the_trace_of_w_and_learns_it_up_to_its_first_false_step() {
     assert!(!line.contains("spans"), "{line}");
 }
 
-/// A student that cannot be trained on traces of which the test says so.
+/// A student that cannot be trained on traces of which the test states so.
 fn built_for(world: &World, arms: &[&str], refuses: &dyn Fn(&ArmRow) -> bool) -> BuiltArms {
     let takes = |row: &ArmRow| match refuses(row) {
         true => Err(RowErrorKind::TooLong),
@@ -1024,7 +1024,7 @@ fn arms_that_one_would_look_for_are_named_with_reason_and_remedy() {
         "{text}"
     );
     assert!(left["G"].to_string().contains("--model NAME"));
-    // Who names arms gets those, or an error that says as much.
+    // Who names arms gets those, or an error that states as much.
     let built = build(world.input(), &options(&["R"])).unwrap();
     assert!(built.summary.left_out.is_empty());
     let error = build(world.input(), &options(&["W"])).unwrap_err();

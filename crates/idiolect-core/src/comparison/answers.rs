@@ -95,7 +95,7 @@ impl Answers {
                 });
             }
         }
-        // Where all are empty that is the thing to say, not which came first.
+        // Where all are empty that is the thing to state, not which came first.
         let some = evaluations.iter().any(|e| !e.rows.is_empty());
         if let Some(empty) = evaluations.iter().find(|e| some && e.rows.is_empty()) {
             return Err(CompareError::Empty {
@@ -250,7 +250,7 @@ impl Answers {
                 .get(&(checkpoint.replicate, checkpoint.decoding))
                 .map_or(whole.as_slice(), |at| sums.of(*at));
             let resampled = sums.of(at).iter().zip(sizes);
-            // A resample without a problem of this replicate (thousands of draws apart) says nothing.
+            // A resample without a problem of this replicate (thousands of draws apart) states nothing.
             let draws = resampled
                 .map(|(sum, size)| if *size > 0.0 { sum / size } else { estimate })
                 .collect();

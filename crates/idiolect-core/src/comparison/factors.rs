@@ -4,7 +4,7 @@
 //! valid or flawed. A main effect is the mean over strata (the levels of the other two factors) of
 //! the difference of cell means; only strata with arms on both sides count, so that no effect is
 //! read off arms that differ in something else as well. An interaction is the difference of such
-//! differences. What no stratum can show is said to be so.
+//! differences. What no stratum can show is stated to be so.
 
 use std::collections::BTreeMap;
 

@@ -25,7 +25,7 @@ use answers::Answers;
 pub use factors::{FactorAnalysis, FactorEffect, FactorLevels};
 pub use result::{
     Accuracy, ArmResult, Best, Closeness, Comparison, Correlation, Counts, Difference, DosePoint,
-    Estimate, GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy,
+    Estimate, GoldSurprisal, McNemar, MetricDescription, Relation, SampledAccuracy, SeedAccuracy,
     StepCounts,
 };
 
@@ -176,7 +176,7 @@ pub enum CompareError {
 /// The main interval and p of a difference come from the nested bootstrap over replicates, seeds and
 /// problems. Where there is one replicate and one seed on both sides that would count no training noise
 /// at all: then they are BCa over problems and exact McNemar (sign-flip for samples), and the verdict
-/// says "one training run". Where fewer than six problems differ, intervals, p and the detectable
+/// states "one training run". Where fewer than six problems differ, intervals, p and the detectable
 /// difference are held to what so few can show ([`crate::statistics::few`]): no interval is a point.
 ///
 /// # Errors
@@ -218,7 +218,7 @@ pub fn compare(
         arms: results,
         differences,
         best,
-        metrics: METRICS.iter().map(MetricFacts::of).collect(),
+        metrics: METRICS.iter().map(MetricDescription::of).collect(),
         correlations,
         factors,
         warnings,

@@ -9,7 +9,7 @@ use crate::record::{ArmRow, Decoding, Step, StepCheck, VerdictRow};
 use crate::statistics::Interval;
 use crate::statistics::bootstrap::Resampled;
 
-/// Everything a report says about a run: `comparison.json`.
+/// Everything a report states about a run: `comparison.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The answer in a sentence or two.
@@ -33,7 +33,7 @@ pub struct Comparison {
     /// The most accurate arm, against every other arm.
     pub best: Option<Best>,
     /// What each closeness metric is; the keys of [`ArmResult::closeness`].
-    pub metrics: Vec<MetricFacts>,
+    pub metrics: Vec<MetricDescription>,
     /// Does closeness go with accuracy over arms? One entry a metric.
     pub correlations: Vec<Correlation>,
     /// Accuracy against the dose of flaws: G as dose 0, then F25 and so on.
@@ -50,7 +50,7 @@ pub struct Comparison {
 pub struct ArmResult {
     /// The arm.
     pub arm: String,
-    /// What its letter stands for, for example `teacher, wrong answer`; empty where it is not known.
+    /// What its letter represents, for example `teacher, wrong answer`; empty where it is not known.
     #[serde(default)]
     pub description: String,
     /// Rows that it was trained on, summed over replicates; absent where that is not known (`base`).
@@ -248,7 +248,7 @@ pub struct Difference {
     pub n_seeds: usize,
     /// The difference in each replicate, in order of replicate.
     pub per_replicate: Vec<f64>,
-    /// What may be said.
+    /// What may be stated.
     pub relation: Relation,
     /// It as text, for example `W > base by 7.8 points [5.4, 10.6], 3 seeds`.
     pub verdict: String,
@@ -292,7 +292,7 @@ pub struct Best {
 
 /// What a closeness metric is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MetricFacts {
+pub struct MetricDescription {
     /// Its name, the key of [`ArmResult::closeness`].
     pub name: String,
     /// Which value is nearer to the student.
@@ -395,7 +395,7 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-impl MetricFacts {
+impl MetricDescription {
     pub(super) fn of(metric: &Metric) -> Self {
         Self {
             name: metric.name.to_owned(),

@@ -699,7 +699,7 @@ fn a_comparison_of_full_size_holds_every_pair_and_no_wrong_order() {
     );
 }
 
-/// Greedy answers (or samples) to `n` problems, right as `is_right` of problem and sample says.
+/// Greedy answers (or samples) to `n` problems, right as `is_right` of problem and sample states.
 fn answered(
     arm: &str,
     seed: u64,

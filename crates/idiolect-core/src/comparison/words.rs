@@ -12,7 +12,7 @@ const FEW_PROBLEMS: usize = 200;
 const FEW_ROWS: usize = 30;
 
 /// For example `W > base by 7.8 points [5.4, 10.6], 3 seeds`. A difference that rests on one
-/// training says so: it may be the seed's and not the arm's.
+/// training states so: it may be the seed's and not the arm's.
 pub(super) fn verdict(d: &Difference) -> String {
     verdict_of(d, &Names::default())
 }

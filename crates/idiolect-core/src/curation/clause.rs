@@ -141,7 +141,7 @@ impl FromStr for Clause {
             }
         }
         Ok(Self {
-            by: by.ok_or("it does not say by=METRIC")?,
+            by: by.ok_or("by=METRIC is missing")?,
             far,
             scope,
             budget,

@@ -22,7 +22,7 @@ pub fn ifd_ppl(with: &ScoreRow, without: &ScoreRow) -> Option<f64> {
     pmi(with, without).map(|pmi| (-pmi).exp())
 }
 
-/// s̄(y|∅) − s̄(y|c), nats per token: how much the prompt says of the completion.
+/// s̄(y|∅) − s̄(y|c), nats per token: how much the prompt states of the completion.
 pub fn pmi(with: &ScoreRow, without: &ScoreRow) -> Option<f64> {
     both(with, without).map(|(c, e)| e - c)
 }

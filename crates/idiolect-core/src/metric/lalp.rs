@@ -39,7 +39,7 @@ pub fn locals<'a>(text: &'a str, steps: &[Step], context: usize) -> Vec<Local<'a
         .collect();
     starts.sort_unstable();
     starts.dedup();
-    // What is before the first step is a unit of its own only where it says something.
+    // What is before the first step is a unit of its own only where it states something.
     if starts
         .first()
         .is_some_and(|first| text[..*first].trim().is_empty())

@@ -6,7 +6,7 @@
 //! choices among candidates of one problem ([`grape`], [`lark`]), second contexts ([`conditional`],
 //! [`lalp`]), and sets against the student's own samples ([`between`]).
 //!
-//! A metric's direction says which value is nearer to the student. It is no promise of better
+//! A metric's direction states which value is nearer to the student. It is no promise of better
 //! training: whether nearer helps is what a comparison of arms finds out.
 
 use serde::{Deserialize, Serialize};

@@ -203,7 +203,7 @@ pub fn resampled(
     for draw in 0..if n == 0 { 0 } else { draws } {
         set.assign(&std::array::from_fn(|at| resampled.of(at)[draw]));
         for (metric, resampled) in &mut found {
-            // A resample without a defined value (no trace with a Z) says nothing new.
+            // A resample without a defined value (no trace with a Z) states nothing new.
             resampled
                 .draws
                 .push((metric.of_set)(&set).unwrap_or(resampled.estimate));

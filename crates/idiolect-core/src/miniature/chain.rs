@@ -68,7 +68,7 @@ pub struct Step {
     pub op: Op,
     /// Right operand.
     pub right: u32,
-    /// What the step says that it gives.
+    /// What the step states that it gives.
     pub result: u32,
 }
 
@@ -129,7 +129,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// What the last step says.
+    /// What the last step states.
     pub fn result(&self) -> Option<u32> {
         self.steps.last().map(|step| step.result)
     }

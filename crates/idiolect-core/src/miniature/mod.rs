@@ -3,7 +3,7 @@
 //! Countdown problems of three numbers, human-style solutions, a whole-word tokenizer, two model
 //! shapes and the texts that a student and a teacher are pretrained on. Nothing is downloaded and
 //! nothing is trained here; the program trains on these texts and treats the results like any
-//! other models. Sizes follow a prototype; `docs/miniature.md` says why each is as it is.
+//! other models. Sizes follow a prototype; `docs/miniature.md` states why each is as it is.
 //!
 //! The same settings give the same bytes. Problems are the same in every world; the seed decides
 //! their split, the order of their numbers, their human solutions and the texts.

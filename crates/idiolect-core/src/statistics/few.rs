@@ -1,6 +1,6 @@
 //! What few differing problems can show.
 //!
-//! A bootstrap draws from the problems as they came. Where they all say the same it has nothing to
+//! A bootstrap draws from the problems as they came. Where they all state the same it has nothing to
 //! draw from and its interval has no width: at one problem, or with all right or all wrong, it claims
 //! certainty. Where a few differ it is not much better: simulated coverage of a 95 % interval falls to
 //! 79 % (see the tests). Below [`FEWEST`] differing problems intervals therefore also hold exact

@@ -74,7 +74,7 @@ pub fn mcnemar(b: usize, c: usize) -> f64 {
         relative *= i as f64 / (n - i + 1) as f64;
         sum += relative;
     }
-    // A p of 0 would claim certainty; the smallest positive number stands for an underflow.
+    // A p of 0 would claim certainty; the smallest positive number represents an underflow.
     (2.0 * log_largest.exp() * sum).clamp(f64::MIN_POSITIVE, 1.0)
 }
 

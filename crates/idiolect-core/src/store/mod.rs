@@ -2,7 +2,7 @@
 //!
 //! - [`rows`] streams rows from JSON lines, a JSON array, gzip or parquet; a bad row is data.
 //! - `journal` appends rows to a file whose torn tail is dropped when it is opened again.
-//! - [`meta`] keeps beside an output what decided it, and says what differs.
+//! - [`meta`] keeps beside an output what decided it, and states what differs.
 //! - [`rejects`] keeps the refused rows beside an output.
 //! - `output` joins the three: one resumable output of one stage; `folder` likewise.
 //! - [`tokens`] writes and reads `tokens.parquet`.
@@ -49,10 +49,10 @@ pub enum StoreError {
         path: String,
         /// A verb: `read`, `write`, `lock`.
         doing: &'static str,
-        /// What the system said.
+        /// What the system stated.
         source: io::Error,
     },
-    /// The file as a whole is not what its name says.
+    /// The file as a whole is not what its name states.
     #[error("`{path}`: {reason}")]
     Format {
         /// The file.

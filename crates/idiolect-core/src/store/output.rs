@@ -460,7 +460,7 @@ fn parse<'a>(text: &'a [u8], path: &Path) -> Result<Line<'a>, StoreError> {
     })
 }
 
-/// Writes the rows of an output whole, compressed where its name says so.
+/// Writes the rows of an output whole, compressed where its name states so.
 fn write_rows(
     path: &Path,
     rows: impl FnOnce(&mut dyn Write) -> Result<(), StoreError>,

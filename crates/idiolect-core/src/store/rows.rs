@@ -184,7 +184,7 @@ impl<T: DeserializeOwned> Rows<T> {
     }
 }
 
-/// What the parser said, without the line number, which counts within the row and would mislead.
+/// What the parser stated, without the line number, which counts within the row and would mislead.
 fn message(error: &serde_json::Error) -> String {
     let words = error.to_string();
     let words = match words.find(" at line ") {
@@ -380,7 +380,7 @@ impl Scan {
     }
 }
 
-/// Whether a file's name says that it holds CSV.
+/// Whether a file's name states that it holds CSV.
 fn is_csv(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.to_ascii_lowercase();
@@ -390,7 +390,7 @@ fn is_csv(path: &Path) -> bool {
 pub(super) fn cut_off(error: io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "ends in the middle: the file looks cut off".to_owned(),
-        // What the decompressor says of bytes that are none of its own.
+        // What the decompressor states of bytes that are none of its own.
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
             format!("damaged or cut off: {error}")
         }

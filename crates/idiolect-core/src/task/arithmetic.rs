@@ -1,6 +1,6 @@
 //! Arithmetic expressions read from lexemes and evaluated exactly while they are read.
 //!
-//! What is written around the numbers (units, currency) is tolerated where [`Reading`] says so, and
+//! What is written around the numbers (units, currency) is tolerated where [`Reading`] states so, and
 //! what Countdown forbids is evaluated and noted, so that a verdict can name it. Depth, powers and
 //! digits are bounded; nothing else can grow.
 

@@ -1,4 +1,4 @@
-//! Running a program: the seam between the verification of code and the one place that starts
+//! Running a program: the interface between the verification of code and the one place that starts
 //! processes, the sandbox of the program.
 
 /// A candidate and the tests that decide on it.
@@ -20,7 +20,7 @@ pub enum Execution {
     Passed,
     /// The candidate failed: a test, an exception, a limit, an attempt on what it may not touch.
     Failed {
-        /// Why, in words.
+        /// Why, as text for a person.
         reason: String,
         /// The line of its code where it went wrong, from 1, where there is one.
         line: Option<usize>,

@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 
 use crate::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
 
-/// Where a raw row stands.
+/// Where a raw row is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportRow {
     /// Its number in the file, from 0.
     pub index: usize,
-    /// The part it belongs to, unless the row says otherwise; `None` where nothing tells.
+    /// The part it belongs to, unless the row states otherwise; `None` where nothing shows.
     pub split: Option<Split>,
     /// The data set's name, the first part of ids: `gsm8k` in `gsm8k/train/17`.
     pub set: String,
@@ -24,7 +24,7 @@ pub struct Imported {
     /// The data set's own solution (origin `human`), and the row's `response` (origin `sampled`
     /// where its `model` is known, else `imported`).
     pub traces: Vec<Trace>,
-    /// The reason that the response ended, where it says neither `stop` nor `length`; it stays in
+    /// The reason that the response ended, where it states neither `stop` nor `length`; it stays in
     /// the trace's unknown fields.
     pub unknown_finish: Option<String>,
 }
@@ -92,7 +92,7 @@ fn split_name(split: Split) -> &'static str {
     }
 }
 
-/// Where servers say why a response ended.
+/// Where servers state why a response ended.
 const FINISH_REASONS: [&str; 4] = ["finish", "finish_reason", "stop_reason", "done_reason"];
 
 /// A raw row while a task takes its fields out; what is left over is kept as unknown fields.
@@ -247,11 +247,11 @@ pub(super) struct Parts {
     pub(super) question: String,
     pub(super) gold: Value,
     pub(super) human: Option<String>,
-    /// Where rows and files that do not tell their split belong, if the task knows.
+    /// Where rows and files that do not state their split belong, if the task knows.
     pub(super) split: Option<Split>,
 }
 
-/// What a JSON value is, in words.
+/// What a JSON value is, as text.
 pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -5,7 +5,7 @@
 //! {"problem": "What is the sum of the roots of $2x^2 - 3x + 1 = 0$?", "level": "Level 2", "type": "Algebra",
 //!  "solution": "By Vieta's formulas the sum is $\\frac{3}{2}$, so the answer is $\\boxed{\\frac{3}{2}}$."}
 //! ```
-//! The answer stands in the solution's last `\boxed{…}`. Two answers are compared by what they
+//! The answer is in the solution's last `\boxed{…}`. Two answers are compared by what they
 //! mean: exact arithmetic first, then structure, and values at drawn points last; a verdict carries
 //! the reason. What cannot be decided is `ungraded`, never wrong.
 

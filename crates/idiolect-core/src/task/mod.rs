@@ -1,4 +1,4 @@
-//! The task seam: what a problem is, how it is asked, and when an answer is right.
+//! The task interface: what a problem is, how it is asked, and when an answer is right.
 //!
 //! A [`Task`] imports raw rows, renders prompts, extracts and verifies answers and checks steps.
 //! Everything is a total function on text: no file, no clock, no thread, no panic on bad input, and
@@ -6,7 +6,7 @@
 //! or verification change, because each of them can move a trace from one arm to another.
 //!
 //! Sources: the prompts' shape and the public scorers follow arXiv 2512.22255 and its code; what is
-//! ours is said where it stands.
+//! ours is stated where it is.
 
 mod arithmetic;
 pub mod compat;
@@ -43,7 +43,7 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// The answer in the task's canonical form; `None` where nothing readable was answered.
     pub extracted: Option<String>,
-    /// Why, in words.
+    /// Why, as text for a person.
     pub reason: String,
     /// The text's steps in text order; empty for a pair.
     pub steps: Vec<Step>,

@@ -1,7 +1,7 @@
 //! Prompt files: text with placeholders in braces.
 //!
 //! `{name}` (lowercase letters and underscores) is filled by the task; `{{` and `}}` are braces;
-//! every other brace stands for itself, so LaTeX needs no escaping unless it reads like a name.
+//! every other brace represents itself, so LaTeX needs no escaping unless it reads like a name.
 
 use crate::record::content_hash;
 
@@ -29,7 +29,7 @@ impl PromptFile {
         }
     }
 
-    /// The words that introduce a problem: what stands before its first placeholder on that line,
+    /// The words that introduce a problem: what is before its first placeholder on that line,
     /// or else the line above. `None` where the problem comes first, or nothing but signs does.
     pub fn introduction(&self) -> Option<String> {
         let mut at = 0;

@@ -116,7 +116,7 @@ const ANSWERS: [&str; 9] = [
 /// So many introductions are weighed; each costs a look for an answer before it.
 const MOST_WEIGHED: usize = 16;
 
-/// An answer stands within so many bytes before the next problem, and the answer to that so many
+/// An answer is within so many bytes before the next problem, and the answer to that so many
 /// behind its introduction.
 const WINDOW: usize = 20_000;
 
@@ -172,7 +172,7 @@ pub(super) fn read<T: Task + ?Sized>(task: &T, text: &str, introduction: Option<
     }
 }
 
-/// The part of a response that counts, by what its text tells alone; `None` where it still thinks.
+/// The part of a response that counts, by what its text shows alone; `None` where it still thinks.
 pub(super) fn part_of<'a, T: Task + ?Sized>(task: &T, text: &'a str) -> Option<&'a str> {
     match read(task, text, None) {
         Reading::Thinking => None,
@@ -254,7 +254,7 @@ fn next_tag(text: &str, from: usize) -> Option<(usize, Tag)> {
     }
 }
 
-/// Whether the tag at `at` stands in quotes, and so is spoken of.
+/// Whether the tag at `at` is in quotes, and so is spoken of.
 fn is_quoted(text: &str, at: usize) -> bool {
     let Some(quote) = text[..at].chars().next_back() else {
         return false;
@@ -544,7 +544,7 @@ mod tests {
             ("<think>a</think> 14 </think>", " 14 "),
             ("<think>a</thinking>14", "14"),
             ("<think></think>", ""),
-            // It has begun and will say more.
+            // It has begun and will state more.
             (
                 "<reasoning>5</reasoning>\n<answer>14</answer>",
                 "\n<answer>14</answer>",

@@ -1,7 +1,7 @@
 //! A text cut into steps: lines, sentences, and the parts between the `;` and `|` of the miniature's
-//! dialect. Steps of code come with the task that needs them.
+//! style. Steps of code come with the task that needs them.
 
-/// The parts of a text: byte span, trimmed, and whether a `|` stands before it. A line that begins
+/// The parts of a text: byte span, trimmed, and whether a `|` is before it. A line that begins
 /// with `=` continues the part before it.
 pub(super) fn parts(text: &str) -> Vec<(usize, usize, bool)> {
     let mut found: Vec<(usize, usize, bool)> = Vec::new();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_sentences_and_dialect_parts_are_steps() {
+    fn lines_sentences_and_parts_between_bars_are_steps() {
         assert_eq!(
             cut(" 3 * 7 = 21 ; 21 - 2 = 19 | ans 3 * 7 - 2"),
             ["3 * 7 = 21", "21 - 2 = 19", "ans 3 * 7 - 2"]

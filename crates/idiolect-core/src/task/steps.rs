@@ -1,7 +1,7 @@
 //! Steps of a trace and their arithmetic.
 //!
 //! A step is a part of the text as [`super::segment`] cuts it. Every `expression = value` in it is recomputed exactly: one false equation makes the step invalid, else
-//! one true equation makes it valid, else it is unchecked. Where the text does not say plainly what
+//! one true equation makes it valid, else it is unchecked. Where the text does not state plainly what
 //! is computed (a variable of unknown value, "half of 10 + 2", cents that become dollars) nothing is checked: a
 //! checker that cries wolf is worse than none. A value shown with decimals may be rounded or cut at
 //! its last digit; integers must be exact.
@@ -18,7 +18,7 @@ use idiolect_math::lexeme::{Kind, Lexeme, lex};
 const MAX_SIDE: usize = 64;
 
 /// The steps of a text, in order; parts that `is_answer` (given the trimmed part and whether a `|`
-/// stands before it) are left out, and so are parts without a letter or digit.
+/// is before it) are left out, and so are parts without a letter or digit.
 pub(super) fn check_steps(text: &str, is_answer: fn(&str, bool) -> bool) -> Vec<Step> {
     let mut variables = Variables::default();
     parts(text)
@@ -35,7 +35,7 @@ pub(super) fn check_steps(text: &str, is_answer: fn(&str, bool) -> bool) -> Vec<
         .collect()
 }
 
-/// What recomputation finds in one step; what it says of variables is kept for the next.
+/// What recomputation finds in one step; what it states of variables is kept for the next.
 fn check(part: &str, variables: &mut Variables) -> StepCheck {
     if !part.contains(['=', '＝']) {
         return StepCheck::Unchecked;
@@ -245,7 +245,7 @@ fn expression_before<'a>(text: &str, side: &'a [Lexeme]) -> Option<(Readings, &'
     for start in 0..side.len() {
         let begins = match side[start].kind {
             Kind::Number { .. } | Kind::Open | Kind::Fraction | Kind::Currency => true,
-            // A sign may begin an expression only where nothing stands before it to be an operand.
+            // A sign may begin an expression only where nothing is before it to be an operand.
             Kind::Minus | Kind::Plus => start == 0 || side[start - 1].kind == Kind::Mark,
             _ => false,
         };
@@ -283,7 +283,7 @@ fn expression_after(text: &str, side: &[Lexeme]) -> Option<Readings> {
     clean.then_some([hundredth, unit])
 }
 
-/// Whether what stands before an expression leaves it whole: punctuation and plain words do;
+/// Whether what is before an expression leaves it whole: punctuation and plain words do;
 /// operators, variables, words that compute ("half of", "times") and words that number ("day 1") do
 /// not.
 fn begins_apart(text: &str, before: &[Lexeme]) -> bool {
@@ -337,7 +337,7 @@ fn begins_apart(text: &str, before: &[Lexeme]) -> bool {
     }
 }
 
-/// Whether what stands after a value leaves it whole; "million" and "and 1/4" do not.
+/// Whether what is after a value leaves it whole; "million" and "and 1/4" do not.
 fn ends_apart(text: &str, after: &[Lexeme]) -> bool {
     const BINDING: [&str; 19] = [
         "of",

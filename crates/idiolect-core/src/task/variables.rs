@@ -1,8 +1,8 @@
-//! What the variables of a text stand for, where it says so plainly: `x = 5`, `Let n = 3 + 4.`, and
+//! What the variables of a text represent, where it states so plainly: `x = 5`, `Let n = 3 + 4.`, and
 //! lines of code such as `total = price * 3`.
 //!
 //! A letter is carried through prose, a longer name through lines of code only, where nothing but
-//! names, numbers and operators stands. Whatever is not plain (a condition, a second meaning, an
+//! names, numbers and operators is. Whatever is not plain (a condition, a second meaning, an
 //! unknown on the right) makes the name unknown again: a value that is carried wrongly would call
 //! right steps false.
 
@@ -53,7 +53,7 @@ impl Variables {
         Cow::Owned(filled)
     }
 
-    /// Takes in what a part of the text says of its variables.
+    /// Takes in what a part of the text states of its variables.
     pub(super) fn learn(&mut self, part: &str) {
         if part.len() > MAX_PART {
             return;
@@ -96,7 +96,7 @@ impl Variables {
         }
     }
 
-    /// The value of an expression that stands alone or before what `may_follow` allows.
+    /// The value of an expression that is alone or before what `may_follow` allows.
     fn value(&self, text: &str, may_follow: impl Fn(&str) -> bool) -> Option<Rational> {
         let filled = self.fill(text);
         let lexemes = lex(&filled, true);
@@ -161,7 +161,7 @@ fn names(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Whether a name is what an equation defines: it stands before `=`, and before it, back to the
+/// Whether a name is what an equation defines: it is before `=`, and before it, back to the
 /// last equation or comma, there are words only.
 fn is_defined_at(text: &str, start: usize, end: usize) -> bool {
     let after = text[end..].trim_start();

@@ -28,7 +28,7 @@ fn edit(dir: &Path, file: &str, change: impl Fn(&mut Value)) {
     fs::write(path, value.to_string()).unwrap();
 }
 
-fn complaint(dir: &Path) -> String {
+fn error_of(dir: &Path) -> String {
     read(dir).err().expect("must be refused").to_string()
 }
 
@@ -106,15 +106,15 @@ fn the_trained_end_token_stops_in_the_written_generation_config() {
 
 #[test]
 fn directories_that_are_no_model_are_refused_by_file() {
-    assert!(complaint(Path::new("/nowhere")).contains("is not a directory"));
+    assert!(error_of(Path::new("/nowhere")).contains("is not a directory"));
     for file in ["config.json", "tokenizer.json"] {
         let dir = changed(|dir| fs::remove_file(dir.join(file)).unwrap());
-        assert!(complaint(dir.path()).contains(file));
+        assert!(error_of(dir.path()).contains(file));
         let dir = changed(|dir| fs::write(dir.join(file), "{").unwrap());
-        assert!(complaint(dir.path()).contains(file));
+        assert!(error_of(dir.path()).contains(file));
     }
     let dir = changed(|dir| edit(dir, "config.json", |c| c["vocab_size"] = json!(100)));
-    assert!(complaint(dir.path()).contains("`vocab_size` is 100 and tokenizer.json has 512"));
+    assert!(error_of(dir.path()).contains("`vocab_size` is 100 and tokenizer.json has 512"));
     let dir = changed(|dir| edit(dir, "config.json", |c| c["num_hidden_layers"] = json!(6)));
     let message = read(dir.path())
         .unwrap()
@@ -202,7 +202,7 @@ fn a_git_lfs_pointer_is_told_from_a_damaged_file() {
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4cac19622fc3ada9c0fdeadb33f88f367b541f38b89102a3f1261ac81fd5bcb5\nsize 5120\n";
     for file in ["config.json", "tokenizer.json", "generation_config.json"] {
         let dir = changed(|dir| fs::write(dir.join(file), pointer).unwrap());
-        let message = complaint(dir.path());
+        let message = error_of(dir.path());
         assert!(
             message.contains(file)
                 && message.contains("Git LFS")
@@ -225,9 +225,9 @@ fn a_git_lfs_pointer_is_told_from_a_damaged_file() {
 #[test]
 fn a_missing_tokenizer_says_how_to_come_by_one() {
     let dir = changed(|dir| fs::remove_file(dir.join("tokenizer.json")).unwrap());
-    assert!(complaint(dir.path()).contains("hf download"));
+    assert!(error_of(dir.path()).contains("hf download"));
     fs::write(dir.path().join("tokenizer.model"), "x").unwrap();
-    let message = complaint(dir.path());
+    let message = error_of(dir.path());
     assert!(
         message.contains("tokenizer.model") && message.contains("save_pretrained"),
         "{message}"

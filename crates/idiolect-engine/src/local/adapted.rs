@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn masked_spans_are_not_learnt_and_a_row_without_targets_is_refused() {
+    fn masked_spans_are_not_trained_on_and_a_row_without_targets_is_refused() {
         let text = ", there was a zq xvk 77 girl.";
         let noise = text.find("zq").unwrap()..text.find("girl").unwrap();
         let masked = Example {

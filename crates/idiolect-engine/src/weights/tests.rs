@@ -16,7 +16,7 @@ const SLOT_A: Slot<'_> = Slot {
 };
 
 /// The message of reading tensor `a` of shape [2] of a directory.
-fn complaint(dir: &Path) -> String {
+fn error_of(dir: &Path) -> String {
     let error = WeightFiles::open(dir)
         .and_then(|files| files.read_slots(&[SLOT_A], &mut [0.0; 2]))
         .expect_err("the file is bad");
@@ -27,7 +27,7 @@ fn complaint(dir: &Path) -> String {
 fn refuses(header: &str, data: &[u8], parts: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     raw(&dir.path().join("model.safetensors"), header, data);
-    let message = complaint(dir.path());
+    let message = error_of(dir.path());
     for part in parts.iter().chain(&["model.safetensors"]) {
         assert!(message.contains(part), "`{message}` lacks `{part}`");
     }
@@ -38,7 +38,7 @@ const A: &str = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
 #[test]
 fn a_directory_without_weights_says_what_it_looks_for() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(complaint(dir.path()).contains("neither `model.safetensors` nor"));
+    assert!(error_of(dir.path()).contains("neither `model.safetensors` nor"));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_file_cut_off_anywhere_is_refused_without_panic() {
     for len in 0..whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
         assert!(
-            complaint(dir.path()).contains("model.safetensors"),
+            error_of(dir.path()).contains("model.safetensors"),
             "at {len}"
         );
     }
@@ -63,7 +63,7 @@ fn an_absurd_header_length_allocates_nothing() {
         let mut bytes = length.to_le_bytes().to_vec();
         bytes.extend(b"{}");
         fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
-        assert!(complaint(dir.path()).contains("claims a header of"));
+        assert!(error_of(dir.path()).contains("claims a header of"));
     }
 }
 
@@ -148,7 +148,7 @@ fn an_index_and_its_shards_must_agree() {
     raw(&dir.path().join("s1.safetensors"), A, &[0; 8]);
     let check = |json: &str, part: &str| {
         fs::write(&index, json).unwrap();
-        let message = complaint(dir.path());
+        let message = error_of(dir.path());
         assert!(message.contains(part), "`{message}` lacks `{part}`");
     };
     check("{", "not JSON");

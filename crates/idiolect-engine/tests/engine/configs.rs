@@ -26,7 +26,7 @@ fn a_config_means_what_transformers_takes_it_for() {
         let config = Config::read(&row["config"]).unwrap_or_else(|e| panic!("{name}: {e}"));
         let model = config.model;
         let got = json!({
-            "heads": model.heads, "kv_heads": model.kv_heads, "head_width": model.head_dim, "windows": model.windows,
+            "heads": model.heads, "kv_heads": model.kv_heads, "head_dim": model.head_dim, "windows": model.windows,
             "tied": model.tied, "positions": config.max_position_embeddings, "attention_softcap": model.attention_softcap,
             "final_softcap": model.final_softcap,
         });

@@ -15,7 +15,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const GATE: &str = "model.layers.1.mlp.gate_proj.weight";
 
 /// The message of loading a changed copy of the small trained model.
-fn complaint(change: impl Fn(&Path)) -> String {
+fn error_of(change: impl Fn(&Path)) -> String {
     let dir = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(path("stories260K")).unwrap() {
         let file = entry.unwrap().path();
@@ -30,7 +30,7 @@ fn complaint(change: impl Fn(&Path)) -> String {
 
 #[track_caller]
 fn refuses(change: impl Fn(&Path), parts: &[&str]) {
-    let message = complaint(change);
+    let message = error_of(change);
     for part in parts {
         assert!(message.contains(part), "`{message}` lacks `{part}`");
     }
@@ -91,8 +91,8 @@ fn sharded(change: impl Fn(&mut Value)) -> impl Fn(&Path) {
 
 #[test]
 fn the_unchanged_directory_loads_whole_and_in_shards() {
-    assert_eq!(complaint(|_| ()), "");
-    assert_eq!(complaint(sharded(|_| ())), "");
+    assert_eq!(error_of(|_| ()), "");
+    assert_eq!(error_of(sharded(|_| ())), "");
 }
 
 #[test]

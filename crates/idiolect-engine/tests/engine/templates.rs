@@ -76,7 +76,7 @@ fn conversations_are_rendered_to_transformers_bytes() {
 
 /// The last assistant turn of each row is the completion; the template marks it with its end.
 #[test]
-fn the_span_that_is_learnt_is_the_one_that_generation_blocks_mark() {
+fn the_span_that_is_trained_on_is_the_one_that_generation_blocks_mark() {
     let tokenizer = tokenizer();
     let rows = rows("tokens.jsonl");
     assert!(rows.len() >= 3);
@@ -148,7 +148,7 @@ fn a_row_begins_as_the_model_is_asked_and_ends_with_the_turn() {
 }
 
 #[test]
-fn what_a_template_puts_before_the_answer_is_learnt_and_not_scored() {
+fn what_a_template_puts_before_the_answer_is_trained_on_and_not_scored() {
     let tokenizer = tokenizer();
     let template = template(&json!("qwen3.jinja"));
     let row = encode_chat_example(&tokenizer, &template, LIMITS, &plain("q", "7")).unwrap();

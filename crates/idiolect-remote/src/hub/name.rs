@@ -139,7 +139,7 @@ pub(super) fn is_path(text: &str) -> bool {
         && text.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// Whether a text is the hash of a commit or of a file, or may stand for one as a file's name.
+/// Whether a text is the hash of a commit or of a file, or may represent one as a file's name.
 pub(super) fn is_hash(text: &str) -> bool {
     is_name(text, 128)
 }

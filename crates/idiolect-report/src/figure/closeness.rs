@@ -1,6 +1,6 @@
 //! Accuracy against closeness: one labelled point an arm.
 
-use idiolect_core::comparison::{Closeness, Estimate, MetricFacts};
+use idiolect_core::comparison::{Closeness, Estimate, MetricDescription};
 use idiolect_core::record::Decoding;
 use maud::{Markup, html};
 
@@ -113,7 +113,7 @@ pub(crate) fn rows(view: &RunView) -> String {
     )
 }
 
-fn points<'a>(view: &'a RunView, metric: &MetricFacts, decoding: Decoding) -> Vec<Point<'a>> {
+fn points<'a>(view: &'a RunView, metric: &MetricDescription, decoding: Decoding) -> Vec<Point<'a>> {
     let both = reading::ordered(&view.comparison)
         .into_iter()
         .filter_map(|arm| {
@@ -161,7 +161,7 @@ fn scales(points: &[Point<'_>]) -> (Scale, Scale) {
     )
 }
 
-fn axes(x: Scale, y: Scale, metric: &MetricFacts, measure: &str) -> Markup {
+fn axes(x: Scale, y: Scale, metric: &MetricDescription, measure: &str) -> Markup {
     let (xs, ys) = (x.ticks(6), y.ticks(5));
     let name = format!(
         "{} ({})",
@@ -294,7 +294,7 @@ fn place(name: &str, x: f64, y: f64, taken: &[Box]) -> (&'static str, f64, f64, 
 
 fn caption(
     view: &RunView,
-    metric: &MetricFacts,
+    metric: &MetricDescription,
     decoding: Decoding,
     points: &[Point<'_>],
 ) -> String {

@@ -1,6 +1,6 @@
 //! Closeness of each arm to the untrained student, and whether it goes with accuracy.
 
-use idiolect_core::comparison::{ArmResult, MetricFacts};
+use idiolect_core::comparison::{ArmResult, MetricDescription};
 use idiolect_core::record::Decoding;
 
 use super::{Block, Section};
@@ -47,7 +47,7 @@ fn metrics(view: &RunView) -> Table {
     columns.extend(arms.iter().map(|arm| right(&arm.arm)));
     columns.push(left("unit"));
     columns.push(left("nearer"));
-    let row = |m: &MetricFacts| {
+    let row = |m: &MetricDescription| {
         let values = arms.iter().map(|arm| {
             arm.closeness
                 .get(&m.name)
@@ -98,7 +98,7 @@ fn correlations(view: &RunView) -> Option<Table> {
             right("regret"),
         ]);
     }
-    let cells = |metric: &MetricFacts, decoding: &Decoding| match reading::correlation(
+    let cells = |metric: &MetricDescription, decoding: &Decoding| match reading::correlation(
         comparison,
         &metric.name,
         *decoding,
@@ -112,7 +112,7 @@ fn correlations(view: &RunView) -> Option<Table> {
             fraction(c.regret),
         ],
     };
-    let row = |m: &MetricFacts| {
+    let row = |m: &MetricDescription| {
         let nearest = comparison.correlations.iter().find(|c| c.metric == m.name);
         let mut out = vec![
             reading::metric_name(&m.name),

@@ -1,4 +1,4 @@
-//! The page in a real browser. Without one the test says loudly that it was skipped; with
+//! The page in a real browser. Without one the test states loudly that it was skipped; with
 //! `IDIOLECT_REQUIRE_BROWSER=1` that is a failure. `IDIOLECT_BROWSER` names the program to use.
 
 use std::io::Write as _;
@@ -46,7 +46,7 @@ fn browser() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The browser, or `None` after saying so, past the capture of a test's output.
+/// The browser, or `None` after stating so, past the capture of a test's output.
 fn browser_or_say(test: &str) -> Option<PathBuf> {
     let found = browser();
     if found.is_none() {

@@ -2,7 +2,7 @@
 
 use idiolect_core::comparison::{Comparison, Relation};
 use idiolect_report::RunView;
-use idiolect_report::view::{ArmFacts, Example, ExampleToken, FactGroup, Fraction, thin};
+use idiolect_report::view::{ArmDescription, Example, ExampleToken, FactGroup, Fraction, thin};
 
 use crate::sample;
 
@@ -298,10 +298,10 @@ pub(crate) fn hostile() -> RunView {
     view.comparison.warnings.push(h());
     view.comparison.differences[0].method = h();
     view.replicates = vec![h(), h()];
-    view.arms.push(ArmFacts {
+    view.arms.push(ArmDescription {
         name: h(),
         about: h(),
-        ..ArmFacts::default()
+        ..ArmDescription::default()
     });
     view.curves[0].arm = h();
     view.dev[0].arm = h();

@@ -7,7 +7,7 @@ use idiolect_core::arms::describe;
 use idiolect_core::comparison::{
     Accuracy, ArmData, ArmResult, Best, Closeness, CompareOptions, Comparison, Correlation, Counts,
     Difference, DosePoint, Estimate, Evaluation, FactorAnalysis, FactorEffect, FactorLevels,
-    GoldSurprisal, McNemar, MetricFacts, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
+    GoldSurprisal, McNemar, MetricDescription, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
     compare,
 };
 use idiolect_core::metric::{Direction, METRICS};
@@ -17,7 +17,7 @@ use idiolect_core::statistics::proportion::wilson;
 use idiolect_model::{Rng, Template};
 use idiolect_report::RunView;
 use idiolect_report::view::{
-    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, thin,
+    ArmDescription, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, thin,
 };
 
 const N: usize = 600;
@@ -389,7 +389,7 @@ pub(crate) fn comparison(replicates: usize, seeds: u64) -> Comparison {
         }),
         metrics: METRICS
             .iter()
-            .map(|m| MetricFacts {
+            .map(|m| MetricDescription {
                 name: m.name.to_owned(),
                 direction: m.direction,
                 unit: m.unit.to_owned(),
@@ -483,7 +483,7 @@ pub(crate) fn miniature(replicates: usize, seeds: u64) -> RunView {
     };
     view.arms = ARMS
         .iter()
-        .map(|row| ArmFacts {
+        .map(|row| ArmDescription {
             name: row.0.to_owned(),
             about: row.1.to_owned(),
             problems: (row.0 != "base").then_some(1000),

@@ -152,7 +152,7 @@ fn words(advice: &Advice) -> String {
             advice.replicates
         )),
         None => text.push_str(&format!(
-            "\nlearned from {} finished replicates, too few to say how good the advice is",
+            "\nlearned from {} finished replicates, too few to state how good the advice is",
             advice.replicates
         )),
     }

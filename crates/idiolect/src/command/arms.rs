@@ -14,7 +14,7 @@ use idiolect::stage::student::StudentText;
 
 /// Build matched training sets (arms) from verified traces
 ///
-/// All arms hold the same training problems, one trace each, unless --match says otherwise. Sources:
+/// All arms hold the same training problems, one trace each, unless --match states otherwise. Sources:
 /// H human, G sampled and correct, W sampled and wrong, Wv W up to its first false step, P
 /// paraphrased, F1 to F100 flawed, R content control, S the student's own samples, T any trace. A
 /// mixture is W:0.5+G:0.5, a filter W[steps>=2,nll_per_token<1.5], and a curated arm
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
     /// Rows to keep of each arm, before tokens are matched; default all
     #[arg(long, value_name = "N")]
     rows: Option<usize>,
-    /// Let W hold traces whose source does not say how they ended, when their answer is readable
+    /// Let W hold traces whose source does not state how they ended, when their answer is readable
     #[arg(long)]
     unknown_finish_is_stop: bool,
     #[command(flatten)]

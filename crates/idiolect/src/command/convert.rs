@@ -13,7 +13,7 @@ use idiolect::stage::convert::{ConvertSettings, convert};
 /// Write a model in another form
 ///
 /// `--to merged` adds an adapter to its base model, in f32, and writes a model directory of its
-/// own that needs neither. It is written in f32 unless --dtype says otherwise: what an adapter adds
+/// own that needs neither. It is written in f32 unless --dtype states otherwise: what an adapter adds
 /// is small beside the weights, and a half-precision type rounds part of it away.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:

@@ -22,7 +22,7 @@ use idiolect::stage::import::{ImportSettings, RowTask, import};
 /// be drawn instead: --generate.
 /// A row that holds a model's `response` gives a trace too. It counts as sampled, for arms G and W,
 /// where its model is known, and can join W where it is known to have finished: --model and --finish
-/// say so of all rows.
+/// state so of all rows.
 #[derive(clap::Args, Debug)]
 #[command(after_help = after_help())]
 pub(super) struct Arguments {
@@ -42,14 +42,14 @@ pub(super) struct Arguments {
     /// Fill a field from another column; may be given again. A column may lie inside objects and lists: a.b, a.0
     #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
     columns: Vec<(String, String)>,
-    /// Split of every row, whatever the row says; default what it says, else by the file's name,
+    /// Split of every row, whatever the row states; default what it states, else by the file's name,
     /// else MBPP's numbering, else train
     #[arg(long, value_name = "NAME")]
     split: Option<SplitName>,
-    /// The model that wrote every response, whatever the row says; default the row's `model`
+    /// The model that wrote every response, whatever the row states; default the row's `model`
     #[arg(long, value_name = "NAME", conflicts_with = "generate")]
     model: Option<String>,
-    /// How every response ended, whatever the row says; default the row's `finish`, else unknown
+    /// How every response ended, whatever the row states; default the row's `finish`, else unknown
     #[arg(long, value_name = "HOW", conflicts_with = "generate")]
     finish: Option<FinishName>,
     /// First part of the ids that are made; default the task's name

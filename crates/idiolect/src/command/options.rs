@@ -226,7 +226,7 @@ impl ModelOptions {
         self.template.map(TemplateName::template)
     }
 
-    /// How it is opened where no further option says otherwise.
+    /// How it is opened where no further option states otherwise.
     fn how<'a>(&'a self, threads: usize, progress: &'a Progress, stop: &'a Stop) -> How<'a> {
         How {
             opening: self.opening(),

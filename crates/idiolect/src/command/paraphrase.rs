@@ -17,7 +17,7 @@ use idiolect::stage::paraphrase::{ParaphraseSettings, paraphrase};
 
 /// Rewrite traces: a model writes each in its own words
 ///
-/// Greedy unless --temperature is given. A rewriting may stand for its trace when its final answer is
+/// Greedy unless --temperature is given. A rewriting may represent its trace when its final answer is
 /// the trace's, no number is lost, it is no copy and about as long. One at fault is tried again with
 /// other chance, and kept with its reasons where no try is better: arm P leaves it out. Programs are
 /// judged by verify alone.
@@ -105,7 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     ))
 }
 
-/// Rewritings that may not stand for their traces.
+/// Rewritings that may not represent their traces.
 fn at_fault(output: &Path) -> Result<u64, StageError> {
     let mut count = 0;
     for row in Rows::<Trace>::open(output)? {

@@ -171,21 +171,21 @@ fn lines() -> Progress {
     })
 }
 
-/// What plain lines have said of a job.
+/// What plain lines have stated of a job.
 struct Plain {
     total: Option<u64>,
     /// Done by earlier processes.
     before: u64,
     done: u64,
     unit: &'static str,
-    /// Done when it was last said.
+    /// Done when it was last stated.
     said: u64,
     begun: Instant,
-    /// When it was last said, from `begun`.
+    /// When it was last stated, from `begun`.
     said_at: Duration,
 }
 
-/// A job of fewer units says no more than a line in so much time.
+/// A job of fewer units states no more than a line in so much time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Plain {

@@ -71,7 +71,7 @@ pub struct How<'a> {
 }
 
 impl<'a> How<'a> {
-    /// Of a model that runs here, with what its directory says.
+    /// Of a model that runs here, with what its directory states.
     pub fn here(threads: usize, progress: &'a Progress, stop: &'a Stop) -> Self {
         Self {
             opening: Opening::default(),

@@ -244,7 +244,7 @@ fn import_settings(
             columns.push((field.clone(), column.clone()));
         }
     }
-    // Ids name the part of the data set that a file is of, which its name may say; files of several
+    // Ids name the part of the data set that a file is of, which its name may state; files of several
     // parts must not share ids.
     let parted = !(recipe.data.dev.is_empty() && recipe.data.test.is_empty());
     Ok(ImportSettings {
@@ -290,14 +290,14 @@ fn keep_most(problems: &mut Vec<Problem>, most: MaxProblems, seed: u64) {
     }
 }
 
-/// Refuses a problem that stands in two splits.
+/// Refuses a problem that is in two splits.
 fn distinct(problems: &[Problem]) -> Result<(), StageError> {
     let mut known: BTreeMap<&str, Split> = BTreeMap::new();
     for problem in problems {
         if let Some(other) = known.insert(&problem.id, problem.split) {
             return Err(StageError::failed(
                 format!(
-                    "the id `{}` stands in the files of {} and of {}",
+                    "the id `{}` is in the files of {} and of {}",
                     problem.id,
                     split_name(other),
                     split_name(problem.split)

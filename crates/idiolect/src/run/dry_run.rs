@@ -1,4 +1,4 @@
-//! What a run would do and could show, said before it starts.
+//! What a run would do and could show, stated before it starts.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -41,7 +41,7 @@ pub(super) fn detectable(counts: &Counts) -> String {
         })
         .collect();
     format!(
-        "{n} test problems can tell apart (80 % power, p < 0.05, one seed): {}",
+        "{n} test problems can distinguish (80 % power, p < 0.05, one seed): {}",
         points.join("; ")
     )
 }

@@ -125,7 +125,7 @@ impl Folders {
         self.downloaded.insert(reference.to_owned(), directory);
     }
 
-    /// The files that a path or glob stands for, sorted.
+    /// The files that a path or glob represents, sorted.
     ///
     /// # Errors
     /// Names it, where it was looked for, and `IDIOLECT_DATA` where that is not set.

@@ -1,5 +1,5 @@
-//! What a run cannot show, as far as its own records tell: problems, traces, arms and recipe. What
-//! the numbers tell by themselves (one seed, few problems) the report says without this.
+//! What a run cannot show, as far as its own records show: problems, traces, arms and recipe. What
+//! the numbers show by themselves (one seed, few problems) the report states without this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +52,7 @@ fn made_inside(recipe: &Recipe) -> Vec<String> {
     }
 }
 
-/// Problems whose ids name another part of their data set than the one that they stand for here.
+/// Problems whose ids name another part of their data set than the one that they represent here.
 fn split_anew(problems: &[Problem]) -> Option<String> {
     let named = |problem: &Problem| {
         let part = |segment: &str| match segment {

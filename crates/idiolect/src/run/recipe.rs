@@ -165,7 +165,7 @@ pub struct Data {
     /// Keeps of `traces` the rows whose columns hold these values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub traces_where: BTreeMap<String, String>,
-    /// How traces ended that do not say so themselves; `unknown` keeps wrong ones out of W.
+    /// How traces ended that do not state so themselves; `unknown` keeps wrong ones out of W.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<FinishSchema>")]
     pub finish: Option<Finish>,

@@ -1,4 +1,4 @@
-//! What a run tells of itself beside its results: `events.jsonl` (when each job began and ended)
+//! What a run shows of itself beside its results: `events.jsonl` (when each job began and ended)
 //! and `manifest.json` (program, machine, command). Only these hold times and paths.
 
 use std::fs::{self, File, OpenOptions};
@@ -120,7 +120,7 @@ fn unix_seconds() -> f64 {
         .map_or(0.0, |d| (d.as_secs_f64() * 1e3).round() / 1e3)
 }
 
-/// The process's largest resident size so far, where the system tells.
+/// The process's largest resident size so far, where the system shows.
 fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

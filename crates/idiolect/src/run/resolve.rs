@@ -13,7 +13,7 @@ pub(super) enum RecipeError {
     Shape {
         /// The file, or the `--set` that broke it.
         origin: String,
-        /// What the parser said.
+        /// What the parser stated.
         reason: String,
     },
     /// A `--set` that is not `KEY=VALUE`.

@@ -124,7 +124,7 @@ fn write_all(dir: &Path, views: &[(String, RunView)]) -> Result<(), StageError> 
     }
     write_atomic(&dir.join("report.html"), html(views).as_bytes())?;
     write_atomic(&dir.join("report.md"), markdown(views).as_bytes())?;
-    // Last: its being there says that the run is finished.
+    // Last: its being there states that the run is finished.
     let text = json(&comparison_json(views));
     Ok(write_atomic(&dir.join("comparison.json"), text.as_bytes())?)
 }

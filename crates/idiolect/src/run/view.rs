@@ -9,7 +9,7 @@ use idiolect_core::record::{ArmRow, EvalRow, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{Meta, Rows, StoreError, tokens};
 use idiolect_model::TrainEvent;
 use idiolect_report::view::{
-    ArmFacts, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, RunView, thin,
+    ArmDescription, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, RunView, thin,
 };
 use serde::de::DeserializeOwned;
 
@@ -113,7 +113,7 @@ fn arms(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<()
             }
         }
         let problems: BTreeSet<&str> = rows.iter().map(|r| r.problem_id.as_str()).collect();
-        view.arms.push(ArmFacts {
+        view.arms.push(ArmDescription {
             name: name.clone(),
             about: explain(name, summary.arms.get(name).map(|arm| arm.spec.as_str())),
             problems: Some(problems.len()),

@@ -183,7 +183,7 @@ impl Here<'_> {
                 ..Sampling::default()
             },
             prompt: recipe.paraphrase_prompt(),
-            // `verify` says whether the answer survived; the rewriter of a generated world makes
+            // `verify` states whether the answer survived; the rewriter of a generated world makes
             // mistakes on the way, which are part of what P is where nothing is tried again.
             bounds: (rewrite.retries > 0).then(Bounds::default),
             retries: rewrite.retries,
@@ -366,7 +366,7 @@ impl Here<'_> {
             Some((arm, _)) => Err(StageError::failed(
                 format!("arm `{arm}` holds traces that the student `{name}` gave no score"),
                 &format!(
-                    "students/{name}/r{}/scores.jsonl.rejects.jsonl in the run directory says why",
+                    "students/{name}/r{}/scores.jsonl.rejects.jsonl in the run directory has the reasons",
                     self.r
                 ),
             )),

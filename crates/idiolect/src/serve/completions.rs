@@ -21,7 +21,7 @@ use super::{App, Head};
 /// Tokens of a completion whose request names no number, as OpenAI has it.
 const MAX_TOKENS: usize = 16;
 
-/// What answers say that they are.
+/// What answers state that they are.
 const OBJECT: &str = "text_completion";
 
 /// A request that was read.

@@ -91,7 +91,7 @@ impl Fields {
         }
     }
 
-    /// A field that says yes or no.
+    /// A field that states yes or no.
     pub(super) fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         Ok(self.take(name)?.unwrap_or(false))
     }

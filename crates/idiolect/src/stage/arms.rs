@@ -31,7 +31,7 @@ pub struct ArmsSettings {
     pub matching: Matching,
     /// Rows of each arm to keep, before tokens are matched; all where unset.
     pub rows: Option<usize>,
-    /// Lets W hold traces whose source does not say how they ended.
+    /// Lets W hold traces whose source does not state how they ended.
     pub unknown_finish_is_stop: bool,
     /// A built-in prompt or a file; `None` is the task's default.
     pub prompt: Option<String>,

@@ -22,7 +22,7 @@ pub(super) fn ask(
     answers.finished(requests.len(), stop)
 }
 
-/// Counts what a model answers, and says when it is to stop.
+/// Counts what a model answers, and states when it is to stop.
 #[derive(Default)]
 pub(super) struct Answers {
     count: usize,

@@ -1,4 +1,4 @@
-//! What a public scorer says of an answer, as a second, labelled verdict. It decides no arm.
+//! What a public scorer states of an answer, as a second, labelled verdict. It decides no arm.
 
 use idiolect_core::record::{TaskName, Verdict};
 use idiolect_core::task::compat::{countdown_paper, gsm8k_em, math_paper, math_verify};
@@ -55,7 +55,7 @@ impl Compat {
         }
     }
 
-    /// What it says of an answer; `ungraded` where it cannot use the gold.
+    /// What it states of an answer; `ungraded` where it cannot use the gold.
     pub fn judge(self, gold: &Value, answer: &str) -> CompatVerdict {
         let (verdict, score) = match self {
             Self::Paper if gold.get("numbers").is_some() || gold.get("target").is_some() => {
@@ -91,7 +91,7 @@ fn paper(gold: &Value, answer: &str) -> (Verdict, Option<f64>) {
     (verdict, Some(score))
 }
 
-/// A scorer of texts that says nothing where it reads no answer.
+/// A scorer of texts that states nothing where it reads no answer.
 fn by_text(gold: &Value, answer: &str, scorer: fn(&str, &str) -> Option<bool>) -> Verdict {
     let gold = match gold.get("answer").unwrap_or(gold) {
         Value::String(text) => text.clone(),

@@ -76,12 +76,12 @@ pub struct ImportSettings {
     pub files: Vec<PathBuf>,
     /// Pairs of field and the column that fills it.
     pub columns: Vec<(String, String)>,
-    /// The split of every row; `None`: what the row says, else by the file's name, else by the
+    /// The split of every row; `None`: what the row states, else by the file's name, else by the
     /// row's number where the data set has such a rule, else train.
     pub split: Option<Split>,
-    /// The model that wrote every response; `None`: what the row says.
+    /// The model that wrote every response; `None`: what the row states.
     pub model: Option<String>,
-    /// How every response ended; `None`: what the row says.
+    /// How every response ended; `None`: what the row states.
     pub finish: Option<Finish>,
     /// First part of made ids; `None` is the task's name.
     pub set: Option<String>,
@@ -196,7 +196,7 @@ fn note_unknown_reasons(reasons: &BTreeMap<String, u64>, control: Control<'_>) {
         })
         .collect();
     let text = format!(
-        "{} responses have a finish reason that says neither `stop` nor `length` ({}): their finish is `unknown`; --finish overrides it",
+        "{} responses have a finish reason that means neither `stop` nor `length` ({}): their finish is `unknown`; --finish overrides it",
         reasons.values().sum::<u64>(),
         named.join(", ")
     );
@@ -229,7 +229,7 @@ fn check_columns(settings: &ImportSettings, inputs: &[Input]) -> Result<(), Stag
                     listed(known)
                 ),
                 &format!(
-                    "`idiolect import {} --help` says what they hold",
+                    "`idiolect import {} --help` lists what they hold",
                     settings.task.name()
                 ),
             ));
@@ -358,7 +358,7 @@ fn read_row(
         .import(&overridden(raw, settings), at)
 }
 
-/// A row with what the command line says of all rows in place of what it says itself.
+/// A row with what the command line states of all rows in place of what it states itself.
 fn overridden(mut row: Map<String, Value>, settings: &ImportSettings) -> Map<String, Value> {
     // Without a response there is no trace that these could speak of.
     let answered = row.get("response").is_some_and(|value| !value.is_null());
@@ -399,7 +399,7 @@ impl Known {
     /// What of a row is new.
     ///
     /// # Errors
-    /// When its problem's id stands for another problem already.
+    /// When its problem's id represents another problem already.
     fn admit(&mut self, mut row: Imported, line: u64) -> Result<New, String> {
         let mut new = New {
             problem: None,

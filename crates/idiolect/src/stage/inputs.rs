@@ -363,9 +363,9 @@ pub fn sampling_value(sampling: &Sampling) -> Value {
 /// `messages` whose last is the assistant's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataRow {
-    /// The trace it was made of, where it says so.
+    /// The trace it was made of, where it states so.
     pub trace_id: Option<String>,
-    /// Its problem, where it says so.
+    /// Its problem, where it states so.
     pub problem_id: Option<String>,
     /// Context and completion.
     pub example: Example,

@@ -1,4 +1,4 @@
-//! Arms hold what the student is trained on, and what they leave out they say.
+//! Arms hold what the student is trained on, and what they leave out they state.
 
 use serde_json::{Value, json};
 
@@ -237,7 +237,7 @@ fn a_compared_difference_in_rows_trained_is_reported() {
 
 #[test]
 fn an_arm_that_is_left_out_is_told_with_its_reason_and_the_flag() {
-    // Nothing says how the responses ended.
+    // Nothing states how the responses ended.
     let place = imported(true, false, &[]);
     let shown = place.done(&ARMS);
     assert!(
@@ -259,7 +259,7 @@ fn an_arm_that_is_left_out_is_told_with_its_reason_and_the_flag() {
     let shown = place.done(&[&ARMS[..], &["--overwrite", "--unknown-finish-is-stop"]].concat());
     assert!(summary(&place)["left_out"].is_null(), "{shown}");
 
-    // Nothing says who wrote them.
+    // Nothing states who wrote them.
     let place = imported(false, true, &[]);
     let shown = place.done(&ARMS);
     for arm in ["G", "W"] {
@@ -280,7 +280,7 @@ fn an_arm_that_is_left_out_is_told_with_its_reason_and_the_flag() {
         "{shown}"
     );
 
-    // What the flags of import say holds for every row.
+    // What the flags of import state holds for every row.
     let place = imported(false, false, &["--model", "mine", "--finish", "stop"]);
     place.done(&ARMS);
     let arms = summary(&place);

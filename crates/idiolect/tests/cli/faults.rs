@@ -1,4 +1,4 @@
-//! What would spoil an experiment, said in plain words: a leak, an arm of three rows, an arm of
+//! What would spoil an experiment, stated in plain words: a leak, an arm of three rows, an arm of
 //! broken rows. Evaluations of other settings are in `models`, arms that answer alike in
 //! `idiolect-core`'s comparison.
 

@@ -1,4 +1,4 @@
-//! Own files with own column names: what `import` is told, what it refuses, and how it says so.
+//! Own files with own column names: what `import` is told, what it refuses, and how it states so.
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ fn the_flags_of_import_speak_for_every_row() {
         (&trace["origin"]["model"], &trace["finish"]),
         (&json!("mine"), &json!("unknown"))
     );
-    // A row without a response has no trace that a model or an end could be said of.
+    // A row without a response has no trace that a model or an end could be stated of.
     place.write("raw.jsonl", &rows(["question", "answer", "note"], 1));
     place.done(
         &[

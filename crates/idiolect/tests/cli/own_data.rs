@@ -213,7 +213,7 @@ fn jobs_done_one_by_one_in_other_processes_give_the_same_bytes() {
         waiting.len() > 15 && waiting.len() < listed.len(),
         "{waiting:?}"
     );
-    // Too early: what it reads is not there, and it says whose work that is.
+    // Too early: what it reads is not there, and it states whose work that is.
     let ran = place.run(&["job", "parts", waiting[waiting.len() - 1]]);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("mine/r0/traces"), "{}", ran.err);

@@ -1,4 +1,4 @@
-//! What a training saves is what its log says: the dev loss of the directory on disk.
+//! What a training saves is what its log states: the dev loss of the directory on disk.
 
 use std::path::Path;
 

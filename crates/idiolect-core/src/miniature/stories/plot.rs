@@ -8,7 +8,7 @@ use std::fmt;
 use crate::miniature::chain::{Chain, Op, Step};
 use idiolect_model::Rng;
 
-/// Something that a sentence says. All but the first two change how many things the person that
+/// Something that a sentence states. All but the first two change how many things the person that
 /// the story is about has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {

@@ -1,4 +1,4 @@
-//! What public scorers say, defects included: a second, labelled verdict beside our own.
+//! What public scorers state, defects included: a second, labelled verdict beside our own.
 //!
 //! Written from the scorers' behaviour (the paper's Countdown scorer is pinned by
 //! `fixtures/countdown/official-vectors.jsonl`); nothing here decides an arm.
@@ -92,7 +92,7 @@ pub fn gsm8k_em(gold: &str, output: &str) -> Option<bool> {
     Some(after_hashes(output).is_some_and(|answer| answer == gold))
 }
 
-/// What Math-Verify 0.9 says of two responses: whether they agree; `None` where it reads no answer in
+/// What Math-Verify 0.9 states of two responses: whether they agree; `None` where it reads no answer in
 /// one of them. Its conventions are followed, not its code: `docs/verifier.md` gives the measured
 /// agreement and lists what differs.
 pub fn math_verify(gold: &str, output: &str) -> Option<bool> {

@@ -47,7 +47,7 @@ pub(super) struct Answer {
     pub(super) value: Result<Rational, &'static str>,
     /// The first thing in it that is not allowed.
     pub(super) forbidden: Option<&'static str>,
-    /// What it says it equals, each time it says so.
+    /// What it states it equals, each time it states so.
     pub(super) stated: Vec<Rational>,
 }
 
@@ -95,7 +95,7 @@ fn drop_closing_marks(text: &str, lexemes: &mut Vec<Lexeme>) {
     }
 }
 
-/// The expression among the sides of an equation, and the numbers that it is said to equal: `3 * 7 -
+/// The expression among the sides of an equation, and the numbers that it is stated to equal: `3 * 7 -
 /// 2 = 19`, `19 = 3 * 7 - 2`. `None` where two sides compute.
 fn split_stated_values(lexemes: &[Lexeme]) -> Option<(Vec<Lexeme>, Vec<Rational>)> {
     let sides: Vec<&[Lexeme]> = lexemes.split(|l| l.kind == Kind::Equals).collect();
@@ -284,7 +284,7 @@ fn spaced(pieces: &[String]) -> String {
     out
 }
 
-/// What is wrong with an answer to a problem, in words; nothing where it is right.
+/// What is wrong with an answer to a problem, as text; nothing where it is right.
 pub(super) fn faults(answer: &Answer, numbers: &[i64], target: i64) -> Vec<String> {
     let mut faults = Vec::new();
     if let Some(what) = answer.forbidden {
@@ -293,7 +293,7 @@ pub(super) fn faults(answer: &Answer, numbers: &[i64], target: i64) -> Vec<Strin
     faults.extend(misuse(answer, numbers));
     let target = Rational::integer(target);
     match &answer.value {
-        // The forbidden operators say it already.
+        // The forbidden operators state it already.
         Err(_) if answer.forbidden.is_some() => {}
         Err(why) => faults.push(format!("has {why}")),
         Ok(value) if *value != target => {
@@ -302,7 +302,10 @@ pub(super) fn faults(answer: &Answer, numbers: &[i64], target: i64) -> Vec<Strin
         Ok(_) => {}
     }
     if let Some(stated) = answer.stated.iter().find(|stated| **stated != target) {
-        faults.push(format!("says it equals {}, not {target}", brief(stated)));
+        faults.push(format!(
+            "states that it equals {}, not {target}",
+            brief(stated)
+        ));
     }
     faults
 }
@@ -358,7 +361,7 @@ fn misuse(answer: &Answer, numbers: &[i64]) -> Vec<String> {
             left => found.push(format!("leaves {n} unused {}", times(left))),
         }
     }
-    // A long list of misused numbers says no more than its beginning.
+    // A long list of misused numbers states no more than its beginning.
     let more = found.len().saturating_sub(6);
     found.truncate(6);
     if more > 0 {

@@ -6,8 +6,8 @@
 //! {"nums": [79, 17, 60], "target": 36}
 //! {"id": "test-000001", "numbers": [79, 17, 60], "target": 36, "gold_expr": "(79+(17-60))"}
 //! ```
-//! The paper's prompt says that each number *can* be used only once while its scorer demands all of
-//! them; both here say exactly once. Notation is not arithmetic: Unicode and LaTeX operators, `= target`
+//! The paper's prompt states that each number *can* be used only once while its scorer demands all of
+//! them; both here state exactly once. Notation is not arithmetic: Unicode and LaTeX operators, `= target`
 //! on either side, a name or label in front and a fence are read. `**`, `//`, decimals, a unary minus and juxtaposition are arithmetic
 //! that the task does not allow: wrong. The scorer's own verdicts are in [`super::compat`].
 
@@ -33,7 +33,7 @@ const MAX_NUMBERS: usize = 64;
 /// The task.
 pub(super) struct Countdown;
 
-/// What a gold object says.
+/// What a gold object states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gold {
     /// Each to be used exactly once.

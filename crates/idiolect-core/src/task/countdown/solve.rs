@@ -143,7 +143,7 @@ pub fn reachable(numbers: &[i64], target: i64) -> Option<bool> {
 
 /// Expressions that reach the target with each number once: all of them that differ in more than
 /// the order and grouping of terms and factors, or the first `limit` found. Where a zero times (or
-/// over) four numbers or more is wanted, one choice stands for all of theirs. More than six numbers
+/// over) four numbers or more is wanted, one choice represents all of theirs. More than six numbers
 /// or a negative one are not searched: `None`.
 pub fn solve(numbers: &[i64], target: i64, limit: usize) -> Option<Vec<Expression>> {
     if numbers.is_empty() || numbers.len() > 6 || numbers.iter().any(|n| *n < 0) {
@@ -273,7 +273,7 @@ impl Search<'_> {
     }
 }
 
-/// Expressions without those that only order or grouping tells apart.
+/// Expressions without those that only order or grouping distinguishes.
 struct Distinct {
     limit: usize,
     keys: BTreeSet<String>,
@@ -303,7 +303,7 @@ fn parts_of(part: u8) -> impl Iterator<Item = u8> {
     (1..part).filter(move |sub| sub & !part == 0)
 }
 
-/// What must stand beside `value` to give `target`: the operator, whether `value` stands on the
+/// What must stand beside `value` to give `target`: the operator, whether `value` is on the
 /// right, and the other side's value; `None` where any will do.
 fn partners(value: &Rational, target: &Rational) -> Vec<(Operator, bool, Option<Rational>)> {
     let mut found = vec![

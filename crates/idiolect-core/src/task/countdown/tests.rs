@@ -58,7 +58,7 @@ fn answers_are_judged_with_their_reason() {
             "3 * 7 - 2 = 20",
             Wrong,
             "3 * 7 - 2",
-            "says it equals 20, not 19",
+            "states that it equals 20, not 19",
         ),
         (
             "3 * 7 - 7",
@@ -98,14 +98,14 @@ fn answers_are_judged_with_their_reason() {
             "20 = 3 * 7 - 2",
             Wrong,
             "3 * 7 - 2",
-            "says it equals 20, not 19",
+            "states that it equals 20, not 19",
         ),
         ("3 * 7 - 2 = 19 = 19 ✓", Correct, "3 * 7 - 2", ""),
         (
             "19 = 3 * 7 - 2 = 20",
             Wrong,
             "3 * 7 - 2",
-            "says it equals 20, not 19",
+            "states that it equals 20, not 19",
         ),
         ("19 = 19", Wrong, "19", "uses 19, which is not given"),
         ("result = 3 * 7 - 2", Correct, "3 * 7 - 2", ""),
@@ -343,7 +343,7 @@ fn rows_of_the_published_sets_import() {
 }
 
 #[test]
-fn the_mini_prompt_is_the_dialects() {
+fn the_mini_prompt_is_the_styles() {
     let p = problem(&[3, 7, 2], 19);
     let mini = Countdown.prompt_file("mini").unwrap();
     assert_eq!(Countdown.prompt(&p, &mini).unwrap(), "nums 3 7 2 -> 19 |");

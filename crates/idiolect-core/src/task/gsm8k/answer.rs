@@ -159,7 +159,7 @@ pub fn extract(text: &str, finish: Finish) -> Option<Found> {
     itself(text).or_else(|| last(text))
 }
 
-/// The answer in a form that says that it is one.
+/// The answer in a form that states that it is one.
 pub(super) fn in_form(text: &str, cut: bool) -> Option<Found> {
     if let Some(found) = after_hashes(text, cut) {
         return Some(found);
@@ -300,7 +300,7 @@ fn stated(text: &str, cut: bool) -> Option<(usize, Found)> {
             .max()?;
         end = at;
         let after = at + word.len() - if word.ends_with(" is") { "is".len() } else { 0 };
-        // "18 (final answer)" says nothing of what follows.
+        // "18 (final answer)" states nothing of what follows.
         if text[after..].starts_with(')') {
             continue;
         }
@@ -315,7 +315,7 @@ fn stated(text: &str, cut: bool) -> Option<(usize, Found)> {
     None
 }
 
-/// Where a statement whose word "answer" stands at `at..after` names its value: after "is", ":" or
+/// Where a statement whose word "answer" is at `at..after` names its value: after "is", ":" or
 /// "=", with a few words such as "to this question" between, or on the lines below a heading.
 fn statement_start(text: &str, at: usize, after: usize) -> Option<usize> {
     let rest = &text[after..];
@@ -598,7 +598,7 @@ fn in_sentence(sentence: &str) -> Option<(Value, String)> {
         let written = &text[before.bytes.0..last.bytes.1];
         return Some((Value::Several, written.to_owned()));
     }
-    // "earns $1600 in 1 day" says how long it takes; the question may ask for it.
+    // "earns $1600 in 1 day" states how long it takes; the question may ask for it.
     let in_time = is(between.last(), &TIME_PREPOSITIONS)
         && is(lexemes.get(last.end), &TIME_UNITS)
         && lexemes[last.end + 1..].iter().all(|l| l.kind == Kind::Mark);

@@ -136,7 +136,7 @@ fn gold_of(gold: &Value) -> Result<Found, String> {
     })
 }
 
-/// The gold number of a bare answer or a whole solution. It must be one number and say so: a gold
+/// The gold number of a bare answer or a whole solution. It must be one number and state so: a gold
 /// that is misread mislabels every trace of its problem.
 fn gold_in(text: &str) -> Option<Found> {
     if let Some(line) = answer::hashes_line(text) {

@@ -11,9 +11,9 @@ pub(super) struct Number {
     pub(super) value: Rational,
     /// What a word behind it makes of it.
     scaled: Option<(Rational, Scale)>,
-    /// Where it stands in the text, in bytes.
+    /// Where it is in the text, in bytes.
     pub(super) bytes: (usize, usize),
-    /// Whether its minus stands apart between words and it, and so may be a dash.
+    /// Whether its minus is apart between words and it, and so may be a dash.
     perhaps_dash: bool,
 }
 
@@ -120,7 +120,7 @@ fn quantity(lexemes: &[Lexeme], at: usize) -> Option<(Rational, usize)> {
     Some((whole.clone(), at + 1))
 }
 
-/// Adds what stands around a number: its sign, cents after dollars, a scale word.
+/// Adds what is around a number: its sign, cents after dollars, a scale word.
 fn with_neighbours(
     text: &str,
     lexemes: &[Lexeme],
@@ -211,10 +211,10 @@ fn is_currency(word: &str) -> bool {
     WORDS.contains(&word)
 }
 
-/// Whether a number is negative: "negative" or "minus" stands before it, or a minus that touches it
+/// Whether a number is negative: "negative" or "minus" is before it, or a minus that touches it
 /// or opens the text (a currency sign or bracket may stand between), where there is nothing that it
 /// could be subtracted from, and no hyphenated word. With a space behind it, it is one where a sign
-/// that opens something stands before it, and may be a dash behind a word.
+/// that opens something is before it, and may be a dash behind a word.
 fn sign_before(text: &str, lexemes: &[Lexeme], start: usize) -> Sign {
     let yes = |yes: bool| if yes { Sign::Minus } else { Sign::None };
     let mut next = start;

@@ -171,7 +171,7 @@ fn without_unit_powers(text: &str) -> String {
     out
 }
 
-/// What may stand behind a number without saying more.
+/// What may stand behind a number without stating more.
 const CLOSING: [char; 10] = ['.', ',', ' ', '$', '*', '"', '”', '}', ')', '`'];
 
 /// One plain number.
@@ -182,7 +182,7 @@ pub(super) fn one(value: Rational) -> Value {
     }
 }
 
-/// The statement without what it says besides, which begins after its first number.
+/// The statement without what it states besides, which begins after its first number.
 fn head(text: &str) -> &str {
     let digit = text.find(is_digit);
     let word = numerals(text).first().map(|n| n.start);
@@ -204,7 +204,7 @@ fn head(text: &str) -> &str {
     &text[..from + end]
 }
 
-/// What stands after the last `=`, where anything does.
+/// What is after the last `=`, where anything does.
 fn after_equals(text: &str) -> &str {
     // Looked for before the last letter or digit: one pass, however many `=` there are.
     let last = text.rfind(char::is_alphanumeric).unwrap_or(0);
@@ -366,7 +366,7 @@ fn in_units(
     Some(vec![total.over(&size)?, total])
 }
 
-/// The first number in words, with its sign; "one" only where it stands alone.
+/// The first number in words, with its sign; "one" only where it is alone.
 fn in_words(text: &str) -> Option<(Value, usize, usize)> {
     let all = numerals(text);
     let first = all.first()?;

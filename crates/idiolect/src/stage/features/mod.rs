@@ -72,7 +72,7 @@ struct ArmRow {
 /// An arm's sample, and how long the whole is.
 struct Arm {
     name: String,
-    /// What its letter stands for.
+    /// What its letter represents.
     description: String,
     rows: Vec<ArmRow>,
     total: usize,

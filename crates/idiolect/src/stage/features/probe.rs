@@ -1,7 +1,7 @@
 //! One step ahead: does a step on an arm make the student's own right answers likelier than its
 //! wrong ones?
 //!
-//! The student answers problems that no arm holds; the verifier says which answers are right. Both
+//! The student answers problems that no arm holds; the verifier states which answers are right. Both
 //! kinds are its own style, so what sets them apart is content. An arm that only sounds like the
 //! student moves them alike.
 
@@ -20,7 +20,7 @@ use idiolect_model::Model;
 
 /// Sampling temperature: cool enough that most wrong answers are wrong in content, not in form.
 const TEMPERATURE: f32 = 0.5;
-/// Problems with right and wrong answers below which the step says nothing.
+/// Problems with right and wrong answers below which the step states nothing.
 const FEW: usize = 12;
 
 /// The student's own answers to problems that it got right sometimes.
@@ -33,7 +33,7 @@ pub(super) struct Probe {
     pub(super) warning: Option<String>,
 }
 
-/// Samples and judges the student's answers. `Err` says why there is nothing to look ahead with.
+/// Samples and judges the student's answers. `Err` states why there is nothing to look ahead with.
 pub(super) fn probe(
     settings: &FeatureSettings,
     problems: &Problems,
