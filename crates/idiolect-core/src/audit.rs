@@ -1,4 +1,4 @@
-//! How far a trace is right: its longest valid prefix, its first error, its share of valid steps.
+//! How far a trace is right: its longest valid prefix, its first error, its fraction of valid steps.
 //!
 //! A right answer proves no sound reasoning, and a wrong one seldom lacks it from the start
 //! (arXiv 2512.22255). A fold of what the step checks found; what they could not check counts
@@ -51,13 +51,13 @@ impl StepAudit {
         self.valid + self.invalid + self.unchecked
     }
 
-    /// Valid steps among those that could be checked, a share; `None` where none could.
+    /// Valid steps among those that could be checked, a fraction; `None` where none could.
     pub fn valid_share(&self) -> Option<f64> {
         let checked = self.valid + self.invalid;
         (checked > 0).then(|| self.valid as f64 / checked as f64)
     }
 
-    /// The longest valid prefix among all steps, a share; `None` without steps.
+    /// The longest valid prefix among all steps, a fraction; `None` without steps.
     pub fn prefix_share(&self) -> Option<f64> {
         (self.steps() > 0).then(|| self.prefix_steps as f64 / self.steps() as f64)
     }

@@ -17,9 +17,9 @@ use crate::task::{Execute, Task};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
-    /// Fewest words, as a share of the original's.
+    /// Fewest words, as a fraction of the original's.
     pub shortest: f64,
-    /// Most words, as a share of the original's.
+    /// Most words, as a fraction of the original's.
     pub longest: f64,
     /// A rewriting that shares this much with the original (Jaccard of runs of five words) is a copy.
     pub copy: f64,

@@ -1059,7 +1059,7 @@ fn based(gold: &Tree, answer: &Tree) -> Option<Decision> {
     }
 }
 
-/// A value that may be meant: a percentage as it is or as a share, an angle in degrees or radians.
+/// A value that may be meant: a percentage as it is or as a fraction, an angle in degrees or radians.
 fn meanings(tree: &Tree, plain: bool) -> Vec<Tree> {
     match tree {
         Tree::Percent(of) => match plain {

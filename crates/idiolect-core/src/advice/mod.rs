@@ -42,7 +42,7 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature {
         name: "right",
-        words: "share of the arm's answers that are right",
+        words: "fraction of the arm's answers that are right",
         prior: 0.0,
     },
     Feature {
@@ -148,7 +148,7 @@ pub(crate) fn measured(arms: &[&ArmFeatures], name: &str) -> Option<(Vec<f64>, f
     Some((values, trust))
 }
 
-/// The share of the arms' variance that is not their measurement errors', 0 to 1: a feature that
+/// The fraction of the arms' variance that is not their measurement errors', 0 to 1: a feature that
 /// was measured too roughly to distinguish the arms has no vote.
 fn reliability(values: &[f64], errors: &[f64]) -> f64 {
     let Some(error) = standard_error(values).filter(|error| *error > 0.0) else {

@@ -49,7 +49,7 @@ pub struct Expected {
     pub description: String,
     /// Sum of weighted votes, about −1 to 1.
     pub score: f64,
-    /// Gain in greedy accuracy over the untrained student, a share; absent without finished runs.
+    /// Gain in greedy accuracy over the untrained student, a fraction; absent without finished runs.
     pub gain: Option<f64>,
     /// Its interval at 80 %: what finished replicates varied by; absent where they are too few to have
     /// varied.

@@ -1,7 +1,7 @@
 //! Filters of the arm language: `W[steps>=2,nll_per_token<1.5]` keeps the traces for which every
 //! condition holds.
 //!
-//! A field is `verdict`, `origin`, `model`, `finish`, `steps` (how many), `valid` (share of the
+//! A field is `verdict`, `origin`, `model`, `finish`, `steps` (how many), `valid` (fraction of the
 //! checked steps that are valid), `bytes`, `tokens`, or the name of a closeness metric. Words are
 //! compared with `=` and `!=`, numbers with all six comparisons. A trace of which a field is not
 //! known (no verdict, no scores) does not pass.

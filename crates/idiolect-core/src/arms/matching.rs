@@ -23,7 +23,7 @@ pub enum Matching {
     Tokens,
 }
 
-/// Totals of token-matched arms differ by at most this share of the smallest.
+/// Totals of token-matched arms differ by at most this fraction of the smallest.
 pub const TOKEN_TOLERANCE: f64 = 0.01;
 
 /// The problems that each arm uses, by its name.

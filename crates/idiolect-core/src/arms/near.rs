@@ -1,7 +1,7 @@
 //! Texts that are nearly the same, and training texts that repeat held-out questions.
 //!
 //! Near duplicates are found by MinHash over shingles of words and confirmed by their exact Jaccard
-//! index, so that a hash collision drops nothing. Contamination is the share of a held-out
+//! index, so that a hash collision drops nothing. Contamination is the fraction of a held-out
 //! question's word n-grams that another text holds; 13 words follow the practice since GPT-3
 //! (arXiv 2005.14165, appendix C). Case and punctuation do not count; numbers do: problems of one
 //! template that differ in a number are two problems.
@@ -14,7 +14,7 @@ const SHINGLE: usize = 5;
 pub(super) const NEAR: f64 = 0.9;
 /// Words of an n-gram of the contamination check; shorter questions are one n-gram.
 pub(super) const NGRAM: usize = 13;
-/// A text that holds this share of a held-out question's n-grams repeats it. Below 1, since a
+/// A text that holds this fraction of a held-out question's n-grams repeats it. Below 1, since a
 /// question may be repeated with a word changed; far above the share that a template gives.
 pub(super) const REPEATS: f64 = 0.8;
 /// Hashes of a signature: BANDS × ROWS.

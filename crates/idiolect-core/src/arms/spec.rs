@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spec    := part ("+" part)* | part pick  W    W:0.5+G:0.5    G{by=nll_per_token}
-//! part    := source filter? (":" share)?   shares of a mixture add up to 1; without any they are equal
+//! part    := source filter? (":" share)?   fractions of a mixture add up to 1; without any they are equal
 //! source  := H | HD | H@LABEL | G | W | Wv | P | R | S | F1 … F100 | T
 //! filter  := "[" condition ("," condition)* "]"     W[steps>=2,nll_per_token<1.5]
 //! ```
@@ -97,7 +97,7 @@ impl FromStr for Source {
     }
 }
 
-/// One source of an arm with its share of the arm's problems.
+/// One source of an arm with its fraction of the arm's problems.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     /// Where its traces come from.
@@ -173,7 +173,7 @@ pub enum SpecError {
     },
     /// Shares that do not divide the arm.
     #[error(
-        "the shares of `{text}` do not divide an arm; give each part a share above 0, adding up to 1, or none a share"
+        "the fractions of `{text}` do not divide an arm; give each part a fraction above 0, adding up to 1, or none a fraction"
     )]
     Shares {
         /// As given.

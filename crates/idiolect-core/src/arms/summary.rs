@@ -122,7 +122,7 @@ pub struct ArmCoverage {
     pub problems: usize,
     /// Traces to choose from.
     pub traces: usize,
-    /// Mean over those problems of the share of sampled traces that are not correct, 0 easy to 1
+    /// Mean over those problems of the fraction of sampled traces that are not correct, 0 easy to 1
     /// hard; absent where none was sampled and judged.
     pub difficulty: Option<f64>,
     /// Mean UTF-8 bytes of the traces to choose from.

@@ -50,7 +50,7 @@ fn both(a: Interval, b: Interval) -> Interval {
     a.including(b.low).including(b.high)
 }
 
-/// Few seeds are spread apart again after resampling and may leave the range of a share.
+/// Few seeds are spread apart again after resampling and may leave the range of a fraction.
 fn within(interval: Interval, lowest: f64) -> Interval {
     Interval {
         low: interval.low.max(lowest),

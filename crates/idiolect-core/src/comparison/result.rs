@@ -131,7 +131,7 @@ pub struct Counts {
 pub struct SampledAccuracy {
     /// Samples a problem (the fewest, if they differ).
     pub k: usize,
-    /// Mean share of correct samples.
+    /// Mean fraction of correct samples.
     pub avg_at_k: f64,
     /// Bootstrap interval of it, over seeds and problems (and replicates); widened to hold Wilson's
     /// where fewer than six problems differ.
@@ -218,7 +218,7 @@ pub struct Difference {
     pub baseline: String,
     /// Greedy accuracy or avg@k.
     pub decoding: Decoding,
-    /// Accuracy of the arm minus that of the baseline, a share.
+    /// Accuracy of the arm minus that of the baseline, a fraction.
     pub difference: f64,
     /// Its interval.
     pub interval: Interval,
@@ -239,7 +239,7 @@ pub struct Difference {
     pub gained: f64,
     /// The other way round.
     pub lost: f64,
-    /// Smallest true difference that this comparison would find with 80 % power at p < 0.05, a share;
+    /// Smallest true difference that this comparison would find with 80 % power at p < 0.05, a fraction;
     /// absent where there are too few problems to detect any.
     pub smallest_detectable: Option<f64>,
     /// Problems behind it.

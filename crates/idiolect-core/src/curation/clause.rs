@@ -6,7 +6,7 @@
 //! per=problem|set  the best trace of each problem (default), or the best of all
 //! rows=N tokens=N  how much to take; without either, all problems
 //! band=LO-HI       only traces between these quantiles of closeness, 0 nearest, 1 farthest
-//! strata=difficulty+length   shares of the pool's thirds are kept
+//! strata=difficulty+length   fractions of the pool's thirds are kept
 //! weights          rows weigh more the nearer they are, 1 on average
 //! ```
 
@@ -47,9 +47,9 @@ pub struct Clause {
     pub budget: Option<Budget>,
     /// Quantiles of closeness, 0 nearest.
     pub band: Option<(f64, f64)>,
-    /// Keep the pool's shares of thirds of difficulty.
+    /// Keep the pool's fractions of thirds of difficulty.
     pub by_difficulty: bool,
-    /// Keep the pool's shares of thirds of length.
+    /// Keep the pool's fractions of thirds of length.
     pub by_length: bool,
     /// Weigh rows by closeness.
     pub weights: bool,

@@ -1,4 +1,4 @@
-//! Flaw operators: traces with a known share of their steps made wrong.
+//! Flaw operators: traces with a known fraction of their steps made wrong.
 //!
 //! Every step of a trace is corrupted with probability `dose` by one of the operators that apply
 //! to the text. A step's draws are keyed by seed, trace and step and not by the dose, so the steps

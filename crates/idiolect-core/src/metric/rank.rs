@@ -20,7 +20,7 @@ pub(super) fn mean_log_rank(a: &ScoreRow) -> Option<f64> {
     ratio(a.log_rank_sum?, a.n_tokens as f64)
 }
 
-/// `count` of the tokens as a share, where it is known.
+/// `count` of the tokens as a fraction, where it is known.
 pub(super) fn share(a: &ScoreRow, count: Option<u64>) -> Option<f64> {
     ratio(count? as f64, a.n_tokens as f64)
 }

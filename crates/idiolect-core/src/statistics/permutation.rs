@@ -14,7 +14,7 @@ pub struct PermutationP {
     pub exact: bool,
 }
 
-/// Two-sided p that the differences are symmetric about 0: the share of sign patterns whose sum is
+/// Two-sided p that the differences are symmetric about 0: the fraction of sign patterns whose sum is
 /// at least as far from 0 as the observed one (Fisher's randomisation test). Exact up to 16
 /// differences other than 0; above, `draws` random patterns, the observed one counted among them.
 pub fn sign_flip(differences: &[f64], draws: usize, rng: &mut Rng) -> PermutationP {

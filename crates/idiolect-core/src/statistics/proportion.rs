@@ -4,7 +4,7 @@
 use super::few::at_most;
 use super::{Interval, normal};
 
-/// Wilson's score interval for a share of `n` (Wilson, 1927). `share` may be a mean of shares over
+/// Wilson's score interval for a fraction of `n` (Wilson, 1927). `share` may be a mean of shares over
 /// repeated trainings; n is then still the number of problems. Of no problem: [0, 1].
 pub fn wilson(share: f64, n: usize, confidence: f64) -> Interval {
     if n == 0 {
@@ -26,7 +26,7 @@ pub fn wilson(share: f64, n: usize, confidence: f64) -> Interval {
     .including(share)
 }
 
-/// Exact interval for a share of `n` (Clopper and Pearson, 1934): it covers at least its level at
+/// Exact interval for a fraction of `n` (Clopper and Pearson, 1934): it covers at least its level at
 /// every share, where [`wilson`]'s does on average. A share that is no whole count, a mean over
 /// repeated trainings or samples, is rounded outwards. Of no problem: [0, 1].
 pub fn clopper_pearson(share: f64, n: usize, confidence: f64) -> Interval {
@@ -118,7 +118,7 @@ pub fn majority<'a>(samples: impl IntoIterator<Item = (Option<&'a str>, bool)>) 
 }
 
 /// Smallest difference of two paired accuracies that `n` problems show with 80 % power at two-sided
-/// p < 0.05, when the arms disagree on a share `disagreement` of them: 2.80·√(d/n). Before
+/// p < 0.05, when the arms disagree on a fraction `disagreement` of them: 2.80·√(d/n). Before
 /// training, print it for several d.
 pub fn smallest_detectable(n: usize, disagreement: f64) -> f64 {
     if n == 0 {

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5)]
     show: usize,
     /// Share of refused rows above which the command fails
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = options::share)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.01, value_parser = options::share)]
     max_rejects: f64,
     /// Print the result as one JSON document
     #[arg(long)]
@@ -128,7 +128,7 @@ fn table(found: &Audit, group: &str) -> String {
         row.push(percent(counts.mean_prefix_share));
         rows.push(row);
     }
-    let note = "rounded: ungraded, since the answer equals the gold only when rounded; valid steps: of those that could be checked; prefix: mean share of a trace before its first false step";
+    let note = "rounded: ungraded, since the answer equals the gold only when rounded; valid steps: of those that could be checked; prefix: mean fraction of a trace before its first false step";
     format!("{}\n{note}", output::table(&rows))
 }
 

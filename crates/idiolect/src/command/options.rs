@@ -29,7 +29,7 @@ pub(super) struct Common {
     #[arg(long)]
     pub(super) overwrite: bool,
     /// Share of refused rows above which the command fails
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.01, value_parser = share)]
     pub(super) max_rejects: f64,
     /// Threads to use, default all cores; never changes results
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -494,7 +494,7 @@ fn probability(text: &str) -> Result<f32, String> {
 }
 
 pub(super) fn share(text: &str) -> Result<f64, String> {
-    number(text, 0.0, 1.0, "a share from 0 to 1")
+    number(text, 0.0, 1.0, "a fraction from 0 to 1")
 }
 
 #[cfg(test)]

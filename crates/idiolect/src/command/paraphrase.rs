@@ -43,11 +43,11 @@ pub(super) struct Arguments {
     /// Further tries for a rewriting at fault; needs a --temperature above 0 [default: 2 with one]
     #[arg(long, value_name = "N")]
     retries: Option<usize>,
-    /// Fewest words of a rewriting, as a share of the trace's
-    #[arg(long, value_name = "SHARE", default_value_t = Bounds::default().shortest)]
+    /// Fewest words of a rewriting, as a fraction of the trace's
+    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().shortest)]
     shortest: f64,
-    /// Most words of a rewriting, as a share of the trace's
-    #[arg(long, value_name = "SHARE", default_value_t = Bounds::default().longest)]
+    /// Most words of a rewriting, as a fraction of the trace's
+    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().longest)]
     longest: f64,
     /// Take every rewriting as it comes, whatever its answer
     #[arg(long, conflicts_with_all = ["retries", "shortest", "longest"])]

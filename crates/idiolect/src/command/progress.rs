@@ -1,6 +1,6 @@
-//! Progress on standard error: on a terminal each running job is a bar with share done, rate and time
+//! Progress on standard error: on a terminal each running job is a bar with the fraction done, rate and time
 //! left; elsewhere a job prints a plain line with the same at its beginning, about every tenth of it,
-//! and at its end. The share is of the whole work; rate and time left are of what this process does.
+//! and at its end. The fraction is of the whole work; rate and time left are of what this process does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -237,7 +237,7 @@ impl Plain {
         text
     }
 
-    /// What share of a known total is done, whoever did it.
+    /// What fraction of a known total is done, whoever did it.
     fn share(&self) -> Option<String> {
         let total = self.total.filter(|total| *total > 0)?;
         Some(format!("{} %", 100 * self.done.min(total) / total))

@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ROWS")]
     dev: Option<PathBuf>,
     /// Train a low-rank adapter: rank and alpha, and if wanted rslora=true (scale by alpha/sqrt(r)),
-    /// dropout=SHARE, targets=q_proj,v_proj (default: every linear layer of attention and MLP)
+    /// dropout=FRACTION, targets=q_proj,v_proj (default: every linear layer of attention and MLP)
     #[arg(long, value_name = "r=R,alpha=A,...", value_parser = lora)]
     lora: Option<Lora>,
     /// Longest row in tokens, prompt and end included: longer ones are refused before training;
@@ -317,7 +317,7 @@ fn dry_run(arguments: &Arguments, settings: &TrainSettings) -> super::Result {
     let too_many = refused as f64 > arguments.common.max_rejects * found.seen as f64;
     if too_many {
         text.push_str(&format!(
-            "\n{refused} of {} rows cannot be trained on, more than the allowed share of {}: the \
+            "\n{refused} of {} rows cannot be trained on, more than the allowed fraction of {}: the \
              training would refuse to begin\n{REMEDY}",
             found.seen, arguments.common.max_rejects
         ));
@@ -361,7 +361,7 @@ mod tests {
             ("r=2,alpha=1,targets=", "names no layer"),
             ("r=2,alpha=1,bias=all", "none of"),
             ("r=2,alpha=1,rslora=1", "true or false"),
-            ("r=2,alpha=1,dropout=1", "share"),
+            ("r=2,alpha=1,dropout=1", "fraction"),
         ] {
             let message = lora(text).unwrap_err();
             assert!(message.contains(words), "{text}: {message}");

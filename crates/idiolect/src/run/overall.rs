@@ -1,4 +1,4 @@
-//! How far the whole run is: a share of its work, and the time left.
+//! How far the whole run is: a fraction of its work, and the time left.
 //!
 //! Every unit of work (a pretraining, a stage, one fine-tuning with its evaluations) has a planned
 //! cost in floating-point operations, so the share moves evenly although the stages differ. The
@@ -15,7 +15,7 @@ const SHARES: u64 = 1000;
 /// The name under which the whole run is shown.
 const WHOLE: &str = "whole run";
 
-/// The shares of all units, shown as one job.
+/// The fractions of all units, shown as one job.
 pub(super) struct Overall {
     shown: Arc<Progress>,
     state: Arc<Mutex<State>>,
@@ -43,7 +43,7 @@ struct Job {
 }
 
 impl Unit {
-    /// Share done, and the share of it that earlier processes did. A unit counts by its longest
+    /// Share done, and the fraction of it that earlier processes did. A unit counts by its longest
     /// job: those beside it are short. One that is finished without a job was done before.
     fn shares(&self) -> (f64, f64) {
         let longest = self.jobs.values().max_by_key(|job| job.total);

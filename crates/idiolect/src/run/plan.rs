@@ -320,7 +320,7 @@ const READ: f64 = 4.0;
 /// Bytes of disk for a token of text, and of scores with every token's.
 const TEXT_BYTES: f64 = 5.0;
 const SCORE_BYTES: f64 = 25.0;
-/// Weights of adapters as a share of their model's, about: r = 16 in every linear layer.
+/// Weights of adapters as a fraction of their model's, about: r = 16 in every linear layer.
 const ADAPTERS: f64 = 0.012;
 /// Of a job beside its weights: activations of a batch, rows, the program itself.
 const BESIDE: f64 = 40e6;

@@ -131,14 +131,14 @@ pub struct Data {
     )]
     #[schemars(with = "OneOrMany")]
     pub train: Vec<String>,
-    /// As `train`. None: a share of the train problems.
+    /// As `train`. None: a fraction of the train problems.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
     )]
     #[schemars(with = "OneOrMany")]
     pub dev: Vec<String>,
-    /// As `train`. None: a share of the train problems.
+    /// As `train`. None: a fraction of the train problems.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"
@@ -364,7 +364,7 @@ pub struct Generate {
     pub top_p: f32,
     /// 0 keeps all.
     pub top_k: usize,
-    /// Tokens below this share of the likeliest one's probability are left out; 0 keeps all.
+    /// Tokens below this fraction of the likeliest one's probability are left out; 0 keeps all.
     pub min_p: f32,
     /// Longest completion in tokens.
     pub max_tokens: usize,

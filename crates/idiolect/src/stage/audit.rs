@@ -63,7 +63,7 @@ pub struct Counts {
     pub invalid_steps: usize,
     /// Steps that cannot be recomputed.
     pub unchecked_steps: usize,
-    /// Mean over traces with steps of the share of steps before the first error.
+    /// Mean over traces with steps of the fraction of steps before the first error.
     pub mean_prefix_share: Option<f64>,
     #[serde(skip)]
     prefix_sum: f64,

@@ -60,15 +60,15 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Whether more than the allowed share of the rows looked at were refused.
+    /// Whether more than the allowed fraction of the rows looked at were refused.
     pub fn too_many(&self, rejected: u64, seen: u64) -> bool {
         rejected as f64 > self.max_rejects * seen as f64
     }
 
-    /// Fails where more than the allowed share of the rows looked at were refused; the rejects of
+    /// Fails where more than the allowed fraction of the rows looked at were refused; the rejects of
     /// `output` name them.
     pub fn allows(&self, output: &Path, rejected: u64, seen: u64) -> Result<(), StageError> {
-        // Of a split output it is the share of the whole that counts.
+        // Of a split output it is the fraction of the whole that counts.
         if !self.is_shard() && self.too_many(rejected, seen) {
             return Err(self.refusal(output, rejected, seen)?);
         }
@@ -111,7 +111,7 @@ pub fn first_refused(output: &Path) -> Result<Vec<BadRow>, StageError> {
 
 /// Too many bad rows: a data set that shrinks silently is a wrong result.
 #[derive(Debug, thiserror::Error)]
-#[error("{rejected} of {seen} rows were refused, more than the allowed share of {share}{}", refusals(.first, *.rejected))]
+#[error("{rejected} of {seen} rows were refused, more than the allowed fraction of {share}{}", refusals(.first, *.rejected))]
 pub struct TooManyRefused {
     /// Rows refused.
     pub rejected: u64,
@@ -154,7 +154,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The outcome that a finished output's provenance records, judged by the allowed share of
+    /// The outcome that a finished output's provenance records, judged by the allowed fraction of
     /// refused rows. That share is no setting of the output: it can be raised afterwards.
     pub fn of(
         output: &Path,

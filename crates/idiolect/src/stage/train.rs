@@ -37,7 +37,7 @@ pub const REMEDY: &str = "build the arms for this student: `idiolect arms --mode
 
 /// Trains and leaves the finished model, `log.jsonl` and resumable states in the output folder.
 /// The log's rows hold the step, what was measured and the wall time so far. Rows that cannot be
-/// trained on are refused before the first step, and more than the allowed share of them is an
+/// trained on are refused before the first step, and more than the allowed fraction of them is an
 /// error.
 pub fn train(
     settings: &TrainStageSettings,

@@ -44,7 +44,7 @@ pub fn held_out_auc(set: &[Point], own: &[Point]) -> Option<f64> {
     auc(&scores, &labels)
 }
 
-/// The share of pairs of a positive and a negative that are in order, ties half; `None` where a
+/// The fraction of pairs of a positive and a negative that are in order, ties half; `None` where a
 /// side is missing.
 pub fn auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let mut order: Vec<usize> = (0..scores.len()).collect();

@@ -21,7 +21,7 @@ pub struct Point {
     pub at: Vec<f64>,
 }
 
-/// s̄, ē, share of first choices, share of rank ≤ 10 and ln T of each trace that has tokens.
+/// s̄, ē, fraction of first choices, fraction of rank ≤ 10 and ln T of each trace that has tokens.
 pub fn features(scores: &[ScoreRow]) -> Vec<Point> {
     scores
         .iter()

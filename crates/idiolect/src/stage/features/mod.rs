@@ -392,7 +392,7 @@ fn requests(
     (0..asked.len() * samples).map(request).collect()
 }
 
-/// Metrics of an arm's trace among all arms' traces of its problem: LARK's mean ĝ and the share of
+/// Metrics of an arm's trace among all arms' traces of its problem: LARK's mean ĝ and the fraction of
 /// problems on which GRAPE picks the arm.
 fn by_problem(by_arm: &[Vec<ScoreRow>], all: &mut [ArmFeatures]) {
     let mut groups: BTreeMap<&str, Vec<(usize, &ScoreRow)>> = BTreeMap::new();
