@@ -12,6 +12,8 @@ mod arms;
 mod chat;
 #[path = "cli/code.rs"]
 mod code;
+#[path = "cli/judge.rs"]
+mod judge;
 #[path = "cli/compare.rs"]
 mod compare;
 #[path = "cli/faults.rs"]

@@ -48,10 +48,12 @@
 
 mod confine;
 mod python;
+mod reason;
 mod server;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use idiolect_core::task::{Execute, Execution, Program};
 use serde::Serialize;
@@ -68,6 +70,8 @@ struct Limits {
     cpu_s: u64,
     /// Wall time, seconds, in which it has to use half a second of processor time or answer.
     idle_s: u64,
+    /// Wall time, seconds, of everything it does.
+    wall_s: u64,
     /// Bytes of all values returned.
     output_bytes: u64,
 }
@@ -76,6 +80,7 @@ const LIMITS: Limits = Limits {
     memory_bytes: 1 << 30,
     cpu_s: 10,
     idle_s: 20,
+    wall_s: 60,
     output_bytes: 16 << 20,
 };
 
@@ -153,7 +158,7 @@ impl Sandbox {
             Protection::Required => "sandbox",
             Protection::Waived => "unprotected",
         };
-        format!("python {} in {how}@1", self.interpreter.version)
+        format!("python {} in {how}@2", self.interpreter.version)
     }
 
     /// Why a program could not be judged, if that happened: servers died of no fault of theirs.
@@ -179,7 +184,7 @@ impl Sandbox {
     fn try_out(&self, server: &mut Server) -> Result<(), SandboxError> {
         try_harmless(server).map_err(SandboxError::Broken)?;
         if self.protection == Protection::Required {
-            let attempts = include_str!("attempts.py");
+            let attempts = include_str!("harness/attempts.py");
             let test = "open_ways = attempts()\nassert not open_ways, ', '.join(open_ways)";
             passes(server, attempts, test)
                 .map_err(|why| SandboxError::NoProtection(format!("a trial got through: {why}")))?;
@@ -209,8 +214,9 @@ fn try_harmless(server: &mut Server) -> Result<(), String> {
 
 impl Execute for Sandbox {
     /// A server that is lost takes its program with it; a second one tries once more. Where that is
-    /// lost too, a program that does nothing wrong tells whether the machine is at fault, which ends
-    /// the stage, or this program, which is left unjudged.
+    /// lost too, a program that does nothing wrong shows whether the machine is at fault, which ends
+    /// the stage, or this program, which is left unjudged. It gets three tries: a neighbour may have
+    /// taken all memory for a moment.
     fn execute(&self, program: &Program<'_>) -> Execution {
         let mut why = String::new();
         for _ in 0..2 {
@@ -231,16 +237,20 @@ impl Execute for Sandbox {
                 Err(Lost(error)) => why = error,
             }
         }
-        if let Ok(mut server) = self.start()
-            && try_harmless(&mut server).is_ok()
-        {
-            self.put_back(server);
-            return Execution::NotJudged(format!("it ends what judges it: {why}"));
+        for pause_s in [0, 1, 5] {
+            std::thread::sleep(Duration::from_secs(pause_s));
+            if let Ok(mut server) = self.start()
+                && try_harmless(&mut server).is_ok()
+            {
+                self.put_back(server);
+                let reason = format!("it ends what judges it: {why}");
+                return Execution::NotJudged(reason::plain(&reason));
+            }
         }
         if let Ok(mut broken) = self.broken.lock() {
             broken.get_or_insert_with(|| why.clone());
         }
-        Execution::NotJudged(format!("the code runner failed: {why}"))
+        Execution::NotJudged(reason::plain(&format!("the code runner failed: {why}")))
     }
 }
 
