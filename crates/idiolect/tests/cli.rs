@@ -12,8 +12,6 @@ mod arms;
 mod chat;
 #[path = "cli/code.rs"]
 mod code;
-#[path = "cli/judge.rs"]
-mod judge;
 #[path = "cli/compare.rs"]
 mod compare;
 #[path = "cli/faults.rs"]
@@ -24,6 +22,8 @@ mod flags;
 mod given;
 #[path = "cli/import.rs"]
 mod import;
+#[path = "cli/judge.rs"]
+mod judge;
 #[path = "cli/kit.rs"]
 mod kit;
 #[path = "cli/models.rs"]

@@ -330,10 +330,7 @@ mod linux {
     }
 
     /// A filter that lets these calls through and refuses every other.
-    fn allow(
-        calls: &[&[i64]],
-        ruled: Rules,
-    ) -> Result<BpfProgram, seccompiler::BackendError> {
+    fn allow(calls: &[&[i64]], ruled: Rules) -> Result<BpfProgram, seccompiler::BackendError> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
         for call in calls.iter().flat_map(|calls| calls.iter()) {
             rules.insert(*call, Vec::new());

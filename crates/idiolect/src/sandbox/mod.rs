@@ -3,13 +3,15 @@
 //!
 //! # How a verdict comes about
 //!
-//! `harness.py` runs in three kinds of process. A *server* keeps a warm interpreter and forks a
-//! *judge* per program; the judge forks a *candidate* and only then reads the request. The tests,
-//! the nonce and the pipe of verdicts are the judge's; the candidate has two pipes to the judge and
-//! answers calls with plain data. So no trick inside the candidate's interpreter (a patched
-//! builtin, an `__eq__` that always says yes, frames, the garbage collector, native code) reaches
-//! the comparison or the verdict, and a candidate that ends its process has failed. [`server`] is
-//! this program's side; [`Sandbox`] keeps as many servers as there are callers.
+//! The harness (`harness/`) runs in three kinds of process. A *server* keeps a warm interpreter and
+//! forks a *judge* per program; the judge forks a *candidate* and only then reads the request. The
+//! tests, the nonce and the pipe of verdicts are the judge's; the candidate has two pipes to the
+//! judge and answers calls with plain data of known types, parsed strictly; any other object stays with the
+//! candidate, and a test that applies an operator to it fails. So no trick inside the candidate's
+//! interpreter (a patched builtin, an `__eq__` that always says yes, frames, the garbage collector,
+//! native code) reaches the comparison or the verdict, and a candidate that ends its process has
+//! failed. [`server`] is this program's side; [`Sandbox`] keeps as many servers as there are callers.
+//! `docs/threat-model.md` lists what a candidate can try and what holds it.
 //!
 //! # What keeps it in (Linux)
 //!
@@ -19,8 +21,9 @@
 //! - seccomp, a list of allowed calls: no sockets of any kind, no new processes or programs, no
 //!   signals, no tracing, no reading of another process's memory, no shared memory or message
 //!   queues that would outlive it, no changes to modes, owners or times of files.
-//! - Limits on address space (which bounds threads too), CPU time, wall time, size of files (0),
-//!   descriptors, and bytes returned. Its output goes nowhere.
+//! - Limits on address space, threads (the kernel asks the judge about each `clone`), CPU time, wall
+//!   time, size of files (0), descriptors, and bytes returned. Its output goes nowhere. No descriptor
+//!   of the caller's reaches it.
 //! - No environment, no capability even as root, `no_new_privs`, death with its parent.
 //!
 //! Whether this holds is tried before anything else runs: a program that attempts the forbidden
@@ -37,12 +40,11 @@
 //!   system's random numbers are judged by one run.
 //! - The tests. They run in the judge, under the same confinement, but they are believed: a test
 //!   that evaluates a text which the candidate returned lets it decide its own verdict.
-//! - Values cross as copies: a test that asks whether two results are one object, or that expects
-//!   an object to equal plain data by its own `__eq__`, fails. Sets are rebuilt and may iterate in
-//!   another order. Instances of the setup's classes keep their identity; those of a class that only
-//!   the tests know cannot cross, and leave the program unjudged.
-//! - Objects of the candidate's own classes: an operator between one and a value of the tests fails
-//!   the test, but a method of it that the tests call, and how two of them compare, is believed.
+//! - Values cross as copies: a test that asks whether two results are one object fails. Sets are
+//!   rebuilt and may iterate in another order. Instances of the setup's classes keep their identity;
+//!   those of a class that only the tests know cannot cross, and leave the program unjudged.
+//! - Objects of the candidate's own classes: attributes and methods that the tests ask for by name
+//!   are believed, their operators are not, so that a right program whose tests need those fails.
 //! - A candidate may leave its verdict undecided (an import that fails, a value that cannot cross),
 //!   never make it better.
 

@@ -35,7 +35,8 @@ fn without_folders(text: &str) -> String {
         let is_inside = previous.is_some_and(|c| {
             c.is_alphanumeric() || matches!(c, '_' | '.' | '…' | ')' | ']' | '}' | '-' | '~')
         });
-        let is_address = previous == Some(':') && path.starts_with("//") && !before.ends_with("file:");
+        let is_address =
+            previous == Some(':') && path.starts_with("//") && !before.ends_with("file:");
         if is_inside || is_address || path.starts_with("/ ") {
             let slashes = path.len() - path.trim_start_matches('/').len();
             shown.push_str(&path[..slashes]);
@@ -68,7 +69,8 @@ mod tests {
 
     #[test]
     fn control_and_direction_characters_become_escapes() {
-        let text = "a\u{1b}[2J\r\n\t\0\u{7f}\u{9b}\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}é…\u{1f600}";
+        let text =
+            "a\u{1b}[2J\r\n\t\0\u{7f}\u{9b}\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}é…\u{1f600}";
         assert_eq!(
             plain(text),
             "a\\u{1b}[2J\\r\\n\\t\\u{0}\\u{7f}\\u{9b}\\u{202e}\\u{2066}\\u{200f}\\u{61c}\\u{2028}é…\u{1f600}"
@@ -79,14 +81,23 @@ mod tests {
     #[test]
     fn absolute_paths_lose_their_folders_and_other_slashes_stay() {
         for (text, shown) in [
-            ("No such file: '/etc/hidden folder/secret.txt'", "No such file: '…/secret.txt'"),
-            ("from 'random' (/usr/lib/python3.11/random.py)", "from 'random' (…/random.py)"),
+            (
+                "No such file: '/etc/hidden folder/secret.txt'",
+                "No such file: '…/secret.txt'",
+            ),
+            (
+                "from 'random' (/usr/lib/python3.11/random.py)",
+                "from 'random' (…/random.py)",
+            ),
             ("cannot run `/opt/python`: no", "cannot run `…/python`: no"),
             ("/root", "…/root"),
             ("at /a/b/, then", "at …/b, then"),
             ("file:///home/me/x.py", "file:…/x.py"),
             ("'/home/it's'", "'…/it's'"),
-            ("f(1) / 2 == a/b and x /= 3 // 4 and 'a/b'", "f(1) / 2 == a/b and x /= 3 // 4 and 'a/b'"),
+            (
+                "f(1) / 2 == a/b and x /= 3 // 4 and 'a/b'",
+                "f(1) / 2 == a/b and x /= 3 // 4 and 'a/b'",
+            ),
             ("f('/') == \"//\"", "f('/') == \"//\""),
             ("http://host/a/b", "http://host/a/b"),
             ("(a)/b [c]/d", "(a)/b [c]/d"),

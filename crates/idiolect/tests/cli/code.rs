@@ -48,7 +48,11 @@ fn pair_with_setup(id: &str, setup: &str, code: &str, tests: &[&str]) -> Value {
 }
 
 /// Verdict and reason of each pair by id.
-pub(crate) fn judged(place: &Place, pairs: &[Value], more: &[&str]) -> BTreeMap<String, (String, String)> {
+pub(crate) fn judged(
+    place: &Place,
+    pairs: &[Value],
+    more: &[&str],
+) -> BTreeMap<String, (String, String)> {
     let rows: String = pairs.iter().map(|row| format!("{row}\n")).collect();
     place.write("pairs.jsonl", &rows);
     let mut arguments = vec!["verify", "--task", "mbpp", "--pairs", "pairs.jsonl"];
@@ -152,10 +156,7 @@ fn no_escape_or_forgery_passes_and_no_other_candidate_is_disturbed() {
 
 /// Verdict and reason of each pair by id, judged by a program with a session of its own, and the
 /// number of that session.
-fn judged_in_session(
-    place: &Place,
-    pairs: &[Value],
-) -> (BTreeMap<String, (String, String)>, u32) {
+fn judged_in_session(place: &Place, pairs: &[Value]) -> (BTreeMap<String, (String, String)>, u32) {
     let rows: String = pairs.iter().map(|row| format!("{row}\n")).collect();
     place.write("pairs.jsonl", &rows);
     let wrapper = "import os, sys\nos.setsid()\nos.execv(sys.argv[1], sys.argv[1:])";

@@ -153,7 +153,7 @@ class Channel:
 
     def encode(self, x):
         def foreign(x):
-            if issubclass(type(x), Handle):
+            if issubclass(type(x), Held):
                 return {"object": object.__getattribute__(x, "number")}
             if hasattr(type(x), "__next__"):
                 return {"stream": self.number(lambda: next(([item] for item in x), []))}

@@ -37,9 +37,11 @@ MODULES = {
     "fractions", "functools", "heapq", "itertools", "math", "numbers", "operator", "random", "re",
     "statistics", "string", "sys", "textwrap", "time", "typing",
 }
-# Names of modules that a test means whatever the code calls so; the others are words that a program
-# uses for values of its own, and mean a module where a test asks them for an attribute.
-FIRM = MODULES - {"array", "calendar", "copy", "numbers", "operator", "random", "string", "time"}
+# Names of modules that a test means whatever the code calls so. The others are words of programs, or
+# what such a module holds under its own name; they mean the module where a test asks for an attribute.
+FIRM = MODULES - {
+    "array", "bisect", "calendar", "copy", "datetime", "numbers", "operator", "random", "string", "time",
+}
 ALIASES = {"np": "numpy", "numpy": "numpy"}
 GIVEN = [
     "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math",

@@ -1,6 +1,6 @@
 # ---- objects that stay with the candidate --------------------------------------------------------
 
-class Handle:
+class Held:
     """An object of a kind that does not cross. A test may ask for its attributes, call what can be called,
     step through Python's own iterators and hand it back to the code: the answers are values again. Any
     operator or protocol of Python's fails the test, since the object itself would decide it."""
@@ -25,6 +25,12 @@ class Handle:
         asked(self, "delattr", name)
 
 
+class Handle(Held):
+    """An object of the code's own."""
+
+    __slots__ = ()
+
+
 class CallableHandle(Handle):
     """A function, a class, or an object that can be called."""
 
@@ -34,7 +40,7 @@ class CallableHandle(Handle):
         return object.__getattribute__(self, "channel").operate("call", self, *args, **named)
 
 
-class IteratorHandle(Handle):
+class IteratorHandle(Held):
     """A generator or another iterator of Python's own."""
 
     __slots__ = ()
@@ -83,11 +89,17 @@ OPERATORS = """
 """
 
 
-def refuse(name):
+# What an iterator of Python's does not have either; iteration asks for some of it.
+NOT_OF_ITERATORS = {"iter", "next", "len", "length_hint", "contains"}
+
+
+def refuse(kind, name):
     def operator(self, *args):
         raise refusal(self, name)
-    setattr(Handle, name, operator)
+    setattr(kind, name, operator)
 
 
 for name in OPERATORS.split():
-    refuse(f"__{name}__")
+    refuse(Handle, f"__{name}__")
+    if name not in NOT_OF_ITERATORS:
+        refuse(IteratorHandle, f"__{name}__")

@@ -155,7 +155,7 @@ def bind(channel, request, trees, space):
         stand_in_for_numpy()
     for name in of_module:
         space[name] = importlib.import_module(ALIASES.get(name, name))
-    for name in LIBRARY.keys() & used - wanted:
+    for name in LIBRARY.keys() & used - space.keys():
         space[name] = LIBRARY[name]
     for node in handed:
         meaning = names.get(node.id)

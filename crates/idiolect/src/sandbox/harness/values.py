@@ -23,7 +23,7 @@ def encode(x, opaque):
         return {kind.__name__: several(x)}
     if kind is bytes or kind is bytearray:
         return {kind.__name__: x.decode("latin-1")}
-    if issubclass(kind, Handle):
+    if issubclass(kind, Held):
         return opaque(x)
     if kind is complex:
         return {"complex": [x.real, x.imag]}
@@ -120,7 +120,7 @@ def decode(m, opaque):
         return collections.deque(several(), m.get("maxlen"))
     if tag == "array":
         typecode = expect(str, m.get("typecode"))
-        return array.array(typecode, "".join(several()) if typecode == "u" else several())
+        return array.array(typecode, "".join(several()) if typecode in ("u", "w") else several())
     if tag in ("timedelta", "datetime", "date", "time"):
         return getattr(datetime, tag)(*whole(content))
     if tag == "dict_keys":
