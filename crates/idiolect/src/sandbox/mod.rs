@@ -72,7 +72,7 @@ struct Limits {
     cpu_s: u64,
     /// Wall time, seconds, in which it has to use half a second of processor time or answer.
     idle_s: u64,
-    /// Wall time, seconds, of everything it does.
+    /// Wall time, seconds, of everything it does; ten more for each second of processor time used.
     wall_s: u64,
     /// Bytes of all values returned.
     output_bytes: u64,
