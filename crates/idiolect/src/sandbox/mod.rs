@@ -70,9 +70,9 @@ struct Limits {
     memory_bytes: u64,
     /// Processor time, seconds; the judge has twice as much.
     cpu_s: u64,
-    /// Wall time, seconds, in which it has to use half a second of processor time or answer.
+    /// Wall time, seconds, in which it has to use a tenth of a second of processor time or answer.
     idle_s: u64,
-    /// Wall time, seconds, of everything it does; ten more for each second of processor time used.
+    /// Wall time, seconds, of everything it does; twenty more for each second of processor time used.
     wall_s: u64,
     /// Bytes of all values returned.
     output_bytes: u64,
@@ -82,7 +82,7 @@ const LIMITS: Limits = Limits {
     memory_bytes: 1 << 30,
     cpu_s: 10,
     idle_s: 20,
-    wall_s: 60,
+    wall_s: 120,
     output_bytes: 16 << 20,
 };
 

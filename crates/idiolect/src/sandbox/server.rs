@@ -188,8 +188,8 @@ impl Server {
         self.send(&request)
             .map_err(|error| format!("it takes no request: {error}"))?;
         // The judge keeps the candidate's time, and the kernel the judge's; this is for a judge that
-        // waits for neither, on a machine that gives it a tenth of a processor.
-        let patience = self.limits.wall_s + 10 * (1 + 2) * self.limits.cpu_s;
+        // waits for neither, on a machine that gives it a twentieth of a processor.
+        let patience = self.limits.wall_s + 20 * (1 + 2) * self.limits.cpu_s;
         let patience = Duration::from_secs(patience);
         let failed = |reason: &str| Execution::Failed {
             reason: reason.to_owned(),

@@ -26,10 +26,10 @@ class Channel:
         return error
 
     def check_time(self, now):
-        """Stops a candidate that takes long in all. One that computes gets ten seconds more for each second
-        of CPU time: so little of a processor may be left on a busy machine."""
+        """Stops a candidate that takes long in all. One that computes gets twenty seconds more for each
+        second of CPU time: so little of a processor may be left on a busy machine."""
         if now >= self.end:
-            self.end = self.start + self.wall_s + 10 * cpu_time(self.pid)
+            self.end = self.start + self.wall_s + 20 * cpu_time(self.pid)
             if now >= self.end:
                 raise self.stop("took too long for the little that it computed")
 
@@ -48,7 +48,7 @@ class Channel:
             # limit of CPU time.
             if time.monotonic() >= self.deadline:
                 cpu_s = cpu_time(self.pid)
-                if cpu_s < self.cpu_s + 0.5:
+                if cpu_s < self.cpu_s + 0.1:
                     raise self.stop("idle")
                 self.cpu_s, self.deadline = cpu_s, time.monotonic() + self.idle_s
 

@@ -241,7 +241,7 @@ def run_judge(config):
 def why_stopped(config, pid, stop):
     """Words for a candidate that did not answer, and whether it has died and was reaped."""
     if stop == "idle":
-        return f"did not answer and used less than half a second of CPU time in {config['idle_s']} s", False
+        return f"did not answer and used less than a tenth of a second of CPU time in {config['idle_s']} s", False
     if stop != "gone":
         return stop, False
     for _ in range(100):
