@@ -24,6 +24,8 @@ mod given;
 mod help;
 #[path = "cli/import.rs"]
 mod import;
+#[path = "cli/judge.rs"]
+mod judge;
 #[path = "cli/kit.rs"]
 mod kit;
 #[path = "cli/models.rs"]

@@ -14,9 +14,20 @@ pub(super) use elsewhere::{enter, filters, offered};
 pub(super) use linux::{enter, filters, offered};
 
 /// The filters of both kinds of process, each a program of the kernel's in hexadecimal.
+#[derive(Debug, Default, serde::Serialize)]
 pub(super) struct Filters {
+    #[serde(rename = "judge_filters")]
     pub(super) judge: Vec<String>,
+    #[serde(rename = "candidate_filters")]
     pub(super) candidate: Vec<String>,
+    /// Has the kernel ask the judge about each call that makes a thread.
+    #[serde(rename = "thread_filter")]
+    pub(super) threads: String,
+    /// Refuses such calls, where the kernel cannot ask.
+    #[serde(rename = "no_thread_filter")]
+    pub(super) no_threads: String,
+    /// The number of the system call `seccomp`.
+    pub(super) seccomp_call: i64,
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -50,7 +61,7 @@ mod linux {
     };
     use seccompiler::{
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-        SeccompRule, TargetArch,
+        SeccompRule, TargetArch, sock_filter,
     };
 
     use super::{ENTER, Filters};
@@ -226,6 +237,9 @@ mod linux {
         libc::SYS_prctl,
         libc::SYS_seccomp,
         libc::SYS_prlimit64,
+        // The descriptor by which it counts a candidate's threads comes through a pair of sockets.
+        libc::SYS_sendmsg,
+        libc::SYS_recvmsg,
     ];
     #[cfg(target_arch = "x86_64")]
     const OLDER_JUDGE: &[i64] = &[
@@ -240,13 +254,19 @@ mod linux {
     /// The filters for this processor.
     pub(in super::super) fn filters() -> Result<Filters, String> {
         let build = || -> Result<Filters, seccompiler::BackendError> {
-            let no_clone3 = hex(&absent(libc::SYS_clone3)?);
+            let no_clone3 = hex(&failing(libc::SYS_clone3, libc::ENOSYS)?);
             Ok(Filters {
                 judge: vec![
-                    hex(&allow(&[COMMON, OLDER, JUDGE, OLDER_JUDGE], &[])?),
+                    hex(&allow(
+                        &[COMMON, OLDER, JUDGE, OLDER_JUDGE],
+                        judge_rules()?,
+                    )?),
                     no_clone3,
                 ],
-                candidate: vec![hex(&allow(&[COMMON, OLDER], &candidate_rules()?)?)],
+                candidate: vec![hex(&allow(&[COMMON, OLDER], candidate_rules()?)?)],
+                threads: hex(&ask_about(libc::SYS_clone)),
+                no_threads: hex(&failing(libc::SYS_clone, libc::EAGAIN)?),
+                seccomp_call: libc::SYS_seccomp,
             })
         };
         build().map_err(|error| format!("no seccomp filter for this processor ({error})"))
@@ -254,12 +274,24 @@ mod linux {
 
     type Rules = Vec<(i64, Vec<SeccompRule>)>;
 
+    /// That an argument of a call has a value of 32 bits.
+    fn is(argument: u8, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+        let (length, equal) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+        SeccompCondition::new(argument, length, equal, value)
+    }
+
+    /// Calls that a judge makes with any arguments, and local sockets: pairs alone.
+    fn judge_rules() -> Result<Rules, seccompiler::BackendError> {
+        let local = SeccompRule::new(vec![is(0, libc::AF_UNIX as u64)?])?;
+        Ok(vec![
+            (libc::SYS_socketpair, vec![local]),
+            (libc::SYS_fcntl, Vec::new()),
+            (libc::SYS_ioctl, Vec::new()),
+        ])
+    }
+
     /// Calls that a candidate may make with some arguments only.
     fn candidate_rules() -> Result<Rules, seccompiler::BackendError> {
-        let is = |argument, value: u64| {
-            let (length, equal) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
-            SeccompCondition::new(argument, length, equal, value)
-        };
         let bits = |argument, mask: u64, value: u64| {
             let (length, equal) = (SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask));
             SeccompCondition::new(argument, length, equal, value)
@@ -298,28 +330,46 @@ mod linux {
     }
 
     /// A filter that lets these calls through and refuses every other.
-    fn allow(
-        calls: &[&[i64]],
-        ruled: &[(i64, Vec<SeccompRule>)],
-    ) -> Result<BpfProgram, seccompiler::BackendError> {
+    fn allow(calls: &[&[i64]], ruled: Rules) -> Result<BpfProgram, seccompiler::BackendError> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
         for call in calls.iter().flat_map(|calls| calls.iter()) {
             rules.insert(*call, Vec::new());
         }
-        rules.extend(ruled.iter().cloned());
-        if ruled.is_empty() {
-            rules.insert(libc::SYS_fcntl, Vec::new());
-            rules.insert(libc::SYS_ioctl, Vec::new());
-        }
+        rules.extend(ruled);
         let refused = SeccompAction::Errno(libc::EPERM as u32);
         SeccompFilter::new(rules, refused, SeccompAction::Allow, arch()?)?.try_into()
     }
 
-    /// A filter that makes one call look as if the kernel did not have it.
-    fn absent(call: i64) -> Result<BpfProgram, seccompiler::BackendError> {
+    /// A filter under which one call fails with an error: with `ENOSYS` as if the kernel did not have
+    /// it.
+    fn failing(call: i64, error: i32) -> Result<BpfProgram, seccompiler::BackendError> {
         let rules = BTreeMap::from([(call, Vec::new())]);
-        let unknown = SeccompAction::Errno(libc::ENOSYS as u32);
-        SeccompFilter::new(rules, SeccompAction::Allow, unknown, arch()?)?.try_into()
+        let error = SeccompAction::Errno(error as u32);
+        SeccompFilter::new(rules, SeccompAction::Allow, error, arch()?)?.try_into()
+    }
+
+    /// A filter under which the kernel asks the holder of a descriptor about one call. Calls of other
+    /// processors' numbers are refused by the filter of allowed ones.
+    fn ask_about(call: i64) -> BpfProgram {
+        let instruction = |code: u32, jt, jf, k| sock_filter {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        };
+        let number = u32::try_from(call).unwrap_or(u32::MAX);
+        vec![
+            // The number of the call is the first field of what a filter sees.
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+            instruction(
+                libc::BPF_RET | libc::BPF_K,
+                0,
+                0,
+                libc::SECCOMP_RET_USER_NOTIF,
+            ),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ]
     }
 
     fn arch() -> Result<TargetArch, seccompiler::BackendError> {

@@ -3,13 +3,15 @@
 //!
 //! # How a verdict comes about
 //!
-//! `harness.py` runs in three kinds of process. A *server* keeps a warm interpreter and forks a
-//! *judge* per program; the judge forks a *candidate* and only then reads the request. The tests,
-//! the nonce and the pipe of verdicts are the judge's; the candidate has two pipes to the judge and
-//! answers calls with plain data. So no trick inside the candidate's interpreter (a patched
-//! builtin, an `__eq__` that always says yes, frames, the garbage collector, native code) reaches
-//! the comparison or the verdict, and a candidate that ends its process has failed. [`server`] is
-//! this program's side; [`Sandbox`] keeps as many servers as there are callers.
+//! The harness (`harness/`) runs in three kinds of process. A *server* keeps a warm interpreter and
+//! forks a *judge* per program; the judge forks a *candidate* and only then reads the request. The
+//! tests, the nonce and the pipe of verdicts are the judge's; the candidate has two pipes to the
+//! judge and answers calls with plain data of known types, parsed strictly; any other object stays with the
+//! candidate, and a test that applies an operator to it fails. So no trick inside the candidate's
+//! interpreter (a patched builtin, an `__eq__` that always says yes, frames, the garbage collector,
+//! native code) reaches the comparison or the verdict, and a candidate that ends its process has
+//! failed. [`server`] is this program's side; [`Sandbox`] keeps as many servers as there are callers.
+//! `docs/threat-model.md` lists what a candidate can try and what holds it.
 //!
 //! # What keeps it in (Linux)
 //!
@@ -19,8 +21,9 @@
 //! - seccomp, a list of allowed calls: no sockets of any kind, no new processes or programs, no
 //!   signals, no tracing, no reading of another process's memory, no shared memory or message
 //!   queues that would outlive it, no changes to modes, owners or times of files.
-//! - Limits on address space (which bounds threads too), CPU time, wall time, size of files (0),
-//!   descriptors, and bytes returned. Its output goes nowhere.
+//! - Limits on address space, threads (the kernel asks the judge about each `clone`), CPU time, wall
+//!   time, size of files (0), descriptors, and bytes returned. Its output goes nowhere. No descriptor
+//!   of the caller's reaches it.
 //! - No environment, no capability even as root, `no_new_privs`, death with its parent.
 //!
 //! Whether this holds is tried before anything else runs: a program that attempts the forbidden
@@ -37,21 +40,22 @@
 //!   system's random numbers are judged by one run.
 //! - The tests. They run in the judge, under the same confinement, but they are believed: a test
 //!   that evaluates a text which the candidate returned lets it decide its own verdict.
-//! - Values cross as copies: a test that asks whether two results are one object, or that expects
-//!   an object to equal plain data by its own `__eq__`, fails. Sets are rebuilt and may iterate in
-//!   another order. Instances of the setup's classes keep their identity; those of a class that only
-//!   the tests know cannot cross, and leave the program unjudged.
-//! - Objects of the candidate's own classes: an operator between one and a value of the tests fails
-//!   the test, but a method of it that the tests call, and how two of them compare, is believed.
+//! - Values cross as copies: a test that asks whether two results are one object fails. Sets are
+//!   rebuilt and may iterate in another order. Instances of the setup's classes keep their identity;
+//!   those of a class that only the tests know cannot cross, and leave the program unjudged.
+//! - Objects of the candidate's own classes: attributes and methods that the tests ask for by name
+//!   are believed, their operators are not, so that a right program whose tests need those fails.
 //! - A candidate may leave its verdict undecided (an import that fails, a value that cannot cross),
 //!   never make it better.
 
 mod confine;
 mod python;
+mod reason;
 mod server;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use idiolect_core::task::{Execute, Execution, Program};
 use serde::Serialize;
@@ -66,8 +70,10 @@ struct Limits {
     memory_bytes: u64,
     /// Processor time, seconds; the judge has twice as much.
     cpu_s: u64,
-    /// Wall time, seconds, in which it has to use half a second of processor time or answer.
+    /// Wall time, seconds, in which it has to use a tenth of a second of processor time or answer.
     idle_s: u64,
+    /// Wall time, seconds, of everything it does; twenty more for each second of processor time used.
+    wall_s: u64,
     /// Bytes of all values returned.
     output_bytes: u64,
 }
@@ -76,6 +82,7 @@ const LIMITS: Limits = Limits {
     memory_bytes: 1 << 30,
     cpu_s: 10,
     idle_s: 20,
+    wall_s: 120,
     output_bytes: 16 << 20,
 };
 
@@ -153,7 +160,7 @@ impl Sandbox {
             Protection::Required => "sandbox",
             Protection::Waived => "unprotected",
         };
-        format!("python {} in {how}@1", self.interpreter.version)
+        format!("python {} in {how}@2", self.interpreter.version)
     }
 
     /// Why a program could not be judged, if that happened: servers died of no fault of theirs.
@@ -179,7 +186,7 @@ impl Sandbox {
     fn try_out(&self, server: &mut Server) -> Result<(), SandboxError> {
         try_harmless(server).map_err(SandboxError::Broken)?;
         if self.protection == Protection::Required {
-            let attempts = include_str!("attempts.py");
+            let attempts = include_str!("harness/attempts.py");
             let test = "open_ways = attempts()\nassert not open_ways, ', '.join(open_ways)";
             passes(server, attempts, test)
                 .map_err(|why| SandboxError::NoProtection(format!("a trial got through: {why}")))?;
@@ -209,8 +216,9 @@ fn try_harmless(server: &mut Server) -> Result<(), String> {
 
 impl Execute for Sandbox {
     /// A server that is lost takes its program with it; a second one tries once more. Where that is
-    /// lost too, a program that does nothing wrong tells whether the machine is at fault, which ends
-    /// the stage, or this program, which is left unjudged.
+    /// lost too, a program that does nothing wrong shows whether the machine is at fault, which ends
+    /// the stage, or this program, which is left unjudged. It gets three tries: a neighbour may have
+    /// taken all memory for a moment.
     fn execute(&self, program: &Program<'_>) -> Execution {
         let mut why = String::new();
         for _ in 0..2 {
@@ -231,16 +239,20 @@ impl Execute for Sandbox {
                 Err(Lost(error)) => why = error,
             }
         }
-        if let Ok(mut server) = self.start()
-            && try_harmless(&mut server).is_ok()
-        {
-            self.put_back(server);
-            return Execution::NotJudged(format!("it ends what judges it: {why}"));
+        for pause_s in [0, 1, 5] {
+            std::thread::sleep(Duration::from_secs(pause_s));
+            if let Ok(mut server) = self.start()
+                && try_harmless(&mut server).is_ok()
+            {
+                self.put_back(server);
+                let reason = format!("it ends what judges it: {why}");
+                return Execution::NotJudged(reason::plain(&reason));
+            }
         }
         if let Ok(mut broken) = self.broken.lock() {
             broken.get_or_insert_with(|| why.clone());
         }
-        Execution::NotJudged(format!("the code runner failed: {why}"))
+        Execution::NotJudged(reason::plain(&format!("the code runner failed: {why}")))
     }
 }
 

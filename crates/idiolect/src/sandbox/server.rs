@@ -15,9 +15,21 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
 use super::python::Interpreter;
-use super::{Limits, Protection, confine};
+use super::{Limits, Protection, confine, reason};
 
-const HARNESS: &str = include_str!("harness.py");
+/// The harness: one program for the interpreter, in files of one idea each.
+const HARNESS: &str = concat!(
+    include_str!("harness/common.py"),
+    include_str!("harness/values.py"),
+    include_str!("harness/setup_classes.py"),
+    include_str!("harness/candidate.py"),
+    include_str!("harness/message.py"),
+    include_str!("harness/channel.py"),
+    include_str!("harness/handle.py"),
+    include_str!("harness/judge.py"),
+    include_str!("harness/confine.py"),
+    include_str!("harness/server.py"),
+);
 
 /// A report longer than this is none.
 const MAX_REPORT: usize = 1 << 20;
@@ -38,8 +50,8 @@ pub(super) struct Server {
 #[derive(Serialize)]
 struct Config<'a> {
     protected: bool,
-    judge_filters: &'a [String],
-    candidate_filters: &'a [String],
+    #[serde(flatten)]
+    filters: &'a confine::Filters,
     #[serde(flatten)]
     limits: Limits,
 }
@@ -68,6 +80,7 @@ enum Report {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Judged {
     nonce: String,
     verdict: Found,
@@ -97,15 +110,11 @@ impl Server {
         let filters = if protected {
             confine::filters()?
         } else {
-            confine::Filters {
-                judge: Vec::new(),
-                candidate: Vec::new(),
-            }
+            confine::Filters::default()
         };
         let config = Config {
             protected,
-            judge_filters: &filters.judge,
-            candidate_filters: &filters.candidate,
+            filters: &filters,
             limits,
         };
         let config = serde_json::to_string(&config).map_err(|error| error.to_string())?;
@@ -178,20 +187,23 @@ impl Server {
         .map_err(|error| error.to_string())?;
         self.send(&request)
             .map_err(|error| format!("it takes no request: {error}"))?;
-        // The judge keeps its own time; this is for a judge that does not.
-        let patience = Duration::from_secs(4 * self.limits.idle_s * (self.limits.cpu_s + 2));
+        // The judge keeps the candidate's time, and the kernel the judge's; this is for a judge that
+        // waits for neither, on a machine that gives it a twentieth of a processor.
+        let patience = self.limits.wall_s + 20 * (1 + 2) * self.limits.cpu_s;
+        let patience = Duration::from_secs(patience);
         let failed = |reason: &str| Execution::Failed {
             reason: reason.to_owned(),
             line: None,
         };
         match self.report(patience) {
             Ok(Report::Verdict(judged)) if judged.nonce == nonce => {
-                let reason = judged.reason;
+                let reason = reason::plain(&judged.reason);
+                let lines = program.code.matches('\n').count() + 1;
                 let execution = match judged.verdict {
                     Found::Passed => Execution::Passed,
                     Found::Failed => Execution::Failed {
                         reason,
-                        line: judged.line,
+                        line: judged.line.filter(|line| (1..=lines).contains(line)),
                     },
                     Found::Unjudged => Execution::NotJudged(reason),
                 };

@@ -45,7 +45,7 @@ impl CodeRunner {
         match self.0.as_ref().and_then(Sandbox::broken) {
             None => Ok(()),
             Some(why) => Err(StageError::failed(
-                format!("the code runner failed twice: {why}"),
+                format!("the code runner judges no program any more: {why}"),
                 "the rows before it are kept; the same command continues once the machine has memory and processes to spare",
             )),
         }

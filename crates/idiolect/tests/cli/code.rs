@@ -11,9 +11,14 @@ use serde_json::{Value, json};
 
 use super::kit::Place;
 
+/// The interpreter that the tests run themselves.
+pub(crate) fn interpreter() -> String {
+    std::env::var("IDIOLECT_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
 /// Whether there is an interpreter to test with.
-fn python(test: &str) -> bool {
-    let named = std::env::var("IDIOLECT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+pub(crate) fn python(test: &str) -> bool {
+    let named = interpreter();
     let found = Command::new(&named)
         .args(["-c", "pass"])
         .output()
@@ -33,7 +38,7 @@ fn python(test: &str) -> bool {
     found
 }
 
-fn pair(id: &str, code: &str, tests: &[&str]) -> Value {
+pub(crate) fn pair(id: &str, code: &str, tests: &[&str]) -> Value {
     pair_with_setup(id, "", code, tests)
 }
 
@@ -43,15 +48,24 @@ fn pair_with_setup(id: &str, setup: &str, code: &str, tests: &[&str]) -> Value {
 }
 
 /// Verdict and reason of each pair by id.
-fn judged(place: &Place, pairs: &[Value], more: &[&str]) -> BTreeMap<String, (String, String)> {
+pub(crate) fn judged(
+    place: &Place,
+    pairs: &[Value],
+    more: &[&str],
+) -> BTreeMap<String, (String, String)> {
     let rows: String = pairs.iter().map(|row| format!("{row}\n")).collect();
     place.write("pairs.jsonl", &rows);
     let mut arguments = vec!["verify", "--task", "mbpp", "--pairs", "pairs.jsonl"];
     arguments.extend(["-o", "results.jsonl", "-q"]);
     arguments.extend(more);
     place.done(&arguments);
+    verdicts(place, pairs.len())
+}
+
+/// Verdict and reason of each row of `results.jsonl` by id.
+fn verdicts(place: &Place, rows: usize) -> BTreeMap<String, (String, String)> {
     let results = place.lines("results.jsonl");
-    assert_eq!(results.len(), pairs.len());
+    assert_eq!(results.len(), rows);
     let text = |row: &Value, field: &str| row[field].as_str().unwrap().to_owned();
     results
         .iter()
@@ -86,8 +100,8 @@ fn escapes() -> Vec<(String, String, Vec<String>)> {
     found
 }
 
-const HONEST: &str = "def f(x):\n    return x + 1";
-const TESTS: [&str; 2] = ["assert f(1) == 2", "assert f(5) == 6"];
+pub(crate) const HONEST: &str = "def f(x):\n    return x + 1";
+pub(crate) const TESTS: [&str; 2] = ["assert f(1) == 2", "assert f(5) == 6"];
 
 #[test]
 fn no_escape_or_forgery_passes_and_no_other_candidate_is_disturbed() {
@@ -120,7 +134,8 @@ fn no_escape_or_forgery_passes_and_no_other_candidate_is_disturbed() {
     pairs.push(pair("see the environment", reads, &["assert f(1) > 0"]));
     assert!(pairs.len() > 180, "the suite has shrunk to {}", pairs.len());
 
-    for (id, (verdict, reason)) in judged(&place, &pairs, &[]) {
+    let (rows, session) = judged_in_session(&place, &pairs);
+    for (id, (verdict, reason)) in rows {
         // What returns a value that cannot cross is not judged; it joins no arm.
         let expected = match id.starts_with("honest ") {
             true => "correct",
@@ -136,21 +151,39 @@ fn no_escape_or_forgery_passes_and_no_other_candidate_is_disturbed() {
             "{left} was left behind"
         );
     }
-    assert_eq!(orphans(), Vec::<u32>::new());
+    assert_eq!(left_of(session), Vec::<u32>::new());
 }
 
-/// Processes of the sandbox whose parent is none of the program's.
-fn orphans() -> Vec<u32> {
-    let parents: BTreeMap<u32, u32> = harnesses().into_iter().collect();
-    let program = |pid: &u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm"))
-            .is_ok_and(|c| c.starts_with("idiolect"))
+/// Verdict and reason of each pair by id, judged by a program with a session of its own, and the
+/// number of that session.
+fn judged_in_session(place: &Place, pairs: &[Value]) -> (BTreeMap<String, (String, String)>, u32) {
+    let rows: String = pairs.iter().map(|row| format!("{row}\n")).collect();
+    place.write("pairs.jsonl", &rows);
+    let wrapper = "import os, sys\nos.setsid()\nos.execv(sys.argv[1], sys.argv[1:])";
+    let mut running = Command::new(interpreter())
+        .args(["-c", wrapper, env!("CARGO_BIN_EXE_idiolect")])
+        .args(["verify", "--task", "mbpp", "--pairs", "pairs.jsonl"])
+        .args(["-o", "results.jsonl", "-q"])
+        .current_dir(place.path(""))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let session = running.id();
+    assert!(running.wait().unwrap().success());
+    (verdicts(place, pairs.len()), session)
+}
+
+/// Processes of a session that run the harness.
+fn left_of(session: u32) -> Vec<u32> {
+    let is_of = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name in brackets: state, parent, group, session.
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.split_whitespace().nth(3) == Some(&session.to_string())
     };
-    parents
-        .iter()
-        .filter(|(_, parent)| !parents.contains_key(parent) && !program(parent))
-        .map(|(pid, _)| *pid)
-        .collect()
+    let pids = harnesses().into_iter().map(|(pid, _)| pid);
+    pids.filter(is_of).collect()
 }
 
 /// Processes that run the harness, each with its parent.
@@ -301,8 +334,8 @@ fn tests_of_all_kinds_meet_candidates_of_all_kinds() {
         ),
         (
             "data classes",
-            "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\ndef f(x): return A(x)",
-            "assert f(1) == A(1) and f(1) != A(2) and f(3).x == 3",
+            "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\n    def doubled(self): return A(2 * self.x)\ndef f(x): return A(x)",
+            "assert f(3).x == 3 and f(3).doubled().x == 6",
         ),
     ];
     let pairs: Vec<Value> = cases
@@ -759,124 +792,6 @@ fn names_of_the_library_stay_the_librarys_unless_they_are_what_is_tested() {
 }
 
 #[test]
-fn no_candidate_stops_a_stage_whatever_it_sends() {
-    if !python("no_candidate_stops_a_stage_whatever_it_sends") {
-        return;
-    }
-    let place = Place::new();
-    let report = |message: &str| {
-        format!(
-            "import json, os, struct\nb = json.dumps({message}).encode()\nb = struct.pack('>I', len(b)) + b\nwhile b: b = b[os.write(11, b):]\ndef f(x): return 0"
-        )
-    };
-    let main = |change: &str| {
-        format!("import sys\nm = sys.modules['__main__']\n{change}\ndef f(x): return f")
-    };
-    let mut pairs = Vec::new();
-    for (id, code) in [
-        (
-            "surrogate in an exception",
-            "def f(x): raise ValueError('\\ud800')".to_owned(),
-        ),
-        (
-            "surrogate in its name",
-            "def f(x): raise type('A\\u0394', (Exception,), {})('\\udfff')".to_owned(),
-        ),
-        (
-            "words that raise",
-            "class E(Exception):\n    def __str__(s): raise E\ndef f(x): raise E".to_owned(),
-        ),
-        (
-            "words that never end",
-            "class E(Exception):\n    def __str__(s): return 'x' * (1 << 24)\ndef f(x): raise E"
-                .to_owned(),
-        ),
-        (
-            "2 MB of words",
-            report("['error', 'ValueError', 'x' * 2000000, None, None]"),
-        ),
-        (
-            "a line below one",
-            report("['error', 'ValueError', 'x', -7, None]"),
-        ),
-        (
-            "a line that is none",
-            report("['error', 'ValueError', 'x', 1 << 70, None]"),
-        ),
-        ("words that are none", report("['error', {}, [], {}, {}]")),
-        ("too few parts", report("['error']")),
-        ("unknown", report("['what', 1, 2]")),
-        ("no list", report("7")),
-        ("empty", report("[]")),
-        (
-            "changes of what is not there",
-            report("['ok', 2, [[5, 1]]]"),
-        ),
-        ("changes that are none", report("['ok', 2, 3]")),
-        ("calls of what is not there", report("['back', -1, [], {}]")),
-        (
-            "a fraction of any size",
-            main("m.encode = lambda x, o: {'fraction': ['1e1000000000']}"),
-        ),
-        (
-            "a range of text",
-            main("m.encode = lambda x, o: {'range': ['1', '2']}"),
-        ),
-        (
-            "a tag of no kind",
-            main("m.encode = lambda x, o: {'what': 1}"),
-        ),
-        ("no tag", main("m.encode = lambda x, o: {}")),
-        (
-            "two tags",
-            main("m.encode = lambda x, o: {'tuple': [], 'list': []}"),
-        ),
-        (
-            "a module that is none",
-            main("m.Candidate.named = lambda s, n: {'module': []}"),
-        ),
-        (
-            "names that are none",
-            main("m.Candidate.named = lambda s, n: {'value': {'known': ['os', '_exit']}}"),
-        ),
-        (
-            "a table of nothing",
-            main(
-                "m.SHARED.encode = lambda x, o: {'value': {'instance': -1}, 'instances': [[-1, 'Q', [None, None], []]]}",
-            ),
-        ),
-        (
-            "a table that is none",
-            main("m.SHARED.encode = lambda x, o: {'value': 2, 'instances': 3}"),
-        ),
-    ] {
-        pairs.push(pair(id, &code, &TESTS));
-        pairs.push(pair(&format!("honest beside {id}"), HONEST, &TESTS));
-    }
-    let object = "class Yes:\n    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __bool__ = lambda s, *a: True\n    __sub__ = __rsub__ = __add__ = __mod__ = __mul__ = __truediv__ = lambda s, *a: 0\n    __and__ = __or__ = __xor__ = __floordiv__ = __pow__ = lambda s, *a: 0\n    def __abs__(s): return 0\n    def __round__(s, n=0): return 2.0\n    def __len__(s): return 3\ndef f(x): return Yes()";
-    for test in [
-        "assert abs(f(1) - 2.0) < 1e-6",
-        "assert f(1) < 5",
-        "assert 3 <= f(1) <= 5",
-        "assert 'needle' in f(1)",
-        "assert f(1) in (1, 2)",
-        "assert round(f(1), 2) == 2.0",
-        "assert f(1) % 7 == 0",
-        "assert not f(1) ^ 5",
-        "assert False, f(1)",
-    ] {
-        pairs.push(pair(test, object, &[test]));
-    }
-    for (id, (verdict, reason)) in judged(&place, &pairs, &[]) {
-        if id.starts_with("honest ") {
-            assert_eq!(verdict, "correct", "{id}: {reason}");
-        } else {
-            assert_ne!(verdict, "correct", "{id}: {reason}");
-        }
-    }
-}
-
-#[test]
 fn reasons_name_the_test_and_faulty_tests_are_ungraded() {
     if !python("reasons_name_the_test_and_faulty_tests_are_ungraded") {
         return;
@@ -982,8 +897,7 @@ libc = ctypes.CDLL(None)
 assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])"
     );
-    let python = std::env::var("IDIOLECT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    Command::new(python)
+    Command::new(interpreter())
         .args(["-c", &wrapper, env!("CARGO_BIN_EXE_idiolect")])
         .args(arguments)
         .current_dir(place.path(""))

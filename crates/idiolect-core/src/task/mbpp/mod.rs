@@ -218,7 +218,7 @@ impl Task for Mbpp {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     /// `test_list` and, in the plus set, `test` are the tests; `test_setup_code` or `test_imports`
