@@ -351,7 +351,8 @@ def kernel(n):
     p = l.mmap(None, 4096, 7, 0x22, -1, 0)
     # Waits for a signal, for ever.
     ctypes.memmove(p, b'\\xb8\\x22\\0\\0\\0\\x0f\\x05\\xeb\\xf7', 9)
-    stack = (ctypes.c_uint64 * 8)(*[p] * 8)
+    # Kept: a thread may begin after this function has returned.
+    kernel.stack = stack = (ctypes.c_uint64 * 8)(*[p] * 8)
     l.syscall.argtypes = [ctypes.c_long] * 6
     started = 0
     while started < n and l.syscall(56, 0x10f00, ctypes.addressof(stack), 0, 0, 0) >= 0:
