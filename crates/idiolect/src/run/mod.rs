@@ -1,7 +1,7 @@
 //! `idiolect run`: a whole experiment, from nothing to a report, in one directory.
 //!
 //! A recipe and the counts of its inputs give the plan ([`plan`]), the list of all jobs; the
-//! executor ([`execute`]) does them in this process, [`state`] shows how far they are, and
+//! executor (`execute`) does them in this process, [`state`] shows how far they are, and
 //! `idiolect job` does one of them in any process. Jobs call the same stage functions that the single
 //! commands call. Each is skipped where its output is complete, so the same command continues an
 //! interrupted run; a changed recipe is refused with the keys that differ.

@@ -1,6 +1,6 @@
 //! The recipe: one TOML file that states a whole experiment; the contract of `docs/recipe.md`.
 //!
-//! It is resolved once (see [`super::resolve`]), stored with the run as `recipe.toml`, and
+//! It is resolved once (see `resolve`), stored with the run as `recipe.toml`, and
 //! reproduces it. Unknown keys are refused.
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@
 //! candidate, and a test that applies an operator to it fails. So no trick inside the candidate's
 //! interpreter (a patched builtin, an `__eq__` that always says yes, frames, the garbage collector,
 //! native code) reaches the comparison or the verdict, and a candidate that ends its process has
-//! failed. [`server`] is this program's side; [`Sandbox`] keeps as many servers as there are callers.
+//! failed. `server` is this program's side; [`Sandbox`] keeps as many servers as there are callers.
 //! `docs/threat-model.md` lists what a candidate can try and what holds it.
 //!
 //! # What keeps it in (Linux)

@@ -2,8 +2,8 @@
 //! judges it.
 //!
 //! Passes over a sample of each arm under the untrained student: scores of its rows, verdicts on its
-//! answers, whether they can be distinguished from the student's own samples ([`own`]), one
-//! gradient step ahead ([`probe`]), and the extra passes of [`extra`].
+//! answers, whether they can be distinguished from the student's own samples (`own`), one
+//! gradient step ahead (`probe`), and the extra passes of `extra`.
 
 mod extra;
 mod own;
@@ -48,7 +48,7 @@ pub struct FeatureSettings {
     pub samples: usize,
     /// Longest answer in tokens.
     pub max_tokens: usize,
-    /// Also measure what only the benchmark shows ([`extra`]).
+    /// Also measure what only the benchmark shows (`extra`).
     pub all_metrics: bool,
     /// Decides which rows and problems, and the student's samples.
     pub seed: u64,
