@@ -40,6 +40,7 @@ mod tests {
             assert_eq!(all.eval, plain.eval, "{task}");
             assert_eq!(all.generate, plain.generate, "{task}");
             assert_eq!(all.paraphrase, plain.paraphrase, "{task}");
+            assert_eq!(all.execute, plain.execute, "{task}");
         }
     }
 }
