@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use idiolect::interrupt::{Stop, catch_signals};
 use idiolect::progress::{Event, Progress};
-use idiolect::sandbox::Protection;
+use idiolect::run::Process;
 use idiolect::stage::{Control, Extent, StageError};
 
 use benchmark::{Benchmarked, Outputs, benchmark};
@@ -83,14 +83,14 @@ fn run(arguments: &Arguments) -> Result<Benchmarked, StageError> {
             eprintln!("{job}: {text}");
         }
     });
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let process = Process::default();
     let control = Control {
         progress: &progress,
         stop: &Stop::default(),
         overwrite: false,
         max_rejects: 0.0,
-        threads: arguments.threads.unwrap_or_else(cores),
-        protection: Protection::Required,
+        threads: arguments.threads.unwrap_or(process.threads),
+        protection: process.protection,
         extent: Extent::Whole,
     };
     let outputs = Outputs {

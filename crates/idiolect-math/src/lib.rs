@@ -14,6 +14,7 @@ pub mod lexeme;
 mod math_verify;
 mod matrix;
 mod members;
+pub mod number_words;
 mod parse;
 mod rational;
 pub mod rounding;

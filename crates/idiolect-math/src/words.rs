@@ -1,5 +1,6 @@
 //! Words in answers: prose, times, dates, choices, and what a remark may state.
 
+use super::number_words::{TENS, UNITS};
 use super::tree::{Constant, Tree};
 use super::unit;
 use crate::rational::Rational;
@@ -347,32 +348,7 @@ fn cardinal(words: &[&str]) -> Option<Rational> {
 }
 
 fn small(word: &str) -> Option<i64> {
-    const SMALL: [&str; 20] = [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-    ];
-    const TENS: [&str; 8] = [
-        "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-    ];
-    if let Some(n) = SMALL.iter().position(|w| *w == word) {
+    if let Some(n) = UNITS.iter().position(|w| *w == word) {
         return Some(n as i64);
     }
     TENS.iter()

@@ -10,38 +10,11 @@
 //! HD is the same text with digits. [`plain`] is simpler and shares words with H, not sentences:
 //! `three times seven is twenty one . twenty one minus two is nineteen .`
 
+pub(crate) use idiolect_math::number_words::{TENS, UNITS};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Op, Step};
 use idiolect_model::Rng;
-
-/// Words of 0 to 19.
-pub(crate) const UNITS: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-/// Words of 20, 30, … 90.
-pub(crate) const TENS: [&str; 8] = [
-    "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-];
 
 /// How human-style prose writes numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -251,6 +251,22 @@ pub(super) struct Parts {
     pub(super) split: Option<Split>,
 }
 
+/// The answer of a gold, which is `{"answer": …}`, a text or a number.
+pub(super) fn gold_text(gold: &Value) -> Result<String, String> {
+    let (value, what) = match gold {
+        Value::Object(object) => match object.get("answer") {
+            Some(answer) => (answer, "the gold's `answer`"),
+            None => return Err("the gold has no `answer`".to_owned()),
+        },
+        other => (other, "the gold"),
+    };
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        other => Err(format!("{what} is {}, not text", kind_of(other))),
+    }
+}
+
 /// What a JSON value is, as text.
 pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {

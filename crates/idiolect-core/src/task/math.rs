@@ -15,7 +15,7 @@ mod tests;
 use idiolect_math::{Answered, Grade, Graded, grade, grade_response};
 use serde_json::{Map, Value, json};
 
-use super::import::{Fields, Parts, kind_of};
+use super::import::{Fields, Parts, gold_text, kind_of};
 use super::{Execute, ImportRow, Imported, Judgement, Task, reading, steps};
 use crate::record::{Finish, Problem, Step, TaskName, Verdict};
 
@@ -47,30 +47,9 @@ impl From<Graded> for Judgement {
 
 /// Grades by the text of the gold, which may be `{"answer": …}`, a text or a number.
 fn judged(gold: &Value, grade: impl Fn(&str) -> Graded) -> Judgement {
-    match text_of(gold) {
+    match gold_text(gold) {
         Ok(text) => grade(&text).into(),
-        Err(reason) => Judgement {
-            verdict: Verdict::Ungraded,
-            extracted: None,
-            reason,
-            steps: Vec::new(),
-            read: None,
-        },
-    }
-}
-
-fn text_of(gold: &Value) -> Result<String, String> {
-    let (value, what) = match gold {
-        Value::Object(object) => match object.get("answer") {
-            Some(answer) => (answer, "the gold's `answer`"),
-            None => return Err("the gold has no `answer`".to_owned()),
-        },
-        other => (other, "the gold"),
-    };
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(number) => Ok(number.to_string()),
-        other => Err(format!("{what} is {}, not text", kind_of(other))),
+        Err(reason) => Judgement::ungraded(reason),
     }
 }
 

@@ -52,6 +52,17 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// Nothing can be decided, for this reason.
+    fn ungraded(reason: String) -> Self {
+        Self {
+            verdict: Verdict::Ungraded,
+            extracted: None,
+            reason,
+            steps: Vec::new(),
+            read: None,
+        }
+    }
+
     /// The row of `verdicts.jsonl` for a trace that `task` judged.
     pub fn into_row(self, trace: &Trace, task: &dyn Task) -> VerdictRow {
         VerdictRow {

@@ -730,11 +730,11 @@ impl Planner<'_> {
         for shard in Shard::all(of) {
             let of_output = |output: &String| path(&shard.path_of(Path::new(output)));
             // `tokens.parquet` is made of the journals of all shards together.
-            let rows = job
+            let row_files = job
                 .outputs
                 .iter()
                 .filter(|output| output.ends_with(".jsonl"));
-            let outputs: Vec<String> = rows.map(of_output).collect();
+            let outputs: Vec<String> = row_files.map(of_output).collect();
             merged.inputs.extend(outputs.iter().cloned());
             let part = Job {
                 id: format!("{}/shard-{:05}-of-{of:05}", job.id, shard.index),

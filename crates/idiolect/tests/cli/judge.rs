@@ -393,6 +393,26 @@ fn threads_are_counted_however_they_are_made() {
     }
 }
 
+/// The verdicts on `pairs.jsonl` by a program that the Python code `wrapper` starts.
+#[cfg(target_os = "linux")]
+fn judged_under(place: &Place, wrapper: &str, more: &[&str]) -> Vec<Value> {
+    let ran = Command::new(interpreter())
+        .args(["-c", wrapper, env!("CARGO_BIN_EXE_idiolect")])
+        .args(["verify", "--task", "mbpp", "--pairs", "pairs.jsonl"])
+        .args(["-o", "results.jsonl", "-q", "--overwrite"])
+        .args(more)
+        .current_dir(place.path(""))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    place.lines("results.jsonl")
+}
+
 /// Where a program outside has the channel through which the kernel would ask the judge, a candidate
 /// gets no thread and everything else.
 #[test]
@@ -425,20 +445,7 @@ listener = libc.syscall(*[ctypes.c_long(n) for n in (number, 1, 8, ctypes.addres
 assert listener > 2
 os.set_inheritable(listener, True)
 os.execv(sys.argv[1], sys.argv[1:])";
-    let ran = Command::new(interpreter())
-        .args(["-c", wrapper, env!("CARGO_BIN_EXE_idiolect")])
-        .args(["verify", "--task", "mbpp", "--pairs", "pairs.jsonl"])
-        .args(["-o", "results.jsonl", "-q"])
-        .current_dir(place.path(""))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        ran.status.success(),
-        "{}",
-        String::from_utf8_lossy(&ran.stderr)
-    );
-    for row in place.lines("results.jsonl") {
+    for row in judged_under(&place, wrapper, &[]) {
         assert_eq!(row["verdict"], "correct", "{row}");
     }
 }
@@ -471,21 +478,7 @@ for to in [*range(5, 40), 900, 1023, 1024, 1500, 2000, 4000]:
     os.dup2(fd, to, inheritable=True)
 os.execv(sys.argv[1], sys.argv[1:])";
     for more in [&[][..], &["--unsafe-no-sandbox"]] {
-        let ran = Command::new(interpreter())
-            .args(["-c", wrapper, env!("CARGO_BIN_EXE_idiolect")])
-            .args(["verify", "--task", "mbpp", "--pairs", "pairs.jsonl"])
-            .args(["-o", "results.jsonl", "-q", "--overwrite"])
-            .args(more)
-            .current_dir(place.path(""))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(
-            ran.status.success(),
-            "{}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
-        let rows = place.lines("results.jsonl");
+        let rows = judged_under(&place, wrapper, more);
         let verdicts: BTreeMap<&str, &Value> = rows
             .iter()
             .map(|row| (row["id"].as_str().unwrap(), &row["verdict"]))

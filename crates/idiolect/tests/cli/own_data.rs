@@ -117,6 +117,12 @@ fn jobs(place: &Place, run: &str) -> Vec<Value> {
     listed["jobs"].as_array().unwrap().clone()
 }
 
+/// The ids of the jobs that wait.
+fn waiting(jobs: &[Value]) -> Vec<&str> {
+    let waiting = jobs.iter().filter(|job| job["state"] == "waiting");
+    waiting.map(|job| job["id"].as_str().unwrap()).collect()
+}
+
 #[test]
 fn own_files_of_every_task_and_two_students_end_in_a_report() {
     for (task, case, columns) in TASKS {
@@ -204,11 +210,7 @@ fn jobs_done_one_by_one_in_other_processes_give_the_same_bytes() {
         "data",
     ]);
     let listed = jobs(&place, "parts");
-    let waiting: Vec<&str> = listed
-        .iter()
-        .filter(|job| job["state"] == "waiting")
-        .map(|job| job["id"].as_str().unwrap())
-        .collect();
+    let waiting = waiting(&listed);
     assert!(
         waiting.len() > 15 && waiting.len() < listed.len(),
         "{waiting:?}"
@@ -259,11 +261,7 @@ fn long_stages_split_into_jobs_by_problem_give_the_same_bytes() {
     run("split", &split);
     run("parts", &[&split[..], &["--until", "data"]].concat());
     let listed = jobs(&place, "parts");
-    let waiting: Vec<&str> = listed
-        .iter()
-        .filter(|job| job["state"] == "waiting")
-        .map(|job| job["id"].as_str().unwrap())
-        .collect();
+    let waiting = waiting(&listed);
     for stage in [
         "generate",
         "verify/sampled",

@@ -8,6 +8,7 @@ mod python;
 #[cfg(test)]
 mod tests;
 
+pub use idiolect_math::math_verify;
 use serde_json::Value;
 
 use python::Number;
@@ -90,13 +91,6 @@ fn close(value: &Number, target: &serde_json::Number) -> Option<bool> {
 pub fn gsm8k_em(gold: &str, output: &str) -> Option<bool> {
     let gold = after_hashes(gold)?;
     Some(after_hashes(output).is_some_and(|answer| answer == gold))
-}
-
-/// What Math-Verify 0.9 states of two responses: whether they agree; `None` where it reads no answer in
-/// one of them. Its conventions are followed, not its code: `docs/verifier.md` gives the measured
-/// agreement and lists what differs.
-pub fn math_verify(gold: &str, output: &str) -> Option<bool> {
-    idiolect_math::math_verify(gold, output)
 }
 
 /// The paper's verdict on MATH and GSM8K: Math-Verify's, without those rows in which either side

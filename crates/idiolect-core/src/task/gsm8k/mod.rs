@@ -20,7 +20,7 @@ mod tests;
 
 use serde_json::{Map, Value, json};
 
-use super::import::{Fields, Parts, kind_of};
+use super::import::{Fields, Parts, gold_text};
 use super::{Answered, Execute, ImportRow, Imported, Judgement, ROUNDED, Task, steps};
 use crate::record::{Finish, Problem, Step, StepCheck, TaskName, Verdict};
 
@@ -99,34 +99,9 @@ fn judge(gold: &Found, found: Option<Found>, finish: Finish) -> Judgement {
     }
 }
 
-fn ungraded(reason: String) -> Judgement {
-    Judgement {
-        verdict: Verdict::Ungraded,
-        extracted: None,
-        reason,
-        steps: Vec::new(),
-        read: None,
-    }
-}
-
 /// The gold number of `{"answer":"18"}`, of a bare answer or of a whole solution.
 fn gold_of(gold: &Value) -> Result<Found, String> {
-    let text = match gold {
-        Value::Object(object) => match object.get("answer") {
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Number(number)) => number.to_string(),
-            Some(other) => {
-                return Err(format!(
-                    "the gold's `answer` is {}, not text",
-                    kind_of(other)
-                ));
-            }
-            None => return Err("the gold has no `answer`".to_owned()),
-        },
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        other => return Err(format!("the gold is {}, not text", kind_of(other))),
-    };
+    let text = gold_text(gold)?;
     gold_in(&text).ok_or_else(|| {
         let shown: String = text.chars().take(60).collect();
         match text.contains(char::is_numeric) {
@@ -222,7 +197,7 @@ impl Task for Gsm8k {
         _code: &dyn Execute,
     ) -> Judgement {
         let judged = match gold_of(&problem.gold) {
-            Err(reason) => ungraded(reason),
+            Err(reason) => Judgement::ungraded(reason),
             Ok(gold) => judge(&gold, extract(part, finish), finish),
         };
         Judgement {
@@ -233,7 +208,7 @@ impl Task for Gsm8k {
 
     fn judge_pair(&self, gold: &Value, part: &str, _code: &dyn Execute) -> Judgement {
         match gold_of(gold) {
-            Err(reason) => ungraded(reason),
+            Err(reason) => Judgement::ungraded(reason),
             Ok(gold) => judge(&gold, answer_of(part), Finish::Unknown),
         }
     }

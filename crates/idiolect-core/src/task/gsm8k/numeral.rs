@@ -1,30 +1,6 @@
 //! Numbers in English words, below a thousand million.
 
-const UNITS: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-const TENS: [&str; 8] = [
-    "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-];
+use idiolect_math::number_words::{TENS, UNITS};
 
 /// A number in words and where it is, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
