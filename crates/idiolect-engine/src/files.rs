@@ -60,31 +60,20 @@ pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError>
         .map_err(|error| ModelError::Invalid(format!("`{}` is not JSON: {error}", path.display())))
 }
 
-/// Writes a file through a sibling temporary that is synced and renamed, so that a reader finds
-/// the old content or the new and nothing between.
+/// Writes a file whole: a reader finds the old content or the new and nothing between.
 ///
 /// # Errors
-/// When the directory cannot be written; the temporary is removed.
+/// When the directory cannot be written; the old file is then untouched.
 pub(crate) fn write_atomic(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), ModelError> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let written = (|| {
-        let mut file = io::BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
+    let written = idiolect_files::replace(path, |file| {
+        let mut file = io::BufWriter::with_capacity(1 << 20, file);
         fill(&mut file)?;
-        file.into_inner()
-            .map_err(io::IntoInnerError::into_error)?
-            .sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    written.map_err(|error| {
-        // The reason for failing is worth more than the reason for failing to tidy up.
-        let _ = fs::remove_file(&temporary);
-        io_error(path, error)
-    })
+        file.flush()
+    });
+    written.map_err(|error| io_error(path, error))
 }
 
 /// Makes the renames in a directory durable.
@@ -108,20 +97,6 @@ pub(crate) fn io_error(path: &Path, source: io::Error) -> ModelError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_failed_write_leaves_the_old_content_and_no_temporary() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.json");
-        write_atomic(&path, |w| w.write_all(b"old")).unwrap();
-        let failed = write_atomic(&path, |w| {
-            w.write_all(b"half")?;
-            Err(io::Error::other("disk full"))
-        });
-        assert!(failed.unwrap_err().to_string().contains("disk full"));
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
 
     #[test]
     fn an_absent_optional_file_is_none_and_broken_json_names_its_file() {

@@ -14,6 +14,9 @@ use idiolect_core::comparison::Comparison;
 
 pub use view::RunView;
 
+/// What every page and Markdown text of this crate holds: by it one is told from a file of the user's.
+pub const MARK: &str = "Written by idiolect";
+
 /// The report as one HTML file that needs no network and no script: `report.html`.
 pub fn html(view: &RunView) -> String {
     page::html(view)

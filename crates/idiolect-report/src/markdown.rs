@@ -13,10 +13,7 @@ pub(crate) fn markdown(view: &RunView) -> String {
     for section in section::all(view) {
         out += &section_markdown(&section);
     }
-    out += &format!(
-        "\n---\n\nWritten by idiolect {}.\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    out += &format!("\n---\n\n{} {}.\n", crate::MARK, env!("CARGO_PKG_VERSION"));
     out
 }
 

@@ -70,7 +70,7 @@ fn page(title: &str, setting: &str, main: &Markup) -> String {
                     @if !setting.is_empty() { p.setting { (inline(setting)) } }
                 }
                 main { (main) }
-                footer { p { "Written by idiolect " (env!("CARGO_PKG_VERSION")) ". The same numbers are in report.md and comparison.json." } }
+                footer { p { (crate::MARK) " " (env!("CARGO_PKG_VERSION")) ". The same numbers are in report.md and comparison.json." } }
             }
         }
     };

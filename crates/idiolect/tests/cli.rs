@@ -30,6 +30,8 @@ mod judge;
 mod kit;
 #[path = "cli/models.rs"]
 mod models;
+#[path = "cli/outputs.rs"]
+mod outputs;
 #[path = "cli/outside.rs"]
 mod outside;
 #[path = "cli/own_data.rs"]

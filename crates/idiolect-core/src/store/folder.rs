@@ -1,10 +1,10 @@
 //! A folder that one stage writes, with its provenance, rejects and lock beside it.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{BadRow, Lock, Meta, Rejects, StoreError};
+use super::{BadRow, Lock, Meta, Rejects, StoreError, hash_file};
 
 /// A folder being written by one stage, for example a model or a set of arms. Its provenance,
 /// rejects and lock lie beside it, so that the folder holds the result alone.
@@ -13,6 +13,7 @@ pub struct Folder {
     path: PathBuf,
     meta: Meta,
     rejects: Rejects,
+    is_read_singly: bool,
     _lock: Lock,
 }
 
@@ -26,28 +27,29 @@ pub enum OpenedFolder {
 }
 
 impl Folder {
-    /// Opens the folder of a stage as [`Output::open`](super::Output::open) opens a file. `overwrite` empties a folder
-    /// that this program made, and no other.
+    /// Opens the folder of a stage as [`Output::open`](super::Output::open) opens a file. `makes` are
+    /// the names that the stage gives to what it puts there (`*` for any characters): `overwrite`
+    /// removes those alone, and of a finished folder only what it held when it was finished.
     ///
     /// # Errors
-    /// As [`Output::open`](super::Output::open); [`StoreError::Edited`] for a folder with content that no stage made.
-    pub fn open(path: &Path, meta: &Meta, overwrite: bool) -> Result<OpenedFolder, StoreError> {
+    /// As [`Output::open`](super::Output::open); [`StoreError::Foreign`] for a folder with content that no stage made.
+    pub fn open(
+        path: &Path,
+        meta: &Meta,
+        makes: &[&str],
+        overwrite: bool,
+    ) -> Result<OpenedFolder, StoreError> {
+        idiolect_files::refuse_link(path.components().as_path())
+            .map_err(StoreError::io("write", path))?;
         let lock = Lock::of_folder(path)?;
-        let used = fs::read_dir(path)
-            .map_err(StoreError::io("read", path))?
-            .next()
-            .is_some();
+        let held = contents(path)?;
         match Meta::read(path)? {
-            None if used => {
-                return Err(StoreError::Edited {
-                    path: path.display().to_string(),
-                    reason: "it has no provenance beside it, so it may hold something of yours"
-                        .to_owned(),
-                });
+            None if !held.is_empty() => {
+                return Err(StoreError::foreign(path, "it has no provenance beside it"));
             }
-            Some(_) if overwrite => empty(path)?,
+            Some(old) if overwrite => empty(path, &held, &old, makes)?,
             // A stage that failed before it wrote anything binds nobody.
-            Some(old) if used => {
+            Some(old) if !held.is_empty() => {
                 let differences = old.differences(meta);
                 if !differences.is_empty() {
                     return Err(StoreError::Changed {
@@ -71,6 +73,7 @@ impl Folder {
             path,
             meta,
             rejects,
+            is_read_singly: false,
             _lock: lock,
         }))
     }
@@ -88,18 +91,31 @@ impl Folder {
         self.rejects.push(row)
     }
 
+    /// States that later stages read single files of the folder: the provenance will hold the content
+    /// hash of each.
+    pub fn is_read_singly(&mut self) {
+        self.is_read_singly = true;
+    }
+
     /// Rows refused.
     pub fn rejected(&self) -> u64 {
         self.rejects.count()
     }
 
     /// Marks the folder complete: `rows` it holds, inputs `seen`, and the content hash of what it
-    /// holds where the stage has one.
+    /// holds as the stage defines it.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn finish(mut self, rows: u64, seen: u64, hash: &str) -> Result<Meta, StoreError> {
         self.rejects.sync()?;
+        for name in contents(&self.path)? {
+            let hash = match self.is_read_singly {
+                true => hash_file(&self.path.join(&name))?,
+                false => String::new(),
+            };
+            self.meta.files.insert(name, hash);
+        }
         self.meta.complete = true;
         self.meta.rows = rows;
         self.meta.rejected = self.rejects.count();
@@ -110,18 +126,70 @@ impl Folder {
     }
 }
 
-/// Removes what a folder holds, not the folder, which is locked.
-fn empty(path: &Path) -> Result<(), StoreError> {
-    let clear = || -> io::Result<()> {
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
+/// The files of a folder by their paths in it, with `/` between names, in order.
+fn contents(path: &Path) -> Result<BTreeSet<String>, StoreError> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![(path.to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        let failed = |error| StoreError::io("read", &folder)(error);
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            // A link is what it is, not what it leads to.
+            if entry.file_type().map_err(failed)?.is_dir() {
+                folders.push((entry.path(), format!("{name}/")));
             } else {
-                fs::remove_file(entry.path())?;
+                files.insert(name);
             }
         }
-        Ok(())
+    }
+    Ok(files)
+}
+
+/// Removes what a stage made in a folder, not the folder, which is locked. Where it holds anything
+/// else, nothing is removed.
+fn empty(
+    path: &Path,
+    held: &BTreeSet<String>,
+    old: &Meta,
+    makes: &[&str],
+) -> Result<(), StoreError> {
+    let is_made = |name: &str| {
+        let first = name.split('/').next().unwrap_or(name);
+        old.files.contains_key(name)
+            || (!old.complete && makes.iter().any(|pattern| matches(first, pattern)))
     };
-    clear().map_err(StoreError::io("empty", path))
+    if let Some(other) = held.iter().find(|name| !is_made(name)) {
+        return Err(StoreError::foreign(
+            &path.join(other),
+            "no stage put it there, so the folder is not emptied; move it away first",
+        ));
+    }
+    // A process that is killed meanwhile must not leave what looks complete.
+    let mut begun = old.clone();
+    begun.complete = false;
+    begun.write(path)?;
+    for name in held {
+        let file = path.join(name);
+        fs::remove_file(&file).map_err(StoreError::io("remove", &file))?;
+        // Folders in between, once they are empty.
+        let between = file
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| *folder != path);
+        for folder in between {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is one of a pattern with at most one `*`.
+fn matches(name: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => name == pattern,
+        Some((front, back)) => name
+            .strip_prefix(front)
+            .is_some_and(|rest| rest.ends_with(back)),
+    }
 }

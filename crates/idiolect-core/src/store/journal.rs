@@ -4,14 +4,14 @@
 //! drops a torn or unreadable tail, reports how much that was, and appends after it. The file
 //! itself is locked against a second writer while it is open.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::{StoreError, create_parent, lock};
+use super::{StoreError, lock};
 
 /// A journal open for appending.
 #[derive(Debug)]
@@ -31,14 +31,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Locked`] when another process writes it, else [`StoreError::Io`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        create_parent(path)?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(StoreError::io("write", path))?;
+        let mut file = idiolect_files::append_to(path).map_err(StoreError::io("write", path))?;
         lock(&file, path)?;
         let about = file.metadata().map_err(StoreError::io("read", path))?;
         // A device or pipe has no rows to continue, and may have no end.
@@ -94,10 +87,20 @@ impl Journal {
     /// [`StoreError::Io`]; the rows before it are kept, and a part of it that was written is
     /// dropped again, now if the system allows or when the journal is next opened.
     pub fn push<T: Serialize + ?Sized>(&mut self, row: &T) -> Result<(), StoreError> {
+        self.push_with(row, |_| {})
+    }
+
+    /// As [`push`](Self::push); `complete` may change the text of the row.
+    pub(super) fn push_with<T: Serialize + ?Sized>(
+        &mut self,
+        row: &T,
+        complete: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), StoreError> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, row).map_err(|error| {
             StoreError::format(&self.path, format!("a row cannot be written: {error}"))
         })?;
+        complete(&mut self.line);
         self.line.push(b'\n');
         if let Err(error) = self.file.write_all(&self.line) {
             let _ = self.cut();

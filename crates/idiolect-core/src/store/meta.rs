@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{StoreError, beside, write_atomic};
+use super::{StoreError, beside, hash_file, write_atomic};
 
 /// The provenance of an output.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,8 +31,12 @@ pub struct Meta {
     pub rejected: u64,
     /// Rows looked at (kept, refused or collapsed), once complete.
     pub seen: u64,
-    /// Content hash of the output, once complete; empty for a folder.
+    /// Content hash of the output, once complete; of a folder as its stage defines it.
     pub hash: String,
+    /// Of a complete folder what it holds, by path in it: the content hash, or an empty text where
+    /// the bytes are not the same each time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// One setting that differs between two outputs.
@@ -146,6 +150,43 @@ impl Meta {
         flat.extend(texts("versions", &self.versions));
         flat
     }
+}
+
+/// The content hash of a file that is about to be read. One that this program made, by itself or in
+/// a folder, must be what was written.
+///
+/// # Errors
+/// [`StoreError::Altered`], or when the file cannot be read.
+pub fn hash_input(path: &Path) -> Result<String, StoreError> {
+    let hash = hash_file(path)?;
+    // What is beside a user's own file and is no provenance binds nobody.
+    let meta_of = |path: &Path| Meta::read(path).ok().flatten();
+    let altered = |what: &Path, reason: &str| {
+        Err(StoreError::Altered {
+            path: path.display().to_string(),
+            reason: reason.to_owned(),
+            meta: Meta::path_of(what).display().to_string(),
+        })
+    };
+    if let Some(meta) = meta_of(path) {
+        return match (meta.complete, meta.hash == hash) {
+            (true, true) => Ok(hash),
+            (true, false) => altered(path, "its content hash differs"),
+            (false, _) => altered(
+                path,
+                "it is not finished; the command that makes it continues it",
+            ),
+        };
+    }
+    if let (Some(folder), Some(name)) = (path.parent(), path.file_name())
+        && let Some(meta) = meta_of(folder)
+        && let Some(written) = meta.files.get(&*name.to_string_lossy())
+        && !written.is_empty()
+        && *written != hash
+    {
+        return altered(folder, "its content hash differs");
+    }
+    Ok(hash)
 }
 
 /// The differences for a person, one a line.

@@ -1,7 +1,8 @@
 //! The files of the stages: rows in, rows out, and what makes an interrupted output continue.
 //!
 //! - [`rows`] streams rows from JSON lines, a JSON array, gzip or parquet; a bad row is data.
-//! - `journal` appends rows to a file whose torn tail is dropped when it is opened again.
+//! - `journal` appends rows to a file whose torn tail is dropped when it is opened again; `checksum`
+//!   tells a row that was changed meanwhile.
 //! - [`meta`] keeps beside an output what decided it, and states what differs.
 //! - [`rejects`] keeps the refused rows beside an output.
 //! - `output` joins the three: one resumable output of one stage; `folder` likewise.
@@ -11,12 +12,13 @@
 //! A file is either an append-only journal or is written whole by [`write_atomic`]; a `kill -9`
 //! at any moment loses at most the row in flight.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+mod checksum;
 pub mod csv_rows;
 mod folder;
 mod journal;
@@ -32,9 +34,12 @@ mod tests;
 pub mod tokens;
 
 pub use folder::{Folder, OpenedFolder};
+pub use idiolect_files::beside;
 pub use journal::Journal;
-pub use meta::{Difference, Meta};
-pub use output::{Ending, Key, Occurrences, Opened, Output, part_of};
+pub use meta::{Difference, Meta, hash_input};
+pub use output::{
+    Ending, Key, Occurrences, Opened, Output, part_of, refuse_foreign, write_further,
+};
 pub use rejects::{BadRow, Rejects};
 pub use rows::{Row, Rows};
 pub use shard::Shard;
@@ -74,6 +79,24 @@ pub enum StoreError {
         /// Each setting that differs.
         differences: Vec<Difference>,
     },
+    /// Something is there that this program did not make.
+    #[error("`{path}` was not made by this program: {reason}")]
+    Foreign {
+        /// The file or folder.
+        path: String,
+        /// By what that is known.
+        reason: String,
+    },
+    /// An input that this program made is no longer what was written.
+    #[error("`{path}` is not what was written: {reason}")]
+    Altered {
+        /// The input.
+        path: String,
+        /// What no longer holds.
+        reason: String,
+        /// The provenance that it is told by.
+        meta: String,
+    },
     /// A finished output is no longer what was written.
     #[error("`{path}` was changed after it was finished ({reason})")]
     Edited {
@@ -85,12 +108,20 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    /// What turns an error of the system into this one: it has the file and a verb.
+    pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io {
             path,
             doing,
             source,
+        }
+    }
+
+    pub(crate) fn foreign(path: &Path, reason: &str) -> Self {
+        Self::Foreign {
+            path: path.display().to_string(),
+            reason: reason.to_owned(),
         }
     }
 
@@ -119,42 +150,24 @@ pub fn write_atomic_with(
     path: &Path,
     produce: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), StoreError> {
-    let temporary = beside(path, ".tmp");
-    create_parent(path)?;
-    let written = (|| {
-        let mut file = File::create(&temporary)?;
-        produce(&mut file)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    written.map_err(|error| {
-        // The temporary is worth nothing without the rename; failing to remove it changes nothing.
-        let _ = fs::remove_file(&temporary);
-        StoreError::io("write", path)(error)
-    })?;
-    sync_parent(path);
-    Ok(())
+    idiolect_files::replace(path, produce).map_err(StoreError::io("write", path))
 }
 
-/// Creates the folder that `path` lies in, with its parents.
+/// Writes a whole page for people as [`write_atomic`] does, over nothing but such a page, which
+/// holds `mark`.
 ///
 /// # Errors
-/// [`StoreError::Io`].
-pub fn create_parent(path: &Path) -> Result<(), StoreError> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            fs::create_dir_all(parent).map_err(StoreError::io("create", parent))
+/// [`StoreError::Foreign`] for another file, which stays as it is; [`StoreError::Io`].
+pub fn write_page(path: &Path, mark: &str, page: &str) -> Result<(), StoreError> {
+    match fs::read(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("read", path)(error))
         }
-        _ => Ok(()),
+        Ok(old) if !old.is_empty() && !String::from_utf8_lossy(&old).contains(mark) => Err(
+            StoreError::foreign(path, "it is no page that this command writes"),
+        ),
+        _ => write_atomic(path, page.as_bytes()),
     }
-}
-
-/// `path` with `ending` appended to its whole name: `a.jsonl` and `.meta.json` give
-/// `a.jsonl.meta.json`. A trailing separator of a folder's name does not count.
-pub fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.components().as_path().as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
 }
 
 /// The file's own name, for rows and messages that must not hold its path.
@@ -171,7 +184,15 @@ pub fn file_name(path: &Path) -> String {
 /// # Errors
 /// [`StoreError::Io`].
 pub fn hash_file(path: &Path) -> Result<String, StoreError> {
-    let mut file = File::open(path).map_err(StoreError::io("read", path))?;
+    let file = File::open(path).map_err(StoreError::io("read", path))?;
+    hash_of(file, path)
+}
+
+/// As [`hash_file`], of what is left to read of an open file; `path` is its name.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn hash_of(mut file: impl Read, path: &Path) -> Result<String, StoreError> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0u8; 1 << 16];
     loop {
@@ -217,14 +238,7 @@ impl Lock {
     /// # Errors
     /// [`StoreError::Locked`] naming `what` when another process holds it, else [`StoreError::Io`].
     pub fn acquire(path: &Path, what: &Path) -> Result<Self, StoreError> {
-        create_parent(path)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(StoreError::io("lock", path))?;
+        let file = idiolect_files::append_to(path).map_err(StoreError::io("lock", path))?;
         lock(&file, what)?;
         Ok(Self { _file: file })
     }
@@ -240,16 +254,5 @@ fn lock(file: &File, what: &Path) -> Result<(), StoreError> {
         }),
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", what)(error)),
-    }
-}
-
-/// Makes a rename durable; systems that cannot open a folder do not need it.
-fn sync_parent(path: &Path) {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if let Ok(folder) = File::open(parent) {
-        let _ = folder.sync_all();
     }
 }

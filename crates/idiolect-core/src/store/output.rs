@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::checksum::Checksum;
 use super::{BadRow, Journal, Meta, Rejects, StoreError, beside, hash_file, write_atomic_with};
 
 /// What opening an output found.
@@ -98,6 +99,8 @@ pub struct Output {
     pub(super) journal: Journal,
     pub(super) places: HashMap<Key, Place>,
     pub(super) rejected: u64,
+    /// Of the journal's rows.
+    checksum: Checksum,
 }
 
 /// How an output ends.
@@ -114,11 +117,12 @@ pub struct Ending<'a> {
 impl Output {
     /// Opens the output of a stage. One made with the same provenance is continued or found
     /// complete; of another it is an error that lists the differences, unless `overwrite` starts
-    /// over.
+    /// over. What this program did not make is neither continued nor overwritten, and a symbolic link
+    /// is not followed.
     ///
     /// # Errors
-    /// [`StoreError::Changed`], [`StoreError::Edited`], [`StoreError::Locked`] or a failure to
-    /// read or write.
+    /// [`StoreError::Changed`], [`StoreError::Edited`], [`StoreError::Foreign`],
+    /// [`StoreError::Locked`] or a failure to read or write.
     pub fn open(path: &Path, meta: &Meta, overwrite: bool) -> Result<Opened, StoreError> {
         if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
             return Err(StoreError::format(
@@ -126,7 +130,12 @@ impl Output {
                 "is not a regular file; rows are written to a file, which can be continued",
             ));
         }
+        idiolect_files::refuse_link(path).map_err(StoreError::io("write", path))?;
         let part = part_of(path);
+        let earlier = Meta::read(path)?;
+        if earlier.is_none() && (holds_bytes(path) || holds_bytes(&part)) {
+            return Err(StoreError::foreign(path, "it has no provenance beside it"));
+        }
         if overwrite {
             // Locked before anything is thrown away: another process may be writing it.
             let mut journal = Journal::open(&part)?;
@@ -134,7 +143,7 @@ impl Output {
             remove(&Meta::path_of(path))?;
             remove(path)?;
             remove(&Rejects::path_of(path))?;
-        } else if let Some(old) = Meta::read(path)? {
+        } else if let Some(old) = earlier {
             let differences = old.differences(meta);
             if !differences.is_empty() {
                 // A stage that failed before it wrote anything binds nobody.
@@ -155,11 +164,6 @@ impl Output {
                     return Err(edited(path, "its content hash differs"));
                 }
             }
-        } else if holds_bytes(path) || holds_bytes(&part) {
-            return Err(edited(
-                path,
-                "it has no provenance beside it, so this program cannot continue it",
-            ));
         }
         let journal = Journal::open(&part)?;
         let mut meta = meta.clone();
@@ -171,6 +175,7 @@ impl Output {
             journal,
             places: HashMap::new(),
             rejected: 0,
+            checksum: Checksum::default(),
         };
         output.find_places()?;
         Ok(Opened::Unfinished(output))
@@ -179,14 +184,15 @@ impl Output {
     /// Reads which keys an earlier process came past.
     fn find_places(&mut self) -> Result<(), StoreError> {
         let part = self.journal.path().to_owned();
-        each_line(&part, |start, line| {
+        self.checksum = each_line(&part, |start, line| {
             self.keep(
                 Key::new(&line.id, line.sample),
                 start,
                 line.refused.is_some(),
             );
             Ok(())
-        })
+        })?;
+        Ok(())
     }
 
     /// Writes down those results of another journal that this one does not have.
@@ -196,7 +202,8 @@ impl Output {
                 return Ok(());
             }
             self.write(&line.id, line.sample, line.row, line.refused.as_ref())
-        })
+        })?;
+        Ok(())
     }
 
     fn keep(&mut self, key: Key, start: u64, refused: bool) {
@@ -272,12 +279,16 @@ impl Output {
         refused: Option<&BadRow>,
     ) -> Result<(), StoreError> {
         let start = self.journal.length();
-        self.journal.push(&Written {
+        let written = Written {
             id,
             sample,
             row,
             refused,
-        })?;
+        };
+        let mut checksum = self.checksum;
+        self.journal
+            .push_with(&written, |line| checksum.add_to(line))?;
+        self.checksum = checksum;
         self.keep(Key::new(id, sample), start, refused.is_some());
         Ok(())
     }
@@ -289,6 +300,7 @@ impl Output {
     pub fn restart(&mut self) -> Result<(), StoreError> {
         self.places.clear();
         self.rejected = 0;
+        self.checksum = Checksum::default();
         self.journal.truncate(0)
     }
 
@@ -399,20 +411,30 @@ impl Output {
     }
 }
 
-/// Calls `each` with every line of a journal and where it begins.
+/// Calls `each` with every line of a journal and where it begins; gives the checksum of them all.
 fn each_line(
     path: &Path,
     mut each: impl FnMut(u64, Line<'_>) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+) -> Result<Checksum, StoreError> {
     let file = File::open(path).map_err(StoreError::io("read", path))?;
     let mut lines = BufReader::with_capacity(1 << 16, file);
-    let (mut start, mut text) = (0, Vec::new());
+    let (mut start, mut number, mut text) = (0, 0, Vec::new());
+    let mut checksum = Checksum::default();
     loop {
         text.clear();
         let n = io::BufRead::read_until(&mut lines, b'\n', &mut text)
             .map_err(StoreError::io("read", path))?;
         if n == 0 {
-            return Ok(());
+            return Ok(checksum);
+        }
+        number += 1;
+        if !checksum.accepts(&text) {
+            return Err(StoreError::format(
+                path,
+                format!(
+                    "line {number} is not what was written there; remove it and all lines after it to go on from the rows before, or start over with --overwrite"
+                ),
+            ));
         }
         each(start, parse(&text, path)?)?;
         start += n as u64;
@@ -497,6 +519,37 @@ pub(super) fn edited(path: &Path, reason: &str) -> StoreError {
         path: path.display().to_string(),
         reason: reason.to_owned(),
     }
+}
+
+/// Refuses to write over a file that this program did not make, or through a link.
+///
+/// # Errors
+/// [`StoreError::Foreign`], [`StoreError::Io`] for a link.
+pub fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
+    idiolect_files::refuse_link(path).map_err(StoreError::io("write", path))?;
+    if holds_bytes(path) && Meta::read(path)?.is_none() {
+        return Err(StoreError::foreign(path, "it has no provenance beside it"));
+    }
+    Ok(())
+}
+
+/// Writes a further file of a stage, with provenance of its own: that of the stage.
+///
+/// # Errors
+/// As [`refuse_foreign`], and what `write` returns.
+pub fn write_further(
+    path: &Path,
+    meta: &Meta,
+    write: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    refuse_foreign(path)?;
+    let mut meta = meta.clone();
+    meta.complete = false;
+    meta.write(path)?;
+    write()?;
+    meta.complete = true;
+    meta.hash = hash_file(path)?;
+    meta.write(path)
 }
 
 fn holds_bytes(path: &Path) -> bool {

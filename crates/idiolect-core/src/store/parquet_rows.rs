@@ -19,8 +19,8 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = File::open(path).map_err(StoreError::io("read", path))?;
+    /// Of an open file; `path` is its name.
+    pub(super) fn of(file: File, path: &Path) -> Result<Self, StoreError> {
         let reader = guarded(|| SerializedFileReader::new(file))
             .map_err(|reason| StoreError::format(path, format!("not a parquet file: {reason}")))?;
         Ok(Self {

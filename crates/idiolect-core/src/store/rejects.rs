@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, StoreError, beside};
+use super::{Journal, Rows, StoreError, beside};
 
 /// How much of a refused row's text is kept.
 const KEPT_CHARS: usize = 200;
@@ -95,8 +95,18 @@ impl Rejects {
         self.journal.as_mut().map_or(Ok(()), Journal::sync)
     }
 
+    /// Removes the file, which must hold what this program writes there.
     fn clear(&mut self) -> Result<(), StoreError> {
         self.journal = None;
+        let first = Rows::<BadRow>::open(&self.path)
+            .ok()
+            .and_then(|mut rows| rows.next());
+        if matches!(first, Some(Ok(Err(_)) | Err(_))) {
+            return Err(StoreError::foreign(
+                &self.path,
+                "its rows are no refused rows",
+            ));
+        }
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(StoreError::io("remove", &self.path)(error))

@@ -60,38 +60,42 @@ enum Raw {
 }
 
 impl<T: DeserializeOwned> Rows<T> {
-    /// Opens a file of rows; `-` is standard input. CSV is recognized by its name (`.csv`,
-    /// `.csv.gz`), gzip and parquet by their first bytes, an array by its first bracket.
+    /// Opens a file of rows. CSV is recognized by its name (`.csv`, `.csv.gz`), gzip and parquet by
+    /// their first bytes, an array by its first bracket.
     ///
     /// # Errors
     /// When the file cannot be opened or is not what it begins as.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let source = if path == Path::new("-") {
-            Source::from_stream(Box::new(BufReader::new(io::stdin())), path)?
+        let file = File::open(path).map_err(StoreError::io("read", path))?;
+        Self::of(file, path)
+    }
+
+    /// As [`open`](Self::open), of a file that is open at its beginning; `path` is its name.
+    ///
+    /// # Errors
+    /// When it is not what it begins as.
+    pub fn of(mut file: File, path: &Path) -> Result<Self, StoreError> {
+        if file
+            .metadata()
+            .map_err(StoreError::io("read", path))?
+            .is_dir()
+        {
+            return Err(StoreError::format(
+                path,
+                "is a folder, expected a file of rows",
+            ));
+        }
+        let mut magic = [0u8; 4];
+        let n = read_up_to(&mut file, &mut magic).map_err(StoreError::io("read", path))?;
+        let is_parquet = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+        let source = if is_parquet || magic == *b"PAR1" {
+            Source::Parquet(parquet_rows::Records::of(file, path)?)
         } else {
-            let mut file = File::open(path).map_err(StoreError::io("read", path))?;
-            if file
-                .metadata()
-                .map_err(StoreError::io("read", path))?
-                .is_dir()
-            {
-                return Err(StoreError::format(
-                    path,
-                    "is a folder, expected a file of rows",
-                ));
-            }
-            let mut magic = [0u8; 4];
-            let n = read_up_to(&mut file, &mut magic).map_err(StoreError::io("read", path))?;
-            let is_parquet = path
-                .extension()
-                .is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
-            if is_parquet || magic == *b"PAR1" {
-                Source::Parquet(parquet_rows::Records::open(path)?)
-            } else {
-                // A pipe has no second beginning, so the bytes looked at are put back in front.
-                let head = Cursor::new(magic[..n].to_vec());
-                Source::from_stream(Box::new(BufReader::new(head.chain(file))), path)?
-            }
+            // A pipe has no second beginning, so the bytes looked at are put back in front.
+            let head = Cursor::new(magic[..n].to_vec());
+            Source::from_stream(Box::new(BufReader::new(head.chain(file))), path)?
         };
         Ok(Self {
             source,

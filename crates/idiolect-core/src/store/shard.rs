@@ -4,7 +4,7 @@
 //! leaves is its journal, whole, beside the output; the output [takes over](Output::take_over) the
 //! results of all its shards and finishes as if it had made them itself, so its bytes are the same.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -63,6 +63,7 @@ impl Output {
             mut journal,
             places,
             rejected,
+            ..
         } = self;
         journal.sync()?;
         let part = journal.path().to_owned();
@@ -75,10 +76,7 @@ impl Output {
         // journal, where every row lies.
         meta.write(&path)?;
         fs::rename(&part, &path).map_err(StoreError::io("rename", &part))?;
-        if let Some(folder) = path.parent() {
-            // As far as the file system can: some cannot sync a folder.
-            let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        }
+        idiolect_files::sync_folder(idiolect_files::parent_of(&path));
         Ok(meta)
     }
 

@@ -657,10 +657,12 @@ mod outputs {
     fn a_file_of_the_users_own_is_not_appended_to() {
         let dir = dir();
         let path = file(&dir, "o.jsonl", b"{\"mine\":1}\n");
-        assert!(matches!(
-            Output::open(&path, &meta(1), false),
-            Err(StoreError::Edited { .. })
-        ));
+        for overwrite in [false, true] {
+            assert!(matches!(
+                Output::open(&path, &meta(1), overwrite),
+                Err(StoreError::Foreign { .. })
+            ));
+        }
         assert_eq!(fs::read(&path).unwrap(), b"{\"mine\":1}\n");
     }
 
@@ -678,10 +680,12 @@ mod outputs {
     }
 
     fn open_folder(path: &Path, k: u32, overwrite: bool) -> Result<Option<Folder>, StoreError> {
-        Ok(match Folder::open(path, &meta(k), overwrite)? {
-            OpenedFolder::Unfinished(folder) => Some(folder),
-            OpenedFolder::Complete(_) => None,
-        })
+        Ok(
+            match Folder::open(path, &meta(k), &["weights*", "log"], overwrite)? {
+                OpenedFolder::Unfinished(folder) => Some(folder),
+                OpenedFolder::Complete(_) => None,
+            },
+        )
     }
 
     #[test]
@@ -720,10 +724,159 @@ mod outputs {
         for overwrite in [false, true] {
             assert!(matches!(
                 open_folder(&path, 1, overwrite),
-                Err(StoreError::Edited { .. })
+                Err(StoreError::Foreign { .. })
             ));
         }
         assert!(path.join("thesis").exists());
+    }
+
+    #[test]
+    fn of_a_folder_only_what_the_stage_made_is_removed() {
+        let dir = dir();
+        let path = dir.path().join("model");
+        let folder = open_folder(&path, 1, false).unwrap().unwrap();
+        fs::create_dir(path.join("weights-1")).unwrap();
+        fs::write(path.join("weights-1/a"), "w").unwrap();
+        fs::write(path.join("notes"), "mine").unwrap();
+        drop(folder);
+        // Unfinished: told by the names that the stage gives.
+        let words = open_folder(&path, 1, true).unwrap_err().to_string();
+        assert!(words.contains("notes"), "{words}");
+        assert!(path.join("weights-1/a").exists());
+        fs::remove_file(path.join("notes")).unwrap();
+        let folder = open_folder(&path, 1, false).unwrap().unwrap();
+        let done = folder.finish(1, 1, "h").unwrap();
+        assert!(done.files.contains_key("weights-1/a"));
+        // Finished: told by what it held then.
+        fs::write(path.join("weights-2"), "put there later").unwrap();
+        let words = open_folder(&path, 1, true).unwrap_err().to_string();
+        assert!(words.contains("weights-2"), "{words}");
+        fs::remove_file(path.join("weights-2")).unwrap();
+        drop(open_folder(&path, 1, true).unwrap().unwrap());
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_output_is_not_written_through_a_link() {
+        use std::os::unix::fs::symlink;
+        let dir = dir();
+        let (victim, folder) = (file(&dir, "victim", b""), dir.path().join("d"));
+        fs::create_dir(&folder).unwrap();
+        for name in ["o.jsonl", "p.jsonl.part", "q.jsonl.meta.json"] {
+            symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        symlink(&folder, dir.path().join("f")).unwrap();
+        for overwrite in [false, true] {
+            for name in ["o.jsonl", "p.jsonl", "q.jsonl"] {
+                let opened = Output::open(&dir.path().join(name), &meta(1), overwrite);
+                assert!(opened.is_err(), "{name}");
+            }
+            assert!(open_folder(&dir.path().join("f"), 1, overwrite).is_err());
+        }
+        assert_eq!(fs::read(&victim).unwrap(), b"");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_row_that_was_changed_moved_or_put_in_is_told_before_it_is_used() {
+        let dir = dir();
+        let path = dir.path().join("o.jsonl");
+        let mut output = open(&path, &meta(1));
+        for id in ["a", "b", "c"] {
+            output
+                .push(id, 0, &json!({"id": id, "verdict": "wrong"}))
+                .unwrap();
+        }
+        drop(output);
+        let part = part_of(&path);
+        let whole = fs::read_to_string(&part).unwrap();
+        let lines: Vec<&str> = whole.lines().collect();
+        let flipped = whole.replacen("wrong", "right", 1);
+        let swapped = [lines[1], lines[0], lines[2], ""].join("\n");
+        let foreign = format!("{whole}{{\"id\":\"d\",\"sample\":0,\"row\":{{\"id\":\"d\"}}}}\n");
+        for (changed, line) in [(flipped, 1), (swapped, 1), (foreign, 4)] {
+            fs::write(&part, &changed).unwrap();
+            let words = Output::open(&path, &meta(1), false)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                words.contains(&format!("line {line} is not what was written")),
+                "{words}"
+            );
+            assert_eq!(
+                fs::read_to_string(&part).unwrap(),
+                changed,
+                "it is left to be looked at"
+            );
+        }
+        fs::write(&part, &whole).unwrap();
+        assert_eq!(open(&path, &meta(1)).done(), 3);
+    }
+
+    #[test]
+    fn a_finished_file_that_changed_is_told_when_it_is_read() {
+        let dir = dir();
+        let path = dir.path().join("o.jsonl");
+        let mut output = open(&path, &meta(1));
+        output.append(&json!({"verdict": "wrong"})).unwrap();
+        output.finish_appended(1).unwrap();
+        let hash = hash_input(&path).unwrap();
+        assert_eq!(hash, hash_file(&path).unwrap());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[5] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let words = hash_input(&path).unwrap_err().to_string();
+        assert!(
+            words.contains("o.jsonl` is not what was written"),
+            "{words}"
+        );
+        fs::remove_file(Meta::path_of(&path)).unwrap();
+        assert!(
+            hash_input(&path).is_ok(),
+            "without provenance it is a user's own"
+        );
+        // A file of a folder whose files are read one by one.
+        let arms = dir.path().join("arms");
+        let mut folder = open_folder(&arms, 1, false).unwrap().unwrap();
+        folder.is_read_singly();
+        fs::write(arms.join("log"), "a").unwrap();
+        folder.finish(1, 1, "h").unwrap();
+        assert!(hash_input(&arms.join("log")).is_ok());
+        fs::write(arms.join("log"), "b").unwrap();
+        assert!(matches!(
+            hash_input(&arms.join("log")),
+            Err(StoreError::Altered { .. })
+        ));
+    }
+
+    #[test]
+    fn a_page_is_written_over_a_page_alone() {
+        let dir = dir();
+        let path = dir.path().join("r.html");
+        write_page(&path, "by us", "one by us").unwrap();
+        write_page(&path, "by us", "two by us").unwrap();
+        fs::write(&path, "mine").unwrap();
+        assert!(matches!(
+            write_page(&path, "by us", "three by us"),
+            Err(StoreError::Foreign { .. })
+        ));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn rejects_of_the_users_own_stay() {
+        let dir = dir();
+        let path = dir.path().join("o.jsonl");
+        let mine = Rejects::path_of(&path);
+        fs::write(&mine, "{\"mine\":1}\n").unwrap();
+        let mut output = open(&path, &meta(1));
+        output.append(&json!(1)).unwrap();
+        assert!(matches!(
+            output.finish_appended(1),
+            Err(StoreError::Foreign { .. })
+        ));
+        assert_eq!(fs::read_to_string(&mine).unwrap(), "{\"mine\":1}\n");
     }
 }
 

@@ -184,24 +184,24 @@ impl Batch {
                 }
                 number += 1;
             };
-            let part = path.with_extension("part");
-            let mut file = BufWriter::new(File::create(&part).map_err(io(&part))?);
-            let (mut count, mut bytes) = (0, 0);
-            while let Some((id, body)) = rows.peek() {
-                let line =
-                    json!({"custom_id": id, "method": "POST", "url": self.path, "body": body});
-                let line = format!("{line}\n");
-                if count > 0 && (count == MOST_ROWS || bytes + line.len() > MOST_BYTES) {
-                    break;
+            let written = idiolect_files::replace(&path, |file| {
+                let mut file = BufWriter::new(file);
+                let (mut count, mut bytes) = (0, 0);
+                while let Some((id, body)) = rows.peek() {
+                    let line =
+                        json!({"custom_id": id, "method": "POST", "url": self.path, "body": body});
+                    let line = format!("{line}\n");
+                    if count > 0 && (count == MOST_ROWS || bytes + line.len() > MOST_BYTES) {
+                        break;
+                    }
+                    file.write_all(line.as_bytes())?;
+                    count += 1;
+                    bytes += line.len();
+                    rows.next();
                 }
-                file.write_all(line.as_bytes()).map_err(io(&part))?;
-                count += 1;
-                bytes += line.len();
-                rows.next();
-            }
-            let file = file.into_inner().map_err(|e| io(&part)(e.into_error()))?;
-            file.sync_all().map_err(io(&part))?;
-            fs::rename(&part, &path).map_err(io(&path))?;
+                file.flush()
+            });
+            written.map_err(io(&path))?;
             names.push(path.display().to_string());
         }
         Ok(names)

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::options::{self, Common, PromptOption, Seed, TemplateName};
 use super::output::{CommandOutput, table};
+use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::arms::{ArmsSettings, arms, summary};
 use idiolect::stage::student::StudentText;
@@ -65,7 +66,7 @@ pub(super) struct Arguments {
     seed: Seed,
     /// Folder of arms to write
     #[arg(short, long, value_name = "DIR", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     #[command(flatten)]
     common: Common,
 }
@@ -144,7 +145,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         unknown_finish_is_stop: arguments.unknown_finish_is_stop,
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
-        output: arguments.output.clone(),
+        output: arguments.output.to_path_buf(),
     };
     let student = arguments.student.open()?;
     let outcome = arguments

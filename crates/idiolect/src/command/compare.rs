@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use idiolect_core::record::Decoding;
-use idiolect_core::store::write_atomic;
+use idiolect_core::store::write_page;
 use idiolect_report::RunView;
 use serde_json::json;
 
 use super::options::{self, Seed, named};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::exit;
 use idiolect::stage::compare::{CompareSettings, compare};
 
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
     baseline: Option<String>,
     /// Write the report page of the comparison too; Markdown where the name ends in .md
     #[arg(long, value_name = "FILE", value_parser = options::output)]
-    report: Option<PathBuf>,
+    report: Option<OutputPath>,
     /// Compare files of which it is not known, or not true, that they were made alike
     #[arg(long)]
     assume_same: bool,
@@ -60,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             Some(ending) if ending == "md" => idiolect_report::markdown(&view),
             _ => idiolect_report::html(&view),
         };
-        write_atomic(path, page.as_bytes())?;
+        write_page(path, idiolect_report::MARK, &page)?;
     }
     let mut text = idiolect_report::arms_table(&comparison)
         .trim_end()

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::options::{self, Common, ConfigOption};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::convert::{ConvertSettings, convert};
 
 /// Write a model in another form
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
     input: PathBuf,
     /// Folder of the model to write
     #[arg(short, long, value_name = "OUTPUT", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     /// The form to write
     #[arg(long, value_name = "FORMAT")]
     to: Format,
@@ -70,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         base: arguments.base.clone(),
         ignored_fields: arguments.config.ignored_fields.clone(),
         dtype: arguments.dtype.dtype(),
-        output: arguments.output.clone(),
+        output: arguments.output.to_path_buf(),
     };
     let outcome = arguments
         .common

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::options::{self, Common, Seed};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 
@@ -48,7 +49,7 @@ pub(super) struct Arguments {
     seed: Seed,
     /// File of traces to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     #[command(flatten)]
     common: Common,
 }
@@ -68,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         problems: arguments.problems.clone(),
         traces: options::files(&arguments.traces)?,
         corruption,
-        output: arguments.output.clone(),
+        output: arguments.output.to_path_buf(),
     };
     let outcome = arguments
         .common

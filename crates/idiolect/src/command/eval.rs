@@ -12,6 +12,7 @@ use super::options::{
     SplitOption, WritingOptions,
 };
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::eval::{EvalSettings, eval};
 use idiolect::stage::train::rows_trained;
@@ -44,7 +45,7 @@ pub(super) struct Arguments {
     seed: Seed,
     /// File of judged answers to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     #[command(flatten)]
     rounded: RoundedOption,
     #[command(flatten)]
@@ -65,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         seed: arguments.seed.seed,
         trained_rows: rows_trained(Path::new(&arguments.model.model))?,
         accept_rounded: arguments.rounded.accept_rounded,
-        output: arguments.output.clone(),
+        output: arguments.output.to_path_buf(),
     };
     let mut model = arguments
         .model
@@ -76,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             eval(&settings, model.as_generate()?, control)
         })?;
     let mut facts = Tally::of(&settings.output)?.facts(settings.samples);
-    facts.extend(options::usage(model.as_ref()));
+    facts.extend(arguments.writing.endpoint.spent(model.as_ref()));
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

@@ -8,6 +8,7 @@ use super::options::{
     self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption, WritingOptions,
 };
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::generate::{GenerateSettings, generate};
 
 /// Sample traces: K completions of a model for each problem
@@ -39,7 +40,7 @@ pub(super) struct Arguments {
     seed: Seed,
     /// File of traces to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     #[command(flatten)]
     common: Common,
 }
@@ -52,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         sampling: arguments.sampling.resolve(1.0),
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
-        output: arguments.output.clone(),
+        output: arguments.output.to_path_buf(),
     };
     let mut model = arguments
         .model
@@ -62,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .with_control(|control| generate(&settings, model.as_generate()?, control))?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let mut facts = vec![("collapsed", json!(collapsed))];
-    facts.extend(options::usage(model.as_ref()));
+    facts.extend(arguments.writing.endpoint.spent(model.as_ref()));
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

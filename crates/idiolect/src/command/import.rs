@@ -1,6 +1,6 @@
 //! `idiolect import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use idiolect_core::record::{Finish, Split, TaskName};
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::options::{self, Common, Seed, SplitName};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::countdown::{DrawSettings, draw};
 use idiolect::stage::import::{ImportSettings, RowTask, import};
@@ -35,10 +36,10 @@ pub(super) struct Arguments {
     generate: GenerateOptions,
     /// File of problems to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     /// File of traces to write: the rows' own solutions and responses
     #[arg(long, value_name = "FILE", value_parser = options::output)]
-    traces: Option<PathBuf>,
+    traces: Option<OutputPath>,
     /// Fill a field from another column; may be given again. A column may lie inside objects and lists: a.b, a.0
     #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
     columns: Vec<(String, String)>,
@@ -193,8 +194,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         model: arguments.model.clone(),
         finish: arguments.finish.map(FinishName::finish),
         set: arguments.set.clone(),
-        output: arguments.output.clone(),
-        traces: arguments.traces.clone(),
+        output: arguments.output.to_path_buf(),
+        traces: arguments.traces.as_deref().map(Path::to_path_buf),
     };
     let outcome = arguments
         .common
@@ -228,7 +229,7 @@ fn generated(arguments: &Arguments, count: usize) -> super::Result {
             .set
             .clone()
             .unwrap_or_else(|| "countdown".to_owned()),
-        output: arguments.output.clone(),
+        output: arguments.output.to_path_buf(),
     };
     let outcome = arguments
         .common

@@ -1,12 +1,11 @@
 //! `idiolect init`.
 
-use std::path::PathBuf;
-
 use idiolect_core::store::write_atomic;
 use serde_json::json;
 
 use super::options::{self, TaskOption};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::exit;
 use idiolect::run::template::recipe_for;
 use idiolect::stage::StageError;
@@ -24,7 +23,7 @@ pub(super) struct Arguments {
     task: TaskOption,
     /// The file to write
     #[arg(short, long, value_name = "RECIPE.toml", value_parser = options::output)]
-    output: Option<PathBuf>,
+    output: Option<OutputPath>,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,

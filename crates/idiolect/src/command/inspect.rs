@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use idiolect_core::store::write_atomic;
+use idiolect_core::store::write_page;
 use idiolect_engine::encode::Row;
 use idiolect_engine::text::TextModel;
 use idiolect_model::{Template, TraitCounts};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::options::{self, ModelOptions};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::inputs::{DataRow, Input};
 
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
     row: u64,
     /// Write the row as an HTML page too
     #[arg(long, value_name = "FILE", value_parser = options::output)]
-    html: Option<PathBuf>,
+    html: Option<OutputPath>,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
@@ -140,10 +141,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         }
     };
     if let Some(path) = &arguments.html {
-        write_atomic(
-            path,
-            page(&model, &found, arguments.row, &counts).as_bytes(),
-        )?;
+        let page = page(&model, &found, arguments.row, &counts);
+        write_page(path, TITLE_END, &page)?;
     }
     let as_json = arguments.json;
     let coloured = std::io::stdout().is_terminal()
@@ -353,13 +352,16 @@ span{border-right:1px dotted #999}\
 .template{background:#4d4215}.completion{background:#1f451f}.masked{background:#552222}.end{background:#412a5c}}";
 
 /// The row as an HTML page that needs no network and no script: a token a span, coloured by kind.
+/// What only a page of this command holds.
+const TITLE_END: &str = " – idiolect</title>";
+
 fn page(model: &TextModel, found: &Found, number: u64, counts: &Counts) -> String {
     let row = &found.row;
     let tokenizer = model.tokenizer();
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>row {number} – idiolect</title><style>{STYLE}</style></head><body>\n\
+         <title>row {number}{TITLE_END}<style>{STYLE}</style></head><body>\n\
          <p>row {number} of {}, template {}, weight {}: {} tokens, {} trained on</p>\n<p>",
         counts.rows,
         template(model),

@@ -1,13 +1,16 @@
 //! `idiolect man`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use clap::CommandFactory;
 use clap_mangen::Man;
 use serde_json::json;
 
+use super::options;
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::exit;
 use idiolect::stage::StageError;
 
@@ -18,8 +21,8 @@ use idiolect::stage::StageError;
   idiolect man ~/.local/share/man/man1")]
 pub(super) struct Arguments {
     /// Folder to write idiolect.1 and a page for each command into; made where it is missing
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
+    #[arg(value_name = "DIR", value_parser = options::output)]
+    dir: Option<OutputPath>,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
@@ -54,7 +57,19 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     })
 }
 
-fn write(dir: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(dir)?;
-    clap_mangen::generate_to(super::Arguments::command(), dir)
+fn write(dir: &Path) -> io::Result<()> {
+    let mut command = super::Arguments::command();
+    command.build();
+    for command in std::iter::once(&command).chain(command.get_subcommands()) {
+        let page = Man::new(command.clone());
+        let path = dir.join(page.get_filename());
+        // A page of another program keeps its name.
+        let mine = |text: &[u8]| String::from_utf8_lossy(text).contains(".TH idiolect");
+        if fs::read(&path).is_ok_and(|text| !text.is_empty() && !mine(&text)) {
+            let message = format!("`{}` is no page of this program", path.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        idiolect_files::replace(&path, |file| page.render(file))?;
+    }
+    Ok(())
 }

@@ -20,6 +20,7 @@ mod man;
 mod options;
 mod output;
 mod paraphrase;
+mod paths;
 mod pretrain;
 mod progress;
 mod report;
@@ -33,7 +34,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::output::CommandOutput;
 use idiolect::exit;
@@ -86,7 +87,17 @@ enum Command {
 
 /// Reads the command line, runs the command, prints and gives the exit code.
 pub(super) fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let mut command_line = Arguments::command();
+    let matches = command_line.get_matches_mut();
+    let arguments = Arguments::from_arg_matches(&matches)
+        .unwrap_or_else(|error| error.format(&mut command_line).exit());
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command_line.find_subcommand(name)
+        && let Err(error) = paths::check(command, matches)
+    {
+        return ExitCode::from(report_error(&error));
+    }
+    let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Jobs(arguments) => jobs::run(&arguments),
         Command::Job(arguments) => job::run(&arguments),

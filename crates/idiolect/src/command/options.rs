@@ -1,16 +1,18 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use idiolect_core::record::{Split, TaskName};
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Model, Sampling, Template};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::paths::OutputPath;
 use idiolect::hub;
 use idiolect::interrupt::Stop;
+use idiolect::model::price::{Price, spent};
 use idiolect::model::{self, How};
 use idiolect::progress::Progress;
 use idiolect::sandbox::Protection;
@@ -152,9 +154,20 @@ pub(super) struct EndpointOptions {
     /// Requests to an endpoint at once [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     in_flight: Option<u16>,
+    /// Prices of an endpoint's tokens for a million of prompts and of completions, so that the
+    /// result states the cost
+    #[arg(long, value_name = "PROMPT,COMPLETION", value_parser = Price::parse)]
+    price: Option<Price>,
 }
 
 impl EndpointOptions {
+    /// What an endpoint was asked by this process, as a command's results.
+    pub(super) fn spent(&self, model: &dyn Model) -> Vec<(&'static str, Value)> {
+        model
+            .usage()
+            .map_or_else(Vec::new, |usage| spent(&usage, self.price))
+    }
+
     fn how<'a>(&'a self, how: How<'a>) -> How<'a> {
         How {
             tokenizer: self.tokenizer.as_deref(),
@@ -168,11 +181,11 @@ impl EndpointOptions {
 #[derive(Args, Clone, Debug)]
 pub(super) struct WritingOptions {
     #[command(flatten)]
-    endpoint: EndpointOptions,
+    pub(super) endpoint: EndpointOptions,
     /// Write requests to files of this folder, in the form of OpenAI's batch API and of
     /// `vllm run-batch`, instead of sending them, and read replies that were put there
-    #[arg(long, value_name = "DIR", conflicts_with = "in_flight")]
-    batch: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", value_parser = output, conflicts_with = "in_flight")]
+    batch: Option<OutputPath>,
     #[command(flatten)]
     kv: KvOption,
 }
@@ -289,20 +302,6 @@ impl ModelOptions {
         };
         model::local(&self.model, &how)
     }
-}
-
-/// What an endpoint was asked by this process, as a command's facts.
-pub(super) fn usage(model: &dyn Model) -> Vec<(&'static str, Value)> {
-    let Some(usage) = model.usage() else {
-        return Vec::new();
-    };
-    vec![
-        ("requests", json!(usage.requests)),
-        ("retries", json!(usage.retries)),
-        ("rate_limited", json!(usage.limited)),
-        ("prompt_tokens", json!(usage.prompt_tokens)),
-        ("completion_tokens", json!(usage.completion_tokens)),
-    ]
 }
 
 /// Memory of a model that writes.
@@ -426,12 +425,17 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, StageError> {
             files.push(hub::dataset_file(name, &progress, &stop)?);
             continue;
         }
-        match path.to_str().filter(|text| text.contains(['*', '?', '['])) {
-            Some(pattern) if !path.exists() => files.extend(matching_files(pattern)?),
-            _ => files.push(path.clone()),
-        }
+        files.extend(matched(path)?);
     }
     Ok(files)
+}
+
+/// The files that a path or pattern means.
+pub(super) fn matched(path: &Path) -> Result<Vec<PathBuf>, StageError> {
+    match path.to_str().filter(|text| text.contains(['*', '?', '['])) {
+        Some(pattern) if !path.exists() => matching_files(pattern),
+        _ => Ok(vec![path.to_owned()]),
+    }
 }
 
 fn matching_files(pattern: &str) -> Result<Vec<PathBuf>, StageError> {
@@ -465,11 +469,11 @@ pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 /// Where rows are written. Standard output carries the command's result.
-pub(super) fn output(path: &str) -> Result<PathBuf, String> {
+pub(super) fn output(path: &str) -> Result<OutputPath, String> {
     if path == "-" || path.is_empty() {
         return Err("rows are written to a file, which can be continued; name one".to_owned());
     }
-    Ok(PathBuf::from(path))
+    Ok(OutputPath::new(path))
 }
 
 fn number<T: std::str::FromStr + PartialOrd>(
@@ -513,6 +517,6 @@ mod tests {
     #[test]
     fn rows_go_to_a_file_that_can_be_continued() {
         assert!(output("-").is_err());
-        assert_eq!(output("a.jsonl"), Ok(PathBuf::from("a.jsonl")));
+        assert_eq!(output("a.jsonl"), Ok(OutputPath::new("a.jsonl")));
     }
 }

@@ -12,6 +12,7 @@ use super::options::{
     self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, WritingOptions,
 };
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::paraphrase::{ParaphraseSettings, paraphrase};
 
@@ -56,7 +57,7 @@ pub(super) struct Arguments {
     seed: Seed,
     /// File of traces to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     #[command(flatten)]
     common: Common,
 }
@@ -83,7 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         sampling,
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
-        output: arguments.output.clone(),
+        output: arguments.output.to_path_buf(),
     };
     let mut model = arguments
         .model
@@ -96,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         ("collapsed", json!(collapsed)),
         ("at fault", json!(at_fault(&settings.output)?)),
     ];
-    facts.extend(options::usage(model.as_ref()));
+    facts.extend(arguments.writing.endpoint.spent(model.as_ref()));
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::options::{self, Common, Seed};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use super::train::TrainingOptions;
 use idiolect::stage::pretrain::{PretrainSettings, pretrain};
 
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
     seed: Seed,
     /// Folder of the model to write
     #[arg(short, long, value_name = "DIR", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     #[command(flatten)]
     common: Common,
 }
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         tokenizer: arguments.tokenizer.clone(),
         data: arguments.data.clone(),
         train: arguments.schedule.resolve(default, arguments.seed.seed)?,
-        output: arguments.output.clone(),
+        output: arguments.output.to_path_buf(),
     };
     let outcome = arguments
         .common

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::options;
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::exit;
 
 /// Make the report of a finished run again from its files
@@ -21,7 +22,7 @@ pub(super) struct Arguments {
     run: PathBuf,
     /// File to write, Markdown where it ends in .md; default report.html and report.md of the run
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: Option<PathBuf>,
+    output: Option<OutputPath>,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,

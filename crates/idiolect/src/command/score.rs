@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::options::{self, Common, EndpointOptions, ModelOptions, PromptOption};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::score::{ScoreInput, ScoreSettings, score};
 
@@ -45,10 +46,10 @@ pub(super) struct Arguments {
     prompt: PromptOption,
     /// File of scores to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     /// File of token scores to write
     #[arg(long, value_name = "FILE", value_parser = options::output)]
-    tokens: Option<PathBuf>,
+    tokens: Option<OutputPath>,
     #[command(flatten)]
     common: Common,
 }
@@ -68,7 +69,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             ));
         }
     };
-    let (output, tokens) = (arguments.output.clone(), arguments.tokens.clone());
+    let output = arguments.output.to_path_buf();
+    let tokens = arguments.tokens.as_deref().map(Path::to_path_buf);
     let settings = ScoreSettings {
         input,
         output,
@@ -81,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| score(&settings, model.as_score()?, control))?;
     let mut facts = totals(&settings.output)?;
-    facts.extend(options::usage(model.as_ref()));
+    facts.extend(arguments.endpoint.spent(model.as_ref()));
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::options::{self, Common, ModelOptions, Seed};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::exit;
 use idiolect::stage::StageError;
 use idiolect::stage::student::StudentText;
@@ -59,7 +60,7 @@ pub(super) struct Arguments {
     seed: Seed,
     /// Folder of the model to write
     #[arg(short, long, value_name = "DIR", value_parser = options::output, required_unless_present = "dry_run")]
-    output: Option<PathBuf>,
+    output: Option<OutputPath>,
     /// Print which rows would be trained on, in how many tokens and steps, and which cannot; read
     /// no weights and write nothing
     #[arg(long)]
@@ -256,14 +257,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
              of another type is wanted",
         ));
     }
-    let Some(output) = arguments.output.clone().filter(|_| !arguments.dry_run) else {
+    let Some(output) = arguments.output.as_deref().filter(|_| !arguments.dry_run) else {
         return dry_run(arguments, &train_settings);
     };
     let settings = TrainStageSettings {
         data: arguments.data.clone(),
         dev: arguments.dev.clone(),
         train: train_settings,
-        output,
+        output: output.to_owned(),
     };
     let limit = match arguments.max_tokens {
         Some(_) => Some(student(arguments)?),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::options::{self, CodeOption, Common, RoundedOption, TaskOption};
 use super::output::CommandOutput;
+use super::paths::OutputPath;
 use idiolect::stage::compat::Compat;
 use idiolect::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
 use idiolect::stage::{Outcome, StageError};
@@ -51,7 +52,7 @@ pub(super) struct Arguments {
     rounded: RoundedOption,
     /// File of verdicts to write
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: PathBuf,
+    output: OutputPath,
     #[command(flatten)]
     code: CodeOption,
     #[command(flatten)]
@@ -80,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     let outcome = arguments
         .common
         .with_protection(arguments.code.protection(), |control| {
-            let output = arguments.output.clone();
+            let output = arguments.output.to_path_buf();
             match (&arguments.problems, &arguments.task, &arguments.pairs) {
                 (Some(problems), None, None) => {
                     let (problems, traces) = (problems.clone(), options::files(&arguments.traces)?);

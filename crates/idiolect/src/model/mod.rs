@@ -1,10 +1,12 @@
 //! Model references: what `--model M` means.
 
+pub mod price;
 mod remote;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use idiolect_core::store::{Meta, StoreError};
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Model, Template, scripted::Scripted};
@@ -164,10 +166,29 @@ fn endpoint(address: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError> 
 pub fn local(reference: &str, how: &How<'_>) -> Result<LocalModel, StageError> {
     let directory = directory(reference, how.progress, how.stop)?;
     let mut model = LocalModel::open(&directory, &how.opening, how.threads)?;
+    if how.opening.base.is_none() {
+        check_unaltered(&directory, &model.info().hash)?;
+    }
     if let Some(mib) = how.kv_mib {
         model.set_kv_bytes(mib.saturating_mul(1 << 20));
     }
     Ok(model)
+}
+
+/// Refuses a directory that this program finished and whose model is another now. With a base of the
+/// user's choice an adapter is another model by right.
+fn check_unaltered(directory: &Path, hash: &str) -> Result<(), StageError> {
+    // What is beside a user's own directory and is no provenance binds nobody.
+    let meta = Meta::read(directory).ok().flatten();
+    match meta.filter(|meta| meta.complete && !meta.hash.is_empty() && meta.hash != hash) {
+        None => Ok(()),
+        Some(_) => Err(StoreError::Altered {
+            path: directory.display().to_string(),
+            reason: "the hash of its model differs".to_owned(),
+            meta: Meta::path_of(directory).display().to_string(),
+        }
+        .into()),
+    }
 }
 
 /// The directory of a model whose files are used here.

@@ -7,6 +7,7 @@ use super::plan::needs_samples;
 use super::recipe::{Arms, Data, MaxProblems, Method, Recipe, Scorer};
 use super::resolve::RecipeError;
 use crate::model::Place;
+use crate::model::price::Price;
 
 /// Refuses what makes no experiment.
 pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
@@ -130,6 +131,9 @@ fn check_models(recipe: &Recipe) -> Result<(), Fault> {
     }
     if models.in_flight == Some(0) {
         return fault("models.in_flight", "must be at least 1");
+    }
+    if let Some(Err(words)) = models.price.map(Price::checked) {
+        return fault("models.price", &words);
     }
     if recipe.data.world.is_some() && recipe.arms.need(needs_samples) && models.teacher.is_none() {
         return fault(

@@ -149,6 +149,19 @@ pub(super) fn describe(
             GPU_WRITES
         ));
     }
+    let asked: f64 = jobs
+        .iter()
+        .filter(|job| job.endpoint().is_some() && !is_done(dir, job))
+        .map(|job| job.cost.tokens)
+        .sum();
+    let cost = recipe.models.price.filter(|_| asked > 0.0);
+    let cost = cost.map(|price| asked * price.prompt.max(price.completion) / 1e6);
+    if let Some(cost) = cost {
+        line(format!(
+            "endpoints: at most about {cost:.2} for {:.2} M tokens, all at the higher price",
+            asked / 1e6
+        ));
+    }
     for address in servers(jobs) {
         line(format!("asks {address}; its time is not in that sum"));
     }
@@ -169,7 +182,7 @@ pub(super) fn describe(
     });
     Finished {
         text,
-        json: json!({"stages": stages, "seconds": seconds, "detectable": detectable, "gpu_hours": gpu_hours, "disk_bytes": disk, "downloads": downloads, "jobs": jobs}),
+        json: json!({"stages": stages, "seconds": seconds, "detectable": detectable, "gpu_hours": gpu_hours, "disk_bytes": disk, "endpoint_cost": cost, "downloads": downloads, "jobs": jobs}),
     }
 }
 

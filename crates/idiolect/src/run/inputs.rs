@@ -72,6 +72,47 @@ pub(super) fn check(recipe: &Recipe, folders: &Folders) -> Result<(), StageError
     }
 }
 
+/// Refuses a run directory that holds what the recipe reads: `--overwrite` would remove it.
+///
+/// # Errors
+/// [`StageError::Usage`] with the names of both.
+pub(super) fn check_apart(
+    recipe: &Recipe,
+    folders: &Folders,
+    dir: &Path,
+) -> Result<(), StageError> {
+    let data = &recipe.data;
+    let text = recipe.scratch_student().map(|student| &student.text);
+    let mut read = Vec::new();
+    for names in [&data.train, &data.dev, &data.test, &data.traces]
+        .into_iter()
+        .chain(text)
+    {
+        read.extend(folders.find_all(names)?);
+    }
+    let models = recipe.references().into_iter();
+    read.extend(
+        models.filter_map(|name| match Place::of(&folders.model(&name)) {
+            Place::Directory(model) | Place::Scripted(model) => Some(model.to_owned()),
+            _ => None,
+        }),
+    );
+    match read
+        .iter()
+        .find(|path| idiolect_files::is_within(path, dir))
+    {
+        None => Ok(()),
+        Some(path) => Err(StageError::usage(
+            format!(
+                "`{}`, which the recipe reads, lies in the run directory `{}`",
+                path.display(),
+                dir.display()
+            ),
+            "give another run directory with --out; nothing was changed",
+        )),
+    }
+}
+
 /// Columns of the recipe that no file has.
 fn lost_columns(recipe: &Recipe, folders: &Folders) -> Result<Vec<String>, StageError> {
     let data = &recipe.data;

@@ -40,6 +40,25 @@ impl Layout {
     }
 }
 
+/// Whether a run puts something of this name into its directory.
+pub(super) fn is_of_a_run(name: &str) -> bool {
+    const NAMES: [&str; 11] = [
+        "advice.jsonl",
+        "comparison.json",
+        "data",
+        "events.jsonl",
+        "manifest.json",
+        "models",
+        "plan.json",
+        "recipe.toml",
+        "report.html",
+        "report.md",
+        "students",
+    ];
+    let is_temporary = name.starts_with('.') && name.ends_with(".tmp");
+    NAMES.contains(&name) || is_temporary
+}
+
 /// `data/r<replicate>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DataPaths {

@@ -29,10 +29,11 @@ pub mod template;
 mod view;
 mod work;
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::store::{Lock, write_atomic};
+use idiolect_core::store::{Lock, StoreError, write_atomic};
 use idiolect_core::task::{PromptFile, Task};
 use serde_json::{Value, json};
 
@@ -184,6 +185,7 @@ pub fn run(
             settings.process.threads,
         ));
     }
+    inputs::check_apart(&recipe, &folders, &dir)?;
     let _lock = open_directory(&dir, &recipe, settings.overwrite)?;
     let text = serde_json::to_string_pretty(&json!({ "jobs": jobs })).expect("a plan serialises");
     write_atomic(&dir.join("plan.json"), (text + "\n").as_bytes())?;
@@ -245,7 +247,12 @@ fn one(
     if !was_done {
         event("begin", None);
     }
-    match work::work(run, job, run.control(&progress, threads)) {
+    let spent = Cell::new(None);
+    let done = work::work(run, job, run.control(&progress, threads), &spent);
+    if let Some(usage) = spent.take().filter(|usage| usage.requests > 0) {
+        record.spent(job, &usage, run.recipe.models.price);
+    }
+    match done {
         Ok(()) => {
             if !was_done {
                 event("end", None);
@@ -431,6 +438,13 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
         Err(source) => return Err(io("read", &path, source)),
     };
     match earlier {
+        Some(old) if !old.starts_with(resolve::MARK) => {
+            return Err(StoreError::Foreign {
+                path: path.display().to_string(),
+                reason: "it is no recipe that a run stored".to_owned(),
+            }
+            .into());
+        }
         Some(_) if overwrite => empty(dir)?,
         Some(old) => {
             let differences = resolve::differences(&old, &now);
@@ -450,7 +464,8 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
                 .map_err(|source| io("read", dir, source))?
                 .any(|entry| {
                     entry.is_ok_and(|e| {
-                        e.file_name() != ".lock" && e.file_name() != "recipe.toml.tmp"
+                        let name = e.file_name();
+                        name != ".lock" && !name.to_string_lossy().starts_with(".recipe.toml.")
                     })
                 });
             if used {
@@ -465,14 +480,28 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
     Ok(lock)
 }
 
-/// Removes an earlier run, the lock aside.
+/// Removes an earlier run, the lock aside. Where the directory holds anything else, nothing is
+/// removed.
 fn empty(dir: &Path) -> Result<(), StageError> {
+    let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(|source| io("read", dir, source))? {
-        let path = entry.map_err(|source| io("read", dir, source))?.path();
-        if path.file_name().is_some_and(|name| name == ".lock") {
+        let entry = entry.map_err(|source| io("read", dir, source))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == ".lock" {
             continue;
         }
-        let removed = if path.is_dir() {
+        if !layout::is_of_a_run(&name) {
+            return Err(StoreError::Foreign {
+                path: entry.path().display().to_string(),
+                reason: "no run puts it there, so the directory is not emptied".to_owned(),
+            }
+            .into());
+        }
+        paths.push(entry.path());
+    }
+    for path in paths {
+        // A link is removed, not what it leads to.
+        let removed = if path.is_dir() && !path.is_symlink() {
             fs::remove_dir_all(&path)
         } else {
             fs::remove_file(&path)
@@ -483,7 +512,7 @@ fn empty(dir: &Path) -> Result<(), StageError> {
 }
 
 fn io(doing: &'static str, path: &Path, source: std::io::Error) -> StageError {
-    idiolect_core::store::StoreError::Io {
+    StoreError::Io {
         path: path.display().to_string(),
         doing,
         source,

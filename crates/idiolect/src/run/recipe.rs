@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::Place;
+use crate::model::price::Price;
 
 use super::schema::{
     DtypeSchema, FamilySchema, FinishSchema, LoraSchema, MatchSchema, OneOrMany, ScheduleSchema,
@@ -253,6 +254,10 @@ pub struct Models {
     /// Requests at once to a model behind an endpoint; 64 where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<usize>,
+    /// What a million tokens of the endpoints cost: `{ prompt = 0.15, completion = 0.6 }`, in
+    /// whatever money. The dry run, `status` and `events.jsonl` then state costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
     /// Fields of the students' `config.json` to set aside: unknown to this program, and without
     /// influence on what is computed. As `--ignore-config-field`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -9,12 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use idiolect_core::record::content_hash;
 use idiolect_core::store::write_atomic;
+use idiolect_model::Usage;
 use serde_json::{Value, json};
 
 use super::files::Folders;
 use super::plan::Job;
 use super::recipe::Recipe;
 use super::{io, resolve};
+use crate::model::price::{Price, spent};
 use crate::stage::StageError;
 
 /// The open journal of events.
@@ -77,11 +79,26 @@ impl Record {
     }
 
     /// Notes that a job begins, ends or fails.
-    pub(super) fn event(&self, job: &Job, event: &str, more: Option<&str>) {
+    pub(super) fn event(&self, job: &Job, event: &str, message: Option<&str>) {
+        let mut row = json!({});
+        if let Some(message) = message {
+            row["message"] = json!(message);
+        }
+        self.write_event(job, event, row);
+    }
+
+    /// Notes what a job asked an endpoint, also one that then failed.
+    pub(super) fn spent(&self, job: &Job, usage: &Usage, price: Option<Price>) {
+        let named = spent(usage, price).into_iter();
+        let row = named.map(|(name, value)| (name.to_owned(), value));
+        self.write_event(job, "spent", row.collect());
+    }
+
+    fn write_event(&self, job: &Job, event: &str, more: Value) {
         let mut row =
             json!({"at_unix_s": unix_seconds(), "job": job.id, "stage": job.stage, "event": event});
-        if let Some(more) = more {
-            row["message"] = json!(more);
+        if let (Value::Object(row), Value::Object(more)) = (&mut row, more) {
+            row.extend(more);
         }
         // One write, so that the lines of several processes do not mix.
         let line = format!("{row}\n");

@@ -101,8 +101,13 @@ fn with_nearest(message: &str) -> String {
 
 /// The recipe as it is stored: resolved.
 pub(super) fn stored(recipe: &Recipe) -> String {
-    toml::to_string_pretty(recipe).expect("a recipe of plain values serialises")
+    let recipe = toml::to_string_pretty(recipe).expect("a recipe of plain values serialises");
+    format!("{MARK}\n\n{recipe}")
 }
+
+/// What a stored recipe begins with; a user's own begins otherwise.
+pub(super) const MARK: &str =
+    "# The recipe of the run in this directory with all its settings, stored by idiolect.";
 
 /// Reads a recipe as it is stored.
 ///
@@ -115,7 +120,11 @@ pub(super) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeErro
     })
 }
 
-/// The dotted keys in which two stored recipes differ, each with both values.
+/// Keys that change how a server is asked or what is told of it, and no result.
+const CHANGES_NO_RESULT: [&str; 2] = ["models.in_flight", "models.price"];
+
+/// The dotted keys in which two stored recipes differ, each with both values, of those that decide
+/// results.
 pub(super) fn differences(old: &str, new: &str) -> Vec<String> {
     let flat = |text: &str| {
         let mut lines = std::collections::BTreeMap::new();
@@ -131,6 +140,7 @@ pub(super) fn differences(old: &str, new: &str) -> Vec<String> {
     };
     keys.into_iter()
         .filter(|key| old.get(*key) != new.get(*key))
+        .filter(|key| !CHANGES_NO_RESULT.iter().any(|free| key.starts_with(free)))
         .map(|key| format!("{key}: {} -> {}", show(&old, key), show(&new, key)))
         .collect()
 }

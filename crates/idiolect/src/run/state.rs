@@ -44,6 +44,28 @@ struct Event {
     event: String,
     #[serde(default)]
     message: Option<String>,
+    #[serde(flatten)]
+    spent: Spent,
+}
+
+/// What endpoints were asked.
+#[derive(Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Spent {
+    requests: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    /// In the money of the recipe's prices, where it states them.
+    cost: f64,
+}
+
+impl Spent {
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.cost += other.cost;
+    }
 }
 
 /// Whether everything that a job writes is complete.
@@ -74,6 +96,7 @@ struct Run {
     planned: Vec<Planned>,
     /// Time left, from the rate so far.
     left: Option<f64>,
+    spent: Spent,
 }
 
 /// Every job with its state.
@@ -142,6 +165,17 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
     if let Some(one) = of(State::Waiting).next() {
         text.push_str(&format!("next  {}\n", one.job.id));
     }
+    let spent = run.spent;
+    if spent.requests > 0 {
+        let cost = match spent.cost > 0.0 {
+            true => format!(", cost {:.4}", spent.cost),
+            false => String::new(),
+        };
+        text.push_str(&format!(
+            "endpoints: {} requests, {} prompt and {} completion tokens{cost}\n",
+            spent.requests, spent.prompt_tokens, spent.completion_tokens
+        ));
+    }
     if let (Some(left), true) = (run.left, of(State::Done).count() < total) {
         text.push_str(&format!(
             "about {} left at the rate so far\n",
@@ -162,6 +196,7 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
             "failed": failed,
             "waiting": of(State::Waiting).count(),
             "left_s": run.left,
+            "endpoints": run.spent,
         }),
     })
 }
@@ -171,10 +206,15 @@ fn read(dir: &Path) -> Result<Run, StageError> {
     let path = dir.join("events.jsonl");
     let mut last: BTreeMap<String, Event> = BTreeMap::new();
     let mut spans: BTreeMap<String, (f64, Option<f64>)> = BTreeMap::new();
+    let mut spent = Spent::default();
     if path.exists() {
         for event in Rows::<Event>::open(&path)?.collect_good(|_| {})? {
             let event = event.value;
             match event.event.as_str() {
+                "spent" => {
+                    spent.add(event.spent);
+                    continue;
+                }
                 "begin" => {
                     spans.insert(event.job.clone(), (event.at_unix_s, None));
                 }
@@ -194,7 +234,11 @@ fn read(dir: &Path) -> Result<Run, StageError> {
         .map(|job| of_job(dir, job, &last, &spans, is_run_on))
         .collect();
     let left = time_left(&planned, &spans);
-    Ok(Run { planned, left })
+    Ok(Run {
+        planned,
+        left,
+        spent,
+    })
 }
 
 fn of_job(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use idiolect_core::arms::{ArmsSummary, Source, describe, explain, in_full};
 use idiolect_core::comparison::{Comparison, Counts};
 use idiolect_core::record::{ArmRow, EvalRow, Trace, Verdict, VerdictRow};
-use idiolect_core::store::{Meta, Rows, StoreError, tokens};
+use idiolect_core::store::{Meta, Rows, StoreError, hash_input, tokens};
 use idiolect_model::TrainEvent;
 use idiolect_report::view::{
     ArmDescription, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, RunView, thin,
@@ -246,7 +246,9 @@ fn examples(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Resul
 
     let wanted: BTreeSet<&str> = shown.iter().map(|(_, row)| row.trace_id.as_str()).collect();
     let mut scores: BTreeMap<String, Vec<ExampleToken>> = BTreeMap::new();
-    tokens::read(&replicate.student.tokens(), |row| {
+    let path = replicate.student.tokens();
+    hash_input(&path)?;
+    tokens::read(&path, |row| {
         if wanted.contains(row.trace_id.as_str()) {
             scores.insert(
                 row.trace_id,
@@ -292,6 +294,7 @@ pub(super) fn verdicts_by_trace(
 
 /// All rows of a file that this program wrote; a row that cannot be read is an error here.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
+    hash_input(path)?;
     let mut bad = None;
     let rows = Rows::<T>::open(path)?.collect_good(|row| bad = bad.take().or(Some(row)))?;
     match bad {

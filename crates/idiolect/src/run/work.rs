@@ -1,6 +1,7 @@
 //! Doing one job of the plan: the same stage functions that the single commands call. Each continues
 //! what an earlier process left and keeps what is complete, so a job can be done again at any time.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,9 @@ use idiolect_core::store::{Meta, hash_file};
 use idiolect_core::task::task;
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
-use idiolect_model::{Generate, Rng, Sampling, Schedule, StepSize, Template, TrainSettings};
+use idiolect_model::{
+    Generate, Model, Rng, Sampling, Schedule, StepSize, Template, TrainSettings, Usage,
+};
 
 use super::RunContext;
 use super::data::{self, write_rows};
@@ -33,16 +36,16 @@ use crate::stage::student::StudentText;
 use crate::stage::train::{TrainStageSettings, train};
 use crate::stage::verify::{VerifySettings, verify};
 use crate::stage::{Control, StageError};
-use idiolect_model::Model;
 
 /// The student's own samples of a problem: arm S takes one.
 pub(super) const OWN_SAMPLES: usize = 2;
 
-/// Does a job.
+/// Does a job; `spent` is then what it asked an endpoint, also where it failed.
 pub(super) fn work(
     run: &RunContext<'_>,
     job: &Job,
     control: Control<'_>,
+    spent: &Cell<Option<Usage>>,
 ) -> Result<(), StageError> {
     let control = Control {
         extent: job.extent,
@@ -54,6 +57,7 @@ pub(super) fn work(
         data: run.layout.data(job.replicate),
         seed: run.recipe.seed + job.replicate as u64,
         control,
+        spent,
     };
     match &job.work {
         Work::Data => data::prepare(run, &here.data, here.seed, control),
@@ -86,6 +90,8 @@ struct Here<'a> {
     data: DataPaths,
     seed: u64,
     control: Control<'a>,
+    /// What an endpoint was asked.
+    spent: &'a Cell<Option<Usage>>,
 }
 
 impl Here<'_> {
@@ -149,8 +155,10 @@ impl Here<'_> {
             seed: self.seed,
             output: self.data.part("sampled"),
         };
-        generate(&settings, self.teacher()?.as_generate()?, self.control)?;
-        Ok(())
+        let mut teacher = self.teacher()?;
+        let done = generate(&settings, teacher.as_generate()?, self.control);
+        self.spent.set(teacher.usage());
+        done.map(drop)
     }
 
     fn own(&self, name: &str) -> Result<(), StageError> {
@@ -194,8 +202,9 @@ impl Here<'_> {
             None | Some("teacher") => self.teacher()?,
             Some(reference) => self.by_reference(reference)?,
         };
-        paraphrase(&settings, model.as_generate()?, self.control)?;
-        Ok(())
+        let done = paraphrase(&settings, model.as_generate()?, self.control);
+        self.spent.set(model.usage());
+        done.map(drop)
     }
 
     fn verify(&self, traces: PathBuf, output: PathBuf) -> Result<(), StageError> {
@@ -330,7 +339,10 @@ impl Here<'_> {
                     in_flight: self.run.recipe.models.in_flight,
                     ..How::here(control.threads, control.progress, control.stop)
                 };
-                score(&settings, model::open(address, &how)?.as_score()?, control)?
+                let mut model = model::open(address, &how)?;
+                let done = score(&settings, model.as_score()?, control);
+                self.spent.set(model.usage());
+                done?
             }
         };
         Ok(())

@@ -41,6 +41,9 @@ pub struct ArmsSettings {
     pub output: PathBuf,
 }
 
+/// What the stage puts into its folder.
+const ARM_FILES: &[&str] = &["*.jsonl", "picks.json", "arms.json", ".*.tmp"];
+
 /// Writes one file an arm and `arms.json`. All arms hold the same training problems, and only rows
 /// that the student can be trained on, where one is given.
 pub fn arms(
@@ -56,10 +59,11 @@ pub fn arms(
     if let Some(student) = student {
         student.record(&mut meta);
     }
-    let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
+    let mut folder = match Folder::open(&settings.output, &meta, ARM_FILES, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
+    folder.is_read_singly();
     let meter = control.progress.begin("arms", "arms", None, 0);
     let mut bad = problems.bad.clone();
     let (asked, prompts) = rendered(&problems, &prompts, &mut bad);

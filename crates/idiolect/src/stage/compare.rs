@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::comparison::{CompareOptions, Comparison, Evaluation, compare as compare_rows};
 use idiolect_core::record::EvalRow;
-use idiolect_core::store::{Difference, Meta, Rows};
+use idiolect_core::store::{Difference, Meta, Rows, hash_input};
 use serde_json::Value;
 
 use super::StageError;
@@ -126,6 +126,7 @@ impl File {
                 "run its eval command again: it continues",
             ));
         }
+        hash_input(path)?;
         let rows: Vec<EvalRow> = rows.into_iter().map(|row| row.value).collect();
         if rows.is_empty() {
             return Err(StageError::failed(

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use idiolect_core::record::{Problem, Split, TaskName, content_hash};
 use idiolect_core::store::{self, BadRow, Meta, Row, Rows, StoreError, file_name};
@@ -24,13 +23,17 @@ pub struct Input {
     hash: String,
 }
 
-/// One of them. Standard input is kept in a temporary file first: its hash must be known before
-/// work begins.
+/// One of them.
 struct InputFile {
     path: PathBuf,
     hash: String,
-    spooled: Option<PathBuf>,
+    /// Standard input or another stream: its hash must be known before work begins, and it can be
+    /// read once only. The file has no name, so that nothing is left of it after any end.
+    kept: Option<fs::File>,
 }
+
+/// What is kept of a stream at most.
+const KEPT_BYTES: u64 = 16 << 30;
 
 impl Input {
     /// The file at `path`; `-` is standard input.
@@ -69,7 +72,7 @@ impl Input {
 
     /// The rows.
     pub fn rows<T: DeserializeOwned>(&self) -> Result<InputRows<T>, StoreError> {
-        let open = |file: &InputFile| Rows::open(&file.path);
+        let open = |file: &InputFile| Rows::of(file.reader()?, &file.path);
         let files = self.files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         Ok(InputRows(files.into_iter().flatten()))
     }
@@ -104,10 +107,9 @@ impl<T: DeserializeOwned> InputRows<T> {
 }
 
 impl InputFile {
-    /// A pipe can be read once only, so it is kept as standard input is.
     fn open(path: &Path) -> Result<Self, StageError> {
         if path == Path::new("-") {
-            return Self::spool(&mut io::stdin().lock(), "stdin");
+            return Self::keep(&mut io::stdin().lock(), "stdin");
         }
         if let Some(name) = path.to_str().filter(|name| hub::is_dataset_file(name)) {
             let stop = Stop::default();
@@ -115,41 +117,60 @@ impl InputFile {
         }
         let is_stream = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
         if is_stream {
-            let mut stream = fs::File::open(path).map_err(|error| cannot_read(path, &error))?;
-            return Self::spool(&mut stream, &file_name(path));
+            let mut stream = fs::File::open(path).map_err(StoreError::io("read", path))?;
+            return Self::keep(&mut stream, &file_name(path));
         }
         Ok(Self {
             path: path.to_owned(),
-            hash: store::hash_file(path)?,
-            spooled: None,
+            hash: store::hash_input(path)?,
+            kept: None,
         })
     }
 
-    /// Rejects name the file that a row came from, so the temporary has the stream's name.
-    fn spool(stream: &mut dyn io::Read, name: &str) -> Result<Self, StageError> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("idiolect-{}-{number}", std::process::id()));
-        let path = folder.join(name);
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::File::create(&path))
-            .and_then(|mut file| io::copy(stream, &mut file))
-            .map_err(|error| {
-                let message = format!("cannot keep `{name}` in `{}`: {error}", folder.display());
-                StageError::failed(message, "")
-            })?;
+    fn keep(stream: &mut dyn io::Read, name: &str) -> Result<Self, StageError> {
+        let failed = |error: io::Error| {
+            let folder = std::env::temp_dir();
+            let message = format!(
+                "cannot keep `{name}` in the folder of temporary files, `{}`: {error}",
+                folder.display()
+            );
+            StageError::failed(
+                message,
+                "write the rows to a file and give its name, or set TMPDIR to a folder with more space",
+            )
+        };
+        let mut file = idiolect_files::temporary().map_err(failed)?;
+        let n = io::copy(&mut stream.take(KEPT_BYTES + 1), &mut file).map_err(failed)?;
+        if n > KEPT_BYTES {
+            let limit = format!("it holds more than {} GiB", KEPT_BYTES >> 30);
+            return Err(failed(io::Error::other(limit)));
+        }
+        let path = PathBuf::from(name);
+        file.rewind().map_err(failed)?;
         Ok(Self {
-            hash: store::hash_file(&path)?,
+            hash: store::hash_of(&file, &path)?,
             path,
-            spooled: Some(folder),
+            kept: Some(file),
         })
+    }
+
+    /// The file, at its beginning.
+    fn reader(&self) -> Result<fs::File, StoreError> {
+        let opened = match &self.kept {
+            None => fs::File::open(&self.path),
+            Some(file) => file.try_clone().and_then(|mut file| {
+                file.rewind()?;
+                Ok(file)
+            }),
+        };
+        opened.map_err(StoreError::io("read", &self.path))
     }
 
     fn lines(&self) -> Option<u64> {
-        let mut file = fs::File::open(&self.path).ok()?;
+        let mut file = self.reader().ok()?;
         let (mut buffer, mut lines, mut first) = (vec![0u8; 1 << 16], 0, true);
         loop {
-            let n = io::Read::read(&mut file, &mut buffer).ok()?;
+            let n = file.read(&mut buffer).ok()?;
             let text = &buffer[..n];
             if n == 0 {
                 return Some(lines);
@@ -158,19 +179,6 @@ impl InputFile {
                 return None;
             }
             lines += text.iter().filter(|byte| **byte == b'\n').count() as u64;
-        }
-    }
-}
-
-fn cannot_read(path: &Path, error: &io::Error) -> StageError {
-    StageError::failed(format!("cannot read `{}`: {error}", path.display()), "")
-}
-
-impl Drop for InputFile {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.spooled {
-            // A left-over temporary file harms nobody.
-            let _ = fs::remove_dir_all(folder);
         }
     }
 }

@@ -251,6 +251,14 @@ impl StageError {
             Self::Store(StoreError::Edited { .. }) => {
                 "give another output, or --overwrite to write this one anew"
             }
+            Self::Store(StoreError::Foreign { .. }) => {
+                "nothing was changed; give another output, or move away what is there"
+            }
+            Self::Store(StoreError::Altered { meta, .. }) => {
+                return Some(format!(
+                    "make it again with --overwrite, or put it back; if the change is meant, remove `{meta}`"
+                ));
+            }
             Self::Store(StoreError::Locked { .. }) => {
                 "wait for the other process or give another output"
             }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use idiolect_core::record::{ScoreRow, Trace};
 use idiolect_core::scores::{Identity, fold};
 use idiolect_core::store::tokens::{self, TokenRow};
-use idiolect_core::store::{BadRow, Ending, Key, Meta, Occurrences, Opened, Output};
+use idiolect_core::store::{
+    BadRow, Ending, Key, Meta, Occurrences, Opened, Output, hash_input, refuse_foreign,
+    write_further,
+};
 use idiolect_model::{
     Context, Example, ModelInfo, RowError, Score, Scored, TokenScore, TraitCounts,
 };
@@ -67,8 +70,14 @@ pub fn score(
     // A finished scoring whose token scores were removed has to be done again.
     let tokens = settings.tokens.as_ref().filter(|_| !control.is_shard());
     let lost = tokens.is_some_and(|path| !path.exists());
+    if let Some(path) = tokens {
+        refuse_foreign(path)?;
+    }
     let output = match control.open(&settings.output, &meta)? {
         Opened::Complete(meta) if !lost => {
+            if let Some(path) = tokens {
+                hash_input(path)?;
+            }
             return Outcome::of(&settings.output, &meta, true, control);
         }
         Opened::Complete(_) => Output::open(&settings.output, &meta, true)?,
@@ -88,10 +97,12 @@ pub fn score(
         control.progress.note("score", &note);
     }
     if let Some(path) = tokens {
-        tokens::write(path, |put| {
-            output.each_row(&order, |_, row| match token_row(row) {
-                Some(row) => put(row),
-                None => Ok(()),
+        write_further(path, &meta, || {
+            tokens::write(path, |put| {
+                output.each_row(&order, |_, row| match token_row(row) {
+                    Some(row) => put(row),
+                    None => Ok(()),
+                })
             })
         })?;
     }

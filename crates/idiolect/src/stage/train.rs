@@ -31,6 +31,26 @@ pub struct TrainStageSettings {
     pub output: PathBuf,
 }
 
+/// What a training leaves in its folder, and what it needs meanwhile.
+pub(super) const MODEL_FILES: &[&str] = &[
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "adapter_config.json",
+    "README.md",
+    "log.jsonl",
+    "*.safetensors",
+    "checkpoint-*",
+    ".*.tmp",
+];
+
 /// What to do about rows that a student cannot be trained on.
 pub const REMEDY: &str = "build the arms for this student: `idiolect arms --model STUDENT` leaves such \
                       rows out of every arm alike";
@@ -68,7 +88,7 @@ pub fn train_within(
     }
     let mut given = TrainRows::read(&data, dev.as_ref())?;
     given.check()?;
-    let mut folder = match Folder::open(&settings.output, &meta, control.overwrite)? {
+    let mut folder = match Folder::open(&settings.output, &meta, MODEL_FILES, control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };

@@ -89,7 +89,12 @@ fn an_adapter_is_trained_scored_and_merged() {
     ]);
     assert!(ran.code == 1 && ran.err.contains("--base"), "{}", ran.err);
     assert_eq!(scored(&place, "train/a", &["--base", "moved"]), adapted);
-    let ran = place.run(&[&convert[..5], &["merged", "--base", "m"]].concat());
+    std::fs::create_dir(place.path("other")).unwrap();
+    for entry in std::fs::read_dir(place.path("m")).unwrap() {
+        let file = entry.unwrap();
+        std::fs::copy(file.path(), place.path("other").join(file.file_name())).unwrap();
+    }
+    let ran = place.run(&[&convert[..5], &["merged", "--base", "other"]].concat());
     assert_eq!(ran.code, 1, "another base gives another model: {}", ran.err);
 }
 

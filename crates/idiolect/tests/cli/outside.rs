@@ -544,7 +544,15 @@ fn a_teacher_behind_an_endpoint_and_two_students_run_to_a_report() {
         std::thread::sleep(Duration::from_millis(300));
         child.kill().unwrap();
         child.wait().unwrap();
-        place.done(&arguments);
+        // A price changes no result, so a run goes on with one.
+        let price = "models.price={prompt=1, completion=2}";
+        place.done(&[&arguments[..], &["--set", price]].concat());
+        let status: Value =
+            serde_json::from_str(&place.done(&["status", "runs/mine", "--json"])).unwrap();
+        let spent = |name: &str| status["endpoints"][name].as_f64().unwrap();
+        assert!(spent("requests") > 0.0, "{status}");
+        let money = spent("prompt_tokens") + 2.0 * spent("completion_tokens");
+        assert!((1e6 * spent("cost") - money).abs() < 1.0, "{status}");
         assert!(
             place.text("runs/mine/report.html").contains("<html"),
             "{task}"
