@@ -1,8 +1,9 @@
 //! When a rewriting of a solution may represent it.
 //!
 //! A paraphrase states the same in other words: its final answer is the original's, no number that
-//! was used is lost, it is no copy, and it is about as long. What fails is kept apart with its
-//! reason, never silently used.
+//! was used is lost, it is no copy, and it is about as long. Of a program, passing the original's
+//! tests takes the place of the first two. What fails is kept apart with its reason, never silently
+//! used.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arms::similarity;
 use crate::miniature::prose::{TENS, UNITS};
-use crate::record::{Finish, Problem, Trace, Verdict};
+use crate::record::{Finish, Problem, TaskName, Trace, Verdict};
 use crate::task::{Execute, Task};
 
 /// What a rewriting is held to.
@@ -52,6 +53,13 @@ pub fn fault(
     let after = task.verify(problem, rewritten, finish, code);
     let same = after.extracted == before.extracted
         || (before.verdict == Verdict::Correct && after.verdict == Verdict::Correct);
+    let is_program = problem.task == TaskName::Mbpp;
+    if is_program && !same {
+        return Some(match before.verdict {
+            Verdict::Correct => format!("the rewritten program: {}", after.reason),
+            _ => format!("the original program is no measure: {}", before.reason),
+        });
+    }
     if after.verdict == Verdict::NoAnswer || !same {
         let name = |answer: Option<String>| answer.unwrap_or_else(|| "nothing".to_owned());
         return Some(format!(
@@ -65,7 +73,7 @@ pub fn fault(
         .into_iter()
         .filter(|number| !kept.contains(number))
         .collect();
-    if !lost.is_empty() {
+    if !is_program && !lost.is_empty() {
         return Some(format!("numbers were lost: {}", lost.join(", ")));
     }
     let words = |text: &str| text.split_whitespace().count() as f64;

@@ -9,7 +9,7 @@ use idiolect_core::store::Rows;
 use serde_json::json;
 
 use super::options::{
-    self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, WritingOptions,
+    self, CodeOption, Common, ModelOptions, PromptOption, SamplingOptions, Seed, WritingOptions,
 };
 use super::output::CommandOutput;
 use super::paths::OutputPath;
@@ -20,8 +20,8 @@ use idiolect::stage::paraphrase::{ParaphraseSettings, paraphrase};
 ///
 /// Greedy unless --temperature is given. A rewriting may represent its trace when its final answer is
 /// the trace's, no number is lost, it is no copy and about as long. One at fault is tried again with
-/// other chance, and kept with its reasons where no try is better: arm P leaves it out. Programs are
-/// judged by verify alone.
+/// other chance, and kept with its reasons where no try is better: arm P leaves it out. A rewritten
+/// program is run instead: it passes the tests of its problem, as the trace does.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect paraphrase --model models/teacher --problems problems.jsonl --traces human.jsonl \\
@@ -59,6 +59,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE", value_parser = options::output)]
     output: OutputPath,
     #[command(flatten)]
+    code: CodeOption,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -91,7 +93,9 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .open_to_write(&arguments.common, &arguments.writing)?;
     let outcome = arguments
         .common
-        .with_control(|control| paraphrase(&settings, model.as_generate()?, control))?;
+        .with_protection(arguments.code.protection(), |control| {
+            paraphrase(&settings, model.as_generate()?, control)
+        })?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let mut facts = vec![
         ("collapsed", json!(collapsed)),

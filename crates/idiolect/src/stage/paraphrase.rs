@@ -8,13 +8,13 @@ use idiolect_core::arms::FAULT;
 use idiolect_core::paraphrase::{Bounds, fault};
 use idiolect_core::record::{Origin, OriginKind, Trace};
 use idiolect_core::store::{BadRow, Ending, Key, Meta, Opened, Output};
-use idiolect_core::task::NoCode;
 use idiolect_model::{
     Completion, Context, Generate, GenerateRequest, ModelInfo, Rng, RowError, Sampling,
 };
 use serde_json::{Value, json};
 
 use super::ask::ask;
+use super::code::CodeRunner;
 use super::generate::{distinct, model_name};
 use super::inputs::{
     Input, Problems, PromptKind, Prompts, record_model, record_sampling, sampling_value,
@@ -57,7 +57,10 @@ pub fn paraphrase(
         PromptKind::Paraphrase,
     )?;
     let input = Input::open_all(&settings.traces)?;
-    let meta = provenance(settings, &problems, &prompts, &input, model.info());
+    let held_to = settings.bounds.iter().flat_map(|_| problems.tasks());
+    let code = CodeRunner::for_tasks(held_to, control)?;
+    let mut meta = provenance(settings, &problems, &prompts, &input, model.info());
+    code.record(&mut meta);
     let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
@@ -66,6 +69,7 @@ pub fn paraphrase(
     let mut rewriting = Rewriting {
         settings,
         problems: &problems,
+        code: &code,
         units: &plan.units,
         sampling: sampling_value(&settings.sampling),
         model: model_name(model.info()),
@@ -199,6 +203,8 @@ struct Tries {
 struct Rewriting<'a> {
     settings: &'a ParaphraseSettings,
     problems: &'a Problems,
+    /// Runs rewritten programs.
+    code: &'a CodeRunner,
     units: &'a [Unit],
     sampling: Value,
     model: String,
@@ -303,7 +309,8 @@ impl Rewriting<'_> {
                 return Ok(true);
             }
         };
-        let fault = fault_of(self.settings, self.problems, unit, &completion);
+        let fault = self.fault_of(unit, &completion);
+        self.code.check()?;
         let mut trace = self.rewritten(unit, seed, &completion);
         let tries = &mut self.tries[at];
         match fault {
@@ -320,6 +327,20 @@ impl Rewriting<'_> {
         output.push(&unit.original.id, number, &trace)?;
         let tries = &self.tries[at];
         Ok(tries.ended || tries.faults.len() >= self.most())
+    }
+
+    /// The fault of a rewriting, if it has one and is held to something.
+    fn fault_of(&self, unit: &Unit, completion: &Completion) -> Option<String> {
+        let bounds = self.settings.bounds.as_ref()?;
+        let problem = self.problems.get(&unit.original.problem_id)?;
+        fault(
+            problem,
+            self.problems.task(problem),
+            &unit.original,
+            (completion.text.as_str(), completion.finish),
+            bounds,
+            self.code.execute(),
+        )
     }
 
     /// The key of each unit's last try, in order.
@@ -363,24 +384,4 @@ impl Unit {
         }
         request
     }
-}
-
-/// The fault of a rewriting, if it has one and is held to something.
-fn fault_of(
-    settings: &ParaphraseSettings,
-    problems: &Problems,
-    unit: &Unit,
-    completion: &Completion,
-) -> Option<String> {
-    let bounds = settings.bounds.as_ref()?;
-    let problem = problems.get(&unit.original.problem_id)?;
-    // Programs are run by `verify`, not while a model writes.
-    fault(
-        problem,
-        problems.task(problem),
-        &unit.original,
-        (completion.text.as_str(), completion.finish),
-        bounds,
-        &NoCode,
-    )
 }

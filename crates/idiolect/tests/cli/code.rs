@@ -938,6 +938,119 @@ fn a_kernel_without_landlock_is_refused_unless_the_risk_is_accepted() {
 }
 
 #[test]
+fn a_rewritten_program_is_held_to_its_tests() {
+    if !python("a_rewritten_program_is_held_to_its_tests") {
+        return;
+    }
+    let place = Place::new();
+    let row = |n: usize, name: &str| {
+        let code = format!("def {name}(x):\n    y = x + {n}\n    return y");
+        let tests = json!([
+            format!("assert {name}(1) == {}", n + 1),
+            format!("assert {name}(5) == {}", n + 5)
+        ]);
+        let row = json!({"task_id": n, "text": format!("Add {n} to x, as {name}."), "code": code, "test_list": tests});
+        format!("{row}\n")
+    };
+    place.write(
+        "raw.jsonl",
+        &(row(1, "one") + &row(2, "two") + &row(3, "three")),
+    );
+    place.done(&[
+        "import",
+        "mbpp",
+        "raw.jsonl",
+        "--split",
+        "train",
+        "-o",
+        "p.jsonl",
+        "--traces",
+        "h.jsonl",
+        "-q",
+    ]);
+    // Other names, no `y` and no 1; the second does something else; the third has no program.
+    let answer = |contains: &str, text: &str| json!({"contains": contains, "completions": [text]});
+    let script = [
+        answer(
+            "as one",
+            "```python\ndef one(value):\n    \"\"\"The next number.\"\"\"\n    return value - -True\n```",
+        ),
+        answer(
+            "as two",
+            "```python\ndef two(value):\n    return value + 1\n```",
+        ),
+        answer("as three", "I cannot."),
+    ];
+    place.write("s.jsonl", &script.map(|row| format!("{row}\n")).concat());
+    place.done(&[
+        "paraphrase",
+        "--model",
+        "scripted:s.jsonl",
+        "--problems",
+        "p.jsonl",
+        "--traces",
+        "h.jsonl",
+        "-o",
+        "r.jsonl",
+        "-q",
+    ]);
+    let faults: Vec<String> = place
+        .lines("r.jsonl")
+        .iter()
+        .map(|row| {
+            row["origin"]["ops"][0]["reason"]
+                .as_str()
+                .unwrap_or("none")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(faults.len(), 3);
+    assert_eq!(faults[0], "none");
+    assert!(
+        faults[1].starts_with("the rewritten program: ") && faults[1].contains("test 1"),
+        "{faults:?}"
+    );
+    assert!(
+        faults[2].starts_with("the rewritten program: "),
+        "{faults:?}"
+    );
+    let meta: Value = serde_json::from_str(&place.text("r.jsonl.meta.json")).unwrap();
+    assert!(meta["versions"]["code"].is_string(), "{meta}");
+    for traces in ["h", "r"] {
+        let (t, v) = (format!("{traces}.jsonl"), format!("v{traces}.jsonl"));
+        place.done(&[
+            "verify",
+            "--problems",
+            "p.jsonl",
+            "--traces",
+            &t,
+            "-o",
+            &v,
+            "-q",
+        ]);
+    }
+    let ran = place.run(&[
+        "arms",
+        "--problems",
+        "p.jsonl",
+        "--traces",
+        "h.jsonl",
+        "--traces",
+        "r.jsonl",
+        "--verdicts",
+        "vh.jsonl",
+        "--verdicts",
+        "vr.jsonl",
+        "--arm",
+        "P=P",
+        "-o",
+        "arms",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(place.count("arms/P.jsonl"), 1);
+}
+
+#[test]
 fn reference_solutions_pass_their_own_tests() {
     if !python("reference_solutions_pass_their_own_tests") {
         return;
