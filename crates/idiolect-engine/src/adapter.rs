@@ -80,6 +80,21 @@ struct Place {
     b: Range<usize>,
 }
 
+/// Refuses a rank by which an adapter would be larger than the layers it is of: nothing is laid out
+/// by a number that a file states alone.
+fn check_rank(config: &ModelConfig, r: usize) -> Result<(), AdapterError> {
+    let sizes = PROJECTIONS.into_iter().flat_map(|projection| {
+        let (width, matrices) = matrices(config, projection);
+        let heights = matrices.into_iter().map(|(_, height)| height);
+        heights.chain([width])
+    });
+    let widest = sizes.max().unwrap_or_default();
+    if r > widest {
+        return Err(AdapterError::Rank { r, widest });
+    }
+    Ok(())
+}
+
 /// Why a model cannot have such an adapter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -87,6 +102,17 @@ pub enum AdapterError {
     /// A number that makes no adapter.
     #[error("LoRA: {0}")]
     Setting(String),
+    /// A rank that exceeds what the model has.
+    #[error(
+        "LoRA: `r` is {r}, and the widest layer of the model has {widest}; a rank above that adds \
+         nothing but memory"
+    )]
+    Rank {
+        /// The rank asked for.
+        r: usize,
+        /// Inputs or outputs of the widest layer.
+        widest: usize,
+    },
     /// A name that no linear layer of attention or MLP has.
     #[error(
         "LoRA: no linear layer of attention or MLP is named `{0}`; there are {names}",
@@ -113,7 +139,15 @@ impl Adapter {
     /// # Errors
     /// When a setting makes no adapter or a target names no layer.
     pub fn zeros(config: &ModelConfig, settings: Lora) -> Result<Self, AdapterError> {
+        let mut adapter = Self::laid_out(config, settings)?;
+        adapter.values = vec![0.0; end(&adapter.tensors)];
+        Ok(adapter)
+    }
+
+    /// As [`zeros`](Self::zeros), before there are values: what its files have to hold.
+    pub(crate) fn laid_out(config: &ModelConfig, settings: Lora) -> Result<Self, AdapterError> {
         settings.check().map_err(AdapterError::Setting)?;
+        check_rank(config, settings.r)?;
         let mut found = vec![false; settings.targets.len()];
         let mut wanted = |module: &str| {
             let mut any = settings.targets.is_empty();
@@ -160,7 +194,7 @@ impl Adapter {
         }
         Ok(Self {
             settings,
-            values: vec![0.0; end(&tensors)],
+            values: Vec::new(),
             tensors,
             layers,
         })

@@ -3,14 +3,15 @@
 //! A state is written whole into a sibling temporary folder, synced and renamed, so a folder of
 //! the final name is complete whenever it exists. One that is damaged all the same is passed over
 //! for an older one. `trainer.safetensors` holds what trains and both moments as they are in
-//! memory, `trainer.json` the step and what the training was; files that make the folder loadable
+//! memory, `trainer.json` the step, what the training was
+//! and what it reported; files that make the folder loadable
 //! as a model are the caller's to add.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use idiolect_model::ModelError;
+use idiolect_model::{ModelError, TrainEvent};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -33,6 +34,8 @@ pub(crate) struct State {
     /// AdamW's moments, laid out as the parameters.
     pub(crate) first: Vec<f32>,
     pub(crate) second: Vec<f32>,
+    /// What was reported of the steps done, in order.
+    pub(crate) past: Vec<TrainEvent>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,9 +46,11 @@ struct Note {
     training: String,
     /// SHA-256 of `trainer.safetensors`.
     sha256: String,
+    /// What was reported of these steps: the log beside the states may have lost its end.
+    past: Vec<TrainEvent>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const TENSORS: &str = "trainer.safetensors";
 const NOTE: &str = "trainer.json";
 /// Floats converted at a time.
@@ -102,10 +107,10 @@ pub(crate) fn write(
         step: state.step,
         training: training.to_owned(),
         sha256,
+        past: state.past.clone(),
     };
     let path = temporary.join(NOTE);
-    let json =
-        serde_json::to_string_pretty(&note).map_err(|e| ModelError::Invalid(e.to_string()))?;
+    let json = serde_json::to_string(&note).map_err(|e| ModelError::Invalid(e.to_string()))?;
     let mut file = File::create(&path).map_err(io(&path))?;
     file.write_all(json.as_bytes())
         .and_then(|()| file.sync_all())
@@ -185,6 +190,7 @@ pub(crate) fn resume(
             step: note.step,
             first,
             second,
+            past: note.past,
         }));
     }
     Ok(None)

@@ -136,6 +136,22 @@ impl Decoder {
         }
     }
 
+    /// The first tensor that trains, or of the weights where they are f32, whose values are not all
+    /// numbers.
+    pub(crate) fn not_finite(&self) -> Option<&str> {
+        let values = match (&self.adapter, &*self.weights) {
+            (Some(adapter), _) => adapter.values(),
+            (None, Weights::F32(parameters)) => parameters.values(),
+            // As their file holds them, which was checked.
+            (None, Weights::Bf16(_)) => return None,
+        };
+        let at = values.iter().position(|x| !x.is_finite())?;
+        let mut tensors = self.trained_tensors().iter();
+        tensors
+            .find(|tensor| tensor.range.contains(&at))
+            .map(|tensor| tensor.name.as_str())
+    }
+
     /// The tensors that training changes: the adapters' if there are any, else all parameters.
     pub fn trained_tensors(&self) -> &[Tensor] {
         match &self.adapter {

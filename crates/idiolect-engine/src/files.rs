@@ -3,7 +3,7 @@
 //! Not for rows or runs, which belong to other crates.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use idiolect_model::ModelError;
@@ -20,6 +20,13 @@ pub(crate) fn lfs_pointer(head: &[u8]) -> Option<&'static str> {
     )
 }
 
+/// The largest small file that is read, bytes; the largest published `tokenizer.json` has 35 MB.
+const LARGEST: u64 = 128 << 20;
+
+/// Values of its JSON: each takes some hundred bytes once it is read. The largest published
+/// `tokenizer.json` has two million.
+const MOST_VALUES: usize = 4_000_000;
+
 fn not_a_pointer(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, ModelError> {
     match lfs_pointer(&bytes) {
         Some(reason) => Err(ModelError::Invalid(format!(
@@ -35,7 +42,7 @@ fn not_a_pointer(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, ModelError> {
 /// # Errors
 /// When it exists and cannot be read, or is a Git LFS pointer.
 pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
-    match fs::read(path) {
+    match read_bounded(path) {
         Ok(bytes) => not_a_pointer(path, bytes).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error(path, error)),
@@ -47,8 +54,23 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ModelError> 
 /// # Errors
 /// When it cannot be read, or is a Git LFS pointer.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    let bytes = fs::read(path).map_err(|error| io_error(path, error))?;
+    let bytes = read_bounded(path).map_err(|error| io_error(path, error))?;
     not_a_pointer(path, bytes)
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        let reason = format!(
+            "has more than {} MiB, which no file of its kind has",
+            LARGEST >> 20
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    Ok(bytes)
 }
 
 /// Parses JSON and names the file when it is none.
@@ -56,8 +78,32 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
 /// # Errors
 /// When the bytes are not JSON.
 pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ModelError::Invalid(format!("`{}` is not JSON: {error}", path.display())))
+    json(bytes).map_err(|reason| ModelError::Invalid(format!("`{}` {reason}", path.display())))
+}
+
+/// Parses JSON of as many values as a small file may hold.
+///
+/// # Errors
+/// Why it cannot be read, as the end of a sentence.
+pub(crate) fn json(bytes: &[u8]) -> Result<Value, String> {
+    let mut in_text = false;
+    let mut escaped = false;
+    let mut values = 0;
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b':' | b'[' | b'{' => values += usize::from(!in_text),
+            _ => {}
+        }
+    }
+    if values > MOST_VALUES {
+        return Err(format!(
+            "holds {values} values; at most {MOST_VALUES} are read"
+        ));
+    }
+    serde_json::from_slice(bytes).map_err(|error| format!("is not JSON: {error}"))
 }
 
 /// Writes a file whole: a reader finds the old content or the new and nothing between.

@@ -39,6 +39,7 @@ mod files;
 mod generate;
 mod in_order;
 mod lookahead;
+mod memory;
 mod ops;
 mod sample;
 mod spans;

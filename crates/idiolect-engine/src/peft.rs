@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use idiolect_model::{Lora, ModelError};
 use serde_json::{Map, Value, json};
 
-use crate::adapter::{Adapter, TARGETS};
+use crate::adapter::{Adapter, AdapterError, TARGETS};
 use crate::files;
 use crate::model_config::ModelConfig;
 use crate::weights::{Dtype, Slot, WeightFiles, write_slots};
@@ -242,12 +242,14 @@ pub fn read(
     config: &AdapterConfig,
     model: &ModelConfig,
 ) -> Result<(Adapter, String), ModelError> {
-    let mut adapter = Adapter::zeros(model, config.lora.clone()).map_err(|error| {
+    let invalid = |error: AdapterError| {
         ModelError::Invalid(format!("`{}`: {error}", dir.join(CONFIG).display()))
-    })?;
+    };
     let file = WeightFiles::open_file(dir.join(WEIGHTS))?;
-    let tensors = adapter.tensors().to_vec();
-    let slots: Vec<Slot<'_>> = tensors.iter().map(Slot::of).collect();
+    let planned = Adapter::laid_out(model, config.lora.clone()).map_err(invalid)?;
+    let slots: Vec<Slot<'_>> = planned.tensors().iter().map(Slot::of).collect();
+    file.check_slots(&slots)?;
+    let mut adapter = Adapter::zeros(model, config.lora.clone()).map_err(invalid)?;
     let hash = file.read_slots(&slots, adapter.values_mut())?;
     Ok((adapter, hash))
 }

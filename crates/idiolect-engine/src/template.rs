@@ -5,7 +5,7 @@
 //! `{% generation %}` blocks, which render as what they hold. The engine is minijinja; where Python
 //! shows through Jinja2, `python`, `methods` and `filters` put its values, methods, filters and
 //! tests in place of the engine's, and `rewrite` its operators. What a template may
-//! spend is bounded, and the date is fixed ([`TODAY`]): rows of one model must not change from
+//! spend is bounded in `limits`, and the date is fixed ([`TODAY`]): rows of one model must not change from
 //! day to day. Held to transformers' bytes by `fixtures/templates`.
 
 use std::collections::BTreeMap;
@@ -15,14 +15,12 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde_json::Map;
 
 mod filters;
+mod limits;
 mod methods;
 mod python;
 mod rewrite;
 mod strings;
-
-/// Instructions that one rendering may take: a few hundred a message, so this bounds a loop that
-/// would not end and no conversation.
-const FUEL: u64 = 20_000_000;
+mod sum;
 
 /// The day that `strftime_now` prints, the one that Llama's templates fall back to: a Friday.
 pub const TODAY: &str = "26 Jul 2024";
@@ -45,7 +43,8 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
-        environment.set_fuel(Some(FUEL));
+        let rewritten = rewrite::rewritten(source)?;
+        environment.set_fuel(Some(limits::fuel(rewritten.kept_text)));
         environment.set_unknown_method_callback(methods::call);
         environment.set_formatter(|out, _, value| Ok(out.write_str(&python::str_of(value)?)?));
         filters::add(&mut environment);
@@ -54,7 +53,7 @@ impl ChatTemplate {
         });
         environment.add_function("strftime_now", |format: String| date(&format));
         environment
-            .add_template_owned("chat template", rewrite::rewritten(source))
+            .add_template_owned("chat template", rewritten.text)
             .map_err(|error| message(&error))?;
         Ok(Self {
             environment,
@@ -127,10 +126,14 @@ impl ChatTemplate {
         };
         // What comes first goes before what follows.
         let values = context! { ..given, ..variables, ..absent, ..tokens };
-        self.environment
-            .get_template("chat template")
-            .and_then(|template| template.render(values))
-            .map_err(|error| message(&error))
+        limits::begin();
+        let mut out = limits::Bounded::default();
+        let template = self.environment.get_template("chat template");
+        let template = template.map_err(|error| message(&error))?;
+        template
+            .render_captured_to(values, &mut out)
+            .map_err(|error| message(&error))?;
+        String::from_utf8(out.0).map_err(|error| error.to_string())
     }
 
     /// The source of the template.
@@ -165,9 +168,13 @@ fn default_of(named: &[serde_json::Value]) -> Result<String, String> {
 }
 
 fn message(error: &Error) -> String {
-    let what = error
-        .detail()
-        .map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = match error.kind() {
+        ErrorKind::WriteFailure => std::error::Error::source(error)
+            .map_or_else(|| error.kind().to_string(), ToString::to_string),
+        kind => error
+            .detail()
+            .map_or_else(|| kind.to_string(), str::to_owned),
+    };
     let line = error
         .line()
         .map_or_else(String::new, |line| format!(" (line {line})"));

@@ -11,12 +11,14 @@ use std::path::Path;
 
 use idiolect_model::{ModelError, content_hash};
 use serde_json::Value;
-use tokenizers::Tokenizer as Library;
+use tokenizers::{Encoding, Tokenizer as Library};
 
 use crate::files;
 
+use limits::{Growth, guarded};
 use spelling::{Piece, Spelling, spell_all};
 
+mod limits;
 mod llama;
 mod spelling;
 
@@ -30,6 +32,7 @@ pub struct Tokenizer {
     stops: Vec<u32>,
     hash: String,
     base_size: usize,
+    growth: Growth,
 }
 
 /// A tokenized text.
@@ -83,9 +86,9 @@ impl Tokenizer {
         special: &Value,
         sources: &[&Value],
     ) -> Result<Self, String> {
-        let value: Value =
-            serde_json::from_slice(json).map_err(|error| format!("not JSON: {error}"))?;
+        let value = files::json(json)?;
         refuse_dropout(&value)?;
+        let growth = limits::check(&value)?;
         let model_type = sources
             .iter()
             .find_map(|source| source["model_type"].as_str());
@@ -93,7 +96,7 @@ impl Tokenizer {
             llama::rebuilt(json, &value, settings, model_type).map(|value| value.to_string());
         let json = rebuilt.as_deref().map_or(json, str::as_bytes);
         let spelling = Spelling::of(&value["decoder"])?;
-        let mut library = Library::from_bytes(json).map_err(|error| error.to_string())?;
+        let mut library = guarded(|| Library::from_bytes(json))?;
         // AutoTokenizer sets both aside unless a call asks for them.
         library
             .with_truncation(None)
@@ -112,6 +115,7 @@ impl Tokenizer {
         let tokenizer = Self {
             hash: content_hash(&[json, format!("{end} {stops:?}").as_bytes()].concat()),
             base_size: library.get_vocab_size(false),
+            growth,
             library,
             spelling,
             pieces,
@@ -128,10 +132,7 @@ impl Tokenizer {
     /// # Errors
     /// When a word is not in the vocabulary and there is no unknown token.
     pub fn encode(&self, text: &str) -> Result<Encoded, String> {
-        let encoding = self
-            .library
-            .encode(text, true)
-            .map_err(|error| error.to_string())?;
+        let encoding = self.encoding(text, true)?;
         let added = encoding.get_special_tokens_mask();
         let lead = added.iter().take_while(|&&mask| mask == 1).count();
         let len = added.len()
@@ -152,10 +153,7 @@ impl Tokenizer {
     /// # Errors
     /// When a word is not in the vocabulary and there is no unknown token.
     pub fn encode_rendered(&self, text: &str) -> Result<Encoded, String> {
-        let encoding = self
-            .library
-            .encode(text, false)
-            .map_err(|error| error.to_string())?;
+        let encoding = self.encoding(text, false)?;
         let ids = encoding.get_ids().to_vec();
         let spans = self.align(text, &ids, encoding.get_offsets());
         Ok(Encoded {
@@ -163,6 +161,11 @@ impl Tokenizer {
             spans,
             lead: 0,
         })
+    }
+
+    fn encoding(&self, text: &str, special: bool) -> Result<Encoding, String> {
+        self.growth.check(text)?;
+        guarded(|| self.library.encode(text, special))
     }
 
     /// Whether a token is a special one, which decoding leaves out.
@@ -283,10 +286,7 @@ impl Tokenizer {
         let Some(promised) = settings["add_bos_token"].as_bool() else {
             return Ok(());
         };
-        let lead = self
-            .library
-            .encode("", true)
-            .map_err(|error| error.to_string())?;
+        let lead = self.encoding("", true)?;
         let bos = token_name(&settings["bos_token"]).and_then(|t| self.library.token_to_id(&t));
         let added = bos.is_some_and(|id| lead.get_ids().first() == Some(&id));
         if promised == added {

@@ -18,6 +18,7 @@ use crate::backward::{Draw, total_weight};
 use crate::batch::{TokenRow, runs};
 use crate::checkpoint::{self, Place, State};
 use crate::decoder::Decoder;
+use crate::memory;
 use crate::ops::adamw::{AdamW, clip_coefficient, round_to_bf16};
 use crate::ops::cpu::{Cpu, CpuWorkspace};
 use crate::parameters::decay_runs;
@@ -82,6 +83,12 @@ fn epoch_order(
 
 /// Optimiser steps of a training on the rows.
 pub(crate) fn n_steps(rows: &[TokenRow], settings: &TrainSettings) -> usize {
+    if let StepSize::Rows(n) = settings.step_size {
+        // The same whatever the order.
+        return settings
+            .epochs
+            .saturating_mul(rows.len().div_ceil(n.max(1)));
+    }
     (0..settings.epochs)
         .map(|epoch| epoch_order(rows, settings, epoch).1.len())
         .sum()
@@ -140,26 +147,32 @@ pub fn train_rows(
     threads: &Threads,
     sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
 ) -> Result<Outcome, ModelError> {
-    check_rows(decoder, training.rows)?;
     let settings = training.settings;
+    settings.check().map_err(ModelError::Invalid)?;
+    check_rows(decoder, training.rows)?;
     let mark = fingerprint(decoder, &training)?;
     let resumed = match training.place {
         Some(place) => checkpoint::resume(place.folder, &mark, decoder)?,
         None => None,
     };
+    let n = decoder.n_trained();
+    // Both moments and the gradients, and the weights where they are held in bf16 still.
+    memory::available::<f32>(n, 4, "the state of the training").map_err(ModelError::Invalid)?;
     if decoder.adapter().is_none() {
         decoder.parameters_mut();
     }
-    let n = decoder.n_trained();
     if settings.bf16_parity && resumed.is_none() {
         round_to_bf16(decoder.trained_mut());
     }
+    let state = resumed.unwrap_or_else(|| State {
+        step: 0,
+        first: vec![0.0; n],
+        second: vec![0.0; n],
+        past: Vec::new(),
+    });
     let mut run = Run {
-        state: resumed.unwrap_or_else(|| State {
-            step: 0,
-            first: vec![0.0; n],
-            second: vec![0.0; n],
-        }),
+        saved: state.step,
+        state,
         gradients: vec![0.0; n],
         accumulator: Accumulator::new(settings.gradient_checkpointing),
         memory: CpuWorkspace::default(),
@@ -173,6 +186,7 @@ pub fn train_rows(
         steps: run.steps,
         done: run.state.step,
         refused: Vec::new(),
+        past: run.state.past.clone(),
     };
     if sink(started).is_break() {
         return run.stop(decoder);
@@ -185,11 +199,12 @@ pub fn train_rows(
             .zip(steps)
             .skip(run.state.step.saturating_sub(first))
         {
-            let mut stop = sink(run.step(decoder, step, &order[rows])?).is_break();
+            let event = run.step(decoder, step, &order[rows])?;
+            let mut stop = run.report(event, sink).is_break();
             let due = settings.dev_every > 0 && step % settings.dev_every == 0;
             if (step == last || due) && !training.dev.is_empty() {
-                for event in run.dev(decoder, step) {
-                    stop |= sink(event).is_break();
+                for event in run.dev(decoder, step)? {
+                    stop |= run.report(event, sink).is_break();
                 }
             }
             if stop {
@@ -210,6 +225,7 @@ pub fn train_rows(
         }
         first = last;
     }
+    run.check_finite(decoder)?;
     Ok(Outcome {
         steps: run.steps,
         stopped: false,
@@ -268,6 +284,14 @@ fn all_reached(decoder: &Decoder, gradients: &[f32]) -> Result<(), ModelError> {
     }
 }
 
+/// The error of a training whose step left something that is no number.
+fn not_finite(step: usize, what: &str) -> ModelError {
+    ModelError::Invalid(format!(
+        "step {step} leaves a model that is not one: {what} is not finite; lower the learning rate \
+         (--lr) or the scale of the adapter"
+    ))
+}
+
 struct Run<'a> {
     training: Training<'a>,
     threads: &'a Threads,
@@ -279,6 +303,8 @@ struct Run<'a> {
     memory: CpuWorkspace,
     steps: usize,
     mark: String,
+    /// The step of the newest state on disk; 0 where there is none.
+    saved: usize,
     /// Whether everything that trains was seen to get a gradient.
     reached: bool,
 }
@@ -356,18 +382,25 @@ impl Run<'_> {
 
     /// Scores the dev rows under the weights as they train, and as they are saved where that is
     /// rounded.
-    fn dev(&self, decoder: &Decoder, step: usize) -> Vec<TrainEvent> {
-        let event = |decoder: &Decoder, save_dtype| TrainEvent::Dev {
-            step,
-            loss: dev_loss(decoder, self.training.dev, self.threads),
-            save_dtype,
+    fn dev(&self, decoder: &Decoder, step: usize) -> Result<Vec<TrainEvent>, ModelError> {
+        let event = |decoder: &Decoder, save_dtype| {
+            let loss = dev_loss(decoder, self.training.dev, self.threads);
+            // JSON has no such number: a log that held it could not be read again.
+            if !loss.is_finite() {
+                return Err(not_finite(step, "the dev loss"));
+            }
+            Ok(TrainEvent::Dev {
+                step,
+                loss,
+                save_dtype,
+            })
         };
-        let mut events = vec![event(decoder, None)];
+        let mut events = vec![event(decoder, None)?];
         let rounded = decoder.adapter().is_none();
         if rounded && self.training.settings.save_dtype == SaveDtype::Bf16 {
-            events.push(event(&decoder.rounded_to_bf16(), Some(SaveDtype::Bf16)));
+            events.push(event(&decoder.rounded_to_bf16(), Some(SaveDtype::Bf16))?);
         }
-        events
+        Ok(events)
     }
 
     fn update(&mut self, decoder: &mut Decoder, step: usize, lr: f64, coefficient: f64) {
@@ -391,17 +424,39 @@ impl Run<'_> {
         }
     }
 
+    /// Reports an event. States keep it: whoever hears of it may fail to write it down.
+    fn report(
+        &mut self,
+        event: TrainEvent,
+        sink: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.state.past.push(event.clone());
+        sink(event)
+    }
+
     /// Writes a state where there is a place for it.
-    fn save(&self, decoder: &Decoder) -> Result<bool, ModelError> {
+    fn save(&mut self, decoder: &Decoder) -> Result<bool, ModelError> {
         let Some(place) = self.training.place else {
             return Ok(false);
         };
+        self.check_finite(decoder)?;
         checkpoint::write(place, &self.mark, decoder, &self.state)?;
+        self.saved = self.state.step;
         Ok(true)
     }
 
-    fn stop(&self, decoder: &Decoder) -> Result<Outcome, ModelError> {
-        self.save(decoder)?;
+    /// Refuses weights that are not numbers before they reach a file.
+    fn check_finite(&self, decoder: &Decoder) -> Result<(), ModelError> {
+        decoder.not_finite().map_or(Ok(()), |tensor| {
+            Err(not_finite(self.state.step, &format!("`{tensor}`")))
+        })
+    }
+
+    /// Stops after a state is written, unless no step was done since the newest one, or at all.
+    fn stop(&mut self, decoder: &Decoder) -> Result<Outcome, ModelError> {
+        if self.state.step > self.saved {
+            self.save(decoder)?;
+        }
         Ok(Outcome {
             steps: self.state.step,
             stopped: true,

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::files;
 use crate::frozen::{Frozen, Weights};
+use crate::memory;
 use crate::model_config::ModelConfig;
 use crate::parameters::{Layout, Parameters, Tensor};
 pub(crate) use dtype::f32_to_bf16;
@@ -239,6 +240,7 @@ impl WeightFiles {
         self.check_layers(config)?;
         let layout = Layout::new(config);
         let found = self.find(&slots(&layout), |name| is_ignored(name, config.tied))?;
+        self.memory_for::<f32>(layout.len())?;
         let mut parameters = Parameters::of(layout.clone());
         let hash = self.read_found(&found, Destination::Values(parameters.values_mut()))?;
         Ok((parameters, hash))
@@ -257,9 +259,23 @@ impl WeightFiles {
             let (parameters, hash) = self.read(config)?;
             return Ok((Weights::F32(parameters), hash));
         }
+        self.memory_for::<u16>(layout.len())?;
         let mut frozen = Frozen::zeros(layout.clone());
         let hash = self.read_found(&found, Destination::Frozen(&mut frozen))?;
         Ok((Weights::Bf16(frozen), hash))
+    }
+
+    /// Asks for the memory of `n` values.
+    fn memory_for<T>(&self, n: usize) -> Result<(), WeightsError> {
+        memory::available::<T>(n, 1, "the weights").map_err(|reason| WeightsError::File {
+            path: self.entry.clone(),
+            reason,
+        })
+    }
+
+    /// Checks that exactly these slots are there, by the headers alone.
+    pub(crate) fn check_slots(&self, slots: &[Slot<'_>]) -> Result<(), WeightsError> {
+        self.find(slots, |_| false).map(drop)
     }
 
     /// Reads exactly these slots into their places and returns the hash of it all.

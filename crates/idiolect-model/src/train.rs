@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Example, Model, ModelError, RowError, TraitCounts};
+use crate::{Example, Model, ModelError, RowError, TraitCounts, budget};
 
 /// How the learning rate falls after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,9 +65,15 @@ impl Lora {
         if self.r == 0 {
             return Err("`r` is 0; the rank begins at 1".to_owned());
         }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+        let over = |error: budget::OverBudget| error.to_string();
+        budget::RANK.check_size(self.r).map_err(over)?;
+        budget::TARGETS
+            .check_size(self.targets.len())
+            .map_err(over)?;
+        // Adapters are computed in f32.
+        if !((self.alpha as f32).is_finite() && self.alpha > 0.0) {
             return Err(format!(
-                "`alpha` is {}; expected a number above 0",
+                "`alpha` is {}; expected a number above 0 and below 3.4e38",
                 self.alpha
             ));
         }
@@ -147,6 +153,42 @@ pub struct TrainSettings {
     pub checkpoint_every: usize,
 }
 
+impl TrainSettings {
+    /// Whether the numbers make a training.
+    ///
+    /// # Errors
+    /// Names the setting, what it is and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        let over = |error: budget::OverBudget| error.to_string();
+        budget::EPOCHS.check_size(self.epochs).map_err(over)?;
+        let (StepSize::Rows(size) | StepSize::Tokens(size)) = self.step_size;
+        budget::STEP_SIZE.check_size(size).map_err(over)?;
+        // A comparison with what is not a number is false.
+        let numbers = [
+            ("lr", self.lr, 0.0..=f64::from(f32::MAX)),
+            ("min_lr_ratio", self.min_lr_ratio, 0.0..=1.0),
+            ("weight_decay", self.weight_decay, 0.0..=f64::from(f32::MAX)),
+            ("max_grad_norm", self.max_grad_norm, 0.0..=f64::MAX),
+            ("beta1", self.betas.0, 0.0..=BELOW_ONE),
+            ("beta2", self.betas.1, 0.0..=BELOW_ONE),
+            ("epsilon", self.epsilon, 0.0..=f64::from(f32::MAX)),
+        ];
+        for (name, value, expected) in numbers {
+            if !expected.contains(&value) {
+                return Err(format!(
+                    "`{name}` is {value:e}; expected a number from {} to {:e}",
+                    expected.start(),
+                    expected.end()
+                ));
+            }
+        }
+        self.lora.as_ref().map_or(Ok(()), Lora::check)
+    }
+}
+
+/// The largest decay of a moment: at 1 nothing of a gradient enters it.
+const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
+
 impl Default for TrainSettings {
     fn default() -> Self {
         Self {
@@ -184,6 +226,10 @@ pub enum TrainEvent {
         done: usize,
         /// Texts of a pretraining that give no row (index and reason).
         refused: Vec<(usize, String)>,
+        /// What was reported of the finished steps, in order: a log of them may have lost its end.
+        /// Empty where the trainer does not keep it.
+        #[serde(default)]
+        past: Vec<TrainEvent>,
     },
     /// One optimiser step is done.
     Step {
@@ -304,5 +350,47 @@ pub trait Train: Model {
     ) -> Result<Vec<Lookahead>, ModelError> {
         let _ = (goal, sets, settings);
         Err(self.info().lacks("gives no gradients"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_make_no_training_are_named() {
+        assert_eq!(TrainSettings::default().check(), Ok(()));
+        type Change = fn(&mut TrainSettings);
+        let wrong: [(&str, Change); 9] = [
+            ("epochs", |s| s.epochs = 0),
+            ("epochs", |s| s.epochs = 100_000_000_000),
+            ("step", |s| s.step_size = StepSize::Rows(0)),
+            ("`lr`", |s| s.lr = -1.0),
+            ("`lr`", |s| s.lr = f64::NAN),
+            ("`lr`", |s| s.lr = 1e300),
+            ("weight_decay", |s| s.weight_decay = f64::INFINITY),
+            ("beta2", |s| s.betas.1 = 1.0),
+            ("min_lr_ratio", |s| s.min_lr_ratio = 1.5),
+        ];
+        for (name, change) in wrong {
+            let mut settings = TrainSettings::default();
+            change(&mut settings);
+            let message = settings.check().unwrap_err();
+            assert!(message.contains(name), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn adapters_that_no_machine_holds_are_refused() {
+        let lora = |r, alpha| Lora {
+            r,
+            alpha,
+            rslora: false,
+            dropout: 0.0,
+            targets: Vec::new(),
+        };
+        assert_eq!(lora(16, 32.0).check(), Ok(()));
+        assert!(lora(usize::MAX, 1.0).check().unwrap_err().contains("`r`"));
+        assert!(lora(4, 1e308).check().unwrap_err().contains("`alpha`"));
     }
 }

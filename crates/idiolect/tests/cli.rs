@@ -28,6 +28,9 @@ mod import;
 mod judge;
 #[path = "cli/kit.rs"]
 mod kit;
+#[cfg(unix)]
+#[path = "cli/limits.rs"]
+mod limits;
 #[path = "cli/models.rs"]
 mod models;
 #[path = "cli/outputs.rs"]

@@ -4,6 +4,7 @@
 //! An empty cell without quotes is absent, `""` an empty text. Cells are texts; where a record wants
 //! a number, a truth value, a list or an object, the cell is read as one.
 
+use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use serde::{Deserializer, forward_to_deserialize_any};
 use serde_json::{Error, Map, Value};
 
 use super::rows::MAX_ROW_BYTES;
+
+/// Cells of a record: each takes more memory than its comma.
+const MAX_CELLS: usize = 100_000;
 
 /// The records of a CSV file.
 pub(super) struct Records {
@@ -58,11 +62,12 @@ impl Records {
             return Err("is empty; a CSV file begins with a line of column names".to_owned());
         };
         let first = first.map_err(|(line, reason, _)| format!("line {line}: {reason}"))?;
+        let mut names = BTreeSet::new();
         for cell in first.cells {
             let name = String::from_utf8(cell.bytes)
                 .map_err(|_| "the line of column names is not UTF-8".to_owned())?;
             let name = name.trim();
-            if !name.is_empty() && records.header.iter().any(|other| &**other == name) {
+            if !name.is_empty() && !names.insert(name.to_owned()) {
                 return Err(format!("two columns are named `{name}`"));
             }
             records.header.push(name.into());
@@ -151,6 +156,10 @@ impl Records {
                 (State::Begin | State::Plain | State::Closed, Some(b',')) => {
                     cells.push(std::mem::take(&mut cell));
                     state = State::Begin;
+                    if cells.len() > MAX_CELLS {
+                        cells.clear();
+                        fault = Some(format!("has more than {MAX_CELLS} cells"));
+                    }
                 }
                 (State::Begin | State::Plain, Some(byte)) => {
                     cell.bytes.push(byte);
@@ -175,6 +184,8 @@ impl Records {
             }
             if length > MAX_ROW_BYTES {
                 cell.bytes.clear();
+            }
+            if length == MAX_ROW_BYTES + 1 {
                 fault = Some(format!("longer than {} MiB", MAX_ROW_BYTES >> 20));
             }
         }

@@ -11,6 +11,7 @@ use parquet::record::reader::RowIter;
 use serde_json::{Map, Number, Value};
 
 use super::StoreError;
+use super::rows::MAX_ROW_BYTES;
 
 /// The records of one parquet file.
 pub(super) struct Records {
@@ -23,6 +24,7 @@ impl Records {
     pub(super) fn of(file: File, path: &Path) -> Result<Self, StoreError> {
         let reader = guarded(|| SerializedFileReader::new(file))
             .map_err(|reason| StoreError::format(path, format!("not a parquet file: {reason}")))?;
+        check_sizes(&reader).map_err(|reason| StoreError::format(path, reason))?;
         Ok(Self {
             rows: RowIter::from_file_into(Box::new(reader) as Box<dyn FileReader>),
             line: 0,
@@ -41,6 +43,25 @@ impl Records {
             .collect();
         Ok(Some((self.line, Value::Object(object))))
     }
+}
+
+/// Refuses columns whose values are on average larger than a row may be, as the file states.
+fn check_sizes(reader: &SerializedFileReader<File>) -> Result<(), String> {
+    for (group, rows) in reader.metadata().row_groups().iter().enumerate() {
+        for column in rows.columns() {
+            let mean = column.uncompressed_size() / column.num_values().max(1);
+            if mean > MAX_ROW_BYTES as i64 {
+                return Err(format!(
+                    "column `{}` of row group {group} holds values of {} MiB on average; at most \
+                     {} MiB are read",
+                    column.column_path(),
+                    mean >> 20,
+                    MAX_ROW_BYTES >> 20
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The parquet reader panics on some columns that it does not implement and on some damaged

@@ -20,6 +20,16 @@ use super::{StoreError, csv_rows, file_name, non_finite, parquet_rows};
 /// A longer row is refused: no record of this program comes near it, and memory is finite.
 pub const MAX_ROW_BYTES: usize = 64 << 20;
 
+/// Values of one row: each takes some hundred bytes once it is read, whatever it takes in the file.
+pub const MAX_ROW_VALUES: usize = 1 << 20;
+
+/// Bytes between two rows, or of a row that is passed over. A few compressed bytes expand to more
+/// than any disk holds.
+const MAX_SKIPPED: u64 = 4 << 30;
+
+/// Blank lines between two rows.
+const MAX_BLANK_LINES: u64 = 1_000_000;
+
 /// A row and where it stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<T> {
@@ -158,6 +168,10 @@ impl<T: DeserializeOwned> Rows<T> {
         };
         match raw {
             Raw::Bad(line, reason, text) => Err(bad(line, reason, &text)),
+            Raw::Text(line, text) if has_too_many_values(&text) => {
+                let reason = format!("holds more than {MAX_ROW_VALUES} values");
+                Err(bad(line, reason, &text[..text.len().min(1000)]))
+            }
             Raw::Text(line, text) => match std::str::from_utf8(&text) {
                 Err(error) => Err(bad(
                     line,
@@ -186,6 +200,19 @@ impl<T: DeserializeOwned> Rows<T> {
             }
         }
     }
+}
+
+/// Whether a row's JSON holds more values than are read. A short row cannot.
+fn has_too_many_values(text: &[u8]) -> bool {
+    if text.len() <= MAX_ROW_VALUES {
+        return false;
+    }
+    let (mut scan, mut values) = (Scan::default(), 0);
+    for byte in text {
+        values += usize::from(!scan.in_string && matches!(byte, b',' | b':' | b'[' | b'{'));
+        scan.step(*byte);
+    }
+    values > MAX_ROW_VALUES
 }
 
 /// What the parser stated, without the line number, which counts within the row and would mislead.
@@ -249,7 +276,15 @@ struct Lines {
 
 impl Lines {
     fn next_raw(&mut self) -> Result<Option<Raw>, String> {
+        let first = self.line;
         loop {
+            if self.line - first > MAX_BLANK_LINES {
+                return Err(format!(
+                    "holds more than {MAX_BLANK_LINES} blank lines from line {} on; it is no file \
+                     of rows",
+                    first + 1
+                ));
+            }
             let mut text = Vec::new();
             let limit = MAX_ROW_BYTES as u64 + 1;
             let n = (&mut self.stream)
@@ -273,7 +308,16 @@ impl Lines {
     }
 
     fn skip_line(&mut self) -> Result<(), String> {
-        self.stream.skip_until(b'\n').map_err(cut_off).map(drop)
+        let mut rest = (&mut self.stream).take(MAX_SKIPPED);
+        let skipped = rest.skip_until(b'\n').map_err(cut_off)?;
+        if skipped as u64 == MAX_SKIPPED {
+            return Err(format!(
+                "line {} has more than {} GiB; it is no file of rows",
+                self.line,
+                MAX_SKIPPED >> 30
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -307,6 +351,7 @@ impl Array {
         let mut element = Vec::new();
         let mut scan = Scan::default();
         let mut too_long = false;
+        let mut length = 0u64;
         loop {
             let Some(byte) = self.peek()? else {
                 return Err("the array has no end: the file looks cut off".to_owned());
@@ -318,6 +363,10 @@ impl Array {
             self.line += u64::from(byte == b'\n');
             scan.step(byte);
             too_long |= element.len() >= MAX_ROW_BYTES;
+            length += 1;
+            if length > MAX_SKIPPED {
+                return Err(too_far(line));
+            }
             if !too_long {
                 element.push(byte);
             }
@@ -344,12 +393,23 @@ impl Array {
     }
 
     fn skip(&mut self, which: impl Fn(u8) -> bool) -> Result<(), String> {
+        let mut skipped = 0u64;
         while let Some(byte) = self.peek()?.filter(|byte| which(*byte)) {
             self.stream.consume(1);
             self.line += u64::from(byte == b'\n');
+            skipped += 1;
+            if skipped > MAX_ROW_BYTES as u64 {
+                return Err(too_far(self.line));
+            }
         }
         Ok(())
     }
+}
+
+fn too_far(line: u64) -> String {
+    format!(
+        "at line {line} no row begins or ends for longer than any row is; it is no list of rows"
+    )
 }
 
 /// Where in a JSON text the next byte is.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use idiolect_model::{Lora, ModelError, content_hash};
 
 use super::LocalModel;
+use crate::memory;
 use crate::peft;
 use crate::weights::Dtype;
 
@@ -34,8 +35,20 @@ impl LocalModel {
         let config = peft::read_adapter_config(dir)?;
         let (adapter, hash) = peft::read(dir, &config, self.model_config())?;
         self.info.hash = adapted_hash(&self.info.hash, &config.lora, &hash);
+        // Merging is in f32, whatever the base is held in.
+        memory::available::<f32>(self.decoder.layout().len(), 1, "the merged weights")
+            .map_err(ModelError::Invalid)?;
         self.decoder = self.decoder.with_adapter(adapter);
         self.decoder.merge();
+        if let Some(tensor) = self.decoder.not_finite() {
+            return Err(ModelError::Invalid(format!(
+                "`{}`: merged into its base, `{tensor}` is not finite: the adapter's values times \
+                 its scale {:e} (`lora_alpha` and `r` of {}) exceed what f32 holds",
+                dir.display(),
+                config.lora.scale(),
+                peft::CONFIG
+            )));
+        }
         self.origin.adapter = true;
         Ok(self)
     }

@@ -21,6 +21,7 @@ use crate::directory::{Description, Parts};
 use crate::encode::encode_whole;
 use crate::files;
 use crate::lookahead::{Goal, look_ahead};
+use crate::memory;
 use crate::model_config::ModelConfig;
 use crate::peft;
 use crate::text::TextModel;
@@ -215,6 +216,10 @@ pub fn pretrain(
         ignored: &[],
     })?
     .with_dtype(settings.save_dtype.into())?;
+    let parameters = description.config.model.n_parameters();
+    let parameters = usize::try_from(parameters).unwrap_or(usize::MAX);
+    memory::available::<f32>(parameters, 4, "the model and the state of its training")
+        .map_err(|reason| ModelError::Invalid(format!("`{}`: {reason}", config.display())))?;
     let mut decoder = random(&description, seed)
         .map_err(|error| ModelError::Invalid(format!("`{}`: {error}", config.display())))?;
     let TextRows {

@@ -1,14 +1,18 @@
 //! Filters, tests and functions of Jinja2 where the template engine's own differ, and none that
 //! Jinja2 lacks.
 
+use minijinja::filters::{batch, slice};
 use minijinja::value::{Kwargs, Rest, ValueKind, from_args};
-use minijinja::{Environment, Error, FormatStyle, Value};
+use minijinja::{Environment, Error, FormatStyle, State, Value};
 
+use super::limits::spend;
 use super::methods::formatted;
 use super::python::{
     JsonStyle, Range, Tuple, View, entries, fault, items, str_of, tuple, type_name, write_json,
+    write_repr,
 };
-use super::strings::{capitalized, is_space, lower, padded, stripped};
+use super::strings::{self, bounded, capitalized, is_space, lower, padded, stripped};
+use super::sum::{SPENT, SUM, spent, sum};
 
 /// Puts them into an environment.
 pub(super) fn add(environment: &mut Environment<'_>) {
@@ -21,7 +25,10 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     add_numbers(environment);
     add_tests(environment);
     environment.add_filter("tojson", to_json);
+    add_bounded(environment);
     environment.add_function("range", Range::of);
+    environment.add_function(SUM, |parts: Rest<Value>| sum(&parts));
+    environment.add_function(SPENT, spent);
     environment.add_function(CONCATENATE, |parts: Rest<Value>| concatenated(&parts));
     environment.add_function(ITEMS, |value: &Value| items(value).map(Value::from));
     environment.add_function(TUPLE, |parts: Rest<Value>| tuple(parts.to_vec()));
@@ -33,6 +40,60 @@ pub(super) const CONCATENATE: &str = "__concatenate";
 pub(super) const ITEMS: &str = "__items";
 /// What `(a, b)` is rewritten to.
 pub(super) const TUPLE: &str = "__tuple";
+
+/// The engine's own filters whose results can be much longer than what they are given.
+fn add_bounded(environment: &mut Environment<'_>) {
+    environment.add_filter(
+        "batch",
+        |state: &State<'_, '_>, value: Value, count: usize, fill: Option<Value>| {
+            spend(bounded(count)?.saturating_mul(size_of::<Value>()))?;
+            batch(state, value, count, fill)
+        },
+    );
+    environment.add_filter(
+        "slice",
+        |state: &State<'_, '_>, value: Value, count: usize, fill: Option<Value>| {
+            spend(bounded(count)?.saturating_mul(size_of::<Value>()))?;
+            slice(state, value, count, fill)
+        },
+    );
+    environment.add_filter("indent", |value: &Value, rest: Rest<Value>| {
+        let (width, first, blank, options): (Option<usize>, Option<bool>, Option<bool>, Kwargs) =
+            from_args(&rest)?;
+        let width = width.or(options.get("width")?).unwrap_or(4);
+        let first = first.or(options.get("first")?).unwrap_or(false);
+        let blank = blank.or(options.get("blank")?).unwrap_or(false);
+        options.assert_all_used()?;
+        let text = str_of(value)?;
+        indented(&text, width, first, blank)
+    });
+    environment.add_filter("pprint", |value: &Value| {
+        let mut out = String::new();
+        write_repr(value, 0, &mut out)?;
+        Ok::<_, Error>(out)
+    });
+}
+
+/// Jinja2's `indent`: spaces before each line but the first, and those without text, unless asked.
+fn indented(text: &str, width: usize, first: bool, blank: bool) -> Result<String, Error> {
+    let lines = text.matches('\n').count() + 1;
+    spend(bounded(width)?.saturating_mul(lines))?;
+    let space = " ".repeat(width);
+    let line = |(i, line): (usize, &str)| {
+        let wanted = if i == 0 {
+            first
+        } else {
+            blank || !line.is_empty()
+        };
+        if wanted {
+            format!("{space}{line}")
+        } else {
+            line.to_owned()
+        }
+    };
+    let lines: Vec<String> = text.split('\n').enumerate().map(line).collect();
+    Ok(lines.join("\n"))
+}
 
 fn concatenated(parts: &[Value]) -> Result<String, Error> {
     parts.iter().map(str_of).collect()
@@ -85,11 +146,7 @@ fn replaced(
     new: &Value,
     count: Option<usize>,
 ) -> Result<String, Error> {
-    let (text, old, new) = (str_of(value)?, str_of(old)?, str_of(new)?);
-    Ok(match count {
-        Some(count) => text.replacen(&old, &new, count),
-        None => text.replace(&old, &new),
-    })
+    strings::replaced(&str_of(value)?, &str_of(old)?, &str_of(new)?, count)
 }
 
 /// Jinja2's `title`: a word begins after a dash, space or opening bracket.
@@ -208,7 +265,7 @@ fn joined(value: &Value, by: Option<&Value>, options: Kwargs) -> Result<String, 
         .iter()
         .map(part)
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(parts.join(&by))
+    strings::joined(&parts, &by)
 }
 
 fn sorted_entries(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
@@ -319,6 +376,8 @@ fn rounded(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
             "type {kind} doesn't define __round__ method"
         )));
     }
+    // No float has digits beyond.
+    let places = places.clamp(-400, 400);
     let x = number(value).unwrap_or_default();
     let scale = 10f64.powi(places);
     if (value.kind(), way) == (ValueKind::Bool, "common") {

@@ -6,10 +6,11 @@
 use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, FormatStyle, State, Value, format_filter};
 
+use super::limits::spend;
 use super::python::{View, entries, fault, is_printable, items, str_of, tuple, type_name};
 use super::strings::{
-    bounded, capitalized, characters, expanded, has_case, is_space, lines, lower, padded, split,
-    stripped, titled,
+    bounded, capitalized, characters, check_widths, expanded, has_case, is_space, joined, lines,
+    lower, padded, replaced, split, stripped, titled,
 };
 
 /// What `x[a:b:c]` is rewritten to.
@@ -147,6 +148,8 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
 }
 
 fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+    // What a method makes of a text is about as long, or pays for itself.
+    spend(text.len())?;
     let none = || from_args::<()>(args);
     let of = |text: String| Ok(Value::from(text));
     let bool_value = |answer: bool| Ok(Value::from(answer));
@@ -184,10 +187,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let (old, new, count, options): (&str, &str, Option<i64>, Kwargs) = from_args(args)?;
             let count = count.or(options.get("count")?).unwrap_or(-1);
             options.assert_all_used()?;
-            of(match usize::try_from(count) {
-                Ok(count) => text.replacen(old, new, count),
-                Err(_) => text.replace(old, new),
-            })
+            of(replaced(text, old, new, usize::try_from(count).ok())?)
         }
         "split" | "rsplit" => {
             let (by, most, options): (Option<&str>, Option<i64>, Kwargs) = from_args(args)?;
@@ -196,6 +196,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             options.assert_all_used()?;
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             let parts = split(text, by, most, method == "rsplit")?;
+            spend(parts.len().saturating_mul(size_of::<Value>()))?;
             Ok(Value::from(
                 parts.into_iter().map(Value::from).collect::<Vec<_>>(),
             ))
@@ -278,7 +279,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let (parts,): (&Value,) = from_args(args)?;
             let parts = items(parts)?;
             let parts: Vec<&str> = parts.iter().map(text_of).collect::<Result<_, _>>()?;
-            of(parts.join(text))
+            of(joined(&parts, text)?)
         }
         "zfill" => {
             let (width,): (usize,) = from_args(args)?;
@@ -297,7 +298,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let (size, options): (Option<usize>, Kwargs) = from_args(args)?;
             let size = size.or(options.get("tabsize")?).unwrap_or(8);
             options.assert_all_used()?;
-            of(expanded(text, bounded(size)?))
+            of(expanded(text, bounded(size)?)?)
         }
         "format" => formatted(FormatStyle::StrFormat, text, args),
         "isalnum" => all(|c| c.is_alphanumeric()),
@@ -342,6 +343,7 @@ pub(super) fn formatted(style: FormatStyle, text: &str, args: &[Value]) -> Resul
         _ if value.is_kwargs() => Ok(value.clone()),
         _ => str_of(value).map(Value::from),
     };
+    check_widths(style, text)?;
     let args = args.iter().map(printed).collect::<Result<Vec<_>, _>>()?;
     format_filter(style, text, &args).map(Value::from)
 }

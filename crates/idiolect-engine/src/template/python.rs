@@ -10,6 +10,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 use serde_json::Value as Json;
 
+use super::limits::spend;
 use super::methods;
 
 /// A tuple.
@@ -175,7 +176,7 @@ pub(super) fn type_name(value: &Value) -> &'static str {
 }
 
 /// The most items of one value: the engine repeats lists without making them.
-const MOST_ITEMS: usize = 10_000_000;
+const MOST_ITEMS: usize = 1_000_000;
 
 /// The items that Python's `iter` goes through.
 ///
@@ -185,6 +186,7 @@ pub(super) fn items(value: &Value) -> Result<Vec<Value>, Error> {
     if value.len().is_some_and(|n| n > MOST_ITEMS) {
         return Err(fault("the list is too long"));
     }
+    spend(value.len().unwrap_or(0).saturating_mul(size_of::<Value>()))?;
     match value.kind() {
         ValueKind::Undefined => Ok(Vec::new()),
         ValueKind::String => {
@@ -210,7 +212,11 @@ pub(super) fn entries(mapping: &Value) -> Result<Vec<(Value, Value)>, Error> {
 /// Python's `str`.
 pub(super) fn str_of(value: &Value) -> Result<String, Error> {
     match value.kind() {
-        ValueKind::String => Ok(value.as_str().unwrap_or_default().to_owned()),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            spend(text.len())?;
+            Ok(text.to_owned())
+        }
         ValueKind::Undefined => Ok(String::new()),
         _ => {
             let mut out = String::new();
@@ -228,6 +234,7 @@ pub(super) fn write_repr(value: &Value, depth: usize, out: &mut String) -> Resul
     if depth > DEEPEST {
         return Err(fault("the value is nested too deeply"));
     }
+    spend(size_of::<Value>() + value.as_str().map_or(0, str::len))?;
     let list = |items: Vec<Value>, open: &str, close: &str, out: &mut String| {
         out.push_str(open);
         for (i, item) in items.iter().enumerate() {
@@ -371,6 +378,11 @@ pub(super) fn write_json(
     if depth > DEEPEST {
         return Err(fault("the value is nested too deeply"));
     }
+    let indented = style
+        .indent
+        .as_ref()
+        .map_or(0, |indent| indent.len() * depth);
+    spend(size_of::<Value>() + value.as_str().map_or(0, str::len) + indented)?;
     let line = |depth: usize, out: &mut String| {
         if let Some(indent) = &style.indent {
             out.push('\n');

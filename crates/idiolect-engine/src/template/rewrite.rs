@@ -1,22 +1,46 @@
 //! A template of Jinja2 as the template engine reads it alike.
 //!
-//! Five things are rewritten, in the text of the template, because the engine has no place where
+//! Six things are rewritten, in the text of the template, because the engine has no place where
 //! they could be changed: `{% generation %}` blocks, which mark what the assistant wrote and render
-//! as what they hold; `a ~ b`, which has to join what Python's `str` writes; `(a, b)`, which is
+//! as what they hold; `a ~ b`, which has to join what Python's `str` writes; `a + b` and `a * b`,
+//! which have to pay for what they make; `(a, b)`, which is
 //! no list; `x[a:b:c]`, which keeps the type of `x`; and what a `for` goes through, which may not be
 //! none. Lines keep their numbers.
 
 use super::filters::{CONCATENATE, ITEMS, TUPLE};
+use idiolect_model::budget::OverBudget;
+
+use super::limits;
 use super::methods::SLICE;
+use super::sum::{SPENT, SUM};
+
+/// A template as the engine reads it.
+pub(super) struct Rewritten {
+    pub(super) text: String,
+    /// Bytes of its longest text inside a macro or another block that is kept as a value.
+    pub(super) kept_text: usize,
+}
+
+/// Blocks that can be kept as values, or that call themselves.
+const KEPT: [&str; 5] = ["macro", "call", "filter", "set", "block"];
 
 /// The template with its tags rewritten. Tags are sought where tags can be: outside comments, texts
 /// and `raw` blocks.
-pub(super) fn rewritten(source: &str) -> String {
+///
+/// # Errors
+/// When it is longer or deeper than templates may be.
+pub(super) fn rewritten(source: &str) -> Result<Rewritten, String> {
+    let over = |error: OverBudget| error.to_string();
+    limits::SOURCE.check_size(source.len()).map_err(over)?;
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
+    let (mut open, mut kept_text, mut branches) = (0usize, 0, 0);
     while let Some(start) = next_tag(rest) {
         let (before, tag) = rest.split_at(start);
         out.push_str(before);
+        if open > 0 {
+            kept_text = before.len().max(kept_text);
+        }
         let kind = tag.as_bytes()[1];
         let end = match kind {
             b'#' => tag.find("#}").map(|end| end + 2),
@@ -35,29 +59,80 @@ pub(super) fn rewritten(source: &str) -> String {
         }
         let inside = &tag[2..end - 2];
         let bare = inside.trim_matches(['-', '+']).trim();
+        check_tag(inside).map_err(over)?;
+        if kind == b'%' {
+            let word = bare.split(|c: char| !c.is_alphanumeric()).next();
+            let word = word.unwrap_or_default();
+            let assigns = word == "set" && assigns(bare);
+            // A loop that calls itself is taken to go on: its end is not told from another's.
+            let recursive = word == "for" && bare.ends_with("recursive");
+            open += usize::from((KEPT.contains(&word) && !assigns) || recursive);
+            let ends = word
+                .strip_prefix("end")
+                .is_some_and(|of| KEPT.contains(&of));
+            open = open.saturating_sub(usize::from(ends));
+            branches += usize::from(word == "elif");
+            limits::BRANCHES.check_size(branches).map_err(over)?;
+        }
         match (kind, bare) {
             (b'%', "generation") => out.push_str(&tag.replacen("generation", "if true", 1)),
             (b'%', "endgeneration") => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
             (b'%', "raw") => {
                 out.push_str(tag);
                 let end = rest.find("endraw").unwrap_or(rest.len());
+                kept_text = end.max(kept_text);
                 out.push_str(&rest[..end]);
                 rest = &rest[end..];
             }
             _ => {
                 out.push_str(&tag[..2]);
-                out.push_str(&code(inside));
+                out.push_str(&code(inside, kind == b'%'));
                 out.push_str(&tag[end - 2..]);
             }
         }
     }
     out.push_str(rest);
-    out
+    Ok(Rewritten {
+        text: out,
+        kept_text,
+    })
 }
 
 fn next_tag(text: &str) -> Option<usize> {
-    let open = ["{%", "{#", "{{"].into_iter();
-    open.filter_map(|open| text.find(open)).min()
+    let opens = |pair: &[u8]| pair[0] == b'{' && matches!(pair[1], b'%' | b'#' | b'{');
+    text.as_bytes().windows(2).position(opens)
+}
+
+/// Whether a `set` has a value, and so no block.
+fn assigns(code: &str) -> bool {
+    let mut depth = 0usize;
+    tokens(code).into_iter().any(|(token, _)| {
+        match token {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        token == "=" && depth == 0
+    })
+}
+
+/// Refuses code whose tree no stack holds.
+fn check_tag(code: &str) -> Result<(), OverBudget> {
+    let (mut depth, mut deepest, mut length) = (0usize, 0, 0);
+    for (token, kind) in tokens(code) {
+        match token {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = depth.max(deepest);
+        length += match kind {
+            Kind::Literal | Kind::Space => 1,
+            _ => token.len(),
+        };
+    }
+    limits::DEPTH.check_size(deepest)?;
+    limits::TAG.check_size(length)
 }
 
 /// One past `close` in code that begins with an opening pair, texts in quotes passed over. `}}` that
@@ -98,6 +173,8 @@ enum Part<'s> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Name,
+    /// The word that a statement begins with, where an expression can follow it.
+    Statement,
     /// A number or a text.
     Literal,
     Operator,
@@ -105,8 +182,8 @@ enum Kind {
 }
 
 /// The code between the braces of a tag, rewritten.
-fn code(inside: &str) -> String {
-    if !inside.contains(['~', '(', '[']) && !inside.contains("for") {
+fn code(inside: &str, statement: bool) -> String {
+    if !inside.contains(['~', '(', '[', '+', '*']) && !inside.contains("for") {
         return inside.to_owned();
     }
     // Signs at the tag's edges trim space and are no operators.
@@ -114,13 +191,19 @@ fn code(inside: &str) -> String {
     let sign = &inside[..inside.len() - bare.len()];
     let expression = bare.strip_suffix(['-', '+']).unwrap_or(bare);
     let end_sign = &bare[expression.len()..];
-    let tokens = tokens(expression);
+    let mut tokens = tokens(expression);
+    let first = tokens.iter_mut().find(|(_, kind)| *kind != Kind::Space);
+    if let (true, Some((word, kind))) = (statement, first)
+        && STATEMENTS.contains(word)
+    {
+        *kind = Kind::Statement;
+    }
     let mut at = 0;
     let parts = grouped(&tokens, &mut at, "");
     let mut out = String::with_capacity(inside.len() + 32);
     out.push_str(sign);
     let targets = targets(&parts);
-    match (targets, statement(&parts)) {
+    match (targets, first_word(&parts)) {
         (1.., Some("for")) => write_loop(&parts, targets, &mut out),
         _ => write(&parts, targets, &mut out),
     }
@@ -128,10 +211,10 @@ fn code(inside: &str) -> String {
     out
 }
 
-/// The first word of a statement.
-fn statement<'s>(parts: &[Part<'s>]) -> Option<&'s str> {
+/// The word that a statement begins with.
+fn first_word<'s>(parts: &[Part<'s>]) -> Option<&'s str> {
     parts.iter().find_map(|part| match part {
-        Part::Token(word, Kind::Name) => Some(*word),
+        Part::Token(word, Kind::Statement) => Some(*word),
         _ => None,
     })
 }
@@ -234,21 +317,12 @@ fn grouped<'s>(tokens: &[(&'s str, Kind)], at: &mut usize, close: &str) -> Vec<P
 }
 
 /// Words after which an expression begins, and that end one.
-const KEYWORDS: [&str; 14] = [
-    "and",
-    "or",
-    "not",
-    "in",
-    "if",
-    "elif",
-    "else",
-    "for",
-    "set",
-    "do",
-    "print",
-    "with",
-    "recursive",
-    "return",
+const KEYWORDS: [&str; 7] = ["and", "or", "not", "in", "if", "else", "recursive"];
+
+/// Words that are such at the beginning of a statement, and names elsewhere.
+const STATEMENTS: [&str; 12] = [
+    "if", "elif", "for", "set", "do", "print", "with", "return", "include", "extends", "import",
+    "from",
 ];
 
 /// How many parts of a `for` or `set` are what is assigned to, where `(a, b)` is no tuple.
@@ -269,20 +343,73 @@ fn targets(parts: &[Part<'_>]) -> usize {
 
 /// Writes parts; in the first `skipped` of them brackets are no tuples.
 fn write(parts: &[Part<'_>], skipped: usize, out: &mut String) {
-    let mut operand = 0;
+    // Where the terms of a sum begin, and the sign before each.
+    let mut terms: Vec<(&str, usize)> = vec![("", 0)];
     let mut before: Option<Before> = None;
     for i in 0..parts.len() {
-        let ends = ends_operand(&parts[i], before);
-        if ends {
-            write_operand(&parts[operand..i], operand, skipped, out);
-            operand = i + 1;
-            if let Part::Token(token, _) = parts[i] {
+        if let (true, Part::Token(token, _)) = (ends_operand(&parts[i], before), &parts[i]) {
+            if matches!(*token, "+" | "-") {
+                terms.push((token, i + 1));
+            } else {
+                write_sum(parts, &terms, i, skipped, out);
                 out.push_str(token);
+                terms = vec![("", i + 1)];
             }
         }
         before = Before::of(&parts[i], before);
     }
-    write_operand(&parts[operand..], operand, skipped, out);
+    write_sum(parts, &terms, parts.len(), skipped, out);
+}
+
+/// Writes terms up to `end`, those that are added as arguments of a call.
+fn write_sum(
+    parts: &[Part<'_>],
+    terms: &[(&str, usize)],
+    end: usize,
+    skipped: usize,
+    out: &mut String,
+) {
+    let mut sum = String::new();
+    let mut adding = false;
+    for (i, (sign, start)) in terms.iter().enumerate() {
+        // A term ends at the sign of the next.
+        let end = terms.get(i + 1).map_or(end, |(_, next)| next - 1);
+        let plus = *sign == "+";
+        if adding && !plus {
+            sum.push_str(") ");
+        }
+        if plus && !adding {
+            sum = format!("{}{SUM}({}", lead(&sum), sum.trim_start());
+        }
+        sum.push_str(if plus { "," } else { sign });
+        adding = plus;
+        write_term(&parts[*start..end], *start, skipped, &mut sum);
+    }
+    if adding {
+        sum.push_str(") ");
+    }
+    out.push_str(&sum);
+}
+
+/// The space that a text begins with.
+fn lead(text: &str) -> &str {
+    &text[..text.len() - text.trim_start().len()]
+}
+
+/// Writes a term, a product as the argument of a call.
+fn write_term(parts: &[Part<'_>], first: usize, skipped: usize, out: &mut String) {
+    let mut before = None;
+    let product = parts.iter().any(|part| {
+        let found = matches!(part, Part::Token("*", _)) && before == Some(Before::Value);
+        before = Before::of(part, before);
+        found
+    });
+    if !product {
+        return write_operand(parts, first, skipped, out);
+    }
+    let mut term = String::new();
+    write_operand(parts, first, skipped, &mut term);
+    out.push_str(&format!("{}{SPENT}({}) ", lead(&term), term.trim_start()));
 }
 
 /// What comes before a part.
@@ -306,6 +433,7 @@ impl Before {
             Part::Token("is", Kind::Name) if !named => Self::Is,
             Part::Token("not", Kind::Name) if before == Some(Self::Is) => Self::Name,
             Part::Token("." | "|", _) => Self::Name,
+            Part::Token(_, Kind::Statement) => Self::Begin,
             Part::Token(word, Kind::Name) if !named && KEYWORDS.contains(word) => Self::Begin,
             Part::Token(_, Kind::Operator) => Self::Begin,
             Part::Token(..) | Part::Group { .. } => Self::Value,
@@ -319,6 +447,7 @@ fn ends_operand(part: &Part<'_>, before: Option<Before>) -> bool {
     match part {
         Part::Token("+" | "-", _) => before == Some(Before::Value),
         Part::Token("," | ":" | "=" | "==" | "!=" | "<" | ">" | "<=" | ">=", _) => true,
+        Part::Token(_, Kind::Statement) => true,
         Part::Token(word, Kind::Name) => !named && KEYWORDS.contains(word),
         _ => false,
     }

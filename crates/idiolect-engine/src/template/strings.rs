@@ -1,7 +1,8 @@
 //! Python's functions of strings, where Rust's own differ or are missing.
 
-use minijinja::Error;
+use minijinja::{Error, FormatStyle};
 
+use super::limits::spend;
 use super::python::fault;
 
 /// What Python strips and splits at.
@@ -14,7 +15,57 @@ pub(super) fn bounded(width: usize) -> Result<usize, Error> {
     if width > 1_000_000 {
         return Err(fault("the width is too large"));
     }
+    spend(width)?;
     Ok(width)
+}
+
+/// `str.replace`, at most `count` times.
+pub(super) fn replaced(
+    text: &str,
+    old: &str,
+    new: &str,
+    count: Option<usize>,
+) -> Result<String, Error> {
+    let count = count.unwrap_or(usize::MAX);
+    let found = text.matches(old).take(count).count();
+    spend(found.saturating_mul(new.len()).saturating_add(text.len()))?;
+    Ok(text.replacen(old, new, count))
+}
+
+/// `str.join`.
+pub(super) fn joined(parts: &[impl AsRef<str>], by: &str) -> Result<String, Error> {
+    let between = by.len().saturating_mul(parts.len());
+    let lengths = parts.iter().map(|part| part.as_ref().len());
+    spend(lengths.fold(between, usize::saturating_add))?;
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+    Ok(parts.join(by))
+}
+
+/// Refuses a format whose widths no text has: more than four digits, or widths that arguments give.
+pub(super) fn check_widths(style: FormatStyle, format: &str) -> Result<(), Error> {
+    let is_wide = |spec: &str| {
+        let runs = spec.split(|c: char| !c.is_ascii_digit());
+        runs.map(str::len).max().unwrap_or(0) > 4
+    };
+    let wide = match style {
+        // From a sign to the letter of the conversion, the name of a mapping's entry left out.
+        FormatStyle::Printf => format.split('%').skip(1).any(|part| {
+            let named = part.strip_prefix('(').and_then(|part| part.split_once(')'));
+            let spec = named.map_or(part, |(_, spec)| spec);
+            let spec = spec.split(char::is_alphabetic).next().unwrap_or_default();
+            is_wide(spec) || spec.contains('*')
+        }),
+        // What follows the colon of a field.
+        _ => format.split('{').skip(1).any(|part| {
+            let field = part.split('}').next().unwrap_or_default();
+            let nested = field.len() == part.len() && field.ends_with(':');
+            nested || field.split_once(':').is_some_and(|(_, spec)| is_wide(spec))
+        }),
+    };
+    if wide {
+        return Err(fault("a width of the format is too large"));
+    }
+    Ok(())
 }
 
 /// Python writes a final sigma as such; so does Rust.
@@ -185,7 +236,8 @@ pub(super) fn padded(text: &str, method: &str, width: i64, fill: &str) -> Result
     ))
 }
 
-pub(super) fn expanded(text: &str, size: usize) -> String {
+pub(super) fn expanded(text: &str, size: usize) -> Result<String, Error> {
+    spend(text.matches('\t').count().saturating_mul(size))?;
     let mut out = String::new();
     let mut column = 0;
     for c in text.chars() {
@@ -206,5 +258,5 @@ pub(super) fn expanded(text: &str, size: usize) -> String {
             }
         }
     }
-    out
+    Ok(out)
 }

@@ -150,6 +150,61 @@ fn a_stopped_or_killed_training_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn a_training_that_is_stopped_before_its_first_step_leaves_no_state() {
+    let mut model = decoder(tiny(Family::Llama));
+    let empty = tempfile::tempdir().unwrap();
+    let training = Training {
+        rows: &training_rows(),
+        dev: &[],
+        settings: &settings(),
+        place: Some(Place {
+            folder: empty.path(),
+            add_model: &|_, _| Ok(()),
+        }),
+    };
+    let outcome = train_rows(&mut model, training, &threads(1), &mut |_| {
+        ControlFlow::Break(())
+    });
+    assert_eq!(
+        (
+            outcome.unwrap().steps,
+            std::fs::read_dir(empty.path()).unwrap().count()
+        ),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_state_holds_what_was_reported_of_its_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = train(&settings(), Some(folder.path()), 1, 7).unwrap();
+    let again = train(&settings(), Some(folder.path()), 1, 9).unwrap();
+    let TrainEvent::Started { past, done: 7, .. } = &again.events[0] else {
+        panic!("{:?}", again.events[0]);
+    };
+    let reported =
+        |event: &&TrainEvent| matches!(event, TrainEvent::Step { .. } | TrainEvent::Dev { .. });
+    assert!(first.events.iter().filter(reported).eq(past));
+}
+
+#[test]
+fn weights_that_are_no_numbers_reach_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let wild = TrainSettings {
+        lr: 3e38,
+        max_grad_norm: 0.0,
+        weight_decay: 3e38,
+        checkpoint_every: 1,
+        ..settings()
+    };
+    let message = train(&wild, Some(folder.path()), 1, usize::MAX)
+        .err()
+        .unwrap();
+    assert!(message.to_string().contains("finite"), "{message}");
+    assert!(!folder.path().join("checkpoint-1").exists());
+}
+
+#[test]
 fn weights_held_in_bf16_give_the_bits_of_their_f32() {
     let folder = tempfile::tempdir().unwrap();
     for family in [Family::Llama, Family::Qwen2, Family::Gemma3] {

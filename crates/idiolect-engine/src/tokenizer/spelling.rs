@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer as Library;
 
 /// A table by id is made of the vocabulary; an id beyond this is a damaged file, not a token.
-const LARGEST_VOCABULARY: usize = 1 << 24;
+const LARGEST_VOCABULARY: usize = 1 << 21;
 
 /// How token strings spell bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,9 @@ use crate::files;
 
 use super::{Dtype, Slot, WeightsError, io_at, tensor_at};
 
-/// The longest header that is read: the limit of the format's own library.
-const LONGEST: u64 = 100_000_000;
+/// The longest header that is read, bytes: room for the tensors of 4096 layers twice over. What is
+/// made of a header takes some ten times its size.
+const LONGEST: u64 = 16 << 20;
 
 /// A checked header.
 pub(super) struct Header {
@@ -62,7 +63,12 @@ impl Header {
         let mut length = [0; 8];
         file.read_exact(&mut length).map_err(io)?;
         let length = u64::from_le_bytes(length);
-        if length > LONGEST || length > file_len - 8 {
+        if (LONGEST + 1..=file_len - 8).contains(&length) {
+            return Err(fault(format!(
+                "claims a header of {length} bytes; at most {LONGEST} are read"
+            )));
+        }
+        if length > file_len - 8 {
             return Err(fault(format!(
                 "claims a header of {length} bytes and has {file_len} in all; it is cut off or no \
                  safetensors file"

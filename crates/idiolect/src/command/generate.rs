@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     split: SplitOption,
     /// Samples a problem
-    #[arg(short = 'n', long, value_name = "K", default_value_t = 1)]
+    #[arg(short = 'n', long, value_name = "K", default_value_t = 1, value_parser = options::samples)]
     samples: usize,
     #[command(flatten)]
     sampling: SamplingOptions,

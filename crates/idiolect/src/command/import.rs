@@ -140,7 +140,8 @@ fn after_help() -> String {
 #[group(skip)]
 struct GenerateOptions {
     /// Draw so many Countdown problems, each proven to have a solution
-    #[arg(long, value_name = "N", conflicts_with_all = ["files", "columns", "traces"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["files", "columns", "traces"],
+        value_parser = options::requests)]
     generate: Option<usize>,
     /// Numbers of a drawn problem, 2 to 6
     #[arg(long, value_name = "N", default_value_t = 4, requires = "generate")]

@@ -42,13 +42,13 @@ pub(super) struct Arguments {
     #[command(flatten)]
     prompt: PromptOption,
     /// Further tries for a rewriting at fault; needs a --temperature above 0 [default: 2 with one]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::retries)]
     retries: Option<usize>,
     /// Fewest words of a rewriting, as a fraction of the trace's
-    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().shortest)]
+    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().shortest, value_parser = options::ratio)]
     shortest: f64,
     /// Most words of a rewriting, as a fraction of the trace's
-    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().longest)]
+    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().longest, value_parser = options::ratio)]
     longest: f64,
     /// Take every rewriting as it comes, whatever its answer
     #[arg(long, conflicts_with_all = ["retries", "shortest", "longest"])]

@@ -73,16 +73,16 @@ pub(super) struct Arguments {
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct TrainingOptions {
     /// Passes over the rows
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = options::epochs)]
     epochs: usize,
     /// Peak learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 1e-5, value_parser = positive)]
+    #[arg(long, value_name = "RATE", default_value_t = 1e-5, value_parser = options::rate)]
     lr: f64,
     /// Rows of an optimiser step (default 32)
-    #[arg(long, value_name = "N", conflicts_with = "batch_tokens")]
+    #[arg(long, value_name = "N", conflicts_with = "batch_tokens", value_parser = options::step_size)]
     batch_size: Option<usize>,
     /// As many whole rows an optimiser step as fit this many tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::step_size)]
     batch_tokens: Option<usize>,
     /// Fall of the learning rate after the warm-up
     #[arg(long, value_name = "NAME", default_value = "linear")]
@@ -141,13 +141,7 @@ impl TrainingOptions {
             (None, Some(tokens)) => StepSize::Tokens(tokens),
             (None, None) => default.step_size,
         };
-        if self.epochs == 0 || matches!(step_size, StepSize::Rows(0) | StepSize::Tokens(0)) {
-            return Err(StageError::usage(
-                "nothing to train: epochs and step sizes begin at 1",
-                "",
-            ));
-        }
-        Ok(TrainSettings {
+        let settings = TrainSettings {
             epochs: self.epochs,
             lr: self.lr,
             schedule: match self.schedule {
@@ -169,7 +163,11 @@ impl TrainingOptions {
                 SaveDtypeName::Bf16 => SaveDtype::Bf16,
             },
             ..default
-        })
+        };
+        settings
+            .check()
+            .map_err(|reason| StageError::usage(reason, ""))?;
+        Ok(settings)
     }
 }
 
@@ -177,13 +175,6 @@ fn not_negative(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
         _ => Err("expected a number of at least 0".to_owned()),
-    }
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    match not_negative(text) {
-        Ok(value) if value > 0.0 => Ok(value),
-        _ => Err("expected a number above 0".to_owned()),
     }
 }
 

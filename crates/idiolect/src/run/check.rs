@@ -1,10 +1,11 @@
 //! What makes a recipe no experiment.
 
 use idiolect_core::arms::{ArmSpec, Source as ArmSource};
-use idiolect_model::{Lora, SaveDtype};
+use idiolect_model::budget::{self, Budget};
+use idiolect_model::{Lora, SaveDtype, StepSize, TrainSettings};
 
 use super::plan::needs_samples;
-use super::recipe::{Arms, Data, MaxProblems, Method, Recipe, Scorer};
+use super::recipe::{Arms, Data, MaxProblems, Method, Recipe, Scorer, ScratchModel};
 use super::resolve::RecipeError;
 use crate::model::Place;
 use crate::model::price::Price;
@@ -17,22 +18,11 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
             reason: reason.to_owned(),
         })
     };
-    if recipe.replicates == 0 {
-        return bad("replicates", "must be at least 1");
-    }
+    check_numbers(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     check_data(&recipe.data).or_else(|(field, reason)| bad(field, &reason))?;
     check_models(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     check_score(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     let train = &recipe.train;
-    if train.seeds == 0 || train.epochs == 0 || train.batch_size == 0 {
-        return bad(
-            "train",
-            "needs `seeds`, `epochs` and `batch_size` of at least 1",
-        );
-    }
-    if !(0.0..=1.0).contains(&train.warmup_ratio) {
-        return bad("train.warmup_ratio", "must lie between 0 and 1");
-    }
     if train.lora.is_some() && train.method == Method::Full {
         return bad("train.lora", "goes with `train.method = \"lora\"`");
     }
@@ -51,12 +41,6 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
             "needs a `paraphrase.temperature` above 0: every try at 0 would be the same",
         );
     }
-    if recipe.generate.n == 0 || recipe.generate.max_tokens == 0 {
-        return bad("generate", "needs `n` and `max_tokens` of at least 1");
-    }
-    if recipe.eval.max_tokens == 0 {
-        return bad("eval.max_tokens", "must be at least 1");
-    }
     if recipe.flaws.doses.iter().any(|d| !(*d > 0.0 && *d <= 1.0)) {
         return bad("flaws.doses", "must lie above 0 and at most at 1");
     }
@@ -65,6 +49,131 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
 
 /// The key at fault and what is expected of it.
 type Fault = (&'static str, String);
+
+/// Every number that decides how much is computed or held, and those that no arithmetic can be done
+/// with. What is not a number lies in no range.
+fn check_numbers(recipe: &Recipe) -> Result<(), Fault> {
+    let (train, generate, eval) = (&recipe.train, &recipe.generate, &recipe.eval);
+    let paraphrase = &recipe.paraphrase;
+    let counts = [
+        ("replicates", recipe.replicates, budget::REPETITIONS),
+        ("train.seeds", train.seeds, budget::REPETITIONS),
+        ("train.epochs", train.epochs, budget::EPOCHS),
+        ("train.batch_size", train.batch_size, budget::STEP_SIZE),
+        ("generate.n", generate.n, budget::SAMPLES),
+        ("generate.max_tokens", generate.max_tokens, budget::TOKENS),
+        (
+            "paraphrase.max_tokens",
+            paraphrase.max_tokens,
+            budget::TOKENS,
+        ),
+        // None of these two is allowed.
+        (
+            "paraphrase.retries",
+            paraphrase.retries.max(1),
+            budget::SAMPLES,
+        ),
+        ("eval.n", eval.n.max(1), budget::SAMPLES),
+        ("eval.max_tokens", eval.max_tokens, budget::TOKENS),
+        (
+            "train.max_length",
+            train.max_length.unwrap_or(1),
+            budget::TOKENS,
+        ),
+        (
+            "execute.rows_per_shard",
+            recipe.execute.rows_per_shard,
+            ROWS,
+        ),
+    ];
+    for (field, asked, budget) in counts {
+        let kept = budget.check_size(asked);
+        kept.map_err(|error| (field, error.to_string()))?;
+    }
+    let most = f64::from(f32::MAX);
+    let numbers = [
+        ("train.lr", train.lr, 0.0, most),
+        ("train.warmup_ratio", train.warmup_ratio, 0.0, 1.0),
+        ("train.weight_decay", train.weight_decay, 0.0, most),
+        (
+            "generate.temperature",
+            generate.temperature.into(),
+            0.0,
+            100.0,
+        ),
+        ("generate.top_p", generate.top_p.into(), 0.0, 1.0),
+        ("generate.min_p", generate.min_p.into(), 0.0, 1.0),
+        (
+            "paraphrase.temperature",
+            paraphrase.temperature.into(),
+            0.0,
+            100.0,
+        ),
+        ("eval.temperature", eval.temperature.into(), 0.0, 100.0),
+    ];
+    for (field, value, least, most) in numbers {
+        within(field, value, least, most)?;
+    }
+    if train.lr <= 0.0 {
+        return Err((
+            "train.lr",
+            "must be above 0: nothing would be learned".to_owned(),
+        ));
+    }
+    let scratch = [recipe.scratch_teacher(), recipe.scratch_student()];
+    scratch.into_iter().flatten().try_for_each(check_scratch)
+}
+
+/// Rows of a job that is split.
+const ROWS: Budget = Budget {
+    what: "the number of rows of a job",
+    least: 1,
+    most: 1 << 40,
+    unit: "rows",
+    remedy: "",
+};
+
+fn check_scratch(model: &ScratchModel) -> Result<(), Fault> {
+    let of = |reason: String| ("models", format!("a model trained from scratch: {reason}"));
+    let settings = TrainSettings {
+        epochs: model.epochs,
+        lr: model.lr,
+        min_lr_ratio: model.min_lr_ratio,
+        weight_decay: model.weight_decay,
+        betas: (0.9, model.beta2),
+        step_size: StepSize::Tokens(model.batch_tokens),
+        ..TrainSettings::default()
+    };
+    settings.check().map_err(of)?;
+    let Some(shape) = &model.shape else {
+        return Ok(());
+    };
+    budget::TOKENS
+        .check_size(shape.max_position_embeddings)
+        .map_err(|error| of(error.to_string()))?;
+    VOCABULARY
+        .check_size(shape.vocab_size)
+        .map_err(|error| of(error.to_string()))
+}
+
+/// Tokens of a vocabulary that is learned.
+const VOCABULARY: Budget = Budget {
+    what: "`vocab_size`",
+    least: 1,
+    most: 1 << 20,
+    unit: "tokens",
+    remedy: "",
+};
+
+fn within(field: &'static str, value: f64, least: f64, most: f64) -> Result<(), Fault> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err((
+        field,
+        format!("is {value:?}: must lie between {least} and {most:?}"),
+    ))
+}
 
 fn check_data(data: &Data) -> Result<(), Fault> {
     let fault = |field, reason: &str| Err((field, reason.to_owned()));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use idiolect_core::record::{Origin, OriginKind, Problem, Split, Trace};
 use idiolect_core::store::{BadRow, Ending, Key, Meta, Opened, Output};
+use idiolect_model::budget;
 use idiolect_model::{
     Completion, Context, Generate, GenerateRequest, ModelInfo, Rng, RowError, Sampling,
 };
@@ -215,6 +216,9 @@ impl Asking<'_> {
         control: Control<'_>,
         mut write: impl FnMut(&mut Output, Answer<'_>) -> Result<(), StageError>,
     ) -> Result<Vec<Key>, StageError> {
+        budget::REQUESTS
+            .check_size(self.asked.rows.len().saturating_mul(self.samples))
+            .map_err(|error| StageError::usage(error.to_string(), ""))?;
         let keys = self.keys();
         let here: Vec<usize> = (0..keys.len())
             .filter(|unit| self.is_here(*unit, control))

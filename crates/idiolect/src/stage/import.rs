@@ -123,7 +123,9 @@ pub fn import(settings: &ImportSettings, control: Control<'_>) -> Result<Outcome
     let (mut seen, mut first_refused) = (0, None);
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     let mut known = Known::default();
-    for (input, path) in inputs.iter().zip(&settings.files) {
+    // The last line of each may lack its end.
+    let total: Option<u64> = inputs.iter().map(|input| Some(input.lines()? + 1)).sum();
+    'files: for (input, path) in inputs.iter().zip(&settings.files) {
         let at = |index| ImportRow {
             index,
             split: split_of(settings, path),
@@ -151,7 +153,12 @@ pub fn import(settings: &ImportSettings, control: Control<'_>) -> Result<Outcome
                 }
             };
             match imported {
-                Err(bad) => problems.append_refused(&bad)?,
+                Err(bad) => {
+                    problems.append_refused(&bad)?;
+                    if control.hopeless(problems.rejected(), seen, total) {
+                        break 'files;
+                    }
+                }
                 Ok(new) => write_new(&new, &mut problems, traces.as_mut())?,
             }
             if control.stop.requested() {

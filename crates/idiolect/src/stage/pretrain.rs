@@ -41,10 +41,17 @@ pub fn pretrain(settings: &PretrainSettings, control: Control<'_>) -> Result<Out
         OpenedFolder::Unfinished(folder) => folder,
     };
     let (mut texts, mut lines, mut seen) = (Vec::new(), Vec::new(), 0);
+    // The last line may lack its end.
+    let total = data.lines().map(|lines| lines + 1);
     for row in data.rows::<TextRow>()? {
         seen += 1;
         match row? {
-            Err(bad) => folder.reject(&bad)?,
+            Err(bad) => {
+                folder.reject(&bad)?;
+                if control.hopeless(folder.rejected(), seen, total) {
+                    return Err(control.refusal(&settings.output, folder.rejected(), seen)?);
+                }
+            }
             Ok(row) => {
                 texts.push(row.value.text);
                 lines.push(row.line);

@@ -5,18 +5,18 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Rows};
+use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Row, Rows};
 use idiolect_engine::local::plan;
 use idiolect_model::{
     Example, ModelError, RowError, RowErrorKind, Train, TrainEvent, TrainPlan, TrainSettings,
     TrainSummary,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::inputs::{DataRow, Input, record_model};
 use super::student::StudentText;
-use super::{Control, Outcome, StageError};
+use super::{ALL_REFUSED, Control, Outcome, StageError};
 
 /// What to train on, and how.
 #[derive(Clone, Debug)]
@@ -74,6 +74,10 @@ pub fn train_within(
     model: &mut dyn Train,
     control: Control<'_>,
 ) -> Result<Outcome, StageError> {
+    settings
+        .train
+        .check()
+        .map_err(|reason| StageError::usage(reason, ""))?;
     let data = Input::open(&settings.data)?;
     let dev = settings.dev.as_deref().map(Input::open).transpose()?;
     let mut meta = Meta::of("train");
@@ -93,12 +97,19 @@ pub fn train_within(
         OpenedFolder::Unfinished(folder) => folder,
     };
     let planned = given.plan(limit, |rows| model.plan(rows, &settings.train))?;
-    for bad in given.refused() {
+    let seen = given.seen();
+    let refused = given.refused().count() as u64;
+    // Where nothing will be trained, the first of them show why.
+    let written = if control.too_many(refused, seen) {
+        ALL_REFUSED
+    } else {
+        refused
+    };
+    for bad in given.refused().take(written as usize) {
         folder.reject(bad)?;
     }
-    let seen = given.seen();
     control
-        .allows(&settings.output, folder.rejected(), seen)
+        .allows(&settings.output, refused, seen)
         .map_err(|error| error.with_remedy(REMEDY))?;
     given.check()?;
     for note in planned.traits.notes() {
@@ -366,8 +377,9 @@ pub(super) fn learn(
                 steps,
                 done,
                 refused,
+                past,
             } => {
-                log.keep(*done)?;
+                log.keep(*done, past)?;
                 for (index, reason) in refused {
                     let line = place.lines.get(*index).copied().unwrap_or_default();
                     folder.reject(&BadRow::new(place.file, line, reason, ""))?;
@@ -433,12 +445,24 @@ struct LogRow<'a> {
     wall_s: f64,
 }
 
-/// What of a row is needed to continue.
+/// A row that is read again.
 #[derive(Deserialize)]
 struct LogPlace {
     step: usize,
+    #[serde(flatten)]
+    event: Map<String, Value>,
     #[serde(default)]
     wall_s: f64,
+}
+
+impl LogPlace {
+    /// Whether it is the row of an event.
+    fn is_of(&self, event: &TrainEvent) -> bool {
+        let Ok(Value::Object(mut wanted)) = serde_json::to_value(event) else {
+            return false;
+        };
+        wanted.shift_remove("step") == Some(Value::from(self.step)) && wanted == self.event
+    }
 }
 
 impl Log {
@@ -453,12 +477,25 @@ impl Log {
     }
 
     /// Keeps the rows of the first `steps` steps: those after the state that training continues
-    /// from come again.
-    fn keep(&mut self, steps: usize) -> Result<(), StageError> {
+    /// from come again. Rows that the log lost, because it could not be written when the state could,
+    /// are written from what the state holds.
+    fn keep(&mut self, steps: usize, past: &[TrainEvent]) -> Result<(), StageError> {
         let rows = Rows::<LogPlace>::open(&self.path)?.collect_good(drop)?;
-        let kept = rows.iter().take_while(|row| row.value.step <= steps);
-        self.before_s = kept.clone().last().map_or(0.0, |row| row.value.wall_s);
-        Ok(self.journal.truncate(kept.count() as u64)?)
+        let stays = |(i, row): &(usize, &Row<LogPlace>)| match past {
+            [] => row.value.step <= steps,
+            past => past.get(*i).is_some_and(|event| row.value.is_of(event)),
+        };
+        let kept = rows.iter().enumerate().take_while(stays);
+        let kept: Vec<f64> = kept.map(|(_, row)| row.value.wall_s).collect();
+        self.before_s = kept.last().copied().unwrap_or_default();
+        self.journal.truncate(kept.len() as u64)?;
+        for event in past.iter().skip(kept.len()) {
+            self.journal.push(&LogRow {
+                event,
+                wall_s: self.before_s,
+            })?;
+        }
+        Ok(())
     }
 
     fn add(&mut self, event: &TrainEvent) -> Result<(), StageError> {
