@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "target", "release", "idiolect")
@@ -145,7 +146,9 @@ CASES = [
 
 def ran(command, folder):
     """Runs a command; the exit code is None where it had to be ended."""
-    process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    # The interpreter itself, and no script that looks for one.
+    environment = {**os.environ, "IDIOLECT_PYTHON": sys.executable}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                start_new_session=True)
     try:
         out, err = process.communicate(timeout=TIMEOUT_S)

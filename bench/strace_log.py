@@ -6,6 +6,8 @@ import re
 FILE_CALLS = ["openat", "open", "read", "pread64", "write", "pwrite64", "writev", "fsync", "fdatasync", "ftruncate", "rename", "renameat",
               "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "lseek", "flock", "statx", "newfstatat", "getdents64",
               "copy_file_range"]
+# By which it starts threads and other processes.
+STARTS = ["clone", "clone3"]
 
 LINE = re.compile(r"^(\d+) +(.*)$")
 RESUMED = re.compile(r"^<\.\.\. \w+ resumed>(.*)$")
@@ -67,7 +69,17 @@ def unescaped(text):
 
 
 def calls(path):
-    """The calls of a log in the order in which they ended."""
+    """The calls of the program itself, in the order in which they ended; not those of processes that it started."""
+    found = list(every_call(path))
+    threads = {(call.pid, call.value) for call in found if call.name in STARTS and "CLONE_THREAD" in call.arguments}
+    own, more = set(), {found[0].pid} if found else set()
+    while more:
+        own |= more
+        more = {thread for pid, thread in threads if pid in own} - own
+    return [call for call in found if call.pid in own]
+
+
+def every_call(path):
     unfinished = {}
     with open(path, encoding="latin-1") as file:
         for line in file:
@@ -84,3 +96,9 @@ def calls(path):
             call = CALL.match(text)
             if call:
                 yield Call(pid, *call.groups())
+
+
+def watching(log, kept=0):
+    """The beginning of a command line that writes such a log, with so many bytes of what is read and written."""
+    names = ",".join("?" + name for name in FILE_CALLS + STARTS)  # a machine need not have each
+    return ["strace", "-f", "--seccomp-bpf", "-y", "-s", str(kept), "-o", log, "-e", "trace=" + names]
