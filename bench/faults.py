@@ -4,7 +4,7 @@
 Each command of `fault_cases.py` is first run undisturbed under strace, which lists its calls on files of its folder. Then,
 for each of these calls and each fault, a fresh folder is made, the command is run with that one call disturbed, and the
 same command is run again undisturbed. Faults are an error (EIO, ENOSPC, EINTR: the call is not done) and a signal (TERM,
-KILL) at the call. What must hold:
+KILL) at the call. Calls of processes that a command starts are not its own. What must hold:
 
 - disturbed: an exit code of the contract, no panic, no hang. After success, the bytes and the printed result of an
   undisturbed run; after failure, an error that names the file; after SIGTERM also 130, "interrupted"

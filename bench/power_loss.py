@@ -76,8 +76,7 @@ class Folder:
 
     def change(self, gone, name=None, node=None):
         """Takes a name away, gives one, or both at once."""
-        for names in (self.now,):
-            apply(names, (gone, name, node))
+        apply(self.now, (gone, name, node))
         self.changes.append((gone, name, node))
 
     def sync(self):
@@ -104,6 +103,8 @@ class Disk:
         self.folder = folder
         self.root = self.read(folder)
         self.open = {}
+        # Each content once, however many states hold it.
+        self.pool = {}
 
     def read(self, path):
         node = Folder()
@@ -181,6 +182,9 @@ class Disk:
             opened[1] = call.value
         elif call.name == "read":
             opened[1] += call.value
+        elif "F_DUPFD" in call.arguments or call.name.startswith("dup"):
+            # Both share one place in the file.
+            self.open[call.value] = opened
         elif call.name == "write":
             at = len(node.now) if appends else at
             node.put(at, unescaped(call.strings[0])[: call.value])
@@ -209,7 +213,8 @@ class Disk:
                     found[below] = None
                     walk(child, below)
                 else:
-                    found[below] = content_of(child)
+                    content = content_of(child)
+                    found[below] = self.pool.setdefault(content, content)
 
         walk(self.root, "")
         return found
@@ -288,11 +293,8 @@ def losses(case, program, ground, place, most, seed, until=float("inf"), keep=No
             break
         make(left, work)
         rows.append(Row(case.name, moment, variant, *judged(reference, work)))
-        wrong = rows[-1].wrong
-        if wrong:
-            print(f"WRONG {case.name}: {moment}; {variant}\n" + "".join(f"    {text}\n" for text in wrong), end="", flush=True)
-            if keep:
-                make(left, os.path.join(keep, f"{case.name}-{len(os.listdir(keep))}"))
+        if keep and rows[-1].wrong:
+            make(left, os.path.join(keep, f"{case.name}-{len(rows)}"))
     return rows
 
 
@@ -322,8 +324,6 @@ def main():
     cases = [case for case in CASES if not given.cases or case.name in given.cases.split(",")]
     if given.short:
         random.Random(given.seed).shuffle(cases)
-    if given.keep:
-        os.makedirs(given.keep, exist_ok=True)
     rows = []
     with tempfile.TemporaryDirectory() as place:
         place = os.path.realpath(place)
@@ -335,6 +335,9 @@ def main():
                 continue
             of_case = losses(case, program, ground, place, 6 if given.short else given.most, given.seed, until, given.keep)
             rows += of_case
+            for row in of_case:
+                if row.wrong:
+                    print(f"WRONG {case.name}: {row.moment}; {row.variant}\n    " + "\n    ".join(row.wrong), flush=True)
             refused = [row for row in of_case if row.said and not row.wrong]
             print(f"{case.name}: {len(of_case)} states, {sum(bool(row.wrong) for row in of_case)} wrong, "
                   f"{len(refused)} refused in words", flush=True)

@@ -5,7 +5,7 @@ import re
 # Calls by which a program reads, writes and names files.
 FILE_CALLS = ["openat", "open", "read", "pread64", "write", "pwrite64", "writev", "fsync", "fdatasync", "ftruncate", "rename", "renameat",
               "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "lseek", "flock", "statx", "newfstatat", "getdents64",
-              "copy_file_range"]
+              "copy_file_range", "fcntl", "dup", "dup2", "dup3"]
 # By which it starts threads and other processes.
 STARTS = ["clone", "clone3"]
 
