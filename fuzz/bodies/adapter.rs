@@ -29,6 +29,9 @@ pub(crate) fn run(data: &[u8]) {
     let read = peft::read_config(&dir).and_then(|settings| peft::read(&dir, &settings, &config()));
     match read {
         Ok((adapter, _)) => assert!(adapter.values().iter().all(|v| v.is_finite())),
-        Err(error) => assert!(error.to_string().contains("idiolect-fuzz-adapter"), "{error}"),
+        Err(error) => assert!(
+            error.to_string().contains("idiolect-fuzz-adapter"),
+            "{error}"
+        ),
     }
 }

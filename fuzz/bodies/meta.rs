@@ -12,7 +12,8 @@ pub(crate) fn run(data: &[u8]) {
         Ok(meta) => {
             let meta = meta.expect("the file is there");
             assert!(meta.differences(&meta).is_empty());
-            meta.write(&output).expect("the temporary folder can be written");
+            meta.write(&output)
+                .expect("the temporary folder can be written");
             let again = Meta::read(&output).expect("what was written can be read");
             assert_eq!(again, Some(meta));
         }
