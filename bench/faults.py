@@ -15,6 +15,7 @@ KILL) at the call. Calls of processes that a command starts are not its own. Wha
     python3 bench/faults.py                          # everything (hours); --dir DIR keeps results, and continues
     python3 bench/faults.py --short                  # a sample, 40 s
     python3 bench/faults.py --cases 'train,arms'     # some commands
+    python3 bench/faults.py --cases run --limit 100  # a run has thousands of calls
     python3 bench/faults.py --only 'arms:rename:out/H.jsonl.tmp:1:EIO' --dir DIR    # one; its folder is kept
     python3 bench/faults.py --check-the-check        # programs with a planted defect each; every one must be caught
 
@@ -243,7 +244,10 @@ def whole(bench, cases):
         found = sites(trace(case, reference, bench.ground, bench.work, bench.log), bench.work)
         taken = chosen(case, found, bench.given.most, bench.rng)
         began = time.monotonic()
-        of_case = [bench.try_one(case, reference, *trial) for site in taken for trial in trials(site)]
+        drawn = [trial for site in taken for trial in trials(site)]
+        if bench.given.limit and len(drawn) > bench.given.limit:
+            drawn = bench.rng.sample(drawn, bench.given.limit)
+        of_case = [bench.try_one(case, reference, *trial) for trial in drawn]
         rows += of_case
         print(f"{case.name}: {len(found)} calls, {len(taken)} taken, {len(of_case)} faults, "
               f"{sum(bool(row['wrong']) for row in of_case)} wrong, {time.monotonic() - began:.0f} s", flush=True)
@@ -326,6 +330,7 @@ def main():
     arguments.add_argument("--only", metavar="CASE:CALL:FILE:NUMBER:FAULT", help="one fault, as results name it")
     arguments.add_argument("--check-the-check", action="store_true", help="programs with a planted defect must be caught")
     arguments.add_argument("--most", type=int, default=4, help="of like calls on one file; 0 takes all")
+    arguments.add_argument("--limit", type=int, default=0, help="faults of one command, drawn by the seed; 0 takes all")
     arguments.add_argument("--dir", help="keep folders and results here, and continue from them")
     arguments.add_argument("--seed", type=int, default=0, help="decides the sample")
     arguments.add_argument("--program", default=PROGRAM)
