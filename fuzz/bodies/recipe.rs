@@ -1,6 +1,6 @@
 //! Any text as a recipe: refused with a reason, or its stored form resolves to itself.
 
-use idiolect::run::{read_recipe, stored_recipe};
+use idiolect::run::{read_recipe, resolved_text};
 
 /// The body of the target.
 pub(crate) fn run(data: &[u8]) {
@@ -9,9 +9,9 @@ pub(crate) fn run(data: &[u8]) {
         Ok(recipe) => recipe,
         Err(reason) => return assert!(!reason.to_string().is_empty()),
     };
-    let stored = stored_recipe(&recipe);
+    let stored = resolved_text(&recipe);
     let again = read_recipe(&stored, "stored", &[]).expect("a stored recipe can be read");
-    assert_eq!(stored_recipe(&again), stored);
+    assert_eq!(resolved_text(&again), stored);
     recipe.students();
     recipe.arms.specs();
     recipe.doses();

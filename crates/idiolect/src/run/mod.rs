@@ -157,7 +157,7 @@ pub fn read_recipe(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, 
 }
 
 /// The text of a recipe as a run directory keeps it: every key, no scale.
-pub fn stored_recipe(recipe: &Recipe) -> String {
+pub fn resolved_text(recipe: &Recipe) -> String {
     resolve::stored(recipe)
 }
 
