@@ -2,12 +2,18 @@
 
 use std::path::Path;
 
+#[path = "../../../fuzz/bodies/arm.rs"]
+mod arm;
 #[path = "../../../fuzz/bodies/expression.rs"]
 mod expression;
 #[path = "../../../fuzz/bodies/extraction.rs"]
 mod extraction;
 #[path = "../../../fuzz/bodies/latex.rs"]
 mod latex;
+#[path = "../../../fuzz/bodies/meta.rs"]
+mod meta;
+#[path = "../../../fuzz/bodies/parquet.rs"]
+mod parquet;
 #[path = "../../../fuzz/bodies/rows.rs"]
 mod rows;
 
@@ -18,6 +24,9 @@ fn the_fuzz_corpus_replays() {
         ("latex", latex::run),
         ("expression", expression::run),
         ("rows", rows::run),
+        ("arm", arm::run),
+        ("meta", meta::run),
+        ("parquet", parquet::run),
     ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../fuzz/corpus")

@@ -2,7 +2,7 @@
 //!
 //! Not for rows or runs, which belong to other crates.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 

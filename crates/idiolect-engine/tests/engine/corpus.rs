@@ -4,15 +4,24 @@ use std::path::Path;
 
 use idiolect_model::Rng;
 
+#[path = "../../../../fuzz/bodies/adapter.rs"]
+mod adapter;
 #[path = "../../../../fuzz/bodies/config.rs"]
 mod config;
+#[path = "../../../../fuzz/bodies/template.rs"]
+mod template;
+#[path = "../../../../fuzz/bodies/tokenizer.rs"]
+mod tokenizer;
 #[path = "../../../../fuzz/bodies/weights.rs"]
 mod weights;
 
 /// A target's name, its body, and how many mutations of each input are tried.
 type Target = (&'static str, fn(&[u8]), usize);
 
-const TARGETS: [Target; 2] = [
+const TARGETS: [Target; 5] = [
+    ("adapter", adapter::run, 200),
+    ("template", template::run, 50),
+    ("tokenizer", tokenizer::run, 200),
     ("weights", weights::run, 1000),
     ("config", config::run, 200),
 ];

@@ -81,7 +81,7 @@ pub(super) fn check(command: &clap::Command, matches: &ArgMatches) -> Result<(),
         refuse_link(&output.path)
             .map_err(|error| StageError::usage(format!("{output}: {error}"), ""))?;
         for input in &inputs {
-            apart(output, input, &[input.path.clone()])?;
+            apart(output, input, std::slice::from_ref(&input.path))?;
         }
         for other in &outputs[..number] {
             apart(output, other, &owned(&other.path))?;
@@ -149,8 +149,8 @@ mod tests {
 
     use super::*;
 
-    /// What argument `argument` of a command reads or writes `path` by.
-    fn written(argument: &Arg, path: &Path) -> Vec<String> {
+    /// What argument `argument` of a command reads or writes `path` by, after what comes before it.
+    fn written(command: &clap::Command, argument: &Arg, path: &Path) -> Vec<String> {
         let pair = argument.get_value_parser().type_id() == TypeId::of::<(String, PathBuf)>();
         let path = path.display();
         let value = if pair {
@@ -160,7 +160,14 @@ mod tests {
         };
         match argument.get_long() {
             Some(long) => vec![format!("--{long}"), value],
-            None => vec![value],
+            None => {
+                let positionals = command.get_positionals();
+                positionals
+                    .take_while(|other| other.get_id() != argument.get_id())
+                    .map(|_| "gsm8k".to_owned())
+                    .chain([value])
+                    .collect()
+            }
         }
     }
 
@@ -211,8 +218,8 @@ mod tests {
                     }
                     for (written_path, other_path) in cases {
                         let mut line = vec![command.get_name().to_owned()];
-                        line.extend(written(output, &at(written_path)));
-                        line.extend(written(other, &at(other_path)));
+                        line.extend(written(command, output, &at(written_path)));
+                        line.extend(written(command, other, &at(other_path)));
                         // What else the command needs does not matter here.
                         let matches = command
                             .clone()

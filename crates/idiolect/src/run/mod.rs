@@ -147,6 +147,21 @@ pub struct Finished {
     pub json: Value,
 }
 
+/// Reads a recipe's text, with its scale and the overrides of `--set`. `origin` names it in errors.
+pub fn read_recipe(text: &str, origin: &str, sets: &[String]) -> Result<Recipe, StageError> {
+    resolve::resolve(text, origin, sets).map_err(|e| {
+        StageError::usage(
+            e.to_string(),
+            "`idiolect init` writes a commented recipe; the built-in ones lie in `recipes/`",
+        )
+    })
+}
+
+/// The text of a recipe as a run directory keeps it: every key, no scale.
+pub fn resolved_text(recipe: &Recipe) -> String {
+    resolve::stored(recipe)
+}
+
 /// Runs, continues or plans an experiment.
 pub fn run(
     settings: &RunSettings,
@@ -154,12 +169,7 @@ pub fn run(
     stop: &Stop,
 ) -> Result<Finished, StageError> {
     let (text, origin) = recipe_text(settings.recipe.as_deref())?;
-    let recipe = resolve::resolve(&text, &origin, &settings.sets).map_err(|e| {
-        StageError::usage(
-            e.to_string(),
-            "`idiolect init` writes a commented recipe; the built-in ones lie in `recipes/`",
-        )
-    })?;
+    let recipe = read_recipe(&text, &origin, &settings.sets)?;
     let dir = match (&settings.out, &settings.recipe) {
         (Some(dir), _) => dir.clone(),
         (None, None) => PathBuf::from("runs/default"),

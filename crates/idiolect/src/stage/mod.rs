@@ -65,15 +65,17 @@ impl Control<'_> {
         rejected as f64 > self.max_rejects * seen as f64
     }
 
-    /// Whether the allowed fraction is exceeded whatever the rows to come are: of `total` rows where
-    /// their number is known; else where none may be refused, or all of the first
+    /// Whether it is time to stop reading: enough refused rows are written down to see what is wrong,
+    /// and the allowed fraction is exceeded whatever the rows to come are. Of `total` rows where
+    /// their number is known; else where none may be refused, or where all of the first
     /// [`ALL_REFUSED`] were.
     pub fn hopeless(&self, rejected: u64, seen: u64, total: Option<u64>) -> bool {
         let none_good = rejected == seen && seen >= ALL_REFUSED && self.max_rejects < 1.0;
-        match total {
-            Some(total) => self.too_many(rejected, total.max(seen)),
-            None => none_good || (rejected > 0 && self.max_rejects <= 0.0),
-        }
+        rejected >= ENOUGH_REFUSED
+            && match total {
+                Some(total) => self.too_many(rejected, total.max(seen)),
+                None => none_good || self.max_rejects <= 0.0,
+            }
     }
 
     /// Fails where more than the allowed fraction of the rows looked at were refused; the rejects of
@@ -103,6 +105,9 @@ impl Control<'_> {
         })))
     }
 }
+
+/// Refused rows of which a failed stage writes down no more: they show what is wrong.
+pub const ENOUGH_REFUSED: u64 = 1000;
 
 /// Rows after which a file of which not one could be used is taken for another kind of file.
 pub const ALL_REFUSED: u64 = 10_000;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use super::inputs::{DataRow, Input, record_model};
 use super::student::StudentText;
-use super::{ALL_REFUSED, Control, Outcome, StageError};
+use super::{Control, ENOUGH_REFUSED, Outcome, StageError};
 
 /// What to train on, and how.
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ pub fn train_within(
     let refused = given.refused().count() as u64;
     // Where nothing will be trained, the first of them show why.
     let written = if control.too_many(refused, seen) {
-        ALL_REFUSED
+        ENOUGH_REFUSED
     } else {
         refused
     };
@@ -424,7 +424,11 @@ pub(super) fn learn(
     match failed {
         Some(error) => Err(error),
         None if summary.stopped => Err(StageError::Interrupted),
-        None => Ok(summary.model_hash),
+        None => {
+            // Before the folder is called complete.
+            log.journal.sync()?;
+            Ok(summary.model_hash)
+        }
     }
 }
 

@@ -130,7 +130,7 @@ fn chat_templates_that_make_too_much_are_refused() {
         (
             "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
                 .to_owned(),
-            "fuel",
+            made,
         ),
         (
             format!(
@@ -288,7 +288,7 @@ fn files_whose_rows_are_no_rows_are_refused_at_once() {
 
     place.write("text.txt", &"no row\n".repeat(500_000));
     refused(&place, &of("text.txt"), &["rows were refused"]);
-    assert!(place.count("p.jsonl.rejects.jsonl") <= 10_000);
+    assert_eq!(place.count("p.jsonl.rejects.jsonl"), 10_000);
     let good = json!({"question": "q", "answer": "#### 1"});
     place.write("half.jsonl", &format!("{good}\n{}", "{\n".repeat(200_000)));
     refused(&place, &of("half.jsonl"), &["rows were refused"]);

@@ -539,14 +539,22 @@ fn a_teacher_behind_an_endpoint_and_two_students_run_to_a_report() {
             ))
         });
         let set = format!("models.teacher=\"{}/v1#teacher\"", server.url);
-        let arguments = ["run", "mine/recipe.toml", "--set", &set, "-q"];
+        let price = "models.price={prompt=1, completion=2}";
+        let arguments = [
+            "run",
+            "mine/recipe.toml",
+            "--set",
+            &set,
+            "--set",
+            price,
+            "-q",
+        ];
         let mut child = place.command(&arguments).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(300));
         child.kill().unwrap();
         child.wait().unwrap();
-        // A price changes no result, so a run goes on with one.
-        let price = "models.price={prompt=1, completion=2}";
-        place.done(&[&arguments[..], &["--set", price]].concat());
+        // How many requests are under way changes no result, so a run goes on with more.
+        place.done(&[&arguments[..], &["--set", "models.in_flight=7"]].concat());
         let status: Value =
             serde_json::from_str(&place.done(&["status", "runs/mine", "--json"])).unwrap();
         let spent = |name: &str| status["endpoints"][name].as_f64().unwrap();
