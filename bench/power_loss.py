@@ -17,7 +17,7 @@ file and folder draws its own. States that were there before are passed over.
 
     cargo build --release
     python3 bench/power_loss.py                      # every command, all moments
-    python3 bench/power_loss.py --short              # a sample, 20 s
+    python3 bench/power_loss.py --short              # a sample, 12 s
     python3 bench/power_loss.py --cases 'train,arms' [--keep DIR]   # keeps the folder of each wrong end
 
 Needs strace; standard library only.
@@ -40,7 +40,7 @@ from strace_log import calls, unescaped, watching
 
 MOST = 400
 MIXTURES = 3
-SHORT_S = 20
+SHORT_S = 12
 
 # They change nothing, and no place in a file.
 FOLLOWED_NOT = {"clone", "clone3", "statx", "newfstatat", "flock", "getdents64", "pread64"}
