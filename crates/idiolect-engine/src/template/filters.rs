@@ -224,6 +224,8 @@ fn unique(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
         if let (Some(text), false) = (key.as_str(), cased) {
             key = Value::from(lower(text));
         }
+        // It is compared with every one before.
+        spend(seen.len())?;
         if !seen.contains(&key) {
             seen.push(key);
             kept.push(item);
