@@ -14,6 +14,7 @@ use idiolect_model::{Message, content_hash};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde_json::Map;
 
+mod bounded;
 mod filters;
 mod limits;
 mod methods;
@@ -21,6 +22,7 @@ mod python;
 mod rewrite;
 mod strings;
 mod sum;
+mod tokens;
 
 /// The day that `strftime_now` prints, the one that Llama's templates fall back to: a Friday.
 pub const TODAY: &str = "26 Jul 2024";

@@ -73,7 +73,7 @@ impl Lora {
         // Adapters are computed in f32.
         if !((self.alpha as f32).is_finite() && self.alpha > 0.0) {
             return Err(format!(
-                "`alpha` is {}; expected a number above 0 and below 3.4e38",
+                "`alpha` is {:?}; expected a number above 0 and below 3.4e38",
                 self.alpha
             ));
         }

@@ -1,17 +1,16 @@
 //! Filters, tests and functions of Jinja2 where the template engine's own differ, and none that
 //! Jinja2 lacks.
 
-use minijinja::filters::{batch, slice};
 use minijinja::value::{Kwargs, Rest, ValueKind, from_args};
-use minijinja::{Environment, Error, FormatStyle, State, Value};
+use minijinja::{Environment, Error, FormatStyle, Value};
 
+use super::bounded;
 use super::limits::spend;
 use super::methods::formatted;
 use super::python::{
     JsonStyle, Range, Tuple, View, entries, fault, items, str_of, tuple, type_name, write_json,
-    write_repr,
 };
-use super::strings::{self, bounded, capitalized, is_space, lower, padded, stripped};
+use super::strings::{self, capitalized, is_space, lower, padded, stripped};
 use super::sum::{SPENT, SUM, spent, sum};
 
 /// Puts them into an environment.
@@ -25,7 +24,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     add_numbers(environment);
     add_tests(environment);
     environment.add_filter("tojson", to_json);
-    add_bounded(environment);
+    bounded::add(environment);
     environment.add_function("range", Range::of);
     environment.add_function(SUM, |parts: Rest<Value>| sum(&parts));
     environment.add_function(SPENT, spent);
@@ -40,60 +39,6 @@ pub(super) const CONCATENATE: &str = "__concatenate";
 pub(super) const ITEMS: &str = "__items";
 /// What `(a, b)` is rewritten to.
 pub(super) const TUPLE: &str = "__tuple";
-
-/// The engine's own filters whose results can be much longer than what they are given.
-fn add_bounded(environment: &mut Environment<'_>) {
-    environment.add_filter(
-        "batch",
-        |state: &State<'_, '_>, value: Value, count: usize, fill: Option<Value>| {
-            spend(bounded(count)?.saturating_mul(size_of::<Value>()))?;
-            batch(state, value, count, fill)
-        },
-    );
-    environment.add_filter(
-        "slice",
-        |state: &State<'_, '_>, value: Value, count: usize, fill: Option<Value>| {
-            spend(bounded(count)?.saturating_mul(size_of::<Value>()))?;
-            slice(state, value, count, fill)
-        },
-    );
-    environment.add_filter("indent", |value: &Value, rest: Rest<Value>| {
-        let (width, first, blank, options): (Option<usize>, Option<bool>, Option<bool>, Kwargs) =
-            from_args(&rest)?;
-        let width = width.or(options.get("width")?).unwrap_or(4);
-        let first = first.or(options.get("first")?).unwrap_or(false);
-        let blank = blank.or(options.get("blank")?).unwrap_or(false);
-        options.assert_all_used()?;
-        let text = str_of(value)?;
-        indented(&text, width, first, blank)
-    });
-    environment.add_filter("pprint", |value: &Value| {
-        let mut out = String::new();
-        write_repr(value, 0, &mut out)?;
-        Ok::<_, Error>(out)
-    });
-}
-
-/// Jinja2's `indent`: spaces before each line but the first, and those without text, unless asked.
-fn indented(text: &str, width: usize, first: bool, blank: bool) -> Result<String, Error> {
-    let lines = text.matches('\n').count() + 1;
-    spend(bounded(width)?.saturating_mul(lines))?;
-    let space = " ".repeat(width);
-    let line = |(i, line): (usize, &str)| {
-        let wanted = if i == 0 {
-            first
-        } else {
-            blank || !line.is_empty()
-        };
-        if wanted {
-            format!("{space}{line}")
-        } else {
-            line.to_owned()
-        }
-    };
-    let lines: Vec<String> = text.split('\n').enumerate().map(line).collect();
-    Ok(lines.join("\n"))
-}
 
 fn concatenated(parts: &[Value]) -> Result<String, Error> {
     parts.iter().map(str_of).collect()
@@ -224,6 +169,8 @@ fn unique(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
         if let (Some(text), false) = (key.as_str(), cased) {
             key = Value::from(lower(text));
         }
+        // It is compared with every one before.
+        spend(seen.len())?;
         if !seen.contains(&key) {
             seen.push(key);
             kept.push(item);

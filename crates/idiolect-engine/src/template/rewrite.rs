@@ -13,6 +13,7 @@ use idiolect_model::budget::OverBudget;
 use super::limits;
 use super::methods::SLICE;
 use super::sum::{SPENT, SUM};
+use super::tokens::{Kind, tokens};
 
 /// A template as the engine reads it.
 pub(super) struct Rewritten {
@@ -170,17 +171,6 @@ enum Part<'s> {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Name,
-    /// The word that a statement begins with, where an expression can follow it.
-    Statement,
-    /// A number or a text.
-    Literal,
-    Operator,
-    Space,
-}
-
 /// The code between the braces of a tag, rewritten.
 fn code(inside: &str, statement: bool) -> String {
     if !inside.contains(['~', '(', '[', '+', '*']) && !inside.contains("for") {
@@ -231,61 +221,6 @@ fn write_loop(parts: &[Part<'_>], targets: usize, out: &mut String) {
     write(&parts[from..to], 0, out);
     out.push_str(") ");
     write(&parts[to..], 0, out);
-}
-
-fn tokens(code: &str) -> Vec<(&str, Kind)> {
-    let mut tokens = Vec::new();
-    let mut rest = code;
-    while let Some(first) = rest.chars().next() {
-        let while_true =
-            |test: &dyn Fn(char) -> bool| rest.find(|c| !test(c)).unwrap_or(rest.len());
-        let (len, kind) = if first.is_whitespace() {
-            (while_true(&char::is_whitespace), Kind::Space)
-        } else if first.is_alphabetic() || first == '_' {
-            (while_true(&|c| c.is_alphanumeric() || c == '_'), Kind::Name)
-        } else if first.is_ascii_digit() {
-            (number(rest), Kind::Literal)
-        } else if first == '\'' || first == '"' {
-            (text(rest, first), Kind::Literal)
-        } else {
-            let pair = ["==", "!=", "<=", ">=", "//", "**"]
-                .into_iter()
-                .find(|pair| rest.starts_with(pair));
-            (pair.map_or(first.len_utf8(), str::len), Kind::Operator)
-        };
-        let (token, behind) = rest.split_at(len);
-        tokens.push((token, kind));
-        rest = behind;
-    }
-    tokens
-}
-
-/// Length of a number: `1.5` is one token, `x.1.items` three.
-fn number(code: &str) -> usize {
-    let digits = |from: usize| {
-        let rest = &code[from..];
-        from + rest
-            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .unwrap_or(rest.len())
-    };
-    let whole = digits(0);
-    let mut behind = code[whole..].chars();
-    let decimal = behind.next() == Some('.') && behind.next().is_some_and(|c| c.is_ascii_digit());
-    if decimal { digits(whole + 1) } else { whole }
-}
-
-/// Length of a text with its quotes.
-fn text(code: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in code.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            c if c == quote => return at + c.len_utf8(),
-            _ => {}
-        }
-    }
-    code.len()
 }
 
 fn grouped<'s>(tokens: &[(&'s str, Kind)], at: &mut usize, close: &str) -> Vec<Part<'s>> {

@@ -216,6 +216,11 @@ fn one_rendering_pays_for_what_it_makes_and_the_next_begins_anew() {
     for _ in 0..2 {
         assert_eq!(much.render(&[], false).unwrap(), "ok");
     }
+    let compared = template("{{ range(100000)|unique|list|length }}");
+    assert!(
+        compared.render(&[], false).is_err(),
+        "each with every other"
+    );
     let more = template("{% for i in range(200) %}{% set x = 'x'.ljust(1000000) %}{% endfor %}ok");
     let message = more.render(&[], false).unwrap_err();
     assert!(message.contains("128 MiB"), "{message}");

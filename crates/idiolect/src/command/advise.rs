@@ -6,7 +6,8 @@ use idiolect_core::advice::predict::Advice;
 use idiolect_core::arms::in_full;
 use serde_json::json;
 
-use super::options::{self, CodeOption, Common, ModelOptions, PromptOption, Seed, named};
+use super::numbers;
+use super::options::{CodeOption, Common, ModelOptions, PromptOption, Seed, named};
 use super::output::{CommandOutput, table};
 use idiolect::exit;
 use idiolect::run::finished::FinishedRun;
@@ -46,19 +47,19 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     ask: usize,
     /// Answers of the student to each
-    #[arg(long, value_name = "K", default_value_t = 16, value_parser = options::samples)]
+    #[arg(long, value_name = "K", default_value_t = 16, value_parser = numbers::samples)]
     samples: usize,
     /// Tokens after which an answer is cut off
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = options::tokens)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = numbers::tokens)]
     max_tokens: usize,
     /// Learning rate of the training that is considered
-    #[arg(long, default_value_t = 1e-5, value_parser = options::rate)]
+    #[arg(long, default_value_t = 1e-5, value_parser = numbers::rate)]
     lr: f64,
     /// Rows of an optimiser step of it
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = options::step_size)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = numbers::step_size)]
     batch_size: usize,
     /// Passes over the arm of it, for the cost to know
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = options::epochs)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = numbers::epochs)]
     epochs: usize,
     #[command(flatten)]
     code: CodeOption,

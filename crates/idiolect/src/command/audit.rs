@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::numbers;
 use super::options;
 use super::output::{self, CommandOutput};
 use idiolect::stage::StageError;
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5)]
     show: usize,
     /// Share of refused rows above which the command fails
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.01, value_parser = options::share)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.01, value_parser = numbers::share)]
     max_rejects: f64,
     /// Print the result as one JSON document
     #[arg(long)]

@@ -7,6 +7,7 @@ use idiolect_core::record::Trace;
 use idiolect_core::store::Rows;
 use serde_json::json;
 
+use super::numbers;
 use super::options::{self, Common, Seed};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "T", required = true)]
     traces: Vec<PathBuf>,
     /// Probability that a step is made wrong, 0 to 1
-    #[arg(long, value_name = "FRACTION", required_unless_present = "control", value_parser = options::share)]
+    #[arg(long, value_name = "FRACTION", required_unless_present = "control", value_parser = numbers::share)]
     dose: Option<f64>,
     /// Operators to draw from: wrong_operator, operator_swap, number_slip (default: those of these
     /// that apply to the text), dropped_step, shuffled_steps, duplicated_step, contradicting_step,

@@ -7,6 +7,7 @@ use idiolect_core::statistics::proportion::wilson;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
+use super::numbers;
 use super::options::{
     self, CodeOption, Common, ModelOptions, PromptOption, RoundedOption, SamplingOptions, Seed,
     SplitOption, WritingOptions,
@@ -33,7 +34,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     split: SplitOption,
     /// Samples a problem
-    #[arg(short = 'n', long, value_name = "K", default_value_t = 1, value_parser = options::samples)]
+    #[arg(short = 'n', long, value_name = "K", default_value_t = 1, value_parser = numbers::samples)]
     samples: usize,
     #[command(flatten)]
     sampling: SamplingOptions,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::numbers;
 use super::options::{
     self, Common, ModelOptions, PromptOption, SamplingOptions, Seed, SplitOption, WritingOptions,
 };
@@ -28,7 +29,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     split: SplitOption,
     /// Samples a problem
-    #[arg(short = 'n', long, value_name = "K", default_value_t = 1, value_parser = options::samples)]
+    #[arg(short = 'n', long, value_name = "K", default_value_t = 1, value_parser = numbers::samples)]
     samples: usize,
     #[command(flatten)]
     sampling: SamplingOptions,

@@ -9,6 +9,7 @@ use idiolect_core::task::countdown::Difficulty;
 use idiolect_core::task::{Field, own_fields, shared_fields};
 use serde_json::json;
 
+use super::numbers;
 use super::options::{self, Common, Seed, SplitName};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
@@ -141,7 +142,7 @@ fn after_help() -> String {
 struct GenerateOptions {
     /// Draw so many Countdown problems, each proven to have a solution
     #[arg(long, value_name = "N", conflicts_with_all = ["files", "columns", "traces"],
-        value_parser = options::requests)]
+        value_parser = numbers::requests)]
     generate: Option<usize>,
     /// Numbers of a drawn problem, 2 to 6
     #[arg(long, value_name = "N", default_value_t = 4, requires = "generate")]

@@ -17,6 +17,7 @@ mod inspect;
 mod job;
 mod jobs;
 mod man;
+mod numbers;
 mod options;
 mod output;
 mod paraphrase;

@@ -6,10 +6,10 @@ use clap::{Args, ValueEnum};
 use idiolect_core::record::{Split, TaskName};
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
-use idiolect_model::budget::{self, Budget};
 use idiolect_model::{Model, Sampling, Template};
 use serde_json::Value;
 
+use super::numbers;
 use super::paths::OutputPath;
 use idiolect::hub;
 use idiolect::interrupt::Stop;
@@ -32,7 +32,7 @@ pub(super) struct Common {
     #[arg(long)]
     pub(super) overwrite: bool,
     /// Share of refused rows above which the command fails
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.01, value_parser = share)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.01, value_parser = numbers::share)]
     pub(super) max_rejects: f64,
     /// Threads to use, default all cores; never changes results
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -326,19 +326,19 @@ pub(super) struct PromptOption {
 #[derive(Args, Clone, Debug)]
 pub(super) struct SamplingOptions {
     /// 0 is greedy
-    #[arg(long, value_name = "T", value_parser = temperature)]
+    #[arg(long, value_name = "T", value_parser = numbers::temperature)]
     temperature: Option<f32>,
     /// Keep the smallest set of tokens whose probability reaches this
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = probability)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = numbers::probability)]
     top_p: f32,
     /// Keep this many tokens; 0 keeps all
     #[arg(long, value_name = "N", default_value_t = 0)]
     top_k: usize,
     /// Keep tokens at least this share as probable as the most probable
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = numbers::probability)]
     min_p: f32,
     /// Tokens after which a completion is cut off
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = numbers::tokens)]
     max_tokens: usize,
     /// A text that ends a completion and is cut from it; may be given again
     #[arg(long, value_name = "TEXT")]
@@ -477,124 +477,9 @@ pub(super) fn output(path: &str) -> Result<OutputPath, String> {
     Ok(OutputPath::new(path))
 }
 
-fn number<T: std::str::FromStr + PartialOrd>(
-    text: &str,
-    low: T,
-    high: T,
-    words: &str,
-) -> Result<T, String> {
-    match text.parse::<T>() {
-        // The comparison refuses what is not a number.
-        Ok(value) if value >= low && value <= high => Ok(value),
-        _ => Err(format!("expected {words}")),
-    }
-}
-
-/// A number within its budget.
-fn within(budget: &Budget, text: &str) -> Result<usize, String> {
-    let asked: usize = text.parse().map_err(|_| {
-        format!(
-            "expected {} to {} {}",
-            budget.least, budget.most, budget.unit
-        )
-    })?;
-    budget
-        .check_size(asked)
-        .map_err(|error| error.to_string())?;
-    Ok(asked)
-}
-
-pub(super) fn samples(text: &str) -> Result<usize, String> {
-    within(&budget::SAMPLES, text)
-}
-
-/// Further tries may be none.
-pub(super) fn retries(text: &str) -> Result<usize, String> {
-    match text {
-        "0" => Ok(0),
-        _ => samples(text),
-    }
-}
-
-pub(super) fn requests(text: &str) -> Result<usize, String> {
-    within(&budget::REQUESTS, text)
-}
-
-pub(super) fn tokens(text: &str) -> Result<usize, String> {
-    within(&budget::TOKENS, text)
-}
-
-pub(super) fn epochs(text: &str) -> Result<usize, String> {
-    within(&budget::EPOCHS, text)
-}
-
-pub(super) fn step_size(text: &str) -> Result<usize, String> {
-    within(&budget::STEP_SIZE, text)
-}
-
-/// A learning rate: f32 holds what it moves.
-pub(super) fn rate(text: &str) -> Result<f64, String> {
-    let words = "a number above 0 and below 3.4e38";
-    let rate = number(text, 0.0, f64::from(f32::MAX), words)?;
-    if rate > 0.0 {
-        Ok(rate)
-    } else {
-        Err(format!("expected {words}"))
-    }
-}
-
-/// A ratio that may exceed 1.
-pub(super) fn ratio(text: &str) -> Result<f64, String> {
-    number(text, 0.0, 1e6, "a number from 0 to 1000000")
-}
-
-fn temperature(text: &str) -> Result<f32, String> {
-    number(text, 0.0, 100.0, "a number from 0 (greedy) to 100")
-}
-
-fn probability(text: &str) -> Result<f32, String> {
-    number(text, 0.0, 1.0, "a number from 0 to 1")
-}
-
-pub(super) fn share(text: &str) -> Result<f64, String> {
-    number(text, 0.0, 1.0, "a fraction from 0 to 1")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_out_of_range_are_wrong_use() {
-        assert_eq!(share("0.5"), Ok(0.5));
-        for text in ["-0.1", "1.1", "NaN", "inf", "x", ""] {
-            assert!(share(text).is_err(), "{text}");
-        }
-        assert!(temperature("inf").is_err() && temperature("0").is_ok());
-        for text in ["-1", "0", "NaN", "inf", "1e300", "x"] {
-            assert!(rate(text).is_err(), "{text}");
-        }
-        assert!(rate("1e-5").is_ok() && ratio("-1").is_err() && ratio("NaN").is_err());
-    }
-
-    #[test]
-    fn counts_beyond_any_experiment_are_wrong_use() {
-        assert_eq!(
-            (samples("8"), retries("0"), epochs("3")),
-            (Ok(8), Ok(0), Ok(3))
-        );
-        for text in ["0", "-1", "100000000000", "18446744073709551616", "x"] {
-            assert!(samples(text).is_err(), "{text}");
-            assert!(tokens(text).is_err(), "{text}");
-            assert!(epochs(text).is_err(), "{text}");
-            assert!(step_size(text).is_err(), "{text}");
-        }
-        let message = samples("100000000000").unwrap_err();
-        assert!(
-            message.contains("100000000000") && message.contains("100000 samples"),
-            "{message}"
-        );
-    }
 
     #[test]
     fn rows_go_to_a_file_that_can_be_continued() {

@@ -8,6 +8,7 @@ use idiolect_core::record::Trace;
 use idiolect_core::store::Rows;
 use serde_json::json;
 
+use super::numbers;
 use super::options::{
     self, CodeOption, Common, ModelOptions, PromptOption, SamplingOptions, Seed, WritingOptions,
 };
@@ -42,13 +43,13 @@ pub(super) struct Arguments {
     #[command(flatten)]
     prompt: PromptOption,
     /// Further tries for a rewriting at fault; needs a --temperature above 0 [default: 2 with one]
-    #[arg(long, value_name = "N", value_parser = options::retries)]
+    #[arg(long, value_name = "N", value_parser = numbers::retries)]
     retries: Option<usize>,
     /// Fewest words of a rewriting, as a fraction of the trace's
-    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().shortest, value_parser = options::ratio)]
+    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().shortest, value_parser = numbers::ratio)]
     shortest: f64,
     /// Most words of a rewriting, as a fraction of the trace's
-    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().longest, value_parser = options::ratio)]
+    #[arg(long, value_name = "FRACTION", default_value_t = Bounds::default().longest, value_parser = numbers::ratio)]
     longest: f64,
     /// Take every rewriting as it comes, whatever its answer
     #[arg(long, conflicts_with_all = ["retries", "shortest", "longest"])]

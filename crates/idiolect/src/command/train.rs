@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use idiolect_model::{Lora, SaveDtype, Schedule, StepSize, TrainSettings};
 use serde_json::json;
 
+use super::numbers;
 use super::options::{self, Common, ModelOptions, Seed};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
@@ -73,22 +74,22 @@ pub(super) struct Arguments {
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct TrainingOptions {
     /// Passes over the rows
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = options::epochs)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = numbers::epochs)]
     epochs: usize,
     /// Peak learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 1e-5, value_parser = options::rate)]
+    #[arg(long, value_name = "RATE", default_value_t = 1e-5, value_parser = numbers::rate)]
     lr: f64,
     /// Rows of an optimiser step (default 32)
-    #[arg(long, value_name = "N", conflicts_with = "batch_tokens", value_parser = options::step_size)]
+    #[arg(long, value_name = "N", conflicts_with = "batch_tokens", value_parser = numbers::step_size)]
     batch_size: Option<usize>,
     /// As many whole rows an optimiser step as fit this many tokens
-    #[arg(long, value_name = "N", value_parser = options::step_size)]
+    #[arg(long, value_name = "N", value_parser = numbers::step_size)]
     batch_tokens: Option<usize>,
     /// Fall of the learning rate after the warm-up
     #[arg(long, value_name = "NAME", default_value = "linear")]
     schedule: ScheduleName,
     /// Ratio of the rate that the schedule ends at to the peak rate
-    #[arg(long, value_name = "RATIO", default_value_t = 0.0, value_parser = options::share)]
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0, value_parser = numbers::share)]
     min_lr_ratio: f64,
     /// Steps from zero to the peak rate
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
