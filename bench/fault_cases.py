@@ -3,20 +3,16 @@
 A case is one command line, run in a folder that holds its inputs alone. Everything is made from `fixtures/` and by the
 program itself. Standard library only.
 """
-import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PROGRAM = os.path.join(ROOT, "target", "release", "idiolect")
+from kill_and_resume import NOT_COMPARED, PROGRAM, ROOT, content_hash
+
 TIMEOUT_S = 60
-# They hold times and facts of the host.
-NOT_COMPARED = {"events.jsonl", "manifest.json"}
 
 PROBLEMS = 5
 SCRIPT = [
@@ -213,11 +209,7 @@ def tree(folder):
             path = os.path.join(at, name)
             if name in NOT_COMPARED:
                 continue
-            with open(path, "rb") as file:
-                content = file.read()
-            if name == "log.jsonl":
-                content = re.sub(rb'"wall_s":[-0-9.e+]+', b"", content)
-            found[os.path.relpath(path, folder)] = hashlib.sha256(content).hexdigest()
+            found[os.path.relpath(path, folder)] = content_hash(path)
     return found
 
 

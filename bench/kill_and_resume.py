@@ -86,6 +86,15 @@ def kill_in(job, wait_s, given, out):
     return False
 
 
+def content_hash(path):
+    """Of a file, but for the wall times of a training's log."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if os.path.basename(path) == "log.jsonl":
+        content = re.sub(rb'"wall_s":[-0-9.e+]+', b"", content)
+    return hashlib.sha256(content).hexdigest()
+
+
 def hashes(run):
     found = {}
     for folder, _, names in os.walk(run):
@@ -94,11 +103,7 @@ def hashes(run):
             relative = os.path.relpath(path, run)
             if relative in NOT_COMPARED:
                 continue
-            with open(path, "rb") as file:
-                content = file.read()
-            if name == "log.jsonl":
-                content = re.sub(rb'"wall_s":[-0-9.e+]+', b"", content)
-            found[relative] = hashlib.sha256(content).hexdigest()
+            found[relative] = content_hash(path)
     return found
 
 

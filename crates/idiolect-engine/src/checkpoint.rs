@@ -3,9 +3,8 @@
 //! A state is written whole into a sibling temporary folder, synced and renamed, so a folder of
 //! the final name is complete whenever it exists. One that is damaged all the same is passed over
 //! for an older one. `trainer.safetensors` holds what trains and both moments as they are in
-//! memory, `trainer.json` the step, what the training was
-//! and what it reported; files that make the folder loadable
-//! as a model are the caller's to add.
+//! memory, `trainer.json` the step, what the training was and what it reported; files that make the
+//! folder loadable as a model are the caller's to add.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};

@@ -50,8 +50,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) ignored: &'a [String],
 }
 
-/// Files that are copied unchanged, if they are there.
-const KEPT: [&str; 9] = [
+/// Files that are copied unchanged from model to model, if they are there.
+pub(crate) const KEPT: [&str; 9] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",

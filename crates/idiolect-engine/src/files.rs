@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use idiolect_model::ModelError;
+use idiolect_model::budget::json_values;
 use serde_json::Value;
 
 /// How a Git LFS pointer begins, which a clone without LFS leaves in place of a large file.
@@ -86,18 +87,7 @@ pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError>
 /// # Errors
 /// Why it cannot be read, as the end of a sentence.
 pub(crate) fn json(bytes: &[u8]) -> Result<Value, String> {
-    let mut in_text = false;
-    let mut escaped = false;
-    let mut values = 0;
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_text,
-            b'"' => in_text = !in_text,
-            b',' | b':' | b'[' | b'{' => values += usize::from(!in_text),
-            _ => {}
-        }
-    }
+    let values = json_values(bytes);
     if values > MOST_VALUES {
         return Err(format!(
             "holds {values} values; at most {MOST_VALUES} are read"

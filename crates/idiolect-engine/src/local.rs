@@ -35,7 +35,7 @@ pub mod live;
 mod training;
 
 use adapted::Origin;
-pub use training::{plan, pretrain};
+pub use training::{plan, pretrain, written_names};
 
 /// A model loaded from a directory in Hugging Face layout.
 pub struct LocalModel {

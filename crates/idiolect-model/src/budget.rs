@@ -134,9 +134,36 @@ pub const REPETITIONS: Budget = Budget {
     remedy: "",
 };
 
+/// How many values a JSON text holds at most, by its separators outside texts: what it takes once it
+/// is read follows from them and not from its length.
+pub fn json_values(text: &[u8]) -> usize {
+    let (mut in_text, mut escaped, mut values) = (false, false, 0);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b':' | b'[' | b'{' => values += usize::from(!in_text),
+            _ => {}
+        }
+    }
+    values
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_counted_outside_texts() {
+        for (text, values) in [
+            (r#""#, 0),
+            (r#"{"a":1,"b":[2,3]}"#, 6),
+            (r#"["a,\\",",\",{",2]"#, 3),
+        ] {
+            assert_eq!(json_values(text.as_bytes()), values, "{text}");
+        }
+    }
 
     #[test]
     fn what_lies_outside_is_refused_with_both_numbers_and_what_to_do() {

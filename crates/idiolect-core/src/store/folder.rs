@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::output::NO_PROVENANCE;
 use super::{BadRow, Lock, Meta, Rejects, StoreError, hash_file};
 
 /// A folder being written by one stage, for example a model or a set of arms. Its provenance,
@@ -13,7 +14,8 @@ pub struct Folder {
     path: PathBuf,
     meta: Meta,
     rejects: Rejects,
-    is_read_singly: bool,
+    /// Whether the provenance will hold the hash of each file.
+    hashes_files: bool,
     _lock: Lock,
 }
 
@@ -45,7 +47,7 @@ impl Folder {
         let held = contents(path)?;
         match Meta::read(path)? {
             None if !held.is_empty() => {
-                return Err(StoreError::foreign(path, "it has no provenance beside it"));
+                return Err(StoreError::foreign(path, NO_PROVENANCE));
             }
             Some(old) if overwrite => empty(path, &held, &old, makes)?,
             // A stage that failed before it wrote anything binds nobody.
@@ -73,7 +75,7 @@ impl Folder {
             path,
             meta,
             rejects,
-            is_read_singly: false,
+            hashes_files: false,
             _lock: lock,
         }))
     }
@@ -93,8 +95,8 @@ impl Folder {
 
     /// States that later stages read single files of the folder: the provenance will hold the content
     /// hash of each.
-    pub fn is_read_singly(&mut self) {
-        self.is_read_singly = true;
+    pub fn hash_files(&mut self) {
+        self.hashes_files = true;
     }
 
     /// Rows refused.
@@ -110,7 +112,7 @@ impl Folder {
     pub fn finish(mut self, rows: u64, seen: u64, hash: &str) -> Result<Meta, StoreError> {
         self.rejects.sync()?;
         for name in contents(&self.path)? {
-            let hash = match self.is_read_singly {
+            let hash = match self.hashes_files {
                 true => hash_file(&self.path.join(&name))?,
                 false => String::new(),
             };

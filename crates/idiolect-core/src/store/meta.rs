@@ -161,13 +161,7 @@ pub fn hash_input(path: &Path) -> Result<String, StoreError> {
     let hash = hash_file(path)?;
     // What is beside a user's own file and is no provenance binds nobody.
     let meta_of = |path: &Path| Meta::read(path).ok().flatten();
-    let altered = |what: &Path, reason: &str| {
-        Err(StoreError::Altered {
-            path: path.display().to_string(),
-            reason: reason.to_owned(),
-            meta: Meta::path_of(what).display().to_string(),
-        })
-    };
+    let altered = |output: &Path, reason| Err(StoreError::altered(path, output, reason));
     if let Some(meta) = meta_of(path) {
         return match (meta.complete, meta.hash == hash) {
             (true, true) => Ok(hash),

@@ -118,10 +118,21 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn foreign(path: &Path, reason: &str) -> Self {
+    /// Of what this program did not make.
+    pub fn foreign(path: &Path, reason: &str) -> Self {
         Self::Foreign {
             path: path.display().to_string(),
             reason: reason.to_owned(),
+        }
+    }
+
+    /// Of an input that is not what the provenance of `output` states: of the input itself, or of
+    /// the folder that it lies in.
+    pub fn altered(path: &Path, output: &Path, reason: &str) -> Self {
+        Self::Altered {
+            path: path.display().to_string(),
+            reason: reason.to_owned(),
+            meta: Meta::path_of(output).display().to_string(),
         }
     }
 

@@ -130,11 +130,10 @@ impl Output {
                 "is not a regular file; rows are written to a file, which can be continued",
             ));
         }
-        idiolect_files::refuse_link(path).map_err(StoreError::io("write", path))?;
         let part = part_of(path);
-        let earlier = Meta::read(path)?;
-        if earlier.is_none() && (holds_bytes(path) || holds_bytes(&part)) {
-            return Err(StoreError::foreign(path, "it has no provenance beside it"));
+        let earlier = refuse_foreign(path)?;
+        if earlier.is_none() && holds_bytes(&part) {
+            return Err(StoreError::foreign(&part, NO_PROVENANCE));
         }
         if overwrite {
             // Locked before anything is thrown away: another process may be writing it.
@@ -521,16 +520,21 @@ pub(super) fn edited(path: &Path, reason: &str) -> StoreError {
     }
 }
 
-/// Refuses to write over a file that this program did not make, or through a link.
+/// By what a file or folder is known to be another's.
+pub(super) const NO_PROVENANCE: &str = "it has no provenance beside it";
+
+/// Refuses to write over a file that this program did not make, or through a link; gives the
+/// provenance of what is there.
 ///
 /// # Errors
 /// [`StoreError::Foreign`], [`StoreError::Io`] for a link.
-pub fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
+pub fn refuse_foreign(path: &Path) -> Result<Option<Meta>, StoreError> {
     idiolect_files::refuse_link(path).map_err(StoreError::io("write", path))?;
-    if holds_bytes(path) && Meta::read(path)?.is_none() {
-        return Err(StoreError::foreign(path, "it has no provenance beside it"));
+    let meta = Meta::read(path)?;
+    if meta.is_none() && holds_bytes(path) {
+        return Err(StoreError::foreign(path, NO_PROVENANCE));
     }
-    Ok(())
+    Ok(meta)
 }
 
 /// Writes a further file of a stage, with provenance of its own: that of the stage.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
+use idiolect_model::budget::json_values;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -204,15 +205,7 @@ impl<T: DeserializeOwned> Rows<T> {
 
 /// Whether a row's JSON holds more values than are read. A short row cannot.
 fn has_too_many_values(text: &[u8]) -> bool {
-    if text.len() <= MAX_ROW_VALUES {
-        return false;
-    }
-    let (mut scan, mut values) = (Scan::default(), 0);
-    for byte in text {
-        values += usize::from(!scan.in_string && matches!(byte, b',' | b':' | b'[' | b'{'));
-        scan.step(*byte);
-    }
-    values > MAX_ROW_VALUES
+    text.len() > MAX_ROW_VALUES && json_values(text) > MAX_ROW_VALUES
 }
 
 /// What the parser stated, without the line number, which counts within the row and would mislead.

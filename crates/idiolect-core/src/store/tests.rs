@@ -839,7 +839,7 @@ mod outputs {
         // A file of a folder whose files are read one by one.
         let arms = dir.path().join("arms");
         let mut folder = open_folder(&arms, 1, false).unwrap().unwrap();
-        folder.is_read_singly();
+        folder.hash_files();
         fs::write(arms.join("log"), "a").unwrap();
         folder.finish(1, 1, "h").unwrap();
         assert!(hash_input(&arms.join("log")).is_ok());

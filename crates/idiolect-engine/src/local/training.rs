@@ -17,7 +17,7 @@ use crate::adapter::Adapter;
 use crate::batch::TokenRow;
 use crate::checkpoint::Place;
 use crate::decoder::Decoder;
-use crate::directory::{Description, Parts};
+use crate::directory::{Description, KEPT, Parts};
 use crate::encode::encode_whole;
 use crate::files;
 use crate::lookahead::{Goal, look_ahead};
@@ -375,6 +375,20 @@ impl Job<'_> {
         let hash = peft::write(out, adapter, base.as_deref(), card)?;
         Ok(adapted_hash(base_hash, adapter.settings(), &hash))
     }
+}
+
+/// Names of what a training, a pretraining or a merge puts into its folder, and needs there meanwhile
+/// (`*` for any characters).
+pub fn written_names() -> impl Iterator<Item = &'static str> {
+    let others = [
+        "generation_config.json",
+        peft::CONFIG,
+        "README.md",
+        "*.safetensors",
+        "checkpoint-*",
+        ".*.tmp",
+    ];
+    KEPT.into_iter().chain(others)
 }
 
 /// Removes states that were not asked for (of a training that was stopped between two that were)

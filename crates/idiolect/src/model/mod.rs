@@ -182,12 +182,10 @@ fn check_unaltered(directory: &Path, hash: &str) -> Result<(), StageError> {
     let meta = Meta::read(directory).ok().flatten();
     match meta.filter(|meta| meta.complete && !meta.hash.is_empty() && meta.hash != hash) {
         None => Ok(()),
-        Some(_) => Err(StoreError::Altered {
-            path: directory.display().to_string(),
-            reason: "the hash of its model differs".to_owned(),
-            meta: Meta::path_of(directory).display().to_string(),
+        Some(_) => {
+            let reason = "the hash of its model differs";
+            Err(StoreError::altered(directory, directory, reason).into())
         }
-        .into()),
     }
 }
 

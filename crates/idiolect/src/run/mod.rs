@@ -449,11 +449,7 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
     };
     match earlier {
         Some(old) if !old.starts_with(resolve::MARK) => {
-            return Err(StoreError::Foreign {
-                path: path.display().to_string(),
-                reason: "it is no recipe that a run stored".to_owned(),
-            }
-            .into());
+            return Err(StoreError::foreign(&path, "it is no recipe that a run stored").into());
         }
         Some(_) if overwrite => empty(dir)?,
         Some(old) => {
@@ -501,11 +497,8 @@ fn empty(dir: &Path) -> Result<(), StageError> {
             continue;
         }
         if !layout::is_of_a_run(&name) {
-            return Err(StoreError::Foreign {
-                path: entry.path().display().to_string(),
-                reason: "no run puts it there, so the directory is not emptied".to_owned(),
-            }
-            .into());
+            let reason = "no run puts it there, so the directory is not emptied";
+            return Err(StoreError::foreign(&entry.path(), reason).into());
         }
         paths.push(entry.path());
     }

@@ -63,7 +63,7 @@ pub fn arms(
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
-    folder.is_read_singly();
+    folder.hash_files();
     let meter = control.progress.begin("arms", "arms", None, 0);
     let mut bad = problems.bad.clone();
     let (asked, prompts) = rendered(&problems, &prompts, &mut bad);

@@ -7,7 +7,7 @@ use idiolect_engine::text::Opening;
 use idiolect_engine::weights::Dtype;
 use idiolect_model::{Model, Template};
 
-use super::train::MODEL_FILES;
+use super::train::model_files;
 use super::{Control, Outcome, StageError};
 use crate::model::{self, How};
 
@@ -52,7 +52,7 @@ pub fn convert(settings: &ConvertSettings, control: Control<'_>) -> Result<Outco
     if !model.info().ignored_config_fields.is_empty() {
         meta.setting("ignore_config_field", &model.info().ignored_config_fields);
     }
-    let folder = match Folder::open(&settings.output, &meta, MODEL_FILES, control.overwrite)? {
+    let folder = match Folder::open(&settings.output, &meta, &model_files(), control.overwrite)? {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };

@@ -7,7 +7,7 @@ use idiolect_model::TrainSettings;
 use serde::Deserialize;
 
 use super::inputs::Input;
-use super::train::{MODEL_FILES, Place, learn, record_training};
+use super::train::{Place, learn, model_files, record_training};
 use super::{Control, Outcome, StageError};
 
 /// What to make a model of.
@@ -36,7 +36,8 @@ struct TextRow {
 pub fn pretrain(settings: &PretrainSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let data = Input::open(&settings.data)?;
     let meta = provenance(settings, &data)?;
-    let mut folder = match Folder::open(&settings.output, &meta, MODEL_FILES, control.overwrite)? {
+    let mut folder = match Folder::open(&settings.output, &meta, &model_files(), control.overwrite)?
+    {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };

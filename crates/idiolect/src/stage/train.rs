@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use idiolect_core::store::{BadRow, Folder, Journal, Meta, OpenedFolder, Row, Rows};
-use idiolect_engine::local::plan;
+use idiolect_engine::local::{plan, written_names};
 use idiolect_model::{
     Example, ModelError, RowError, RowErrorKind, Train, TrainEvent, TrainPlan, TrainSettings,
     TrainSummary,
@@ -31,25 +31,13 @@ pub struct TrainStageSettings {
     pub output: PathBuf,
 }
 
-/// What a training leaves in its folder, and what it needs meanwhile.
-pub(super) const MODEL_FILES: &[&str] = &[
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "adapter_config.json",
-    "README.md",
-    "log.jsonl",
-    "*.safetensors",
-    "checkpoint-*",
-    ".*.tmp",
-];
+/// Names of what a stage that makes a model puts into its folder.
+pub(super) fn model_files() -> Vec<&'static str> {
+    written_names().chain([LOG]).collect()
+}
+
+/// The events of training.
+const LOG: &str = "log.jsonl";
 
 /// What to do about rows that a student cannot be trained on.
 pub const REMEDY: &str = "build the arms for this student: `idiolect arms --model STUDENT` leaves such \
@@ -92,7 +80,8 @@ pub fn train_within(
     }
     let mut given = TrainRows::read(&data, dev.as_ref())?;
     given.check()?;
-    let mut folder = match Folder::open(&settings.output, &meta, MODEL_FILES, control.overwrite)? {
+    let mut folder = match Folder::open(&settings.output, &meta, &model_files(), control.overwrite)?
+    {
         OpenedFolder::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         OpenedFolder::Unfinished(folder) => folder,
     };
@@ -471,7 +460,7 @@ impl LogPlace {
 
 impl Log {
     fn open(folder: &Path) -> Result<Self, StageError> {
-        let path = folder.join("log.jsonl");
+        let path = folder.join(LOG);
         Ok(Self {
             journal: Journal::open(&path)?,
             path,
