@@ -5,10 +5,12 @@
 //! `{% generation %}` blocks, which render as what they hold. The engine is minijinja; where Python
 //! shows through Jinja2, `python`, `methods` and `filters` put its values, methods, filters and
 //! tests in place of the engine's, and `rewrite` its operators. What a template may
-//! spend is bounded in `limits`, and the date is fixed ([`TODAY`]): rows of one model must not change from
+//! spend is bounded in `limits`, its time in `watched`, and the date is fixed ([`TODAY`]): rows of one model must not change from
 //! day to day. Held to transformers' bytes by `fixtures/templates`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use idiolect_model::{Message, content_hash};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
@@ -23,13 +25,19 @@ mod rewrite;
 mod strings;
 mod sum;
 mod tokens;
+mod watched;
 
 /// The day that `strftime_now` prints, the one that Llama's templates fall back to: a Friday.
 pub const TODAY: &str = "26 Jul 2024";
 
 /// A template that has been read.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    /// With the fuel that nearly all conversations get by with.
+    soon: Environment<'static>,
+    /// With all of it.
+    whole: Arc<Environment<'static>>,
+    /// Whether a rendering took too long.
+    given_up: AtomicBool,
     /// The special tokens by their names in `tokenizer_config.json`, which templates put.
     tokens: BTreeMap<String, String>,
     source: String,
@@ -46,7 +54,6 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         let rewritten = rewrite::rewritten(source)?;
-        environment.set_fuel(Some(limits::fuel(rewritten.kept_text)));
         environment.set_unknown_method_callback(methods::call);
         environment.set_formatter(|out, _, value| Ok(out.write_str(&python::str_of(value)?)?));
         filters::add(&mut environment);
@@ -57,8 +64,15 @@ impl ChatTemplate {
         environment
             .add_template_owned("chat template", rewritten.text)
             .map_err(|error| message(&error))?;
+        let with_fuel = |most: u64| {
+            let mut environment = environment.clone();
+            environment.set_fuel(Some(limits::fuel(rewritten.kept_text).min(most)));
+            environment
+        };
         Ok(Self {
-            environment,
+            soon: with_fuel(limits::SOON.fuel),
+            whole: Arc::new(with_fuel(limits::WHOLE.fuel)),
+            given_up: AtomicBool::new(false),
             hash: content_hash(format!("{source}\0{tokens:?}").as_bytes()),
             source: source.to_owned(),
             tokens,
@@ -128,14 +142,14 @@ impl ChatTemplate {
         };
         // What comes first goes before what follows.
         let values = context! { ..given, ..variables, ..absent, ..tokens };
-        limits::begin();
-        let mut out = limits::Bounded::default();
-        let template = self.environment.get_template("chat template");
-        let template = template.map_err(|error| message(&error))?;
-        template
-            .render_captured_to(values, &mut out)
-            .map_err(|error| message(&error))?;
-        String::from_utf8(out.0).map_err(|error| error.to_string())
+        let soon = rendered(&self.soon, limits::SOON, values.clone());
+        if !limits::exhausted(&soon) {
+            return soon.map_err(|error| message(&error));
+        }
+        let whole = self.whole.clone();
+        let again = move || rendered(&whole, limits::WHOLE, values);
+        let text = watched::watched(&self.given_up, watched::LIMIT, again)?;
+        text.map_err(|error| message(&error))
     }
 
     /// The source of the template.
@@ -147,6 +161,19 @@ impl ChatTemplate {
     pub fn hash(&self) -> &str {
         &self.hash
     }
+}
+
+/// The text of one conversation's values, within what it may spend.
+fn rendered(
+    environment: &Environment<'_>,
+    most: limits::Limits,
+    values: Value,
+) -> Result<String, Error> {
+    most.begin();
+    let mut out = limits::Bounded::default();
+    let template = environment.get_template("chat template")?;
+    template.render_captured_to(values, &mut out)?;
+    String::from_utf8(out.0).map_err(|error| python::fault(error.to_string()))
 }
 
 /// Of a list of named templates the one that is used where nobody asks for another.

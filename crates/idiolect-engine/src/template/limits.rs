@@ -10,15 +10,33 @@ use std::cell::Cell;
 use std::io::{self, Write};
 
 use idiolect_model::budget::Budget;
-use minijinja::Error;
+use minijinja::{Error, ErrorKind};
 
 use super::python::fault;
 
-/// Instructions that one rendering may take: a few hundred a message, so this bounds a loop that
-/// would not end and no conversation.
-const FUEL: u64 = 20_000_000;
+/// What one rendering may spend.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Instructions.
+    pub(super) fuel: u64,
+    /// Bytes of all values that it makes.
+    made: usize,
+}
 
-/// Bytes of all values that one rendering makes.
+/// A few hundred instructions a message, so this bounds a loop that would not end and no
+/// conversation.
+pub(super) const WHOLE: Limits = Limits {
+    fuel: 20_000_000,
+    made: MADE,
+};
+
+/// Enough for a conversation of some messages, and so little that whatever the instructions are, they
+/// are over in a second.
+pub(super) const SOON: Limits = Limits {
+    fuel: 10_000,
+    made: 1 << 18,
+};
+
 const MADE: usize = 128 << 20;
 
 /// Bytes of a rendered conversation.
@@ -62,7 +80,7 @@ pub(super) const BRANCHES: Budget = Budget {
 
 /// Instructions for a template whose longest text inside a macro or a kept block is this long.
 pub(super) fn fuel(kept_text: usize) -> u64 {
-    FUEL.min(2 * MADE as u64 / kept_text.max(1) as u64)
+    WHOLE.fuel.min(2 * MADE as u64 / kept_text.max(1) as u64)
 }
 
 thread_local! {
@@ -85,9 +103,19 @@ pub(super) fn spend(bytes: usize) -> Result<(), Error> {
     })
 }
 
-/// Begins a rendering.
-pub(super) fn begin() {
-    LEFT.set(MADE);
+impl Limits {
+    /// Begins a rendering on this thread.
+    pub(super) fn begin(self) {
+        LEFT.set(self.made);
+    }
+}
+
+/// Whether a rendering on this thread ended for want of something to spend.
+pub(super) fn exhausted<T>(rendered: &Result<T, Error>) -> bool {
+    let out_of_fuel = |error: &Error| error.kind() == ErrorKind::OutOfFuel;
+    rendered
+        .as_ref()
+        .is_err_and(|error| out_of_fuel(error) || LEFT.get() == 0)
 }
 
 /// The text of a rendering, up to what a conversation may have.

@@ -227,6 +227,32 @@ fn one_rendering_pays_for_what_it_makes_and_the_next_begins_anew() {
 }
 
 #[test]
+fn what_takes_too_long_is_given_up_and_not_begun_again() {
+    let given_up = AtomicBool::new(false);
+    let limit = std::time::Duration::from_millis(20);
+    assert_eq!(watched::watched(&given_up, limit, || 1), Ok(1));
+    let endless = || loop {
+        std::thread::park();
+    };
+    let message = watched::watched::<()>(&given_up, limit, endless).unwrap_err();
+    assert!(message.contains("longer than 0.02 s"), "{message}");
+    let begun = Arc::new(AtomicBool::new(false));
+    let told = begun.clone();
+    let work = move || told.store(true, std::sync::atomic::Ordering::Release);
+    assert_eq!(watched::watched(&given_up, limit, work), Err(message));
+    assert!(!begun.load(std::sync::atomic::Ordering::Acquire));
+}
+
+#[test]
+fn what_does_not_end_soon_ends_in_the_same_text() {
+    let long =
+        "{% for i in range(20000) %}{{ i % 10 }}{% endfor %}{{ 'x'.ljust(300000) | length }}";
+    let text = render(long).unwrap();
+    assert_eq!(text.len(), 20_006);
+    assert!(text.starts_with("0123456789") && text.ends_with("300000"));
+}
+
+#[test]
 fn widths_of_a_format_are_told_from_numbers_in_its_text() {
     for (expression, printed) in [
         ("'12345: %s'|format(1)", "12345: 1"),
