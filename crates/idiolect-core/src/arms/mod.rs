@@ -33,7 +33,7 @@ pub use describe::{Names, describe, explain, in_full};
 pub use left_out::{LeftOut, counted, remedy};
 use left_out::{left_out, remedies};
 pub use matching::{Matching, PickReason, TOKEN_TOLERANCE};
-use matching::{reasons, trim_to_tokens, used};
+use matching::{Used, reasons, trim_to_tokens, used};
 pub use near::similarity;
 use picks::{Picks, draw};
 pub use spec::{ArmSpec, Part, Source, SpecError};
@@ -41,7 +41,7 @@ pub use student::Student;
 pub use summary::{
     ArmCoverage, ArmSummary, ArmsSummary, Coverage, ParentCloseness, StudentCoverage, rows_hash,
 };
-use summary::{coverage_of, student_coverage, summarise};
+use summary::{Covered, coverage_of, student_coverage, summarise};
 
 /// What arms are made from.
 #[derive(Clone, Copy, Debug)]
@@ -216,20 +216,12 @@ fn each(left_out: &BTreeMap<String, LeftOut>) -> String {
 /// noticed.
 pub fn build(input: ArmsInput<'_>, options: &ArmsOptions) -> Result<BuiltArms, ArmsError> {
     let candidates = Candidates::new(&input, options.unknown_finish_is_stop)?;
-    let mut specs = wanted(&candidates, options)?;
-    let picks = Picks::draw(&candidates, &specs, options.seed);
-    // Nobody asked for this one by name, so it is left out and stated, not an error.
-    if options.arms.is_empty() {
-        specs.retain(|spec| candidates.problems.keys().any(|id| picks.cover(spec, id)));
-    }
-    let covered = coverage_of(&candidates, &specs, &picks)?;
-    let used = used(
-        options.matching,
-        &specs,
-        &covered,
-        options.rows,
-        options.seed,
-    )?;
+    let Drawn {
+        specs,
+        picks,
+        covered,
+        used,
+    } = drawn(&candidates, options)?;
     let mut arms: Vec<Arm> = Vec::with_capacity(specs.len());
     for spec in &specs {
         let used = &used[&spec.name];
@@ -260,6 +252,48 @@ pub fn build(input: ArmsInput<'_>, options: &ArmsOptions) -> Result<BuiltArms, A
     let mut summary = summarise(&candidates, options.matching, &arms, covered, student);
     summary.left_out = left_out;
     Ok(BuiltArms { arms, summary })
+}
+
+/// Refuses arms that [`build`] would refuse for want of traces. Asks for no scores, so that it is
+/// known before anything is scored.
+///
+/// # Errors
+/// [`ArmsError::EmptyArm`] and [`ArmsError::NoMatch`], with the reasons; two arms of one name; two
+/// verdicts on one trace that disagree.
+pub fn check_coverage(input: &ArmsInput<'_>, options: &ArmsOptions) -> Result<(), ArmsError> {
+    let candidates = Candidates::new(input, options.unknown_finish_is_stop)?;
+    drawn(&candidates, options).map(drop)
+}
+
+/// Which trace each arm could hold of each problem, and of which problems it is to.
+struct Drawn<'a> {
+    specs: Vec<ArmSpec>,
+    picks: Picks<'a>,
+    covered: Covered<'a>,
+    used: Used<'a>,
+}
+
+fn drawn<'a>(candidates: &Candidates<'a>, options: &ArmsOptions) -> Result<Drawn<'a>, ArmsError> {
+    let mut specs = wanted(candidates, options)?;
+    let picks = Picks::draw(candidates, &specs, options.seed);
+    // Nobody asked for this one by name, so it is left out and stated, not an error.
+    if options.arms.is_empty() {
+        specs.retain(|spec| candidates.problems.keys().any(|id| picks.cover(spec, id)));
+    }
+    let covered = coverage_of(candidates, &specs, &picks)?;
+    let used = used(
+        options.matching,
+        &specs,
+        &covered,
+        options.rows,
+        options.seed,
+    )?;
+    Ok(Drawn {
+        specs,
+        picks,
+        covered,
+        used,
+    })
 }
 
 /// The trace that arm G holds for each training problem under `seed`, by problem id: what is to be

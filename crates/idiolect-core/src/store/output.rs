@@ -211,6 +211,11 @@ impl Output {
         self.rejected -= u64::from(old.is_some_and(|old| old.refused));
     }
 
+    /// Where it is written.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the key has its result.
     pub fn contains(&self, key: Key) -> bool {
         self.places.contains_key(&key)
@@ -312,6 +317,19 @@ impl Output {
         self.write_rejects(&[], &self.appended())?;
         remove(&Meta::path_of(&self.path))?;
         remove(self.journal.path())
+    }
+
+    /// Writes the rejects so far in the order in which they were refused, for a stage that ends
+    /// before its last row. The journal stays: the same command continues.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn write_refused(&self) -> Result<(), StoreError> {
+        let refused = self.places.iter().filter(|(_, place)| place.refused);
+        let mut keys: Vec<(u64, Key)> = refused.map(|(key, place)| (place.start, *key)).collect();
+        keys.sort_unstable_by_key(|(start, _)| *start);
+        let keys: Vec<Key> = keys.into_iter().map(|(_, key)| key).collect();
+        self.write_rejects(&[], &keys).map(drop)
     }
 
     /// Calls `each` with the row of every key that has one, in this order.

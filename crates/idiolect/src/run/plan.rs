@@ -448,7 +448,12 @@ impl Planner<'_> {
             json!({"paraphrase": self.recipe.paraphrase, "seed": self.recipe.seed + r as u64});
         job.inputs = vec![path(&data.problems()), path(&data.part("human"))];
         job.outputs = vec![path(&data.part("paraphrased"))];
-        self.push(job, Some((&rewriter, Use::Forward)), cost);
+        self.push_split(
+            job,
+            Some((&rewriter, Use::Forward)),
+            cost,
+            self.counts.human,
+        );
     }
 
     /// Verification of what is there, then what is made of G's traces, then its verification.

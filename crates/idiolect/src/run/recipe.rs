@@ -499,6 +499,16 @@ impl Arms {
         self.specs().iter().flat_map(ArmSpec::built).collect()
     }
 
+    /// The arms but one, as `names` is written in a recipe.
+    pub fn without(&self, arm: &str) -> String {
+        let is_other = |name: &&String| {
+            let spec = name.parse::<ArmSpec>();
+            spec.map_or(true, |spec| spec.name != arm)
+        };
+        let others: Vec<&String> = self.names.iter().filter(is_other).collect();
+        format!("{others:?}")
+    }
+
     /// Whether some arm takes traces of a source.
     pub fn need(&self, wanted: impl Fn(&ArmSource) -> bool) -> bool {
         let mut specs = self.specs().into_iter();

@@ -123,9 +123,12 @@ pub(super) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeErro
 /// Keys that change how a server is asked or what is told of it, and no result.
 const CHANGES_NO_RESULT: [&str; 2] = ["models.in_flight", "models.price"];
 
+/// The table that nothing is made of before the traces are joined.
+pub(super) const ARMS: &str = "arms.";
+
 /// The dotted keys in which two stored recipes differ, each with both values, of those that decide
-/// results.
-pub(super) fn differences(old: &str, new: &str) -> Vec<String> {
+/// results and do not begin with `free`.
+pub(super) fn differences(old: &str, new: &str, free: Option<&str>) -> Vec<String> {
     let flat = |text: &str| {
         let mut lines = std::collections::BTreeMap::new();
         if let Ok(table) = text.parse::<Table>() {
@@ -140,7 +143,10 @@ pub(super) fn differences(old: &str, new: &str) -> Vec<String> {
     };
     keys.into_iter()
         .filter(|key| old.get(*key) != new.get(*key))
-        .filter(|key| !CHANGES_NO_RESULT.iter().any(|free| key.starts_with(free)))
+        .filter(|key| {
+            let mut may_differ = CHANGES_NO_RESULT.iter().copied().chain(free);
+            !may_differ.any(|start| key.starts_with(start))
+        })
         .map(|key| format!("{key}: {} -> {}", show(&old, key), show(&new, key)))
         .collect()
 }
@@ -293,7 +299,7 @@ mod tests {
         let text = built_in("miniature");
         let a = stored(&resolve(text, "r", &[]).unwrap());
         let b = stored(&resolve(text, "r", &["train.epochs=3".into()]).unwrap());
-        assert_eq!(differences(&a, &b), ["train.epochs: 10 -> 3"]);
-        assert!(differences(&a, &a).is_empty());
+        assert_eq!(differences(&a, &b, None), ["train.epochs: 10 -> 3"]);
+        assert!(differences(&a, &a, None).is_empty());
     }
 }

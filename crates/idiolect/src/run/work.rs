@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::arms::{self, ArmsInput, Student};
+use idiolect_core::arms::{self, ArmSpec, ArmsError, ArmsInput, ArmsOptions, Source, Student};
 use idiolect_core::flaw::{FinalAnswer, FlawSettings};
 use idiolect_core::paraphrase::Bounds;
 use idiolect_core::record::{ArmRow, Problem, Split, Trace, VerdictRow};
@@ -301,8 +301,48 @@ impl Here<'_> {
             traces.extend(read::<Trace>(&path)?);
             verdicts.extend(read::<VerdictRow>(&judged)?);
         }
+        self.check_arms(&traces, &verdicts)?;
         write_rows(&self.data.traces(), &of_traces, || traces.iter())?;
         write_rows(&self.data.verdicts(), &of_verdicts, || verdicts.iter())
+    }
+
+    /// Refuses arms that no trace represents before anything is scored; until `traces.jsonl` is
+    /// there, the run can go on with other arms. What a student cannot take, and arms of its own
+    /// samples, are seen when its arms are built.
+    fn check_arms(&self, traces: &[Trace], verdicts: &[VerdictRow]) -> Result<(), StageError> {
+        let recipe = &self.run.recipe.arms;
+        let of_all = |arm: &ArmSpec| arm.parts.iter().all(|part| part.source != Source::Own);
+        let specs: Vec<ArmSpec> = recipe.specs().into_iter().filter(of_all).collect();
+        if specs.is_empty() {
+            return Ok(());
+        }
+        let input = ArmsInput {
+            problems: &read::<Problem>(&self.data.problems())?,
+            traces,
+            verdicts,
+            scores: &[],
+            prompts: &BTreeMap::new(),
+            student: None,
+        };
+        let options = ArmsOptions {
+            arms: specs,
+            matching: recipe.matching,
+            rows: recipe.rows,
+            seed: self.seed,
+            unknown_finish_is_stop: false,
+        };
+        arms::check_coverage(&input, &options).map_err(|error| {
+            StageError::failed(
+                error.to_string(),
+                &format!(
+                    "the same command with fewer arms goes on from here: `--set 'arms.names={}'`",
+                    match &error {
+                        ArmsError::EmptyArm { arm, .. } => recipe.without(arm),
+                        _ => "[…]".to_owned(),
+                    }
+                ),
+            )
+        })
     }
 
     /// A student's traces: those of everyone and its own.

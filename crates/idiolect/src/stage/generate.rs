@@ -226,8 +226,9 @@ impl Asking<'_> {
         let is_open = |unit: &usize| !output.contains(keys[*unit]);
         let open: Vec<usize> = here.iter().copied().filter(is_open).collect();
         let done = here.len() - open.len();
+        let total = Some(here.len() as u64);
         let progress = control.progress;
-        let mut meter = progress.begin(self.stage, self.unit, Some(here.len() as u64), done as u64);
+        let mut meter = progress.begin(self.stage, self.unit, total, done as u64);
         for units in open.chunks(model.requests_at_once()) {
             let requests: Vec<GenerateRequest> =
                 units.iter().map(|unit| self.request(*unit)).collect();
@@ -248,7 +249,7 @@ impl Asking<'_> {
                     };
                     write(output, answer)?;
                     meter.advance(1);
-                    Ok(())
+                    control.check_refused(output, total)
                 },
             )?;
         }

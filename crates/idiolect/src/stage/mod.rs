@@ -30,7 +30,7 @@ pub mod verify;
 
 use std::path::Path;
 
-use idiolect_core::store::{BadRow, Meta, Rejects, Rows, StoreError};
+use idiolect_core::store::{BadRow, Meta, Output, Rejects, Rows, StoreError};
 use idiolect_model::ModelError;
 
 pub use extent::Extent;
@@ -86,6 +86,21 @@ impl Control<'_> {
             return Err(self.refusal(output, rejected, seen)?);
         }
         Ok(())
+    }
+
+    /// Fails as soon as more than the allowed fraction of an output's rows are refused whatever the
+    /// rows to come are, of `total` where their number is known. What is done is kept.
+    pub(super) fn check_refused(
+        &self,
+        output: &Output,
+        total: Option<u64>,
+    ) -> Result<(), StageError> {
+        let (rejected, seen) = (output.rejected(), output.done());
+        if self.is_shard() || !self.hopeless(rejected, seen, total) {
+            return Ok(());
+        }
+        output.write_refused()?;
+        Err(self.refusal(output.path(), rejected, seen)?)
     }
 
     /// The error of an output that refused too many rows, with the first of them.

@@ -61,7 +61,7 @@ pub fn paraphrase(
     let code = CodeRunner::for_tasks(held_to, control)?;
     let mut meta = provenance(settings, &problems, &prompts, &input, model.info());
     code.record(&mut meta);
-    let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
+    let mut output = match control.open(&settings.output, &meta)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
@@ -84,7 +84,9 @@ pub fn paraphrase(
         seen: plan.seen,
     };
     let mut ids = BTreeSet::new();
-    let meta = output.finish_with(&ending, |row| distinct(&mut ids, row))?;
+    let meta = control.finish(&settings.output, output, |output| {
+        output.finish_with(&ending, |row| distinct(&mut ids, row))
+    })?;
     Outcome::of(&settings.output, &meta, false, control)
 }
 
@@ -260,17 +262,18 @@ impl Rewriting<'_> {
         model: &mut dyn Generate,
         control: Control<'_>,
     ) -> Result<(), StageError> {
-        let total = self.units.len() as u64;
-        let over = |tries: &&Tries| tries.ended || tries.faults.len() >= self.most();
-        let done = self.tries.iter().filter(over).count() as u64;
+        let here: Vec<usize> = (0..self.units.len())
+            .filter(|&unit| control.takes(&self.units[unit].original.problem_id))
+            .collect();
+        let done = here.iter().filter(|&&unit| self.is_over(unit)).count();
         let progress = control.progress;
-        let mut meter = progress.begin("paraphrase", "traces", Some(total), done);
+        let total = Some(here.len() as u64);
+        let mut meter = progress.begin("paraphrase", "traces", total, done as u64);
         for number in 0..self.most() {
-            let open: Vec<usize> = (0..self.units.len())
-                .filter(|&unit| {
-                    let tries = &self.tries[unit];
-                    !tries.ended && tries.faults.len() == number
-                })
+            let open: Vec<usize> = here
+                .iter()
+                .copied()
+                .filter(|&unit| !self.is_over(unit) && self.tries[unit].faults.len() == number)
                 .collect();
             for units in open.chunks(model.requests_at_once()) {
                 let requests: Vec<GenerateRequest> = units
@@ -283,7 +286,7 @@ impl Rewriting<'_> {
                     if self.write(units[index], number, seed, result, output)? {
                         meter.advance(1);
                     }
-                    Ok(())
+                    control.check_refused(output, total)
                 })?;
             }
         }
@@ -325,8 +328,13 @@ impl Rewriting<'_> {
                 .collect();
         }
         output.push(&unit.original.id, number, &trace)?;
-        let tries = &self.tries[at];
-        Ok(tries.ended || tries.faults.len() >= self.most())
+        Ok(self.is_over(at))
+    }
+
+    /// Whether no further try of a unit is made.
+    fn is_over(&self, unit: usize) -> bool {
+        let tries = &self.tries[unit];
+        tries.ended || tries.faults.len() >= self.most()
     }
 
     /// The fault of a rewriting, if it has one and is held to something.

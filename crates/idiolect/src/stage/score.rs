@@ -316,6 +316,10 @@ impl Scoring<'_> {
         let lines = source.input.lines();
         let progress = control.progress;
         let mut meter = progress.begin("score", "rows", lines, self.output.done());
+        let mut written = |output: &Output| {
+            meter.at(output.done());
+            control.check_refused(output, lines)
+        };
         let (mut order, mut window) = (Vec::new(), Window::default());
         let mut occurrences = Occurrences::default();
         for row in source.input.rows::<Value>()? {
@@ -346,15 +350,16 @@ impl Scoring<'_> {
             });
             match item {
                 Ok(item) => window.push(item),
-                Err(bad) => self.output.refuse(&id, sample, &bad)?,
+                Err(bad) => {
+                    self.output.refuse(&id, sample, &bad)?;
+                    control.check_refused(self.output, lines)?;
+                }
             }
             if window.is_full() {
-                self.window(std::mem::take(&mut window), model, control, &mut |n| {
-                    meter.at(n)
-                })?;
+                self.window(std::mem::take(&mut window), model, control, &mut written)?;
             }
         }
-        self.window(window, model, control, &mut |n| meter.at(n))?;
+        self.window(window, model, control, &mut written)?;
         Ok(order)
     }
 
@@ -363,15 +368,16 @@ impl Scoring<'_> {
         window: Window,
         model: &mut dyn Score,
         control: Control<'_>,
-        at: &mut dyn FnMut(u64),
+        written: &mut dyn FnMut(&Output) -> Result<(), StageError>,
     ) -> Result<(), StageError> {
         let items = window.by_context();
         let examples: Vec<Example> = items.iter().map(|item| item.example.clone()).collect();
         let mut answers = Answers::default();
         model.score(&examples, &mut |index, result| {
-            let written = self.write(&items[index], result);
-            at(self.output.done());
-            answers.take(written, control.stop)
+            let dealt = self
+                .write(&items[index], result)
+                .and_then(|()| written(self.output));
+            answers.take(dealt, control.stop)
         })?;
         answers.finished(items.len(), control.stop)
     }

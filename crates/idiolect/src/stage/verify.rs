@@ -248,6 +248,7 @@ where
         block.push(Keyed { id, sample, row });
         if block.len() == ROWS_AT_ONCE {
             judge_block(&mut block, output, control, code, &judge)?;
+            control.check_refused(output, input.lines())?;
             meter.at(order.len() as u64);
         }
     }

@@ -361,3 +361,46 @@ fn numbers_that_no_experiment_has_are_wrong_use() {
         assert!(!place.path("r").exists(), "{set}");
     }
 }
+
+#[test]
+fn a_stage_ends_once_too_many_rows_are_refused_and_keeps_what_it_did() {
+    let place = Place::new();
+    place.write("p.jsonl", &crate::kit::problems(1));
+    let mut rows = vec![("0", "#### 1"); 200];
+    rows.extend([("9", "#### 1"); 3000]);
+    rows.extend([("0", "#### 1"); 6000]);
+    place.write("t.jsonl", &crate::kit::traces(&rows));
+    let model = ["--model", STUDENT];
+    for (stage, more) in [("verify", &[][..]), ("score", &model)] {
+        let output = format!("{stage}.jsonl");
+        let given = [
+            stage,
+            "--problems",
+            "p.jsonl",
+            "--traces",
+            "t.jsonl",
+            "-o",
+            &output,
+        ];
+        let arguments = [&given[..], more].concat();
+        let ran = place.run(&arguments);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(
+            ran.err.contains("no problem has the id `gsm8k/test/9`")
+                && ran.err.contains("--max-rejects"),
+            "{}",
+            ran.err
+        );
+        let refused = place.count(&format!("{output}.rejects.jsonl"));
+        assert!((1000..1500).contains(&refused), "{stage}: {refused}");
+        assert!(!place.path(&output).exists());
+        if stage == "verify" {
+            let done = place.count("verify.jsonl.part");
+            assert_eq!(done, 200 + refused);
+            let ran = place.run(&[&arguments[..], &["--max-rejects", "0.4"]].concat());
+            assert_eq!(ran.code, 3, "{}", ran.err);
+            assert_eq!(place.count(&output), 6200);
+            assert_eq!(place.count("verify.jsonl.rejects.jsonl"), 3000);
+        }
+    }
+}

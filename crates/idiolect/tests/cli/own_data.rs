@@ -250,10 +250,30 @@ fn long_stages_split_into_jobs_by_problem_give_the_same_bytes() {
         gsm8k,
         r#"question = "q", answer = "solution_text""#,
     );
+    // A rewriting that is faithful, or at fault and tried again.
+    let rewriting = |n: usize| {
+        let sum = format!("{n} + {} = {}", n + 2, n + n + 2);
+        let faithful = format!("We add: {sum}.\n#### {}", n + n + 2);
+        format!(
+            "{}\n",
+            json!({"contains": sum, "completions": [faithful, "no idea"]})
+        )
+    };
+    let rewritings: String = (0..24).map(rewriting).collect();
+    let script = rewritings + &place.text("mine/answers.jsonl");
+    place.write("mine/answers.jsonl", &script);
     let run = |out: &str, more: &[&str]| {
         let sampled = ["--set", "eval.n=2", "--set", "eval.temperature=0.7", "-q"];
+        let rewritten = [
+            "--set",
+            r#"arms.names=["H", "G", "W", "P"]"#,
+            "--set",
+            "paraphrase.temperature=0.7",
+            "--set",
+            "paraphrase.retries=1",
+        ];
         let mut arguments = vec!["run", "mine/recipe.toml", "--out", out];
-        arguments.extend(sampled.iter().chain(more));
+        arguments.extend(sampled.iter().chain(&rewritten).chain(more));
         place.done(&arguments);
     };
     run("whole", &[]);
@@ -264,6 +284,7 @@ fn long_stages_split_into_jobs_by_problem_give_the_same_bytes() {
     let waiting = waiting(&listed);
     for stage in [
         "generate",
+        "paraphrase",
         "verify/sampled",
         "small/score",
         "small/W/seed0/eval",
@@ -332,6 +353,54 @@ fn a_column_or_a_file_that_is_not_there_is_said_before_anything_is_done() {
         "--dry-run",
     ]);
     assert_ne!(without.code, 0);
+}
+
+#[test]
+fn an_arm_without_a_trace_is_told_before_scoring_and_the_run_goes_on_without_it() {
+    let (task, case, columns) = TASKS[0];
+    let place = place(task, case, columns);
+    let always_wrong = json!({"completions": ["Perhaps.\n#### 1000"]});
+    place.write("mine/answers.jsonl", &format!("{always_wrong}\n"));
+
+    let ran = place.run(&["run", "mine/recipe.toml"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(
+        ran.err.contains("arm `G` covers no training problem")
+            && ran.err.contains(r#"--set 'arms.names=["H", "W"]'"#),
+        "{}",
+        ran.err
+    );
+    let sampled = place.bytes("runs/mine/data/r0/parts/sampled.jsonl");
+    assert!(
+        !place
+            .path("runs/mine/students/small/r0/scores.jsonl")
+            .exists()
+    );
+
+    let fewer = [
+        "run",
+        "mine/recipe.toml",
+        "--set",
+        r#"arms.names=["H", "W"]"#,
+    ];
+    let shown = place.done(&fewer);
+    assert!(
+        shown.contains("W (teacher, wrong answer)") && !shown.contains("G (teacher"),
+        "{shown}"
+    );
+    assert_eq!(
+        place.bytes("runs/mine/data/r0/parts/sampled.jsonl"),
+        sampled
+    );
+
+    // What scores and arms were made of is there now, so other arms are another experiment.
+    let ran = place.run(&["run", "mine/recipe.toml", "--set", r#"arms.names=["H"]"#]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(
+        ran.err.contains("arms.names: [\"H\", \"W\"] -> [\"H\"]"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
