@@ -245,7 +245,7 @@ fn one(
     job: &Job,
     threads: usize,
 ) -> Result<(), StageError> {
-    let progress = run.overall.job(job);
+    let progress = record.noting(job, run.overall.job(job));
     // What is done is looked at again, for its inputs may have changed, but that is no event.
     let event = |name: &str, message: Option<&str>| record.event(job, name, message);
     let was_done = state::is_done(run.dir, job);
@@ -453,7 +453,10 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
         }
         Some(_) if overwrite => empty(dir)?,
         Some(old) => {
-            let differences = resolve::differences(&old, &now);
+            let layout = Layout::of(dir);
+            let joined = (0..recipe.replicates).any(|r| layout.data(r).traces().exists());
+            let free = (!joined).then_some(resolve::ARMS);
+            let differences = resolve::differences(&old, &now, free);
             if !differences.is_empty() {
                 return Err(StageError::failed(
                     format!(

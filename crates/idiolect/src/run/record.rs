@@ -4,8 +4,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use idiolect_core::record::content_hash;
 use idiolect_core::store::write_atomic;
@@ -17,11 +17,15 @@ use super::plan::Job;
 use super::recipe::Recipe;
 use super::{io, resolve};
 use crate::model::price::{Price, spent};
+use crate::progress::{Event, Progress};
 use crate::stage::StageError;
+
+/// How often a job notes how far it is.
+const EVERY: Duration = Duration::from_secs(10);
 
 /// The open journal of events.
 pub(super) struct Record {
-    events: Mutex<File>,
+    events: Arc<Mutex<File>>,
     manifest: PathBuf,
     facts: Value,
 }
@@ -34,12 +38,7 @@ impl Record {
         folders: &Folders,
         threads: usize,
     ) -> Result<Self, StageError> {
-        let path = dir.join("events.jsonl");
-        let events = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|source| io("write", &path, source))?;
+        let events = events(dir)?;
         let facts = json!({
             "program": format!("idiolect {}", env!("CARGO_PKG_VERSION")),
             "recipe": recipe.name,
@@ -55,7 +54,7 @@ impl Record {
             "began_unix_s": unix_seconds(),
         });
         let record = Self {
-            events: Mutex::new(events),
+            events,
             manifest: dir.join("manifest.json"),
             facts,
         };
@@ -65,14 +64,8 @@ impl Record {
 
     /// Joins the events of a run that another process began; its manifest stays as it is.
     pub(super) fn join(dir: &Path) -> Result<Self, StageError> {
-        let path = dir.join("events.jsonl");
-        let events = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|source| io("write", &path, source))?;
         Ok(Self {
-            events: Mutex::new(events),
+            events: events(dir)?,
             manifest: dir.join("manifest.json"),
             facts: Value::Null,
         })
@@ -94,17 +87,33 @@ impl Record {
         self.write_event(job, "spent", row.collect());
     }
 
+    /// Passes a job's progress on to `shown`, and notes it now and then for `status`, which is another
+    /// process.
+    pub(super) fn noting(&self, job: &Job, shown: Progress) -> Progress {
+        let (events, head) = (Arc::clone(&self.events), head(job, "progress"));
+        let begun = Mutex::new(None);
+        Progress::to(move |name, event| {
+            shown.event(name, event);
+            let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+            match (event, &mut *begun) {
+                (Event::Begin { total, done, unit }, begun) => {
+                    *begun = Some((
+                        Instant::now(),
+                        json!({"total": total, "before": done, "unit": unit}),
+                    ));
+                }
+                (Event::At(done), Some((noted, facts))) if noted.elapsed() >= EVERY => {
+                    *noted = Instant::now();
+                    facts["done"] = json!(done);
+                    write(&events, &head, facts);
+                }
+                _ => {}
+            }
+        })
+    }
+
     fn write_event(&self, job: &Job, event: &str, more: Value) {
-        let mut row =
-            json!({"at_unix_s": unix_seconds(), "job": job.id, "stage": job.stage, "event": event});
-        if let (Value::Object(row), Value::Object(more)) = (&mut row, more) {
-            row.extend(more);
-        }
-        // One write, so that the lines of several processes do not mix.
-        let line = format!("{row}\n");
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        // A lost event harms no result; a full disk shows itself at the next output.
-        let _ = events.write_all(line.as_bytes());
+        write(&self.events, &head(job, event), &more);
     }
 
     /// Where an earlier process of the run looked for files, and the commits that it took of the hub.
@@ -129,6 +138,33 @@ impl Record {
         let text = serde_json::to_string_pretty(&facts).expect("a JSON value serialises") + "\n";
         Ok(write_atomic(&self.manifest, text.as_bytes())?)
     }
+}
+
+/// The journal of events of a run directory, to be continued.
+fn events(dir: &Path) -> Result<Arc<Mutex<File>>, StageError> {
+    let path = dir.join("events.jsonl");
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.map_err(|source| io("write", &path, source))?;
+    Ok(Arc::new(Mutex::new(file)))
+}
+
+/// What every event of a job holds beside its time.
+fn head(job: &Job, event: &str) -> Value {
+    json!({"job": job.id, "stage": job.stage, "event": event})
+}
+
+fn write(events: &Mutex<File>, head: &Value, more: &Value) {
+    let mut row = json!({"at_unix_s": unix_seconds()});
+    for part in [head, more] {
+        if let (Value::Object(row), Value::Object(part)) = (&mut row, part) {
+            row.extend(part.clone());
+        }
+    }
+    // One write, so that the lines of several processes do not mix.
+    let line = format!("{row}\n");
+    let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+    // A lost event harms no result; a full disk shows itself at the next output.
+    let _ = events.write_all(line.as_bytes());
 }
 
 fn unix_seconds() -> f64 {

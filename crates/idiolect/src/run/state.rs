@@ -1,6 +1,7 @@
 //! How far a run is: each job's state, from its outputs and from `events.jsonl`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use idiolect_core::store::{Lock, Meta, Rows};
@@ -46,6 +47,49 @@ struct Event {
     message: Option<String>,
     #[serde(flatten)]
     spent: Spent,
+    #[serde(flatten)]
+    progress: Option<Progress>,
+}
+
+/// How far a running job is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Progress {
+    /// Units done in all.
+    done: u64,
+    /// Of these, by earlier processes.
+    #[serde(skip_serializing)]
+    before: u64,
+    /// Units in all, where known.
+    total: Option<u64>,
+    unit: String,
+    /// Seconds left at the rate of this process.
+    #[serde(skip_deserializing)]
+    left_s: Option<f64>,
+}
+
+impl Progress {
+    /// With the time left, from how long this process took so far.
+    fn after(mut self, seconds: f64) -> Self {
+        let own = self.done.saturating_sub(self.before) as f64;
+        let left = self
+            .total
+            .map(|total| total.saturating_sub(self.done) as f64);
+        self.left_s = left.filter(|_| own > 0.0).map(|left| left / own * seconds);
+        self
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.total {
+            Some(total) => write!(f, "{} of {total} {}", self.done, self.unit)?,
+            None => write!(f, "{} {}", self.done, self.unit)?,
+        }
+        match self.left_s {
+            Some(left) => write!(f, ", about {} left", duration(left)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What endpoints were asked.
@@ -90,6 +134,8 @@ struct Planned {
     state: State,
     seconds: Option<f64>,
     message: Option<String>,
+    /// Of one that runs.
+    progress: Option<Progress>,
 }
 
 struct Run {
@@ -134,6 +180,9 @@ fn row(one: &Planned) -> Value {
     if let Some(message) = &one.message {
         row["message"] = json!(message);
     }
+    if let Some(progress) = &one.progress {
+        row["progress"] = json!(progress);
+    }
     row
 }
 
@@ -155,11 +204,10 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
         (State::Failed, "failed"),
     ] {
         for one in of(state) {
-            let why = one
-                .message
-                .as_ref()
-                .map_or(String::new(), |why| format!(": {why}"));
-            text.push_str(&format!("{heading}  {}{why}\n", one.job.id));
+            let progress = one.progress.as_ref().map(ToString::to_string);
+            let more = one.message.clone().or(progress);
+            let more = more.map_or(String::new(), |more| format!(": {more}"));
+            text.push_str(&format!("{heading}  {}{more}\n", one.job.id));
         }
     }
     if let Some(one) = of(State::Waiting).next() {
@@ -182,6 +230,9 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
             duration(left)
         ));
     }
+    let progress: BTreeMap<&str, &Progress> = of(State::Running)
+        .filter_map(|one| Some((one.job.id.as_str(), one.progress.as_ref()?)))
+        .collect();
     let ids = |state| of(state).map(|one| one.job.id.clone()).collect::<Vec<_>>();
     let failed: Vec<Value> = of(State::Failed)
         .map(|one| json!({"job": one.job.id, "message": one.message}))
@@ -192,6 +243,7 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
             "jobs": total,
             "done": of(State::Done).count(),
             "running": ids(State::Running),
+            "progress": progress,
             "interrupted": ids(State::Interrupted),
             "failed": failed,
             "waiting": of(State::Waiting).count(),
@@ -206,6 +258,7 @@ fn read(dir: &Path) -> Result<Run, StageError> {
     let path = dir.join("events.jsonl");
     let mut last: BTreeMap<String, Event> = BTreeMap::new();
     let mut spans: BTreeMap<String, (f64, Option<f64>)> = BTreeMap::new();
+    let mut far: BTreeMap<String, Progress> = BTreeMap::new();
     let mut spent = Spent::default();
     if path.exists() {
         for event in Rows::<Event>::open(&path)?.collect_good(|_| {})? {
@@ -215,7 +268,17 @@ fn read(dir: &Path) -> Result<Run, StageError> {
                     spent.add(event.spent);
                     continue;
                 }
+                "progress" => {
+                    if let (Some(progress), Some((begin, _))) =
+                        (event.progress, spans.get(&event.job))
+                    {
+                        let progress = progress.after(event.at_unix_s - begin);
+                        far.insert(event.job, progress);
+                    }
+                    continue;
+                }
                 "begin" => {
+                    far.remove(&event.job);
                     spans.insert(event.job.clone(), (event.at_unix_s, None));
                 }
                 _ => {
@@ -231,7 +294,13 @@ fn read(dir: &Path) -> Result<Run, StageError> {
     let planned: Vec<Planned> = begun
         .jobs
         .into_iter()
-        .map(|job| of_job(dir, job, &last, &spans, is_run_on))
+        .map(|job| {
+            let mut one = of_job(dir, job, &last, &spans, is_run_on);
+            one.progress = far
+                .remove(&one.job.id)
+                .filter(|_| one.state == State::Running);
+            one
+        })
         .collect();
     let left = time_left(&planned, &spans);
     Ok(Run {
@@ -261,6 +330,7 @@ fn of_job(
         state,
         seconds: span.and_then(|(begin, end)| Some((*end)? - begin)),
         message: event.and_then(|event| event.message.clone()),
+        progress: None,
         job,
     }
 }
@@ -286,4 +356,24 @@ fn time_left(planned: &[Planned], spans: &BTreeMap<String, (f64, Option<f64>)>) 
         until = f64::max(until, end);
     }
     (cost > 0.0 && busy > 0.0).then(|| left / (cost / busy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_job_states_its_rows_and_the_time_left_at_the_rate_of_this_process() {
+        let of = |row: Value| {
+            let event: Event = serde_json::from_value(row).unwrap();
+            event.progress.unwrap().after(event.at_unix_s - 100.0)
+        };
+        let row = json!({"at_unix_s": 160.0, "job": "j", "stage": "generate", "event": "progress",
+            "total": 320, "before": 100, "unit": "samples", "done": 160});
+        assert_eq!(of(row.clone()).left_s, Some(160.0));
+        assert_eq!(of(row).to_string(), "160 of 320 samples, about 3 min left");
+        let unknown = json!({"at_unix_s": 160.0, "job": "j", "event": "progress", "total": null,
+            "before": 0, "unit": "rows", "done": 7});
+        assert_eq!(of(unknown).to_string(), "7 rows");
+    }
 }
