@@ -251,7 +251,7 @@ pub struct VerdictRow {
 }
 
 /// Sums and counts of token scores over one trace: a row of `scores.jsonl`. Everything from
-/// `n_tokens` to `brier_sum` is over completion tokens without the end token. Sums of what the model
+/// `n_tokens` to `min20_nats` is over completion tokens without the end token. Sums of what the model
 /// did not give (ranks; what needs the whole distribution) are absent, never 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreRow {
@@ -302,6 +302,10 @@ pub struct ScoreRow {
     /// Σ (1 − 2p(y) + Σp²).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brier_sum: Option<f64>,
+    /// Σ surprisal of the least likely fifth of the tokens: ⌊n_tokens / 5⌋, at least one. Absent in
+    /// rows of earlier versions and of more than one trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min20_nats: Option<f64>,
     /// Surprisal of the end token alone.
     pub end_nll_nats: f64,
 }

@@ -50,6 +50,7 @@ pub enum MergeError {
 pub fn fold(tokens: &[TokenScore], identity: Identity<'_>) -> ScoreRow {
     let mut sums = empty(identity);
     let mut first_byte = None;
+    let mut surprisals = Vec::with_capacity(tokens.len());
     for token in tokens {
         let surprisal = -f64::from(token.logprob);
         if token.is_end {
@@ -58,11 +59,20 @@ pub fn fold(tokens: &[TokenScore], identity: Identity<'_>) -> ScoreRow {
         }
         first_byte.get_or_insert(u64::from(token.byte_start));
         add_token(&mut sums, token, surprisal);
+        surprisals.push(surprisal);
     }
+    surprisals.sort_unstable_by(|a, b| b.total_cmp(a));
+    sums.min20_nats = Some(surprisals.iter().take(least_likely(sums.n_tokens)).sum());
     sums.n_bytes = first_byte.map_or(0, |start| {
         (identity.completion_bytes as u64).saturating_sub(start)
     });
     sums
+}
+
+/// How many of `n_tokens` are the least likely fifth: rounded down as the authors of Min-K% do, and
+/// at least one, so that a text of fewer than five tokens has a value.
+pub(crate) fn least_likely(n_tokens: u64) -> usize {
+    (n_tokens / 5).max(1) as usize
 }
 
 fn add_token(sums: &mut ScoreRow, token: &TokenScore, surprisal: f64) {
@@ -140,6 +150,8 @@ fn add(sums: &mut ScoreRow, other: &ScoreRow) {
     plus(&mut sums.top10, other.top10);
     plus(&mut sums.top50, other.top50);
     plus(&mut sums.brier_sum, other.brier_sum);
+    // The least likely fifth of two traces is not the two fifths.
+    sums.min20_nats = None;
     sums.end_nll_nats += other.end_nll_nats;
 }
 
@@ -175,6 +187,7 @@ pub(crate) fn empty(identity: Identity<'_>) -> ScoreRow {
         top10: Some(0),
         top50: Some(0),
         brier_sum: Some(0.0),
+        min20_nats: Some(0.0),
         end_nll_nats: 0.0,
     }
 }
@@ -278,6 +291,8 @@ pub(crate) mod tests {
             (sums.rank_sum, sums.rank_clip100_sum),
             (Some(6.0), Some(6.0))
         );
+        // The least likely of four tokens is the second.
+        near(sums.min20_nats.unwrap(), 2.734078850, f32_sum);
         let tops = [sums.top1, sums.top5, sums.top10, sums.top50];
         assert_eq!(tops, [Some(2), Some(4), Some(4), Some(4)]);
     }
@@ -337,6 +352,7 @@ pub(crate) mod tests {
         near(merged.nll_nats, whole.nll_nats, 1e-12);
         near(merged.brier_sum.unwrap(), whole.brier_sum.unwrap(), 1e-12);
         near(merged.end_nll_nats, 7.5, 0.0);
+        assert_eq!(merged.min20_nats, None);
         assert_eq!(merge([]), Ok(None));
     }
 

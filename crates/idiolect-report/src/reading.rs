@@ -214,6 +214,8 @@ pub(crate) fn metric_name(name: &str) -> String {
         "top50" => "top-50",
         "z" => "Z",
         "brier" => "Brier",
+        "min20" => "Min-20%",
+        "prob" => "Prob",
         word => word,
     });
     spoken.collect::<Vec<_>>().join(" ")

@@ -130,6 +130,16 @@ pub const METRICS: &[Metric] = &[
         of_set: likelihood::perplexity_arithmetic,
     },
     Metric {
+        name: "min20_prob",
+        direction: Direction::Higher,
+        unit: "nats/token",
+        source: "Min-K% Prob with K = 20, arXiv 2310.16789",
+        definition: "the mean ln p of the ⌊T / 5⌋ least likely tokens, at least one",
+        set_definition: "the mean over traces",
+        of: likelihood::min20_prob,
+        of_set: likelihood::mean_min20_prob,
+    },
+    Metric {
         name: "mean_rank",
         direction: Direction::Lower,
         unit: "ranks",

@@ -25,13 +25,15 @@ pub struct SetSums {
     pub perplexity_sum: f64,
     /// Σ over traces of Σ min(r, 100) / T.
     pub rank_clip100_per_token_sum: f64,
+    /// Σ over traces of the mean ln p of the least likely fifth.
+    pub min20_prob_sum: f64,
     /// Σ over traces of Z, where it is defined.
     pub z_sum: f64,
     /// Traces with a Z.
     pub z_traces: f64,
 }
 
-const N_SUMS: usize = 21;
+const N_SUMS: usize = 22;
 
 impl SetSums {
     /// The sums of a set; `None` of no trace.
@@ -65,6 +67,7 @@ impl SetSums {
             nll_per_token_sum: 0.0,
             perplexity_sum: 0.0,
             rank_clip100_per_token_sum: 0.0,
+            min20_prob_sum: 0.0,
             z_sum: 0.0,
             z_traces: 0.0,
         }
@@ -92,6 +95,7 @@ impl SetSums {
             nll_mean,
             perplexity,
             rank_mean,
+            min20,
             z,
             z_traces,
         ] = *sums;
@@ -115,6 +119,7 @@ impl SetSums {
         self.nll_per_token_sum = nll_mean;
         self.perplexity_sum = perplexity;
         self.rank_clip100_per_token_sum = rank_mean;
+        self.min20_prob_sum = min20;
         self.z_sum = z;
         self.z_traces = z_traces;
     }
@@ -133,6 +138,10 @@ fn terms(a: &ScoreRow) -> [f64; N_SUMS] {
     let rank = match a.n_tokens {
         0 => 0.0,
         _ => rank::mean_rank_clip100(a).unwrap_or(f64::NAN),
+    };
+    let min20 = match a.n_tokens {
+        0 => 0.0,
+        _ => likelihood::min20_prob(a).unwrap_or(f64::NAN),
     };
     [
         a.n_tokens as f64,
@@ -154,6 +163,7 @@ fn terms(a: &ScoreRow) -> [f64; N_SUMS] {
         likelihood::nll_per_token(a).unwrap_or(0.0),
         likelihood::nll_per_token(a).map_or(0.0, f64::exp),
         rank,
+        min20,
         z.unwrap_or(0.0),
         f64::from(u8::from(z.is_some())),
     ]

@@ -27,6 +27,8 @@ fn golden() -> ScoreRow {
         count(&mut a.top10, 10);
         count(&mut a.top50, 50);
         add(&mut a.brier_sum, 1.0 - 2.0 * (-s).exp() + q);
+        // One of four tokens is the least likely fifth.
+        a.min20_nats = a.min20_nats.map(|most| most.max(s));
     }
     a
 }
@@ -72,6 +74,7 @@ fn the_golden_trace_has_the_published_folds() {
         ("mean_log_rank", 0.346573590),
         ("mean_rank", 1.5),
         ("mean_rank_clip100", 1.5),
+        ("min20_prob", -2.734078850),
         ("rsr", 0.960407896),
         ("top1_share", 0.5),
         ("top5_share", 1.0),
@@ -88,6 +91,44 @@ fn the_golden_trace_has_the_published_folds() {
         value("brier_mean", &a) / value("nll_per_token", &a),
         0.560798560,
     );
+}
+
+/// By hand: 11 tokens have a fifth of 2, of which the two smallest ln p are −7 and −4; 4 tokens have
+/// a fifth of 1, the −3. The end token's −9 is in neither.
+#[test]
+fn min20_prob_is_the_mean_of_the_least_likely_fifth() {
+    let of = |logprobs: &[f32]| {
+        let token = |(at, logprob): (usize, &f32)| TokenScore {
+            token_id: 0,
+            logprob: *logprob,
+            rank: None,
+            distribution: None,
+            byte_start: at as u32,
+            is_end: *logprob == -9.0,
+        };
+        let tokens: Vec<TokenScore> = logprobs.iter().enumerate().map(token).collect();
+        fold(&tokens, identity())
+    };
+    let long = of(&[
+        -1.0, -4.0, -0.5, -2.0, -7.0, -0.25, -1.0, -3.0, -0.5, -1.0, -2.0, -9.0,
+    ]);
+    let short = of(&[-1.0, -3.0, -2.0, -0.5, -9.0]);
+    near(value("min20_prob", &long), -5.5);
+    near(value("min20_prob", &short), -3.0);
+    // The mean of the two traces; pooled, 15 tokens would have a fifth of 3 and a mean of −14 / 3.
+    near(
+        set_value("min20_prob", &[long.clone(), short.clone()]),
+        -4.25,
+    );
+    // A row of an earlier version has none, and neither has a set with it.
+    let earlier = ScoreRow {
+        min20_nats: None,
+        ..short
+    };
+    let min20 = named("min20_prob").unwrap();
+    assert_eq!((min20.of)(&earlier), None);
+    let set = SetSums::of(&[long, earlier]).unwrap().unwrap();
+    assert_eq!((min20.of_set)(&set), None);
 }
 
 #[test]
@@ -209,6 +250,7 @@ fn a_metric_of_what_a_model_does_not_give_is_absent() {
     };
     let expected = [
         "bits_per_byte",
+        "min20_prob",
         "nll_per_token",
         "ppl_arith",
         "ppl_seq",
@@ -265,6 +307,7 @@ fn random_set(seed: u64, traces: usize) -> Vec<ScoreRow> {
             a.problem_id = Some(format!("p{}", at / 2));
             let factor = 0.5 + rng.uniform();
             a.nll_nats *= factor;
+            a.min20_nats = a.min20_nats.map(|nats| nats * factor);
             a.rank_sum = a.rank_sum.map(|sum| sum + rng.below(9) as f64);
             a.rank_clip100_sum = a.rank_sum;
             a

@@ -810,6 +810,7 @@ fn scores(nats: f64, row: usize) -> ScoreRow {
         top10: Some(17),
         top50: Some(19),
         brier_sum: Some(0.2 * tokens),
+        min20_nats: Some(nats * 8.0),
         end_nll_nats: 0.1,
     }
 }
