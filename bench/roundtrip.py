@@ -61,6 +61,7 @@ def cases():
     yield "gemma2, shards", t.Gemma2Config(**SHAPE, sliding_window=8, query_pre_attn_scalar=20), "float32", "30KB"
     gemma3 = t.Gemma3TextConfig(**SHAPE, sliding_window=8, layer_types=LAYERS, query_pre_attn_scalar=20)
     yield "gemma3, bf16", gemma3, "bfloat16", None
+    yield "olmo2, shards", t.Olmo2Config(**SHAPE), "float32", "30KB"
 
 
 def tokenizer():

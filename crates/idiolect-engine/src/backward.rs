@@ -188,17 +188,20 @@ impl Workspace {
         let d_normed = grads.normed.get_mut(width);
         let linear = layer.linear(Projection::GateUp, &self.drops);
         linear.d_input(cpu, d_normed, gate_up, shape);
-        let (post_attention, rstd) = (saved.post_attention.get(width), saved.rstd[1].get(ld));
-        let weight = layer.norm(&ranges.mlp_norm);
-        let normed = self.normed.get_mut(width);
-        cpu.normalize(normed, post_attention, rstd, weight, &[]);
+        let input = Residual {
+            values: saved.post_attention.get(width),
+            norm: layer
+                .norms_before()
+                .then(|| (saved.rstd[1].get(ld), layer.norm(&ranges.mlp_norm))),
+        };
+        let read = input.read(self.normed.get_mut(width), cpu);
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::leading_dim(config.hidden));
         let d_gate_up = layer.linear_gradients(Projection::GateUp, sums);
-        linear.d_weights(cpu, d_gate_up, gate_up, normed, shape, tokens);
+        linear.d_weights(cpu, d_gate_up, gate_up, read, shape, tokens);
         let d_weight = sums.of(&ranges.mlp_norm);
-        add_to_residual(grads, d_weight, post_attention, rstd, weight, cpu);
+        add_to_residual(grads, d_weight, input, cpu);
     }
 
     /// From the gradient of a layer's post-attention residual to that of its input, in
@@ -257,10 +260,11 @@ impl Workspace {
         cpu.rotate(d_k, ld, angles, Rotation::Inverse, 1.0);
         if config.qk_norm {
             let (saved_q, saved_k) = saved.qk.get(config.qk_rows() * ld).split_at(rows);
+            let [q_parts, k_parts] = config.qk_norm_parts();
             let (q_rstd, k_rstd) = saved
                 .qk_rstd
-                .get((config.heads + config.kv_heads) * ld)
-                .split_at(config.heads * ld);
+                .get((q_parts + k_parts) * ld)
+                .split_at(q_parts * ld);
             for (d_heads, saved, rstd, range) in [
                 (d_q, saved_q, q_rstd, &ranges.q_norm),
                 (d_k, saved_k, k_rstd, &ranges.k_norm),
@@ -281,32 +285,58 @@ impl Workspace {
         let linear = layer.linear(Projection::Qkv, &self.drops);
         let d_normed = grads.normed.get_mut(width);
         linear.d_input(cpu, d_normed, d_qkv, shape);
-        let (input, rstd) = (
-            self.residuals[layer.index].get(width),
-            saved.rstd[0].get(ld),
-        );
-        let weight = layer.norm(&ranges.input_norm);
-        let normed = self.normed.get_mut(width);
-        cpu.normalize(normed, input, rstd, weight, &[]);
+        let input = Residual {
+            values: self.residuals[layer.index].get(width),
+            norm: layer
+                .norms_before()
+                .then(|| (saved.rstd[0].get(ld), layer.norm(&ranges.input_norm))),
+        };
+        let read = input.read(self.normed.get_mut(width), cpu);
         let tokens = grads
             .tokens
             .get_mut(self.n * crate::ops::leading_dim(config.hidden));
         let d_weights = layer.linear_gradients(Projection::Qkv, sums);
-        linear.d_weights(cpu, d_weights, d_qkv, normed, shape, tokens);
+        linear.d_weights(cpu, d_weights, d_qkv, read, shape, tokens);
         let d_weight = sums.of(&ranges.input_norm);
-        add_to_residual(grads, d_weight, input, rstd, weight, cpu);
+        add_to_residual(grads, d_weight, input, cpu);
     }
 }
 
-/// Adds the gradient of a normed residual, in `grads.normed`, to that of the residual.
+/// A residual that a layer's projections read: (C, T) lanes, and where it is normed before them
+/// its rstd and the norm's weight.
+#[derive(Clone, Copy)]
+struct Residual<'a> {
+    values: &'a [f32],
+    norm: Option<(&'a [f32], NormWeight<'a>)>,
+}
+
+impl<'a> Residual<'a> {
+    /// What the projections read, computed again in `normed` where there is a norm.
+    fn read(self, normed: &'a mut [f32], cpu: &mut Cpu<'_>) -> &'a [f32] {
+        let Some((rstd, weight)) = self.norm else {
+            return self.values;
+        };
+        cpu.normalize(normed, self.values, rstd, weight, &[]);
+        normed
+    }
+}
+
+/// Adds the gradient of what was read of a residual, in `grads.normed`, to that of the residual.
 fn add_to_residual(
     grads: &mut ActivationGradients,
     d_weight: &mut [f32],
-    input: &[f32],
-    rstd: &[f32],
-    weight: NormWeight<'_>,
+    Residual {
+        values: input,
+        norm,
+    }: Residual<'_>,
     cpu: &mut Cpu<'_>,
 ) {
+    let Some((rstd, weight)) = norm else {
+        let sums = grads.residual.get_mut(input.len());
+        let read = grads.normed.get(input.len());
+        sums.iter_mut().zip(read).for_each(|(sum, d)| *sum += d);
+        return;
+    };
     cpu.rms_norm_backward(norm::Backward {
         d_input: grads.residual.get_mut(input.len()),
         add: true,

@@ -26,7 +26,7 @@ pub enum ConfigError {
     /// A family without a row in the table of `model_config`.
     #[error(
         "`model_type` {0} is not supported; supported are llama, mistral, qwen2, qwen3, gemma2, \
-         gemma3_text (and the models that name one of these, such as SmolLM2 and Qwen2.5)"
+         gemma3_text, olmo2 (and the models that name one of these, such as SmolLM2 and Qwen2.5)"
     )]
     Family(String),
     /// A model of text and images.
@@ -125,6 +125,7 @@ impl Config {
             Some("qwen3") => Family::Qwen3,
             Some("gemma2") => Family::Gemma2,
             Some("gemma3_text") => Family::Gemma3,
+            Some("olmo2") => Family::Olmo2,
             Some("gemma3") => return Err(ConfigError::Images),
             Some(other) => return Err(ConfigError::Family(other.to_owned())),
             None => return Err(ConfigError::Missing("model_type".to_owned())),
@@ -136,6 +137,7 @@ impl Config {
                 .size("max_position_embeddings")?
                 .unwrap_or(match family {
                     Family::Llama if !fields.is("model_type", "mistral") => 2048,
+                    Family::Olmo2 => 2048,
                     Family::Qwen2 | Family::Qwen3 => 32768,
                     Family::Gemma2 => 8192,
                     Family::Llama | Family::Gemma3 => 131_072,
@@ -198,7 +200,7 @@ fn read_model_config(
     };
     let kv_heads = match fields.size("num_key_value_heads")? {
         Some(n) => n,
-        None if fields.is("model_type", "llama") => heads,
+        None if fields.is("model_type", "llama") || family == Family::Olmo2 => heads,
         None => return Err(ConfigError::Missing("num_key_value_heads".to_owned())),
     };
     read_biases(fields, family)?;
@@ -309,7 +311,7 @@ fn read_windows(
     let mistral = fields.is("model_type", "mistral");
     let size = match fields.size("sliding_window")? {
         // What transformers takes an absent field for; `null` means no window.
-        None if (mistral || family != Family::Llama)
+        None if (mistral || !matches!(family, Family::Llama | Family::Olmo2))
             && !fields.map.contains_key("sliding_window") =>
         {
             Some(4096)
@@ -326,16 +328,16 @@ fn read_windows(
     let types = fields.get("layer_types");
     let window = match family {
         Family::Qwen2 | Family::Qwen3 => size.filter(|_| enabled == Some(true)),
-        Family::Llama if !mistral && size.is_some() => {
-            return Err(fields.fault("sliding_window", "a llama has none"));
+        Family::Llama | Family::Olmo2 if !mistral && size.is_some() => {
+            return Err(fields.fault("sliding_window", "a llama or olmo2 has none"));
         }
-        Family::Llama | Family::Gemma2 | Family::Gemma3 => size,
+        Family::Llama | Family::Olmo2 | Family::Gemma2 | Family::Gemma3 => size,
     };
     let slides: Vec<bool> = match types {
         Some(types) => layer_types(fields, types, layers)?,
         None => (0..layers)
             .map(|layer| match family {
-                Family::Llama => mistral,
+                Family::Llama | Family::Olmo2 => mistral,
                 Family::Qwen2 | Family::Qwen3 => layer >= first.unwrap_or(28),
                 Family::Gemma2 => layer.is_multiple_of(2),
                 Family::Gemma3 => !(layer + 1).is_multiple_of(pattern),

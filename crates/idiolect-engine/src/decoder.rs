@@ -297,8 +297,12 @@ impl<'a> Layer<'a> {
         &of[usize::from(local)]
     }
 
+    pub(crate) fn norms_before(&self) -> bool {
+        self.config.norms != Norms::After
+    }
+
     pub(crate) fn norms_after(&self) -> bool {
-        self.config.norms == Norms::BeforeAndAfter
+        self.config.norms != Norms::Before
     }
 }
 

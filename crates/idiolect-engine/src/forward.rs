@@ -92,17 +92,10 @@ impl Workspace {
         let (normed, gated) = (&mut self.normed, &mut self.gated);
         let linear = |projection| layer.linear(projection, &self.drops);
 
-        let normed = normed.get_mut(width);
-        let rstd = saved.rstd[0].get_mut(ld);
-        cpu.rms_norm(
-            normed,
-            rstd,
-            input,
-            layer.norm(&ranges.input_norm),
-            config.norm_eps,
-        );
+        let (norm, rstd) = (&ranges.input_norm, &mut saved.rstd[0]);
+        let read = read_residual(layer, norm, input, normed, rstd, ld, cpu);
         let qkv = saved.qkv.get_mut(config.qkv_rows() * ld);
-        linear(Projection::Qkv).forward(cpu, qkv, normed, None, shape);
+        linear(Projection::Qkv).forward(cpu, qkv, read, None, shape);
         rotate_heads(layer, saved, layer.angles(&self.angles), ld, cpu);
         attend(layer, saved, &self.batch, ld, cpu);
         let attention = saved.attention.get(config.attention_rows() * ld);
@@ -125,16 +118,10 @@ impl Workspace {
         );
 
         let post_attention = &*post_attention;
-        let rstd = saved.rstd[1].get_mut(ld);
-        cpu.rms_norm(
-            normed,
-            rstd,
-            post_attention,
-            layer.norm(&ranges.mlp_norm),
-            config.norm_eps,
-        );
+        let (norm, rstd) = (&ranges.mlp_norm, &mut saved.rstd[1]);
+        let read = read_residual(layer, norm, post_attention, normed, rstd, ld, cpu);
         let gate_up = saved.gate_up.get_mut(2 * config.intermediate * ld);
-        linear(Projection::GateUp).forward(cpu, gate_up, normed, None, shape);
+        linear(Projection::GateUp).forward(cpu, gate_up, read, None, shape);
         let Some(out) = out else { return };
         let gated = gated.get_mut(config.intermediate * ld);
         cpu.gate(config.activation, gated, gate_up, ld);
@@ -155,6 +142,32 @@ impl Workspace {
             cpu,
         );
     }
+}
+
+/// What a layer's projections read of a residual, (C, T) lanes: its norm, left in `normed` with its
+/// `rstd`, or without a norm before them the residual itself.
+fn read_residual<'b>(
+    layer: &Layer<'_>,
+    norm: &Range<usize>,
+    residual: &'b [f32],
+    normed: &'b mut Buffer,
+    rstd: &mut Buffer,
+    ld: usize,
+    cpu: &mut Cpu<'_>,
+) -> &'b [f32] {
+    if !layer.norms_before() {
+        return residual;
+    }
+    let normed = normed.get_mut(residual.len());
+    let rstd = rstd.get_mut(ld);
+    cpu.rms_norm(
+        normed,
+        rstd,
+        residual,
+        layer.norm(norm),
+        layer.config.norm_eps,
+    );
+    normed
 }
 
 /// The norm after a projection, and what it saves; unused without one.
@@ -189,7 +202,8 @@ fn add_projected(
     cpu.normalize(out, output, rstd, layer.norm(after.norm), residual);
 }
 
-/// Norm of each head of q and k where the family has one, rotation, and q's scale; in `saved.qkv`.
+/// Norm of q and k where the family has one, of each head or of all at once, rotation, and q's
+/// scale; in `saved.qkv`.
 fn rotate_heads(
     layer: &Layer<'_>,
     saved: &mut SavedActivations,
@@ -206,10 +220,11 @@ fn rotate_heads(
             .qk
             .get_mut(config.qk_rows() * ld)
             .split_at_mut(q.len());
+        let [q_parts, k_parts] = config.qk_norm_parts();
         let (q_rstd, k_rstd) = saved
             .qk_rstd
-            .get_mut((config.heads + config.kv_heads) * ld)
-            .split_at_mut(config.heads * ld);
+            .get_mut((q_parts + k_parts) * ld)
+            .split_at_mut(q_parts * ld);
         for (buffers, range) in [
             ([&mut *q, saved_q, q_rstd], &layer.ranges.q_norm),
             ([&mut *k, saved_k, k_rstd], &layer.ranges.k_norm),

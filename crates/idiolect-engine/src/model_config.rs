@@ -3,20 +3,20 @@
 //! One decoder computes every family; a family is a row of the table below, which
 //! [`ModelConfig::new`] states in code. Reading a `config.json` is another module's business.
 //!
-//! | setting | Llama, Mistral | Qwen 2/2.5 | Qwen 3 | Gemma 2 | Gemma 3 text |
-//! |---|---|---|---|---|---|
-//! | bias on q, k, v | no | yes | no | no | no |
-//! | norm of each q and k head | no | no | yes | no | yes |
-//! | norm weight | w | w | w | 1 + w | 1 + w |
-//! | norms of a layer | before attention, before MLP | same | same | before **and after** each | same |
-//! | activation | silu | silu | silu | gelu, tanh form | same |
-//! | embedding scale | 1 | 1 | 1 | √hidden, rounded to the weights' type | same |
-//! | attention scale | 1/√head_dim | same | same | 1/√query_pre_attn_scalar | same |
-//! | softcap, attention / final | none | none | none | 50 / 30 | none / none |
-//! | window | Llama none, Mistral per config | none unless enabled | same | 4096 on even layers | five layers of six |
-//! | rotary | θ, scaling per config | θ | θ | θ | θ and scaling; windowed layers θ of their own |
-//! | head_dim | config, else hidden/heads | same | config, else 128 | config, else 256 | same |
-//! | tied head | per config | per config | per config | yes | yes |
+//! | setting | Llama, Mistral | Qwen 2/2.5 | Qwen 3 | Gemma 2 | Gemma 3 text | OLMo 2 |
+//! |---|---|---|---|---|---|---|
+//! | bias on q, k, v | no | yes | no | no | no | no |
+//! | norm of each q and k head | no | no | yes | no | yes | no; of the whole q and the whole k |
+//! | norm weight | w | w | w | 1 + w | 1 + w | w |
+//! | norms of a layer | before attention, before MLP | same | same | before **and after** each | same | **after** each only |
+//! | activation | silu | silu | silu | gelu, tanh form | same | silu |
+//! | embedding scale | 1 | 1 | 1 | √hidden, rounded to the weights' type | same | 1 |
+//! | attention scale | 1/√head_dim | same | same | 1/√query_pre_attn_scalar | same | 1/√head_dim |
+//! | softcap, attention / final | none | none | none | 50 / 30 | none / none | none |
+//! | window | Llama none, Mistral per config | none unless enabled | same | 4096 on even layers | five layers of six | none |
+//! | rotary | θ, scaling per config | θ | θ | θ | θ and scaling; windowed layers θ of their own | θ, scaling per config |
+//! | head_dim | config, else hidden/heads | same | config, else 128 | config, else 256 | same | config, else hidden/heads |
+//! | tied head | per config | per config | per config | yes | yes | per config |
 //!
 //! With a window w a query sees keys with i − j < w. Source: the model classes of Hugging Face
 //! transformers, held to by the parity fixtures. Llama 2, 3.x and SmolLM2 are one row.
@@ -42,6 +42,8 @@ pub enum Family {
     Gemma2,
     /// Gemma 3, text only.
     Gemma3,
+    /// OLMo 2.
+    Olmo2,
 }
 
 /// Where a layer normalises.
@@ -53,6 +55,8 @@ pub enum Norms {
     Before,
     /// Also after each, on what is added to the residual.
     BeforeAndAfter,
+    /// Only after each, on what is added to the residual.
+    After,
 }
 
 /// The gate's nonlinearity.
@@ -95,8 +99,12 @@ pub struct ModelConfig {
     pub local_rope: Option<Rope>,
     /// Whether q, k and v have a bias.
     pub qkv_bias: bool,
-    /// Whether each head of q and of k is normalised before it is rotated.
+    /// Whether q and k are normalised before they are rotated, each head on its own.
     pub qk_norm: bool,
+    /// Whether that norm is over all heads of q at once, and of k. Recorded only where it is, as
+    /// models were before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub qk_norm_whole: bool,
     /// Whether a norm multiplies by 1 + w and not by w.
     #[serde(rename = "gain_plus_one")]
     pub norm_plus_one: bool,
@@ -187,6 +195,7 @@ impl ModelConfig {
             intermediate,
         } = sizes;
         let gemma = family.is_gemma();
+        let olmo2 = family == Family::Olmo2;
         let (gemma2, gemma3) = (family == Family::Gemma2, family == Family::Gemma3);
         let plain = |theta| Rope {
             theta,
@@ -204,16 +213,17 @@ impl ModelConfig {
             kv_heads,
             head_dim,
             intermediate,
-            norm_eps: 1e-6,
+            norm_eps: if olmo2 { 1e-5 } else { 1e-6 },
             rope: plain(if gemma3 { 1e6 } else { 1e4 }),
             local_rope: gemma3.then(|| plain(1e4)),
             qkv_bias: family == Family::Qwen2,
-            qk_norm: matches!(family, Family::Qwen3 | Family::Gemma3),
+            qk_norm: matches!(family, Family::Qwen3 | Family::Gemma3 | Family::Olmo2),
+            qk_norm_whole: olmo2,
             norm_plus_one: gemma,
-            norms: if gemma {
-                Norms::BeforeAndAfter
-            } else {
-                Norms::Before
+            norms: match family {
+                Family::Gemma2 | Family::Gemma3 => Norms::BeforeAndAfter,
+                Family::Olmo2 => Norms::After,
+                _ => Norms::Before,
             },
             activation: if gemma {
                 Activation::GeluTanh
@@ -313,9 +323,17 @@ impl ModelConfig {
             self.intermediate,
         ]
         .map(|n| n as u128);
-        let norms = if self.norms == Norms::Before { 2 } else { 4 };
+        let norms = if self.norms == Norms::BeforeAndAfter {
+            4
+        } else {
+            2
+        };
         let bias = if self.qkv_bias { (h + 2 * k) * d } else { 0 };
-        let qk_norm = if self.qk_norm { 2 * d } else { 0 };
+        let qk_norm = match (self.qk_norm, self.qk_norm_whole) {
+            (false, _) => 0,
+            (true, false) => 2 * d,
+            (true, true) => (h + k) * d,
+        };
         let layer = (2 * h + 2 * k) * d * c + bias + qk_norm + 3 * c * f + norms * c;
         v * c * if self.tied { 1 } else { 2 } + l * layer + c
     }
@@ -328,6 +346,15 @@ impl ModelConfig {
     /// Rows of q and k: (H + K)·D.
     pub fn qk_rows(&self) -> usize {
         (self.heads + self.kv_heads) * self.head_dim
+    }
+
+    /// Into how many parts, each normed on its own, q and k are cut: heads, or one.
+    pub fn qk_norm_parts(&self) -> [usize; 2] {
+        if self.qk_norm_whole {
+            [1, 1]
+        } else {
+            [self.heads, self.kv_heads]
+        }
     }
 
     /// Rows of the attention's output: H·D.
@@ -380,6 +407,7 @@ mod tests {
             Family::Qwen3,
             Family::Gemma2,
             Family::Gemma3,
+            Family::Olmo2,
         ] {
             let config = ModelConfig::new(
                 family,

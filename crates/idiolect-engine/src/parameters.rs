@@ -63,17 +63,19 @@ enum Kind {
 /// The places of one layer's tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LayerRanges {
+    /// Before attention; empty for [`Norms::After`].
     pub(crate) input_norm: Range<usize>,
     /// q, k, v: ((H + 2K)·D, C).
     pub(crate) qkv: Range<usize>,
     /// Empty without biases.
     pub(crate) qkv_bias: Range<usize>,
-    /// On each head of q, and of k; empty without norms of heads.
+    /// On each head of q, and of k, or on all at once; empty without these norms.
     pub(crate) q_norm: Range<usize>,
     pub(crate) k_norm: Range<usize>,
     pub(crate) output: Range<usize>,
     /// On attention's output; empty for [`Norms::Before`].
     pub(crate) after_attention_norm: Range<usize>,
+    /// Before the MLP; empty for [`Norms::After`].
     pub(crate) mlp_norm: Range<usize>,
     /// gate, up: (2F, C).
     pub(crate) gate_up: Range<usize>,
@@ -192,9 +194,13 @@ impl Builder {
             ("k", config.kv_heads * d),
             ("v", config.kv_heads * d),
         ];
-        let after = config.norms == Norms::BeforeAndAfter;
+        let (before, after) = (config.norms != Norms::After, config.norms != Norms::Before);
 
-        let input_norm = self.norm(name("input_layernorm.weight"), c);
+        let input_norm = if before {
+            self.norm(name("input_layernorm.weight"), c)
+        } else {
+            self.len..self.len
+        };
         let start = self.len;
         for (letter, width) in widths {
             self.matrix(name(&format!("self_attn.{letter}_proj.weight")), width, c);
@@ -210,9 +216,11 @@ impl Builder {
             }
         }
         let qkv_bias = qkv.end..self.len;
-        let [q_norm, k_norm] = ["q", "k"].map(|letter| {
+        let [(q, q_width), (k, k_width), _] = widths;
+        let [q_norm, k_norm] = [(q, q_width), (k, k_width)].map(|(letter, whole)| {
             if config.qk_norm {
-                self.norm(name(&format!("self_attn.{letter}_norm.weight")), d)
+                let width = if config.qk_norm_whole { whole } else { d };
+                self.norm(name(&format!("self_attn.{letter}_norm.weight")), width)
             } else {
                 self.len..self.len
             }
@@ -220,16 +228,14 @@ impl Builder {
         let output = self.matrix(name("self_attn.o_proj.weight"), c, config.heads * d);
         // Gemma 2 calls the norm before the MLP `pre_feedforward` and gives Llama's name for it
         // to the norm after attention.
-        let (after_attention_norm, mlp_norm) = if after {
-            (
-                self.norm(name("post_attention_layernorm.weight"), c),
+        let second = self.norm(name("post_attention_layernorm.weight"), c);
+        let (after_attention_norm, mlp_norm) = match config.norms {
+            Norms::Before => (output.end..output.end, second),
+            Norms::BeforeAndAfter => (
+                second,
                 self.norm(name("pre_feedforward_layernorm.weight"), c),
-            )
-        } else {
-            (
-                output.end..output.end,
-                self.norm(name("post_attention_layernorm.weight"), c),
-            )
+            ),
+            Norms::After => (second.clone(), second.end..second.end),
         };
         let start = self.len;
         self.matrix(name("mlp.gate_proj.weight"), f, c);
@@ -337,10 +343,10 @@ mod tests {
     use crate::model_config::{Family, Sizes};
 
     fn config(norms: Norms, qkv_bias: bool, tied: bool) -> ModelConfig {
-        let family = if norms == Norms::Before {
-            Family::Llama
-        } else {
-            Family::Gemma3
+        let family = match norms {
+            Norms::Before => Family::Llama,
+            Norms::BeforeAndAfter => Family::Gemma3,
+            Norms::After => Family::Olmo2,
         };
         let sizes = Sizes {
             vocab: 11,
@@ -360,7 +366,7 @@ mod tests {
 
     #[test]
     fn tensors_fill_the_allocation_without_holes() {
-        for norms in [Norms::Before, Norms::BeforeAndAfter] {
+        for norms in [Norms::Before, Norms::BeforeAndAfter, Norms::After] {
             for (bias, tied) in [(false, true), (true, false)] {
                 let layout = Layout::new(&config(norms, bias, tied));
                 let mut at = 0;

@@ -78,12 +78,13 @@ pub(crate) fn tiny(family: Family) -> ModelConfig {
     }
 }
 
-pub(crate) const FAMILIES: [Family; 5] = [
+pub(crate) const FAMILIES: [Family; 6] = [
     Family::Llama,
     Family::Qwen2,
     Family::Qwen3,
     Family::Gemma2,
     Family::Gemma3,
+    Family::Olmo2,
 ];
 
 /// Parameters far from their usual start: norm weights and biases are random too.

@@ -33,13 +33,13 @@ impl Drops {
 /// What one layer saves for the backward.
 #[derive(Debug, Default)]
 pub(crate) struct SavedActivations {
-    /// 1 / rms (rstd) of the layer's input, of the post-attention residual, and of the two outputs
-    /// normed after.
+    /// 1 / rms (rstd) of the layer's input and of the post-attention residual where they are normed,
+    /// and of the two outputs normed after.
     pub(crate) rstd: [Buffer; 4],
     /// Rotated, q scaled: ((H + 2K)·D, T).
     pub(crate) qkv: Buffer,
-    /// q and k before the norm of their heads: ((H + K)·D, T), and its rstd, (H + K, T);
-    /// unused without one.
+    /// q and k before their norm: ((H + K)·D, T), and its rstd, (H + K, T) or, of a norm over all
+    /// heads, (2, T); unused without one.
     pub(crate) qk: Buffer,
     pub(crate) qk_rstd: Buffer,
     pub(crate) attention: Buffer,
@@ -136,8 +136,9 @@ struct Plan {
     residuals: usize,
     sets: usize,
     sizes: [usize; 5],
-    after: bool,
-    qk_norm: bool,
+    norms: Norms,
+    /// Parts of q and of k that are normed; none without that norm.
+    qk_norm: Option<[usize; 2]>,
 }
 
 /// Which activations are saved for a backward.
@@ -180,7 +181,8 @@ impl Workspace {
             let frequencies = rope.frequencies(config.head_dim);
             angles.fill(&frequencies, &self.batch.positions, leading_dim(n));
         }
-        let after = config.norms == Norms::BeforeAndAfter;
+        let (before, after) = (config.norms != Norms::After, config.norms != Norms::Before);
+        let qk_norm = config.qk_norm.then(|| config.qk_norm_parts());
         let sizes = [
             config.hidden,
             config.qkv_rows(),
@@ -193,8 +195,8 @@ impl Workspace {
             residuals,
             sets,
             sizes,
-            after,
-            qk_norm: config.qk_norm,
+            norms: config.norms,
+            qk_norm,
         };
         if self.planned.replace(plan) == Some(plan) {
             return;
@@ -209,12 +211,16 @@ impl Workspace {
         }
         for saved in &mut self.saved {
             for (i, buffer) in saved.rstd.iter_mut().enumerate() {
-                fit(buffer, usize::from(after || i < 2), shape);
+                fit(
+                    buffer,
+                    usize::from(if i < 2 { before } else { after }),
+                    shape,
+                );
             }
             fit(&mut saved.qkv, config.qkv_rows(), shape);
-            if config.qk_norm {
+            if let Some([q, k]) = qk_norm {
                 fit(&mut saved.qk, config.qk_rows(), shape);
-                fit(&mut saved.qk_rstd, config.heads + config.kv_heads, shape);
+                fit(&mut saved.qk_rstd, q + k, shape);
             }
             fit(&mut saved.attention, config.attention_rows(), shape);
             fit(&mut saved.lse, config.heads, shape);

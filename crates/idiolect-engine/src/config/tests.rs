@@ -428,7 +428,7 @@ fn what_transformers_writes_beside_the_model_is_irrelevant() {
     }"#,
     )
     .unwrap();
-    for family in ["llama", "mistral", "qwen2", "qwen3", "gemma2"] {
+    for family in ["llama", "mistral", "qwen2", "qwen3", "gemma2", "olmo2"] {
         assert_eq!(with(family, &written), with(family, &json!({})), "{family}");
     }
 }

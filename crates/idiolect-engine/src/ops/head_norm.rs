@@ -1,4 +1,5 @@
-//! Root-mean-square norm of each head of q, or of k, on its own, in place on lanes.
+//! Root-mean-square norm of each head of q, or of k, on its own, in place on lanes. A norm over all
+//! heads at once is that of one head of the whole width.
 
 use pulp::Arch;
 

@@ -52,12 +52,17 @@ impl<'a> Naive<'a> {
             .collect()
     }
 
-    /// Each head normalised, where the family does that.
+    /// Each head normalised, or all at once, where the family does that.
     fn normed(&self, name: &str, heads: Vec<f64>) -> Vec<f64> {
         if !self.config.qk_norm {
             return heads;
         }
-        let heads = heads.chunks(self.config.head_dim);
+        let part = if self.config.qk_norm_whole {
+            heads.len()
+        } else {
+            self.config.head_dim
+        };
+        let heads = heads.chunks(part);
         heads.flat_map(|head| self.norm(name, head)).collect()
     }
 
@@ -124,12 +129,19 @@ impl<'a> Naive<'a> {
             ));
             y.iter().zip(b).map(|(y, b)| y + b).collect()
         };
-        let after = f.norms == Norms::BeforeAndAfter;
+        let (before, after) = (f.norms != Norms::After, f.norms != Norms::Before);
+        let read = |part: &str, x: &[f64]| {
+            if before {
+                self.norm(&name(part), x)
+            } else {
+                x.to_vec()
+            }
+        };
         let qkv: Vec<[Vec<f64>; 3]> = xs
             .iter()
             .enumerate()
             .map(|(t, x)| {
-                let h = self.norm(&name("input_layernorm"), x);
+                let h = read("input_layernorm", x);
                 let of = |l: &str| bias(l, self.linear(&name(&format!("self_attn.{l}_proj")), &h));
                 let turned = |l: &str| {
                     let heads = self.normed(&name(&format!("self_attn.{l}_norm")), of(l));
@@ -144,12 +156,12 @@ impl<'a> Naive<'a> {
                 y = self.norm(&name("post_attention_layernorm"), &y);
             }
             x.iter_mut().zip(&y).for_each(|(x, y)| *x += y);
-            let before = if after {
+            let mlp_norm = if after {
                 "pre_feedforward_layernorm"
             } else {
                 "post_attention_layernorm"
             };
-            let h = self.norm(&name(before), x);
+            let h = read(mlp_norm, x);
             let (gate, up) = (
                 self.linear(&name("mlp.gate_proj"), &h),
                 self.linear(&name("mlp.up_proj"), &h),

@@ -57,5 +57,5 @@ fn a_config_means_what_transformers_takes_it_for() {
     let saved = rows
         .iter()
         .filter(|row| row["name"].as_str().unwrap().ends_with(" saved"));
-    assert_eq!(saved.count(), 6, "one a family");
+    assert_eq!(saved.count(), 7, "one a family");
 }

@@ -15,10 +15,10 @@ type Flip = (&'static str, &'static [&'static str], fn(&mut ModelConfig));
 type Setting = fn(&mut TrainSettings);
 
 const ALL: &[&str] = &FAMILIES;
-const PLAIN: &[&str] = &["llama", "mistral", "qwen2", "qwen3"];
+const PLAIN: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "olmo2"];
 const WINDOWED: &[&str] = &["mistral", "qwen2", "qwen3", "gemma2", "gemma3"];
 
-const FLIPS: [Flip; 29] = [
+const FLIPS: [Flip; 32] = [
     // Same matrices, cut into other heads.
     ("heads of half the width", &["llama"], |f| {
         (f.heads, f.kv_heads, f.head_dim) = (f.heads * 2, f.kv_heads * 2, f.head_dim / 2);
@@ -46,7 +46,13 @@ const FLIPS: [Flip; 29] = [
             f.rope = local;
         },
     ),
-    ("qk_norm", &["qwen3", "gemma3"], |f| f.qk_norm = false),
+    ("qk_norm", &["qwen3", "gemma3", "olmo2"], |f| {
+        f.qk_norm = false
+    }),
+    ("qk_norm_whole", &["olmo2"], |f| f.qk_norm_whole = false),
+    ("qk_norm_whole of heads", &["qwen3"], |f| {
+        f.qk_norm_whole = true
+    }),
     ("qk_norm of a llama", &["llama", "mistral", "gemma2"], |f| {
         f.qk_norm = true
     }),
@@ -66,7 +72,12 @@ const FLIPS: [Flip; 29] = [
     ),
     ("qkv_bias", &["qwen2"], |f| f.qkv_bias = false),
     ("norm_plus_one", ALL, |f| f.norm_plus_one = !f.norm_plus_one),
-    ("norms", &["gemma2", "gemma3"], |f| f.norms = Norms::Before),
+    ("norms", &["gemma2", "gemma3", "olmo2"], |f| {
+        f.norms = Norms::Before
+    }),
+    ("norms, before as well", &["olmo2"], |f| {
+        f.norms = Norms::BeforeAndAfter
+    }),
     ("activation", ALL, |f| {
         f.activation = match f.activation {
             Activation::Silu => Activation::GeluTanh,

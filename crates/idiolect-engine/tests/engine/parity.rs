@@ -48,8 +48,9 @@ impl Case {
         }
     }
 
-    /// The same with other model: every tensor of the same name is carried over, a head of its own
-    /// copies the embedding, and norms of heads take a weight of all twos.
+    /// The same with other model: every tensor of the same name is carried over, cut or
+    /// repeated to its width, a head of its own copies the embedding, and norms that are new take a
+    /// weight of all twos.
     pub(crate) fn with_config(self, change: impl Fn(&mut ModelConfig)) -> Self {
         let mut model = self.decoder.config().clone();
         change(&mut model);
@@ -59,7 +60,10 @@ impl Case {
         for name in names {
             let values = parameters.get_mut(&name).unwrap();
             match old.get(&name) {
-                Some(source) => values.copy_from_slice(source),
+                Some(source) => {
+                    let source = source.iter().cycle();
+                    values.iter_mut().zip(source).for_each(|(v, s)| *v = *s);
+                }
                 None if name == "lm_head.weight" => {
                     values.copy_from_slice(old.get("model.embed_tokens.weight").unwrap());
                 }

@@ -54,6 +54,7 @@ fn stated(family: &str) -> ModelConfig {
         local_rope: None,
         qkv_bias: false,
         qk_norm: false,
+        qk_norm_whole: false,
         norm_plus_one: false,
         norms: Norms::Before,
         activation: Activation::Silu,
@@ -113,6 +114,16 @@ fn stated(family: &str) -> ModelConfig {
             attention_scale: 10f32.sqrt().recip(),
             windows: vec![None, None, Some(4)],
             tied: true,
+            ..llama
+        },
+        "olmo2" => ModelConfig {
+            family: Family::Olmo2,
+            vocab: 49,
+            intermediate: 48,
+            rope: plain(35.0),
+            qk_norm: true,
+            qk_norm_whole: true,
+            norms: Norms::After,
             ..llama
         },
         "gemma2" => gemma2,
