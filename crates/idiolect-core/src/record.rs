@@ -5,7 +5,7 @@ pub use idiolect_model::{Finish, content_hash};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The four tasks.
+/// The tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskName {
@@ -20,7 +20,7 @@ pub enum TaskName {
 }
 
 impl TaskName {
-    /// All four, in the order of their enum.
+    /// All of them, in the order of their enum.
     pub const ALL: [Self; 4] = [Self::Gsm8k, Self::Math, Self::Countdown, Self::Mbpp];
 
     /// The name as rows and the command line spell it.
@@ -31,6 +31,11 @@ impl TaskName {
             Self::Countdown => "countdown",
             Self::Mbpp => "mbpp",
         }
+    }
+
+    /// All names, for messages.
+    pub fn listed() -> String {
+        Self::ALL.map(Self::as_str).join(", ")
     }
 }
 
@@ -47,7 +52,7 @@ impl std::str::FromStr for TaskName {
         Self::ALL
             .into_iter()
             .find(|task| task.as_str() == text)
-            .ok_or_else(|| format!("no task `{text}`; there are gsm8k, math, countdown and mbpp"))
+            .ok_or_else(|| format!("no task `{text}`; there are {}", Self::listed()))
     }
 }
 

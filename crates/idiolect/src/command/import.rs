@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use idiolect_core::record::{Finish, Split, TaskName};
 use idiolect_core::store::Meta;
 use idiolect_core::task::countdown::Difficulty;
@@ -29,7 +30,8 @@ use idiolect::stage::import::{ImportSettings, RowTask, import};
 #[command(after_help = after_help())]
 pub(super) struct Arguments {
     /// The task of every row
-    task: RowTaskOption,
+    #[arg(value_parser = row_task())]
+    task: RowTask,
     /// Files of raw rows, or patterns such as 'data/*.parquet'; - is standard input
     #[arg(required_unless_present = "generate", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -61,27 +63,15 @@ pub(super) struct Arguments {
     common: Common,
 }
 
-/// The task of rows.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum RowTaskOption {
-    Gsm8k,
-    Math,
-    Countdown,
-    Mbpp,
-    /// Rows that name their task each in the field `task`, as those of problems.jsonl do
-    Jsonl,
-}
-
-impl RowTaskOption {
-    fn task(self) -> RowTask {
-        match self {
-            Self::Gsm8k => RowTask::All(TaskName::Gsm8k),
-            Self::Math => RowTask::All(TaskName::Math),
-            Self::Countdown => RowTask::All(TaskName::Countdown),
-            Self::Mbpp => RowTask::All(TaskName::Mbpp),
-            Self::Jsonl => RowTask::Named,
-        }
-    }
+/// The task of rows: one of all, or that which each names.
+fn row_task() -> impl TypedValueParser<Value = RowTask> {
+    let named = PossibleValue::new("jsonl")
+        .help("Rows that name their task each in the field `task`, as those of problems.jsonl do");
+    let tasks = TaskName::ALL.map(|task| PossibleValue::new(task.as_str()));
+    PossibleValuesParser::new(tasks.into_iter().chain([named])).map(|name| {
+        let task = name.parse::<TaskName>();
+        task.map_or(RowTask::Named, RowTask::All)
+    })
 }
 
 /// How a response ended.
@@ -189,7 +179,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         return generated(arguments, count);
     }
     let settings = ImportSettings {
-        task: arguments.task.task(),
+        task: arguments.task,
         files: options::files(&arguments.files)?,
         columns: arguments.columns.clone(),
         split: arguments.split.map(SplitName::split),
@@ -216,7 +206,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 }
 
 fn generated(arguments: &Arguments, count: usize) -> super::Result {
-    if arguments.task != RowTaskOption::Countdown {
+    if arguments.task != RowTask::All(TaskName::Countdown) {
         return Err(StageError::usage(
             "--generate draws problems of countdown alone",
             "give files to read",

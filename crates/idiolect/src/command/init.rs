@@ -1,9 +1,10 @@
 //! `idiolect init`.
 
+use idiolect_core::record::TaskName;
 use idiolect_core::store::write_atomic;
 use serde_json::json;
 
-use super::options::{self, TaskOption};
+use super::options;
 use super::output::CommandOutput;
 use super::paths::OutputPath;
 use idiolect::exit;
@@ -18,9 +19,9 @@ use idiolect::stage::StageError;
   idiolect init gsm8k -o mine.toml
   idiolect init mbpp | less")]
 pub(super) struct Arguments {
-    /// The task: gsm8k, math, countdown or mbpp
-    #[arg(value_name = "TASK", default_value = "gsm8k")]
-    task: TaskOption,
+    /// The task
+    #[arg(value_name = "TASK", default_value = "gsm8k", value_parser = options::task())]
+    task: TaskName,
     /// The file to write
     #[arg(short, long, value_name = "RECIPE.toml", value_parser = options::output)]
     output: Option<OutputPath>,
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let recipe = recipe_for(arguments.task.name());
+    let recipe = recipe_for(arguments.task);
     let text = match &arguments.output {
         None => recipe.clone(),
         Some(path) if path.exists() => {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use idiolect_core::record::{Split, TaskName};
 use idiolect_engine::local::LocalModel;
@@ -396,24 +397,9 @@ impl SplitName {
 }
 
 /// A task by name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum TaskOption {
-    Gsm8k,
-    Math,
-    Countdown,
-    Mbpp,
-}
-
-impl TaskOption {
-    /// The task's name.
-    pub(super) fn name(self) -> TaskName {
-        match self {
-            Self::Gsm8k => TaskName::Gsm8k,
-            Self::Math => TaskName::Math,
-            Self::Countdown => TaskName::Countdown,
-            Self::Mbpp => TaskName::Mbpp,
-        }
-    }
+pub(super) fn task() -> impl TypedValueParser<Value = TaskName> {
+    PossibleValuesParser::new(TaskName::ALL.map(TaskName::as_str))
+        .try_map(|name| name.parse::<TaskName>())
 }
 
 /// The files that paths, patterns and names on the hub mean, those of a pattern in order of their

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use idiolect_core::record::TaskName;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
-use super::options::{self, CodeOption, Common, RoundedOption, TaskOption};
+use super::options::{self, CodeOption, Common, RoundedOption};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
 use idiolect::stage::compat::Compat;
@@ -40,8 +41,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "T", requires = "problems")]
     traces: Vec<PathBuf>,
     /// Task that judges the pairs
-    #[arg(long, value_name = "TASK", requires = "pairs")]
-    task: Option<TaskOption>,
+    #[arg(long, value_name = "TASK", requires = "pairs", value_parser = options::task())]
+    task: Option<TaskName>,
     /// Rows of id, gold and answer, judged without problems
     #[arg(long, value_name = "PAIRS", requires = "task", conflicts_with_all = ["problems", "traces"])]
     pairs: Option<PathBuf>,
@@ -82,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         .common
         .with_protection(arguments.code.protection(), |control| {
             let output = arguments.output.to_path_buf();
-            match (&arguments.problems, &arguments.task, &arguments.pairs) {
+            match (&arguments.problems, arguments.task, &arguments.pairs) {
                 (Some(problems), None, None) => {
                     let (problems, traces) = (problems.clone(), options::files(&arguments.traces)?);
                     verify(
@@ -96,19 +97,16 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                         control,
                     )
                 }
-                (None, Some(task), Some(pairs)) => {
-                    let (task, pairs) = (task.name(), pairs.clone());
-                    verify_pairs(
-                        &PairSettings {
-                            task,
-                            pairs,
-                            compat,
-                            accept_rounded,
-                            output,
-                        },
-                        control,
-                    )
-                }
+                (None, Some(task), Some(pairs)) => verify_pairs(
+                    &PairSettings {
+                        task,
+                        pairs: pairs.clone(),
+                        compat,
+                        accept_rounded,
+                        output,
+                    },
+                    control,
+                ),
                 _ => Err(StageError::usage(
                     "give --problems and --traces, or --task and --pairs",
                     "idiolect verify --help shows both",

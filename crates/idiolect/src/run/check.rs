@@ -1,6 +1,7 @@
 //! What makes a recipe no experiment.
 
 use idiolect_core::arms::{ArmSpec, Source as ArmSource};
+use idiolect_core::record::TaskName;
 use idiolect_model::budget::{self, Budget};
 use idiolect_model::{Lora, SaveDtype, StepSize, TrainSettings};
 
@@ -181,7 +182,10 @@ fn check_data(data: &Data) -> Result<(), Fault> {
         (None, None) => {
             return fault(
                 "data",
-                "names neither a `task` (gsm8k, math, countdown, mbpp) with its files nor a generated `world` (countdown, stories)",
+                &format!(
+                    "names neither a `task` ({}) with its files nor a generated `world` (countdown, stories)",
+                    TaskName::listed()
+                ),
             );
         }
         (Some(_), Some(_)) => {

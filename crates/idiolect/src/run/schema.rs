@@ -1,6 +1,9 @@
 //! The JSON schema of a recipe, and how it states values whose types are defined elsewhere.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use idiolect_core::record::TaskName;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::recipe::Recipe;
 
@@ -27,13 +30,25 @@ macro_rules! words {
     };
 }
 
-words!(TaskSchema: Gsm8k Math Countdown Mbpp);
 words!(FinishSchema: Stop Length Unknown);
 words!(TemplateSchema: Raw Chat);
 words!(FamilySchema: Llama Qwen2 Gemma2);
 words!(MatchSchema: Problems Rows Tokens);
 words!(ScheduleSchema: Linear Cosine Constant);
 words!(DtypeSchema: F32 Bf16);
+
+/// A task by name.
+pub(super) struct TaskSchema;
+
+impl JsonSchema for TaskSchema {
+    fn schema_name() -> Cow<'static, str> {
+        "TaskSchema".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "enum": TaskName::ALL.map(TaskName::as_str)})
+    }
+}
 
 /// Adapters of low rank (arXiv 2106.09685).
 #[derive(JsonSchema)]

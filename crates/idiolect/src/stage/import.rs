@@ -44,8 +44,10 @@ impl RowTask {
             (Self::All(name), _) => name,
             (Self::Named, None) => return Err("no field `task`, which names its task".to_owned()),
             (Self::Named, Some(name)) => serde_json::from_value(name.clone()).map_err(|_| {
-                let known = TaskName::ALL.map(|name| name.as_str()).join(", ");
-                format!("its `task` is {name}, which is none of {known}")
+                format!(
+                    "its `task` is {name}, which is none of {}",
+                    TaskName::listed()
+                )
             })?,
         };
         Ok(task(name))
