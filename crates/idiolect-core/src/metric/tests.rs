@@ -104,7 +104,7 @@ fn min20_prob_is_the_mean_of_the_least_likely_fifth() {
             rank: None,
             distribution: None,
             byte_start: at as u32,
-            is_end: *logprob == -9.0,
+            is_end: at + 1 == logprobs.len(),
         };
         let tokens: Vec<TokenScore> = logprobs.iter().enumerate().map(token).collect();
         fold(&tokens, identity())
