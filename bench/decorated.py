@@ -13,7 +13,7 @@ A row is a known value, up to three decorations and a position. Its truth is one
 
 `ungraded` and `no_answer` are never a fault; they are counted, since a verifier that judges nothing would
 have no fault. A row whose reading is open to a careful reader must not be here: the comment beside each
-decoration says why it keeps the value.
+decoration states why it keeps the value.
 
 Prints a table per task, and exits with 1 where there is a false right or where more than 0.5 % of the rows
 that cannot be wrong are judged wrong. `--write-fails` writes the faults grouped by the part of the row that

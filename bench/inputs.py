@@ -1,7 +1,7 @@
 """What both sides of `run.py` read: models of random weights, a tokenizer, and rows of real GSM8K and MATH text.
 
 The texts come from the folder that IDIOLECT_DATA names and never enter the repository; without it the work on real text
-is left out, and the run says so.
+is left out, and the run states so.
 """
 
 import gzip

@@ -93,7 +93,7 @@ class Bench:
         return sorted({1, min(2, self.cores)})
 
 
-def say(*words):
+def log(*words):
     print(*words, file=sys.stderr, flush=True)
 
 
@@ -120,14 +120,14 @@ def trial(bench, variants, warm=1, timed=1):
             step()
         times.append(min(step()["wall_s"] for _ in range(timed)))
         side.close()
-        say("  trial", {k: variant[k] for k in ("implementation", "threads", "batch_size") if k in variant}, f"{times[-1]:.3f} s a step")
+        log("  trial", {k: variant[k] for k in ("implementation", "threads", "batch_size") if k in variant}, f"{times[-1]:.3f} s a step")
     return times
 
 
 def train_work(bench, words, model, batches, variants, mine, goal, rounds=None, warm=1, turn=1):
     """`turn` steps of each side before it is the other's turn: where a step takes milliseconds, a side's idle threads still spin in
     the other's first one."""
-    say(words)
+    log(words)
     shared = {"job": "train", "model": bench.model(model), "batches": batches, "tokenizer": str(bench.folder / "tokenizer.json")}
     variants = [shared | v for v in variants]
     times = trial(bench, variants, warm=warm, timed=1 if model != "student" else 5)
@@ -160,7 +160,7 @@ def train_work(bench, words, model, batches, variants, mine, goal, rounds=None, 
         "trial": {describe(v): t for v, t in zip(variants, times) if t < float("inf")},
     }
     ours.close(), theirs.close()
-    say(f"  ours {result['rate']:,.0f} tokens/s, {result['peer']} {result['their_rate']:,.0f}; ratio {statistics.median(result['ratios']):.2f}")
+    log(f"  ours {result['rate']:,.0f} tokens/s, {result['peer']} {result['their_rate']:,.0f}; ratio {statistics.median(result['ratios']):.2f}")
     return result
 
 
@@ -228,7 +228,7 @@ def passes(words, goal, rounds, mine, best, ours, theirs, count):
         "rate": count / statistics.median(walls[0]), "their_rate": count / statistics.median(walls[1]),
         "ratios": [b / a for a, b in zip(*walls)], "mib": (ours.peak_mib(), theirs.peak_mib()),
     }
-    say(f"  ours {result['rate']:,.0f} tokens/s, {result['peer']} {result['their_rate']:,.0f}; ratio {statistics.median(result['ratios']):.2f}")
+    log(f"  ours {result['rate']:,.0f} tokens/s, {result['peer']} {result['their_rate']:,.0f}; ratio {statistics.median(result['ratios']):.2f}")
     return result
 
 
@@ -239,13 +239,13 @@ def best_of(bench, start, variants):
         times.append(side.ask(variant)["wall_s"])
         memory.append(side.peak_mib())
         side.close()
-        say("  trial", describe(variant), f"{times[-1]:.2f} s, {memory[-1]:,.0f} MiB")
+        log("  trial", describe(variant), f"{times[-1]:.2f} s, {memory[-1]:,.0f} MiB")
     return variants[times.index(min(times))], {describe(v): t for v, t in zip(variants, times)}
 
 
 def score(bench):
     words = "score 8 traces per problem (log-probability, rank, entropy), SmolLM2-135M shape"
-    say(words)
+    log(words)
     shared = {"job": "score", "model": bench.model("135m"), "threads": bench.cores, "implementation": "transformers"}
     variants = [shared | {"batches": "problems-few", "batch_size": b} for b in (2, 4, 8, 16)]
     best, tried = best_of(bench, bench.torch, variants)
@@ -266,7 +266,7 @@ def score(bench):
 
 def linear(bench):
     """Tokens a second and memory at ten times the rows."""
-    say("cost at ten times the rows")
+    log("cost at ten times the rows")
     job = {"job": "score", "model": bench.model("135m"), "threads": bench.cores}
     found = []
     for name in ("problems-few", "problems-tenfold"):
@@ -274,7 +274,7 @@ def linear(bench):
         side.ask(job | {"batches": "problems-few"})
         tokens = sum(len(r["ids"]) for g in bench.data["batches"][name] for r in g)
         found.append((name, tokens, tokens / side.ask(job | {"batches": name})["wall_s"], side.peak_mib()))
-        say("  ", found[-1])
+        log("  ", found[-1])
         side.close()
     return {"linear": found}
 
@@ -287,7 +287,7 @@ def sampling(bench):
 
 def generate(bench):
     words, shared, count = sampling(bench)
-    say(words, "against transformers")
+    log(words, "against transformers")
     variants = [shared | {"prompts": "few", "implementation": "transformers", "batch_size": b} for b in (64, 128)]
     best, tried = best_of(bench, bench.torch, variants)
     ours, theirs = bench.ours(), bench.torch()
@@ -298,7 +298,7 @@ def generate(bench):
 
 def llama(bench):
     words, shared, count = sampling(bench)
-    say(words, "against llama.cpp")
+    log(words, "against llama.cpp")
     try:
         files = {f: bench.folder / f"135m-{f}.gguf" for f in ("f32", "f16")}
         for f, path in files.items():
@@ -307,7 +307,7 @@ def llama(bench):
                 subprocess.run([bench.python, "-c", code], check=True)
         check_gguf(bench, shared["model"], files["f32"])
     except (subprocess.CalledProcessError, OSError) as fault:
-        say(f"  llama.cpp left out: {fault}")
+        log(f"  llama.cpp left out: {fault}")
         return []
     variants = [shared | {"prompts": "few", "implementation": f"llama.cpp, {f}", "gguf": str(p), "batch_size": b} for f, p in files.items() for b in (64, 128)]
     best, tried = best_of(bench, bench.llama, variants)
@@ -323,7 +323,7 @@ def check_gguf(bench, model, path):
     ours = sides[0].ask({"job": "score", "model": model, "batches": "one", "with_scores": True, "threads": 1})["scores"]
     theirs = sides[1].ask({"job": "logits", "gguf": str(path), "batches": "one", "threads": bench.cores})["scores"]
     difference = max(abs(a[0] - b) for a, b in zip(ours, theirs))
-    say(f"  the GGUF's log-probabilities differ by {difference:.1e}")
+    log(f"  the GGUF's log-probabilities differ by {difference:.1e}")
     if difference > 1e-2:
         sys.exit("error: the GGUF is another model")
     for side in sides:
@@ -332,7 +332,7 @@ def check_gguf(bench, model, path):
 
 def memory(bench):
     """Peak memory of scoring, and of a LoRA step of 1,024 tokens, on a 1.5B shape stored in bf16."""
-    say("memory of a 1.5B shape")
+    log("memory of a 1.5B shape")
     model, found = bench.model("1.5b", "bf16"), {}
     for name, job in {"score": {"job": "score", "batches": "long"}, "lora": {"job": "train", "batches": "long", "lora": bench.lora("1.5b", "bf16")}}.items():
         side = bench.ours()
@@ -343,7 +343,7 @@ def memory(bench):
             wall = side.ask(job)["wall_s"]
         found[name] = (side.peak_mib(), wall)
         side.close()
-        say("  ", name, found[name])
+        log("  ", name, found[name])
     return {"memory": found}
 
 

@@ -23,7 +23,7 @@ import transformers
 from torch import nn
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-ROWS_AT_A_TIME = 8  # of scoring, when a job says nothing
+ROWS_AT_A_TIME = 8  # of scoring, when a job states none
 
 
 def answer(value):

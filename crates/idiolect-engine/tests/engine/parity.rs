@@ -33,7 +33,7 @@ impl Case {
         let rows = expected
             .usize("boundaries")
             .windows(2)
-            .zip(expected.usize("first_target"))
+            .zip(expected.usize("completion_start"))
             .map(|(b, completion_start)| TokenRow {
                 ids: ids[b[0]..b[1]].iter().map(|&id| id as u32).collect(),
                 completion_start,

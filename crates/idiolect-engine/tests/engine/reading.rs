@@ -199,7 +199,7 @@ fn text_becomes_the_reference_tokens_and_offsets() {
         assert_eq!(serde_json::json!(encoded.ids), row["ids"], "{prompt}");
         assert_eq!(
             serde_json::json!(encoded.completion_start),
-            row["first_target"],
+            row["completion_start"],
             "{prompt}"
         );
         assert_eq!(

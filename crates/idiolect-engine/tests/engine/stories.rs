@@ -81,7 +81,7 @@ fn scores_of_a_trained_model_are_those_of_transformers() {
             );
             assert_eq!(score.is_end, i + 1 == got.len(), "{prompt}, token {i}");
         }
-        let first = row["first_target"].as_u64().unwrap() as usize;
+        let first = row["completion_start"].as_u64().unwrap() as usize;
         let ids: Vec<u32> = got.iter().map(|s| s.token_id).collect();
         assert_eq!(
             json!(ids).as_array().unwrap()[..],
