@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::adapter::{Adapter, Projection};
 use crate::frozen::Weights;
-use crate::model_config::{ModelConfig, ModelConfigError, Norms};
+use crate::model_config::{ModelConfig, ModelConfigError};
 use crate::ops::attention::Heads;
 use crate::ops::head::Head;
 use crate::ops::norm::NormWeight;
@@ -298,11 +298,11 @@ impl<'a> Layer<'a> {
     }
 
     pub(crate) fn norms_before(&self) -> bool {
-        self.config.norms != Norms::After
+        self.config.norms.before()
     }
 
     pub(crate) fn norms_after(&self) -> bool {
-        self.config.norms != Norms::Before
+        self.config.norms.after()
     }
 }
 

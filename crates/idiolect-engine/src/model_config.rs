@@ -59,6 +59,18 @@ pub enum Norms {
     After,
 }
 
+impl Norms {
+    /// Whether attention and the MLP read a normed residual.
+    pub fn before(self) -> bool {
+        self != Self::After
+    }
+
+    /// Whether what they add to the residual is normed.
+    pub fn after(self) -> bool {
+        self != Self::Before
+    }
+}
+
 /// The gate's nonlinearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -194,7 +194,7 @@ impl Builder {
             ("k", config.kv_heads * d),
             ("v", config.kv_heads * d),
         ];
-        let (before, after) = (config.norms != Norms::After, config.norms != Norms::Before);
+        let (before, after) = (config.norms.before(), config.norms.after());
 
         let input_norm = if before {
             self.norm(name("input_layernorm.weight"), c)

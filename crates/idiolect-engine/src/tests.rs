@@ -15,9 +15,7 @@ use crate::decoder::Decoder;
 use crate::forward::logits;
 use crate::frozen::Weights;
 use crate::kv_cache::{PagePool, Sequence, forward_prompts, forward_step};
-use crate::model_config::{
-    Activation, Family, Llama3Scaling, ModelConfig, Norms, Rope, Scaling, Sizes,
-};
+use crate::model_config::{Activation, Family, Llama3Scaling, ModelConfig, Rope, Scaling, Sizes};
 use crate::ops::testing::close;
 use crate::parameters::Parameters;
 use crate::score::{TargetScore, score_rows};

@@ -181,7 +181,7 @@ impl Workspace {
             let frequencies = rope.frequencies(config.head_dim);
             angles.fill(&frequencies, &self.batch.positions, leading_dim(n));
         }
-        let (before, after) = (config.norms != Norms::After, config.norms != Norms::Before);
+        let (before, after) = (config.norms.before(), config.norms.after());
         let qk_norm = config.qk_norm.then(|| config.qk_norm_parts());
         let sizes = [
             config.hidden,

@@ -1,5 +1,8 @@
 //! How far the work is: events from the stages, to whoever wants to show them.
 
+use std::fmt;
+use std::time::Duration;
+
 /// What a job reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
@@ -87,6 +90,52 @@ impl Meter<'_> {
 impl Drop for Meter<'_> {
     fn drop(&mut self) {
         (self.progress.sink)(&self.job, Event::End);
+    }
+}
+
+/// How fast this process works, and how long it has yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Done by earlier processes.
+    pub before: u64,
+    /// Done in all.
+    pub done: u64,
+    /// Units in all, if known.
+    pub total: Option<u64>,
+    /// Since this process began.
+    pub elapsed: Duration,
+}
+
+impl Pace {
+    /// Units a second, once one is done.
+    pub fn rate(&self) -> Option<f64> {
+        let own = self.done.saturating_sub(self.before) as f64;
+        let seconds = self.elapsed.as_secs_f64();
+        (own > 0.0 && seconds > 0.0).then(|| own / seconds)
+    }
+
+    /// Seconds for what is left at this rate, where both are known.
+    pub fn seconds_left(&self) -> Option<f64> {
+        let left = self.total?.saturating_sub(self.done) as f64;
+        Some(left / self.rate()?)
+    }
+}
+
+/// `12.5/s, 1 min left`; nothing before something was done.
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rate() {
+            None => return Ok(()),
+            Some(rate) if rate < 0.1 => write!(f, "{:.1} s each", 1.0 / rate)?,
+            Some(rate) if rate < 100.0 => write!(f, "{rate:.1}/s")?,
+            Some(rate) => write!(f, "{rate:.0}/s")?,
+        }
+        match self.seconds_left() {
+            None => Ok(()),
+            Some(s) if s < 90.0 => write!(f, ", {s:.0} s left"),
+            Some(s) if s < 5400.0 => write!(f, ", {:.0} min left", s / 60.0),
+            Some(s) => write!(f, ", {:.1} h left", s / 3600.0),
+        }
     }
 }
 

@@ -135,13 +135,9 @@ fn terms(a: &ScoreRow) -> [f64; N_SUMS] {
     let z = entropy::z_score(a);
     let count = |n: Option<u64>| n.map_or(f64::NAN, |n| n as f64);
     // A trace without tokens adds nothing.
-    let rank = match a.n_tokens {
+    let of_tokens = |value: Option<f64>| match a.n_tokens {
         0 => 0.0,
-        _ => rank::mean_rank_clip100(a).unwrap_or(f64::NAN),
-    };
-    let min20 = match a.n_tokens {
-        0 => 0.0,
-        _ => likelihood::min20_prob(a).unwrap_or(f64::NAN),
+        _ => value.unwrap_or(f64::NAN),
     };
     [
         a.n_tokens as f64,
@@ -162,8 +158,8 @@ fn terms(a: &ScoreRow) -> [f64; N_SUMS] {
         f64::from(u8::from(a.n_tokens > 0)),
         likelihood::nll_per_token(a).unwrap_or(0.0),
         likelihood::nll_per_token(a).map_or(0.0, f64::exp),
-        rank,
-        min20,
+        of_tokens(rank::mean_rank_clip100(a)),
+        of_tokens(likelihood::min20_prob(a)),
         z.unwrap_or(0.0),
         f64::from(u8::from(z.is_some())),
     ]

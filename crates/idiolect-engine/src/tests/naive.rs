@@ -129,7 +129,7 @@ impl<'a> Naive<'a> {
             ));
             y.iter().zip(b).map(|(y, b)| y + b).collect()
         };
-        let (before, after) = (f.norms != Norms::After, f.norms != Norms::Before);
+        let (before, after) = (f.norms.before(), f.norms.after());
         let read = |part: &str, x: &[f64]| {
             if before {
                 self.norm(&name(part), x)

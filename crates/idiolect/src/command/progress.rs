@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use idiolect::progress::{Event, Progress};
+use idiolect::progress::{Event, Pace, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Bars on a terminal, plain lines elsewhere.
@@ -85,50 +85,6 @@ fn style(template: &str, before: &Arc<AtomicU64>) -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("pace", pace)
         .progress_chars("=> ")
-}
-
-/// How fast this process works, and how long it has yet.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    /// Done by earlier processes.
-    before: u64,
-    /// Done in all.
-    done: u64,
-    total: Option<u64>,
-    /// Since this process began.
-    elapsed: Duration,
-}
-
-impl Pace {
-    /// Units a second, once one is done.
-    fn rate(&self) -> Option<f64> {
-        let own = self.done.saturating_sub(self.before) as f64;
-        let seconds = self.elapsed.as_secs_f64();
-        (own > 0.0 && seconds > 0.0).then(|| own / seconds)
-    }
-
-    fn seconds_left(&self) -> Option<f64> {
-        let left = self.total?.saturating_sub(self.done) as f64;
-        Some(left / self.rate()?)
-    }
-}
-
-/// `12.5/s, 1 min left`; nothing before something was done.
-impl fmt::Display for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.rate() {
-            None => return Ok(()),
-            Some(rate) if rate < 0.1 => write!(f, "{:.1} s each", 1.0 / rate)?,
-            Some(rate) if rate < 100.0 => write!(f, "{rate:.1}/s")?,
-            Some(rate) => write!(f, "{rate:.0}/s")?,
-        }
-        match self.seconds_left() {
-            None => Ok(()),
-            Some(s) if s < 90.0 => write!(f, ", {s:.0} s left"),
-            Some(s) if s < 5400.0 => write!(f, ", {:.0} min left", s / 60.0),
-            Some(s) => write!(f, ", {:.1} h left", s / 3600.0),
-        }
-    }
 }
 
 fn lines() -> Progress {

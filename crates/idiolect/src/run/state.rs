@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use idiolect_core::store::{Lock, Meta, Rows};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::dry_run::duration;
 use super::plan::Job;
 use super::{Begun, Finished};
+use crate::progress::Pace;
 use crate::stage::StageError;
 
 /// Where a job is.
@@ -70,11 +72,14 @@ struct Progress {
 impl Progress {
     /// With the time left, from how long this process took so far.
     fn after(mut self, seconds: f64) -> Self {
-        let own = self.done.saturating_sub(self.before) as f64;
-        let left = self
-            .total
-            .map(|total| total.saturating_sub(self.done) as f64);
-        self.left_s = left.filter(|_| own > 0.0).map(|left| left / own * seconds);
+        let pace = Pace {
+            before: self.before,
+            done: self.done,
+            total: self.total,
+            // A clock that was set back gives no rate.
+            elapsed: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+        };
+        self.left_s = pace.seconds_left();
         self
     }
 }
