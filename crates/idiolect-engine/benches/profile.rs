@@ -1,7 +1,7 @@
 //! Where a training step's time goes: each operation of a model's shape alone, in GFLOP per CPU
 //! second and as a share of what the `gemm` crate reaches on 1024³ products, one on each core.
 //!
-//! `cargo bench -p idiolect-engine --bench profile -- [tokens] [threads] [filter]`
+//! `cargo bench -p idiolect-engine --bench profile -- [tokens] [threads] [f32|bf16] [filter]`
 //!
 //! The shape is SmolLM2-135M's. Times are CPU seconds of all threads (waiting included), the best
 //! of several rounds, because a shared machine makes wall time mean little.
@@ -26,6 +26,7 @@ mod model_config {
     pub(crate) use idiolect_engine::model_config::{Activation, Rope};
 }
 
+use ops::arithmetic::Factors;
 use ops::attention::{Backward, Heads, Segment};
 use ops::cpu::{Cpu, CpuWorkspace};
 use ops::head::loss::LossAndGradients;
@@ -105,6 +106,10 @@ fn main() {
         .and_then(|a| a.parse().ok())
         .unwrap_or(1024);
     let count: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(2);
+    let factors = match arguments.next().as_deref() {
+        Some("bf16") => Factors::bf16().expect("a machine with AVX-512 for bf16"),
+        _ => Factors::F32,
+    };
     let filter = arguments.next().unwrap_or_default();
     let threads = Threads::new(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN));
     let peak = peak(count);
@@ -142,13 +147,21 @@ fn main() {
         let flops = 2.0 * (o * i * n) as f64;
         let bytes = 4.0 * (o * i + (o + i) * n) as f64;
         bench.time(&format!("{name} forward"), LAYERS, flops, bytes, |t| {
-            Cpu::new(t, memory).linear(&mut y, (Stored::F32(&weight), &[]), &x, None, shape);
+            Cpu::new(t, memory).linear(
+                factors,
+                &mut y,
+                (Stored::F32(&weight), &[]),
+                &x,
+                None,
+                shape,
+            );
         });
         bench.time(&format!("{name} d_input"), LAYERS, flops, bytes, |t| {
-            Cpu::new(t, memory).linear_d_input(&mut x, Stored::F32(&weight), &y, shape);
+            Cpu::new(t, memory).linear_d_input(factors, &mut x, Stored::F32(&weight), &y, shape);
         });
         bench.time(&format!("{name} d_weight"), LAYERS, flops, bytes, |t| {
             Cpu::new(t, memory).linear_d_weight(
+                factors,
                 (&mut d_weight, &mut []),
                 &y,
                 &x,
@@ -278,6 +291,7 @@ fn main() {
                     weight: Stored::F32(&embedding),
                     width: HIDDEN,
                     softcap: None,
+                    factors,
                 },
                 hidden: &x,
                 ld,

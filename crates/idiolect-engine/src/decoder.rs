@@ -6,9 +6,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use idiolect_model::Compute;
+
 use crate::adapter::{Adapter, Projection};
 use crate::frozen::Weights;
 use crate::model_config::{ModelConfig, ModelConfigError};
+use crate::ops::arithmetic::Factors;
 use crate::ops::attention::Heads;
 use crate::ops::head::Head;
 use crate::ops::norm::NormWeight;
@@ -16,6 +19,25 @@ use crate::ops::projection::{Linear, LinearGradients};
 use crate::ops::rope::Angles;
 use crate::parameters::{LayerRanges, Layout, Parameters, Tensor};
 use crate::workspace::Drops;
+
+/// A machine that does not multiply bf16.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "this machine cannot multiply bf16: its processor has no AVX-512 BF16 (AMD has it from Zen 4 on, \
+     Intel from Cooper Lake and Sapphire Rapids on)"
+)]
+pub struct NoBf16;
+
+/// Whether this machine multiplies in a type.
+///
+/// # Errors
+/// That it does not.
+pub fn check_compute(compute: Compute) -> Result<(), NoBf16> {
+    match compute {
+        Compute::Bf16 if Factors::bf16().is_none() => Err(NoBf16),
+        Compute::F32 | Compute::Bf16 => Ok(()),
+    }
+}
 
 /// A model: its configuration and its weights.
 #[derive(Clone, Debug)]
@@ -25,6 +47,7 @@ pub struct Decoder {
     /// memory once.
     weights: Arc<Weights>,
     adapter: Option<Adapter>,
+    factors: Factors,
 }
 
 impl Decoder {
@@ -46,6 +69,7 @@ impl Decoder {
             config,
             weights: Arc::new(weights),
             adapter: None,
+            factors: Factors::F32,
         })
     }
 
@@ -81,6 +105,19 @@ impl Decoder {
             weights: Arc::new(self.weights.rounded_to_bf16()),
             ..self.clone()
         }
+    }
+
+    /// The same with the factors of its large products in a type: those of its linear layers and
+    /// with the vocabulary's matrix. Weights, all other operations, and every sum stay f32.
+    ///
+    /// # Errors
+    /// For bf16 on a machine without instructions for it.
+    pub fn with_compute(self, compute: Compute) -> Result<Self, NoBf16> {
+        let factors = match compute {
+            Compute::F32 => Factors::F32,
+            Compute::Bf16 => Factors::bf16().ok_or(NoBf16)?,
+        };
+        Ok(Self { factors, ..self })
     }
 
     /// Its configuration.
@@ -195,6 +232,7 @@ impl Decoder {
             ranges: &self.layout().layers[index],
             weights: &self.weights,
             adapter: self.adapter.as_ref(),
+            factors: self.factors,
             heads: Heads {
                 n: f.heads,
                 kv: f.kv_heads,
@@ -210,6 +248,7 @@ impl Decoder {
             weight: self.weights.matrix(&self.layout().head),
             width: self.config.hidden,
             softcap: self.config.final_softcap,
+            factors: self.factors,
         }
     }
 
@@ -229,6 +268,7 @@ pub(crate) struct Layer<'a> {
     pub(crate) ranges: &'a LayerRanges,
     weights: &'a Weights,
     adapter: Option<&'a Adapter>,
+    factors: Factors,
     pub(crate) heads: Heads,
 }
 
@@ -254,6 +294,7 @@ impl<'a> Layer<'a> {
                 .map(|adapter| adapter.at(self.index, projection))
                 .unwrap_or_default(),
             dropout: drops.at(self.index, projection),
+            factors: self.factors,
         }
     }
 

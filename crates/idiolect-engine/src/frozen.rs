@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::ops::operand::{Stored, widen_all};
+use crate::ops::operand::{Stored, f32_to_bf16, widen_all};
 use crate::parameters::{Layout, Parameters, decay_runs};
-use crate::weights::{Dtype, f32_to_bf16};
+use crate::weights::Dtype;
 
 /// Weights in the type in which they are held.
 #[derive(Clone, Debug)]

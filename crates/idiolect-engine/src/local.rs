@@ -92,9 +92,12 @@ impl LocalModel {
             template: text.template(),
             name,
             ignored_config_fields: description.set_aside(),
+            compute: opening.compute,
         };
         let model = Self {
-            decoder,
+            decoder: decoder
+                .with_compute(opening.compute)
+                .map_err(|error| ModelError::Unsupported(error.to_string()))?,
             threads: pool(threads),
             info,
             kv_bytes: default_kv_bytes(),

@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use idiolect_model::{Lora, ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings};
+use idiolect_model::{
+    Compute, Lora, ModelError, Rng, Schedule, StepSize, TrainEvent, TrainSettings,
+};
 use proptest::prelude::*;
 
 use crate::adapter::Adapter;
@@ -16,7 +18,7 @@ use crate::forward::logits;
 use crate::frozen::Weights;
 use crate::kv_cache::{PagePool, Sequence, forward_prompts, forward_step};
 use crate::model_config::{Activation, Family, Llama3Scaling, ModelConfig, Rope, Scaling, Sizes};
-use crate::ops::testing::close;
+use crate::ops::testing::{close, without_bf16};
 use crate::parameters::Parameters;
 use crate::score::{TargetScore, score_rows};
 use crate::threads::Threads;
@@ -101,6 +103,19 @@ pub(crate) fn decoder(config: ModelConfig) -> Decoder {
     Decoder::new(config, parameters).unwrap()
 }
 
+/// A family's tiny model with each type of factors that this machine has, and how near results are
+/// that differ in the order of f32 sums alone: what is then rounded to bf16 may be rounded the
+/// other way.
+fn in_each_type(family: Family) -> Vec<(Decoder, f32)> {
+    let model = decoder(tiny(family));
+    let bf16 = model.clone().with_compute(Compute::Bf16).ok();
+    if bf16.is_none() {
+        without_bf16();
+    }
+    let bf16 = bf16.map(|model| (model, 3e-2));
+    [(model, 3e-5)].into_iter().chain(bf16).collect()
+}
+
 pub(crate) fn row(key: usize, len: usize, completion_start: usize, weight: f32) -> TokenRow {
     let mut rng = Rng::keyed(9, &["row", &key.to_string()]);
     TokenRow {
@@ -156,8 +171,7 @@ fn packing_changes_neither_loss_nor_gradients_nor_scores() {
 
 #[test]
 fn a_shared_prompt_scores_as_separate_ones_to_the_bit() {
-    for family in FAMILIES {
-        let model = decoder(tiny(family));
+    for (model, _) in FAMILIES.into_iter().flat_map(in_each_type) {
         let prompt = row(70, 40, 1, 1.0).ids;
         let after = |i: usize, len: usize| TokenRow {
             ids: [&prompt[..], &row(80 + i, len, 1, 1.0).ids].concat(),
@@ -185,17 +199,47 @@ fn scores(model: &Decoder, rows: &[TokenRow], n: usize) -> Vec<Vec<TargetScore>>
     out
 }
 
+/// Of a model whose values are those of bf16 files, whether they are held in bf16 or in f32; and
+/// near to what f32 computes.
+#[test]
+fn products_in_bf16_are_near_those_in_f32_and_take_weights_as_they_are_stored() {
+    for family in FAMILIES {
+        let held = decoder(tiny(family)).rounded_to_bf16();
+        let widened = Decoder::new(held.config().clone(), held.parameters().into_owned()).unwrap();
+        let Ok(model) = widened.clone().with_compute(Compute::Bf16) else {
+            return without_bf16();
+        };
+        let held = held.with_compute(Compute::Bf16).unwrap();
+        let ids = row(3, 60, 1, 1.0).ids;
+        let rounded = logits(&model, &ids, &threads(1));
+        assert_eq!(logits(&held, &ids, &threads(1)), rounded);
+        let exact = logits(&widened, &ids, &threads(1));
+        close("logits", &rounded, &exact, 0.1);
+        assert_ne!(rounded, exact);
+        let (loss, gradients) = loss_and_gradients(&model, &rows(), &threads(1));
+        let (exact_loss, exact) = loss_and_gradients(&widened, &rows(), &threads(1));
+        assert!((loss / exact_loss - 1.0).abs() < 0.02);
+        // Cosine of the two gradients.
+        let dot = |a: &Parameters, b: &Parameters| -> f64 {
+            let products = a.values().iter().zip(b.values());
+            products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        let cosine =
+            dot(&gradients, &exact) / (dot(&gradients, &gradients) * dot(&exact, &exact)).sqrt();
+        assert!(cosine > 0.995, "{family:?}: {cosine}");
+    }
+}
+
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for family in FAMILIES {
-        let model = decoder(tiny(family));
+    for (model, _) in FAMILIES.into_iter().flat_map(in_each_type) {
         let many: Vec<TokenRow> = (0..40).map(|i| row(i, 30 + i, 5, 1.0)).collect();
         let (loss, gradients) = loss_and_gradients(&model, &many, &threads(1));
         let scored = scores(&model, &many, 1);
         for n in [2, 3] {
             let (other, others) = loss_and_gradients(&model, &many, &threads(n));
             assert_eq!(loss.to_bits(), other.to_bits());
-            assert!(gradients == others, "{family:?}, {n} threads");
+            assert!(gradients == others, "{:?}, {n} threads", model.config());
             assert_eq!(scores(&model, &many, n), scored);
         }
     }
@@ -203,8 +247,7 @@ fn the_number_of_threads_changes_no_bit() {
 
 #[test]
 fn scores_are_those_of_the_whole_logits() {
-    for family in FAMILIES {
-        let model = decoder(tiny(family));
+    for (model, _) in FAMILIES.into_iter().flat_map(in_each_type) {
         let row = row(7, 300, 3, 1.0);
         let whole = logits(&model, &row.ids, &threads(1));
         let scored = scores(&model, std::slice::from_ref(&row), 1).remove(0);
@@ -308,8 +351,7 @@ fn written(
 
 #[test]
 fn cached_generation_is_the_full_forward() {
-    for family in FAMILIES {
-        let model = decoder(tiny(family));
+    for (model, near) in FAMILIES.into_iter().flat_map(in_each_type) {
         let ids = row(4, 110, 1, 1.0).ids;
         let whole = logits(&model, &ids, &threads(1));
         for prompt in [1, 2, 31, 32, 33, 40, 109] {
@@ -318,10 +360,10 @@ fn cached_generation_is_the_full_forward() {
             for (t, got) in first.iter().chain(&steps[0]).enumerate() {
                 let at = prompt + t;
                 close(
-                    &format!("{family:?} after {at}, prompt {prompt}"),
+                    &format!("after {at}, prompt {prompt}, {:?}", model.config()),
                     got,
                     &whole[(at - 1) * 29..at * 29],
-                    3e-5,
+                    near,
                 );
             }
         }
@@ -341,8 +383,7 @@ fn a_prompt_longer_than_one_piece_is_the_full_forward() {
 
 #[test]
 fn company_shared_prompts_and_threads_change_no_bit_of_generation() {
-    for family in FAMILIES {
-        let model = decoder(tiny(family));
+    for (model, _) in FAMILIES.into_iter().flat_map(in_each_type) {
         let texts: Vec<Vec<u32>> = (0..14).map(|i| row(50 + i, 40, 1, 1.0).ids).collect();
         let prompts: Vec<Vec<u32>> = (0..5).map(|i| row(20 + i, 3 + 9 * i, 1, 1.0).ids).collect();
         // 1, 2, 3, 4 and 4 prefixed: chunks of sequences cut through the groups.

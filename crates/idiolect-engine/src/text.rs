@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use idiolect_model::{Context, Example, ModelError, RowError, Template, content_hash};
+use idiolect_model::{Compute, Context, Example, ModelError, RowError, Template, content_hash};
 
 use crate::config::Config;
 use crate::directory::Description;
@@ -24,6 +24,8 @@ pub struct Opening<'a> {
     pub base: Option<&'a Path>,
     /// Fields of `config.json` that are set aside where this program does not know them.
     pub ignored_fields: &'a [String],
+    /// The type of the factors of its large products, where it is computed with.
+    pub compute: Compute,
 }
 
 /// Config, tokenizer and template of a model directory.

@@ -21,7 +21,6 @@ use crate::frozen::{Frozen, Weights};
 use crate::memory;
 use crate::model_config::ModelConfig;
 use crate::parameters::{Layout, Parameters, Tensor};
-pub(crate) use dtype::f32_to_bf16;
 use header::Header;
 
 use values::{Destination, Found, read_tensor};

@@ -18,6 +18,36 @@ pub struct ModelInfo {
     /// Fields of its config that the caller had set aside as unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored_config_fields: Vec<String>,
+    /// What it multiplies in, where it is computed here.
+    #[serde(default, skip_serializing_if = "Compute::is_f32")]
+    pub compute: Compute,
+}
+
+/// The type of the factors of a model's large products; their sums, and everything else that is
+/// computed, are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compute {
+    /// IEEE single.
+    #[default]
+    F32,
+    /// bfloat16, as mixed precision has it: factors keep 8 bits of precision, sums 24.
+    Bf16,
+}
+
+impl Compute {
+    /// The name, as `--compute` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Whether nothing is rounded.
+    pub fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
 }
 
 /// What a model can be asked for. What it lacks is known before any work begins.

@@ -15,7 +15,7 @@ pub use context::{ChatFields, Context, Message, Template};
 pub use error::{ModelError, RowError, RowErrorKind, Sink};
 pub use generate::{Completion, Finish, Generate, GenerateRequest, Sampling};
 pub use hash::content_hash;
-pub use info::{Capabilities, Model, ModelInfo, Usage};
+pub use info::{Capabilities, Compute, Model, ModelInfo, Usage};
 pub use rng::Rng;
 pub use score::{Distribution, Example, RowTraits, Score, Scored, Span, TokenScore, TraitCounts};
 pub use train::{

@@ -79,6 +79,7 @@ impl Scripted {
             template: template.unwrap_or(Template::Raw),
             name: name.to_owned(),
             ignored_config_fields: Vec::new(),
+            compute: crate::Compute::F32,
         };
         Ok(Self { info, entries })
     }

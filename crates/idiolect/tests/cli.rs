@@ -14,6 +14,8 @@ mod chat;
 mod code;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/compute.rs"]
+mod compute;
 #[path = "cli/corpus.rs"]
 mod corpus;
 #[path = "cli/faults.rs"]

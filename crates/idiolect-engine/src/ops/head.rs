@@ -7,6 +7,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::arithmetic::Factors;
 use super::math::tanh;
 use super::operand::{Stored, StoredOperand};
 use super::packed::{OperandB, multiply_alone, packs, workspace_alone};
@@ -36,6 +37,8 @@ pub(crate) struct Head<'a> {
     pub(crate) width: usize,
     /// c tanh(logit / c).
     pub(crate) softcap: Option<f32>,
+    /// Of the products with it.
+    pub(crate) factors: Factors,
 }
 
 /// Positions of one chunk: enough that the weight and its gradient are not read and written more
@@ -69,7 +72,11 @@ impl Head<'_> {
 
     /// Floats that [`logits`](Self::logits) of so many rows works in.
     fn workspace(&self, rows: usize, n: usize) -> usize {
-        workspace((rows, n, self.width), self.weight.row_major(self.width))
+        workspace(
+            self.factors,
+            (rows, n, self.width),
+            self.weight.row_major(self.width),
+        )
     }
 
     /// (rows, n) at `chunk` = W h for the rows of the vocabulary from `first` on, then the cap.
@@ -85,6 +92,7 @@ impl Head<'_> {
         let a = self.weight.skip(first * self.width).row_major(self.width);
         product(
             workspace,
+            self.factors,
             size,
             a,
             (hidden, chunk),
@@ -118,9 +126,9 @@ fn cap<S: Simd>(simd: S, z: S::f32s, (c, inverse): (S::f32s, S::f32s)) -> S::f32
 }
 
 /// Floats that [`product`] works in.
-fn workspace(size: (usize, usize, usize), a: StoredOperand<'_>) -> usize {
-    if packs(size) {
-        workspace_alone(size, a)
+fn workspace(factors: Factors, size: (usize, usize, usize), a: StoredOperand<'_>) -> usize {
+    if packs(factors, size) {
+        workspace_alone(factors, size, a)
     } else {
         a.workspace(size.0 * size.2)
     }
@@ -131,15 +139,17 @@ fn workspace(size: (usize, usize, usize), a: StoredOperand<'_>) -> usize {
 /// - `workspace`: [`workspace`] floats
 fn product(
     workspace: &mut [f32],
+    factors: Factors,
     size: (usize, usize, usize),
     a: StoredOperand<'_>,
     b: (&[f32], usize),
     out: (&mut [f32], usize),
     accumulate: Accumulate<'_>,
 ) {
-    if packs(size) {
+    if packs(factors, size) {
         return multiply_alone(
             workspace,
+            factors,
             size,
             a,
             OperandB::RowMajor(b.0, b.1),

@@ -3,6 +3,7 @@
 //! The three products of one map. Work is shared by rows of what is written. Products run over
 //! whole lines of lanes: those beyond T hold zeros and give zeros.
 
+use super::arithmetic::Factors;
 use super::cpu::Cpu;
 use super::operand::OperandA;
 use super::operand::{Stored, widen_all};
@@ -52,6 +53,7 @@ impl Cpu<'_> {
     /// out = W x + b, or base + W x (no map here has both)
     pub(crate) fn linear(
         &mut self,
+        factors: Factors,
         out: &mut [f32],
         (weight, bias): (Stored<'_>, &[f32]),
         input: &[f32],
@@ -64,14 +66,14 @@ impl Cpu<'_> {
             row[n..].fill(0.0);
         }
         let size = (o, lanes(n), i);
-        if packs(size) {
+        if packs(factors, size) {
             let accumulate = match base {
                 Some(base) => Accumulate::Other(base),
                 None if bias.is_empty() => Accumulate::Nothing,
                 None => Accumulate::Output,
             };
             let (a, b) = (weight.row_major(i), OperandB::RowMajor(input, ld));
-            return self.multiply_packed(size, a, b, (out, ld), accumulate);
+            return self.multiply_packed(factors, size, a, b, (out, ld), accumulate);
         }
         let rows = chunk_rows(self.threads, o);
         self.for_chunks(
@@ -110,6 +112,7 @@ impl Cpu<'_> {
     /// d_input = Wᵀ d_out
     pub(crate) fn linear_d_input(
         &mut self,
+        factors: Factors,
         d_input: &mut [f32],
         weight: Stored<'_>,
         d_out: &[f32],
@@ -117,10 +120,10 @@ impl Cpu<'_> {
     ) {
         let (o, i) = (d_out.len() / ld, d_input.len() / ld);
         let size = (i, lanes(n), o);
-        if packs(size) {
+        if packs(factors, size) {
             let (a, b) = (weight.col_major(i), OperandB::RowMajor(d_out, ld));
             let out = (d_input, ld);
-            return self.multiply_packed(size, a, b, out, Accumulate::Nothing);
+            return self.multiply_packed(factors, size, a, b, out, Accumulate::Nothing);
         }
         let rows = chunk_rows(self.threads, i);
         self.for_chunks(
@@ -154,6 +157,7 @@ impl Cpu<'_> {
     /// d_W += d_out xᵀ,  d_b += Σ_t d_out
     pub(crate) fn linear_d_weight(
         &mut self,
+        factors: Factors,
         (d_weight, d_bias): (&mut [f32], &mut [f32]),
         d_out: &[f32],
         input: &[f32],
@@ -168,13 +172,13 @@ impl Cpu<'_> {
             return;
         }
         let size = (o, i, n);
-        if packs(size) {
+        if packs(factors, size) {
             let (a, b) = (
                 OperandA::row_major(d_out, ld),
                 OperandB::ColMajor(input, ld),
             );
             let out = (d_weight, i);
-            return self.multiply_packed(size, a, b, out, Accumulate::Output);
+            return self.multiply_packed(factors, size, a, b, out, Accumulate::Output);
         }
         let width = super::leading_dim(i);
         let tokens = &mut tokens[..n * width];
@@ -216,8 +220,8 @@ mod tests {
             let mut weight = vec![0.0; o * i];
             widen_all(&halves, &mut weight);
             let (x, d) = (lanes_of("x", i, n, ld), lanes_of("d", o, n, ld));
-            assert_eq!(packs((o, lanes(n), i)), o > 100);
-            assert_eq!(packs((i, lanes(n), o)), o > 100);
+            assert_eq!(packs(Factors::F32, (o, lanes(n), i)), o > 100);
+            assert_eq!(packs(Factors::F32, (i, lanes(n), o)), o > 100);
             let mut bits = Vec::new();
             for t in 1..3 {
                 let threads = Threads::new(NonZeroUsize::new(t).unwrap());
@@ -225,14 +229,20 @@ mod tests {
                     let (mut y, mut dx) = (vec![0.0; o * ld], vec![0.0; i * ld]);
                     let shape = (n, ld);
                     Cpu::new(&threads, &mut Default::default()).linear(
+                        Factors::F32,
                         &mut y,
                         (weight, &[]),
                         &x,
                         None,
                         shape,
                     );
-                    Cpu::new(&threads, &mut Default::default())
-                        .linear_d_input(&mut dx, weight, &d, shape);
+                    Cpu::new(&threads, &mut Default::default()).linear_d_input(
+                        Factors::F32,
+                        &mut dx,
+                        weight,
+                        &d,
+                        shape,
+                    );
                     bits.push([y, dx].concat());
                 }
             }
@@ -254,6 +264,7 @@ mod tests {
             let shape = (n, ld);
             let mut y = vec![0.0; o * ld];
             Cpu::new(&threads, &mut Default::default()).linear(
+                Factors::F32,
                 &mut y,
                 (Stored::F32(&weight), &bias),
                 &x,
@@ -262,6 +273,7 @@ mod tests {
             );
             let mut z = vec![0.0; o * ld];
             Cpu::new(&threads, &mut Default::default()).linear(
+                Factors::F32,
                 &mut z,
                 (Stored::F32(&weight), &[]),
                 &x,
@@ -270,6 +282,7 @@ mod tests {
             );
             let mut dx = vec![0.0; i * ld];
             Cpu::new(&threads, &mut Default::default()).linear_d_input(
+                Factors::F32,
                 &mut dx,
                 Stored::F32(&weight),
                 &d,
@@ -278,6 +291,7 @@ mod tests {
             let (mut dw, mut db) = (vec![1.0; o * i], vec![1.0; o]);
             let mut tokens = vec![f32::NAN; n * crate::ops::leading_dim(i)];
             Cpu::new(&threads, &mut Default::default()).linear_d_weight(
+                Factors::F32,
                 (&mut dw, &mut db),
                 &d,
                 &x,

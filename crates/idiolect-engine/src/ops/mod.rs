@@ -14,7 +14,9 @@
 //! alone, so the number of threads changes no bit.
 
 pub(crate) mod adamw;
+pub(crate) mod arithmetic;
 pub(crate) mod attention;
+pub(crate) mod bf16;
 pub(crate) mod cpu;
 pub(crate) mod decode_attention;
 pub(crate) mod dropout;
@@ -122,6 +124,11 @@ pub(crate) mod testing {
         let mut values = normal(key, rows * ld, 1.0);
         super::clear_beyond(&mut values, n, ld);
         values
+    }
+
+    /// Says that a test of bf16 had nothing to test.
+    pub(crate) fn without_bf16() {
+        eprintln!("SKIPPED: this machine has no AVX-512 instructions for bf16");
     }
 
     /// Fails with the worst entry when `a` and `b` differ by more than `tolerance` of the largest.

@@ -16,6 +16,15 @@ pub(crate) fn widen(half: u16) -> f32 {
     f32::from_bits(u32::from(half) << 16)
 }
 
+/// Nearest bfloat16, ties to even. A NaN stays one.
+pub(crate) fn f32_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return ((bits >> 16) | 0x40) as u16;
+    }
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
 /// The values of some bf16.
 #[inline(always)]
 pub(crate) fn widen_all(halves: &[u16], out: &mut [f32]) {
@@ -29,14 +38,6 @@ impl<'a> Stored<'a> {
         match self {
             Self::F32(values) => values.len(),
             Self::Bf16(halves) => halves.len(),
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn get(self, i: usize) -> f32 {
-        match self {
-            Self::F32(values) => values[i],
-            Self::Bf16(halves) => widen(halves[i]),
         }
     }
 
@@ -142,10 +143,10 @@ impl<'a> OperandA<'a> {
         check_a(self.values, self.ld, self.col_major, (m, k));
     }
 
-    /// Where entry (i, k) of a row-major operand lies, and the leading dimension.
-    pub(super) fn at(self, i: usize, k: usize) -> (*const f32, usize) {
+    /// A row-major operand from entry (i, k) on, and the leading dimension.
+    pub(super) fn at(self, i: usize, k: usize) -> (&'a [f32], usize) {
         debug_assert!(!self.col_major, "read where it lies");
-        (self.values[i * self.ld + k..].as_ptr(), self.ld)
+        (&self.values[i * self.ld + k..], self.ld)
     }
 
     /// [`pack_columns`] of a column-major operand.

@@ -12,13 +12,12 @@
     reason = "tasks write disjoint blocks of one matrix, and run tiles on packed panels"
 )]
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 
+use super::arithmetic::{Arithmetic, Factors, Steps, WithArithmetic};
 use super::cpu::Cpu;
-use super::operand::OperandA;
-use super::operand::{Bf16Operand, StoredOperand, widen_all};
+use super::operand::StoredOperand;
 use super::product::{Accumulate, Block, k_block};
-use super::transpose::transpose;
 use super::{LINE, aligned};
 
 /// Floats of a packed block of B: 448 KiB, under half of a second-level cache of 1 MiB.
@@ -47,6 +46,7 @@ impl Cpu<'_> {
     /// When a slice is shorter than its shape; a programmer mistake.
     pub(crate) fn multiply_packed<'a>(
         &mut self,
+        factors: Factors,
         (m, n, k): (usize, usize, usize),
         a: impl Into<StoredOperand<'a>>,
         b: OperandB<'_>,
@@ -65,16 +65,23 @@ impl Cpu<'_> {
             .get_mut(self.threads.n())
             .map(std::mem::take)
             .unwrap_or_default();
-        let panels = aligned(&mut shared, a_len(a, m, k));
+        let steps = factors.steps(k);
+        let panels = aligned(&mut shared, a_len(a, m, steps));
         let part = 4 * TALL;
         if a.is_col_major() {
-            let parts = [(&mut *panels, part * k)];
-            self.for_chunks(m.div_ceil(part), parts, |i, [panels], _| {
-                a.pack(i * part, (m, k), panels);
+            let parts = [(&mut *panels, part * steps)];
+            self.for_chunks(m.div_ceil(part), parts, |i, [to], _| {
+                let size = (m, k);
+                factors.dispatch(PackColumns {
+                    a,
+                    i: i * part,
+                    size,
+                    to,
+                });
             });
         }
         let shared_a = Shared::new(a, panels);
-        let (column_blocks, columns) = cut_columns(n, k_block(k), self.threads.n());
+        let (column_blocks, columns) = cut_columns(n, k_block(steps), self.threads.n());
         // More blocks of rows than the self.threads ask for would only pack B more often.
         let row_blocks = if column_blocks % self.threads.n() == 0 {
             1
@@ -89,14 +96,14 @@ impl Cpu<'_> {
                 chunk % column_blocks * columns,
                 chunk / column_blocks * rows,
             );
-            Arch::new().dispatch(Task {
+            factors.dispatch(Task {
                 rows: (i, rows.min(m - i)),
                 columns: (j, columns.min(n - j)),
                 k,
                 a: shared_a,
                 b,
                 matrix,
-                packed: aligned(scratch, b_len(columns, k) + widened_len(a, k)),
+                packed: aligned(scratch, b_len(columns, steps) + rows_len(factors, a, steps)),
             });
         });
         if let Some(spare) = self.workspace.scratch.get_mut(self.threads.n()) {
@@ -114,6 +121,7 @@ impl Cpu<'_> {
 /// When a slice is shorter than its shape; a programmer mistake.
 pub(crate) fn multiply_alone<'a>(
     workspace: &mut [f32],
+    factors: Factors,
     (m, n, k): (usize, usize, usize),
     a: impl Into<StoredOperand<'a>>,
     b: OperandB<'_>,
@@ -124,14 +132,16 @@ pub(crate) fn multiply_alone<'a>(
     let Some(matrix) = check((m, n, k), a, b, (out, ld), accumulate) else {
         return;
     };
-    let (blocks, columns) = cut_columns(n, k_block(k), 1);
-    let (panels, packed) = workspace.split_at_mut(a_len(a, m, k));
+    let steps = factors.steps(k);
+    let (blocks, columns) = cut_columns(n, k_block(steps), 1);
+    let (panels, packed) = workspace.split_at_mut(a_len(a, m, steps));
     if a.is_col_major() {
-        a.pack(0, (m, k), panels);
+        let (size, to) = ((m, k), &mut *panels);
+        factors.dispatch(PackColumns { a, i: 0, size, to });
     }
     let a = Shared::new(a, panels);
     for j in (0..blocks).map(|block| block * columns) {
-        Arch::new().dispatch(Task {
+        factors.dispatch(Task {
             rows: (0, m),
             columns: (j, columns.min(n - j)),
             k,
@@ -144,15 +154,20 @@ pub(crate) fn multiply_alone<'a>(
 }
 
 /// Floats that [`multiply_alone`] works in.
-pub(crate) fn workspace_alone((m, n, k): (usize, usize, usize), a: StoredOperand<'_>) -> usize {
-    let (_, columns) = cut_columns(n, k_block(k), 1);
-    a_len(a, m, k) + b_len(columns, k) + widened_len(a, k)
+pub(crate) fn workspace_alone(
+    factors: Factors,
+    (m, n, k): (usize, usize, usize),
+    a: StoredOperand<'_>,
+) -> usize {
+    let steps = factors.steps(k);
+    let (_, columns) = cut_columns(n, k_block(steps), 1);
+    a_len(a, m, steps) + b_len(columns, steps) + rows_len(factors, a, steps)
 }
 
-/// Whether the B operand, (k, n), is worth packing: it is beyond the first caches, and enough
-/// rows pass by. Does not change results.
-pub(crate) fn packs((m, n, k): (usize, usize, usize)) -> bool {
-    m >= 64 && k * n >= 1 << 16
+/// Whether the B operand, (k, n), is packed: in f32 where it is beyond the first caches and enough
+/// rows pass by, which changes no result; in bf16 always, which is where it is rounded.
+pub(crate) fn packs(factors: Factors, (m, n, k): (usize, usize, usize)) -> bool {
+    matches!(factors, Factors::Bf16(_)) || m >= 64 && k * n >= 1 << 16
 }
 
 /// C and its base, when all slices are as long as they must be; none without entries.
@@ -188,24 +203,25 @@ fn check(
 }
 
 /// Floats of the packed A operand.
-fn a_len(a: StoredOperand<'_>, m: usize, k: usize) -> usize {
+fn a_len(a: StoredOperand<'_>, m: usize, steps: usize) -> usize {
     if a.is_col_major() {
-        m.next_multiple_of(TALL) * k
+        m.next_multiple_of(TALL) * steps
     } else {
         0
     }
 }
 
 /// Floats of a packed block of the B operand, for vectors of any width.
-fn b_len(columns: usize, k: usize) -> usize {
-    columns.next_multiple_of(3 * LINE) * k_block(k).max(1)
+fn b_len(columns: usize, steps: usize) -> usize {
+    columns.next_multiple_of(3 * LINE) * k_block(steps).max(1)
 }
 
-/// Floats of the rows that are widened at a time.
-fn widened_len(a: StoredOperand<'_>, k: usize) -> usize {
-    match a {
-        StoredOperand::Bf16(halves) if !halves.col_major => TALL * k_block(k),
-        _ => 0,
+/// Floats of the rows of A that are converted at a time.
+fn rows_len(factors: Factors, a: StoredOperand<'_>, steps: usize) -> usize {
+    match (factors, a) {
+        _ if a.is_col_major() => 0,
+        (Factors::F32, StoredOperand::F32(_)) => 0,
+        _ => TALL * k_block(steps).max(1),
     }
 }
 
@@ -232,27 +248,40 @@ struct Matrix {
 unsafe impl Sync for Matrix {}
 
 /// Rows of a tile.
-const TALL: usize = 8;
+pub(super) const TALL: usize = 8;
 
 /// A as the tiles read it.
 #[derive(Clone, Copy)]
 enum Shared<'a> {
-    /// Where it lies, row-major.
-    Rows(OperandA<'a>),
-    /// Row-major, widened [`TALL`] rows at a time.
-    Bf16Operand(Bf16Operand<'a>),
-    /// In panels of [`TALL`] rows, each (k, TALL).
+    /// Row-major, where it lies or [`TALL`] rows at a time in a buffer.
+    Rows(StoredOperand<'a>),
+    /// In panels of [`TALL`] rows, each (steps, TALL).
     Panels(&'a [f32]),
 }
 
 impl<'a> Shared<'a> {
     /// A row-major operand as it is, a column-major one as it was packed.
     fn new(a: StoredOperand<'a>, panels: &'a [f32]) -> Self {
-        match a {
-            _ if a.is_col_major() => Self::Panels(panels),
-            StoredOperand::F32(a) => Self::Rows(a),
-            StoredOperand::Bf16(halves) => Self::Bf16Operand(halves),
+        if a.is_col_major() {
+            Self::Panels(panels)
+        } else {
+            Self::Rows(a)
         }
+    }
+}
+
+/// Packs rows from `i` on of a column-major operand of size (m, k).
+struct PackColumns<'a> {
+    a: StoredOperand<'a>,
+    i: usize,
+    size: (usize, usize),
+    to: &'a mut [f32],
+}
+
+impl WithArithmetic for PackColumns<'_> {
+    #[inline(always)]
+    fn with<S: Simd, M: Arithmetic<S>>(self, simd: S, arithmetic: M) {
+        arithmetic.columns(simd, self.a, self.i, self.size, self.to);
     }
 }
 
@@ -266,11 +295,9 @@ struct Task<'a> {
     packed: &'a mut [f32],
 }
 
-impl WithSimd for Task<'_> {
-    type Output = ();
-
+impl WithArithmetic for Task<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with<S: Simd, M: Arithmetic<S>>(self, simd: S, arithmetic: M) {
         let Self {
             rows: (i0, m),
             columns: (j0, n),
@@ -280,36 +307,29 @@ impl WithSimd for Task<'_> {
             matrix,
             packed,
         } = self;
-        let kc = k_block(k).max(1);
+        let all = k.div_ceil(M::TERMS);
+        let most = k_block(all).max(1);
         let wide = 3 * S::F32_LANES;
-        let (packed, widened) = packed.split_at_mut(n.div_ceil(wide) * wide * kc);
+        let (packed, buffer) = packed.split_at_mut(n.div_ceil(wide) * wide * most);
         let mut base = matrix.base;
-        let mut k0 = 0;
-        while k0 < k || k0 == 0 {
-            let kb = kc.min(k - k0);
-            for (p, panel) in packed.chunks_exact_mut(wide * kc).enumerate() {
-                let first = p * wide;
-                pack_b(
-                    b,
-                    (k0, kb),
-                    (j0 + first, wide.min(n - first)),
-                    (panel, wide),
-                );
+        let mut first = 0;
+        while first < all || first == 0 {
+            let count = most.min(all - first);
+            let steps = Steps { first, count, k };
+            for (p, panel) in packed.chunks_exact_mut(wide * most).enumerate() {
+                let at = p * wide;
+                let columns = (j0 + at, wide.min(n - at));
+                arithmetic.panel(simd, b, steps, columns, (panel, wide));
             }
             for i in (0..m).step_by(TALL) {
                 let mb = TALL.min(m - i);
                 let (tile, lda) = match a {
-                    Shared::Rows(a) => a.at(i0 + i, k0),
-                    Shared::Panels(panels) => (panels[(i0 + i) * k + k0 * TALL..].as_ptr(), TALL),
-                    Shared::Bf16Operand(halves) => {
-                        let rows = halves.values[(i0 + i) * halves.ld..].chunks(halves.ld);
-                        for (to, row) in widened.chunks_exact_mut(kc).zip(rows).take(mb) {
-                            widen_all(&row[k0..k0 + kb], to);
-                        }
-                        (widened.as_ptr(), kc)
+                    Shared::Rows(a) => {
+                        arithmetic.rows(simd, a, (i0 + i, mb), steps, (&mut *buffer, most))
                     }
+                    Shared::Panels(panels) => (&panels[(i0 + i) * all + first * TALL..], TALL),
                 };
-                for (p, panel) in packed.chunks_exact(wide * kc).enumerate() {
+                for (p, panel) in packed.chunks_exact(wide * most).enumerate() {
                     let at = (i0 + i) * matrix.ld + j0 + p * wide;
                     // SAFETY: `check` bounded C and the base for all rows and columns, both stay
                     // borrowed until all tasks have ended, and this task's blocks are its own; the
@@ -319,8 +339,8 @@ impl WithSimd for Task<'_> {
                         let block = Block {
                             m: mb,
                             n: wide.min(n - p * wide),
-                            k: kb,
-                            a: tile,
+                            k: count,
+                            a: tile.as_ptr(),
                             lda,
                             b: panel.as_ptr(),
                             ldb: wide,
@@ -329,44 +349,15 @@ impl WithSimd for Task<'_> {
                             ldc: matrix.ld,
                         };
                         if matches!(a, Shared::Panels(_)) {
-                            block.run::<S, true>(simd)
+                            block.run::<S, M, true>(simd, arithmetic)
                         } else {
-                            block.run::<S, false>(simd)
+                            block.run::<S, M, false>(simd, arithmetic)
                         }
                     }
                 }
             }
             base = matrix.c.cast_const();
-            k0 += kb.max(1);
-        }
-    }
-}
-
-/// Copies rows `k0..k0 + kb` and `n` columns from `j` on into a panel, zeros beyond n.
-#[inline(always)]
-fn pack_b(
-    b: OperandB<'_>,
-    (k0, kb): (usize, usize),
-    (j, n): (usize, usize),
-    (panel, wide): (&mut [f32], usize),
-) {
-    match b {
-        OperandB::RowMajor(values, ld) => {
-            for (k, to) in panel.chunks_exact_mut(wide).take(kb).enumerate() {
-                let from = &values[(k0 + k) * ld + j..][..n];
-                if n == wide {
-                    to.copy_from_slice(from);
-                } else {
-                    to[..n].copy_from_slice(from);
-                    to[n..].fill(0.0);
-                }
-            }
-        }
-        OperandB::ColMajor(values, ld) => {
-            if n < wide {
-                panel.fill(0.0);
-            }
-            transpose((n, kb), (&values[j * ld + k0..], ld), (panel, wide));
+            first += count.max(1);
         }
     }
 }
@@ -375,8 +366,10 @@ fn pack_b(
 mod tests {
     use super::*;
     use crate::ops::cpu::CpuWorkspace;
+    use crate::ops::operand::OperandA;
     use crate::ops::product::{Product, multiply};
     use crate::ops::testing::normal;
+    use crate::ops::transpose::transpose;
     use crate::threads::Threads;
     use std::num::NonZeroUsize;
 
@@ -425,6 +418,7 @@ mod tests {
                                 ..CpuWorkspace::default()
                             };
                             Cpu::new(&pool, workspace).multiply_packed(
+                                Factors::F32,
                                 (m, n, k),
                                 a,
                                 b,

@@ -18,6 +18,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::arithmetic::{Arithmetic, F32};
 use super::operand::OperandA;
 
 /// What becomes of the old contents of C.
@@ -156,9 +157,9 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
                     ldc: out.1,
                 };
                 if a.col_major {
-                    block.run::<S, true>(simd)
+                    block.run::<S, F32, true>(simd, F32)
                 } else {
-                    block.run::<S, false>(simd)
+                    block.run::<S, F32, false>(simd, F32)
                 }
             }
             m0 += mb;
@@ -173,6 +174,7 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
 pub(super) struct Block {
     pub(super) m: usize,
     pub(super) n: usize,
+    /// Steps of the sums, each a float of A and B.
     pub(super) k: usize,
     pub(super) a: *const f32,
     pub(super) lda: usize,
@@ -191,7 +193,11 @@ impl Block {
     /// All addresses that the sizes and strides imply must be readable, those of C writable and
     /// used by nobody else; B's rows to whole vectors. The base is null, C itself, or apart from C.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd, const COL_MAJOR: bool>(self, simd: S) {
+    pub(super) unsafe fn run<S: Simd, M: Arithmetic<S>, const COL_MAJOR: bool>(
+        self,
+        simd: S,
+        arithmetic: M,
+    ) {
         let vectors = self.n.div_ceil(S::F32_LANES);
         let mut v = 0;
         // SAFETY: passed on from the caller; each strip stays inside n rounded up to vectors.
@@ -202,9 +208,9 @@ impl Block {
                 // is limited by loads.
                 let take = if rest == 4 { 2 } else { rest.min(3) };
                 match take {
-                    1 => self.strip::<S, COL_MAJOR, 1>(simd, v),
-                    2 => self.strip::<S, COL_MAJOR, 2>(simd, v),
-                    _ => self.strip::<S, COL_MAJOR, 3>(simd, v),
+                    1 => self.strip::<S, M, COL_MAJOR, 1>(simd, arithmetic, v),
+                    2 => self.strip::<S, M, COL_MAJOR, 2>(simd, arithmetic, v),
+                    _ => self.strip::<S, M, COL_MAJOR, 3>(simd, arithmetic, v),
                 }
                 v += take;
             }
@@ -216,7 +222,12 @@ impl Block {
     /// # Safety
     /// As [`run`](Self::run), with `v + NV` vectors inside n rounded up.
     #[inline(always)]
-    unsafe fn strip<S: Simd, const COL_MAJOR: bool, const NV: usize>(self, simd: S, v: usize) {
+    unsafe fn strip<S: Simd, M: Arithmetic<S>, const COL_MAJOR: bool, const NV: usize>(
+        self,
+        simd: S,
+        arithmetic: M,
+        v: usize,
+    ) {
         let step = |i: usize| if COL_MAJOR { i } else { i * self.lda };
         let mut i = 0;
         // SAFETY: passed on from the caller; each tile stays inside m. Addresses of A wrap, since
@@ -224,20 +235,40 @@ impl Block {
         unsafe {
             if S::REGISTER_COUNT >= 32 {
                 while i + 8 <= self.m {
-                    self.tile::<S, COL_MAJOR, 8, NV>(simd, i, self.a.wrapping_add(step(i)), v);
+                    self.tile::<S, M, COL_MAJOR, 8, NV>(
+                        (simd, arithmetic),
+                        i,
+                        self.a.wrapping_add(step(i)),
+                        v,
+                    );
                     i += 8;
                 }
             }
             while i + 4 <= self.m {
-                self.tile::<S, COL_MAJOR, 4, NV>(simd, i, self.a.wrapping_add(step(i)), v);
+                self.tile::<S, M, COL_MAJOR, 4, NV>(
+                    (simd, arithmetic),
+                    i,
+                    self.a.wrapping_add(step(i)),
+                    v,
+                );
                 i += 4;
             }
             if i + 2 <= self.m {
-                self.tile::<S, COL_MAJOR, 2, NV>(simd, i, self.a.wrapping_add(step(i)), v);
+                self.tile::<S, M, COL_MAJOR, 2, NV>(
+                    (simd, arithmetic),
+                    i,
+                    self.a.wrapping_add(step(i)),
+                    v,
+                );
                 i += 2;
             }
             if i < self.m {
-                self.tile::<S, COL_MAJOR, 1, NV>(simd, i, self.a.wrapping_add(step(i)), v);
+                self.tile::<S, M, COL_MAJOR, 1, NV>(
+                    (simd, arithmetic),
+                    i,
+                    self.a.wrapping_add(step(i)),
+                    v,
+                );
             }
         }
     }
@@ -247,9 +278,15 @@ impl Block {
     /// # Safety
     /// As [`strip`](Self::strip), with `i + MR` rows inside m.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const COL_MAJOR: bool, const MR: usize, const NV: usize>(
+    unsafe fn tile<
+        S: Simd,
+        M: Arithmetic<S>,
+        const COL_MAJOR: bool,
+        const MR: usize,
+        const NV: usize,
+    >(
         self,
-        simd: S,
+        (simd, arithmetic): (S, M),
         i: usize,
         a: *const f32,
         v: usize,
@@ -269,7 +306,7 @@ impl Block {
                 unrolled!(r < MR, {
                     let factor = simd.splat_f32s(*a.add(if COL_MAJOR { r } else { r * self.lda }));
                     unrolled!(j < NV, {
-                        sum[r][j] = simd.mul_add_f32s(factor, b_row[j], sum[r][j]);
+                        sum[r][j] = arithmetic.mul_add(simd, factor, b_row[j], sum[r][j]);
                     });
                 });
                 a = a.wrapping_add(if COL_MAJOR { self.lda } else { 1 });

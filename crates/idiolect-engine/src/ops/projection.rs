@@ -5,6 +5,7 @@
 //! product is not computed.
 
 use super::Buffer;
+use super::arithmetic::Factors;
 use super::cpu::Cpu;
 use super::dropout::Dropout;
 use super::low_rank::{LowRank, LowRankWorkspace};
@@ -20,6 +21,8 @@ pub(crate) struct Linear<'a> {
     pub(crate) low_rank: LowRank<'a>,
     /// On the input of the low-rank maps; none outside of training.
     pub(crate) dropout: Option<Dropout<'a>>,
+    /// Of its own three products; the low-rank maps' are f32.
+    pub(crate) factors: Factors,
 }
 
 /// Gradients of one linear layer's values, each accumulated into; those that are not wanted are
@@ -53,7 +56,7 @@ impl Linear<'_> {
         shape: (usize, usize),
     ) {
         let weights = (self.weight, self.bias);
-        cpu.linear(out, weights, input, base, shape);
+        cpu.linear(self.factors, out, weights, input, base, shape);
         if self.low_rank.is_empty() {
             return;
         }
@@ -93,7 +96,7 @@ impl Linear<'_> {
         d_out: &[f32],
         shape: (usize, usize),
     ) {
-        cpu.linear_d_input(d_input, self.weight, d_out, shape);
+        cpu.linear_d_input(self.factors, d_input, self.weight, d_out, shape);
         if self.low_rank.is_empty() {
             return;
         }
@@ -130,7 +133,7 @@ impl Linear<'_> {
     ) {
         if !gradients.weight.is_empty() {
             let grads = (gradients.weight, gradients.bias);
-            cpu.linear_d_weight(grads, d_out, input, shape, tokens);
+            cpu.linear_d_weight(self.factors, grads, d_out, input, shape, tokens);
         }
         if self.low_rank.is_empty() {
             return;

@@ -67,7 +67,7 @@ fn cached(
 }
 
 #[cfg(target_arch = "x86_64")]
-use pulp::x86::V4;
+use {pulp::x86::V4, std::arch::x86_64::__m512};
 
 #[cfg(target_arch = "x86_64")]
 struct Registers<'a> {
@@ -131,8 +131,18 @@ impl pulp::NullaryFnOnce for Registers<'_> {
 unsafe fn block(simd: V4, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     let f = simd.avx512f;
     // SAFETY: the caller's promise.
-    let r: [_; 16] =
-        std::array::from_fn(|i| unsafe { f._mm512_loadu_ps(from.add(i * from_stride)) });
+    let rows = std::array::from_fn(|i| unsafe { f._mm512_loadu_ps(from.add(i * from_stride)) });
+    for (i, column) in columns_of(simd, rows).into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { f._mm512_storeu_ps(to.add(i * to_stride), column) };
+    }
+}
+
+/// The columns of a matrix of 16 × 16 floats, given its rows.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn columns_of(simd: V4, r: [__m512; 16]) -> [__m512; 16] {
+    let f = simd.avx512f;
     // Pairs of rows, then quadruples, inside each 128-bit part ...
     let mut t = r;
     for i in (0..16).step_by(2) {
@@ -147,22 +157,18 @@ unsafe fn block(simd: V4, from: *const f32, from_stride: usize, to: *mut f32, to
         q[i + 3] = f._mm512_shuffle_ps::<0xee>(t[i + 1], t[i + 3]);
     }
     // ... then the 128-bit parts of four and of sixteen rows.
+    let mut columns = r;
     for i in 0..4 {
         let a = f._mm512_shuffle_f32x4::<0x88>(q[i], q[i + 4]);
         let b = f._mm512_shuffle_f32x4::<0xdd>(q[i], q[i + 4]);
         let c = f._mm512_shuffle_f32x4::<0x88>(q[i + 8], q[i + 12]);
         let d = f._mm512_shuffle_f32x4::<0xdd>(q[i + 8], q[i + 12]);
-        let out = [
-            f._mm512_shuffle_f32x4::<0x88>(a, c),
-            f._mm512_shuffle_f32x4::<0x88>(b, d),
-            f._mm512_shuffle_f32x4::<0xdd>(a, c),
-            f._mm512_shuffle_f32x4::<0xdd>(b, d),
-        ];
-        for (part, vector) in out.into_iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe { f._mm512_storeu_ps(to.add((part * 4 + i) * to_stride), vector) };
-        }
+        columns[i] = f._mm512_shuffle_f32x4::<0x88>(a, c);
+        columns[4 + i] = f._mm512_shuffle_f32x4::<0x88>(b, d);
+        columns[8 + i] = f._mm512_shuffle_f32x4::<0xdd>(a, c);
+        columns[12 + i] = f._mm512_shuffle_f32x4::<0xdd>(b, d);
     }
+    columns
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use idiolect_model::SaveDtype;
 
-use crate::ops::operand::widen;
+use crate::ops::operand::{f32_to_bf16, widen};
 
 /// Element types that can be computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,15 +110,6 @@ pub(super) fn has_non_finite(bytes: &[u8], dtype: Dtype) -> bool {
             .iter()
             .any(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00),
     }
-}
-
-/// Nearest bfloat16, ties to even. A NaN stays one.
-pub(crate) fn f32_to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() {
-        return ((bits >> 16) | 0x40) as u16;
-    }
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
 fn half_to_f32(half: u16) -> f32 {

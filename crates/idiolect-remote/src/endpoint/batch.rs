@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use idiolect_model::{
-    Capabilities, Completion, Generate, GenerateRequest, Model, ModelError, ModelInfo, RowError,
-    Sampling, Sink, Template, content_hash,
+    Capabilities, Completion, Compute, Generate, GenerateRequest, Model, ModelError, ModelInfo,
+    RowError, Sampling, Sink, Template, content_hash,
 };
 use serde_json::{Value, json};
 
@@ -83,6 +83,7 @@ impl Batch {
                 template,
                 name,
                 ignored_config_fields: Vec::new(),
+                compute: Compute::F32,
             },
             path: match template {
                 Template::Raw => "/v1/completions",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use idiolect_model::{Context, ModelError, ModelInfo, Sampling, Template, content_hash};
+use idiolect_model::{Compute, Context, ModelError, ModelInfo, Sampling, Template, content_hash};
 use serde_json::{Map, Value};
 
 use super::refusal::Fault;
@@ -41,6 +41,7 @@ pub(super) fn open(
         template,
         name,
         ignored_config_fields: Vec::new(),
+        compute: Compute::F32,
     };
     Ok(Endpoint {
         transport,

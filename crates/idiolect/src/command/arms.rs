@@ -104,6 +104,7 @@ impl StudentOptions {
             template: self.template.map(TemplateName::template),
             base: self.base.as_deref(),
             ignored_fields: &self.ignored_fields,
+            ..Opening::default()
         };
         Ok(Some(StudentText {
             text: options::text_model(model, &opening)?,

@@ -9,7 +9,7 @@ use idiolect_engine::text::TextModel;
 use idiolect_model::{Template, TraitCounts};
 use serde_json::{Value, json};
 
-use super::options::{self, ModelOptions};
+use super::options::{self, TextOptions};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
 use idiolect::stage::StageError;
@@ -26,7 +26,7 @@ use idiolect::stage::inputs::{DataRow, Input};
   idiolect inspect --model models/student --data arms/W.jsonl --html row.html")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    model: ModelOptions,
+    model: TextOptions,
     /// Rows of prompt and completion, or of messages
     #[arg(long, value_name = "ARM")]
     data: PathBuf,
@@ -98,7 +98,7 @@ struct Counts {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let model = arguments.model.text()?;
+    let model = arguments.model.open()?;
     let input = Input::open(&arguments.data)?;
     let mut counts = Counts::default();
     let mut wanted = None;

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use idiolect_core::record::{Split, TaskName};
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
-use idiolect_model::{Model, Sampling, Template};
+use idiolect_model::{Compute, Model, Sampling, Template};
 use serde_json::Value;
 
 use super::numbers;
@@ -129,9 +129,9 @@ pub(super) struct Seed {
     pub(super) seed: u64,
 }
 
-/// A model and how its prompts are rendered.
+/// Which model, and how its prompts are rendered: all that is needed without its weights.
 #[derive(Args, Clone, Debug)]
-pub(super) struct ModelOptions {
+pub(super) struct TextOptions {
     /// A model directory in Hugging Face layout, an adapter directory, hf:OWNER/NAME,
     /// http(s)://HOST:PORT/v1#MODEL, or scripted:FILE
     #[arg(long, value_name = "M")]
@@ -144,6 +144,17 @@ pub(super) struct ModelOptions {
     template: Option<TemplateName>,
     #[command(flatten)]
     config: ConfigOption,
+}
+
+/// A model and how its prompts are rendered.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ModelOptions {
+    #[command(flatten)]
+    pub(super) of: TextOptions,
+    /// Type of the factors of its large products; sums and everything else stay f32. bf16 is
+    /// faster on processors that multiply it, and rounds
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    compute: ComputeName,
 }
 
 /// How a model behind an endpoint is asked.
@@ -201,6 +212,13 @@ pub(super) struct ConfigOption {
     pub(super) ignored_fields: Vec<String>,
 }
 
+/// A type of factors by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ComputeName {
+    F32,
+    Bf16,
+}
+
 /// A template by name.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum TemplateName {
@@ -223,28 +241,34 @@ pub(super) fn text_model(model: &str, opening: &Opening<'_>) -> Result<TextModel
     Ok(TextModel::open(&model::text_directory(model)?, opening)?)
 }
 
-impl ModelOptions {
-    /// The text side of a model, without its weights.
-    pub(super) fn text(&self) -> Result<TextModel, StageError> {
+impl TextOptions {
+    /// The text side of the model.
+    pub(super) fn open(&self) -> Result<TextModel, StageError> {
         text_model(&self.model, &self.opening())
     }
 
     fn opening(&self) -> Opening<'_> {
         Opening {
-            template: self.template(),
+            template: self.template.map(TemplateName::template),
             base: self.base.as_deref(),
             ignored_fields: &self.config.ignored_fields,
+            ..Opening::default()
         }
     }
+}
 
-    fn template(&self) -> Option<Template> {
-        self.template.map(TemplateName::template)
-    }
-
+impl ModelOptions {
     /// How it is opened where no further option states otherwise.
     fn how<'a>(&'a self, threads: usize, progress: &'a Progress, stop: &'a Stop) -> How<'a> {
+        let compute = match self.compute {
+            ComputeName::F32 => Compute::F32,
+            ComputeName::Bf16 => Compute::Bf16,
+        };
         How {
-            opening: self.opening(),
+            opening: Opening {
+                compute,
+                ..self.of.opening()
+            },
             ..How::here(threads, progress, stop)
         }
     }
@@ -252,7 +276,10 @@ impl ModelOptions {
     /// Opens it.
     pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
         let (progress, stop) = (common.progress(), Stop::default());
-        model::open(&self.model, &self.how(common.threads(), &progress, &stop))
+        model::open(
+            &self.of.model,
+            &self.how(common.threads(), &progress, &stop),
+        )
     }
 
     /// Opens it to write completions, wherever it is.
@@ -267,7 +294,7 @@ impl ModelOptions {
             kv_mib: writing.kv.kv_memory,
             ..self.how(common.threads(), &progress, &stop)
         };
-        model::open(&self.model, &writing.endpoint.how(how))
+        model::open(&self.of.model, &writing.endpoint.how(how))
     }
 
     /// Opens it to score given completions, wherever it is.
@@ -276,18 +303,18 @@ impl ModelOptions {
         common: &Common,
         endpoint: &EndpointOptions,
     ) -> Result<Box<dyn Model>, StageError> {
-        if endpoint.tokenizer.is_none() && model::is_endpoint(&self.model) {
+        if endpoint.tokenizer.is_none() && model::is_endpoint(&self.of.model) {
             return Err(StageError::usage(
                 format!(
                     "scoring through `{}` needs the tokenizer of its model: token ids are sent",
-                    self.model
+                    self.of.model
                 ),
                 "--tokenizer DIR or --tokenizer hf:OWNER/NAME names it",
             ));
         }
         let (progress, stop) = (common.progress(), Stop::default());
         let how = self.how(common.threads(), &progress, &stop);
-        model::open(&self.model, &endpoint.how(how))
+        model::open(&self.of.model, &endpoint.how(how))
     }
 
     /// Opens it to compute with it in this process.
@@ -302,7 +329,7 @@ impl ModelOptions {
             kv_mib: kv.kv_memory,
             ..self.how(threads, progress, &stop)
         };
-        model::local(&self.model, &how)
+        model::local(&self.of.model, &how)
     }
 }
 

@@ -100,6 +100,13 @@ pub fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError
             "--base goes with an adapter directory as --model",
         ));
     }
+    if let (false, Place::Endpoint(_) | Place::Scripted(_)) = (how.opening.compute.is_f32(), place)
+    {
+        return Err(StageError::usage(
+            format!("--compute: `{reference}` is not computed here"),
+            "--compute goes with a model directory or hf:OWNER/NAME as --model",
+        ));
+    }
     if !matches!(place, Place::Endpoint(_)) {
         for (flag, given) in [
             ("--tokenizer", how.tokenizer.is_some()),

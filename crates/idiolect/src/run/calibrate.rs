@@ -9,7 +9,7 @@ use idiolect_engine::decoder::Decoder;
 use idiolect_engine::model_config::{Family, ModelConfig, Sizes};
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
-use idiolect_model::{Rng, StepSize, TrainEvent, TrainSettings};
+use idiolect_model::{Compute, Rng, StepSize, TrainEvent, TrainSettings};
 
 /// How long is measured, at least one step.
 const MEASURED: Duration = Duration::from_millis(700);
@@ -21,11 +21,12 @@ const VOCAB: usize = 256;
 const LARGEST: f64 = 20e6;
 
 /// Operations a second of one training job on one thread, counting 6 a parameter and token, for a
-/// model of about that many parameters; measured on random weights and rows. `None` where not one
-/// step could be done.
-pub(super) fn operations_per_second(parameters: f64) -> Option<f64> {
+/// model of about that many parameters that multiplies in a type; measured on random weights and rows.
+/// `None` where not one step could be done.
+pub(super) fn operations_per_second(parameters: f64, compute: Compute) -> Option<f64> {
     let config = stand_in(parameters.min(LARGEST));
-    let mut decoder = Decoder::random(config, 0, 0.02).ok()?;
+    let decoder = Decoder::random(config, 0, 0.02).ok()?;
+    let mut decoder = decoder.with_compute(compute).ok()?;
     let mut rng = Rng::keyed(0, &["calibrate"]);
     let rows: Vec<TokenRow> = (0..256)
         .map(|_| TokenRow {
@@ -108,6 +109,6 @@ mod tests {
 
     #[test]
     fn a_rate_is_measured() {
-        assert!(operations_per_second(1e5).is_some_and(|rate| rate > 1e6));
+        assert!(operations_per_second(1e5, Compute::F32).is_some_and(|rate| rate > 1e6));
     }
 }

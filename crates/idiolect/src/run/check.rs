@@ -2,11 +2,12 @@
 
 use idiolect_core::arms::{ArmSpec, Source as ArmSource};
 use idiolect_core::record::TaskName;
+use idiolect_engine::decoder::check_compute;
 use idiolect_model::budget::{self, Budget};
 use idiolect_model::{Lora, SaveDtype, StepSize, TrainSettings};
 
 use super::plan::needs_samples;
-use super::recipe::{Arms, Data, MaxProblems, Method, Recipe, Scorer, ScratchModel};
+use super::recipe::{Arms, Data, MaxProblems, Method, Recipe, Scorer, ScratchModel, Writer};
 use super::resolve::RecipeError;
 use crate::model::Place;
 use crate::model::price::Price;
@@ -23,6 +24,7 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     check_data(&recipe.data).or_else(|(field, reason)| bad(field, &reason))?;
     check_models(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     check_score(recipe).or_else(|(field, reason)| bad(field, &reason))?;
+    check_compute_types(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     let train = &recipe.train;
     if train.lora.is_some() && train.method == Method::Full {
         return bad("train.lora", "goes with `train.method = \"lora\"`");
@@ -321,6 +323,44 @@ fn check_score(recipe: &Recipe) -> Result<(), Fault> {
             ))
         }
     }
+}
+
+/// Types are of models that are computed here, on a machine that has them: seen before hours of
+/// other work.
+fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
+    let writer = match &recipe.models.teacher {
+        Some(Writer::Reference(reference)) => Some(reference.as_str()),
+        _ => None,
+    };
+    let rewriter = match recipe.models.paraphraser.as_deref() {
+        None | Some("teacher") => writer,
+        own => own,
+    };
+    let scorer = recipe.score.endpoints.values().next();
+    for (field, compute, reference) in [
+        ("generate.compute", recipe.generate.compute, writer),
+        ("paraphrase.compute", recipe.paraphrase.compute, rewriter),
+        (
+            "score.compute",
+            recipe.score.compute,
+            scorer.map(String::as_str),
+        ),
+        ("train.compute", recipe.train.compute, None),
+        ("eval.compute", recipe.eval.compute, None),
+    ] {
+        if compute.is_f32() {
+            continue;
+        }
+        if let Some(Place::Endpoint(server)) = reference.map(Place::of) {
+            return Err((
+                field,
+                format!("is of a model that is computed here, and `{server}` is a server"),
+            ));
+        }
+        check_compute(compute)
+            .map_err(|error| (field, format!("is {}: {error}", compute.name())))?;
+    }
+    Ok(())
 }
 
 fn check_arms(arms: &Arms) -> Result<(), Fault> {

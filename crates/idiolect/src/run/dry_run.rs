@@ -1,11 +1,13 @@
 //! What a run would do and could show, stated before it starts.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use idiolect_core::statistics::few::{FEWEST, least_detectable};
 use idiolect_core::statistics::proportion::smallest_detectable;
+use idiolect_model::Compute;
 use serde::Serialize;
 use serde_json::json;
 
@@ -82,7 +84,7 @@ pub(super) fn describe(
     downloads: &[(String, Option<u64>)],
     threads: usize,
 ) -> Finished {
-    let stages = stage_costs(dir, jobs, counts, threads);
+    let stages = stage_costs(dir, jobs, (recipe, counts), threads);
     let seconds: Option<f64> = stages.iter().map(|stage| stage.seconds).sum();
     let detectable = detectable(counts);
     let mut text = String::new();
@@ -186,7 +188,12 @@ pub(super) fn describe(
     }
 }
 
-fn stage_costs(dir: &Path, jobs: &[Job], counts: &Counts, threads: usize) -> Vec<StageCost> {
+fn stage_costs(
+    dir: &Path,
+    jobs: &[Job],
+    (recipe, counts): (&Recipe, &Counts),
+    threads: usize,
+) -> Vec<StageCost> {
     let largest = counts
         .students
         .iter()
@@ -194,9 +201,12 @@ fn stage_costs(dir: &Path, jobs: &[Job], counts: &Counts, threads: usize) -> Vec
         .fold(counts.teacher, f64::max);
     // A pass that scores does about as many operations a second as training; one that writes token
     // by token does fewer, and is short beside the rest.
-    let rate = (largest > 0.0)
-        .then(|| operations_per_second(largest))
-        .flatten();
+    let measure = |compute| match largest > 0.0 {
+        true => operations_per_second(largest, compute),
+        false => None,
+    };
+    let in_f32 = measure(Compute::F32);
+    let in_bf16 = LazyCell::new(|| measure(Compute::Bf16));
     let mut stages: Vec<StageCost> = Vec::new();
     for job in jobs {
         let at = stages.iter().position(|stage| stage.stage == job.stage);
@@ -240,6 +250,10 @@ fn stage_costs(dir: &Path, jobs: &[Job], counts: &Counts, threads: usize) -> Vec
         }
         // A job that uses all cores is as fast as that many; the rate is of one.
         let cost = job.cost.tera_operations * 1e12 / threads.max(1) as f64;
+        let rate = match compute_of(recipe, job.stage) {
+            Compute::F32 => in_f32,
+            Compute::Bf16 => *in_bf16,
+        };
         stage.seconds = match (stage.seconds, rate) {
             (Some(sum), Some(rate)) => Some(sum + cost / rate),
             (sum, _) if cost == 0.0 => sum,
@@ -248,6 +262,18 @@ fn stage_costs(dir: &Path, jobs: &[Job], counts: &Counts, threads: usize) -> Vec
     }
     stages.sort_by_key(|stage| stage.stage);
     stages
+}
+
+/// What a stage's models multiply in.
+fn compute_of(recipe: &Recipe, stage: Stage) -> Compute {
+    match stage {
+        Stage::Generate => recipe.generate.compute,
+        Stage::Paraphrase => recipe.paraphrase.compute,
+        Stage::Score => recipe.score.compute,
+        Stage::Train => recipe.train.compute,
+        Stage::Eval => recipe.eval.compute,
+        _ => Compute::F32,
+    }
 }
 
 /// The servers that jobs ask.

@@ -9,7 +9,7 @@ use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
 use idiolect_core::flaw::FlawOp;
 use idiolect_core::miniature::ModelFamily;
 use idiolect_core::record::{Finish, Split, TaskName};
-use idiolect_model::{Lora, Sampling, SaveDtype, Schedule, Template};
+use idiolect_model::{Compute, Lora, Sampling, SaveDtype, Schedule, Template};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -379,6 +379,10 @@ pub struct Generate {
     /// The teacher's prompt; that of `[data]` if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// The type of the factors of a teacher's large products that runs here: `f32` or `bf16`.
+    #[serde(skip_serializing_if = "Compute::is_f32")]
+    #[schemars(with = "DtypeSchema")]
+    pub compute: Compute,
 }
 
 impl Default for Generate {
@@ -392,6 +396,7 @@ impl Default for Generate {
             max_tokens: 1024,
             stop: Vec::new(),
             prompt: None,
+            compute: Compute::F32,
         }
     }
 }
@@ -423,6 +428,10 @@ pub struct Paraphrase {
     /// A built-in prompt or a file with `{solution}`; the task's own if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// The type of the factors of a paraphraser's large products that runs here.
+    #[serde(skip_serializing_if = "Compute::is_f32")]
+    #[schemars(with = "DtypeSchema")]
+    pub compute: Compute,
 }
 
 impl Default for Paraphrase {
@@ -432,6 +441,7 @@ impl Default for Paraphrase {
             temperature: 0.0,
             retries: 0,
             prompt: None,
+            compute: Compute::F32,
         }
     }
 }
@@ -547,6 +557,10 @@ pub struct Train {
     #[serde(skip_serializing_if = "is_f32")]
     #[schemars(with = "DtypeSchema")]
     pub save_dtype: SaveDtype,
+    /// The type of the factors of large products; masters and optimizer state are f32.
+    #[serde(skip_serializing_if = "Compute::is_f32")]
+    #[schemars(with = "DtypeSchema")]
+    pub compute: Compute,
     /// Of method `lora`: `r = 16, alpha = 32` where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<LoraSchema>")]
@@ -567,6 +581,7 @@ impl Default for Train {
             weight_decay: 0.0,
             max_length: None,
             save_dtype: SaveDtype::default(),
+            compute: Compute::F32,
             lora: None,
         }
     }
@@ -619,6 +634,10 @@ pub struct Score {
     /// Of backend `endpoint`: the server of each student, by the student's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<String, String>,
+    /// Of backend `native`: the type of the factors of large products.
+    #[serde(skip_serializing_if = "Compute::is_f32")]
+    #[schemars(with = "DtypeSchema")]
+    pub compute: Compute,
 }
 
 /// Who scores.
@@ -647,6 +666,10 @@ pub struct Eval {
     /// Texts that end a completion and are cut from it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
+    /// The type of the factors of large products.
+    #[serde(skip_serializing_if = "Compute::is_f32")]
+    #[schemars(with = "DtypeSchema")]
+    pub compute: Compute,
 }
 
 impl Default for Eval {
@@ -657,6 +680,7 @@ impl Default for Eval {
             temperature: 0.7,
             max_tokens: 1024,
             stop: Vec::new(),
+            compute: Compute::F32,
         }
     }
 }

@@ -14,7 +14,7 @@ use idiolect_core::task::task;
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{
-    Generate, Model, Rng, Sampling, Schedule, StepSize, Template, TrainSettings, Usage,
+    Compute, Generate, Model, Rng, Sampling, Schedule, StepSize, Template, TrainSettings, Usage,
 };
 
 use super::RunContext;
@@ -120,20 +120,39 @@ impl Here<'_> {
     }
 
     /// The teacher with all threads: nothing else runs beside it.
-    fn teacher(&self) -> Result<Box<dyn Model>, StageError> {
+    fn teacher(&self, compute: Compute) -> Result<Box<dyn Model>, StageError> {
         match &self.run.recipe.models.teacher {
-            Some(Writer::Reference(reference)) => self.by_reference(reference),
+            Some(Writer::Reference(reference)) => self.by_reference(reference, compute),
             _ => {
                 let dir = self.run.layout.model(self.r, "teacher");
-                let model = LocalModel::load(&dir, Some(Template::Raw), self.control.threads)?;
+                let opening = Opening {
+                    template: Some(Template::Raw),
+                    compute,
+                    ..Opening::default()
+                };
+                let model = LocalModel::open(&dir, &opening, self.control.threads)?;
                 Ok(Box::new(model))
             }
         }
     }
 
-    fn by_reference(&self, reference: &str) -> Result<Box<dyn Model>, StageError> {
+    fn by_reference(
+        &self,
+        reference: &str,
+        compute: Compute,
+    ) -> Result<Box<dyn Model>, StageError> {
         let control = self.control;
+        // A teacher on a server answers an evaluation in its own type.
+        let compute = match model::is_endpoint(reference) {
+            true => Compute::F32,
+            false => compute,
+        };
+        let opening = Opening {
+            compute,
+            ..Opening::default()
+        };
         let how = How {
+            opening,
             in_flight: self
                 .run
                 .recipe
@@ -155,7 +174,7 @@ impl Here<'_> {
             seed: self.seed,
             output: self.data.part("sampled"),
         };
-        let mut teacher = self.teacher()?;
+        let mut teacher = self.teacher(self.run.recipe.generate.compute)?;
         let done = generate(&settings, teacher.as_generate()?, self.control);
         self.spent.set(teacher.usage());
         done.map(drop)
@@ -171,11 +190,9 @@ impl Here<'_> {
             seed: self.seed,
             output: self.student(name).own(),
         };
-        generate(
-            &settings,
-            &mut self.load(&self.student_dir(name))?,
-            self.control,
-        )?;
+        let compute = self.run.recipe.generate.compute;
+        let mut student = self.load(&self.student_dir(name), compute)?;
+        generate(&settings, &mut student, self.control)?;
         Ok(())
     }
 
@@ -199,8 +216,8 @@ impl Here<'_> {
             output: self.data.part("paraphrased"),
         };
         let mut model = match recipe.models.paraphraser.as_deref() {
-            None | Some("teacher") => self.teacher()?,
-            Some(reference) => self.by_reference(reference)?,
+            None | Some("teacher") => self.teacher(rewrite.compute)?,
+            Some(reference) => self.by_reference(reference, rewrite.compute)?,
         };
         let done = paraphrase(&settings, model.as_generate()?, self.control);
         self.spent.set(model.usage());
@@ -372,7 +389,10 @@ impl Here<'_> {
         };
         let directory = self.student_dir(name);
         match self.run.recipe.score.endpoints.get(name) {
-            None => score(&settings, &mut self.load(&directory)?, control)?,
+            None => {
+                let mut student = self.load(&directory, self.run.recipe.score.compute)?;
+                score(&settings, &mut student, control)?
+            }
             Some(address) => {
                 let tokenizer = directory.to_string_lossy();
                 let how = How {
@@ -441,7 +461,8 @@ impl Here<'_> {
             max_rejects: 0.0,
             ..self.control
         };
-        let mut student = self.load(&self.student_dir(&tuned.student))?;
+        let compute = self.run.recipe.train.compute;
+        let mut student = self.load(&self.student_dir(&tuned.student), compute)?;
         train(&settings, &mut student, control).map_err(|error| {
             error.with_remedy(format!(
                 "arm `{}` has to be trained on every row that it holds: remove the `arms` folder of \
@@ -476,7 +497,7 @@ impl Here<'_> {
             BASE => self.student_dir(&tuned.student),
             arm => paths.checkpoint(arm, tuned.seed),
         };
-        let mut model = self.load(&dir)?;
+        let mut model = self.load(&dir, self.run.recipe.eval.compute)?;
         let settings = &self.run.recipe.eval;
         let at = |temperature| Sampling {
             temperature,
@@ -521,7 +542,7 @@ impl Here<'_> {
         };
         let output = self.data.teacher_evaluation();
         self.evaluate(
-            self.teacher()?.as_generate()?,
+            self.teacher(self.run.recipe.eval.compute)?.as_generate()?,
             Split::Test,
             1,
             greedy,
@@ -558,12 +579,12 @@ impl Here<'_> {
     }
 
     /// A student or a checkpoint of it.
-    fn load(&self, dir: &Path) -> Result<LocalModel, StageError> {
-        Ok(LocalModel::open(
-            dir,
-            &opening(self.run),
-            self.control.threads,
-        )?)
+    fn load(&self, dir: &Path, compute: Compute) -> Result<LocalModel, StageError> {
+        let opening = Opening {
+            compute,
+            ..opening(self.run)
+        };
+        Ok(LocalModel::open(dir, &opening, self.control.threads)?)
     }
 
     /// What a student can be trained on.

@@ -33,6 +33,7 @@ pub fn convert(settings: &ConvertSettings, control: Control<'_>) -> Result<Outco
         template: Some(Template::Raw),
         base: settings.base.as_deref(),
         ignored_fields: &settings.ignored_fields,
+        ..Opening::default()
     };
     let how = How {
         opening,

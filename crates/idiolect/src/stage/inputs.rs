@@ -349,6 +349,9 @@ pub fn record_model(meta: &mut Meta, info: &ModelInfo) {
     if !info.ignored_config_fields.is_empty() {
         meta.setting("ignore_config_field", &info.ignored_config_fields);
     }
+    if !info.compute.is_f32() {
+        meta.setting("compute", info.compute);
+    }
 }
 
 /// Adds sampling settings to an output's provenance, one a name.

@@ -257,7 +257,8 @@ impl Cpu<'_> {
                             let size = (rows, width, targets.len());
                             let a = OperandA::row_major(logits, chunk).into();
                             product(
-                                aligned(scratch, workspace(size, a)),
+                                aligned(scratch, workspace(head.factors, size, a)),
+                                head.factors,
                                 size,
                                 a,
                                 (states, tokens),
@@ -268,7 +269,8 @@ impl Cpu<'_> {
                         let size = (width, n, rows);
                         let a = head.weight.skip(first * width).col_major(width);
                         product(
-                            aligned(scratch, workspace(size, a)),
+                            aligned(scratch, workspace(head.factors, size, a)),
+                            head.factors,
                             size,
                             a,
                             (logits, chunk),

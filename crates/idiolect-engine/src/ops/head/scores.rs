@@ -3,10 +3,12 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{Head, SUM_ROWS, Target, cap, largest};
+use crate::ops::arithmetic::{Arithmetic, Steps, WithArithmetic};
 use crate::ops::cpu::Cpu;
 use crate::ops::math::exp;
+use crate::ops::packed::OperandB;
 use crate::ops::product::k_block;
-use crate::ops::{LINE, aligned, lanes, leading_dim, take};
+use crate::ops::{aligned, lanes, leading_dim, take};
 
 /// The token that came, under the distribution at its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -57,7 +59,7 @@ impl Cpu<'_> {
             let logits = take(&mut rest, rows * chunk);
             let [target, totals, most] = [1, SUMS + 1, 1].map(|k| take(&mut rest, k * chunk));
             head.gather(gathered, chunk, hidden, ld, targets);
-            Arch::new().dispatch(OwnLogits {
+            head.factors.dispatch(OwnLogits {
                 head,
                 hidden: gathered,
                 chunk,
@@ -121,7 +123,7 @@ fn list_largest(id: u32, logits: &[f32], top: &mut [(u32, f32)], n_top: usize) {
     }
 }
 
-/// The targets' own logits, with the bits that the product gives: the same terms in the same
+/// The targets' own logits, with the bits that the product gives: the same steps in the same
 /// blocks. Ranks compare with them.
 struct OwnLogits<'a> {
     head: Head<'a>,
@@ -131,25 +133,39 @@ struct OwnLogits<'a> {
     logits: &'a mut [f32],
 }
 
-impl WithSimd for OwnLogits<'_> {
-    type Output = ();
-
+impl WithArithmetic for OwnLogits<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let width = self.head.width;
-        let lanes = S::F32_LANES;
+    fn with<S: Simd, M: Arithmetic<S>>(self, simd: S, arithmetic: M) {
+        let (width, lanes) = (self.head.width, S::F32_LANES);
+        let a = self.head.weight.row_major(width);
+        let count = width.div_ceil(M::TERMS);
+        let steps = Steps {
+            first: 0,
+            count,
+            k: width,
+        };
+        // Each lane's weights and hidden state, (steps, lanes), and one row of weights.
+        let [mut weights, mut hidden] = [(); 2].map(|()| vec![0.0; count * lanes]);
+        let mut buffer = vec![0.0; count];
         for (v, targets) in self.targets.chunks(lanes).enumerate() {
+            let b = OperandB::RowMajor(self.hidden, self.chunk);
+            arithmetic.panel(simd, b, steps, (v * lanes, lanes), (&mut hidden, lanes));
+            for (lane, t) in targets.iter().enumerate() {
+                let rows = (t.token as usize, 1);
+                let (row, _) = arithmetic.rows(simd, a, rows, steps, (&mut buffer, count));
+                for (weight, value) in weights[lane..].iter_mut().step_by(lanes).zip(row) {
+                    *weight = *value;
+                }
+            }
+            let mut terms = S::as_simd_f32s(&weights)
+                .0
+                .iter()
+                .zip(S::as_simd_f32s(&hidden).0);
             let mut total = None;
-            for k0 in (0..width).step_by(k_block(width)) {
+            for first in (0..count).step_by(k_block(count)) {
                 let mut sum = simd.splat_f32s(0.0);
-                for k in k0..width.min(k0 + k_block(width)) {
-                    let mut weights = [0.0; LINE];
-                    for (w, t) in weights.iter_mut().zip(targets) {
-                        *w = self.head.weight.get(t.token as usize * width + k);
-                    }
-                    let weights = simd.partial_load_f32s(&weights[..lanes]);
-                    let hidden = S::as_simd_f32s(&self.hidden[k * self.chunk..]).0[v];
-                    sum = simd.mul_add_f32s(weights, hidden, sum);
+                for (weights, hidden) in terms.by_ref().take(k_block(count).min(count - first)) {
+                    sum = arithmetic.mul_add(simd, *weights, *hidden, sum);
                 }
                 total = Some(total.map_or(sum, |total| simd.add_f32s(total, sum)));
             }

@@ -61,6 +61,7 @@ fn loss_and_gradients_agree_with_central_differences_on_any_number_of_threads() 
                         weight: Stored::F32(&weight),
                         width: WIDTH,
                         softcap,
+                        factors: Factors::F32,
                     },
                     hidden: &hidden,
                     ld: 336,
@@ -119,6 +120,7 @@ fn scores_agree_with_double_precision() {
             weight: Stored::F32(&weight),
             width: WIDTH,
             softcap,
+            factors: Factors::F32,
         };
         let (mut scores, mut top) = (Vec::new(), Vec::new());
         Cpu::new(&Threads::single(), &mut Default::default()).score(
@@ -171,6 +173,7 @@ fn equal_logits_share_the_best_rank() {
         weight: Stored::F32(&[0.0; 5]),
         width: 1,
         softcap: None,
+        factors: Factors::F32,
     };
     let (mut scores, mut top) = (Vec::new(), Vec::new());
     let target = Target {
@@ -196,6 +199,7 @@ fn a_diverged_state_shows_in_the_score() {
         weight: Stored::F32(&[1.0, 2.0]),
         width: 1,
         softcap: None,
+        factors: Factors::F32,
     };
     let mut scores = Vec::new();
     let target = Target {
