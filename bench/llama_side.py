@@ -14,8 +14,9 @@ import llama_cpp
 import numpy as np
 
 
-def write_gguf(directory, path, f16):
-    """A Llama directory as GGUF: q and k rows permuted for interleaved rotary, as llama.cpp's own converter does."""
+def write_gguf(directory, path, kind):
+    """A Llama directory as GGUF: q and k rows permuted for interleaved rotary, as llama.cpp's own converter does.
+    Matrices in `kind`: f32, f16 or bf16."""
     import gguf
     from safetensors.numpy import load_file
 
@@ -33,7 +34,7 @@ def write_gguf(directory, path, f16):
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_rope_dimension_count(config["hidden_size"] // heads)
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_file_type(1 if f16 else 0)
+    writer.add_file_type({"f32": 0, "f16": 1, "bf16": 32}[kind])
     writer.add_tokenizer_model("none")
     names = {
         "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
@@ -42,7 +43,10 @@ def write_gguf(directory, path, f16):
     }
 
     def put(name, array):
-        writer.add_tensor(name, array.astype(np.float16 if f16 and array.ndim == 2 else np.float32))
+        if kind == "bf16" and array.ndim == 2:
+            dtype = gguf.GGMLQuantizationType.BF16
+            return writer.add_tensor(name, gguf.quants.quantize(array.astype(np.float32), dtype), raw_dtype=dtype)
+        writer.add_tensor(name, array.astype(np.float16 if kind == "f16" and array.ndim == 2 else np.float32))
 
     def permute(array, n):
         rows, columns = array.shape

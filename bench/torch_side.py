@@ -3,7 +3,8 @@
 Not a strawman: rows of one length are batched without a mask, others are sorted by length and padded on the right (which
 causal attention needs no mask for); attention is PyTorch's fused one; AdamW is its fused one; the hand-written decoder
 computes logits only where there is a target, and so does scoring through transformers. TRL runs without gradient
-checkpointing, in f32, on rows sorted within the step. The loss is `idiolect`'s: summed over targets, divided once.
+checkpointing on rows sorted within the step. A job's `compute` is `f32`, `bf16` (autocast over f32 weights), or
+`pure bf16` (weights and everything else in bf16). The loss is `idiolect`'s: summed over targets, divided once.
 
 A training answers one line a step and waits for a line before each, so that two sides can take turns.
 """
@@ -117,8 +118,13 @@ def from_directory(directory, dtype=torch.float32):
     return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation="sdpa")
 
 
-def load(directory, implementation):
-    return {"plain": Plain, "transformers": Transformers}[implementation](from_directory(directory))
+def load(job):
+    dtype = torch.bfloat16 if job.get("compute") == "pure bf16" else torch.float32
+    return {"plain": Plain, "transformers": Transformers}[job["implementation"]](from_directory(job["model"], dtype))
+
+
+def mixed(job):
+    return torch.autocast("cpu", torch.bfloat16, enabled=job.get("compute") == "bf16")
 
 
 def batch_of(rows):
@@ -146,7 +152,7 @@ def train(job, data):
     """A bare loop over the batches in turn; rows at a time are `batch_size`, accumulated to a whole batch."""
     if job["implementation"] == "trl":
         return train_trl(job, data)
-    model, settings = load(job["model"], job["implementation"]), data["settings"]
+    model, settings = load(job), data["settings"]
     optimizer = optimizer_of(model, settings)
     batches, step = data["batches"][job["batches"]], 0
     while wait():
@@ -158,7 +164,8 @@ def train(job, data):
         size = job.get("batch_size") or len(rows)
         for at in range(0, len(rows), size):
             ids, where, targets = batch_of(rows[at : at + size])
-            loss = F.cross_entropy(model.logits_at(ids, where), targets, reduction="sum") / n_targets
+            with mixed(job):
+                loss = F.cross_entropy(model.logits_at(ids, where), targets, reduction="sum") / n_targets
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
@@ -204,7 +211,7 @@ def train_trl(job, data):
             output_dir=folder, per_device_train_batch_size=size, gradient_accumulation_steps=per_step // size, max_steps=10**6,
             learning_rate=settings["lr"], lr_scheduler_type="constant", warmup_steps=0, weight_decay=settings["weight_decay"],
             adam_beta1=settings["betas"][0], adam_beta2=settings["betas"][1], adam_epsilon=settings["epsilon"],
-            max_grad_norm=settings["clip"], logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, bf16=False, fp16=False,
+            max_grad_norm=settings["clip"], logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, bf16=job.get("compute") == "bf16", fp16=False,
             gradient_checkpointing=False, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None, remove_unused_columns=False,
             train_sampling_strategy="sequential", disable_tqdm=True, dataloader_num_workers=0, dataloader_pin_memory=False,
             eos_token=None, seed=0,
@@ -230,7 +237,7 @@ def tokenizer_of(job):
 @torch.no_grad()
 def score(job, data):
     """Log-probability, rank and entropy of every target, rows sorted by length; the model is loaded before the clock starts."""
-    model = load(job["model"], job["implementation"])
+    model = load(job)
     rows = [row for batch in data["batches"][job["batches"]] for row in batch]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["ids"]))
     size = job.get("batch_size") or ROWS_AT_A_TIME
@@ -239,7 +246,9 @@ def score(job, data):
     for at in range(0, len(order), size):
         own = order[at : at + size]
         ids, where, targets = batch_of([rows[i] for i in own])
-        logits = model.logits_at(ids, where)
+        with mixed(job):
+            logits = model.logits_at(ids, where)
+        logits = logits.float()
         logp = torch.log_softmax(logits, dim=-1)
         mine = logits.gather(1, targets[:, None])
         rank = 1 + (logits > mine).sum(-1)
@@ -254,7 +263,7 @@ def score(job, data):
 @torch.no_grad()
 def generate(job, data):
     """`samples` completions of exactly `new_tokens` tokens for every prompt, at temperature 1; left-padded, sorted by length."""
-    model = from_directory(job["model"])
+    model = from_directory(job["model"], torch.bfloat16 if job.get("compute") == "pure bf16" else torch.float32)
     prompts = sorted((p["ids"] for p in data["prompts"][job["prompts"]]), key=len)
     size = max(1, job["batch_size"] // job["samples"])
     torch.manual_seed(0)
@@ -264,17 +273,18 @@ def generate(job, data):
         longest = max(map(len, group))
         ids = torch.tensor([[0] * (longest - len(p)) + p for p in group])
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in group])
-        out = model.generate(
-            ids, attention_mask=mask, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=job["samples"],
-            max_new_tokens=job["new_tokens"], min_new_tokens=job["new_tokens"], pad_token_id=0,
-        )
+        with mixed(job):
+            out = model.generate(
+                ids, attention_mask=mask, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=job["samples"],
+                max_new_tokens=job["new_tokens"], min_new_tokens=job["new_tokens"], pad_token_id=0,
+            )
         tokens += out.shape[0] * (out.shape[1] - longest)
     answer({"wall_s": time.perf_counter() - started, "tokens": tokens})
 
 
 def peak(job, _data):
-    """Best time of an f32 product of two 1024 x 1024 matrices."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    """Best time of a product of two 1024 x 1024 matrices."""
+    a, b = (torch.randn(1024, 1024).to(torch.bfloat16 if job.get("compute") == "bf16" else torch.float32) for _ in range(2))
     times = []
     for _ in range(20):
         started = time.perf_counter()

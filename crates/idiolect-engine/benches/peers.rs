@@ -24,11 +24,12 @@ use idiolect_engine::config::Config;
 use idiolect_engine::decoder::Decoder;
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::score::score_rows;
+use idiolect_engine::text::Opening;
 use idiolect_engine::threads::Threads;
 use idiolect_engine::train::{Training, train_rows};
 use idiolect_engine::weights::WeightFiles;
 use idiolect_model::{
-    Context, Generate, GenerateRequest, Lora, Rng, Sampling, Schedule, StepSize, Template,
+    Compute, Context, Generate, GenerateRequest, Lora, Rng, Sampling, Schedule, StepSize, Template,
     TrainEvent, TrainSettings,
 };
 use safetensors::{Dtype, SafeTensors};
@@ -82,6 +83,8 @@ enum Job {
         batches: String,
         threads: usize,
         lora: Option<LowRank>,
+        #[serde(default)]
+        compute: Compute,
     },
     Score {
         model: PathBuf,
@@ -89,6 +92,8 @@ enum Job {
         #[serde(default)]
         with_scores: bool,
         threads: usize,
+        #[serde(default)]
+        compute: Compute,
     },
     Generate {
         model: PathBuf,
@@ -96,9 +101,13 @@ enum Job {
         samples: usize,
         new_tokens: usize,
         threads: usize,
+        #[serde(default)]
+        compute: Compute,
     },
     Peak {
         threads: usize,
+        #[serde(default)]
+        compute: Compute,
     },
 }
 
@@ -128,11 +137,11 @@ fn next_line() -> Fallible<Option<String>> {
     Ok((read > 0).then_some(line))
 }
 
-fn load(directory: &Path) -> Fallible<Decoder> {
+fn load(directory: &Path, compute: Compute) -> Fallible<Decoder> {
     let config: Value = serde_json::from_slice(&std::fs::read(directory.join("config.json"))?)?;
     let model = Config::read(&config)?.model;
     let (weights, _) = WeightFiles::open(directory)?.read_as_stored(&model)?;
-    Ok(Decoder::new(model, weights)?)
+    Ok(Decoder::new(model, weights)?.with_compute(compute)?)
 }
 
 /// The same model with the adapters of a directory, whose tensors bear the names that ours do.
@@ -173,8 +182,9 @@ fn answer(data: &Data, job: Job) -> Fallible<()> {
             batches: name,
             threads,
             lora,
+            compute,
         } => {
-            let decoder = load(&model)?;
+            let decoder = load(&model, compute)?;
             let decoder = match &lora {
                 Some(lora) => with_adapter(decoder, lora)?,
                 None => decoder,
@@ -186,8 +196,9 @@ fn answer(data: &Data, job: Job) -> Fallible<()> {
             batches: name,
             with_scores,
             threads,
+            compute,
         } => score(
-            &load(&model)?,
+            &load(&model, compute)?,
             batches(&name)?,
             with_scores,
             &pool(threads)?,
@@ -198,12 +209,20 @@ fn answer(data: &Data, job: Job) -> Fallible<()> {
             samples,
             new_tokens,
             threads,
+            compute,
         } => {
+            let model = (&*model, compute);
             let prompts = data.prompts.get(&name);
             let prompts = prompts.ok_or_else(|| format!("no prompts `{name}`"))?;
-            generate(&model, prompts, samples, new_tokens, threads)
+            generate(model, prompts, samples, new_tokens, threads)
         }
-        Job::Peak { threads } => print(&json!({"gflops": peak(threads)})),
+        Job::Peak { threads, compute } => {
+            let gflops = match compute {
+                Compute::F32 => Some(peak(threads)),
+                Compute::Bf16 => bf16_peak(threads),
+            };
+            print(&json!({"gflops": gflops}))
+        }
     }
 }
 
@@ -309,13 +328,18 @@ fn score(
 /// `samples` completions of at most `new_tokens` tokens for every prompt, at temperature 1, from
 /// text to text; the model is loaded before the clock starts.
 fn generate(
-    model: &Path,
+    (model, compute): (&Path, Compute),
     prompts: &[Prompt],
     samples: usize,
     new_tokens: usize,
     threads: usize,
 ) -> Fallible<()> {
-    let mut model = LocalModel::load(model, Some(Template::Raw), threads)?;
+    let opening = Opening {
+        template: Some(Template::Raw),
+        compute,
+        ..Opening::default()
+    };
+    let mut model = LocalModel::open(model, &opening, threads)?;
     let requests: Vec<GenerateRequest> = prompts
         .iter()
         .flat_map(|p| std::iter::repeat_n(p, samples))
@@ -365,17 +389,7 @@ fn peak(threads: usize) -> f64 {
         }
         seconds
     };
-    let seconds: Vec<Vec<f64>> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        handles
-            .into_iter()
-            .filter_map(|handle| handle.join().ok())
-            .collect()
-    });
-    let operations = 2.0 * (SIZE as f64).powi(3) / 1e9;
-    // All threads start a round together, so their rates add up.
-    let rounds = (0..ROUNDS).map(|round| seconds.iter().map(|s| operations / s[round]).sum());
-    rounds.fold(0.0, f64::max)
+    best_rate(threads, ROUNDS, 2.0 * (SIZE as f64).powi(3) / 1e9, work)
 }
 
 #[expect(unsafe_code, reason = "the matrix product that peak is measured by")]
@@ -406,4 +420,74 @@ fn square_product(n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
             gemm::Parallelism::None,
         );
     }
+}
+
+/// GFLOP/s of `vdpbf16ps` on registers alone, on each of `threads` threads, summed over them: what no
+/// product of bf16 factors exceeds. Best of several rounds; none on a machine without it.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "an instruction that was just found")]
+fn bf16_peak(threads: usize) -> Option<f64> {
+    use std::arch::x86_64::{_mm512_dpbf16_ps, _mm512_reduce_add_ps, _mm512_setzero_ps};
+
+    const STEPS: usize = 2_000_000;
+    const SUMS: usize = 24;
+    const ROUNDS: usize = 20;
+    /// Independent sums, so that each step waits for none before it.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn sums(steps: usize) -> f32 {
+        let zero = _mm512_setzero_ps();
+        let mut sums = [zero; SUMS];
+        // SAFETY: vectors of one size.
+        let factors = std::hint::black_box(unsafe { std::mem::transmute(zero) });
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, factors, factors);
+            }
+        }
+        sums.into_iter()
+            .fold(0.0, |total, sum| total + _mm512_reduce_add_ps(sum))
+    }
+    if !(std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bf16")) {
+        return None;
+    }
+    let barrier = std::sync::Barrier::new(threads);
+    let work = || {
+        let seconds = (0..ROUNDS).map(|_| {
+            barrier.wait();
+            let started = Instant::now();
+            // SAFETY: both features were found.
+            std::hint::black_box(unsafe { sums(STEPS) });
+            started.elapsed().as_secs_f64()
+        });
+        seconds.collect::<Vec<f64>>()
+    };
+    // 16 lanes of two products and two sums each.
+    Some(best_rate(
+        threads,
+        ROUNDS,
+        (STEPS * SUMS * 64) as f64 / 1e9,
+        work,
+    ))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn bf16_peak(_: usize) -> Option<f64> {
+    None
+}
+
+/// The best round's rates summed over threads that begin each round together: seconds of each round
+/// are what `work` returns.
+fn best_rate(
+    threads: usize,
+    rounds: usize,
+    operations: f64,
+    work: impl Fn() -> Vec<f64> + Sync,
+) -> f64 {
+    let seconds: Vec<Vec<f64>> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+        let joined = handles.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.filter_map(Result::ok).collect()
+    });
+    let rates = (0..rounds).map(|round| seconds.iter().map(|s| operations / s[round]).sum());
+    rates.fold(0.0, f64::max)
 }

@@ -10,10 +10,10 @@ use idiolect_engine::model_config::ModelConfig;
 use idiolect_engine::parameters::Parameters;
 use idiolect_engine::score::TargetScore;
 use idiolect_engine::threads::Threads;
-use idiolect_model::TrainSettings;
+use idiolect_model::{Compute, TrainSettings};
 
 use crate::agree::{absolutely, number, relatively};
-use crate::fixture::{Expected, FAMILIES};
+use crate::fixture::{self, Expected, FAMILIES};
 use crate::reading::model;
 use crate::subject;
 
@@ -244,4 +244,57 @@ fn greedy_continuations_are_those_of_transformers() {
             );
         }
     }
+}
+
+/// Root mean square difference over the root mean square of what is wanted.
+fn apart(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square = |x: f64| x * x;
+    let difference = got.iter().zip(want);
+    let difference: f64 = difference
+        .map(|(g, w)| square(f64::from(*g) - f64::from(*w)))
+        .sum();
+    (difference / want.iter().map(|w| square(f64::from(*w))).sum::<f64>()).sqrt()
+}
+
+/// As near to what f32 computes as PyTorch's autocast to bf16 is, of logits and of all gradients: on
+/// each model within a tenth, as rounding falls differently, and over all models (geometric mean).
+#[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "a check that is skipped states so, and one that is done its figures"
+)]
+fn products_in_bf16_are_as_near_to_f32_as_autocast_is() {
+    let text = std::fs::read_to_string(fixture::path("parity/autocast.json")).unwrap();
+    let autocast: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut log_ratios = 0.0;
+    for family in FAMILIES {
+        let case = Case::of(family);
+        let Ok(decoder) = case.decoder.clone().with_compute(Compute::Bf16) else {
+            return eprintln!("SKIPPED: this machine has no AVX-512 instructions for bf16");
+        };
+        let threads = Threads::single();
+        let rows = case.rows.iter();
+        let got: Vec<f32> = rows
+            .flat_map(|row| logits(&decoder, &row.ids, &threads))
+            .collect();
+        let logits_apart = apart(&got, &case.expected.f32("logits"));
+        let (_, gradients) = loss_and_gradients(&decoder, &case.rows, &threads);
+        let (mut got, mut want) = (Vec::new(), Vec::new());
+        for name in case.expected.names("gradient/") {
+            got.extend_from_slice(gradients.get(&name).unwrap());
+            want.extend(case.expected.f32(&format!("gradient/{name}")));
+        }
+        for (what, apart) in [("logits", logits_apart), ("gradient", apart(&got, &want))] {
+            let theirs = autocast[family][what].as_f64().unwrap();
+            assert!(
+                apart <= 1.1 * theirs,
+                "{family}, {what}: {apart:.4}, autocast {theirs:.4}"
+            );
+            assert!(apart > 1e-4, "{family}, {what}: {apart:.1e} is f32");
+            eprintln!("{family} {what}: {apart:.4}, autocast {theirs:.4}");
+            log_ratios += (apart / theirs).ln();
+        }
+    }
+    assert!(log_ratios <= 0.0, "{log_ratios} over all models");
 }
