@@ -81,7 +81,10 @@ mod unit {
     #[inline(always)]
     fn load(simd: V4, values: &[f32], at: usize) -> f32x16 {
         match values.get(at..) {
-            Some(values) => simd.partial_load_f32s(&values[..values.len().min(LANES)]),
+            Some(values) => match values.first_chunk::<LANES>() {
+                Some(whole) => simd.partial_load_f32s(whole),
+                None => simd.partial_load_f32s(values),
+            },
             None => simd.splat_f32s(0.0),
         }
     }
@@ -148,8 +151,10 @@ mod unit {
     /// Stores the first of 16 pairs.
     #[inline(always)]
     fn store(simd: V4, to: &mut [f32], pairs: f32x16) {
-        let len = to.len().min(LANES);
-        simd.partial_store_f32s(&mut to[..len], pairs);
+        match to.first_chunk_mut::<LANES>() {
+            Some(whole) => simd.partial_store_f32s(whole, pairs),
+            None => simd.partial_store_f32s(to, pairs),
+        }
     }
 
     impl Arithmetic<V4> for Pairs {
