@@ -36,6 +36,12 @@ SHAPES = {
         "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "initializer_range": 0.02,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}, "bos_token_id": 0, "eos_token_id": 0,
     },
+    "0.5b": {
+        "words": "Qwen2.5-0.5B shape, bf16", "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 896, "num_hidden_layers": 24,
+        "num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864, "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "initializer_range": 0.02,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}, "bos_token_id": 0, "eos_token_id": 0,
+    },
     "1.5b": {
         "words": "Qwen2.5-1.5B shape, bf16", "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 1536, "num_hidden_layers": 28,
         "num_attention_heads": 12, "num_key_value_heads": 2, "intermediate_size": 8960, "max_position_embeddings": 32768,

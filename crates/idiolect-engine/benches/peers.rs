@@ -85,6 +85,8 @@ enum Job {
         lora: Option<LowRank>,
         #[serde(default)]
         compute: Compute,
+        #[serde(default)]
+        gradient_checkpointing: bool,
     },
     Score {
         model: PathBuf,
@@ -183,13 +185,18 @@ fn answer(data: &Data, job: Job) -> Fallible<()> {
             threads,
             lora,
             compute,
+            gradient_checkpointing,
         } => {
             let decoder = load(&model, compute)?;
             let decoder = match &lora {
                 Some(lora) => with_adapter(decoder, lora)?,
                 None => decoder,
             };
-            train(decoder, batches(&name)?, &data.settings, &pool(threads)?)
+            let settings = TrainSettings {
+                gradient_checkpointing,
+                ..settings_of(&data.settings)
+            };
+            train(decoder, batches(&name)?, settings, &pool(threads)?)
         }
         Job::Score {
             model,
@@ -244,6 +251,18 @@ fn token_rows(batch: &[Row]) -> impl Iterator<Item = TokenRow> {
 /// Steps that one job can do; no bench asks for more.
 const STEPS: usize = 400;
 
+fn settings_of(s: &Settings) -> TrainSettings {
+    TrainSettings {
+        lr: s.lr,
+        schedule: Schedule::Constant,
+        weight_decay: s.weight_decay,
+        betas: s.betas,
+        epsilon: s.epsilon,
+        max_grad_norm: s.clip,
+        ..TrainSettings::default()
+    }
+}
+
 /// Steps over the batches in turn, each when the other end asks for it.
 ///
 /// Training shuffles the rows of an epoch by a generator keyed by the seed; they are laid down
@@ -251,7 +270,7 @@ const STEPS: usize = 400;
 fn train(
     mut decoder: Decoder,
     batches: &[Vec<Row>],
-    s: &Settings,
+    settings: TrainSettings,
     threads: &Threads,
 ) -> Fallible<()> {
     let wanted: Vec<TokenRow> = (0..STEPS)
@@ -265,14 +284,8 @@ fn train(
         .zip(wanted)
         .for_each(|(&at, row)| rows[at] = row);
     let settings = TrainSettings {
-        lr: s.lr,
-        schedule: Schedule::Constant,
-        weight_decay: s.weight_decay,
-        betas: s.betas,
-        epsilon: s.epsilon,
-        max_grad_norm: s.clip,
         step_size: StepSize::Rows(batches[0].len()),
-        ..TrainSettings::default()
+        ..settings
     };
     let training = Training {
         rows: &rows,

@@ -12,6 +12,8 @@
     reason = "tasks write disjoint blocks of one matrix, and run tiles on packed panels"
 )]
 
+use std::ops::Range;
+
 use pulp::Simd;
 
 use super::arithmetic::{Arithmetic, Factors, Steps, WithArithmetic};
@@ -311,6 +313,10 @@ impl WithArithmetic for Task<'_> {
         let most = k_block(all).max(1);
         let wide = 3 * S::F32_LANES;
         let (packed, buffer) = packed.split_at_mut(n.div_ceil(wide) * wide * most);
+        // The lines of C that a tile writes, and the rows of A that the next ones read, come from
+        // beyond the second-level cache: the first while it computes, the others while the first
+        // panel is multiplied.
+        let mut ahead = Vec::new();
         let mut base = matrix.base;
         let mut first = 0;
         while first < all || first == 0 {
@@ -331,6 +337,15 @@ impl WithArithmetic for Task<'_> {
                 };
                 for (p, panel) in packed.chunks_exact(wide * most).enumerate() {
                     let at = (i0 + i) * matrix.ld + j0 + p * wide;
+                    ahead.clear();
+                    ahead.extend((0..mb * wide / LINE).map(|line| {
+                        let (row, column) = (line % mb, line / mb * LINE);
+                        let c = matrix.c.wrapping_add(at + row * matrix.ld + column);
+                        c.cast_const()
+                    }));
+                    if p == 0 {
+                        next_rows(&mut ahead, a, i0 + i + mb, steps.terms(M::TERMS));
+                    }
                     // SAFETY: `check` bounded C and the base for all rows and columns, both stay
                     // borrowed until all tasks have ended, and this task's blocks are its own; the
                     // panel was just filled to whole vectors, and `check` bounded A; a null base
@@ -347,6 +362,7 @@ impl WithArithmetic for Task<'_> {
                             base: if base.is_null() { base } else { base.add(at) },
                             c: matrix.c.add(at),
                             ldc: matrix.ld,
+                            ahead: &ahead,
                         };
                         if matches!(a, Shared::Panels(_)) {
                             block.run::<S, M, true>(simd, arithmetic)
@@ -358,6 +374,23 @@ impl WithArithmetic for Task<'_> {
             }
             base = matrix.c.cast_const();
             first += count.max(1);
+        }
+    }
+}
+
+/// The lines of [`TALL`] rows from `i` on, as far as there are.
+fn next_rows(ahead: &mut Vec<*const f32>, a: Shared<'_>, i: usize, terms: Range<usize>) {
+    let Shared::Rows(a) = a else {
+        // Panels lie one behind the other, which the processor sees for itself.
+        return;
+    };
+    let (start, ld, bytes) = match a {
+        StoredOperand::F32(a) => (a.values.as_ptr(), a.ld, size_of::<f32>()),
+        StoredOperand::Bf16(a) => (a.values.as_ptr().cast::<f32>(), a.ld, size_of::<u16>()),
+    };
+    for line in (terms.start * bytes..terms.end * bytes).step_by(LINE * size_of::<f32>()) {
+        for row in i..i + TALL {
+            ahead.push(start.wrapping_byte_add(row * ld * bytes + line));
         }
     }
 }

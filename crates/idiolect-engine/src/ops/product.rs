@@ -155,6 +155,7 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
                     },
                     c: c.add(m0 * out.1),
                     ldc: out.1,
+                    ahead: &[],
                 };
                 if a.col_major {
                     block.run::<S, F32, true>(simd, F32)
@@ -169,9 +170,22 @@ pub(crate) fn multiply_in<S: Simd>(simd: S, product: Product<'_>) {
     }
 }
 
+/// Asks memory for a cache line, which may be at no address at all.
+#[inline(always)]
+fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint that reads nothing and never faults.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// A block whose B fits the caches, by raw addresses.
 #[derive(Clone, Copy)]
-pub(super) struct Block {
+pub(super) struct Block<'a> {
     pub(super) m: usize,
     pub(super) n: usize,
     /// Steps of the sums, each a float of A and B.
@@ -184,9 +198,11 @@ pub(super) struct Block {
     pub(super) base: *const f32,
     pub(super) c: *mut f32,
     pub(super) ldc: usize,
+    /// Addresses that are asked of memory on the way, one a step: what is read or written next.
+    pub(super) ahead: &'a [*const f32],
 }
 
-impl Block {
+impl Block<'_> {
     /// Columns in tiles of three vectors, each met by all rows while it is in the first cache.
     ///
     /// # Safety
@@ -298,7 +314,10 @@ impl Block {
         unsafe {
             let mut b = self.b.wrapping_add(v * lanes);
             let mut a = a;
-            for _ in 0..self.k {
+            for step in 0..self.k {
+                if let Some(address) = self.ahead.get(step) {
+                    prefetch(*address);
+                }
                 let mut b_row = [simd.splat_f32s(0.0); NV];
                 unrolled!(j < NV, {
                     b_row[j] = b.add(j * lanes).cast::<S::f32s>().read_unaligned();

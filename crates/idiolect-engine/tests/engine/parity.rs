@@ -260,10 +260,6 @@ fn apart(got: &[f32], want: &[f32]) -> f64 {
 /// As near to what f32 computes as PyTorch's autocast to bf16 is, of logits and of all gradients: on
 /// each model within a tenth, as rounding falls differently, and over all models (geometric mean).
 #[test]
-#[expect(
-    clippy::print_stderr,
-    reason = "a check that is skipped states so, and one that is done its figures"
-)]
 fn products_in_bf16_are_as_near_to_f32_as_autocast_is() {
     let text = std::fs::read_to_string(fixture::path("parity/autocast.json")).unwrap();
     let autocast: serde_json::Value = serde_json::from_str(&text).unwrap();

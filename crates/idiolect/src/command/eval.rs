@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             .resolve(if arguments.samples > 1 { 1.0 } else { 0.0 }),
         prompt: arguments.prompt.prompt.clone(),
         seed: arguments.seed.seed,
-        trained_rows: rows_trained(Path::new(&arguments.model.of.model))?,
+        trained_rows: rows_trained(Path::new(&arguments.model.text.model))?,
         accept_rounded: arguments.rounded.accept_rounded,
         output: arguments.output.to_path_buf(),
     };

@@ -150,7 +150,7 @@ pub(super) struct TextOptions {
 #[derive(Args, Clone, Debug)]
 pub(super) struct ModelOptions {
     #[command(flatten)]
-    pub(super) of: TextOptions,
+    pub(super) text: TextOptions,
     /// Type of the factors of its large products; sums and everything else stay f32. bf16 is
     /// faster on processors that multiply it, and rounds
     #[arg(long, value_name = "TYPE", default_value = "f32")]
@@ -267,7 +267,7 @@ impl ModelOptions {
         How {
             opening: Opening {
                 compute,
-                ..self.of.opening()
+                ..self.text.opening()
             },
             ..How::here(threads, progress, stop)
         }
@@ -277,7 +277,7 @@ impl ModelOptions {
     pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
         let (progress, stop) = (common.progress(), Stop::default());
         model::open(
-            &self.of.model,
+            &self.text.model,
             &self.how(common.threads(), &progress, &stop),
         )
     }
@@ -294,7 +294,7 @@ impl ModelOptions {
             kv_mib: writing.kv.kv_memory,
             ..self.how(common.threads(), &progress, &stop)
         };
-        model::open(&self.of.model, &writing.endpoint.how(how))
+        model::open(&self.text.model, &writing.endpoint.how(how))
     }
 
     /// Opens it to score given completions, wherever it is.
@@ -303,18 +303,18 @@ impl ModelOptions {
         common: &Common,
         endpoint: &EndpointOptions,
     ) -> Result<Box<dyn Model>, StageError> {
-        if endpoint.tokenizer.is_none() && model::is_endpoint(&self.of.model) {
+        if endpoint.tokenizer.is_none() && model::is_endpoint(&self.text.model) {
             return Err(StageError::usage(
                 format!(
                     "scoring through `{}` needs the tokenizer of its model: token ids are sent",
-                    self.of.model
+                    self.text.model
                 ),
                 "--tokenizer DIR or --tokenizer hf:OWNER/NAME names it",
             ));
         }
         let (progress, stop) = (common.progress(), Stop::default());
         let how = self.how(common.threads(), &progress, &stop);
-        model::open(&self.of.model, &endpoint.how(how))
+        model::open(&self.text.model, &endpoint.how(how))
     }
 
     /// Opens it to compute with it in this process.
@@ -329,7 +329,7 @@ impl ModelOptions {
             kv_mib: kv.kv_memory,
             ..self.how(threads, progress, &stop)
         };
-        model::local(&self.of.model, &how)
+        model::local(&self.text.model, &how)
     }
 }
 

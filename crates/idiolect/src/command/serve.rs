@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         key,
         names: vec![
             arguments.served_model_name.clone().unwrap_or(own),
-            arguments.model.of.model.clone(),
+            arguments.model.text.model.clone(),
         ],
         max_queue: arguments.max_queue,
         max_body: arguments.max_body << 20,

@@ -278,7 +278,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 /// The text side of the model, and the longest row that it is to be trained on.
 fn student(arguments: &Arguments) -> Result<StudentText, StageError> {
     Ok(StudentText {
-        text: arguments.model.of.open()?,
+        text: arguments.model.text.open()?,
         max_tokens: arguments.max_tokens.map(|most| most as usize),
     })
 }

@@ -51,6 +51,11 @@ pub fn is_endpoint(reference: &str) -> bool {
     matches!(Place::of(reference), Place::Endpoint(_))
 }
 
+/// Whether the model of a reference is computed in this process.
+pub fn is_computed_here(reference: &str) -> bool {
+    matches!(Place::of(reference), Place::Directory(_) | Place::Hub(_))
+}
+
 /// How a model is opened beside its reference.
 #[derive(Clone, Copy)]
 pub struct How<'a> {
@@ -100,8 +105,7 @@ pub fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError
             "--base goes with an adapter directory as --model",
         ));
     }
-    if let (false, Place::Endpoint(_) | Place::Scripted(_)) = (how.opening.compute.is_f32(), place)
-    {
+    if !how.opening.compute.is_f32() && !is_computed_here(reference) {
         return Err(StageError::usage(
             format!("--compute: `{reference}` is not computed here"),
             "--compute goes with a model directory or hf:OWNER/NAME as --model",

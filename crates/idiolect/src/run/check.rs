@@ -9,8 +9,8 @@ use idiolect_model::{Lora, SaveDtype, StepSize, TrainSettings};
 use super::plan::needs_samples;
 use super::recipe::{Arms, Data, MaxProblems, Method, Recipe, Scorer, ScratchModel, Writer};
 use super::resolve::RecipeError;
-use crate::model::Place;
 use crate::model::price::Price;
+use crate::model::{Place, is_computed_here};
 
 /// Refuses what makes no experiment.
 pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
@@ -351,10 +351,10 @@ fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
         if compute.is_f32() {
             continue;
         }
-        if let Some(Place::Endpoint(server)) = reference.map(Place::of) {
+        if let Some(other) = reference.filter(|reference| !is_computed_here(reference)) {
             return Err((
                 field,
-                format!("is of a model that is computed here, and `{server}` is a server"),
+                format!("is of a model that is computed here, and `{other}` is not"),
             ));
         }
         check_compute(compute)

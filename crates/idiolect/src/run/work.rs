@@ -142,10 +142,10 @@ impl Here<'_> {
         compute: Compute,
     ) -> Result<Box<dyn Model>, StageError> {
         let control = self.control;
-        // A teacher on a server answers an evaluation in its own type.
-        let compute = match model::is_endpoint(reference) {
-            true => Compute::F32,
-            false => compute,
+        // A teacher that is not computed here answers an evaluation in its own type.
+        let compute = match model::is_computed_here(reference) {
+            true => compute,
+            false => Compute::F32,
         };
         let opening = Opening {
             compute,
