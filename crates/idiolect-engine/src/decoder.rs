@@ -33,9 +33,13 @@ pub struct NoBf16;
 /// # Errors
 /// That it does not.
 pub fn check_compute(compute: Compute) -> Result<(), NoBf16> {
+    factors(compute).map(drop)
+}
+
+fn factors(compute: Compute) -> Result<Factors, NoBf16> {
     match compute {
-        Compute::Bf16 if Factors::bf16().is_none() => Err(NoBf16),
-        Compute::F32 | Compute::Bf16 => Ok(()),
+        Compute::F32 => Ok(Factors::F32),
+        Compute::Bf16 => Factors::bf16().ok_or(NoBf16),
     }
 }
 
@@ -113,10 +117,7 @@ impl Decoder {
     /// # Errors
     /// For bf16 on a machine without instructions for it.
     pub fn with_compute(self, compute: Compute) -> Result<Self, NoBf16> {
-        let factors = match compute {
-            Compute::F32 => Factors::F32,
-            Compute::Bf16 => Factors::bf16().ok_or(NoBf16)?,
-        };
+        let factors = factors(compute)?;
         Ok(Self { factors, ..self })
     }
 

@@ -154,7 +154,7 @@ pub(super) struct ModelOptions {
     /// Type of the factors of its large products; sums and everything else stay f32. bf16 is
     /// faster on processors that multiply it, and rounds
     #[arg(long, value_name = "TYPE", default_value = "f32")]
-    compute: ComputeName,
+    compute: FloatName,
 }
 
 /// How a model behind an endpoint is asked.
@@ -212,9 +212,9 @@ pub(super) struct ConfigOption {
     pub(super) ignored_fields: Vec<String>,
 }
 
-/// A type of factors by name.
+/// A type of numbers by name.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ComputeName {
+pub(super) enum FloatName {
     F32,
     Bf16,
 }
@@ -261,8 +261,8 @@ impl ModelOptions {
     /// How it is opened where no further option states otherwise.
     fn how<'a>(&'a self, threads: usize, progress: &'a Progress, stop: &'a Stop) -> How<'a> {
         let compute = match self.compute {
-            ComputeName::F32 => Compute::F32,
-            ComputeName::Bf16 => Compute::Bf16,
+            FloatName::F32 => Compute::F32,
+            FloatName::Bf16 => Compute::Bf16,
         };
         How {
             opening: Opening {

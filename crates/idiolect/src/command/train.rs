@@ -7,7 +7,7 @@ use idiolect_model::{Lora, SaveDtype, Schedule, StepSize, TrainSettings};
 use serde_json::json;
 
 use super::numbers;
-use super::options::{self, Common, ModelOptions, Seed};
+use super::options::{self, Common, FloatName, ModelOptions, Seed};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
 use idiolect::exit;
@@ -111,7 +111,7 @@ pub(super) struct TrainingOptions {
     /// Type of the weights written, in the finished model and in its checkpoints. bf16 rounds what
     /// was trained: the dev rows are then scored under the rounded weights too
     #[arg(long, value_name = "TYPE", default_value = "f32")]
-    save_dtype: SaveDtypeName,
+    save_dtype: FloatName,
     /// Save a resumable state every so many steps; 0 saves one only when interrupted
     #[arg(long, value_name = "STEPS", default_value_t = 200)]
     checkpoint_every: usize,
@@ -122,12 +122,6 @@ enum ScheduleName {
     Linear,
     Cosine,
     Constant,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SaveDtypeName {
-    F32,
-    Bf16,
 }
 
 impl TrainingOptions {
@@ -160,8 +154,8 @@ impl TrainingOptions {
             gradient_checkpointing: self.gradient_checkpointing,
             bf16_parity: self.bf16_parity,
             save_dtype: match self.save_dtype {
-                SaveDtypeName::F32 => SaveDtype::F32,
-                SaveDtypeName::Bf16 => SaveDtype::Bf16,
+                FloatName::F32 => SaveDtype::F32,
+                FloatName::Bf16 => SaveDtype::Bf16,
             },
             ..default
         };

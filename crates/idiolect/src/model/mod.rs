@@ -96,7 +96,8 @@ impl<'a> How<'a> {
 /// Opens the model of a reference.
 pub fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError> {
     let place = Place::of(reference);
-    if let (Some(base), Place::Endpoint(_) | Place::Scripted(_)) = (how.opening.base, place) {
+    let here = is_computed_here(reference);
+    if let (Some(base), false) = (how.opening.base, here) {
         return Err(StageError::usage(
             format!(
                 "--base {}: `{reference}` is no adapter directory",
@@ -105,7 +106,7 @@ pub fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError
             "--base goes with an adapter directory as --model",
         ));
     }
-    if !how.opening.compute.is_f32() && !is_computed_here(reference) {
+    if !how.opening.compute.is_f32() && !here {
         return Err(StageError::usage(
             format!("--compute: `{reference}` is not computed here"),
             "--compute goes with a model directory or hf:OWNER/NAME as --model",
