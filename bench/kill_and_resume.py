@@ -3,7 +3,8 @@
 
 Runs one recipe uninterrupted, then once more, killed with SIGKILL at random moments and resumed
 each time, and compares every file of the two run directories byte for byte (wall times, dates and
-host facts aside: events.jsonl, manifest.json, and `wall_s` of log.jsonl).
+host facts aside: events.jsonl, manifest.json, `wall_s` of log.jsonl, and the wall times of the event
+file that is made from it).
 
     cargo build --release
     python3 bench/kill_and_resume.py [--recipe FILE] [--kills N] [--dir DIR] [--seed N]
@@ -87,12 +88,23 @@ def kill_in(job, wait_s, given, out):
 
 
 def content_hash(path):
-    """Of a file, but for the wall times of a training's log."""
+    """Of a file, but for the wall times of a training's log and curves."""
     with open(path, "rb") as file:
         content = file.read()
     if os.path.basename(path) == "log.jsonl":
         content = re.sub(rb'"wall_s":[-0-9.e+]+', b"", content)
+    if ".tfevents." in os.path.basename(path):
+        content = b"".join(without_wall_time(content))
     return hashlib.sha256(content).hexdigest()
+
+
+def without_wall_time(content):
+    """The messages of an event file after their first field, the wall time; what follows the last whole one."""
+    while len(content) >= 16 + int.from_bytes(content[:8], "little"):
+        length = int.from_bytes(content[:8], "little")
+        yield content[12 + 9:12 + length]
+        content = content[16 + length:]
+    yield content
 
 
 def hashes(run):

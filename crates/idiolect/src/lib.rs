@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod event_file;
 pub mod exit;
 pub mod hub;
 pub mod interrupt;

@@ -13,8 +13,8 @@ use idiolect::stage::pretrain::{PretrainSettings, pretrain};
 
 /// Train a model from random weights on the tokens of texts
 ///
-/// The folder that is written is the finished model, with log.jsonl. A step holds 1024 tokens
-/// unless --batch-size or --batch-tokens is given.
+/// The folder that is written is the finished model, with log.jsonl and its curves for TensorBoard
+/// (events.out.tfevents.*). A step holds 1024 tokens unless --batch-size or --batch-tokens is given.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   idiolect pretrain --config config.json --tokenizer tokenizer.json --data texts.jsonl \\

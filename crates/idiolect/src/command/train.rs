@@ -17,8 +17,8 @@ use idiolect::stage::train::{REMEDY, TrainStageSettings, train_within, trial};
 
 /// Fine-tune a model on the rows of an arm
 ///
-/// The folder that is written is the finished model, with log.jsonl; its `checkpoint-STEP` folders
-/// are resumable states. Weights are written in f32 whatever the type of the model's own, so that
+/// The folder that is written is the finished model, with log.jsonl and its curves for TensorBoard
+/// (events.out.tfevents.*); its `checkpoint-STEP` folders are resumable states. Weights are written in f32 whatever the type of the model's own, so that
 /// the model on disk is the one whose dev loss the log shows. A row that the model cannot be trained
 /// on (too long, nothing left to train on) is refused before the first step; `idiolect arms
 /// --model` builds arms without such rows. The loss is over completions and their end, never over

@@ -14,6 +14,7 @@ pub mod compat;
 pub mod convert;
 pub mod corrupt;
 pub mod countdown;
+mod curves;
 pub mod eval;
 pub mod extent;
 pub mod features;

@@ -31,8 +31,8 @@ struct TextRow {
     text: String,
 }
 
-/// Trains on every token of every text and leaves the finished model, `log.jsonl` and resumable
-/// states in the output folder.
+/// Trains on every token of every text and leaves the finished model, `log.jsonl`, its curves and
+/// resumable states in the output folder.
 pub fn pretrain(settings: &PretrainSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let data = Input::open(&settings.data)?;
     let meta = provenance(settings, &data)?;

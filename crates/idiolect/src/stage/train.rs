@@ -14,6 +14,7 @@ use idiolect_model::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::curves::{Curves, EVENT_FILE};
 use super::inputs::{DataRow, Input, record_model};
 use super::student::StudentText;
 use super::{Control, ENOUGH_REFUSED, Outcome, StageError};
@@ -33,7 +34,7 @@ pub struct TrainStageSettings {
 
 /// Names of what a stage that makes a model puts into its folder.
 pub(super) fn model_files() -> Vec<&'static str> {
-    written_names().chain([LOG]).collect()
+    written_names().chain([LOG, EVENT_FILE]).collect()
 }
 
 /// The events of training.
@@ -43,8 +44,8 @@ const LOG: &str = "log.jsonl";
 pub const REMEDY: &str = "build the arms for this student: `idiolect arms --model STUDENT` leaves such \
                       rows out of every arm alike";
 
-/// Trains and leaves the finished model, `log.jsonl` and resumable states in the output folder.
-/// The log's rows hold the step, what was measured and the wall time so far. Rows that cannot be
+/// Trains and leaves the finished model, `log.jsonl`, its curves as an event file of TensorBoard and
+/// resumable states in the output folder. The log's rows hold the step, what was measured and the wall time so far. Rows that cannot be
 /// trained on are refused before the first step, and more than the allowed fraction of them is an
 /// error.
 pub fn train(
@@ -398,7 +399,7 @@ pub(super) fn learn(
                 let text = format!("step {step}: dev loss {loss:.4} nats per token{saved}");
                 control.progress.note(place.job, &text);
             }
-            TrainEvent::Checkpoint { .. } => log.journal.sync()?,
+            TrainEvent::Checkpoint { .. } => log.sync()?,
         }
         Ok(())
     };
@@ -415,15 +416,17 @@ pub(super) fn learn(
         None if summary.stopped => Err(StageError::Interrupted),
         None => {
             // Before the folder is called complete.
-            log.journal.sync()?;
+            log.sync()?;
             Ok(summary.model_hash)
         }
     }
 }
 
-/// `log.jsonl`: the events of training, with wall time.
+/// `log.jsonl`: the events of training, with wall time; and the same as curves.
 struct Log {
     journal: Journal,
+    /// There once it is known which rows stay.
+    curves: Option<Curves>,
     path: PathBuf,
     begun: Instant,
     /// Wall time of the processes before this one.
@@ -448,6 +451,15 @@ struct LogPlace {
     wall_s: f64,
 }
 
+/// A row that is drawn again.
+#[derive(Deserialize)]
+struct LogPoint {
+    #[serde(flatten)]
+    event: TrainEvent,
+    #[serde(default)]
+    wall_s: f64,
+}
+
 impl LogPlace {
     /// Whether it is the row of an event.
     fn is_of(&self, event: &TrainEvent) -> bool {
@@ -463,6 +475,7 @@ impl Log {
         let path = folder.join(LOG);
         Ok(Self {
             journal: Journal::open(&path)?,
+            curves: None,
             path,
             begun: Instant::now(),
             before_s: 0.0,
@@ -488,14 +501,31 @@ impl Log {
                 wall_s: self.before_s,
             })?;
         }
+        let points = Rows::<LogPoint>::open(&self.path)?.collect_good(drop)?;
+        let points = points
+            .into_iter()
+            .map(|row| (row.value.event, row.value.wall_s));
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        self.curves = Some(Curves::begin(folder, &points.collect::<Vec<_>>())?);
         Ok(())
+    }
+
+    /// Makes what was added durable.
+    fn sync(&mut self) -> Result<(), StageError> {
+        self.journal.sync()?;
+        match &self.curves {
+            Some(curves) => Ok(curves.sync()?),
+            None => Ok(()),
+        }
     }
 
     fn add(&mut self, event: &TrainEvent) -> Result<(), StageError> {
         let wall_s = self.before_s + self.begun.elapsed().as_secs_f64();
-        Ok(self.journal.push(&LogRow {
-            event,
-            wall_s: (wall_s * 1e3).round() / 1e3,
-        })?)
+        let wall_s = (wall_s * 1e3).round() / 1e3;
+        self.journal.push(&LogRow { event, wall_s })?;
+        match &mut self.curves {
+            Some(curves) => Ok(curves.add(event, wall_s)?),
+            None => Ok(()),
+        }
     }
 }

@@ -38,6 +38,12 @@ pub(crate) fn traces(texts: &[(&str, &str)]) -> String {
     texts.iter().enumerate().map(row).collect()
 }
 
+/// The points of an event file: tag, step, value.
+pub(crate) fn curves(file: &std::path::Path) -> Vec<(String, i64, f64)> {
+    let points = idiolect::event_file::read(file).unwrap().into_iter();
+    points.map(|one| (one.tag, one.step, one.value)).collect()
+}
+
 pub(crate) struct Place {
     dir: tempfile::TempDir,
 }

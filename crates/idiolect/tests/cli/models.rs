@@ -10,7 +10,7 @@ use idiolect_core::miniature::{
 use idiolect_core::record::Split;
 use serde_json::{Value, json};
 
-use crate::kit::Place;
+use crate::kit::{Place, curves};
 
 /// A tiny Countdown world: problems, human traces, a teacher's script and what a student is made of.
 fn world() -> Place {
@@ -221,6 +221,19 @@ fn single_commands_lead_from_problems_to_a_comparison() {
         "{log:?}"
     );
     assert!(log[0]["loss"].as_f64().unwrap() > 0.0 && log[0]["wall_s"].is_number());
+    let logged = log.iter().flat_map(|row| {
+        let point = |tag: &str, name: &str| {
+            let value = f64::from(row[name].as_f64().unwrap() as f32);
+            (format!("train/{tag}"), row["step"].as_i64().unwrap(), value)
+        };
+        [
+            point("loss", "loss"),
+            point("grad_norm", "gradient_norm"),
+            point("learning_rate", "lr"),
+        ]
+    });
+    let drawn = curves(&place.path("W/events.out.tfevents.0.idiolect"));
+    assert_eq!(drawn, logged.collect::<Vec<_>>());
     train("arms/W.jsonl", "W2");
     assert_eq!(
         place.bytes("W/model.safetensors"),
@@ -262,6 +275,9 @@ fn a_killed_training_ends_in_the_same_model() {
         without_times("whole/log.jsonl"),
         without_times("killed/log.jsonl")
     );
+    let drawn = |out: &str| curves(&place.path(out).join("events.out.tfevents.0.idiolect"));
+    assert!(drawn("whole").len() >= 3 * steps);
+    assert_eq!(drawn("whole"), drawn("killed"));
 }
 
 #[test]

@@ -30,6 +30,10 @@ fn contents(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
             if name.ends_with("log.jsonl") {
                 bytes = without_wall_time(&bytes);
             }
+            // Curves with the wall times of the log.
+            if name.contains(".tfevents.") {
+                bytes = format!("{:?}", crate::kit::curves(&path)).into_bytes();
+            }
             found.insert(name, bytes);
         }
     }

@@ -6,7 +6,7 @@ use idiolect_engine::local::LocalModel;
 use idiolect_engine::weights::Dtype;
 use serde_json::{Value, json};
 
-use crate::kit::Place;
+use crate::kit::{Place, curves};
 
 fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -272,6 +272,8 @@ fn rows_of_the_log_that_could_not_be_written_come_back_from_the_state() {
     };
     let rows = log("whole");
     assert!(rows.len() > 3, "{rows:?}");
+    let drawn = |out: &str| curves(&place.path(out).join("events.out.tfevents.0.idiolect"));
+    assert!(drawn("whole").iter().any(|(tag, ..)| tag == "eval/loss"));
     // As a full disk leaves it: the states are there, the finished model is not, and the log lacks
     // its end, or a row in its midst.
     for lost in [1, rows.len() - 1, 2] {
@@ -293,6 +295,7 @@ fn rows_of_the_log_that_could_not_be_written_come_back_from_the_state() {
         let resumed = train("cut", "2");
         assert_eq!(resumed.code, 0, "{}", resumed.err);
         assert_eq!(log("cut"), rows, "{lost}");
+        assert_eq!(drawn("cut"), drawn("whole"), "{lost}");
         std::fs::remove_dir_all(place.path("cut")).unwrap();
         std::fs::remove_file(place.path("cut.meta.json")).unwrap();
     }
