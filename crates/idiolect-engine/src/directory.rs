@@ -266,6 +266,15 @@ impl Description {
         names
     }
 
+    /// The text of the model's chat template, if it has one.
+    ///
+    /// # Errors
+    /// When the files hold something else in its place.
+    pub(crate) fn template_source(&self) -> Result<Option<String>, String> {
+        let file = self.kept_text("chat_template.jinja");
+        ChatTemplate::source_of_files(file.as_deref(), &self.json("tokenizer_config.json"))
+    }
+
     fn kept_text(&self, name: &str) -> Option<String> {
         let (_, bytes) = self.kept.iter().find(|(kept, _)| *kept == name)?;
         Some(String::from_utf8_lossy(bytes).into_owned())

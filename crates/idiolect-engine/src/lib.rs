@@ -37,6 +37,7 @@ mod accumulate;
 mod directory;
 mod files;
 mod generate;
+mod gguf;
 mod in_order;
 mod lookahead;
 mod memory;

@@ -90,14 +90,8 @@ impl ChatTemplate {
         settings: &serde_json::Value,
         special: &serde_json::Value,
     ) -> Result<Option<Self>, String> {
-        let source = match file {
-            Some(file) => file.to_owned(),
-            None => match &settings["chat_template"] {
-                serde_json::Value::Null => return Ok(None),
-                serde_json::Value::String(source) => source.clone(),
-                serde_json::Value::Array(named) => default_of(named)?,
-                _ => return Err("`chat_template` is neither a text nor a list".to_owned()),
-            },
+        let Some(source) = Self::source_of_files(file, settings)? else {
+            return Ok(None);
         };
         let mut tokens = BTreeMap::new();
         for values in [special, settings] {
@@ -109,6 +103,25 @@ impl ChatTemplate {
             }
         }
         Self::new(&source, tokens).map(Some)
+    }
+
+    /// The text of the template that [`of_files`](Self::of_files) reads.
+    ///
+    /// # Errors
+    /// When `chat_template` is neither a text nor a list with one.
+    pub(crate) fn source_of_files(
+        file: Option<&str>,
+        settings: &serde_json::Value,
+    ) -> Result<Option<String>, String> {
+        if let Some(file) = file {
+            return Ok(Some(file.to_owned()));
+        }
+        match &settings["chat_template"] {
+            serde_json::Value::Null => Ok(None),
+            serde_json::Value::String(source) => Ok(Some(source.clone())),
+            serde_json::Value::Array(named) => default_of(named).map(Some),
+            _ => Err("`chat_template` is neither a text nor a list".to_owned()),
+        }
     }
 
     /// The text of a conversation; with `generation_prompt` it ends where the assistant begins.

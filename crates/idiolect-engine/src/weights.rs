@@ -26,6 +26,7 @@ use header::Header;
 use values::{Destination, Found, read_tensor};
 
 pub use dtype::Dtype;
+pub(crate) use dtype::has_non_finite;
 pub(crate) use values::write_slots;
 pub use values::write_weights;
 

@@ -16,6 +16,8 @@ mod code;
 mod compare;
 #[path = "cli/compute.rs"]
 mod compute;
+#[path = "cli/convert.rs"]
+mod convert;
 #[path = "cli/corpus.rs"]
 mod corpus;
 #[path = "cli/faults.rs"]

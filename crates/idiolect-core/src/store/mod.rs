@@ -5,7 +5,7 @@
 //!   tells a row that was changed meanwhile.
 //! - [`meta`] keeps beside an output what decided it, and states what differs.
 //! - [`rejects`] keeps the refused rows beside an output.
-//! - `output` joins the three: one resumable output of one stage; `folder` likewise.
+//! - `output` joins the three: one resumable output of one stage; `folder` likewise, and `whole` for a file that is not rows.
 //! - [`tokens`] writes and reads `tokens.parquet`.
 //!
 //! This is the only module of the crate that touches files. It knows nothing of what the rows mean.
@@ -32,6 +32,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
+mod whole;
 
 pub use folder::{Folder, OpenedFolder};
 pub use idiolect_files::beside;
@@ -43,6 +44,7 @@ pub use output::{
 pub use rejects::{BadRow, Rejects};
 pub use rows::{Row, Rows};
 pub use shard::Shard;
+pub use whole::write_whole;
 
 /// Why a file of rows cannot be used.
 #[derive(Debug, thiserror::Error)]

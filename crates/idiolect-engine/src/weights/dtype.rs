@@ -49,7 +49,7 @@ impl Dtype {
             .find(|dtype| dtype.name() == name)
     }
 
-    pub(super) fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         if self == Self::F32 { 4 } else { 2 }
     }
 
@@ -61,7 +61,7 @@ impl Dtype {
         out[0]
     }
 
-    pub(super) fn decode(self, bytes: &[u8], out: &mut [f32]) {
+    pub(crate) fn decode(self, bytes: &[u8], out: &mut [f32]) {
         match self {
             Self::F32 => {
                 for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -81,7 +81,7 @@ impl Dtype {
         }
     }
 
-    pub(super) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
+    pub(crate) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
         out.clear();
         match self {
             Self::F32 => out.extend(values.iter().flat_map(|x| x.to_le_bytes())),
@@ -92,7 +92,7 @@ impl Dtype {
 }
 
 /// Whether some of the encoded values are infinite or no numbers.
-pub(super) fn has_non_finite(bytes: &[u8], dtype: Dtype) -> bool {
+pub(crate) fn has_non_finite(bytes: &[u8], dtype: Dtype) -> bool {
     match dtype {
         Dtype::F32 => bytes
             .as_chunks::<4>()

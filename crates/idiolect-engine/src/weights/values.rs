@@ -7,8 +7,9 @@ use std::path::Path;
 use idiolect_model::ModelError;
 use sha2::{Digest, Sha256};
 
-use super::dtype::has_non_finite;
-use super::{Dtype, Slot, WeightFiles, WeightsError, header, io_at, slots, tensor_at};
+use super::{
+    Dtype, Slot, WeightFiles, WeightsError, has_non_finite, header, io_at, slots, tensor_at,
+};
 use crate::files;
 use crate::frozen::Frozen;
 use crate::ops::operand::widen;

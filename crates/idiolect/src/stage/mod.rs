@@ -16,6 +16,7 @@ pub mod corrupt;
 pub mod countdown;
 mod curves;
 pub mod eval;
+pub mod export;
 pub mod extent;
 pub mod features;
 pub mod generate;
