@@ -216,6 +216,11 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// States the same settings with their targets as they were asked for.
+    pub(crate) fn name_settings(&mut self, settings: Lora) {
+        self.settings = settings;
+    }
+
     /// What they are.
     pub fn settings(&self) -> &Lora {
         &self.settings

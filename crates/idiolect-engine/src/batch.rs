@@ -110,6 +110,16 @@ impl TokenRow {
             .unwrap_or(&true)
     }
 
+    /// The row's labels as PyTorch's losses take them: the ids that take part in the loss, -100 for
+    /// every other.
+    pub fn labels(&self) -> Vec<i64> {
+        let label = |(t, id): (usize, &u32)| match t >= self.completion_start && self.in_loss(t) {
+            true => i64::from(*id),
+            false => -100,
+        };
+        self.ids.iter().enumerate().map(label).collect()
+    }
+
     /// Positions that take part in the loss.
     pub fn n_loss_tokens(&self) -> usize {
         let masked = self.loss_mask.iter().filter(|in_loss| !**in_loss).count();

@@ -311,14 +311,7 @@ impl Description {
         card: &str,
     ) -> Result<String, ModelError> {
         fs::create_dir_all(out).map_err(|error| files::io_error(out, error))?;
-        let write = |name: &str, bytes: &[u8]| {
-            files::write_atomic(&out.join(name), |file| file.write_all(bytes))
-        };
-        for (name, bytes) in &self.kept {
-            write(name, bytes)?;
-        }
-        write("generation_config.json", &self.generation_config()?)?;
-        write("README.md", card.as_bytes())?;
+        self.write_beside(out, card)?;
         let hash = write_weights(
             &out.join("model.safetensors"),
             parameters,
@@ -326,6 +319,24 @@ impl Description {
         )?;
         files::sync_directory(out)?;
         Ok(model_hash(&self.config.model, &hash))
+    }
+
+    /// Writes what lies beside the weights of a model directory. An empty `card` writes none.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(crate) fn write_beside(&self, out: &Path, card: &str) -> Result<(), ModelError> {
+        let write = |name: &str, bytes: &[u8]| {
+            files::write_atomic(&out.join(name), |file| file.write_all(bytes))
+        };
+        for (name, bytes) in &self.kept {
+            write(name, bytes)?;
+        }
+        write("generation_config.json", &self.generation_config()?)?;
+        if card.is_empty() {
+            return Ok(());
+        }
+        write("README.md", card.as_bytes())
     }
 
     /// The generation config with the end token that was trained among those that stop.

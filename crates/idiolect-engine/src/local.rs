@@ -31,6 +31,7 @@ use crate::threads::Threads;
 use crate::workspace::Workspace;
 
 mod adapted;
+pub mod external;
 mod gguf;
 pub mod live;
 mod training;

@@ -269,14 +269,27 @@ pub(crate) fn write(
     let put = |name: &str, text: &str| {
         files::write_atomic(&out.join(name), |file| file.write_all(text.as_bytes()))
     };
-    let config = serde_json::to_string_pretty(&render(adapter.settings(), base))
-        .map_err(|error| ModelError::Invalid(format!("{CONFIG}: {error}")))?;
-    put(CONFIG, &format!("{config}\n"))?;
+    put(CONFIG, &config_text(adapter.settings(), base)?)?;
     put("README.md", card)?;
     let slots: Vec<Slot<'_>> = adapter.tensors().iter().map(Slot::of).collect();
     let hash = write_slots(&out.join(WEIGHTS), &slots, adapter.values(), Dtype::F32)?;
     files::sync_directory(out)?;
     Ok(hash)
+}
+
+/// Writes the config of an adapter directory.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_config(dir: &Path, config: &AdapterConfig) -> Result<(), ModelError> {
+    let text = config_text(&config.lora, config.base.as_deref())?;
+    files::write_atomic(&dir.join(CONFIG), |file| file.write_all(text.as_bytes()))
+}
+
+fn config_text(lora: &Lora, base: Option<&str>) -> Result<String, ModelError> {
+    let config = serde_json::to_string_pretty(&render(lora, base))
+        .map_err(|error| ModelError::Invalid(format!("{CONFIG}: {error}")))?;
+    Ok(format!("{config}\n"))
 }
 
 /// The config as PEFT reads it.

@@ -81,6 +81,36 @@ fn epoch_order(
     (order, steps)
 }
 
+/// One optimiser step of a training, known before it begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedStep {
+    /// Indices of its rows, in their order.
+    pub rows: Vec<usize>,
+    /// The learning rate.
+    pub lr: f64,
+    /// Whether it is the last of a pass over the rows.
+    pub ends_epoch: bool,
+}
+
+/// Every step of a training on the rows, in order.
+pub fn planned_steps(rows: &[TokenRow], settings: &TrainSettings) -> Vec<PlannedStep> {
+    let all = n_steps(rows, settings);
+    let mut planned = Vec::with_capacity(all);
+    for epoch in 0..settings.epochs {
+        let (order, steps) = epoch_order(rows, settings, epoch);
+        let last = planned.len() + steps.len();
+        for range in steps {
+            let step = planned.len() + 1;
+            planned.push(PlannedStep {
+                rows: order[range].to_vec(),
+                lr: learning_rate(settings, step, all),
+                ends_epoch: step == last,
+            });
+        }
+    }
+    planned
+}
+
 /// Optimiser steps of a training on the rows.
 pub(crate) fn n_steps(rows: &[TokenRow], settings: &TrainSettings) -> usize {
     if let StepSize::Rows(n) = settings.step_size {

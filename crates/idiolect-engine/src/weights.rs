@@ -182,6 +182,22 @@ impl WeightFiles {
         Ok(())
     }
 
+    /// A tensor that is not in this type, and its type.
+    pub(crate) fn of_other_type(&self, dtype: Dtype) -> Option<(&str, &str)> {
+        let mut all = self.shards.iter().flat_map(|(_, header)| &header.tensors);
+        all.find(|(_, tensor)| tensor.dtype != dtype.name())
+            .map(|(name, tensor)| (name.as_str(), tensor.dtype.as_str()))
+    }
+
+    /// The files, what names the others last.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = self.shards.iter().map(|(path, _)| path.clone()).collect();
+        if !paths.contains(&self.entry) {
+            paths.push(self.entry.clone());
+        }
+        paths
+    }
+
     /// Whether some file holds a tensor of that name.
     pub fn holds(&self, name: &str) -> bool {
         let mut headers = self.shards.iter().map(|(_, header)| header);

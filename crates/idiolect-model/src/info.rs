@@ -1,6 +1,9 @@
 //! What is recorded of the model that made a result, and what a model can be asked for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Generate, ModelError, Score, Template, Train};
 
@@ -90,6 +93,11 @@ pub trait Model: Send {
     fn info(&self) -> &ModelInfo;
     /// What it can be asked for.
     fn capabilities(&self) -> Capabilities;
+    /// What else decides its results, by name: recorded with them. Nothing for what is computed by
+    /// this program.
+    fn recorded(&self) -> BTreeMap<String, Value> {
+        BTreeMap::new()
+    }
     /// What it was asked and spent, where it is behind a network.
     fn usage(&self) -> Option<Usage> {
         None

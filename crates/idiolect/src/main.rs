@@ -5,7 +5,7 @@ mod command;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = idiolect::sandbox::enter() {
+    if let Some(code) = idiolect::launch::enter().or_else(idiolect::sandbox::enter) {
         return code;
     }
     idiolect::interrupt::catch_signals();

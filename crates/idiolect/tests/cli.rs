@@ -63,6 +63,9 @@ mod serve;
 mod serve_clients;
 #[path = "cli/server.rs"]
 mod server;
+#[cfg(unix)]
+#[path = "cli/trl.rs"]
+mod trl;
 #[path = "cli/web.rs"]
 mod web;
 

@@ -137,7 +137,10 @@ impl LocalModel {
 }
 
 /// An example as it is trained on, and how its row was made.
-fn row_to_learn(text: &TextModel, example: &Example) -> Result<(TokenRow, RowTraits), RowError> {
+pub(super) fn row_to_learn(
+    text: &TextModel,
+    example: &Example,
+) -> Result<(TokenRow, RowTraits), RowError> {
     let (row, loss_mask) = text.encode_to_learn(example)?;
     let traits = row.traits;
     let row = TokenRow {
@@ -336,7 +339,13 @@ impl Job<'_> {
         start: &str,
         sink: Events<'_>,
     ) -> Result<TrainSummary, ModelError> {
-        let card = card(decoder.config(), start, self.settings, training.rows.len());
+        let card = Card {
+            start,
+            settings: self.settings,
+            rows: training.rows.len(),
+            trainer: None,
+        }
+        .text(decoder.config());
         let add_model =
             |decoder: &Decoder, folder: &Path| self.write(folder, decoder, &card).map(drop);
         let place = Some(Place {
@@ -385,6 +394,7 @@ pub fn written_names() -> impl Iterator<Item = &'static str> {
         peft::CONFIG,
         "README.md",
         "*.safetensors",
+        "model.safetensors.index.json",
         "checkpoint-*",
         ".*.tmp",
     ];
@@ -413,30 +423,49 @@ fn tidy(out: &Path, every: usize) -> Result<(), ModelError> {
 }
 
 /// The README of a trained model or adapter: what it is and how it was made. No paths, no times.
-fn card(model: &ModelConfig, start: &str, settings: &TrainSettings, rows: usize) -> String {
-    let family = json!(model.family).as_str().unwrap_or_default().to_owned();
-    let json = serde_json::to_string_pretty(settings).unwrap_or_default();
-    let (library, title, what) = match &settings.lora {
-        None => ("transformers", "model", "all weights".to_owned()),
-        Some(lora) => (
-            "peft",
-            "adapter",
-            format!("low-rank adapters of rank {} beside frozen weights", lora.r),
-        ),
-    };
-    format!(
-        "---\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n\n\
-         # A {family} {title} trained with idiolect {}\n\n\
-         {} parameters: {} layers, hidden size {}, vocabulary {}. Trained from {start} on {rows} rows; {what}, \
-         AdamW in f32, saved in {}.\n\n```json\n{json}\n```\n",
-        env!("CARGO_PKG_VERSION"),
-        model.n_parameters(),
-        model.layers,
-        model.hidden,
-        model.vocab,
-        match settings.lora {
+pub(super) struct Card<'a> {
+    /// What training began with.
+    pub(super) start: &'a str,
+    pub(super) settings: &'a TrainSettings,
+    /// Rows trained on.
+    pub(super) rows: usize,
+    /// The program that trained, where it is not this engine.
+    pub(super) trainer: Option<&'a str>,
+}
+
+impl Card<'_> {
+    pub(super) fn text(&self, model: &ModelConfig) -> String {
+        let settings = self.settings;
+        let family = json!(model.family).as_str().unwrap_or_default().to_owned();
+        let json = serde_json::to_string_pretty(settings).unwrap_or_default();
+        let (library, title, what) = match &settings.lora {
+            None => ("transformers", "model", "all weights".to_owned()),
+            Some(lora) => (
+                "peft",
+                "adapter",
+                format!("low-rank adapters of rank {} beside frozen weights", lora.r),
+            ),
+        };
+        let saved = match settings.lora {
             Some(_) => SaveDtype::F32.name(),
             None => settings.save_dtype.name(),
-        },
-    )
+        };
+        let how = match self.trainer {
+            None => format!("AdamW in f32, saved in {saved}"),
+            Some(trainer) => format!("by {trainer}, saved in {saved}"),
+        };
+        format!(
+            "---\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n\n\
+             # A {family} {title} trained with idiolect {}\n\n\
+             {} parameters: {} layers, hidden size {}, vocabulary {}. Trained from {} on {} rows; {what}, \
+             {how}.\n\n```json\n{json}\n```\n",
+            env!("CARGO_PKG_VERSION"),
+            model.n_parameters(),
+            model.layers,
+            model.hidden,
+            model.vocab,
+            self.start,
+            self.rows,
+        )
+    }
 }

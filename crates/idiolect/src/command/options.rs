@@ -259,7 +259,12 @@ impl TextOptions {
 
 impl ModelOptions {
     /// How it is opened where no further option states otherwise.
-    fn how<'a>(&'a self, threads: usize, progress: &'a Progress, stop: &'a Stop) -> How<'a> {
+    pub(super) fn how<'a>(
+        &'a self,
+        threads: usize,
+        progress: &'a Progress,
+        stop: &'a Stop,
+    ) -> How<'a> {
         let compute = match self.compute {
             FloatName::F32 => Compute::F32,
             FloatName::Bf16 => Compute::Bf16,

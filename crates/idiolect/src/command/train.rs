@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use idiolect_model::{Lora, SaveDtype, Schedule, StepSize, TrainSettings};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::numbers;
 use super::options::{self, Common, FloatName, ModelOptions, Seed};
@@ -14,6 +14,7 @@ use idiolect::exit;
 use idiolect::stage::StageError;
 use idiolect::stage::student::StudentText;
 use idiolect::stage::train::{REMEDY, TrainStageSettings, train_within, trial};
+use idiolect::trl::{Trl, TrlSettings};
 
 /// Fine-tune a model on the rows of an arm
 ///
@@ -33,6 +34,8 @@ use idiolect::stage::train::{REMEDY, TrainStageSettings, train_within, trial};
   idiolect train --model models/student --data arms/W.jsonl --lora r=16,alpha=32 --lr 2e-4 \\
     --schedule cosine --warmup-steps 20 --batch-tokens 8192 -o train/W-lora
   idiolect train --model models/student --data arms/W.jsonl --max-tokens 2048 --dry-run
+  idiolect train --model models/student --data arms/W.jsonl --backend trl \\
+    --python venv/bin/python --launch 'accelerate launch --config_file fsdp.yaml' -o train/W-trl
   idiolect train --model models/student --data arms/W.jsonl \\
     --lora r=64,alpha=16,rslora=true,dropout=0.05,targets=q_proj,v_proj -o train/W-qv")]
 pub(super) struct Arguments {
@@ -58,6 +61,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     schedule: TrainingOptions,
     #[command(flatten)]
+    trainer: TrainerOptions,
+    #[command(flatten)]
     seed: Seed,
     /// Folder of the model to write
     #[arg(short, long, value_name = "DIR", value_parser = options::output, required_unless_present = "dry_run")]
@@ -68,6 +73,86 @@ pub(super) struct Arguments {
     dry_run: bool,
     #[command(flatten)]
     common: Common,
+}
+
+/// Who trains.
+#[derive(clap::Args, Clone, Debug)]
+struct TrainerOptions {
+    /// Who trains: this program's engine, or TRL in a Python environment of yours, on its GPUs; with
+    /// the same rows, order, learning rates and loss
+    #[arg(long, value_name = "NAME", default_value = "native")]
+    backend: TrainerName,
+    /// With --backend trl: the interpreter of the environment that holds torch, transformers, trl,
+    /// accelerate, datasets and, for --lora, peft [default: python3]
+    #[arg(long, value_name = "FILE")]
+    python: Option<String>,
+    /// With --backend trl: the command that starts the training script, which is put behind it, for
+    /// example 'torchrun --nproc_per_node 4' [default: {python}]
+    #[arg(long, value_name = "COMMAND")]
+    launch: Option<String>,
+    /// With --backend trl: processes that the launch runs in all, where neither its words nor its
+    /// accelerate config state it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    processes: Option<u16>,
+    /// With --backend trl: rows that a process computes at once [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    per_device_batch_size: Option<u16>,
+    /// With --backend trl: a field of TRL's SFTConfig, its value in JSON or a plain text, for example
+    /// optim=adamw_torch_fused; may be given again
+    #[arg(long, value_name = "NAME=VALUE", value_parser = config_field)]
+    trl_config: Vec<(String, Value)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TrainerName {
+    Native,
+    Trl,
+}
+
+impl TrainerOptions {
+    /// How TRL is run, where it trains.
+    fn resolve(&self) -> Result<Option<TrlSettings>, StageError> {
+        let default = TrlSettings::default();
+        let settings = TrlSettings {
+            launch: self.launch.clone().unwrap_or(default.launch),
+            python: self.python.clone().unwrap_or(default.python),
+            processes: self.processes.map(usize::from),
+            per_device_batch_size: self
+                .per_device_batch_size
+                .map_or(default.per_device_batch_size, usize::from),
+            config: self.trl_config.iter().cloned().collect(),
+        };
+        if self.backend == TrainerName::Trl {
+            return Ok(Some(settings));
+        }
+        let given = [
+            ("--python", self.python.is_some()),
+            ("--launch", self.launch.is_some()),
+            ("--processes", self.processes.is_some()),
+            (
+                "--per-device-batch-size",
+                self.per_device_batch_size.is_some(),
+            ),
+            ("--trl-config", !self.trl_config.is_empty()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(None),
+            Some((flag, _)) => Err(StageError::usage(
+                format!("{flag} is of a training by TRL"),
+                "--backend trl",
+            )),
+        }
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn config_field(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    if name.is_empty() {
+        return Err("expected NAME=VALUE".to_owned());
+    }
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    Ok((name.to_owned(), value))
 }
 
 /// How to train.
@@ -243,6 +328,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
              of another type is wanted",
         ));
     }
+    let trl = arguments.trainer.resolve()?;
     let Some(output) = arguments.output.as_deref().filter(|_| !arguments.dry_run) else {
         return dry_run(arguments, &train_settings);
     };
@@ -256,10 +342,22 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         Some(_) => Some(student(arguments)?),
         None => None,
     };
-    let mut model = arguments.model.open(&arguments.common)?;
-    let outcome = arguments.common.with_control(|control| {
-        train_within(&settings, limit.as_ref(), model.as_train()?, control)
-    })?;
+    let outcome = match trl {
+        None => {
+            let mut model = arguments.model.open(&arguments.common)?;
+            arguments.common.with_control(|control| {
+                train_within(&settings, limit.as_ref(), model.as_train()?, control)
+            })
+        }
+        Some(trl) => arguments.common.with_control(|control| {
+            let how = arguments
+                .model
+                .how(control.threads, control.progress, control.stop);
+            let adapter = settings.train.lora.is_some();
+            let mut model = Trl::open(&arguments.model.text.model, &how, &trl, adapter)?;
+            train_within(&settings, limit.as_ref(), &mut model, control)
+        }),
+    }?;
     let facts = [("model_hash", json!(outcome.hash))];
     Ok(CommandOutput::rows(
         &settings.output,

@@ -4,13 +4,16 @@ use idiolect_core::arms::{ArmSpec, Source as ArmSource};
 use idiolect_core::record::TaskName;
 use idiolect_engine::decoder::check_compute;
 use idiolect_model::budget::{self, Budget};
-use idiolect_model::{Lora, SaveDtype, StepSize, TrainSettings};
+use idiolect_model::{Compute, Lora, SaveDtype, StepSize, TrainSettings};
 
 use super::plan::needs_samples;
-use super::recipe::{Arms, Data, MaxProblems, Method, Recipe, Scorer, ScratchModel, Writer};
+use super::recipe::{
+    Arms, Data, MaxProblems, Method, Recipe, Scorer, ScratchModel, Trainer, Writer,
+};
 use super::resolve::RecipeError;
 use crate::model::price::Price;
 use crate::model::{Place, is_computed_here};
+use crate::trl::TrlSettings;
 
 /// Refuses what makes no experiment.
 pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
@@ -37,6 +40,12 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
             "train.save_dtype",
             "is of a model's own weights, and method `lora` trains adapters, whose files hold f32",
         );
+    }
+    if let (Trainer::Trl, Err(reason)) = (train.backend, recipe.trl.check()) {
+        return bad("trl", &reason);
+    }
+    if train.backend == Trainer::Native && recipe.trl != TrlSettings::default() {
+        return bad("trl", "goes with `train.backend = \"trl\"`");
     }
     if recipe.paraphrase.retries > 0 && recipe.paraphrase.temperature <= 0.0 {
         return bad(
@@ -337,6 +346,10 @@ fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
         own => own,
     };
     let scorer = recipe.score.endpoints.values().next();
+    let trained_here = match recipe.train.backend {
+        Trainer::Native => recipe.train.compute,
+        Trainer::Trl => Compute::F32,
+    };
     for (field, compute, reference) in [
         ("generate.compute", recipe.generate.compute, writer),
         ("paraphrase.compute", recipe.paraphrase.compute, rewriter),
@@ -345,7 +358,7 @@ fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
             recipe.score.compute,
             scorer.map(String::as_str),
         ),
-        ("train.compute", recipe.train.compute, None),
+        ("train.compute", trained_here, None),
         ("eval.compute", recipe.eval.compute, None),
     ] {
         if compute.is_f32() {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::counts::Counts;
 use super::layout::{DataPaths, Layout, StudentPaths};
-use super::recipe::{Method, Recipe, Writer};
+use super::recipe::{Method, Recipe, Trainer, Writer};
 use crate::model::is_endpoint;
 use crate::stage::Extent;
 
@@ -633,7 +633,12 @@ impl Planner<'_> {
         job.settings = json!({"train": self.recipe.train, "seed": tuned.seed, "replicate_seed": self.recipe.seed + r as u64});
         job.inputs = vec![path(&paths.arms())];
         job.outputs = vec![path(&paths.checkpoint(&tuned.arm, tuned.seed))];
-        self.push(job, Some((model, Use::Training)), cost);
+        let model = match self.recipe.train.backend {
+            Trainer::Native => model.clone(),
+            // Two would take the same devices.
+            Trainer::Trl => model.with_all_cores(),
+        };
+        self.push(job, Some((&model, Use::Training)), cost);
     }
 
     fn eval(

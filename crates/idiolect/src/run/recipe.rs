@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::Place;
 use crate::model::price::Price;
+use crate::trl::TrlSettings;
 
 use super::schema::{
     DtypeSchema, FamilySchema, FinishSchema, LoraSchema, MatchSchema, OneOrMany, ScheduleSchema,
@@ -78,6 +79,9 @@ pub struct Recipe {
     /// Fine-tuning of each student on each arm.
     #[serde(default)]
     pub train: Train,
+    /// How TRL is run, where `[train]` names it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub trl: TrlSettings,
     /// Scoring of every trace under each student.
     #[serde(default)]
     pub score: Score,
@@ -91,6 +95,10 @@ pub struct Recipe {
 
 fn one() -> usize {
     1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How work is cut into jobs; changes no result.
@@ -530,8 +538,8 @@ impl Arms {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
-    /// Who trains: `native`, this program's engine.
-    pub backend: Backend,
+    /// Who trains: `native`, this program's engine, or `trl`, TRL in an environment of yours.
+    pub backend: Trainer,
     /// All weights or adapters.
     pub method: Method,
     /// Independent trainings of each arm.
@@ -570,7 +578,7 @@ pub struct Train {
 impl Default for Train {
     fn default() -> Self {
         Self {
-            backend: Backend::Native,
+            backend: Trainer::Native,
             method: Method::Full,
             seeds: 3,
             epochs: 1,
@@ -614,6 +622,17 @@ pub enum Method {
     Full,
     /// Low-rank adapters.
     Lora,
+}
+
+/// Who trains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Trainer {
+    /// This program's engine.
+    #[default]
+    Native,
+    /// TRL, started as `[trl]` states.
+    Trl,
 }
 
 /// Who does the work of a stage.

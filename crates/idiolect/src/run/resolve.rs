@@ -121,7 +121,12 @@ pub(super) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeErro
 }
 
 /// Keys that change how a server is asked or what is told of it, and no result.
-const CHANGES_NO_RESULT: [&str; 2] = ["models.in_flight", "models.price"];
+const CHANGES_NO_RESULT: [&str; 4] = [
+    "models.in_flight",
+    "models.price",
+    "trl.launch",
+    "trl.python",
+];
 
 /// The table that nothing is made of before the traces are joined.
 pub(super) const ARMS: &str = "arms.";

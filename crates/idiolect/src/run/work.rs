@@ -21,7 +21,7 @@ use super::RunContext;
 use super::data::{self, write_rows};
 use super::layout::{DataPaths, StudentPaths};
 use super::plan::{self, BASE, Job, Tuned, Work};
-use super::recipe::{ScratchModel, Writer};
+use super::recipe::{ScratchModel, Trainer, Writer};
 use super::results;
 use super::view::read;
 use crate::model::{self, How};
@@ -35,7 +35,11 @@ use crate::stage::score::{ScoreInput, ScoreSettings, score};
 use crate::stage::student::StudentText;
 use crate::stage::train::{TrainStageSettings, train};
 use crate::stage::verify::{VerifySettings, verify};
-use crate::stage::{Control, StageError};
+use crate::stage::{Control, Outcome, StageError};
+use crate::trl::Trl;
+
+/// Steps between two resumable states of a training by TRL.
+const TRL_CHECKPOINT_EVERY: usize = 100;
 
 /// The student's own samples of a problem: arm S takes one.
 pub(super) const OWN_SAMPLES: usize = 2;
@@ -462,8 +466,12 @@ impl Here<'_> {
             ..self.control
         };
         let compute = self.run.recipe.train.compute;
-        let mut student = self.load(&self.student_dir(&tuned.student), compute)?;
-        train(&settings, &mut student, control).map_err(|error| {
+        let directory = self.student_dir(&tuned.student);
+        let done = match self.run.recipe.train.backend {
+            Trainer::Native => train(&settings, &mut self.load(&directory, compute)?, control),
+            Trainer::Trl => self.train_by_trl(&settings, &directory, control),
+        };
+        done.map_err(|error| {
             error.with_remedy(format!(
                 "arm `{}` has to be trained on every row that it holds: remove the `arms` folder of \
                  the student to build the arms anew, or start over with --overwrite",
@@ -471,6 +479,25 @@ impl Here<'_> {
             ))
         })?;
         Ok(())
+    }
+
+    fn train_by_trl(
+        &self,
+        settings: &TrainStageSettings,
+        directory: &Path,
+        control: Control<'_>,
+    ) -> Result<Outcome, StageError> {
+        let how = How {
+            opening: Opening {
+                compute: self.run.recipe.train.compute,
+                ..opening(self.run)
+            },
+            ..How::here(control.threads, control.progress, control.stop)
+        };
+        let adapter = settings.train.lora.is_some();
+        let reference = directory.to_string_lossy();
+        let mut student = Trl::open(&reference, &how, &self.run.recipe.trl, adapter)?;
+        train(settings, &mut student, control)
     }
 
     fn train_settings(&self, tuned: &Tuned, rows: usize) -> TrainSettings {
@@ -486,6 +513,11 @@ impl Here<'_> {
             lora: of.adapters(),
             save_dtype: of.save_dtype,
             step_size: StepSize::Rows(of.batch_size),
+            checkpoint_every: match of.backend {
+                Trainer::Native => 0,
+                // Its trainings are those that take long.
+                Trainer::Trl => TRL_CHECKPOINT_EVERY,
+            },
             seed: Rng::keyed(self.seed, &key).next_u64(),
             ..TrainSettings::default()
         }

@@ -1,25 +1,14 @@
 //! Reasons of verdicts: text that a candidate wrote, on its way into files and onto terminals.
 
+use crate::shown::escaped;
+
 /// Characters of a reason; the rest is cut.
 const LONGEST: usize = 1000;
 
 /// The text with control and direction characters as escapes (`\\n`, `\\u{202e}`), absolute paths as
 /// their last part (`…/secret.txt`), and no longer than 1000 characters of the original.
 pub(super) fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in without_folders(text).chars().take(LONGEST) {
-        if c.is_control() || changes_direction(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Marks, embeddings, overrides and isolates of direction, and separators of lines and paragraphs.
-fn changes_direction(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    escaped(&without_folders(text), LONGEST)
 }
 
 /// Absolute paths without their folders, which depend on the machine: a slash that begins a word and

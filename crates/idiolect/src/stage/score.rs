@@ -66,6 +66,9 @@ pub fn score(
     let mut meta = Meta::of("score");
     source.record(&mut meta);
     record_model(&mut meta, model.info());
+    for (name, value) in model.recorded() {
+        meta.setting(&name, value);
+    }
     meta.setting("tokens", settings.tokens.is_some());
     // A finished scoring whose token scores were removed has to be done again.
     let tokens = settings.tokens.as_ref().filter(|_| !control.is_shard());

@@ -76,6 +76,9 @@ pub fn train_within(
     }
     record_model(&mut meta, model.info());
     record_training(&mut meta, &settings.train);
+    for (name, value) in model.recorded() {
+        meta.setting(&name, value);
+    }
     if let Some(most) = limit.and_then(|limit| limit.max_tokens) {
         meta.setting("max_tokens", most);
     }
