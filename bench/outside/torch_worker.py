@@ -12,8 +12,10 @@ Fails where a log-probability differs by more than --bound or a rank is another.
 
 import argparse
 import json
+import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,7 +53,8 @@ def main():
     parser.add_argument("--device", help="as torch names it; the best there is if unset")
     parser.add_argument("--bound", type=float, default=1e-4, help="largest difference of a log-probability, nats")
     arguments = parser.parse_args()
-    arguments.python = str(pathlib.Path(arguments.python).absolute())
+    # No link is followed: that of an environment leads out of it.
+    arguments.python = os.path.abspath(shutil.which(arguments.python) or arguments.python)
     try:
         import pyarrow.parquet
     except ImportError:

@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,7 +193,8 @@ def main():
     parser.add_argument("--bound", type=float, default=1e-3, help="largest difference of a loss, nats per token")
     parser.add_argument("--short", action="store_true", help="leave out torchrun and row weights")
     arguments = parser.parse_args()
-    arguments.python = str(pathlib.Path(arguments.python).absolute())
+    # No link is followed: that of an environment leads out of it.
+    arguments.python = os.path.abspath(shutil.which(arguments.python) or arguments.python)
     probe = subprocess.run([arguments.python, "-c", "import trl, peft, accelerate"], capture_output=True)
     if probe.returncode != 0:
         print(f"SKIPPED: `{arguments.python}` has no trl, peft and accelerate (pip install torch transformers trl peft accelerate datasets)")

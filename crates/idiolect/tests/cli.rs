@@ -64,6 +64,9 @@ mod serve_clients;
 #[path = "cli/server.rs"]
 mod server;
 #[cfg(unix)]
+#[path = "cli/torch.rs"]
+mod torch;
+#[cfg(unix)]
 #[path = "cli/trl.rs"]
 mod trl;
 #[path = "cli/web.rs"]

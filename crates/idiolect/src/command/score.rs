@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use idiolect_core::record::ScoreRow;
 use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
+use super::numbers;
 use super::options::{self, Common, EndpointOptions, ModelOptions, PromptOption};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::score::{ScoreInput, ScoreSettings, score};
+use idiolect::torch::{Torch, TorchSettings};
 
 /// Score traces under a student: how near is each to the student's own distribution?
 ///
@@ -21,6 +24,8 @@ use idiolect::stage::score::{ScoreInput, ScoreSettings, score};
   idiolect score --model models/student --problems problems.jsonl --traces traces.jsonl \\
     -o scores.jsonl --tokens tokens.parquet
   idiolect score --model models/student --data rows.jsonl -o scores.jsonl
+  idiolect score --model models/student --data rows.jsonl --backend torch --python venv/bin/python \\
+    -o scores.jsonl --tokens tokens.parquet
   idiolect score --model http://127.0.0.1:8000/v1#google/gemma-2-2b --tokenizer hf:google/gemma-2-2b \\
     --data rows.jsonl -o scores.jsonl")]
 pub(super) struct Arguments {
@@ -28,6 +33,8 @@ pub(super) struct Arguments {
     model: ModelOptions,
     #[command(flatten)]
     endpoint: EndpointOptions,
+    #[command(flatten)]
+    scorer: ScorerOptions,
     /// The traces' problems
     #[arg(
         long,
@@ -54,6 +61,59 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+/// Who scores.
+#[derive(clap::Args, Clone, Debug)]
+struct ScorerOptions {
+    /// Who computes with a model directory: this program's engine, or torch in a Python environment
+    /// of yours, on its GPU
+    #[arg(long, value_name = "NAME", default_value = "native")]
+    backend: ScorerName,
+    /// With --backend torch: the interpreter of the environment that holds torch, transformers and,
+    /// for adapters, peft [default: python3]
+    #[arg(long, value_name = "FILE")]
+    python: Option<String>,
+    /// With --backend torch: where it computes, as torch names it: cuda, cuda:1, mps, cpu; default
+    /// the best there is
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// With --backend torch: tokens that it computes at once; it takes less where memory runs out
+    /// [default: 16384]
+    #[arg(long, value_name = "N", value_parser = numbers::tokens)]
+    batch_tokens: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ScorerName {
+    Native,
+    Torch,
+}
+
+impl ScorerOptions {
+    /// How the torch worker is run, where it scores.
+    fn resolve(&self) -> Result<Option<TorchSettings>, StageError> {
+        let default = TorchSettings::default();
+        if self.backend == ScorerName::Torch {
+            return Ok(Some(TorchSettings {
+                python: self.python.clone().unwrap_or(default.python),
+                device: self.device.clone(),
+                batch_tokens: self.batch_tokens.unwrap_or(default.batch_tokens),
+            }));
+        }
+        let given = [
+            ("--python", self.python.is_some()),
+            ("--device", self.device.is_some()),
+            ("--batch-tokens", self.batch_tokens.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(None),
+            Some((flag, _)) => Err(StageError::usage(
+                format!("{flag} is of scoring by torch"),
+                "--backend torch",
+            )),
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     let input = match (&arguments.problems, &arguments.data) {
         (Some(problems), None) => ScoreInput::Traces {
@@ -76,14 +136,26 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         output,
         tokens,
     };
-    let mut model = arguments
-        .model
-        .open_to_score(&arguments.common, &arguments.endpoint)?;
-    let outcome = arguments
-        .common
-        .with_control(|control| score(&settings, model.as_score()?, control))?;
+    let (outcome, spent) = match arguments.scorer.resolve()? {
+        None => {
+            let mut model = arguments
+                .model
+                .open_to_score(&arguments.common, &arguments.endpoint)?;
+            let outcome = arguments
+                .common
+                .with_control(|control| score(&settings, model.as_score()?, control))?;
+            (outcome, arguments.endpoint.spent(model.as_ref()))
+        }
+        Some(torch) => arguments.common.with_control(|control| {
+            let how = arguments
+                .model
+                .how(control.threads, control.progress, control.stop);
+            let mut model = Torch::open(&arguments.model.text.model, &how, &torch)?;
+            Ok((score(&settings, &mut model, control)?, Vec::new()))
+        })?,
+    };
     let mut facts = totals(&settings.output)?;
-    facts.extend(arguments.endpoint.spent(model.as_ref()));
+    facts.extend(spent);
     Ok(CommandOutput::rows(
         &settings.output,
         &outcome,

@@ -13,6 +13,7 @@ use super::recipe::{
 use super::resolve::RecipeError;
 use crate::model::price::Price;
 use crate::model::{Place, is_computed_here};
+use crate::torch::TorchSettings;
 use crate::trl::TrlSettings;
 
 /// Refuses what makes no experiment.
@@ -40,6 +41,12 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
             "train.save_dtype",
             "is of a model's own weights, and method `lora` trains adapters, whose files hold f32",
         );
+    }
+    if recipe.score.backend != Scorer::Torch && recipe.torch != TorchSettings::default() {
+        return bad("torch", "goes with `score.backend = \"torch\"`");
+    }
+    if recipe.torch.batch_tokens == 0 {
+        return bad("torch.batch_tokens", "must be at least 1");
     }
     if let (Trainer::Trl, Err(reason)) = (train.backend, recipe.trl.check()) {
         return bad("trl", &reason);
@@ -298,7 +305,7 @@ fn check_models(recipe: &Recipe) -> Result<(), Fault> {
 fn check_score(recipe: &Recipe) -> Result<(), Fault> {
     let fault = |reason: String| Err(("score.endpoints", reason));
     let endpoints = &recipe.score.endpoints;
-    if recipe.score.backend == Scorer::Native {
+    if recipe.score.backend != Scorer::Endpoint {
         return match endpoints.is_empty() {
             true => Ok(()),
             false => fault("goes with `score.backend = \"endpoint\"`".to_owned()),
@@ -346,6 +353,10 @@ fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
         own => own,
     };
     let scorer = recipe.score.endpoints.values().next();
+    let scored_here = match recipe.score.backend {
+        Scorer::Torch => Compute::F32,
+        Scorer::Native | Scorer::Endpoint => recipe.score.compute,
+    };
     let trained_here = match recipe.train.backend {
         Trainer::Native => recipe.train.compute,
         Trainer::Trl => Compute::F32,
@@ -353,11 +364,7 @@ fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
     for (field, compute, reference) in [
         ("generate.compute", recipe.generate.compute, writer),
         ("paraphrase.compute", recipe.paraphrase.compute, rewriter),
-        (
-            "score.compute",
-            recipe.score.compute,
-            scorer.map(String::as_str),
-        ),
+        ("score.compute", scored_here, scorer.map(String::as_str)),
         ("train.compute", trained_here, None),
         ("eval.compute", recipe.eval.compute, None),
     ] {

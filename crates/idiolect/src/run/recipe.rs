@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::Place;
 use crate::model::price::Price;
+use crate::torch::TorchSettings;
 use crate::trl::TrlSettings;
 
 use super::schema::{
@@ -85,6 +86,9 @@ pub struct Recipe {
     /// Scoring of every trace under each student.
     #[serde(default)]
     pub score: Score,
+    /// How the torch worker is run, where `[score]` names it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub torch: TorchSettings,
     /// Evaluation on the test problems.
     #[serde(default)]
     pub eval: Eval,
@@ -648,12 +652,13 @@ pub enum Backend {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Score {
-    /// Who scores: `native`, this program's engine, or `endpoint`, servers of the students.
+    /// Who scores: `native`, this program's engine, `endpoint`, servers of the students, or `torch`,
+    /// in an environment of yours.
     pub backend: Scorer,
     /// Of backend `endpoint`: the server of each student, by the student's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<String, String>,
-    /// Of backend `native`: the type of the factors of large products.
+    /// Of backends `native` and `torch`: the type of the factors of large products.
     #[serde(skip_serializing_if = "Compute::is_f32")]
     #[schemars(with = "DtypeSchema")]
     pub compute: Compute,
@@ -668,6 +673,8 @@ pub enum Scorer {
     Native,
     /// Servers that the user runs.
     Endpoint,
+    /// torch, started as `[torch]` states.
+    Torch,
 }
 
 /// Evaluation on the test problems: greedy, and sampled.

@@ -121,9 +121,11 @@ pub(super) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeErro
 }
 
 /// Keys that change how a server is asked or what is told of it, and no result.
-const CHANGES_NO_RESULT: [&str; 4] = [
+const CHANGES_NO_RESULT: [&str; 6] = [
     "models.in_flight",
     "models.price",
+    "torch.batch_tokens",
+    "torch.python",
     "trl.launch",
     "trl.python",
 ];

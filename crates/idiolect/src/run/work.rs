@@ -21,7 +21,7 @@ use super::RunContext;
 use super::data::{self, write_rows};
 use super::layout::{DataPaths, StudentPaths};
 use super::plan::{self, BASE, Job, Tuned, Work};
-use super::recipe::{ScratchModel, Trainer, Writer};
+use super::recipe::{Scorer, ScratchModel, Trainer, Writer};
 use super::results;
 use super::view::read;
 use crate::model::{self, How};
@@ -36,6 +36,7 @@ use crate::stage::student::StudentText;
 use crate::stage::train::{TrainStageSettings, train};
 use crate::stage::verify::{VerifySettings, verify};
 use crate::stage::{Control, Outcome, StageError};
+use crate::torch::Torch;
 use crate::trl::Trl;
 
 /// Steps between two resumable states of a training by TRL.
@@ -393,6 +394,12 @@ impl Here<'_> {
         };
         let directory = self.student_dir(name);
         match self.run.recipe.score.endpoints.get(name) {
+            None if self.run.recipe.score.backend == Scorer::Torch => {
+                let how = self.how(self.run.recipe.score.compute);
+                let reference = directory.to_string_lossy();
+                let mut student = Torch::open(&reference, &how, &self.run.recipe.torch)?;
+                score(&settings, &mut student, control)?
+            }
             None => {
                 let mut student = self.load(&directory, self.run.recipe.score.compute)?;
                 score(&settings, &mut student, control)?
@@ -487,13 +494,7 @@ impl Here<'_> {
         directory: &Path,
         control: Control<'_>,
     ) -> Result<Outcome, StageError> {
-        let how = How {
-            opening: Opening {
-                compute: self.run.recipe.train.compute,
-                ..opening(self.run)
-            },
-            ..How::here(control.threads, control.progress, control.stop)
-        };
+        let how = self.how(self.run.recipe.train.compute);
         let adapter = settings.train.lora.is_some();
         let reference = directory.to_string_lossy();
         let mut student = Trl::open(&reference, &how, &self.run.recipe.trl, adapter)?;
@@ -608,6 +609,18 @@ impl Here<'_> {
     /// Where a student lies: trained in this replicate, or given.
     fn student_dir(&self, name: &str) -> PathBuf {
         self.run.student_dir(self.r, name)
+    }
+
+    /// How a student is opened for a program that computes with it in this type.
+    fn how(&self, compute: Compute) -> How<'_> {
+        let control = self.control;
+        How {
+            opening: Opening {
+                compute,
+                ..opening(self.run)
+            },
+            ..How::here(control.threads, control.progress, control.stop)
+        }
     }
 
     /// A student or a checkpoint of it.

@@ -22,30 +22,53 @@ const REQUEST: &str = "while [ ! -e \"$folder/0.request.jsonl\" ]; do sleep 0.02
 const END: &str = "while [ ! -e \"$folder/end\" ]; do sleep 0.02; done\n";
 
 fn place() -> Place {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     place.copy_student("student");
     let row = |(i, told): (usize, &str)| {
-        format!("{}\n", json!({"trace_id": format!("t{i}"), "prompt": "Once", "completion": told}))
+        format!(
+            "{}\n",
+            json!({"trace_id": format!("t{i}"), "prompt": "Once", "completion": told})
+        )
     };
     let rows = [" upon a time", " there was", " a", ""];
-    place.write("rows.jsonl", &rows.into_iter().enumerate().map(row).collect::<String>());
+    place.write(
+        "rows.jsonl",
+        &rows.into_iter().enumerate().map(row).collect::<String>(),
+    );
     place.write("python", PYTHON);
     std::fs::set_permissions(place.path("python"), PermissionsExt::from_mode(0o755)).unwrap();
     place.write(
         "packages.json",
         "{\"python\":\"3.11.7\",\"packages\":{\"torch\":\"2.15.0+cu130\",\"transformers\":\"5.24.0\",\"peft\":null}}",
     );
-    place.write("ready.json", "{\"device\":\"cuda\",\"vocabulary\":512,\"apart\":true}");
+    place.write(
+        "ready.json",
+        "{\"device\":\"cuda\",\"vocabulary\":512,\"apart\":true}",
+    );
     place
 }
 
 const BASE: [&str; 8] = [
-    "score", "--model", "student", "--data", "rows.jsonl", "-q", "--max-rejects", "0.5",
+    "score",
+    "--model",
+    "student",
+    "--data",
+    "rows.jsonl",
+    "-q",
+    "--max-rejects",
+    "0.5",
 ];
 
 fn score(place: &Place, more: &[&str]) -> Ran {
-    let own = ["--backend", "torch", "--python", "./python", "-o", "scores.jsonl"];
+    let own = [
+        "--backend",
+        "torch",
+        "--python",
+        "./python",
+        "-o",
+        "scores.jsonl",
+    ];
     place.run(&[&BASE[..], &own, more].concat())
 }
 
@@ -118,7 +141,11 @@ fn replies_become_scores_and_every_column_of_the_tokens() {
     place.write("ready.json", "{\"device\":\"cpu\",\"vocabulary\":512}");
     place.write("behave", END);
     let ran = score(&place, &["--tokens", "tokens.parquet"]);
-    assert!(ran.code == 1 && ran.err.contains("torch.device"), "{}", ran.err);
+    assert!(
+        ran.code == 1 && ran.err.contains("torch.device"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -139,7 +166,11 @@ fn a_worker_that_dies_is_told_and_the_rest_is_scored_later() {
     // Before it is ready.
     place.write("python", "#!/bin/sh\nif [ \"$1\" = -c ]; then cat packages.json; exit; fi\necho no CUDA driver; exit 1\n");
     let ran = score(&place, &["--overwrite"]);
-    assert!(ran.code == 1 && ran.err.contains("no CUDA driver"), "{}", ran.err);
+    assert!(
+        ran.code == 1 && ran.err.contains("no CUDA driver"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -149,23 +180,48 @@ fn replies_that_are_none_are_refused() {
     for (replies, words) in [
         (vec![reply(0, n[0] + 1)], "it is not of"),
         (vec![reply(7, 2)], "it is to no row"),
-        (vec![reply(0, n[0]), reply(0, n[0])], "it is to a row that has one"),
+        (
+            vec![reply(0, n[0]), reply(0, n[0])],
+            "it is to a row that has one",
+        ),
         (vec![reply(0, n[0]).replace("-0.5", "0.5")], "above 0"),
         (vec!["{\"row\":0}".to_owned()], "missing field"),
-        (vec![reply(0, n[0]).replace("\"row\"", "\"x\":1,\"row\"")], "unknown field"),
+        (
+            vec![reply(0, n[0]).replace("\"row\"", "\"x\":1,\"row\"")],
+            "unknown field",
+        ),
     ] {
         behave(&place, &replies, END);
         let ran = score(&place, &["--overwrite"]);
-        assert!(ran.code == 1 && ran.err.contains(words), "{words}: {}", ran.err);
+        assert!(
+            ran.code == 1 && ran.err.contains(words),
+            "{words}: {}",
+            ran.err
+        );
     }
     place.write("ready.json", "{\"device\":\"cpu\",\"vocabulary\":513}");
     let ran = score(&place, &["--overwrite"]);
-    assert!(ran.code == 1 && ran.err.contains("a vocabulary of 513"), "{}", ran.err);
-    place.write("packages.json", "{\"python\":\"3.9.1\",\"packages\":{\"torch\":null,\"transformers\":\"4.57.1\"}}");
+    assert!(
+        ran.code == 1 && ran.err.contains("a vocabulary of 513"),
+        "{}",
+        ran.err
+    );
+    place.write(
+        "packages.json",
+        "{\"python\":\"3.9.1\",\"packages\":{\"torch\":null,\"transformers\":\"4.57.1\"}}",
+    );
     let ran = score(&place, &["--overwrite"]);
-    for words in ["torch is missing", "transformers is 4.57.1, older than 5.0", "-m pip install"] {
+    for words in [
+        "torch is missing",
+        "transformers is 4.57.1, older than 5.0",
+        "-m pip install",
+    ] {
         assert!(ran.err.contains(words), "{words}: {}", ran.err);
     }
     let ran = place.run(&[&BASE[..], &["-o", "x.jsonl", "--python", "./python"]].concat());
-    assert!(ran.code == 2 && ran.err.contains("--backend torch"), "{}", ran.err);
+    assert!(
+        ran.code == 2 && ran.err.contains("--backend torch"),
+        "{}",
+        ran.err
+    );
 }

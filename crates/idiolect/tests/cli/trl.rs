@@ -31,7 +31,7 @@ fn packages(of: &[(&str, &str)]) -> String {
 
 /// A place with a student, six rows, and the events of three steps that change nothing.
 fn place() -> Place {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     place.copy_student("student");
     let rows: String = (0..6)
@@ -48,12 +48,31 @@ fn place() -> Place {
 }
 
 const BASE: [&str; 12] = [
-    "train", "--model", "student", "--data", "rows.jsonl", "--batch-size", "1", "--epochs", "1",
-    "--schedule", "constant", "-q",
+    "train",
+    "--model",
+    "student",
+    "--data",
+    "rows.jsonl",
+    "--batch-size",
+    "1",
+    "--epochs",
+    "1",
+    "--schedule",
+    "constant",
+    "-q",
 ];
 
 fn train(place: &Place, out: &str, more: &[&str]) -> Ran {
-    let own = ["--lr", "1e-30", "--backend", "trl", "--python", "./python", "-o", out];
+    let own = [
+        "--lr",
+        "1e-30",
+        "--backend",
+        "trl",
+        "--python",
+        "./python",
+        "-o",
+        out,
+    ];
     place.run(&[&BASE[..], &own, more].concat())
 }
 
@@ -67,7 +86,8 @@ fn events(place: &Place) -> Vec<String> {
         .into_iter()
         .filter(|event| event["event"] == "step")
         .collect();
-    let mut lines = vec![json!({"event": "started", "processes": 1, "steps": steps.len(), "done": 0})];
+    let mut lines =
+        vec![json!({"event": "started", "processes": 1, "steps": steps.len(), "done": 0})];
     for step in &steps {
         let mut line = step.clone();
         // The script counts a row's last token too.
@@ -82,19 +102,31 @@ fn events(place: &Place) -> Vec<String> {
 /// Has the fake trainer report these lines.
 fn behave(place: &Place, lines: &[String], more: &str) {
     place.write("events", &format!("{}\n", lines.join("\n")));
-    place.write("behave", &format!("{SAVE}cat events >> \"$work/events.jsonl\"\n{more}"));
+    place.write(
+        "behave",
+        &format!("{SAVE}cat events >> \"$work/events.jsonl\"\n{more}"),
+    );
 }
 
 #[test]
 fn a_model_trained_by_trl_comes_back_as_one_trained_here() {
     let place = place();
     let lines = events(&place);
-    behave(&place, &lines, "echo chatter; cp \"$2\" job.json; cp \"$work/rows.jsonl\" given.jsonl");
+    behave(
+        &place,
+        &lines,
+        "echo chatter; cp \"$2\" job.json; cp \"$work/rows.jsonl\" given.jsonl",
+    );
     let ran = train(&place, "out", &["--trl-config", "optim=adamw_torch_fused"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let own: Vec<String> = ["config.json", "tokenizer.json", "model.safetensors", "README.md"]
-        .map(str::to_owned)
-        .to_vec();
+    let own: Vec<String> = [
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors",
+        "README.md",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for name in &own[..3] {
         let same = place.bytes(&format!("out/{name}")) == place.bytes(&format!("native/{name}"));
         assert!(same, "{name}");
@@ -118,12 +150,23 @@ fn a_model_trained_by_trl_comes_back_as_one_trained_here() {
     assert!(!place.text("out.meta.json").contains("./python"));
     let job: Value = serde_json::from_str(&place.text("job.json")).unwrap();
     assert_eq!(job["config"]["optim"], "adamw_torch_fused");
-    assert_eq!(place.lines("given.jsonl").len(), 7, "six rows and the filler");
+    assert_eq!(
+        place.lines("given.jsonl").len(),
+        7,
+        "six rows and the filler"
+    );
     // The same command has nothing to do; another config is another training.
     place.write("behave", "exit 9\n");
-    assert_eq!(train(&place, "out", &["--trl-config", "optim=adamw_torch_fused"]).code, 0);
+    assert_eq!(
+        train(&place, "out", &["--trl-config", "optim=adamw_torch_fused"]).code,
+        0
+    );
     let ran = train(&place, "out", &[]);
-    assert!(ran.code == 1 && ran.err.contains("trl.config.optim"), "{}", ran.err);
+    assert!(
+        ran.code == 1 && ran.err.contains("trl.config.optim"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -139,26 +182,50 @@ fn a_training_that_is_not_the_planned_one_is_refused() {
     };
     for (i, (lines, words)) in [
         (changed(0, "steps", json!(12)), "12 steps instead of 6"),
-        (changed(2, "target_tokens", json!(1)), "1 tokens in the loss instead of"),
+        (
+            changed(2, "target_tokens", json!(1)),
+            "1 tokens in the loss instead of",
+        ),
         (changed(2, "tokens", json!(1)), "1 tokens instead of"),
         (changed(3, "loss", Value::Null), "not finite at step 3"),
-        (changed(7, "losses", json!([0.5])), "the model that came back is not the one"),
-        (changed(7, "losses", json!([])), "the model that came back is not the one"),
+        (
+            changed(7, "losses", json!([0.5])),
+            "the model that came back is not the one",
+        ),
+        (
+            changed(7, "losses", json!([])),
+            "the model that came back is not the one",
+        ),
         (lines[..3].to_vec(), "after step 2 of 6"),
-        (vec!["nonsense \u{1b}[31m".to_owned()], "cannot be read, `nonsense \\u{1b}[31m`"),
+        (
+            vec!["nonsense \u{1b}[31m".to_owned()],
+            "cannot be read, `nonsense \\u{1b}[31m`",
+        ),
     ]
     .into_iter()
     .enumerate()
     {
         behave(&place, &lines, "");
         let ran = train(&place, &format!("out{i}"), &[]);
-        assert!(ran.code == 1 && ran.err.contains(words), "{words}: {}", ran.err);
+        assert!(
+            ran.code == 1 && ran.err.contains(words),
+            "{words}: {}",
+            ran.err
+        );
     }
     // One process instead of the two that the launch states.
     behave(&place, &lines, "sleep 60\n");
-    let ran = train(&place, "alone", &["--launch", "{python} {script} {job} --num_processes 2"]);
+    let ran = train(
+        &place,
+        "alone",
+        &["--launch", "{python} {script} {job} --num_processes 2"],
+    );
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("runs 1 process and 2 were to run"), "{}", ran.err);
+    assert!(
+        ran.err.contains("runs 1 process and 2 were to run"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -181,12 +248,20 @@ fn a_trainer_that_fails_is_told_with_the_end_of_its_log() {
     place.write("events", &format!("{}\n", lines.join("\n")));
     place.write("other", "no weights");
     let ran = train(&place, "bad", &[]);
-    assert!(ran.code == 1 && ran.err.contains("model.safetensors"), "{}", ran.err);
+    assert!(
+        ran.code == 1 && ran.err.contains("model.safetensors"),
+        "{}",
+        ran.err
+    );
     assert!(!place.path("bad/model.safetensors").exists());
     // Nothing at all.
     place.write("behave", "exit 0\n");
     let ran = train(&place, "none", &[]);
-    assert!(ran.code == 1 && ran.err.contains("after step 0 of 6"), "{}", ran.err);
+    assert!(
+        ran.code == 1 && ran.err.contains("after step 0 of 6"),
+        "{}",
+        ran.err
+    );
     assert!(ran.err.contains("wrote nothing"), "{}", ran.err);
 }
 
@@ -209,22 +284,36 @@ fn a_training_goes_on_from_the_trainers_last_whole_checkpoint() {
     let ran = train(&place, "out", &every);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let job: Value = serde_json::from_str(&place.text("job.json")).unwrap();
-    assert!(job["resume"].as_str().unwrap().ends_with("out/checkpoint-2"));
+    assert!(
+        job["resume"]
+            .as_str()
+            .unwrap()
+            .ends_with("out/checkpoint-2")
+    );
     let steps: Vec<u64> = place
         .lines("out/log.jsonl")
         .iter()
         .map(|event| event["step"].as_u64().unwrap())
         .collect();
     assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
-    assert!(!place.path("out/checkpoint-4").exists(), "the torn one is gone");
-    assert!(place.path("out/checkpoint-2/config.json").exists(), "a model that loads");
+    assert!(
+        !place.path("out/checkpoint-4").exists(),
+        "the torn one is gone"
+    );
+    assert!(
+        place.path("out/checkpoint-2/config.json").exists(),
+        "a model that loads"
+    );
 }
 
 #[test]
 fn what_the_environment_lacks_is_told_before_any_work() {
     let place = place();
     place.write("behave", "exit 9\n");
-    place.write("packages.json", &packages(&[("trl", ""), ("torch", "2.3.1")]));
+    place.write(
+        "packages.json",
+        &packages(&[("trl", ""), ("torch", "2.3.1")]),
+    );
     let ran = train(&place, "out", &[]);
     assert_eq!(ran.code, 1);
     for words in [
@@ -239,22 +328,44 @@ fn what_the_environment_lacks_is_told_before_any_work() {
     assert!(!place.path("out").exists());
     place.write("packages.json", &packages(&[("peft", "")]));
     let ran = train(&place, "out", &["--lora", "r=2,alpha=4"]);
-    assert!(ran.code == 1 && ran.err.contains("peft is missing"), "{}", ran.err);
+    assert!(
+        ran.code == 1 && ran.err.contains("peft is missing"),
+        "{}",
+        ran.err
+    );
     place.write("packages.json", "hello\n");
     let ran = train(&place, "out", &[]);
-    assert!(ran.err.contains("does not answer as a Python interpreter"), "{}", ran.err);
+    assert!(
+        ran.err.contains("does not answer as a Python interpreter"),
+        "{}",
+        ran.err
+    );
     let ran = train(&place, "out", &["--python", "no/such/python"]);
     assert_eq!(ran.code, 2, "given twice");
     for (more, words) in [
-        (["--trl-config", "max_length=5"], "`max_length` of TRL's config is set by idiolect"),
+        (
+            ["--trl-config", "max_length=5"],
+            "`max_length` of TRL's config is set by idiolect",
+        ),
         (["--launch", "{python} | tee log"], "no shell runs it"),
-        (["--launch", "torchrun --nproc_per_node gpu"], "state `processes`"),
+        (
+            ["--launch", "torchrun --nproc_per_node gpu"],
+            "state `processes`",
+        ),
         (["--launch", "{pyhton}"], "unknown placeholder {pyhton}"),
     ] {
         let ran = train(&place, "out", &more);
-        assert!(ran.code == 2 && ran.err.contains(words), "{more:?}: {}", ran.err);
+        assert!(
+            ran.code == 2 && ran.err.contains(words),
+            "{more:?}: {}",
+            ran.err
+        );
     }
     let own = ["--lr", "1e-5", "-o", "out", "--python", "./python"];
     let ran = place.run(&[&BASE[..], &own].concat());
-    assert!(ran.code == 2 && ran.err.contains("--backend trl"), "{}", ran.err);
+    assert!(
+        ran.code == 2 && ran.err.contains("--backend trl"),
+        "{}",
+        ran.err
+    );
 }
