@@ -7,14 +7,14 @@ entropies, varentropies and sums of squares of every token.
     .venv/bin/python bench/outside/models.py                                  # optional: published models
     .venv/bin/python bench/outside/torch_worker.py --python .venv/bin/python models/real/*
 
-Fails where a log-probability differs by more than --bound or a rank is another.
+The rows are GSM8K problems with their solutions. Fails where a log-probability differs by more than
+--bound, or a rank by more than one in a hundred: far down, neighbours differ by less than rounding.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import random
 import shutil
 import subprocess
 import sys
@@ -26,12 +26,12 @@ COLUMNS = ["logprob", "entropy", "varentropy", "sum_p2"]
 
 
 def rows(n):
-    rng = random.Random(11)
-    words = "the a train leaves station at noon and Anna counts 12 apples then 3 more so there are fifteen".split()
-    for i in range(n):
-        asked = f"{' '.join(rng.choices(words, k=5 + i % 7))}? {rng.randrange(99)} + {rng.randrange(99)} ="
-        told = " " + " ".join(rng.choices(words, k=4 + 3 * (i % 9))) + f" = {rng.randrange(199)}.\nHäuser #### {i}"
-        yield {"prompt": asked, "completion": told}
+    for line in (ROOT / "fixtures/gsm8k/train.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        # As many as a model of 512 positions holds.
+        if len(row["question"]) + len(row["answer"]) < 500 and n > 0:
+            n -= 1
+            yield {"prompt": f"Question: {row['question']}\nAnswer:", "completion": f" {row['answer']}"}
 
 
 def score(arguments, model, place, name, *more):
@@ -79,10 +79,11 @@ def main():
         }
         ranks = [(x, y) for p, q in zip(a["rank"], b["rank"]) for x, y in zip(p, q)]
         others = [pair for pair in ranks if pair[0] != pair[1]]
-        held = same and off["logprob"] <= arguments.bound and not others
+        far = [pair for pair in others if abs(pair[0] - pair[1]) > 0.01 * max(pair)]
+        held = same and off["logprob"] <= arguments.bound and not far
         shown = ", ".join(f"{name} {value:.1e}" for name, value in off.items())
         print(
-            f"{model.name}: {len(ranks)} tokens on {used}; largest differences: {shown}; {len(others)} ranks differ {others[:5]}; "
+            f"{model.name}: {len(ranks)} tokens on {used}; largest differences: {shown}; {len(others)} ranks differ {others[:4]}; "
             f"native {native_s:.1f} s, torch {torch_s:.1f} s, loading included{'' if held else '   FAILED'}",
             flush=True,
         )
