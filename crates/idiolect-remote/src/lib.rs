@@ -8,6 +8,7 @@ mod key;
 #[cfg(test)]
 mod mock;
 mod pace;
+pub mod ray;
 mod runtime;
 
 pub use endpoint::{Batch, Endpoint, IdsRow, IdsScore, ScoringMethod, Settings};

@@ -10,6 +10,9 @@ mod advise;
 mod arms;
 #[path = "cli/chat.rs"]
 mod chat;
+#[cfg(unix)]
+#[path = "cli/clusters.rs"]
+mod clusters;
 #[path = "cli/code.rs"]
 mod code;
 #[path = "cli/compare.rs"]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::options::{CodeOption, Common};
 use super::run::{printed, process};
 use idiolect::interrupt::Stop;
+use idiolect::run::Which;
 
 /// Do one job of a run, on any machine that sees the run directory
 ///
@@ -20,8 +21,11 @@ pub(super) struct Arguments {
     #[arg(value_name = "RUN_DIR")]
     run: PathBuf,
     /// The job, as `idiolect jobs` names it
-    #[arg(value_name = "JOB_ID")]
-    job: String,
+    #[arg(value_name = "JOB_ID", required_unless_present = "task")]
+    job: Option<String>,
+    /// Do the jobs of a task that `idiolect run --on` submitted: what the nodes of a cluster run
+    #[arg(long, value_name = "TASK", conflicts_with = "job")]
+    task: Option<String>,
     #[command(flatten)]
     code: CodeOption,
     #[command(flatten)]
@@ -29,9 +33,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
+    let which = match (&arguments.task, &arguments.job) {
+        (Some(task), _) => Which::Task(task.clone()),
+        (None, job) => Which::Job(job.clone().unwrap_or_default()),
+    };
     let finished = idiolect::run::job(
         &arguments.run,
-        &arguments.job,
+        &which,
         process(&arguments.common, &arguments.code),
         arguments.common.progress(),
         &Stop::default(),

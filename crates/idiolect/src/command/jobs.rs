@@ -6,7 +6,8 @@ use super::run::printed;
 
 /// List the jobs of a run: the plan, with each job's state
 ///
-/// With --json each job has its stage, settings, inputs, outputs, resources, cost and state.
+/// With --json each job has its stage, settings, inputs, outputs, resources, cost and state, and
+/// where a cluster has it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect jobs runs/default

@@ -6,6 +6,7 @@ use super::options::{CodeOption, Common};
 use super::output::CommandOutput;
 use idiolect::exit;
 use idiolect::interrupt::Stop;
+use idiolect::run::recipe::On;
 use idiolect::run::{self, Finished, Process, RunSettings};
 
 /// Run a whole experiment, from nothing to a report
@@ -21,6 +22,9 @@ use idiolect::run::{self, Finished, Process, RunSettings};
   IDIOLECT_DATA=DIR idiolect run gsm8k-real
   IDIOLECT_DATA=DIR idiolect run gsm8k-real --set models.students=MODEL_DIR --dry-run
   idiolect init math -o mine.toml && idiolect run mine.toml
+  idiolect run mine.toml --on slurm --dry-run
+  idiolect run mine.toml --on slurm --set execute.resources.train.gpus=1
+  idiolect run mine.toml --on ray://head:8265
 
 Stages, for --until: data, pretrain, generate, paraphrase, verify, corrupt, traces, score, arms,
 train, eval, report.")]
@@ -37,8 +41,18 @@ pub(super) struct Arguments {
     /// Stop after this stage
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
+    /// Where jobs run: local (this process), slurm, or ray://HOST:PORT of a Ray dashboard (usually
+    /// port 8265); default as `[execute] on` of the recipe. Whatever ends this process, the same
+    /// command goes on with what it submitted; Ctrl-C cancels it
+    #[arg(long, value_name = "PLACE")]
+    on: Option<On>,
+    /// On a cluster: return once everything that can be is submitted. Slurm then does all but the
+    /// report by itself; the same command without it goes on
+    #[arg(long)]
+    detach: bool,
     /// Say what would be done and what it could show, and do nothing; fails where an input that the
-    /// run reads (data files, the student's directory) is missing
+    /// run reads (data files, the student's directory) is missing. With --on, also what would be
+    /// submitted, with the scripts
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -53,6 +67,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         out: arguments.out.clone(),
         sets: arguments.sets.clone(),
         until: arguments.until.clone(),
+        on: arguments.on.clone(),
+        detach: arguments.detach,
         dry_run: arguments.dry_run,
         overwrite: arguments.common.overwrite,
         process: process(&arguments.common, &arguments.code),

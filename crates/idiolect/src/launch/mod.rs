@@ -1,4 +1,5 @@
-//! Programs of others that idiolect starts: model servers and trainers. Beside the sandbox this is
+//! Programs of others that idiolect starts: model servers, trainers and the tools of
+//! clusters. Beside the sandbox this is
 //! the one place that starts processes.
 //!
 //! # A certain end
@@ -26,6 +27,7 @@ mod log;
 mod process;
 mod template;
 
+pub mod command;
 pub mod python;
 
 pub use guard::enter;

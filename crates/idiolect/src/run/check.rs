@@ -6,6 +6,7 @@ use idiolect_engine::decoder::check_compute;
 use idiolect_model::budget::{self, Budget};
 use idiolect_model::{Compute, Lora, SaveDtype, StepSize, TrainSettings};
 
+use super::place;
 use super::plan::needs_samples;
 use super::recipe::{
     Arms, Data, MaxProblems, Method, Recipe, Scorer, ScratchModel, Trainer, Writer,
@@ -25,6 +26,7 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
         })
     };
     check_numbers(recipe).or_else(|(field, reason)| bad(field, &reason))?;
+    place::check(&recipe.execute).or_else(|(field, reason)| bad(field, &reason))?;
     check_data(&recipe.data).or_else(|(field, reason)| bad(field, &reason))?;
     check_models(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     check_score(recipe).or_else(|(field, reason)| bad(field, &reason))?;

@@ -42,8 +42,9 @@ impl Layout {
 
 /// Whether a run puts something of this name into its directory.
 pub(super) fn is_of_a_run(name: &str) -> bool {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 12] = [
         "advice.jsonl",
+        "cluster",
         "comparison.json",
         "data",
         "events.jsonl",

@@ -8,6 +8,7 @@
 
 mod calibrate;
 mod check;
+mod cluster;
 mod counts;
 mod data;
 mod dry_run;
@@ -18,6 +19,7 @@ mod inputs;
 mod layout;
 mod limits;
 mod overall;
+mod place;
 pub mod plan;
 pub mod recipe;
 mod record;
@@ -32,6 +34,7 @@ mod work;
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use idiolect_core::store::{Lock, StoreError, write_atomic};
 use idiolect_core::task::{PromptFile, Task};
@@ -42,7 +45,7 @@ use self::files::Folders;
 use self::layout::Layout;
 use self::overall::Overall;
 use self::plan::{Job, Stage};
-use self::recipe::{BUILT_IN, Recipe};
+use self::recipe::{BUILT_IN, On, Recipe};
 use crate::interrupt::Stop;
 use crate::progress::Progress;
 use crate::sandbox::Protection;
@@ -60,6 +63,10 @@ pub struct RunSettings {
     pub sets: Vec<String>,
     /// Stop after this stage.
     pub until: Option<String>,
+    /// Where jobs run; as the recipe states where unset.
+    pub on: Option<On>,
+    /// On a cluster: return once everything that can be is submitted.
+    pub detach: bool,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
     /// Throw an earlier run in the directory away.
@@ -185,17 +192,34 @@ pub fn run(
     let counts = Counts::of(&recipe, &folders)?;
     inputs::check_counts(&recipe, &counts)?;
     let jobs = plan::plan(&recipe, &counts);
+    let on = settings.on.as_ref().unwrap_or(&recipe.execute.on);
+    if settings.detach && on.is_local() {
+        return Err(StageError::usage(
+            "--detach leaves jobs to a cluster, and this run is local",
+            "give --on slurm or --on ray://HOST:PORT",
+        ));
+    }
     if settings.dry_run {
-        return Ok(dry_run::describe(
+        let described = dry_run::describe(
             &recipe,
             &dir,
             &jobs,
             &counts,
             &folders.downloads(&recipe.references()),
             settings.process.threads,
-        ));
+        );
+        let wanted: Vec<Job> = jobs.into_iter().filter(|job| job.stage <= until).collect();
+        return match on {
+            On::Local => Ok(described),
+            on => cluster::describe(described, (&recipe, &dir), &wanted, on, settings.process),
+        };
     }
     inputs::check_apart(&recipe, &folders, &dir)?;
+    if settings.overwrite {
+        cluster::check_idle(&dir, "started over")?;
+    } else if on.is_local() {
+        cluster::check_idle(&dir, "continued in this process")?;
+    }
     let _lock = open_directory(&dir, &recipe, settings.overwrite)?;
     let text = serde_json::to_string_pretty(&json!({ "jobs": jobs })).expect("a plan serialises");
     write_atomic(&dir.join("plan.json"), (text + "\n").as_bytes())?;
@@ -218,12 +242,24 @@ pub fn run(
         process: settings.process,
     };
     overall.begin();
-    let done = execute::local(&wanted, settings.process.threads, |job, threads| {
-        one(&context, &record, job, threads)
-    });
+    let done = match on {
+        On::Local => execute::local(&wanted, settings.process.threads, |job, threads| {
+            one(&context, &record, job, threads)
+        })
+        .map(|()| true),
+        on => cluster::run(&context, &record, &wanted, (on, settings.detach)),
+    };
     overall.end();
-    record.close(done.is_ok())?;
-    done?;
+    record.close(matches!(done, Ok(true)))?;
+    if !done? {
+        return Ok(Finished {
+            text: format!(
+                "submitted what can be; `idiolect status {}` shows it, and the same command without --detach goes on\n",
+                dir.display()
+            ),
+            json: json!({"run": dir, "state": "submitted"}),
+        });
+    }
     if until != Stage::Report {
         return Ok(Finished {
             text: format!(
@@ -271,66 +307,142 @@ fn one(
             Ok(())
         }
         Err(error) => {
-            event("failed", Some(&error.to_string()));
+            // Neither is a failure of the job: it goes on, here later or in another process.
+            let name = match &error {
+                StageError::Store(StoreError::Locked { .. }) => "locked",
+                StageError::Interrupted => "interrupted",
+                _ => "failed",
+            };
+            event(name, Some(&error.to_string()));
             Err(error)
         }
     }
 }
 
-/// Does one job of a run that `idiolect run` began, in this process.
+/// Which jobs of a run a process does.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// One, by its id.
+    Job(String),
+    /// Those of a task that `run` submitted to a cluster.
+    Task(String),
+}
+
+/// Does jobs of a run that `idiolect run` began, in this process.
+///
+/// # Errors
+/// Where the run has no such job, what it reads is not there, or it fails.
 pub fn job(
     dir: &Path,
-    id: &str,
+    which: &Which,
     process: Process,
     progress: Progress,
     stop: &Stop,
 ) -> Result<Finished, StageError> {
+    let (ids, task) = match which {
+        Which::Job(id) => (vec![id.clone()], None),
+        Which::Task(task) => (cluster::task_jobs(dir, task)?, Some(task.as_str())),
+    };
     let Begun {
         recipe,
         mut folders,
         counts,
         jobs,
     } = Begun::read(dir)?;
-    let Some(index) = jobs.iter().position(|job| job.id == id) else {
-        return Err(StageError::usage(
-            format!("the run in `{}` has no job `{id}`", dir.display()),
-            &format!("`idiolect jobs {}` lists them", dir.display()),
-        ));
-    };
-    let layout = Layout::of(dir);
-    let missing: Vec<String> = execute::needs(&jobs)[index]
-        .iter()
-        .filter(|need| !state::is_done(dir, &jobs[**need]))
-        .map(|need| jobs[*need].id.clone())
-        .collect();
-    if !missing.is_empty() {
-        return Err(StageError::failed(
-            format!(
-                "`{id}` reads what these jobs write, and they are not done: {}",
-                missing.join(", ")
-            ),
-            "do them first, or `idiolect run` does all in order",
-        ));
+    let mut chosen = Vec::new();
+    for id in &ids {
+        let Some(index) = jobs.iter().position(|job| job.id == *id) else {
+            return Err(StageError::usage(
+                format!("the run in `{}` has no job `{id}`", dir.display()),
+                &format!("`idiolect jobs {}` lists them", dir.display()),
+            ));
+        };
+        chosen.push(index);
     }
-    let job = &jobs[index];
-    folders.fetch_models(&job.external, &progress, stop)?;
-    let record = record::Record::join(dir)?;
-    let overall = Overall::new(std::slice::from_ref(job), progress);
+    wait_for_inputs(dir, &jobs, &chosen, task.is_some())?;
+    let chosen: Vec<Job> = chosen
+        .into_iter()
+        .map(|index| jobs[index].clone())
+        .collect();
+    let models: Vec<String> = chosen.iter().flat_map(|job| job.external.clone()).collect();
+    folders.fetch_models(&models, &progress, stop)?;
+    let record = record::Record::join(dir, task)?;
+    let overall = Overall::new(&chosen, progress);
     let context = RunContext {
         recipe: &recipe,
         counts: &counts,
         folders,
         dir,
-        layout,
+        layout: Layout::of(dir),
         overall: &overall,
         stop,
         process,
     };
-    one(&context, &record, job, process.threads)?;
+    let begun = Instant::now();
+    loop {
+        let done = execute::local(&chosen, process.threads, |job, threads| {
+            one(&context, &record, job, threads)
+        });
+        match done {
+            // A worker that its cluster has given up may live a while longer.
+            Err(StageError::Store(StoreError::Locked { .. }))
+                if task.is_some() && begun.elapsed() < TAKEN && !stop.requested() =>
+            {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            done => break done?,
+        }
+    }
+    let outputs: Vec<&String> = chosen.iter().flat_map(|job| &job.outputs).collect();
+    let listed: Vec<&str> = outputs.iter().map(|output| output.as_str()).collect();
     Ok(Finished {
-        text: format!("{id}: done, wrote {}\n", job.outputs.join(", ")),
-        json: json!({"job": id, "state": "done", "outputs": job.outputs}),
+        text: format!("{}: done, wrote {}\n", ids.join(", "), listed.join(", ")),
+        json: match which {
+            Which::Job(id) => json!({"job": id, "state": "done", "outputs": outputs}),
+            Which::Task(task) => {
+                json!({"task": task, "jobs": ids, "state": "done", "outputs": outputs})
+            }
+        },
     })
+}
+
+/// How long what other nodes wrote may take to be seen on this one.
+const UNSEEN: Duration = Duration::from_secs(90);
+
+/// How long a task waits for another worker that does the same job.
+const TAKEN: Duration = Duration::from_secs(900);
+
+/// Refuses jobs whose inputs are not there. On a node of a cluster, where the caches of a shared file
+/// system may hide them for a while, they are waited for.
+fn wait_for_inputs(
+    dir: &Path,
+    jobs: &[Job],
+    chosen: &[usize],
+    is_task: bool,
+) -> Result<(), StageError> {
+    let needs = execute::needs(jobs);
+    let begun = Instant::now();
+    loop {
+        let needed = chosen.iter().flat_map(|index| &needs[*index]);
+        let missing: Vec<String> = needed
+            .filter(|need| !chosen.contains(need) && !state::is_done(dir, &jobs[**need]))
+            .map(|need| jobs[*need].id.clone())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if !is_task || begun.elapsed() > UNSEEN {
+            return Err(StageError::failed(
+                format!(
+                    "`{}` reads what these jobs write, and they are not done: {}",
+                    jobs[chosen[0]].id,
+                    missing.join(", ")
+                ),
+                "do them first, or `idiolect run` does all in order",
+            ));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// A run that was begun: its recipe, where its files lie, and its plan.
@@ -537,7 +649,7 @@ mod tests {
         split_plan_of(name, 100_000)
     }
 
-    fn split_plan_of(name: &str, rows_per_shard: usize) -> Vec<Job> {
+    pub(super) fn split_plan_of(name: &str, rows_per_shard: usize) -> Vec<Job> {
         let (text, _) = recipe_text(Some(name)).unwrap();
         let mut recipe = resolve::resolve(&text, name, &[]).unwrap();
         recipe.execute.rows_per_shard = rows_per_shard;

@@ -18,6 +18,8 @@ use crate::model::price::Price;
 use crate::torch::TorchSettings;
 use crate::trl::TrlSettings;
 
+pub use super::place::{On, StageResources};
+
 use super::schema::{
     DtypeSchema, FamilySchema, FinishSchema, LoraSchema, MatchSchema, OneOrMany, ScheduleSchema,
     TaskSchema, TemplateSchema,
@@ -105,21 +107,68 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// How work is cut into jobs; changes no result.
+/// How work is cut into jobs, and where they run; changes no result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Execute {
     /// Sampling, verification, scoring and evaluation of more rows than this are split by problem into
     /// jobs of about so many.
     pub rows_per_shard: usize,
+    /// Where jobs run: `local`, `slurm`, or `ray://HOST:PORT` of a Ray dashboard.
+    #[serde(skip_serializing_if = "On::is_local")]
+    #[schemars(with = "String")]
+    pub on: On,
+    /// On a cluster: stages that the submitting process does itself.
+    #[serde(skip_serializing_if = "is_default_local")]
+    pub local: Vec<String>,
+    /// On a cluster: the program on its nodes. Where unset, this program by its path, or `idiolect`
+    /// on the node's PATH.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// On a cluster: most tasks of one submission; where there are more jobs, a task does several.
+    #[serde(skip_serializing_if = "is_default_tasks")]
+    pub tasks: usize,
+    /// On a cluster: how often a job whose worker was lost (killed, out of memory or time, a node
+    /// that failed) is submitted again.
+    #[serde(skip_serializing_if = "is_default_retries")]
+    pub retries: usize,
+    /// On a cluster: seconds between two looks at its queue.
+    #[serde(skip_serializing_if = "is_default_poll_s")]
+    pub poll_s: f64,
+    /// On a cluster: what each job of a stage asks for, by the stage's name; `default` is of all.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, StageResources>,
 }
 
 impl Default for Execute {
     fn default() -> Self {
         Self {
             rows_per_shard: 100_000,
+            on: On::Local,
+            local: ["data", "report"].map(str::to_owned).to_vec(),
+            program: None,
+            tasks: 100,
+            retries: 2,
+            poll_s: 10.0,
+            resources: BTreeMap::new(),
         }
     }
+}
+
+fn is_default_local(stages: &[String]) -> bool {
+    stages == Execute::default().local
+}
+
+fn is_default_tasks(tasks: &usize) -> bool {
+    *tasks == Execute::default().tasks
+}
+
+fn is_default_retries(retries: &usize) -> bool {
+    *retries == Execute::default().retries
+}
+
+fn is_default_poll_s(seconds: &f64) -> bool {
+    seconds.to_bits() == Execute::default().poll_s.to_bits()
 }
 
 /// Where problems and traces come from: files of one task, or a generated world.

@@ -38,7 +38,7 @@ impl Record {
         folders: &Folders,
         threads: usize,
     ) -> Result<Self, StageError> {
-        let events = events(dir)?;
+        let events = events(&dir.join("events.jsonl"))?;
         let facts = json!({
             "program": format!("idiolect {}", env!("CARGO_PKG_VERSION")),
             "recipe": recipe.name,
@@ -62,10 +62,15 @@ impl Record {
         Ok(record)
     }
 
-    /// Joins the events of a run that another process began; its manifest stays as it is.
-    pub(super) fn join(dir: &Path) -> Result<Self, StageError> {
+    /// Joins the events of a run that another process began; its manifest stays as it is. A task on
+    /// a cluster has a file of events of its own.
+    pub(super) fn join(dir: &Path, task: Option<&str>) -> Result<Self, StageError> {
+        let path = match task {
+            Some(task) => super::cluster::events_of(dir, task),
+            None => dir.join("events.jsonl"),
+        };
         Ok(Self {
-            events: events(dir)?,
+            events: events(&path)?,
             manifest: dir.join("manifest.json"),
             facts: Value::Null,
         })
@@ -140,11 +145,10 @@ impl Record {
     }
 }
 
-/// The journal of events of a run directory, to be continued.
-fn events(dir: &Path) -> Result<Arc<Mutex<File>>, StageError> {
-    let path = dir.join("events.jsonl");
-    let file = OpenOptions::new().create(true).append(true).open(&path);
-    let file = file.map_err(|source| io("write", &path, source))?;
+/// A journal of events, to be continued.
+fn events(path: &Path) -> Result<Arc<Mutex<File>>, StageError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|source| io("write", path, source))?;
     Ok(Arc::new(Mutex::new(file)))
 }
 
@@ -167,7 +171,7 @@ fn write(events: &Mutex<File>, head: &Value, more: &Value) {
     let _ = events.write_all(line.as_bytes());
 }
 
-fn unix_seconds() -> f64 {
+pub(super) fn unix_seconds() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |d| (d.as_secs_f64() * 1e3).round() / 1e3)

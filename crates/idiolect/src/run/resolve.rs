@@ -120,14 +120,21 @@ pub(super) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeErro
     })
 }
 
-/// Keys that change how a server is asked or what is told of it, and no result.
-const CHANGES_NO_RESULT: [&str; 6] = [
+/// Keys that change how a server is asked, what is told of it, or where work is done, and no result.
+const CHANGES_NO_RESULT: [&str; 13] = [
     "models.in_flight",
     "models.price",
     "torch.batch_tokens",
     "torch.python",
     "trl.launch",
     "trl.python",
+    "execute.on",
+    "execute.local",
+    "execute.program",
+    "execute.tasks",
+    "execute.retries",
+    "execute.poll_s",
+    "execute.resources",
 ];
 
 /// The table that nothing is made of before the traces are joined.

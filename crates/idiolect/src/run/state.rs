@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,8 +10,10 @@ use idiolect_core::store::{Lock, Meta, Rows};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::cluster::{self, Ask, Placed};
 use super::dry_run::duration;
-use super::plan::Job;
+use super::plan::{Job, Stage};
+use super::record::unix_seconds;
 use super::{Begun, Finished};
 use crate::progress::Pace;
 use crate::stage::StageError;
@@ -21,6 +24,8 @@ use crate::stage::StageError;
 enum State {
     Done,
     Running,
+    /// Submitted to a cluster, and not begun.
+    Submitted,
     /// Begun by a process that ended; the next one continues it.
     Interrupted,
     Failed,
@@ -32,6 +37,7 @@ impl State {
         match self {
             Self::Done => "done",
             Self::Running => "running",
+            Self::Submitted => "submitted",
             Self::Interrupted => "interrupted",
             Self::Failed => "failed",
             Self::Waiting => "waiting",
@@ -123,8 +129,9 @@ pub(super) fn is_done(dir: &Path, job: &Job) -> bool {
         let path = dir.join(output);
         match Meta::read(&path) {
             Ok(Some(meta)) => meta.complete && path.exists(),
-            // What has no provenance of its own is written whole.
-            Ok(None) => path.exists(),
+            // Pages, and what models start from, have no provenance and are written whole; a folder
+            // of another stage has none yet while it is begun.
+            Ok(None) => matches!(job.stage, Stage::Data | Stage::Report) && path.exists(),
             Err(_) => false,
         }
     };
@@ -141,6 +148,8 @@ struct Planned {
     message: Option<String>,
     /// Of one that runs.
     progress: Option<Progress>,
+    /// Where a cluster has it.
+    placed: Option<Placed>,
 }
 
 struct Run {
@@ -163,10 +172,12 @@ pub fn jobs(dir: &Path) -> Result<Finished, StageError> {
     for one in &run.planned {
         let time = one.seconds.map_or("–".to_owned(), duration);
         let tokens = one.job.cost.tokens / 1e6;
+        let placed = one.placed.as_ref().map(where_it_is);
         text.push_str(&format!(
-            "{:<12}{tokens:>12.2}{time:>10}  {}\n",
+            "{:<12}{tokens:>12.2}{time:>10}  {}{}\n",
             one.state.name(),
-            one.job.id
+            one.job.id,
+            placed.map_or(String::new(), |words| format!("  {words}"))
         ));
     }
     let rows: Vec<Value> = run.planned.iter().map(row).collect();
@@ -188,6 +199,9 @@ fn row(one: &Planned) -> Value {
     if let Some(progress) = &one.progress {
         row["progress"] = json!(progress);
     }
+    if let Some(placed) = &one.placed {
+        row["cluster"] = json!(placed);
+    }
     row
 }
 
@@ -202,6 +216,7 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
     let mut text = format!("{} of {total} jobs done\n", of(State::Done).count());
     for (state, heading) in [
         (State::Running, "running"),
+        (State::Submitted, "submitted"),
         (
             State::Interrupted,
             "interrupted; the same command continues",
@@ -210,8 +225,13 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
     ] {
         for one in of(state) {
             let progress = one.progress.as_ref().map(ToString::to_string);
-            let more = one.message.clone().or(progress);
-            let more = more.map_or(String::new(), |more| format!(": {more}"));
+            let placed = one.placed.as_ref().map(where_it_is);
+            let parts = [placed, one.message.clone().or(progress)];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            let more = match parts.is_empty() {
+                true => String::new(),
+                false => format!(": {}", parts.join(", ")),
+            };
             text.push_str(&format!("{heading}  {}{more}\n", one.job.id));
         }
     }
@@ -238,6 +258,11 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
     let progress: BTreeMap<&str, &Progress> = of(State::Running)
         .filter_map(|one| Some((one.job.id.as_str(), one.progress.as_ref()?)))
         .collect();
+    let placed: BTreeMap<&str, &Placed> = run
+        .planned
+        .iter()
+        .filter_map(|one| Some((one.job.id.as_str(), one.placed.as_ref()?)))
+        .collect();
     let ids = |state| of(state).map(|one| one.job.id.clone()).collect::<Vec<_>>();
     let failed: Vec<Value> = of(State::Failed)
         .map(|one| json!({"job": one.job.id, "message": one.message}))
@@ -248,6 +273,8 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
             "jobs": total,
             "done": of(State::Done).count(),
             "running": ids(State::Running),
+            "submitted": ids(State::Submitted),
+            "cluster": placed,
             "progress": progress,
             "interrupted": ids(State::Interrupted),
             "failed": failed,
@@ -258,49 +285,71 @@ pub fn status(dir: &Path) -> Result<Finished, StageError> {
     })
 }
 
+/// Where a cluster has a job, in words.
+fn where_it_is(placed: &Placed) -> String {
+    let seen = placed.seen_unix_s.map_or(String::new(), |at| {
+        let ago = duration((unix_seconds() - at).max(0.0));
+        format!(" as seen {ago} ago")
+    });
+    format!("{} {}{seen}", placed.task, placed.words)
+}
+
+/// The events of a run in their order: those of the submitting process, and of each task on a
+/// cluster.
+fn events(dir: &Path) -> Result<Vec<Event>, StageError> {
+    let mut paths = vec![dir.join("events.jsonl")];
+    if let Ok(entries) = fs::read_dir(cluster::folder(dir).join("events")) {
+        paths.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    let mut events = Vec::new();
+    for path in paths.iter().filter(|path| path.exists()) {
+        let rows = Rows::<Event>::open(path)?.collect_good(|_| {})?;
+        events.extend(rows.into_iter().map(|row| row.value));
+    }
+    events.sort_by(|a, b| a.at_unix_s.total_cmp(&b.at_unix_s));
+    Ok(events)
+}
+
 fn read(dir: &Path) -> Result<Run, StageError> {
     let begun = Begun::read(dir)?;
-    let path = dir.join("events.jsonl");
     let mut last: BTreeMap<String, Event> = BTreeMap::new();
     let mut spans: BTreeMap<String, (f64, Option<f64>)> = BTreeMap::new();
     let mut far: BTreeMap<String, Progress> = BTreeMap::new();
     let mut spent = Spent::default();
-    if path.exists() {
-        for event in Rows::<Event>::open(&path)?.collect_good(|_| {})? {
-            let event = event.value;
-            match event.event.as_str() {
-                "spent" => {
-                    spent.add(event.spent);
-                    continue;
+    for event in events(dir)? {
+        match event.event.as_str() {
+            "spent" => {
+                spent.add(event.spent);
+                continue;
+            }
+            "progress" => {
+                if let (Some(progress), Some((begin, _))) = (event.progress, spans.get(&event.job))
+                {
+                    let progress = progress.after(event.at_unix_s - begin);
+                    far.insert(event.job, progress);
                 }
-                "progress" => {
-                    if let (Some(progress), Some((begin, _))) =
-                        (event.progress, spans.get(&event.job))
-                    {
-                        let progress = progress.after(event.at_unix_s - begin);
-                        far.insert(event.job, progress);
-                    }
-                    continue;
-                }
-                "begin" => {
-                    far.remove(&event.job);
-                    spans.insert(event.job.clone(), (event.at_unix_s, None));
-                }
-                _ => {
-                    if let Some(span) = spans.get_mut(&event.job) {
-                        span.1 = Some(event.at_unix_s);
-                    }
+                continue;
+            }
+            "begin" => {
+                far.remove(&event.job);
+                spans.insert(event.job.clone(), (event.at_unix_s, None));
+            }
+            _ => {
+                if let Some(span) = spans.get_mut(&event.job) {
+                    span.1 = Some(event.at_unix_s);
                 }
             }
-            last.insert(event.job.clone(), event);
         }
+        last.insert(event.job.clone(), event);
     }
     let is_run_on = Lock::acquire(&dir.join(".lock"), dir).is_err();
+    let mut placed = cluster::placed(dir, &begun.jobs, Ask::Yes)?;
     let planned: Vec<Planned> = begun
         .jobs
         .into_iter()
         .map(|job| {
-            let mut one = of_job(dir, job, &last, &spans, is_run_on);
+            let placed = placed.remove(&job.id);
+            let mut one = of_job(dir, job, &last, &spans, (is_run_on, placed));
             one.progress = far
                 .remove(&one.job.id)
                 .filter(|_| one.state == State::Running);
@@ -320,22 +369,28 @@ fn of_job(
     job: Job,
     last: &BTreeMap<String, Event>,
     spans: &BTreeMap<String, (f64, Option<f64>)>,
-    is_run_on: bool,
+    (is_run_on, placed): (bool, Option<Placed>),
 ) -> Planned {
     let event = last.get(&job.id);
-    let state = match event.map(|event| event.event.as_str()) {
-        Some("begin") if is_run_on => State::Running,
-        Some("failed") => State::Failed,
+    let state = match (event.map(|event| event.event.as_str()), &placed) {
+        (Some("begin"), Some(Placed { running: true, .. })) => State::Running,
+        (_, Some(_)) => State::Submitted,
+        (Some("begin"), None) if is_run_on => State::Running,
+        (Some("failed"), _) => State::Failed,
         _ if is_done(dir, &job) => State::Done,
-        Some("begin") => State::Interrupted,
+        (Some("begin" | "interrupted" | "locked"), _) => State::Interrupted,
         _ => State::Waiting,
     };
     let span = spans.get(&job.id);
     Planned {
         state,
         seconds: span.and_then(|(begin, end)| Some((*end)? - begin)),
-        message: event.and_then(|event| event.message.clone()),
+        // What an earlier attempt ended with is not what the job is at now.
+        message: event
+            .filter(|_| !matches!(state, State::Submitted | State::Done))
+            .and_then(|event| event.message.clone()),
         progress: None,
+        placed,
         job,
     }
 }

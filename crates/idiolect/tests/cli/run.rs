@@ -14,6 +14,10 @@ fn contents(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            // Logs, events and the queue of a cluster.
+            if path.ends_with("cluster") {
+                continue;
+            }
             if path.is_dir() {
                 walk(&path, root, found);
                 continue;
