@@ -298,6 +298,15 @@ impl Description {
         Ok((weights, model_hash(&self.config.model, &hash)))
     }
 
+    /// The hash of the model whose weights lie in a directory; they are read but not held.
+    ///
+    /// # Errors
+    /// As [`read_weights`](Self::read_weights).
+    pub(crate) fn hash_weights(&self, dir: &Path) -> Result<String, ModelError> {
+        let hash = WeightFiles::open(dir)?.hash(&self.config.model)?;
+        Ok(model_hash(&self.config.model, &hash))
+    }
+
     /// Writes a whole model directory with `parameters` in the config's type and returns the
     /// model's hash. `card` is the text of its README. The weights come last: a directory with
     /// weights is whole.

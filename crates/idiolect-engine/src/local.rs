@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use idiolect_model::{
-    Capabilities, Completion, Distribution, Example, Generate, GenerateRequest, Model, ModelError,
-    ModelInfo, RowError, Sampling, Score, Scored, Sink, Template, TokenScore, Train,
+    Capabilities, Completion, Compute, Distribution, Example, Generate, GenerateRequest, Model,
+    ModelError, ModelInfo, RowError, Sampling, Score, Scored, Sink, Template, TokenScore, Train,
 };
 
 use crate::batch::TokenRow;
@@ -50,6 +50,42 @@ pub struct LocalModel {
     origin: Origin,
 }
 
+/// The text side of a directory's model and what [`LocalModel::open`] would state of it, without the
+/// memory that its weights take: they are read once, for their hash.
+///
+/// # Errors
+/// As [`LocalModel::open`], but for weights that are not finite, which are not looked for.
+pub fn identify(dir: &Path, opening: &Opening<'_>) -> Result<(TextModel, ModelInfo), ModelError> {
+    let base = peft::base_directory(dir, opening.base)?;
+    let weights_dir = base.as_deref().unwrap_or(dir);
+    let mut text = TextModel::open(dir, opening)?;
+    text.description.follow_head(weights_dir)?;
+    let mut hash = text.description.hash_weights(weights_dir)?;
+    if base.is_some() {
+        let config = peft::read_config(dir)?;
+        let (_, adapter) = peft::read(dir, &config, &text.description.config.model)?;
+        hash = adapted::adapted_hash(&hash, &config.lora, &adapter);
+    }
+    let info = info(dir, &text, hash, opening.compute);
+    Ok((text, info))
+}
+
+fn info(dir: &Path, text: &TextModel, hash: String, compute: Compute) -> ModelInfo {
+    let name = dir.file_name().map_or_else(
+        || "model".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    ModelInfo {
+        hash,
+        tokenizer_hash: text.hash(),
+        template: text.template(),
+        name,
+        ignored_config_fields: text.description.set_aside(),
+        compute,
+        server: None,
+    }
+}
+
 impl LocalModel {
     /// [`open`](Self::open) with a template and nothing else.
     ///
@@ -84,18 +120,7 @@ impl LocalModel {
         let decoder = Decoder::new(description.config.model.clone(), weights).map_err(|error| {
             ModelError::Invalid(format!("`{}`: {error}", weights_dir.display()))
         })?;
-        let name = dir.file_name().map_or_else(
-            || "model".to_owned(),
-            |name| name.to_string_lossy().into_owned(),
-        );
-        let info = ModelInfo {
-            hash,
-            tokenizer_hash: text.hash(),
-            template: text.template(),
-            name,
-            ignored_config_fields: description.set_aside(),
-            compute: opening.compute,
-        };
+        let info = info(dir, &text, hash, opening.compute);
         let model = Self {
             decoder: decoder
                 .with_compute(opening.compute)

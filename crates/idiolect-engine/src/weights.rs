@@ -281,6 +281,17 @@ impl WeightFiles {
         Ok((Weights::Bf16(frozen), hash))
     }
 
+    /// The hash that [`read`](Self::read) gives, without the memory that the model takes.
+    ///
+    /// # Errors
+    /// When a tensor is missing, unexpected, or of another shape or type.
+    pub fn hash(&self, config: &ModelConfig) -> Result<String, WeightsError> {
+        self.check_layers(config)?;
+        let layout = Layout::new(config);
+        let found = self.find(&slots(&layout), |name| is_ignored(name, config.tied))?;
+        self.read_found(&found, Destination::Nowhere)
+    }
+
     /// Asks for the memory of `n` values.
     fn memory_for<T>(&self, n: usize) -> Result<(), WeightsError> {
         memory::available::<T>(n, 1, "the weights").map_err(|reason| WeightsError::File {

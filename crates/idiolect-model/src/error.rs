@@ -72,6 +72,17 @@ pub enum ModelError {
     /// Requests were handed on and their replies are not there yet; the same work continues later.
     #[error("{0}")]
     Waiting(String),
+    /// The user stopped the program before the model could be asked.
+    #[error("interrupted; the same command continues")]
+    Interrupted,
+    /// The server that answers for the model, which this program started, is at fault.
+    #[error("{message}")]
+    Server {
+        /// In words, with the end of its log.
+        message: String,
+        /// What to do, where known.
+        hint: Option<String>,
+    },
     /// Training met a value that is not finite.
     #[error(
         "the loss is not finite at step {step}; rows of the batch: {rows}. Lower the learning rate or look at those rows"

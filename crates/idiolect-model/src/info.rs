@@ -24,6 +24,10 @@ pub struct ModelInfo {
     /// What it multiplies in, where it is computed here.
     #[serde(default, skip_serializing_if = "Compute::is_f32")]
     pub compute: Compute,
+    /// The command of the server that answers for it, where this program starts one; its port
+    /// stands as `{port}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// The type of the factors of a model's large products; their sums, and everything else that is

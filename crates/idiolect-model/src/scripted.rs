@@ -80,6 +80,7 @@ impl Scripted {
             name: name.to_owned(),
             ignored_config_fields: Vec::new(),
             compute: crate::Compute::F32,
+            server: None,
         };
         Ok(Self { info, entries })
     }

@@ -37,9 +37,13 @@ mod import;
 mod judge;
 #[path = "cli/kit.rs"]
 mod kit;
+#[path = "cli/launch.rs"]
+mod launch;
 #[cfg(unix)]
 #[path = "cli/limits.rs"]
 mod limits;
+#[path = "cli/managed.rs"]
+mod managed;
 #[path = "cli/models.rs"]
 mod models;
 #[path = "cli/outputs.rs"]
@@ -64,6 +68,8 @@ mod saved;
 mod serve;
 #[path = "cli/serve_clients.rs"]
 mod serve_clients;
+#[path = "cli/served_run.rs"]
+mod served_run;
 #[path = "cli/server.rs"]
 mod server;
 #[cfg(unix)]

@@ -36,6 +36,8 @@ pub(super) enum Destination<'a> {
     Values(&'a mut [f32]),
     /// Matrices in bf16.
     Frozen(&'a mut Frozen),
+    /// Nowhere: only the hash is wanted.
+    Nowhere,
 }
 
 impl WeightFiles {
@@ -57,6 +59,10 @@ impl WeightFiles {
             let file = &mut files[found.shard];
             hash_head(&mut hash, slot, found.dtype);
             let bad = match &mut into {
+                Destination::Nowhere => {
+                    let bytes = slot.range.len() * found.dtype.size();
+                    hash_bytes(file, found.start, bytes, &mut hash).map(|()| None)
+                }
                 Destination::Frozen(frozen) if found.is_matrix() => {
                     let out = &mut frozen.matrices[slot.range.clone()];
                     read_bf16(file, found.start, out, &mut hash).map(|()| {
@@ -70,6 +76,7 @@ impl WeightFiles {
                     let out = match place {
                         Destination::Values(values) => &mut values[slot.range.clone()],
                         Destination::Frozen(frozen) => frozen.vector_mut(&slot.range),
+                        Destination::Nowhere => &mut [],
                     };
                     read_tensor(file, found.start, found.dtype, out, &mut hash).map(|()| {
                         let bad = out.iter().position(|x| !x.is_finite());
@@ -174,6 +181,19 @@ fn read_bf16(file: &mut File, start: u64, out: &mut [u16], hash: &mut Sha256) ->
         for (half, b) in chunk.iter_mut().zip(bytes.as_chunks::<2>().0) {
             *half = u16::from_le_bytes(*b);
         }
+    }
+    Ok(())
+}
+
+fn hash_bytes(file: &mut File, start: u64, n: usize, hash: &mut Sha256) -> io::Result<()> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = vec![0; (CHUNK * 4).min(n)];
+    let mut left = n;
+    while left > 0 {
+        let bytes = &mut bytes[..left.min(CHUNK * 4)];
+        file.read_exact(bytes)?;
+        hash.update(&*bytes);
+        left -= bytes.len();
     }
     Ok(())
 }

@@ -84,6 +84,7 @@ impl Batch {
                 name,
                 ignored_config_fields: Vec::new(),
                 compute: Compute::F32,
+                server: None,
             },
             path: match template {
                 Template::Raw => "/v1/completions",

@@ -25,7 +25,7 @@ use idiolect_model::{
 
 pub use batch::Batch;
 pub use score::{IdsRow, IdsScore, ScoringMethod};
-pub use settings::Settings;
+pub use settings::{Alive, Settings};
 
 use fan_out::fan_out;
 use request::Parameters;

@@ -42,6 +42,7 @@ pub(super) fn open(
         name,
         ignored_config_fields: Vec::new(),
         compute: Compute::F32,
+        server: None,
     };
     Ok(Endpoint {
         transport,

@@ -1,5 +1,7 @@
 //! How an endpoint is used.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Key;
@@ -31,6 +33,29 @@ pub struct Settings {
     pub patience: Duration,
     /// Whether the log-probabilities of what is written are asked for.
     pub logprobs: bool,
+    /// Whether the server still runs, where that is known: one that does not is asked nothing more.
+    pub alive: Alive,
+}
+
+/// Tells whether a server still runs; one of which nothing is known does.
+#[derive(Clone, Default)]
+pub struct Alive(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Alive {
+    /// As `tell` tells it.
+    pub fn told_by(tell: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.0.as_ref().is_none_or(|tell| tell())
+    }
+}
+
+impl fmt::Debug for Alive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Alive(..)")
+    }
 }
 
 impl Default for Settings {
@@ -47,6 +72,7 @@ impl Default for Settings {
             backoff: Duration::from_millis(500),
             patience: Duration::from_secs(30 * 60),
             logprobs: true,
+            alive: Alive::default(),
         }
     }
 }

@@ -188,6 +188,9 @@ impl Transport {
                     unreachable,
                 } => {
                     failed += 1;
+                    if !self.settings.alive.is_alive() {
+                        return Err(stop_all(reason));
+                    }
                     let elsewhere = unreachable && self.servers.down(index);
                     if let Some(wait) = wait {
                         self.servers

@@ -97,7 +97,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         learn,
         epochs: arguments.epochs,
     };
-    let mut model = arguments.model.open(&arguments.common)?;
+    let here = arguments.common.here_alone();
+    let mut model = arguments.model.open(&arguments.common, &here)?;
     let advice = arguments
         .common
         .with_protection(arguments.code.protection(), |control| {

@@ -69,14 +69,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         accept_rounded: arguments.rounded.accept_rounded,
         output: arguments.output.to_path_buf(),
     };
+    let here = arguments
+        .common
+        .here(&arguments.writing.endpoint, &arguments.output)?;
     let mut model = arguments
         .model
-        .open_to_write(&arguments.common, &arguments.writing)?;
-    let outcome = arguments
-        .common
-        .with_protection(arguments.code.protection(), |control| {
-            eval(&settings, model.as_generate()?, control)
-        })?;
+        .open_to_write(&arguments.common, &arguments.writing, &here)?;
+    let control = arguments.common.control(&here, arguments.code.protection());
+    let outcome = eval(&settings, model.as_generate()?, control)?;
     let mut facts = Tally::of(&settings.output)?.facts(settings.samples);
     facts.extend(arguments.writing.endpoint.spent(model.as_ref()));
     Ok(CommandOutput::rows(

@@ -10,6 +10,7 @@ use super::options::{
 };
 use super::output::CommandOutput;
 use super::paths::OutputPath;
+use idiolect::sandbox::Protection;
 use idiolect::stage::generate::{GenerateSettings, generate};
 
 /// Sample traces: K completions of a model for each problem
@@ -17,9 +18,11 @@ use idiolect::stage::generate::{GenerateSettings, generate};
 /// Rows are in the order of problems and samples. Equal texts for one problem collapse to the
 /// first.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   idiolect generate --model models/teacher --problems problems.jsonl --split train -n 8 \\
-    --temperature 0.8 --max-tokens 256 -o traces.jsonl")]
+    --temperature 0.8 --max-tokens 256 -o traces.jsonl
+  idiolect generate --model hf:google/gemma-2-27b-it --problems problems.jsonl -n 8 \\
+    --server \"vllm serve {model} --host 127.0.0.1 --port {port}\" -o traces.jsonl")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
@@ -56,12 +59,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         seed: arguments.seed.seed,
         output: arguments.output.to_path_buf(),
     };
+    let here = arguments
+        .common
+        .here(&arguments.writing.endpoint, &arguments.output)?;
     let mut model = arguments
         .model
-        .open_to_write(&arguments.common, &arguments.writing)?;
-    let outcome = arguments
-        .common
-        .with_control(|control| generate(&settings, model.as_generate()?, control))?;
+        .open_to_write(&arguments.common, &arguments.writing, &here)?;
+    let control = arguments.common.control(&here, Protection::Required);
+    let outcome = generate(&settings, model.as_generate()?, control)?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let mut facts = vec![("collapsed", json!(collapsed))];
     facts.extend(arguments.writing.endpoint.spent(model.as_ref()));

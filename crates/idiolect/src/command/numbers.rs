@@ -57,6 +57,11 @@ pub(super) fn step_size(text: &str) -> Result<usize, String> {
     within(&budget::STEP_SIZE, text)
 }
 
+/// A time that something may take.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    number(text, 0.001, 1e9, "seconds above 0")
+}
+
 /// A learning rate: f32 holds what it moves.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let words = "a number above 0 and below 3.4e38";

@@ -1,10 +1,12 @@
 //! Arguments that several commands share.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use idiolect_core::record::{Split, TaskName};
+use idiolect_core::store::beside;
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Compute, Model, Sampling, Template};
@@ -14,6 +16,7 @@ use super::numbers;
 use super::paths::OutputPath;
 use idiolect::hub;
 use idiolect::interrupt::Stop;
+use idiolect::launch::{Logs, READY_TIMEOUT_S, ServerSettings, Servers};
 use idiolect::model::price::{Price, spent};
 use idiolect::model::{self, How};
 use idiolect::progress::Progress;
@@ -51,6 +54,46 @@ impl Common {
         progress(self.quiet)
     }
 
+    /// What a model and a stage of this command share; `endpoint` may name a server to start, whose
+    /// log then lies beside `output`.
+    pub(super) fn here(
+        &self,
+        endpoint: &EndpointOptions,
+        output: &Path,
+    ) -> Result<Here, StageError> {
+        let log = Logs::File(beside(output, ".server.log"));
+        Ok(Here {
+            progress: self.progress(),
+            stop: Stop::default(),
+            servers: endpoint
+                .server
+                .settings()?
+                .map(|settings| Servers::new(settings, &[], log)),
+        })
+    }
+
+    /// The same for a command that starts no server.
+    pub(super) fn here_alone(&self) -> Here {
+        Here {
+            progress: self.progress(),
+            stop: Stop::default(),
+            servers: None,
+        }
+    }
+
+    /// The control of a stage.
+    pub(super) fn control<'a>(&self, here: &'a Here, protection: Protection) -> Control<'a> {
+        Control {
+            progress: &here.progress,
+            stop: &here.stop,
+            overwrite: self.overwrite,
+            max_rejects: self.max_rejects,
+            threads: self.threads(),
+            protection,
+            extent: Extent::Whole,
+        }
+    }
+
     /// Calls a stage with its control.
     pub(super) fn with_control<T>(
         &self,
@@ -75,6 +118,13 @@ impl Common {
             extent: Extent::Whole,
         })
     }
+}
+
+/// What a model and a stage of one command share.
+pub(super) struct Here {
+    progress: Progress,
+    stop: Stop,
+    servers: Option<Servers>,
 }
 
 /// Where progress goes.
@@ -171,6 +221,37 @@ pub(super) struct EndpointOptions {
     /// result states the cost
     #[arg(long, value_name = "PROMPT,COMPLETION", value_parser = Price::parse)]
     price: Option<Price>,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+/// A server that is started for a model directory.
+#[derive(Args, Clone, Debug)]
+struct ServerOptions {
+    /// Start a server for the model directory, ask it, and stop it at the end. The command holds
+    /// {model} and {port}, and {name} where the server is told what to call the model; no shell
+    /// runs it
+    #[arg(long = "server", value_name = "COMMAND", conflicts_with = "tokenizer")]
+    command: Option<String>,
+    /// Seconds until which that server has to be ready
+    #[arg(long, value_name = "S", default_value_t = READY_TIMEOUT_S, value_parser = numbers::seconds, requires = "command")]
+    ready_timeout: f64,
+}
+
+impl ServerOptions {
+    fn settings(&self) -> Result<Option<ServerSettings>, StageError> {
+        let Some(command) = &self.command else {
+            return Ok(None);
+        };
+        ServerSettings::new(command, Duration::from_secs_f64(self.ready_timeout))
+            .map(Some)
+            .map_err(|why| {
+                StageError::usage(
+                    format!("--server: {why}"),
+                    "for example --server \"vllm serve {model} --host 127.0.0.1 --port {port}\"",
+                )
+            })
+    }
 }
 
 impl EndpointOptions {
@@ -197,7 +278,7 @@ pub(super) struct WritingOptions {
     pub(super) endpoint: EndpointOptions,
     /// Write requests to files of this folder, in the form of OpenAI's batch API and of
     /// `vllm run-batch`, instead of sending them, and read replies that were put there
-    #[arg(long, value_name = "DIR", value_parser = output, conflicts_with = "in_flight")]
+    #[arg(long, value_name = "DIR", value_parser = output, conflicts_with_all = ["in_flight", "command"])]
     batch: Option<OutputPath>,
     #[command(flatten)]
     kv: KvOption,
@@ -279,35 +360,38 @@ impl ModelOptions {
     }
 
     /// Opens it.
-    pub(super) fn open(&self, common: &Common) -> Result<Box<dyn Model>, StageError> {
-        let (progress, stop) = (common.progress(), Stop::default());
-        model::open(
-            &self.text.model,
-            &self.how(common.threads(), &progress, &stop),
-        )
+    pub(super) fn open<'a>(
+        &'a self,
+        common: &Common,
+        here: &'a Here,
+    ) -> Result<Box<dyn Model + 'a>, StageError> {
+        let how = self.how(common.threads(), &here.progress, &here.stop);
+        model::open(&self.text.model, &how)
     }
 
     /// Opens it to write completions, wherever it is.
-    pub(super) fn open_to_write(
-        &self,
+    pub(super) fn open_to_write<'a>(
+        &'a self,
         common: &Common,
-        writing: &WritingOptions,
-    ) -> Result<Box<dyn Model>, StageError> {
-        let (progress, stop) = (common.progress(), Stop::default());
+        writing: &'a WritingOptions,
+        here: &'a Here,
+    ) -> Result<Box<dyn Model + 'a>, StageError> {
         let how = How {
             batch: writing.batch.as_deref(),
             kv_mib: writing.kv.kv_memory,
-            ..self.how(common.threads(), &progress, &stop)
+            servers: here.servers.as_ref(),
+            ..self.how(common.threads(), &here.progress, &here.stop)
         };
         model::open(&self.text.model, &writing.endpoint.how(how))
     }
 
     /// Opens it to score given completions, wherever it is.
-    pub(super) fn open_to_score(
-        &self,
+    pub(super) fn open_to_score<'a>(
+        &'a self,
         common: &Common,
-        endpoint: &EndpointOptions,
-    ) -> Result<Box<dyn Model>, StageError> {
+        endpoint: &'a EndpointOptions,
+        here: &'a Here,
+    ) -> Result<Box<dyn Model + 'a>, StageError> {
         if endpoint.tokenizer.is_none() && model::is_endpoint(&self.text.model) {
             return Err(StageError::usage(
                 format!(
@@ -317,8 +401,10 @@ impl ModelOptions {
                 "--tokenizer DIR or --tokenizer hf:OWNER/NAME names it",
             ));
         }
-        let (progress, stop) = (common.progress(), Stop::default());
-        let how = self.how(common.threads(), &progress, &stop);
+        let how = How {
+            servers: here.servers.as_ref(),
+            ..self.how(common.threads(), &here.progress, &here.stop)
+        };
         model::open(&self.text.model, &endpoint.how(how))
     }
 

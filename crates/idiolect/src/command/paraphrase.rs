@@ -89,14 +89,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         seed: arguments.seed.seed,
         output: arguments.output.to_path_buf(),
     };
+    let here = arguments
+        .common
+        .here(&arguments.writing.endpoint, &arguments.output)?;
     let mut model = arguments
         .model
-        .open_to_write(&arguments.common, &arguments.writing)?;
-    let outcome = arguments
-        .common
-        .with_protection(arguments.code.protection(), |control| {
-            paraphrase(&settings, model.as_generate()?, control)
-        })?;
+        .open_to_write(&arguments.common, &arguments.writing, &here)?;
+    let control = arguments.common.control(&here, arguments.code.protection());
+    let outcome = paraphrase(&settings, model.as_generate()?, control)?;
     let collapsed = outcome.seen.saturating_sub(outcome.rows + outcome.rejected);
     let mut facts = vec![
         ("collapsed", json!(collapsed)),

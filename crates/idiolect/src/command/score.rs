@@ -11,6 +11,7 @@ use super::numbers;
 use super::options::{self, Common, EndpointOptions, ModelOptions, PromptOption};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
+use idiolect::sandbox::Protection;
 use idiolect::stage::StageError;
 use idiolect::stage::score::{ScoreInput, ScoreSettings, score};
 use idiolect::torch::{Torch, TorchSettings};
@@ -27,7 +28,9 @@ use idiolect::torch::{Torch, TorchSettings};
   idiolect score --model models/student --data rows.jsonl --backend torch --python venv/bin/python \\
     -o scores.jsonl --tokens tokens.parquet
   idiolect score --model http://127.0.0.1:8000/v1#google/gemma-2-2b --tokenizer hf:google/gemma-2-2b \\
-    --data rows.jsonl -o scores.jsonl")]
+    --data rows.jsonl -o scores.jsonl
+  idiolect score --model models/student --data rows.jsonl -o scores.jsonl \\
+    --server \"vllm serve {model} --host 127.0.0.1 --port {port}\"")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
@@ -138,12 +141,14 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let (outcome, spent) = match arguments.scorer.resolve()? {
         None => {
+            let here = arguments
+                .common
+                .here(&arguments.endpoint, &arguments.output)?;
             let mut model = arguments
                 .model
-                .open_to_score(&arguments.common, &arguments.endpoint)?;
-            let outcome = arguments
-                .common
-                .with_control(|control| score(&settings, model.as_score()?, control))?;
+                .open_to_score(&arguments.common, &arguments.endpoint, &here)?;
+            let control = arguments.common.control(&here, Protection::Required);
+            let outcome = score(&settings, model.as_score()?, control)?;
             (outcome, arguments.endpoint.spent(model.as_ref()))
         }
         Some(torch) => arguments.common.with_control(|control| {

@@ -344,7 +344,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let outcome = match trl {
         None => {
-            let mut model = arguments.model.open(&arguments.common)?;
+            let here = arguments.common.here_alone();
+            let mut model = arguments.model.open(&arguments.common, &here)?;
             arguments.common.with_control(|control| {
                 train_within(&settings, limit.as_ref(), model.as_train()?, control)
             })

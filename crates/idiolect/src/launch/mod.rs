@@ -25,6 +25,8 @@
 mod guard;
 mod log;
 mod process;
+mod server;
+mod servers;
 mod template;
 
 pub mod command;
@@ -33,4 +35,6 @@ pub mod python;
 pub use guard::enter;
 pub use log::Log;
 pub use process::{End, Launch, Process};
+pub use server::{Adapters, READY_TIMEOUT_S, Server, ServerSettings, Serving};
+pub use servers::{Lease, Logs, Servers};
 pub use template::{Template, find_program};

@@ -2,6 +2,7 @@
 
 pub mod price;
 mod remote;
+mod served;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +15,12 @@ use idiolect_remote::{Batch, Endpoint, Settings};
 
 use crate::hub;
 use crate::interrupt::Stop;
+use crate::launch::Servers;
 use crate::progress::Progress;
 use crate::stage::StageError;
 use remote::Remote;
+
+pub use served::Served;
 
 /// Where a model is, by how its reference is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +71,8 @@ pub struct How<'a> {
     pub in_flight: Option<usize>,
     /// Exchange requests and replies with an endpoint by the files of this folder.
     pub batch: Option<&'a Path>,
+    /// Where servers of a model's directory are started, which then answer for it.
+    pub servers: Option<&'a Servers>,
     /// Threads of a model that runs here.
     pub threads: usize,
     /// Memory for keys and values of a model that runs here, MiB.
@@ -85,6 +91,7 @@ impl<'a> How<'a> {
             tokenizer: None,
             in_flight: None,
             batch: None,
+            servers: None,
             threads,
             kv_mib: None,
             progress,
@@ -94,7 +101,15 @@ impl<'a> How<'a> {
 }
 
 /// Opens the model of a reference.
-pub fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError> {
+pub fn open<'a>(reference: &str, how: &How<'a>) -> Result<Box<dyn Model + 'a>, StageError> {
+    if let Some(servers) = how.servers {
+        return Ok(Box::new(served(
+            reference,
+            name_of(reference),
+            servers,
+            how,
+        )?));
+    }
     let place = Place::of(reference);
     let here = is_computed_here(reference);
     if let (Some(base), false) = (how.opening.base, here) {
@@ -131,6 +146,53 @@ pub fn open(reference: &str, how: &How<'_>) -> Result<Box<dyn Model>, StageError
         Place::Endpoint(address) => endpoint(address, how),
         Place::Directory(_) | Place::Hub(_) => Ok(Box::new(local(reference, how)?)),
     }
+}
+
+/// Opens the model of a directory, or of the hub, that a server is started for; `name` is what
+/// people call it, and the server where it is told so.
+pub fn served<'a>(
+    reference: &str,
+    name: String,
+    servers: &'a Servers,
+    how: &How<'a>,
+) -> Result<Served<'a>, StageError> {
+    if !is_computed_here(reference) {
+        return Err(StageError::usage(
+            format!("--server: `{reference}` has no files that a server could be started for"),
+            "--server goes with a model directory or hf:OWNER/NAME as --model",
+        ));
+    }
+    for (flag, given) in [
+        ("--compute", !how.opening.compute.is_f32()),
+        ("--tokenizer", how.tokenizer.is_some()),
+        ("--batch", how.batch.is_some()),
+    ] {
+        if given {
+            return Err(StageError::usage(
+                format!("{flag}: a server answers for `{reference}`"),
+                &format!(
+                    "{flag} does not go with --server; the tokenizer is that of the model's files"
+                ),
+            ));
+        }
+    }
+    servers.settings().check_program().map_err(|why| {
+        StageError::failed(why, "the command of the server begins with its program")
+    })?;
+    let directory = directory(reference, how.progress, how.stop)?;
+    Served::new(servers, &directory, name, how)
+}
+
+/// What people call the model of a reference: the last part of its name.
+fn name_of(reference: &str) -> String {
+    let named = match Place::of(reference) {
+        Place::Hub(name) => name.split('@').next().unwrap_or(name),
+        _ => reference,
+    };
+    let last = named.trim_end_matches('/').rsplit('/').next();
+    last.filter(|name| !name.is_empty() && !name.starts_with('.'))
+        .unwrap_or("model")
+        .to_owned()
 }
 
 fn scripted(file: &Path, template: Option<Template>) -> Result<Scripted, StageError> {

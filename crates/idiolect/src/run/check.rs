@@ -7,9 +7,9 @@ use idiolect_model::budget::{self, Budget};
 use idiolect_model::{Compute, Lora, SaveDtype, StepSize, TrainSettings};
 
 use super::place;
-use super::plan::needs_samples;
+use super::plan::{Stage, needs_samples};
 use super::recipe::{
-    Arms, Data, MaxProblems, Method, Recipe, Scorer, ScratchModel, Trainer, Writer,
+    Arms, Data, Inference, MaxProblems, Method, Recipe, Scorer, ScratchModel, Trainer, Writer,
 };
 use super::resolve::RecipeError;
 use crate::model::price::Price;
@@ -30,6 +30,7 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     check_data(&recipe.data).or_else(|(field, reason)| bad(field, &reason))?;
     check_models(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     check_score(recipe).or_else(|(field, reason)| bad(field, &reason))?;
+    check_servers(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     check_compute_types(recipe).or_else(|(field, reason)| bad(field, &reason))?;
     let train = &recipe.train;
     if train.lora.is_some() && train.method == Method::Full {
@@ -343,9 +344,60 @@ fn check_score(recipe: &Recipe) -> Result<(), Fault> {
     }
 }
 
-/// Types are of models that are computed here, on a machine that has them: seen before hours of
-/// other work.
-fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
+/// Whether the servers that stages ask can be started.
+fn check_servers(recipe: &Recipe) -> Result<(), Fault> {
+    let fault = |field, reason: String| Err((field, reason));
+    let server = &recipe.server;
+    within("server.ready_timeout_s", server.ready_timeout_s, 0.001, 1e9)?;
+    let is_free = |gpu: &String| !gpu.is_empty() && gpu.chars().all(|c| !c.is_whitespace());
+    if let Some(gpu) = server.gpus.iter().find(|gpu| !is_free(gpu)) {
+        let reason = format!("holds {gpu:?}: expected a number such as 0, or several as \"0,1\"");
+        return fault("server.gpus", reason);
+    }
+    let is_secret = |name: &&String| {
+        let name = name.to_ascii_uppercase();
+        ["KEY", "TOKEN", "SECRET", "PASSWORD"]
+            .iter()
+            .any(|word| name.contains(word))
+    };
+    if let Some(name) = server.environment.keys().find(is_secret) {
+        return fault(
+            "server.environment",
+            format!(
+                "holds `{name}`, and a recipe is stored with the run: set it in the environment of idiolect, which servers inherit"
+            ),
+        );
+    }
+    if !recipe.has_servers() {
+        return Ok(());
+    }
+    if server.command.trim().is_empty() {
+        return fault(
+            "server.command",
+            "is not set, and a `backend` is `server`: for example \"vllm serve {model} --host 127.0.0.1 --port {port}\"".to_owned(),
+        );
+    }
+    server.settings().map_err(|why| ("server.command", why))?;
+    let (writer, rewriter) = writers(recipe);
+    for (field, backend, reference) in [
+        ("generate.backend", recipe.generate.backend, writer),
+        ("paraphrase.backend", recipe.paraphrase.backend, rewriter),
+    ] {
+        let other = reference.filter(|reference| !is_computed_here(reference));
+        if let (Inference::Server, Some(other)) = (backend, other) {
+            return fault(
+                field,
+                format!(
+                    "is `server`, and `{other}` has no files that a server could be started for"
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The references of the teacher and of the paraphraser, where they are given.
+fn writers(recipe: &Recipe) -> (Option<&str>, Option<&str>) {
     let writer = match &recipe.models.teacher {
         Some(Writer::Reference(reference)) => Some(reference.as_str()),
         _ => None,
@@ -354,21 +406,43 @@ fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
         None | Some("teacher") => writer,
         own => own,
     };
+    (writer, rewriter)
+}
+
+/// Types are of models that are computed here, on a machine that has them: seen before hours of
+/// other work.
+fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
+    let (writer, rewriter) = writers(recipe);
     let scorer = recipe.score.endpoints.values().next();
     let scored_here = match recipe.score.backend {
         Scorer::Torch => Compute::F32,
-        Scorer::Native | Scorer::Endpoint => recipe.score.compute,
+        Scorer::Native | Scorer::Endpoint | Scorer::Server => recipe.score.compute,
     };
     let trained_here = match recipe.train.backend {
         Trainer::Native => recipe.train.compute,
         Trainer::Trl => Compute::F32,
     };
-    for (field, compute, reference) in [
-        ("generate.compute", recipe.generate.compute, writer),
-        ("paraphrase.compute", recipe.paraphrase.compute, rewriter),
-        ("score.compute", scored_here, scorer.map(String::as_str)),
-        ("train.compute", trained_here, None),
-        ("eval.compute", recipe.eval.compute, None),
+    for (field, stage, compute, reference) in [
+        (
+            "generate.compute",
+            Stage::Generate,
+            recipe.generate.compute,
+            writer,
+        ),
+        (
+            "paraphrase.compute",
+            Stage::Paraphrase,
+            recipe.paraphrase.compute,
+            rewriter,
+        ),
+        (
+            "score.compute",
+            Stage::Score,
+            scored_here,
+            scorer.map(String::as_str),
+        ),
+        ("train.compute", Stage::Train, trained_here, None),
+        ("eval.compute", Stage::Eval, recipe.eval.compute, None),
     ] {
         if compute.is_f32() {
             continue;
@@ -378,6 +452,10 @@ fn check_compute_types(recipe: &Recipe) -> Result<(), Fault> {
                 field,
                 format!("is of a model that is computed here, and `{other}` is not"),
             ));
+        }
+        if recipe.is_served(stage) {
+            let reason = "is of a model that is computed here, and a server answers for this one";
+            return Err((field, reason.to_owned()));
         }
         check_compute(compute)
             .map_err(|error| (field, format!("is {}: {error}", compute.name())))?;

@@ -167,6 +167,17 @@ pub(super) fn describe(
     for address in servers(jobs) {
         line(format!("asks {address}; its time is not in that sum"));
     }
+    if jobs.iter().any(Job::is_served) {
+        let served = jobs.iter().filter(|job| job.is_served());
+        let stages: BTreeSet<Stage> = served.map(|job| job.stage).collect();
+        let names: Vec<&str> = stages.into_iter().map(Stage::name).collect();
+        line(format!(
+            "starts servers, {} at a time, for {} by `{}`; their time is not in that sum",
+            recipe.server.places(),
+            names.join(", "),
+            recipe.server.command
+        ));
+    }
     let disk: f64 = stages.iter().map(|stage| 1e6 * stage.disk_mb).sum();
     line(format!("disk about {} in the end", bytes(disk)));
     for (name, missing) in downloads {
@@ -227,6 +238,7 @@ fn stage_costs(
         let stage = &mut stages[at];
         let at_once = match job.resources.cpu {
             Cpu::All => 1,
+            Cpu::Shared if job.is_served() => recipe.server.places(),
             Cpu::Shared => threads.max(1),
         };
         stage.jobs += 1;
@@ -245,7 +257,7 @@ fn stage_costs(
             _ => GPU_READS,
         };
         stage.gpu_hours += job.cost.tera_operations * 1e12 / on_gpu / 3600.0;
-        if job.endpoint().is_some() {
+        if job.endpoint().is_some() || job.is_served() {
             continue;
         }
         // A job that uses all cores is as fast as that many; the rate is of one.

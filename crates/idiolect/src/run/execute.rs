@@ -1,6 +1,8 @@
 //! The local executor: jobs of a plan side by side, as many as cores allow, each as soon as what it
 //! reads is there.
 //!
+//! A job that a server answers takes one of the places for servers, and no core: it waits.
+//!
 //! A job depends on its inputs alone, so how many run at once changes no result. A tiny model does
 //! not thread well inside an operation, but two trainings side by side use two cores fully.
 
@@ -21,40 +23,50 @@ struct Board<E> {
     states: Vec<State>,
     /// Threads that no job has.
     free: usize,
+    /// Places for servers that no job has.
+    places: usize,
     /// The first failure, by position in the plan.
     failed: Option<(usize, E)>,
 }
 
-/// Does every job with `work(job, threads)`. Jobs start in the order of the plan as far as their
+/// Does every job with `work(job, threads)`, those of servers `places` at a time. Jobs start in the order of the plan as far as their
 /// inputs allow. After a failure no further job starts, and the failure of the first job by position
 /// is returned.
 pub(super) fn local<E: Send>(
     jobs: &[Job],
     threads: usize,
+    places: usize,
     work: impl Fn(&Job, usize) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
     let needs = needs(jobs);
     let board = Mutex::new(Board {
         states: vec![State::Waiting; jobs.len()],
         free: threads.max(1),
+        places,
         failed: None,
     });
     let changed = Condvar::new();
     let worker = || {
         let mut now = board.lock().unwrap_or_else(PoisonError::into_inner);
         while now.failed.is_none() && now.states.contains(&State::Waiting) {
-            let Some((index, share)) = next(jobs, &needs, &now.states, now.free, threads.max(1))
-            else {
+            let Some(start) = next(jobs, &needs, &now, threads.max(1)) else {
                 now = changed.wait(now).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
+            let Start {
+                index,
+                threads,
+                places,
+            } = start;
             now.states[index] = State::Running;
-            now.free -= share;
+            now.free -= threads;
+            now.places -= places;
             drop(now);
-            let result = work(&jobs[index], share);
+            let result = work(&jobs[index], threads.max(1));
             now = board.lock().unwrap_or_else(PoisonError::into_inner);
             now.states[index] = State::Done;
-            now.free += share;
+            now.free += threads;
+            now.places += places;
             if let Err(error) = result {
                 let earlier = now.failed.as_ref().is_some_and(|(first, _)| *first < index);
                 if !earlier {
@@ -65,7 +77,7 @@ pub(super) fn local<E: Send>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..threads.clamp(1, jobs.len().max(1)) {
+        for _ in 1..(threads.max(1) + places).min(jobs.len().max(1)) {
             scope.spawn(worker);
         }
         worker();
@@ -90,38 +102,55 @@ pub(super) fn needs(jobs: &[Job]) -> Vec<Vec<usize>> {
     jobs.iter().map(of).collect()
 }
 
-/// The next job that can start, and how many threads it gets.
-fn next(
-    jobs: &[Job],
-    needs: &[Vec<usize>],
-    states: &[State],
-    free: usize,
+/// A job to start, and what it takes meanwhile.
+struct Start {
+    index: usize,
     threads: usize,
-) -> Option<(usize, usize)> {
+    places: usize,
+}
+
+/// The next job that can start: one for a server where a place is free, else the first other one,
+/// with its share of the threads.
+fn next<E>(jobs: &[Job], needs: &[Vec<usize>], now: &Board<E>, threads: usize) -> Option<Start> {
     let is_ready = |index: &usize| {
-        states[*index] == State::Waiting
+        now.states[*index] == State::Waiting
             && needs[*index]
                 .iter()
-                .all(|need| states[*need] == State::Done)
+                .all(|need| now.states[*need] == State::Done)
     };
-    let ready: Vec<usize> = (0..jobs.len()).filter(is_ready).collect();
-    let first = *ready.first()?;
-    match jobs[first].resources.cpu {
-        Cpu::All => (free == threads).then_some((first, threads)),
+    let (served, own): (Vec<usize>, Vec<usize>) = (0..jobs.len())
+        .filter(is_ready)
+        .partition(|index| jobs[*index].is_served());
+    if let Some(index) = served.first().filter(|_| now.places > 0) {
+        return Some(Start {
+            index: *index,
+            threads: 0,
+            places: 1,
+        });
+    }
+    let index = *own.first()?;
+    let share = match jobs[index].resources.cpu {
+        Cpu::All => (now.free == threads).then_some(threads),
         Cpu::Shared => {
-            let sharing = ready
+            let sharing = own
                 .iter()
                 .filter(|i| jobs[**i].resources.cpu == Cpu::Shared);
-            let share = (free / sharing.count().max(1)).max(1);
-            (free > 0).then_some((first, share))
+            let share = (now.free / sharing.count().max(1)).max(1);
+            (now.free > 0).then_some(share)
         }
-    }
+    };
+    share.map(|threads| Start {
+        index,
+        threads,
+        places: 0,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::plan::Stage;
     use super::super::tests::plan_of;
     use super::*;
 
@@ -131,7 +160,7 @@ mod tests {
         for threads in [1, 2, 7] {
             let done = Mutex::new(Vec::new());
             let busy = AtomicUsize::new(0);
-            local(&jobs, threads, |job, share| {
+            local(&jobs, threads, 0, |job, share| {
                 let now = busy.fetch_add(share, Ordering::SeqCst) + share;
                 assert!(share >= 1 && now <= threads, "{now} of {threads} threads");
                 let known = done.lock().unwrap().clone();
@@ -155,10 +184,35 @@ mod tests {
     }
 
     #[test]
+    fn jobs_of_servers_run_as_many_at_once_as_there_are_places() {
+        let mut jobs = plan_of("tiny");
+        for job in jobs.iter_mut().filter(|job| job.stage == Stage::Eval) {
+            job.resources.gpu = 1;
+        }
+        for places in [1, 3] {
+            let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let count = AtomicUsize::new(0);
+            local(&jobs, 1, places, |job, share| {
+                assert_eq!(share, 1);
+                count.fetch_add(1, Ordering::SeqCst);
+                if job.is_served() {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    now.fetch_sub(1, Ordering::SeqCst);
+                }
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+            assert_eq!(count.into_inner(), jobs.len());
+            assert!((1..=places).contains(&most.into_inner()));
+        }
+    }
+
+    #[test]
     fn after_a_failure_nothing_more_starts_and_it_is_returned() {
         let jobs = plan_of("tiny");
         let begun = AtomicUsize::new(0);
-        let failed = local(&jobs, 1, |job, _| {
+        let failed = local(&jobs, 1, 0, |job, _| {
             begun.fetch_add(1, Ordering::SeqCst);
             if job.id == jobs[2].id {
                 Err("the third")

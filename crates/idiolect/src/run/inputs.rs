@@ -1,11 +1,12 @@
 //! What a run reads from outside, looked for before it starts.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use idiolect_engine::doctor::{self, Severity};
 use idiolect_engine::text::{Opening, TextModel};
-use idiolect_model::{Model, Template};
+use idiolect_model::{Model, ModelError, Template};
 use idiolect_remote::{Endpoint, Settings};
 
 use super::counts::{Counts, any_has_column};
@@ -13,6 +14,7 @@ use super::data::split_files;
 use super::files::Folders;
 use super::plan::{Job, Stage, needs_samples};
 use super::recipe::{Recipe, Writer};
+use super::{RunContext, work};
 use crate::model::Place;
 use crate::stage::StageError;
 
@@ -31,15 +33,21 @@ pub(super) fn check(recipe: &Recipe, folders: &Folders) -> Result<(), StageError
         _ => None,
     };
     let paraphraser = recipe.models.paraphraser.as_deref();
-    for (key, reference) in [
-        ("models.teacher", teacher),
+    for (key, stage, reference) in [
+        ("models.teacher", Stage::Generate, teacher),
         (
             "models.paraphraser",
+            Stage::Paraphrase,
             paraphraser.filter(|name| *name != "teacher"),
         ),
     ] {
-        if let Some(reference) = reference {
-            missing.extend(faults(key, reference, folders, &[]));
+        let Some(reference) = reference else { continue };
+        let found = folders.model(reference);
+        match Place::of(reference) {
+            // A server may know more families than this program.
+            Place::Directory(_) if recipe.is_served(stage) && Path::new(&found).is_dir() => {}
+            Place::Hub(_) if recipe.is_served(stage) => {}
+            _ => missing.extend(faults(key, reference, folders, &[])),
         }
     }
     let mut files: Vec<(&str, &[String])> = Vec::new();
@@ -202,6 +210,56 @@ fn directory_faults(key: &str, dir: &Path, opening: &Opening<'_>) -> Vec<String>
         .filter(|f| f.severity == Severity::Error && LOADED.contains(&f.about))
         .map(|finding| format!("{key}: {}", finding.what))
         .collect()
+}
+
+/// Starts the server of the first model that the jobs ask and that is there, and finds out what it
+/// can do: what every server of this command lacks is known before hours of other work. The server
+/// is left running for that job.
+///
+/// # Errors
+/// As [`Served::start`]; where scores are needed and it gives none.
+pub(super) fn check_servers(run: &RunContext<'_>, jobs: &[&Job]) -> Result<(), StageError> {
+    let served: Vec<&&Job> = jobs.iter().filter(|job| job.is_served()).collect();
+    let Some(servers) = run.servers.as_ref().filter(|_| !served.is_empty()) else {
+        return Ok(());
+    };
+    servers
+        .settings()
+        .check_program()
+        .map_err(|why| StageError::failed(format!("server.command: {why}"), "nothing was done"))?;
+    let scores = served
+        .iter()
+        .any(|job| matches!(job.stage, Stage::Score | Stage::Eval));
+    for job in served {
+        let progress = run.overall.job(job);
+        let control = run.control(&progress, run.process.threads);
+        let spent = Cell::new(None);
+        let Some(mut model) = work::model_there(run, job, control, &spent)? else {
+            continue;
+        };
+        let lacks = match model.probe(scores) {
+            Ok(capabilities) if !scores || capabilities.ranks => "entropies",
+            Ok(_) => "ranks and entropies",
+            Err(StageError::Model(ModelError::Unsupported(reason))) if scores => {
+                return Err(StageError::failed(
+                    format!(
+                        "{reason}. Scoring needs them, and so does evaluation, for the surprisal of the test problems' own solutions"
+                    ),
+                    "use a server that gives them (vLLM, llama.cpp, idiolect serve), or `backend = \"native\"` in [score] and [eval]; nothing was done",
+                ));
+            }
+            Err(error) => return Err(error),
+        };
+        if run.recipe.is_served(Stage::Score) {
+            let text = format!(
+                "the servers of `{}` give no {lacks}: metrics of these are absent",
+                run.recipe.server.command
+            );
+            run.note(&text);
+        }
+        return Ok(());
+    }
+    Ok(())
 }
 
 /// Asks every endpoint that the jobs need what it can do: what a model lacks is known before any

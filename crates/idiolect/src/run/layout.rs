@@ -31,6 +31,11 @@ impl Layout {
         self.root.join("models").join(replicate).join(model)
     }
 
+    /// The logs of the servers that the run starts.
+    pub(super) fn servers(&self) -> PathBuf {
+        self.root.join("servers")
+    }
+
     /// Everything of one student in a replicate.
     pub(super) fn student(&self, replicate: usize, student: &str) -> StudentPaths {
         let student = self.root.join("students").join(student);
@@ -54,6 +59,7 @@ pub(super) fn is_of_a_run(name: &str) -> bool {
         "recipe.toml",
         "report.html",
         "report.md",
+        "servers",
         "students",
     ];
     let is_temporary = name.starts_with('.') && name.ends_with(".tmp");

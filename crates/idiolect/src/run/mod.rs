@@ -47,6 +47,7 @@ use self::overall::Overall;
 use self::plan::{Job, Stage};
 use self::recipe::{BUILT_IN, On, Recipe};
 use crate::interrupt::Stop;
+use crate::launch::{Logs, Servers};
 use crate::progress::Progress;
 use crate::sandbox::Protection;
 use crate::stage::inputs::prompt_file;
@@ -107,6 +108,8 @@ struct RunContext<'a> {
     overall: &'a Overall,
     stop: &'a Stop,
     process: Process,
+    /// Those that the recipe's command starts, where a `backend` is `server`.
+    servers: Option<Servers>,
 }
 
 impl<'a> RunContext<'a> {
@@ -240,13 +243,19 @@ pub fn run(
         overall: &overall,
         stop,
         process: settings.process,
+        servers: servers(&recipe, &dir)?,
     };
+    let open: Vec<&Job> = open().collect();
+    inputs::check_servers(&context, &open)?;
     overall.begin();
     let done = match on {
-        On::Local => execute::local(&wanted, settings.process.threads, |job, threads| {
-            one(&context, &record, job, threads)
-        })
-        .map(|()| true),
+        On::Local => {
+            let places = recipe.server.places();
+            execute::local(&wanted, settings.process.threads, places, |job, threads| {
+                one(&context, &record, job, threads)
+            })
+            .map(|()| true)
+        }
         on => cluster::run(&context, &record, &wanted, (on, settings.detach)),
     };
     overall.end();
@@ -274,6 +283,19 @@ pub fn run(
     Ok(Finished { text, json })
 }
 
+/// Where the servers run that the recipe's command starts, if any stage asks such.
+fn servers(recipe: &Recipe, dir: &Path) -> Result<Option<Servers>, StageError> {
+    if !recipe.has_servers() {
+        return Ok(None);
+    }
+    let settings = recipe
+        .server
+        .settings()
+        .map_err(|why| StageError::usage(format!("server.command: {why}"), ""))?;
+    let logs = Logs::Folder(Layout::of(dir).servers());
+    Ok(Some(Servers::new(settings, &recipe.server.gpus, logs)))
+}
+
 /// Does one job and notes it.
 fn one(
     run: &RunContext<'_>,
@@ -285,7 +307,7 @@ fn one(
     // What is done is looked at again, for its inputs may have changed, but that is no event.
     let event = |name: &str, message: Option<&str>| record.event(job, name, message);
     let was_done = state::is_done(run.dir, job);
-    if was_done && (job.endpoint().is_some() || !job.merged.is_empty()) {
+    if was_done && (job.endpoint().is_some() || job.is_served() || !job.merged.is_empty()) {
         // Its server may be gone, or the shard that it wrote.
         run.overall.finish(job);
         return Ok(());
@@ -377,6 +399,7 @@ pub fn job(
         overall: &overall,
         stop,
         process,
+        servers: servers(&recipe, dir)?,
     };
     let begun = Instant::now();
     loop {

@@ -149,7 +149,7 @@ pub enum Cpu {
 pub struct Resources {
     /// Cores.
     pub cpu: Cpu,
-    /// Graphics processors: none, as long as all work is the engine's.
+    /// Places for servers, of as many as `[server] gpus` names: none where all work is the engine's.
     pub gpu: usize,
     /// Memory, about.
     pub memory_mb: u64,
@@ -205,7 +205,12 @@ pub struct Job {
 }
 
 impl Job {
-    /// The server that it asks, where its model is behind one.
+    /// Whether a server is started for its model, or one that runs is asked.
+    pub fn is_served(&self) -> bool {
+        self.resources.gpu > 0
+    }
+
+    /// The server that it asks, where its model is behind one that the user runs.
     pub fn endpoint(&self) -> Option<&str> {
         let model = self.resources.model.as_deref();
         model.filter(|reference| is_endpoint(reference))
@@ -770,14 +775,16 @@ impl Planner<'_> {
                 Use::Forward => READ,
                 Use::Training => TRAINED,
             };
-            let here = if model.is_remote() {
+            let served = self.recipe.is_served(job.stage);
+            let here = if served || model.is_remote() {
                 0.0
             } else {
                 model.parameters
             };
             job.resources = Resources {
-                cpu: model.cpu,
-                gpu: 0,
+                // Others can work while it waits for its server.
+                cpu: if served { Cpu::Shared } else { model.cpu },
+                gpu: usize::from(served),
                 memory_mb: ((bytes * here + BESIDE) / 1e6) as u64,
                 model: Some(model.reference.clone()),
             };

@@ -4,6 +4,7 @@
 //! reproduces it. Unknown keys are refused.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
 use idiolect_core::flaw::FlawOp;
@@ -13,6 +14,7 @@ use idiolect_model::{Compute, Lora, Sampling, SaveDtype, Schedule, Template};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::launch::{Adapters, READY_TIMEOUT_S, ServerSettings};
 use crate::model::Place;
 use crate::model::price::Price;
 use crate::torch::TorchSettings;
@@ -20,9 +22,10 @@ use crate::trl::TrlSettings;
 
 pub use super::place::{On, StageResources};
 
+use super::plan::Stage;
 use super::schema::{
-    DtypeSchema, FamilySchema, FinishSchema, LoraSchema, MatchSchema, OneOrMany, ScheduleSchema,
-    TaskSchema, TemplateSchema,
+    DtypeSchema, FamilySchema, FinishSchema, LoraSchema, MatchSchema, NumberOrText, OneOrMany,
+    ScheduleSchema, TaskSchema, TemplateSchema,
 };
 
 /// The recipes that the program carries, by name and text.
@@ -94,6 +97,9 @@ pub struct Recipe {
     /// Evaluation on the test problems.
     #[serde(default)]
     pub eval: Eval,
+    /// How the servers are started that answer where a `backend` is `server`.
+    #[serde(default, skip_serializing_if = "Server::is_unset")]
+    pub server: Server,
     /// How work is cut into jobs.
     #[serde(default)]
     pub execute: Execute,
@@ -418,10 +424,105 @@ pub struct Shape {
     pub max_position_embeddings: usize,
 }
 
+/// Who computes what a model answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Inference {
+    /// This program's engine; a model behind an endpoint answers for itself.
+    #[default]
+    Native,
+    /// A server that the run starts, by the command of `[server]`.
+    Server,
+}
+
+impl Inference {
+    fn is_native(&self) -> bool {
+        *self == Self::Native
+    }
+}
+
+/// How the servers are started that answer where a `backend` is `server`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// The command, such as `vllm serve {model} --host 127.0.0.1 --port {port}`. It holds `{model}`,
+    /// a directory, and `{port}`; `{name}` is what the model is to be called. No shell runs it.
+    pub command: String,
+    /// Seconds until which a server has to be ready.
+    #[schemars(range(min = 0.001))]
+    pub ready_timeout_s: f64,
+    /// One server at a time for each entry: a GPU by its number, or several for one server as
+    /// `"0,1"`, given to it as `CUDA_VISIBLE_DEVICES`. One server with what is visible where unset.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "numbers_or_texts"
+    )]
+    #[schemars(with = "Vec<NumberOrText>")]
+    pub gpus: Vec<String>,
+    /// Variables of the environment that are set for the servers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// How the adapters of method `lora` reach a server: `merge`, as models of their own in f32, or
+    /// `load`, by the running server of their base, as vLLM can.
+    pub adapters: Adapters,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            command: String::new(),
+            ready_timeout_s: READY_TIMEOUT_S,
+            gpus: Vec::new(),
+            environment: BTreeMap::new(),
+            adapters: Adapters::default(),
+        }
+    }
+}
+
+impl Server {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How servers are started.
+    ///
+    /// # Errors
+    /// In words, where the command cannot be one.
+    pub fn settings(&self) -> Result<ServerSettings, String> {
+        let timeout = Duration::from_secs_f64(self.ready_timeout_s);
+        let mut settings = ServerSettings::new(&self.command, timeout)?;
+        settings.environment = self.environment.clone().into_iter().collect();
+        settings.adapters = self.adapters;
+        Ok(settings)
+    }
+
+    /// Servers at once.
+    pub fn places(&self) -> usize {
+        self.gpus.len().max(1)
+    }
+}
+
+/// Texts, or numbers as such.
+fn numbers_or_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let text = |value: toml::Value| match value {
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::String(text) => Ok(text),
+        other => Err(serde::de::Error::custom(format!(
+            "expected the number of a GPU, or several as \"0,1\", and found {other}"
+        ))),
+    };
+    let values = Vec::<toml::Value>::deserialize(deserializer)?;
+    values.into_iter().map(text).collect()
+}
+
 /// Sampling from the teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Generate {
+    /// Who samples: `native`, this program's engine (or the endpoint that `models.teacher` names),
+    /// or `server`. Of a student's own samples (arm S) too.
+    #[serde(skip_serializing_if = "Inference::is_native")]
+    pub backend: Inference,
     /// Samples a problem.
     pub n: usize,
     /// Divides the logits; 0 is greedy.
@@ -449,6 +550,7 @@ pub struct Generate {
 impl Default for Generate {
     fn default() -> Self {
         Self {
+            backend: Inference::Native,
             n: 8,
             temperature: 0.8,
             top_p: 1.0,
@@ -480,6 +582,9 @@ impl Generate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Paraphrase {
+    /// Who rewrites: `native` or `server`, as in `[generate]`.
+    #[serde(skip_serializing_if = "Inference::is_native")]
+    pub backend: Inference,
     /// Longest completion in tokens.
     pub max_tokens: usize,
     /// Sampling temperature; 0 is greedy.
@@ -498,6 +603,7 @@ pub struct Paraphrase {
 impl Default for Paraphrase {
     fn default() -> Self {
         Self {
+            backend: Inference::Native,
             max_tokens: 1024,
             temperature: 0.0,
             retries: 0,
@@ -701,8 +807,8 @@ pub enum Backend {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Score {
-    /// Who scores: `native`, this program's engine, `endpoint`, servers of the students, or `torch`,
-    /// in an environment of yours.
+    /// Who scores: `native`, this program's engine, `endpoint`, servers that you run, `server`,
+    /// servers that the run starts, or `torch`, in an environment of yours.
     pub backend: Scorer,
     /// Of backend `endpoint`: the server of each student, by the student's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -724,14 +830,16 @@ pub enum Scorer {
     Endpoint,
     /// torch, started as `[torch]` states.
     Torch,
+    /// Servers that the run starts, by the command of `[server]`.
+    Server,
 }
 
 /// Evaluation on the test problems: greedy, and sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Eval {
-    /// Who answers: `native`, this program's engine.
-    pub backend: Backend,
+    /// Who answers: `native`, this program's engine, or `server`, servers that the run starts.
+    pub backend: Inference,
     /// Samples a problem beside the greedy answer; 0 samples none.
     pub n: usize,
     /// Sampling temperature.
@@ -750,7 +858,7 @@ pub struct Eval {
 impl Default for Eval {
     fn default() -> Self {
         Self {
-            backend: Backend::Native,
+            backend: Inference::Native,
             n: 0,
             temperature: 0.7,
             max_tokens: 1024,
@@ -761,6 +869,22 @@ impl Default for Eval {
 }
 
 impl Recipe {
+    /// Whether a stage's models are behind servers that the run starts.
+    pub fn is_served(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Generate => self.generate.backend == Inference::Server,
+            Stage::Paraphrase => self.paraphrase.backend == Inference::Server,
+            Stage::Score => self.score.backend == Scorer::Server,
+            Stage::Eval => self.eval.backend == Inference::Server,
+            _ => false,
+        }
+    }
+
+    /// Whether the run starts servers.
+    pub fn has_servers(&self) -> bool {
+        Stage::ALL.into_iter().any(|stage| self.is_served(stage))
+    }
+
     /// The teacher that is trained inside the run.
     pub fn scratch_teacher(&self) -> Option<&ScratchModel> {
         match &self.models.teacher {

@@ -121,9 +121,11 @@ pub(super) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeErro
 }
 
 /// Keys that change how a server is asked, what is told of it, or where work is done, and no result.
-const CHANGES_NO_RESULT: [&str; 13] = [
+const CHANGES_NO_RESULT: [&str; 15] = [
     "models.in_flight",
     "models.price",
+    "server.gpus",
+    "server.ready_timeout_s",
     "torch.batch_tokens",
     "torch.python",
     "trl.launch",

@@ -21,6 +21,15 @@ pub(super) enum OneOrMany {
     Many(Vec<String>),
 }
 
+/// A number, or a text.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "states a schema")]
+pub(super) enum NumberOrText {
+    Number(u32),
+    Text(String),
+}
+
 macro_rules! words {
     ($name:ident: $($word:ident)+) => {
         #[derive(JsonSchema)]

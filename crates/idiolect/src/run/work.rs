@@ -20,11 +20,11 @@ use idiolect_model::{
 use super::RunContext;
 use super::data::{self, write_rows};
 use super::layout::{DataPaths, StudentPaths};
-use super::plan::{self, BASE, Job, Tuned, Work};
+use super::plan::{self, BASE, Job, Stage, Tuned, Work};
 use super::recipe::{Scorer, ScratchModel, Trainer, Writer};
 use super::results;
 use super::view::read;
-use crate::model::{self, How};
+use crate::model::{self, How, Served};
 use crate::stage::arms::{ArmsSettings, arms, summary};
 use crate::stage::corrupt::{CorruptSettings, Corruption, corrupt};
 use crate::stage::eval::{EvalSettings, eval};
@@ -56,14 +56,7 @@ pub(super) fn work(
         extent: job.extent,
         ..control
     };
-    let here = Here {
-        run,
-        r: job.replicate,
-        data: run.layout.data(job.replicate),
-        seed: run.recipe.seed + job.replicate as u64,
-        control,
-        spent,
-    };
+    let here = Here::of(run, job, control, spent);
     match &job.work {
         Work::Data => data::prepare(run, &here.data, here.seed, control),
         Work::Pretrain(model) => here.pretrain(model),
@@ -88,6 +81,44 @@ pub(super) fn work(
     }
 }
 
+/// The model of a job that a server answers, where its files are there already.
+///
+/// # Errors
+/// As [`model::served`].
+pub(super) fn model_there<'a>(
+    run: &'a RunContext<'a>,
+    job: &Job,
+    control: Control<'a>,
+    spent: &'a Cell<Option<Usage>>,
+) -> Result<Option<Served<'a>>, StageError> {
+    let here = Here::of(run, job, control, spent);
+    let asked = match &job.work {
+        Work::Generate | Work::EvalTeacher => here.teacher(),
+        Work::Paraphrase => here.paraphraser(),
+        Work::Own(name) | Work::Score(name) => here.base(name),
+        Work::Eval(tuned) => here.tuned(tuned),
+        _ => return Ok(None),
+    };
+    match Path::new(&asked.reference).is_dir() {
+        true => here.served(&asked).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// A model that a job asks.
+struct Asked<'a> {
+    /// Where it is.
+    reference: String,
+    /// How its files are read.
+    opening: Opening<'a>,
+    /// What people call it, as a name of files.
+    name: String,
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 /// The replicate that a job is of.
 struct Here<'a> {
     run: &'a RunContext<'a>,
@@ -99,7 +130,23 @@ struct Here<'a> {
     spent: &'a Cell<Option<Usage>>,
 }
 
-impl Here<'_> {
+impl<'a> Here<'a> {
+    fn of(
+        run: &'a RunContext<'a>,
+        job: &Job,
+        control: Control<'a>,
+        spent: &'a Cell<Option<Usage>>,
+    ) -> Self {
+        Self {
+            run,
+            r: job.replicate,
+            data: run.layout.data(job.replicate),
+            seed: run.recipe.seed + job.replicate as u64,
+            control,
+            spent,
+        }
+    }
+
     fn student(&self, name: &str) -> StudentPaths {
         self.run.layout.student(self.r, name)
     }
@@ -124,49 +171,119 @@ impl Here<'_> {
         Ok(())
     }
 
-    /// The teacher with all threads: nothing else runs beside it.
-    fn teacher(&self, compute: Compute) -> Result<Box<dyn Model>, StageError> {
-        match &self.run.recipe.models.teacher {
-            Some(Writer::Reference(reference)) => self.by_reference(reference, compute),
+    /// The teacher.
+    fn teacher(&self) -> Asked<'a> {
+        let (reference, opening) = match &self.run.recipe.models.teacher {
+            Some(Writer::Reference(reference)) => {
+                (self.run.folders.model(reference), Opening::default())
+            }
             _ => {
-                let dir = self.run.layout.model(self.r, "teacher");
-                let opening = Opening {
+                let raw = Opening {
                     template: Some(Template::Raw),
-                    compute,
                     ..Opening::default()
                 };
-                let model = LocalModel::open(&dir, &opening, self.control.threads)?;
-                Ok(Box::new(model))
+                (text(&self.run.layout.model(self.r, "teacher")), raw)
+            }
+        };
+        self.asked("teacher", reference, opening)
+    }
+
+    /// Who rewrites.
+    fn paraphraser(&self) -> Asked<'a> {
+        match self.run.recipe.models.paraphraser.as_deref() {
+            None | Some("teacher") => self.teacher(),
+            Some(own) => {
+                let reference = self.run.folders.model(own);
+                self.asked("paraphraser", reference, Opening::default())
             }
         }
     }
 
-    fn by_reference(
+    /// A student, or as arm of `tuned` what it became.
+    fn tuned(&self, tuned: &Tuned) -> Asked<'a> {
+        let Tuned { student, arm, seed } = tuned;
+        let (name, directory) = match arm.as_str() {
+            BASE => (student.clone(), self.student_dir(student)),
+            arm => (
+                format!("{student}-{arm}-seed{seed}"),
+                self.student(student).checkpoint(arm, *seed),
+            ),
+        };
+        self.asked(&name, text(&directory), opening(self.run))
+    }
+
+    fn base(&self, student: &str) -> Asked<'a> {
+        self.tuned(&Tuned {
+            student: student.to_owned(),
+            arm: BASE.to_owned(),
+            seed: 0,
+        })
+    }
+
+    fn asked(&self, name: &str, reference: String, opening: Opening<'a>) -> Asked<'a> {
+        // A name of files: an arm's may hold anything.
+        let plain = |c: char| {
+            if c.is_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
+        let mut name: String = name.chars().map(plain).collect();
+        if self.run.recipe.replicates > 1 {
+            name.push_str(&format!("-r{}", self.r));
+        }
+        Asked {
+            reference,
+            opening,
+            name,
+        }
+    }
+
+    /// Opens the model of a stage with all threads, wherever it is.
+    fn open(
         &self,
-        reference: &str,
+        stage: Stage,
+        asked: &Asked<'a>,
         compute: Compute,
-    ) -> Result<Box<dyn Model>, StageError> {
-        let control = self.control;
+    ) -> Result<Box<dyn Model + 'a>, StageError> {
+        if self.run.recipe.is_served(stage) {
+            return Ok(Box::new(self.served(asked)?));
+        }
         // A teacher that is not computed here answers an evaluation in its own type.
-        let compute = match model::is_computed_here(reference) {
+        let compute = match model::is_computed_here(&asked.reference) {
             true => compute,
             false => Compute::F32,
         };
         let opening = Opening {
             compute,
-            ..Opening::default()
+            ..asked.opening
         };
+        let in_flight = self.run.recipe.models.in_flight;
         let how = How {
-            opening,
-            in_flight: self
-                .run
-                .recipe
-                .models
-                .in_flight
-                .filter(|_| model::is_endpoint(reference)),
-            ..How::here(control.threads, control.progress, control.stop)
+            in_flight: in_flight.filter(|_| model::is_endpoint(&asked.reference)),
+            ..self.how(opening)
         };
-        model::open(&self.run.folders.model(reference), &how)
+        model::open(&asked.reference, &how)
+    }
+
+    fn served(&self, asked: &Asked<'a>) -> Result<Served<'a>, StageError> {
+        let servers = self.run.servers.as_ref();
+        let servers = servers
+            .ok_or_else(|| StageError::failed("the recipe states no command of a server", ""))?;
+        let how = How {
+            in_flight: self.run.recipe.models.in_flight,
+            ..self.how(asked.opening)
+        };
+        model::served(&asked.reference, asked.name.clone(), servers, &how)
+    }
+
+    fn how(&self, opening: Opening<'a>) -> How<'a> {
+        let control = self.control;
+        How {
+            opening,
+            ..How::here(control.threads, control.progress, control.stop)
+        }
     }
 
     fn generate(&self) -> Result<(), StageError> {
@@ -179,7 +296,8 @@ impl Here<'_> {
             seed: self.seed,
             output: self.data.part("sampled"),
         };
-        let mut teacher = self.teacher(self.run.recipe.generate.compute)?;
+        let compute = self.run.recipe.generate.compute;
+        let mut teacher = self.open(Stage::Generate, &self.teacher(), compute)?;
         let done = generate(&settings, teacher.as_generate()?, self.control);
         self.spent.set(teacher.usage());
         done.map(drop)
@@ -196,9 +314,10 @@ impl Here<'_> {
             output: self.student(name).own(),
         };
         let compute = self.run.recipe.generate.compute;
-        let mut student = self.load(&self.student_dir(name), compute)?;
-        generate(&settings, &mut student, self.control)?;
-        Ok(())
+        let mut student = self.open(Stage::Generate, &self.base(name), compute)?;
+        let done = generate(&settings, student.as_generate()?, self.control);
+        self.spent.set(student.usage());
+        done.map(drop)
     }
 
     fn paraphrase(&self) -> Result<(), StageError> {
@@ -220,10 +339,7 @@ impl Here<'_> {
             seed: self.seed,
             output: self.data.part("paraphrased"),
         };
-        let mut model = match recipe.models.paraphraser.as_deref() {
-            None | Some("teacher") => self.teacher(rewrite.compute)?,
-            Some(reference) => self.by_reference(reference, rewrite.compute)?,
-        };
+        let mut model = self.open(Stage::Paraphrase, &self.paraphraser(), rewrite.compute)?;
         let done = paraphrase(&settings, model.as_generate()?, self.control);
         self.spent.set(model.usage());
         done.map(drop)
@@ -392,33 +508,30 @@ impl Here<'_> {
             max_rejects: 1.0,
             ..self.control
         };
-        let directory = self.student_dir(name);
-        match self.run.recipe.score.endpoints.get(name) {
+        let student = self.base(name);
+        let compute = self.run.recipe.score.compute;
+        let mut model: Box<dyn Model> = match self.run.recipe.score.endpoints.get(name) {
             None if self.run.recipe.score.backend == Scorer::Torch => {
-                let how = self.how(self.run.recipe.score.compute);
-                let reference = directory.to_string_lossy();
-                let mut student = Torch::open(&reference, &how, &self.run.recipe.torch)?;
-                score(&settings, &mut student, control)?
+                let torch = &self.run.recipe.torch;
+                Box::new(Torch::open(
+                    &student.reference,
+                    &self.how(student.opening),
+                    torch,
+                )?)
             }
-            None => {
-                let mut student = self.load(&directory, self.run.recipe.score.compute)?;
-                score(&settings, &mut student, control)?
-            }
+            None => self.open(Stage::Score, &student, compute)?,
             Some(address) => {
-                let tokenizer = directory.to_string_lossy();
                 let how = How {
-                    opening: opening(self.run),
-                    tokenizer: Some(&tokenizer),
+                    tokenizer: Some(&student.reference),
                     in_flight: self.run.recipe.models.in_flight,
-                    ..How::here(control.threads, control.progress, control.stop)
+                    ..self.how(student.opening)
                 };
-                let mut model = model::open(address, &how)?;
-                let done = score(&settings, model.as_score()?, control);
-                self.spent.set(model.usage());
-                done?
+                model::open(address, &how)?
             }
         };
-        Ok(())
+        let done = score(&settings, model.as_score()?, control);
+        self.spent.set(model.usage());
+        done.map(drop)
     }
 
     fn arms(&self, name: &str) -> Result<(), StageError> {
@@ -472,6 +585,10 @@ impl Here<'_> {
             max_rejects: 0.0,
             ..self.control
         };
+        if let Some(servers) = &self.run.servers {
+            // What they hold of memory is for the training.
+            servers.stop_idle();
+        }
         let compute = self.run.recipe.train.compute;
         let directory = self.student_dir(&tuned.student);
         let done = match self.run.recipe.train.backend {
@@ -494,7 +611,10 @@ impl Here<'_> {
         directory: &Path,
         control: Control<'_>,
     ) -> Result<Outcome, StageError> {
-        let how = self.how(self.run.recipe.train.compute);
+        let how = self.how(Opening {
+            compute: self.run.recipe.train.compute,
+            ..opening(self.run)
+        });
         let adapter = settings.train.lora.is_some();
         let reference = directory.to_string_lossy();
         let mut student = Trl::open(&reference, &how, &self.run.recipe.trl, adapter)?;
@@ -525,12 +645,15 @@ impl Here<'_> {
     }
 
     fn eval(&self, tuned: &Tuned) -> Result<(), StageError> {
+        let compute = self.run.recipe.eval.compute;
+        let mut model = self.open(Stage::Eval, &self.tuned(tuned), compute)?;
+        let done = self.eval_with(tuned, model.as_mut());
+        self.spent.set(model.usage());
+        done
+    }
+
+    fn eval_with(&self, tuned: &Tuned, model: &mut dyn Model) -> Result<(), StageError> {
         let paths = self.student(&tuned.student);
-        let dir = match tuned.arm.as_str() {
-            BASE => self.student_dir(&tuned.student),
-            arm => paths.checkpoint(arm, tuned.seed),
-        };
-        let mut model = self.load(&dir, self.run.recipe.eval.compute)?;
         let settings = &self.run.recipe.eval;
         let at = |temperature| Sampling {
             temperature,
@@ -546,7 +669,7 @@ impl Here<'_> {
                 _ => continue,
             };
             let output = paths.evaluation(&tuned.arm, tuned.seed, what);
-            self.evaluate(&mut model, split, samples, sampling, output)?;
+            self.evaluate(model.as_generate()?, split, samples, sampling, output)?;
         }
         let settings = ScoreSettings {
             input: ScoreInput::Traces {
@@ -562,7 +685,7 @@ impl Here<'_> {
             max_rejects: 1.0,
             ..self.control
         };
-        score(&settings, &mut model, control)?;
+        score(&settings, model.as_score()?, control)?;
         Ok(())
     }
 
@@ -574,13 +697,11 @@ impl Here<'_> {
             ..Sampling::default()
         };
         let output = self.data.teacher_evaluation();
-        self.evaluate(
-            self.teacher(self.run.recipe.eval.compute)?.as_generate()?,
-            Split::Test,
-            1,
-            greedy,
-            output,
-        )
+        let compute = self.run.recipe.eval.compute;
+        let mut teacher = self.open(Stage::Eval, &self.teacher(), compute)?;
+        let done = self.evaluate(teacher.as_generate()?, Split::Test, 1, greedy, output);
+        self.spent.set(teacher.usage());
+        done
     }
 
     fn evaluate(

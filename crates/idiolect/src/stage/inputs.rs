@@ -352,6 +352,9 @@ pub fn record_model(meta: &mut Meta, info: &ModelInfo) {
     if !info.compute.is_f32() {
         meta.setting("compute", info.compute);
     }
+    if let Some(command) = &info.server {
+        meta.setting("server", command);
+    }
 }
 
 /// Adds sampling settings to an output's provenance, one a name.

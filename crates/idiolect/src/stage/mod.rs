@@ -218,7 +218,7 @@ pub enum StageError {
     Store(#[from] StoreError),
     /// A model.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(ModelError),
     /// Too many bad rows.
     #[error(transparent)]
     TooManyRefused(Box<TooManyRefused>),
@@ -241,6 +241,15 @@ pub enum StageError {
         /// What to do, where known.
         hint: Option<String>,
     },
+}
+
+impl From<ModelError> for StageError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Interrupted => Self::Interrupted,
+            error => Self::Model(error),
+        }
+    }
 }
 
 impl StageError {
@@ -280,7 +289,9 @@ impl StageError {
     /// What to do about it, where known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Usage { hint, .. } | Self::Failed { hint, .. } => return hint.clone(),
+            Self::Usage { hint, .. }
+            | Self::Failed { hint, .. }
+            | Self::Model(ModelError::Server { hint, .. }) => return hint.clone(),
             Self::Store(StoreError::Changed { .. }) => {
                 "use the settings it was made with, another output, or --overwrite to start over"
             }

@@ -316,3 +316,29 @@ fn replies_without_end_are_errors_in_bounded_memory() {
     assert!(grown < 128, "{grown} MiB");
     assert_eq!(asked(&server, "q0"), 1);
 }
+
+#[test]
+fn a_server_that_is_known_to_be_gone_is_asked_nothing_more() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let lives = Arc::new(AtomicBool::new(true));
+    let dies = Arc::clone(&lives);
+    let server = server(move |_, _| {
+        dies.store(false, Ordering::SeqCst);
+        Answer::json(500, &json!({"error": {"message": "going down"}}))
+    });
+    let told = Arc::clone(&lives);
+    let mut endpoint = open(
+        &server,
+        Settings {
+            in_flight: 1,
+            // More than any test waits for.
+            backoff: Duration::from_secs(600),
+            alive: crate::Alive::told_by(move || told.load(Ordering::SeqCst)),
+            ..settings()
+        },
+    );
+    let error = generate(&mut endpoint, 3).error();
+    assert!(error.contains("going down"), "{error}");
+}
