@@ -144,9 +144,10 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             let here = arguments
                 .common
                 .here(&arguments.endpoint, &arguments.output)?;
-            let mut model = arguments
-                .model
-                .open_to_score(&arguments.common, &arguments.endpoint, &here)?;
+            let mut model =
+                arguments
+                    .model
+                    .open_to_score(&arguments.common, &arguments.endpoint, &here)?;
             let control = arguments.common.control(&here, Protection::Required);
             let outcome = score(&settings, model.as_score()?, control)?;
             (outcome, arguments.endpoint.spent(model.as_ref()))

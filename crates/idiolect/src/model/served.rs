@@ -20,7 +20,7 @@ use super::How;
 use super::remote::Remote;
 use crate::launch::{Adapters, Lease, Servers};
 use crate::sandbox::Protection;
-use crate::stage::convert::{ConvertSettings, convert};
+use crate::stage::convert::{ConvertSettings, Form, convert};
 use crate::stage::{Control, Extent, StageError};
 
 /// A model and the place where its server runs.
@@ -126,6 +126,7 @@ impl<'a> Served<'a> {
             input: self.directory.clone(),
             base: self.how.opening.base.map(Path::to_owned),
             ignored_fields: self.how.opening.ignored_fields.to_vec(),
+            form: Form::Merged,
             dtype: Dtype::F32,
             output: merged.clone(),
         };

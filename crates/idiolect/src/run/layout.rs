@@ -47,7 +47,7 @@ impl Layout {
 
 /// Whether a run puts something of this name into its directory.
 pub(super) fn is_of_a_run(name: &str) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "advice.jsonl",
         "cluster",
         "comparison.json",

@@ -403,9 +403,12 @@ pub fn job(
     };
     let begun = Instant::now();
     loop {
-        let done = execute::local(&chosen, process.threads, |job, threads| {
-            one(&context, &record, job, threads)
-        });
+        let done = execute::local(
+            &chosen,
+            process.threads,
+            recipe.server.places(),
+            |job, threads| one(&context, &record, job, threads),
+        );
         match done {
             // A worker that its cluster has given up may live a while longer.
             Err(StageError::Store(StoreError::Locked { .. }))

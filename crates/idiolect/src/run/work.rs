@@ -732,18 +732,6 @@ impl<'a> Here<'a> {
         self.run.student_dir(self.r, name)
     }
 
-    /// How a student is opened for a program that computes with it in this type.
-    fn how(&self, compute: Compute) -> How<'_> {
-        let control = self.control;
-        How {
-            opening: Opening {
-                compute,
-                ..opening(self.run)
-            },
-            ..How::here(control.threads, control.progress, control.stop)
-        }
-    }
-
     /// A student or a checkpoint of it.
     fn load(&self, dir: &Path, compute: Compute) -> Result<LocalModel, StageError> {
         let opening = Opening {

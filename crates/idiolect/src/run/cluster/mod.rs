@@ -523,15 +523,20 @@ impl Executor<'_> {
         }
         let jobs: Vec<Job> = chosen.iter().map(|job| self.jobs[*job].clone()).collect();
         let failed = Mutex::new(Vec::new());
-        let done = execute::local(&jobs, self.run.process.threads, |job, threads| {
-            one(self.run, self.record, job, threads).inspect_err(|error| {
-                if let (Ok(mut failed), false) =
-                    (failed.lock(), matches!(error, StageError::Interrupted))
-                {
-                    failed.push((job.id.clone(), error.to_string()));
-                }
-            })
-        });
+        let done = execute::local(
+            &jobs,
+            self.run.process.threads,
+            self.run.recipe.server.places(),
+            |job, threads| {
+                one(self.run, self.record, job, threads).inspect_err(|error| {
+                    if let (Ok(mut failed), false) =
+                        (failed.lock(), matches!(error, StageError::Interrupted))
+                    {
+                        failed.push((job.id.clone(), error.to_string()));
+                    }
+                })
+            },
+        );
         match done {
             Err(StageError::Interrupted) => return Err(self.cancel_all()),
             Err(error) if failed.lock().is_ok_and(|failed| failed.is_empty()) => return Err(error),
