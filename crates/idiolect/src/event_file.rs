@@ -407,7 +407,11 @@ mod tests {
                 ("eval/loss", 2, -0.75),
             ];
             assert_eq!(points, wanted, "{name}");
-            assert!(read.iter().all(|one| one.wall_time_s == 1001.5), "{name}");
+            assert!(
+                read.iter()
+                    .all(|one| one.wall_time_s.to_bits() == 1001.5_f64.to_bits()),
+                "{name}"
+            );
         }
     }
 }

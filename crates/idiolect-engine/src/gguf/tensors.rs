@@ -177,7 +177,7 @@ pub(crate) fn write(
                         let start = tensor.range.start + row * width;
                         append(weights, tensor, start..start + width, &mut values);
                     }
-                    if *add != 0.0 || *scale != 1.0 {
+                    if add.to_bits() != 0 || scale.to_bits() != 1.0_f32.to_bits() {
                         values.iter_mut().for_each(|x| *x = (*x + add) * scale);
                     }
                     put(&values)?;

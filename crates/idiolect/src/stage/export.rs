@@ -121,7 +121,8 @@ fn shaped(example: &Example, shape: Shape) -> Result<Value, String> {
         ));
     }
     let weight = example.weight;
-    let states_weight = weight == 1.0 || (shape == Shape::Openai && weight == 0.0);
+    let states_weight =
+        weight.to_bits() == 1.0_f32.to_bits() || (shape == Shape::Openai && weight == 0.0);
     if !states_weight {
         return Err(format!(
             "its weight is {weight}, which `{}` cannot state",
