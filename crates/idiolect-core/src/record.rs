@@ -359,6 +359,9 @@ pub struct EvalRow {
     pub finish: Finish,
     /// What verification found.
     pub verdict: Verdict,
+    /// Why, as a message; absent in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The answer as extracted.
     pub extracted: Option<String>,
     /// Tokens written, the end token not counted.

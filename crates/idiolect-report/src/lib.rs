@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod explore;
 mod figure;
 mod format;
 mod markdown;
@@ -17,7 +18,8 @@ pub use view::RunView;
 /// What every page and Markdown text of this crate holds: by it one is told from a file of the user's.
 pub const MARK: &str = "Written by idiolect";
 
-/// The report as one HTML file that needs no network and no script: `report.html`.
+/// The report as one HTML file that needs no network: `report.html`. Without script it shows all
+/// numbers; with script tables sort and filter, and answers and training rows can be looked through.
 pub fn html(view: &RunView) -> String {
     page::html(view)
 }
@@ -26,6 +28,27 @@ pub fn html(view: &RunView) -> String {
 /// it at `students/NAME/report.html`.
 pub fn students_html(students: &[(String, RunView)]) -> String {
     page::students(students)
+}
+
+/// A page over a run that goes, for a server that answers `/run.json` and `/traces/ID`.
+pub fn live_html(title: &str) -> String {
+    page::live(title)
+}
+
+/// Traces as that page draws them, each with a text on who wrote it: the answer of `/traces/ID`.
+pub fn traces_json(traces: &[(String, view::Example)]) -> serde_json::Value {
+    explore::traces(traces).into()
+}
+
+/// A document whose texts are made safe to show: what hides or reorders text becomes visible.
+pub fn shown(document: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match document {
+        Value::String(text) => format::visible(&text).into(),
+        Value::Array(items) => items.into_iter().map(shown).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(k, v)| (k, shown(v))).collect(),
+        other => other,
+    }
 }
 
 /// The same sections as Markdown: `report.md`.

@@ -10,8 +10,8 @@ pub(crate) fn markdown(view: &RunView) -> String {
     if !view.setting.is_empty() {
         out += &format!("\n{}\n", markdown_text(&view.setting));
     }
-    for section in section::all(view) {
-        out += &section_markdown(&section);
+    for section in section::all(view).iter().filter(|s| !s.needs_script()) {
+        out += &section_markdown(section);
     }
     out += &format!("\n---\n\n{} {}.\n", crate::MARK, env!("CARGO_PKG_VERSION"));
     out
@@ -19,7 +19,8 @@ pub(crate) fn markdown(view: &RunView) -> String {
 
 fn section_markdown(section: &Section) -> String {
     let mut out = format!("\n## {}\n", markdown_text(&section.title));
-    for block in &section.blocks {
+    let readable = |block: &&Block| !matches!(block, Block::Tool(_));
+    for block in section.blocks.iter().filter(readable) {
         out.push('\n');
         out += &block_markdown(block);
     }
@@ -46,6 +47,7 @@ fn block_markdown(block: &Block) -> String {
             .collect(),
         Block::Commands(lines) => format!("{}\n", examples::fenced(&lines.join("\n"))),
         Block::Example(example) => examples::markdown(example),
+        Block::Tool(_) => String::new(),
         Block::Missing(why) => format!("*{}*\n", markdown_text(why)),
     }
 }

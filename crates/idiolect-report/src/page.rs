@@ -1,14 +1,12 @@
-//! The page: every section of the report in one HTML file that needs no network and no script.
+//! The page: every section of the report in one HTML file that needs no network. The script adds to
+//! what is there; nothing but the tools of `explore` needs it.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::explore::{self, Script, Tool};
 use crate::format::{inline, visible};
 use crate::section::{self, Block, Section, examples};
 use crate::view::RunView;
-
-/// Forbids whatever is not in the file, should an escape ever be missed.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// Counts figures and tables through the page.
 #[derive(Default)]
@@ -27,11 +25,23 @@ pub(crate) fn html(view: &RunView) -> String {
             @if i == 0 { (contents(&sections[1..])) }
         }
     };
-    page(&view.title, &view.setting, &main)
+    let data = explore::data(&[("", view)]);
+    page(&view.title, &view.setting, &main, Script::Report, &data)
+}
+
+/// The page over a run that goes: its script asks the server that it came from.
+pub(crate) fn live(title: &str) -> String {
+    let data = serde_json::json!({ "shades": examples::SHADES });
+    page(title, "", &explore::live(), Script::Live, &data)
 }
 
 /// The overview of several students.
 pub(crate) fn students(students: &[(String, RunView)]) -> String {
+    let named: Vec<(&str, &RunView)> = students
+        .iter()
+        .map(|(name, view)| (name.as_str(), view))
+        .collect();
+    let data = explore::data(&named);
     let mut numbers = Numbers::default();
     let main = html! {
         @for (name, view) in students {
@@ -43,20 +53,34 @@ pub(crate) fn students(students: &[(String, RunView)]) -> String {
                 p { a href=(format!("students/{name}/report.html")) { "The whole report of this student" } }
             }
         }
+        @if !data["rows"].is_null() {
+            section id="examples" hidden {
+                h2 { "Traces, token by token" }
+                p { "The training rows of each student's arms; each token is shaded by how much it surprises that student. One trace can be read under two students." }
+                (examples::legend())
+                (Tool::Rows.html())
+            }
+        }
     };
     let first = students.first().map(|(_, view)| view);
     let (title, setting) = first.map_or(("", ""), |view| (&view.title, &view.setting));
-    page(title, setting, &main)
+    page(title, setting, &main, Script::Report, &data)
 }
 
-fn page(title: &str, setting: &str, main: &Markup) -> String {
+fn page(
+    title: &str,
+    setting: &str,
+    main: &Markup,
+    script: Script,
+    data: &serde_json::Value,
+) -> String {
     let title = inline(title);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(script.policy());
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content=(format!("idiolect {}", env!("CARGO_PKG_VERSION")));
@@ -71,6 +95,7 @@ fn page(title: &str, setting: &str, main: &Markup) -> String {
                 }
                 main { (main) }
                 footer { p { (crate::MARK) " " (env!("CARGO_PKG_VERSION")) ". The same numbers are in report.md and comparison.json." } }
+                (script.elements(data))
             }
         }
     };
@@ -80,17 +105,17 @@ fn page(title: &str, setting: &str, main: &Markup) -> String {
 fn contents(sections: &[Section]) -> Markup {
     html! {
         nav aria-label="Contents" { ol {
-            @for section in sections { li { a href=(format!("#{}", section.id)) { (section.title) } } }
+            @for section in sections { li hidden[section.needs_script()] { a href=(format!("#{}", section.id)) { (section.title) } } }
         } }
     }
 }
 
 fn section_html(section: &Section, first: bool, numbers: &mut Numbers) -> Markup {
     html! {
-        section id=(section.id) {
+        section id=(section.id) hidden[section.needs_script()] {
             h2.unseen[first] { (section.title) }
-            @for (i, block) in section.blocks.iter().enumerate() {
-                @if matches!(block, Block::Example(_)) && !section.blocks[..i].iter().any(|b| matches!(b, Block::Example(_))) { (examples::legend()) }
+            @for block in &section.blocks {
+                @if matches!(block, Block::Tool(Tool::Rows)) { (examples::legend()) }
                 (block_html(block, numbers))
             }
         }
@@ -114,8 +139,11 @@ fn block_html(block: &Block, numbers: &mut Numbers) -> Markup {
         Block::Facts(facts) => html! {
             dl { @for (name, value) in facts { div { dt { bdi { (inline(name)) } } dd { bdi { (inline(value)) } } } } }
         },
-        Block::Commands(lines) => html! { pre { code { (visible(&lines.join("\n"))) } } },
+        Block::Commands(lines) => {
+            html! { pre tabindex="0" { code { (visible(&lines.join("\n"))) } } }
+        }
         Block::Example(example) => examples::html(example),
+        Block::Tool(tool) => tool.html(),
         Block::Missing(why) => html! { p.missing { (inline(why)) } },
     }
 }

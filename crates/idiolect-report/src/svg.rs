@@ -5,8 +5,34 @@ use maud::{Markup, html};
 
 use crate::format;
 
-/// Width of every drawing.
-pub(crate) const WIDTH: f64 = 640.0;
+/// For which width of page a drawing is made. Each figure is drawn for both, and the style sheet
+/// shows one, so that a phone needs no scrolling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// A desk's screen, or paper.
+    Wide,
+    /// A phone: 360 CSS pixels less the margins.
+    Narrow,
+}
+
+impl Size {
+    /// Width of the drawing.
+    pub(crate) fn width(self) -> f64 {
+        self.pick(640.0, 332.0)
+    }
+
+    /// The one of two values that is for this size.
+    pub(crate) fn pick<T>(self, wide: T, narrow: T) -> T {
+        match self {
+            Self::Wide => wide,
+            Self::Narrow => narrow,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        self.pick("wide", "narrow")
+    }
+}
 
 /// Maps values to a coordinate.
 #[derive(Clone, Copy, Debug)]
@@ -162,21 +188,41 @@ pub(crate) fn path(points: &[(f64, f64)]) -> String {
     out
 }
 
-/// A drawing with a spoken title and description. `name` is unique on the page.
+/// What one size of a figure holds.
+pub(crate) struct Drawn {
+    /// Height of the drawing.
+    pub(crate) height: f64,
+    /// Its parts.
+    pub(crate) body: Markup,
+}
+
+/// A drawing of one size with a spoken title and description. `name` is unique on the page.
 pub(crate) fn drawing(
     name: &str,
-    height: f64,
+    size: Size,
     title: &str,
     description: &str,
-    body: Markup,
+    drawn: &Drawn,
 ) -> Markup {
-    let (title_id, description_id) = (format!("{name}-title"), format!("{name}-desc"));
+    let of = |part: &str| format!("{name}-{}-{part}", size.name());
+    let (title_id, description_id) = (of("title"), of("desc"));
+    let (width, height) = (at(size.width()), at(drawn.height));
     html! {
-        svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {} {}", at(WIDTH), at(height))) role="img"
+        svg class=(size.name()) xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {width} {height}")) role="img"
             aria-labelledby=(format!("{title_id} {description_id}")) {
             title id=(title_id) { (format::inline(title)) }
             desc id=(description_id) { (format::inline(description)) }
-            (body)
+            (drawn.body)
+        }
+    }
+}
+
+/// An area that names its values when it is pointed at.
+pub(crate) fn hit(x: (f64, f64), y: (f64, f64), values: &str) -> Markup {
+    html! {
+        g.hit {
+            title { (format::inline(values)) }
+            rect x=(at(x.0)) y=(at(y.0)) width=(at(x.1 - x.0)) height=(at(y.1 - y.0)) {}
         }
     }
 }
@@ -277,7 +323,11 @@ mod tests {
 
     #[test]
     fn titles_are_escaped() {
-        let svg = drawing("x", 10.0, "<script>", "a\0b", html! {}).into_string();
+        let drawn = Drawn {
+            height: 10.0,
+            body: html! {},
+        };
+        let svg = drawing("x", Size::Wide, "<script>", "a\0b", &drawn).into_string();
         assert!(
             svg.contains("&lt;script&gt;") && svg.contains("a␀b"),
             "{svg}"

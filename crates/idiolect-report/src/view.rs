@@ -6,8 +6,8 @@
 //! give equal bytes.
 
 use idiolect_core::comparison::{Comparison, Counts};
-use idiolect_core::record::Step;
-use idiolect_model::TokenScore;
+use idiolect_core::record::{EvalRow, Step};
+use idiolect_model::{Span, TokenScore};
 use serde::{Deserialize, Serialize};
 
 /// Everything that the report of one run shows.
@@ -32,8 +32,11 @@ pub struct RunView {
     pub curves: Vec<Curve>,
     /// Accuracy on the dev problems, by arm and seed.
     pub dev: Vec<DevScore>,
-    /// A few traces to read, with the student's surprisal at each token.
+    /// Rows of every arm to read, with the student's surprisal at each token: those of one problem
+    /// beside each other. The first problem's are shown without script too.
     pub examples: Vec<Example>,
+    /// Every checkpoint's answers to the test problems, an entry a replicate.
+    pub answers: Vec<Answers>,
     /// What this run cannot show, one sentence or two each, beyond what the report states by itself
     /// from the numbers (one seed, one replicate, few problems).
     pub limits: Vec<String>,
@@ -57,6 +60,7 @@ impl RunView {
             curves: Vec::new(),
             dev: Vec::new(),
             examples: Vec::new(),
+            answers: Vec::new(),
             limits: Vec::new(),
             provenance: Vec::new(),
             commands: Vec::new(),
@@ -71,6 +75,9 @@ pub struct ArmDescription {
     pub name: String,
     /// A description, for example `teacher samples with a wrong answer`.
     pub about: String,
+    /// Its rows in the replicate that [`RunView::examples`] are of.
+    #[serde(default)]
+    pub rows: Option<usize>,
     /// Distinct problems.
     pub problems: Option<usize>,
     /// Verdicts of its traces.
@@ -135,6 +142,42 @@ pub struct Example {
     pub tokens: Vec<ExampleToken>,
     /// Byte spans of `text` with what the step checker found.
     pub steps: Vec<Step>,
+    /// Loss mask: byte spans of `text` that are trained on or not; what lies in none is.
+    #[serde(default)]
+    pub spans: Vec<Span>,
+}
+
+/// The answers of every checkpoint to the test problems of one replicate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answers {
+    /// Replicate they belong to; 0 where there is one.
+    pub replicate: usize,
+    /// What was asked.
+    pub problems: Vec<Asked>,
+    /// Who answered, the untrained student included.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// One test problem.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// As the answers' rows name it.
+    pub id: String,
+    /// Its question; may be empty.
+    pub question: String,
+    /// Its right answer, as text; may be empty.
+    pub gold: String,
+}
+
+/// The answers of one fine-tuned (or the untrained) student.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The arm trained on.
+    pub arm: String,
+    /// Fine-tuning seed.
+    pub seed: u64,
+    /// Its evaluation.
+    pub rows: Vec<EvalRow>,
 }
 
 /// One token of an example.

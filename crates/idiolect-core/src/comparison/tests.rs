@@ -18,6 +18,7 @@ fn row(problem: usize, sample: usize, decoding: Decoding, verdict: Verdict) -> E
             Finish::Stop
         },
         verdict,
+        reason: None,
         extracted: (verdict != Verdict::NoAnswer).then(|| format!("{verdict:?}")),
         n_tokens: 3,
         read: None,

@@ -1,20 +1,118 @@
 //! Accuracy by arm: a dot for the mean, a line for its interval, small marks for single seeds.
 
-use idiolect_core::comparison::{ArmResult, Comparison, Estimate};
+use idiolect_core::comparison::{ArmResult, Comparison, Estimate, SeedAccuracy};
 use idiolect_core::record::Decoding;
 use maud::{Markup, html};
 
 use super::Figure;
 use crate::format;
 use crate::reading::{self, BASE};
-use crate::svg::{self, Scale};
+use crate::svg::{self, Drawn, Scale, Size};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
 
-const ROW: f64 = 34.0;
-const TOP: f64 = 30.0;
-const LEFT: f64 = 190.0;
-const RIGHT: f64 = svg::WIDTH - 150.0;
+/// Where one arm to a row is drawn: beside its label on a wide page, under it on a narrow one.
+pub(crate) struct Rows {
+    size: Size,
+    /// Both ends of the scale.
+    pub(crate) across: (f64, f64),
+    height: f64,
+    top: f64,
+}
+
+impl Rows {
+    /// Of a size; `numbers` is the width that the numbers at the right take on a wide page.
+    pub(crate) fn of(size: Size, numbers: f64) -> Self {
+        Self {
+            size,
+            across: size.pick((190.0, size.width() - numbers), (8.0, size.width() - 14.0)),
+            height: size.pick(34.0, 50.0),
+            top: size.pick(30.0, 26.0),
+        }
+    }
+
+    /// The upper and lower end of all rows.
+    pub(crate) fn span(&self, rows: usize) -> (f64, f64) {
+        (self.top, self.top + self.height * rows as f64)
+    }
+
+    /// Where the value of a row is drawn.
+    pub(crate) fn at(&self, row: usize) -> f64 {
+        let in_row = self.size.pick(self.height / 2.0, 31.0);
+        self.top + self.height * row as f64 + in_row
+    }
+
+    /// The name of a row's arm with what it holds, its numbers, and the same when pointed at.
+    pub(crate) fn label(&self, row: usize, arm: &ArmResult, numbers: &str, values: &str) -> Markup {
+        let class = if arm.arm == BASE {
+            "name muted"
+        } else {
+            "name"
+        };
+        let (y, name) = (self.at(row), shorten(&arm.arm));
+        let width = self.size.width();
+        let named = match self.size {
+            Size::Wide => {
+                let right = self.across.0 - 14.0;
+                let description = cut(&format::inline(&arm.description), 30);
+                html! {
+                    @if description.is_empty() { (svg::text(class, "end", right, y + 4.5, &name)) }
+                    @else {
+                        (svg::text(class, "end", right, y - 1.0, &name))
+                        (svg::text("small muted", "end", right, y + 11.0, &description))
+                    }
+                    (svg::text("label number", "end", width, y + 4.5, numbers))
+                }
+            }
+            Size::Narrow => {
+                let free = width
+                    - 9.0 * name.chars().count() as f64
+                    - 7.0 * numbers.chars().count() as f64
+                    - 16.0;
+                let description = cut(&format::inline(&arm.description), (free / 5.7) as usize);
+                html! {
+                    text.halo x="0" y=(svg::at(y - 16.0)) {
+                        tspan class=(class) { (name) }
+                        @if !description.is_empty() { tspan.small.muted dx="6" { (description) } }
+                    }
+                    (svg::text("label number", "end", width, y - 16.0, numbers))
+                }
+            }
+        };
+        let top = self.top + self.height * row as f64;
+        let said = format!("{}: {values}", reading::full(arm));
+        html! { (named) (svg::hit((0.0, width), (top, top + self.height), &said)) }
+    }
+
+    /// Grid lines with their values, and the name of what is drawn.
+    pub(crate) fn axis(&self, scale: Scale, rows: usize, fractions: bool, name: &str) -> Markup {
+        let ticks = scale.ticks(self.size.pick(5, 4));
+        let (top, bottom) = self.span(rows);
+        let middle = (self.across.0 + self.across.1) / 2.0;
+        html! {
+            @for (tick, label) in ticks.iter().zip(svg::tick_labels(&ticks, fractions)) {
+                (svg::line("grid", (scale.at(*tick), top), (scale.at(*tick), bottom)))
+                (svg::text("label muted", "middle", scale.at(*tick), bottom + 17.0, &label))
+            }
+            (svg::text("label", "middle", middle, bottom + 38.0, name))
+        }
+    }
+
+    /// The dashed line of the untrained student.
+    pub(crate) fn reference(&self, scale: Scale, rows: usize, value: f64) -> Markup {
+        let (top, bottom) = self.span(rows);
+        svg::line(
+            "reference",
+            (scale.at(value), top - 8.0),
+            (scale.at(value), bottom),
+        )
+    }
+
+    /// Height of the whole drawing.
+    pub(crate) fn whole(&self, rows: usize) -> f64 {
+        self.span(rows).1 + 46.0
+    }
+}
 
 /// The figure; `None` where no arm was evaluated.
 pub(crate) fn figure(view: &RunView) -> Option<Figure> {
@@ -31,34 +129,32 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         .iter()
         .map(|(arm, a)| largest(arm, a))
         .fold(0.0, f64::max);
-    let scale = Scale::linear((0.0, svg::rounded_up(high, 5)), (LEFT, RIGHT));
-    let bottom = TOP + ROW * arms.len() as f64;
     let base = reading::arm(comparison, BASE)
         .and_then(|arm| reading::accuracy(arm, decoding))
         .map(|a| a.value);
-    let body = html! {
-        (axis(scale, bottom, &reading::measure(comparison, decoding)))
-        @if let Some(base) = base { (svg::line("reference", (scale.at(base), TOP - 8.0), (scale.at(base), bottom))) }
-        (svg::text("label muted", "end", svg::WIDTH, TOP - 12.0, &format!("mean, {} interval", reading::coverage(comparison))))
-        @for (i, (arm, accuracy)) in arms.iter().enumerate() {
-            (row(arm, accuracy, decoding, scale, TOP + ROW * (i as f64 + 0.5)))
+    let measure = reading::measure(comparison, decoding);
+    let numbers = format!("mean, {} interval", reading::coverage(comparison));
+    let draw = |size: Size| {
+        let rows = Rows::of(size, 150.0);
+        let scale = Scale::linear((0.0, svg::rounded_up(high, 5)), rows.across);
+        let body = html! {
+            (rows.axis(scale, arms.len(), true, &measure))
+            @if let Some(base) = base { (rows.reference(scale, arms.len(), base)) }
+            (svg::text("label muted", "end", size.width(), rows.span(0).0 - 12.0, &numbers))
+            @for (i, (arm, accuracy)) in arms.iter().enumerate() { (row(view, arm, accuracy, decoding, scale, &rows, i)) }
+        };
+        Drawn {
+            height: rows.whole(arms.len()),
+            body,
         }
     };
-    let title = format!(
-        "{} by arm",
-        capital(&reading::measure(comparison, decoding))
-    );
-    Some(Figure {
-        name: "figure-accuracy",
-        drawing: svg::drawing(
-            "figure-accuracy",
-            bottom + 46.0,
-            &title,
-            &spoken(&arms),
-            body,
-        ),
-        caption: caption(view, decoding, base),
-    })
+    Some(Figure::new(
+        "figure-accuracy",
+        &format!("{} by arm", capital(&measure)),
+        &spoken(&arms),
+        caption(view, decoding, base),
+        draw,
+    ))
 }
 
 /// One line per arm, decoding, replicate and seed, and one for each mean.
@@ -132,19 +228,15 @@ fn largest(arm: &ArmResult, accuracy: &Estimate) -> f64 {
         .fold(0.0, f64::max)
 }
 
-fn axis(scale: Scale, bottom: f64, name: &str) -> Markup {
-    let ticks = scale.ticks(5);
-    let labels = svg::tick_labels(&ticks, true);
-    html! {
-        @for (tick, label) in ticks.iter().zip(&labels) {
-            (svg::line("grid", (scale.at(*tick), TOP), (scale.at(*tick), bottom)))
-            (svg::text("label muted", "middle", scale.at(*tick), bottom + 17.0, label))
-        }
-        (svg::text("label", "middle", (LEFT + RIGHT) / 2.0, bottom + 38.0, name))
-    }
-}
-
-fn row(arm: &ArmResult, accuracy: &Estimate, decoding: Decoding, scale: Scale, y: f64) -> Markup {
+fn row(
+    view: &RunView,
+    arm: &ArmResult,
+    accuracy: &Estimate,
+    decoding: Decoding,
+    scale: Scale,
+    rows: &Rows,
+    i: usize,
+) -> Markup {
     let seeds = match (&arm.greedy, decoding) {
         (Some(greedy), Decoding::Greedy) if greedy.per_seed.len() > 1 => greedy.per_seed.as_slice(),
         _ => &[],
@@ -154,12 +246,24 @@ fn row(arm: &ArmResult, accuracy: &Estimate, decoding: Decoding, scale: Scale, y
         format::fraction(accuracy.value),
         format::fraction_interval((accuracy.interval.low, accuracy.interval.high))
     );
+    let single = |s: &SeedAccuracy| {
+        let replicate = match view.comparison.n_replicates {
+            0 | 1 => String::new(),
+            _ => format!("{}, ", reading::replicate_name(view, s.replicate)),
+        };
+        format!(
+            "; {replicate}seed {} {}",
+            s.seed,
+            format::fraction(s.accuracy)
+        )
+    };
+    let values = numbers.clone() + &seeds.iter().map(single).collect::<String>();
+    let y = rows.at(i);
     html! {
-        (label(arm, LEFT - 14.0, y))
         (svg::whisker_across(y, scale.at(accuracy.interval.low), scale.at(accuracy.interval.high)))
         @for seed in seeds { (svg::mark("seed", seed.replicate, scale.at(seed.accuracy), y + 8.0, 2.4)) }
         (svg::mark("mean", 0, scale.at(accuracy.value), y, 4.2))
-        (svg::text("label number", "end", svg::WIDTH, y + 4.5, &numbers))
+        (rows.label(i, arm, &numbers, &values))
     }
 }
 
@@ -207,27 +311,11 @@ fn spoken(arms: &[(&ArmResult, Estimate)]) -> String {
     each.collect::<Vec<_>>().join("; ") + "."
 }
 
-/// An arm's name with its description under it, both ending at `right`.
-pub(crate) fn label(arm: &ArmResult, right: f64, y: f64) -> Markup {
-    let class = if arm.arm == BASE {
-        "name muted"
-    } else {
-        "name"
-    };
-    let description = cut(&format::inline(&arm.description), 30);
-    let name = shorten(&arm.arm);
-    html! {
-        @if description.is_empty() { (svg::text(class, "end", right, y + 4.5, &name)) }
-        @else {
-            (svg::text(class, "end", right, y - 1.0, &name))
-            (svg::text("small muted", "end", right, y + 11.0, &description))
-        }
-    }
-}
-
 fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         text.to_owned()
+    } else if most < 4 {
+        String::new()
     } else {
         text.chars().take(most - 1).chain(['…']).collect()
     }

@@ -8,14 +8,29 @@ use super::Figure;
 use super::accuracy::{capital, shorten};
 use crate::format;
 use crate::reading::{self, BASE};
-use crate::svg::{self, Scale};
+use crate::svg::{self, Drawn, Scale, Size};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
 
-const LEFT: f64 = 58.0;
-const RIGHT: f64 = svg::WIDTH - 20.0;
 const TOP: f64 = 16.0;
-const BOTTOM: f64 = 330.0;
+
+/// Where the points are drawn.
+#[derive(Clone, Copy)]
+struct Area {
+    left: f64,
+    right: f64,
+    bottom: f64,
+}
+
+impl Area {
+    fn of(size: Size) -> Self {
+        Self {
+            left: size.pick(58.0, 48.0),
+            right: size.width() - size.pick(20.0, 12.0),
+            bottom: size.pick(330.0, 300.0),
+        }
+    }
+}
 
 struct Point<'a> {
     arm: &'a str,
@@ -32,41 +47,49 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     if points.len() < 2 {
         return None;
     }
-    let (x, y) = scales(&points);
     let base = reading::arm(comparison, BASE)
         .and_then(|arm| reading::accuracy(arm, decoding))
         .map(|a| a.value);
-    let body = html! {
-        (axes(x, y, metric, &reading::measure(comparison, decoding)))
-        @if let Some(base) = base {
-            (svg::line("reference", (LEFT, y.at(base)), (RIGHT, y.at(base))))
-            (svg::text("label muted", "end", RIGHT, y.at(base) - 5.0, "base"))
-        }
-        @for p in &points {
-            (svg::whisker_up(x.at(p.near.value), y.at(p.accuracy.interval.low), y.at(p.accuracy.interval.high)))
-            @if let Some(near) = p.near.interval {
-                (svg::line("whisker", (x.at(near.low), y.at(p.accuracy.value)), (x.at(near.high), y.at(p.accuracy.value))))
+    let measure = reading::measure(comparison, decoding);
+    let draw = |size: Size| {
+        let area = Area::of(size);
+        let (x, y) = scales(&points, area);
+        let body = html! {
+            (axes(area, (x, y), metric, &measure, size.pick(6, 4)))
+            @if let Some(base) = base {
+                (svg::line("reference", (area.left, y.at(base)), (area.right, y.at(base))))
+                (svg::text("label muted", "end", area.right, y.at(base) - 5.0, "base"))
             }
+            @for p in &points {
+                (svg::whisker_up(x.at(p.near.value), y.at(p.accuracy.interval.low), y.at(p.accuracy.interval.high)))
+                @if let Some(near) = p.near.interval {
+                    (svg::line("whisker", (x.at(near.low), y.at(p.accuracy.value)), (x.at(near.high), y.at(p.accuracy.value))))
+                }
+            }
+            @for p in &points { (svg::mark("mean", 0, x.at(p.near.value), y.at(p.accuracy.value), 4.2)) }
+            (labels(&points, area, x, y, base))
+            @for p in &points {
+                @let (px, py) = (x.at(p.near.value), y.at(p.accuracy.value));
+                (svg::hit((px - 11.0, px + 11.0), (py - 11.0, py + 11.0), &said(p)))
+            }
+        };
+        Drawn {
+            height: area.bottom + 50.0,
+            body,
         }
-        @for p in &points { (svg::mark("mean", 0, x.at(p.near.value), y.at(p.accuracy.value), 4.2)) }
-        (labels(&points, x, y, base))
     };
     let title = format!(
         "{} against {}",
-        capital(&reading::measure(comparison, decoding)),
+        capital(&measure),
         reading::metric_name(&metric.name)
     );
-    Some(Figure {
-        name: "figure-closeness",
-        drawing: svg::drawing(
-            "figure-closeness",
-            BOTTOM + 50.0,
-            &title,
-            &spoken(&points),
-            body,
-        ),
-        caption: caption(view, metric, decoding, &points),
-    })
+    Some(Figure::new(
+        "figure-closeness",
+        &title,
+        &spoken(&points),
+        caption(view, metric, decoding, &points),
+        draw,
+    ))
 }
 
 /// One line per arm and metric.
@@ -128,7 +151,7 @@ fn points<'a>(view: &'a RunView, metric: &MetricDescription, decoding: Decoding)
 }
 
 /// Closeness runs on a logarithmic scale where it spans more than a factor of five.
-fn scales(points: &[Point<'_>]) -> (Scale, Scale) {
+fn scales(points: &[Point<'_>], area: Area) -> (Scale, Scale) {
     let fold = |f: fn(f64, f64) -> f64, start: f64, of: &dyn Fn(&Point<'_>) -> f64| {
         points
             .iter()
@@ -147,39 +170,45 @@ fn scales(points: &[Point<'_>]) -> (Scale, Scale) {
             .map_or(p.near.value, |i| p.near.value.max(i.high))
     });
     let x = if low > 0.0 && high / low > 5.0 {
-        Scale::log((low / 1.25, high * 1.25), (LEFT, RIGHT))
+        Scale::log((low / 1.25, high * 1.25), (area.left, area.right))
     } else {
         let margin = ((high - low) * 0.08).max(1e-3);
-        Scale::linear((low - margin, high + margin), (LEFT, RIGHT))
+        Scale::linear((low - margin, high + margin), (area.left, area.right))
     };
     let top = fold(f64::max, 0.0, &|p| {
         p.accuracy.value.max(p.accuracy.interval.high)
     });
     (
         x,
-        Scale::linear((0.0, svg::rounded_up(top, 5)), (BOTTOM, TOP)),
+        Scale::linear((0.0, svg::rounded_up(top, 5)), (area.bottom, TOP)),
     )
 }
 
-fn axes(x: Scale, y: Scale, metric: &MetricDescription, measure: &str) -> Markup {
-    let (xs, ys) = (x.ticks(6), y.ticks(5));
+fn axes(
+    area: Area,
+    (x, y): (Scale, Scale),
+    metric: &MetricDescription,
+    measure: &str,
+    wanted: usize,
+) -> Markup {
+    let (xs, ys) = (x.ticks(wanted), y.ticks(5));
     let name = format!(
         "{} ({})",
         reading::metric_name(&metric.name),
         reading::unit_and_direction(metric)
     );
-    let middle = (TOP + BOTTOM) / 2.0;
+    let middle = (TOP + area.bottom) / 2.0;
     html! {
         @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, true)) {
-            (svg::line("grid", (LEFT, y.at(*tick)), (RIGHT, y.at(*tick))))
-            (svg::text("label muted", "end", LEFT - 8.0, y.at(*tick) + 4.0, &label))
+            (svg::line("grid", (area.left, y.at(*tick)), (area.right, y.at(*tick))))
+            (svg::text("label muted", "end", area.left - 8.0, y.at(*tick) + 4.0, &label))
         }
         @for tick in &xs {
-            (svg::line("tick", (x.at(*tick), BOTTOM), (x.at(*tick), BOTTOM + 5.0)))
-            (svg::text("label muted", "middle", x.at(*tick), BOTTOM + 19.0, &plain(*tick)))
+            (svg::line("tick", (x.at(*tick), area.bottom), (x.at(*tick), area.bottom + 5.0)))
+            (svg::text("label muted", "middle", x.at(*tick), area.bottom + 19.0, &plain(*tick)))
         }
-        (svg::line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM)))
-        (svg::text("label", "middle", (LEFT + RIGHT) / 2.0, BOTTOM + 42.0, &name))
+        (svg::line("axis", (area.left, area.bottom), (area.right, area.bottom)))
+        (svg::text("label", "middle", (area.left + area.right) / 2.0, area.bottom + 42.0, &name))
         text.label text-anchor="middle" x=(svg::at(-middle)) y="13" transform="rotate(-90)" { (format::inline(measure)) }
     }
 }
@@ -190,7 +219,7 @@ fn plain(tick: f64) -> String {
 }
 
 /// Each label takes the free place nearest its point: right, left, above, below, then the corners.
-fn labels(points: &[Point<'_>], x: Scale, y: Scale, base: Option<f64>) -> Markup {
+fn labels(points: &[Point<'_>], area: Area, x: Scale, y: Scale, base: Option<f64>) -> Markup {
     let mut taken: Vec<Box> = points
         .iter()
         .flat_map(|p| {
@@ -212,11 +241,11 @@ fn labels(points: &[Point<'_>], x: Scale, y: Scale, base: Option<f64>) -> Markup
         .collect();
     if let Some(base) = base {
         taken.push(Box {
-            x: (RIGHT - 36.0, RIGHT),
+            x: (area.right - 36.0, area.right),
             y: (y.at(base) - 16.0, y.at(base)),
         });
         taken.push(Box {
-            x: (LEFT, RIGHT),
+            x: (area.left, area.right),
             y: (y.at(base) - 1.0, y.at(base) + 1.0),
         });
     }
@@ -224,8 +253,8 @@ fn labels(points: &[Point<'_>], x: Scale, y: Scale, base: Option<f64>) -> Markup
     for p in points {
         let name = shorten(p.arm);
         let (px, py) = (x.at(p.near.value), y.at(p.accuracy.value));
-        let (anchor, lx, ly, area) = place(&name, px, py, &taken);
-        taken.push(area);
+        let (anchor, lx, ly, label) = place(&name, area, (px, py), &taken);
+        taken.push(label);
         placed.push(svg::text("name", anchor, lx, ly, &name));
     }
     html! { @for label in placed { (label) } }
@@ -244,7 +273,12 @@ impl Box {
     }
 }
 
-fn place(name: &str, x: f64, y: f64, taken: &[Box]) -> (&'static str, f64, f64, Box) {
+fn place(
+    name: &str,
+    area: Area,
+    (x, y): (f64, f64),
+    taken: &[Box],
+) -> (&'static str, f64, f64, Box) {
     let width = 8.4 * name.chars().count() as f64;
     let boxed = |anchor: &'static str, lx: f64, ly: f64| {
         let left = match anchor {
@@ -275,13 +309,13 @@ fn place(name: &str, x: f64, y: f64, taken: &[Box]) -> (&'static str, f64, f64, 
             boxed("middle", x, y + 20.0 + far),
         ]);
     }
-    let cost = |area: &Box| {
+    let cost = |label: &Box| {
         let inside = Box {
-            x: (LEFT + 2.0, RIGHT + 14.0),
-            y: (TOP - 6.0, BOTTOM - 2.0),
+            x: (area.left + 2.0, area.right + 8.0),
+            y: (TOP - 6.0, area.bottom - 2.0),
         };
-        let whole = (area.x.1 - area.x.0) * (area.y.1 - area.y.0);
-        taken.iter().map(|t| t.overlap(area)).sum::<f64>() + 4.0 * (whole - inside.overlap(area))
+        let whole = (label.x.1 - label.x.0) * (label.y.1 - label.y.0);
+        taken.iter().map(|t| t.overlap(label)).sum::<f64>() + 20.0 * (whole - inside.overlap(label))
     };
     let mut best = candidates[0];
     for candidate in &candidates[1..] {
@@ -324,13 +358,14 @@ fn caption(
 }
 
 fn spoken(points: &[Point<'_>]) -> String {
-    let each = points.iter().map(|p| {
-        format!(
-            "{}: closeness {}, accuracy {}",
-            p.arm,
-            format::quantity(p.near.value),
-            format::fraction(p.accuracy.value)
-        )
-    });
-    each.collect::<Vec<_>>().join("; ") + "."
+    points.iter().map(said).collect::<Vec<_>>().join("; ") + "."
+}
+
+fn said(p: &Point<'_>) -> String {
+    format!(
+        "{}: closeness {}, accuracy {}",
+        p.arm,
+        format::quantity(p.near.value),
+        format::fraction(p.accuracy.value)
+    )
 }

@@ -7,12 +7,10 @@ use super::Figure;
 use super::accuracy::shorten;
 use crate::format;
 use crate::reading::{self, BASE};
-use crate::svg::{self, Scale};
+use crate::svg::{self, Drawn, Scale, Size};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
 
-const LEFT: f64 = 108.0;
-const RIGHT: f64 = svg::WIDTH - 60.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 250.0;
 
@@ -30,36 +28,42 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         .map(|p| p.accuracy.interval.high.max(p.accuracy.value))
         .fold(base.unwrap_or(0.0), f64::max);
     let highest = points.iter().map(|p| p.dose).fold(0.0, f64::max);
-    let x = Scale::linear((0.0, highest), (LEFT + 24.0, RIGHT - 24.0));
-    let y = Scale::linear((0.0, svg::rounded_up(top, 4)), (BOTTOM, TOP));
-    let line: Vec<(f64, f64)> = points
-        .iter()
-        .map(|p| (x.at(p.dose), y.at(p.accuracy.value)))
-        .collect();
-    let body = html! {
-        (axes(points, x, y))
-        @if let Some(base) = base {
-            (svg::line("reference", (LEFT, y.at(base)), (RIGHT, y.at(base))))
-            (svg::text("label muted", "start", RIGHT + 6.0, y.at(base) + 4.0, "base"))
-        }
-        path.curve d=(svg::path(&line)) {}
-        @for (p, (px, py)) in points.iter().zip(&line) {
-            (svg::whisker_up(*px, y.at(p.accuracy.interval.low), y.at(p.accuracy.interval.high)))
-            (svg::mark("mean", 0, *px, *py, 4.2))
-            (svg::text("label number", "start", px + 9.0, py - 7.0, &format::fraction(p.accuracy.value)))
+    let draw = |size: Size| {
+        let (left, right) = (size.pick(108.0, 96.0), size.width() - size.pick(60.0, 34.0));
+        let margin = size.pick(24.0, 14.0);
+        let x = Scale::linear((0.0, highest), (left + margin, right - margin));
+        let y = Scale::linear((0.0, svg::rounded_up(top, 4)), (BOTTOM, TOP));
+        let line: Vec<(f64, f64)> = points
+            .iter()
+            .map(|p| (x.at(p.dose), y.at(p.accuracy.value)))
+            .collect();
+        let half = (right - left - 2.0 * margin) / points.len().max(2) as f64 / 2.0;
+        let body = html! {
+            (axes(points, (left, right), x, y))
+            @if let Some(base) = base {
+                (svg::line("reference", (left, y.at(base)), (right, y.at(base))))
+                (svg::text("label muted", "start", right + 4.0, y.at(base) + 4.0, "base"))
+            }
+            path.curve d=(svg::path(&line)) {}
+            @for (p, (px, py)) in points.iter().zip(&line) {
+                (svg::whisker_up(*px, y.at(p.accuracy.interval.low), y.at(p.accuracy.interval.high)))
+                (svg::mark("mean", 0, *px, *py, 4.2))
+                (svg::text("label number", "start", px + size.pick(9.0, 6.0), py - 7.0, &format::fraction(p.accuracy.value)))
+            }
+            @for (p, (px, _)) in points.iter().zip(&line) { (svg::hit((px - half, px + half), (TOP, height(points)), &said(p))) }
+        };
+        Drawn {
+            height: height(points),
+            body,
         }
     };
-    Some(Figure {
-        name: "figure-dose",
-        drawing: svg::drawing(
-            "figure-dose",
-            height(points),
-            "Greedy accuracy by dose of flaws",
-            &spoken(points),
-            body,
-        ),
-        caption: caption(view),
-    })
+    Some(Figure::new(
+        "figure-dose",
+        "Greedy accuracy by dose of flaws",
+        &spoken(points),
+        caption(view),
+        draw,
+    ))
 }
 
 /// One line per dose.
@@ -125,16 +129,16 @@ fn height(points: &[DosePoint]) -> f64 {
     BOTTOM + 14.0 + 19.0 * under(points).len() as f64
 }
 
-fn axes(points: &[DosePoint], x: Scale, y: Scale) -> Markup {
+fn axes(points: &[DosePoint], (left, right): (f64, f64), x: Scale, y: Scale) -> Markup {
     let ys = y.ticks(4);
     html! {
         @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, true)) {
-            (svg::line("grid", (LEFT, y.at(*tick)), (RIGHT, y.at(*tick))))
-            (svg::text("label muted", "end", LEFT - 8.0, y.at(*tick) + 4.0, &label))
+            (svg::line("grid", (left, y.at(*tick)), (right, y.at(*tick))))
+            (svg::text("label muted", "end", left - 8.0, y.at(*tick) + 4.0, &label))
         }
-        (svg::line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM)))
+        (svg::line("axis", (left, BOTTOM), (right, BOTTOM)))
         @for (i, (name, cells)) in under(points).iter().enumerate() {
-            (svg::text("label muted", "end", LEFT - 8.0, BOTTOM + 20.0 + 19.0 * i as f64, name))
+            (svg::text("label muted", "end", left - 8.0, BOTTOM + 20.0 + 19.0 * i as f64, name))
             @for (p, cell) in points.iter().zip(cells) {
                 (svg::text(if i == 1 { "name" } else { "label number" }, "middle", x.at(p.dose), BOTTOM + 20.0 + 19.0 * i as f64, cell))
             }
@@ -155,15 +159,16 @@ fn caption(view: &RunView) -> String {
 }
 
 fn spoken(points: &[DosePoint]) -> String {
-    let each = points.iter().map(|p| {
-        let interval = (p.accuracy.interval.low, p.accuracy.interval.high);
-        format!(
-            "{} ({} percent): {} {}",
-            p.arm,
-            format::decimal(p.dose * 100.0, 0),
-            format::fraction(p.accuracy.value),
-            format::fraction_interval(interval)
-        )
-    });
-    each.collect::<Vec<_>>().join("; ") + "."
+    points.iter().map(said).collect::<Vec<_>>().join("; ") + "."
+}
+
+fn said(p: &DosePoint) -> String {
+    let interval = (p.accuracy.interval.low, p.accuracy.interval.high);
+    format!(
+        "{} ({} percent): {} {}",
+        p.arm,
+        format::decimal(p.dose * 100.0, 0),
+        format::fraction(p.accuracy.value),
+        format::fraction_interval(interval)
+    )
 }

@@ -5,17 +5,12 @@ use idiolect_core::comparison::{ArmResult, GoldSurprisal};
 use maud::{Markup, html};
 
 use super::Figure;
-use super::accuracy::label;
+use super::accuracy::Rows;
 use crate::format;
 use crate::reading::{self, BASE};
-use crate::svg::{self, Scale};
+use crate::svg::{self, Drawn, Scale, Size};
 use crate::table::{csv, csv_number};
 use crate::view::RunView;
-
-const ROW: f64 = 34.0;
-const TOP: f64 = 30.0;
-const LEFT: f64 = 190.0;
-const RIGHT: f64 = svg::WIDTH - 110.0;
 
 /// The figure; `None` where gold solutions were not scored.
 pub(crate) fn figure(view: &RunView) -> Option<Figure> {
@@ -28,33 +23,40 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
     let high =
         ends(|g| g.nll_per_token + g.seed_error.unwrap_or(0.0)).fold(f64::NEG_INFINITY, f64::max);
     let margin = ((high - low) * 0.08).max(0.01);
-    let scale = Scale::linear((low - margin, high + margin), (LEFT, RIGHT));
-    let bottom = TOP + ROW * arms.len() as f64;
     let base = arms
         .iter()
         .find(|(arm, _)| arm.arm == BASE)
         .map(|(_, g)| g.nll_per_token);
-    let body = html! {
-        (axis(scale, bottom))
-        @if let Some(base) = base { (svg::line("reference", (scale.at(base), TOP - 8.0), (scale.at(base), bottom))) }
-        @for (i, (arm, gold)) in arms.iter().enumerate() { (row(arm, gold, scale, TOP + ROW * (i as f64 + 0.5))) }
-    };
-    Some(Figure {
-        name: "figure-gold",
-        drawing: svg::drawing(
-            "figure-gold",
-            bottom + 46.0,
-            "Surprisal of held-out gold solutions by arm",
-            &spoken(&arms),
+    let draw = |size: Size| {
+        let rows = Rows::of(size, 110.0);
+        let scale = Scale::linear((low - margin, high + margin), rows.across);
+        let name = size.pick(
+            "nats per token of held-out gold solutions (lower is better)",
+            "nats per token of gold solutions (lower is better)",
+        );
+        let body = html! {
+            (rows.axis(scale, arms.len(), false, name))
+            @if let Some(base) = base { (rows.reference(scale, arms.len(), base)) }
+            @for (i, (arm, gold)) in arms.iter().enumerate() { (row(arm, gold, scale, &rows, i)) }
+        };
+        Drawn {
+            height: rows.whole(arms.len()),
             body,
-        ),
-        caption: format!(
-            "Mean surprisal of the test problems' own solutions ({} tokens) after fine-tuning on each arm, {}; lower is better. \
-             Lines are ± one standard error over fine-tuning seeds, where there are several. The dashed line is the student before fine-tuning (base). The axis does not start at 0.",
-            format::count(arms[0].1.n_tokens),
-            reading::replication(&view.comparison),
-        ),
-    })
+        }
+    };
+    let caption = format!(
+        "Mean surprisal of the test problems' own solutions ({} tokens) after fine-tuning on each arm, {}; lower is better. \
+         Lines are ± one standard error over fine-tuning seeds, where there are several. The dashed line is the student before fine-tuning (base). The axis does not start at 0.",
+        format::count(arms[0].1.n_tokens),
+        reading::replication(&view.comparison),
+    );
+    Some(Figure::new(
+        "figure-gold",
+        "Surprisal of held-out gold solutions by arm",
+        &spoken(&arms),
+        caption,
+        draw,
+    ))
 }
 
 /// One line per arm.
@@ -97,18 +99,7 @@ pub(crate) fn arms(view: &RunView) -> Vec<(&ArmResult, &GoldSurprisal)> {
     arms
 }
 
-fn axis(scale: Scale, bottom: f64) -> Markup {
-    let ticks = scale.ticks(6);
-    html! {
-        @for (tick, label) in ticks.iter().zip(svg::tick_labels(&ticks, false)) {
-            (svg::line("grid", (scale.at(*tick), TOP), (scale.at(*tick), bottom)))
-            (svg::text("label muted", "middle", scale.at(*tick), bottom + 17.0, &label))
-        }
-        (svg::text("label", "middle", (LEFT + RIGHT) / 2.0, bottom + 38.0, "nats per token of held-out gold solutions (lower is better)"))
-    }
-}
-
-fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, y: f64) -> Markup {
+fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, rows: &Rows, i: usize) -> Markup {
     let value = gold.nll_per_token;
     let numbers = match gold.seed_error {
         Some(error) => format!(
@@ -118,11 +109,11 @@ fn row(arm: &ArmResult, gold: &GoldSurprisal, scale: Scale, y: f64) -> Markup {
         ),
         None => format::decimal(value, 3),
     };
+    let y = rows.at(i);
     html! {
-        (label(arm, LEFT - 14.0, y))
         @if let Some(error) = gold.seed_error { (svg::whisker_across(y, scale.at(value - error), scale.at(value + error))) }
         (svg::mark("mean", 0, scale.at(value), y, 4.2))
-        (svg::text("label number", "end", svg::WIDTH, y + 4.5, &numbers))
+        (rows.label(i, arm, &numbers, &format!("{numbers} nats per token")))
     }
 }
 

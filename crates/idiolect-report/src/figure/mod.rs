@@ -9,22 +9,40 @@ pub(crate) mod training;
 
 use maud::{Markup, html};
 
+use crate::svg::{self, Drawn, Size};
+
 /// A drawing and what a reader needs to read it.
 pub(crate) struct Figure {
     /// Unique on the page.
     pub(crate) name: &'static str,
-    /// The drawing.
-    pub(crate) drawing: Markup,
+    /// The drawing, for wide and for narrow pages.
+    pub(crate) drawings: [Markup; 2],
     /// What is drawn, over what n, with which intervals.
     pub(crate) caption: String,
 }
 
 impl Figure {
-    /// The figure as a numbered block; the drawing scrolls by itself on narrow screens.
+    /// A figure drawn for both sizes, with a spoken title and description.
+    pub(crate) fn new(
+        name: &'static str,
+        title: &str,
+        description: &str,
+        caption: String,
+        draw: impl Fn(Size) -> Drawn,
+    ) -> Self {
+        let drawing = |size| svg::drawing(name, size, title, description, &draw(size));
+        Self {
+            name,
+            drawings: [Size::Wide, Size::Narrow].map(drawing),
+            caption,
+        }
+    }
+
+    /// The figure as a numbered block.
     pub(crate) fn html(&self, number: usize) -> Markup {
         html! {
             figure id=(self.name) {
-                div.scroll tabindex="0" { (self.drawing) }
+                @for drawing in &self.drawings { (drawing) }
                 figcaption { strong { "Figure " (number) "." } " " (crate::format::inline(&self.caption)) }
             }
         }

@@ -8,15 +8,19 @@ use super::Figure;
 use super::accuracy::shorten;
 use crate::format;
 use crate::reading;
-use crate::svg::{self, Scale};
+use crate::svg::{self, Drawn, Scale, Size};
 use crate::table::{csv, csv_number};
 use crate::view::{Curve, RunView};
 
-const COLUMNS: usize = 4;
 const LEFT: f64 = 40.0;
 const GAP: f64 = 14.0;
 const PANEL: (f64, f64) = (138.0, 96.0);
 const ROW: f64 = PANEL.1 + 52.0;
+
+/// Panels beside each other.
+fn columns(size: Size) -> usize {
+    size.pick(4, 2)
+}
 
 /// The figure; `None` where no losses were given.
 pub(crate) fn figure(view: &RunView) -> Option<Figure> {
@@ -33,29 +37,34 @@ pub(crate) fn figure(view: &RunView) -> Option<Figure> {
         .fold(0.0, f64::max);
     let x = Scale::linear((0.0, steps as f64), (0.0, PANEL.0));
     let y = Scale::linear((0.0, svg::rounded_up(high, 5)), (PANEL.1, 0.0));
-    let height = ROW * arms.len().div_ceil(COLUMNS) as f64 + 6.0;
-    let body = html! {
-        defs { g #all-curves {
-            @for curve in arms.iter().flat_map(|(_, curves)| curves) { path.ghost d=(trace(curve, x, y)) {} }
-        } }
-        @for (i, (arm, curves)) in arms.iter().enumerate() { (panel(i, arm, curves, steps, x, y)) }
-    };
-    Some(Figure {
-        name: "figure-training",
-        drawing: svg::drawing(
-            "figure-training",
-            height,
-            "Training loss by arm",
-            &spoken(&arms),
+    let draw = |size: Size| {
+        let shared = size.pick("all-curves-wide", "all-curves-narrow");
+        let body = html! {
+            defs { g id=(shared) {
+                @for curve in arms.iter().flat_map(|(_, curves)| curves) { path.ghost d=(trace(curve, x, y)) {} }
+            } }
+            @for (i, (arm, curves)) in arms.iter().enumerate() {
+                (panel((i / columns(size), i % columns(size)), arm, curves, steps, (x, y), shared))
+            }
+        };
+        Drawn {
+            height: ROW * arms.len().div_ceil(columns(size)) as f64 + 6.0,
             body,
-        ),
-        caption: format!(
-            "Training loss (nats per target token) by optimiser step, one panel an arm and one dark line a fine-tuning run; the other arms in the background. \
-             The number is the mean of the last drawn points over runs. A low loss means that the arm was fitted, not that it taught the task. Runs in all: {}.{}",
-            arms.iter().map(|(_, curves)| curves.len()).sum::<usize>(),
-            reading::legend(&view.comparison, arms.iter().map(|(arm, _)| arm.as_str()))
-        ),
-    })
+        }
+    };
+    let caption = format!(
+        "Training loss (nats per target token) by optimiser step, one panel an arm and one dark line a fine-tuning run; the other arms in the background. \
+         The number is the mean of the last drawn points over runs. A low loss means that the arm was fitted, not that it taught the task. Runs in all: {}.{}",
+        arms.iter().map(|(_, curves)| curves.len()).sum::<usize>(),
+        reading::legend(&view.comparison, arms.iter().map(|(arm, _)| arm.as_str()))
+    );
+    Some(Figure::new(
+        "figure-training",
+        "Training loss by arm",
+        &spoken(&arms),
+        caption,
+        draw,
+    ))
 }
 
 /// One line per drawn point.
@@ -114,10 +123,17 @@ fn last(curves: &[&Curve]) -> Option<f64> {
     (!ends.is_empty()).then(|| ends.iter().sum::<f64>() / ends.len() as f64)
 }
 
-fn panel(index: usize, arm: &str, curves: &[&Curve], steps: usize, x: Scale, y: Scale) -> Markup {
+fn panel(
+    (row, column): (usize, usize),
+    arm: &str,
+    curves: &[&Curve],
+    steps: usize,
+    (x, y): (Scale, Scale),
+    shared: &str,
+) -> Markup {
     let (left, top) = (
-        LEFT + (PANEL.0 + GAP) * (index % COLUMNS) as f64,
-        22.0 + ROW * (index / COLUMNS) as f64,
+        LEFT + (PANEL.0 + GAP) * column as f64,
+        22.0 + ROW * row as f64,
     );
     let ys = y.ticks(3);
     html! {
@@ -126,15 +142,31 @@ fn panel(index: usize, arm: &str, curves: &[&Curve], steps: usize, x: Scale, y: 
             (svg::text("label number", "end", PANEL.0, -7.0, &last(curves).map_or(String::new(), format::quantity)))
             @for (tick, label) in ys.iter().zip(svg::tick_labels(&ys, false)) {
                 (svg::line("grid", (0.0, y.at(*tick)), (PANEL.0, y.at(*tick))))
-                @if index.is_multiple_of(COLUMNS) { (svg::text("label muted", "end", -6.0, y.at(*tick) + 4.0, &label)) }
+                @if column == 0 { (svg::text("label muted", "end", -6.0, y.at(*tick) + 4.0, &label)) }
             }
-            use href="#all-curves" {}
+            use href=(format!("#{shared}")) {}
             @for curve in curves { path.curve.thin d=(trace(curve, x, y)) {} }
             (svg::line("axis", (0.0, PANEL.1), (PANEL.0, PANEL.1)))
             (svg::text("label muted", "start", 0.0, PANEL.1 + 14.0, "0"))
             (svg::text("label muted", "end", PANEL.0, PANEL.1 + 14.0, &format!("{} steps", format::number(steps))))
+            (svg::hit((0.0, PANEL.0), (-18.0, PANEL.1), &said(arm, curves)))
         }
     }
+}
+
+/// Where each run of an arm starts and ends.
+fn said(arm: &str, curves: &[&Curve]) -> String {
+    let ends = curves.iter().filter_map(|c| {
+        let (first, last) = (c.points.first()?, c.points.last()?);
+        Some(format!(
+            "seed {} from {} to {} after {} steps",
+            c.seed,
+            format::quantity(first.1),
+            format::quantity(last.1),
+            format::number(last.0)
+        ))
+    });
+    format!("{arm}: {}", ends.collect::<Vec<_>>().join("; "))
 }
 
 fn spoken(arms: &[(String, Vec<&Curve>)]) -> String {

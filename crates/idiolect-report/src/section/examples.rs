@@ -1,23 +1,29 @@
 //! Traces to read: each token shaded by the student's surprisal, each step marked by what the
-//! checker found.
+//! checker found. One problem's traces are on the page; with script, those of many can be chosen.
+
+use std::borrow::Cow;
 
 use idiolect_core::record::StepCheck;
 use maud::{Markup, html};
 
 use super::{Block, Section};
-use crate::format::{decimal, inline, visible};
+use crate::explore::Tool;
+use crate::format::{self, decimal, inline, visible};
 use crate::reading;
 use crate::table::markdown_text;
-use crate::view::{Example, RunView};
+use crate::view::{Example, ExampleToken, RunView};
 
 /// Shades begin at these surprisals, in nats.
-const SHADES: [f64; 6] = [0.1, 0.5, 1.0, 2.0, 4.0, 8.0];
+pub(crate) const SHADES: [f64; 6] = [0.1, 0.5, 1.0, 2.0, 4.0, 8.0];
 
 /// Tokens at least this surprising carry their number, in nats.
 const NUMBERED: f64 = 1.0;
 
 /// So many of the most surprising tokens are named where shades cannot be shown.
 const NAMED: usize = 5;
+
+/// Bytes of a prompt or a trace that are shown.
+pub(crate) const SHOWN_BYTES: usize = 16_000;
 
 pub(super) fn section(view: &RunView) -> Section {
     let mut blocks = Vec::new();
@@ -29,10 +35,14 @@ pub(super) fn section(view: &RunView) -> Section {
         blocks.push(Block::Paragraph(
             "Surprisal is −ln p of a token under the untrained student, in nats: 0 is what it would have written itself, 1 a factor of 2.7 less likely. \
              Darker tokens surprise it more; from 1 nat on the number is above the token. \
-             Steps are underlined: solid and ✓ where a checker recomputed them and they hold, wavy and ✗ where they are false, dotted where there is nothing to recompute."
+             Steps are underlined: solid and ✓ where a checker recomputed them and they hold, wavy and ✗ where they are false, dotted where there is nothing to recompute. \
+             The prompt is given, the trace after it is trained on; what a loss mask keeps out is struck through."
                 .to_owned(),
         ));
-        blocks.extend(view.examples.iter().map(|example| {
+        blocks.push(Block::Tool(Tool::Rows));
+        let first = &view.examples[0].problem_id;
+        let of_first = view.examples.iter().filter(|e| &e.problem_id == first);
+        blocks.extend(of_first.map(|example| {
             Block::Example(Example {
                 arm: reading::full_name(&view.comparison, &example.arm),
                 ..example.clone()
@@ -59,7 +69,9 @@ pub(crate) fn legend() -> Markup {
 
 /// One trace as a block of the page.
 pub(crate) fn html(example: &Example) -> Markup {
-    let (steps, end) = pieces(example);
+    let (shown, more) = shown(example);
+    let (steps, end) = pieces(&shown);
+    let prompt = &example.prompt[..boundary(&example.prompt, SHOWN_BYTES)];
     html! {
         article.example {
             h3 { "Arm " bdi { (inline(&example.arm)) } }
@@ -69,11 +81,12 @@ pub(crate) fn html(example: &Example) -> Markup {
                 @if !example.reason.is_empty() { " (" bdi { (inline(&example.reason)) } ")" }
                 @if let Some(sum) = summary(example) { " · " (sum) }
             }
-            @if !example.prompt.is_empty() { p.prompt dir="auto" { (visible(&example.prompt)) } }
+            @if !prompt.is_empty() { p.prompt dir="auto" { (visible(prompt)) } }
             p.trace dir="ltr" {
                 @for step in &steps { (step_html(step)) }
                 @if let Some(nats) = end { " " span class=(format!("t end h{}", shade(nats))) title=(format!("end of text: {} nats", decimal(nats, 2))) { "end " (decimal(nats, 1)) } }
             }
+            @if more > 0 { p.about { "… and " (format::number(more)) " more bytes" } }
         }
     }
 }
@@ -148,18 +161,7 @@ pub(crate) fn fenced(text: &str) -> String {
 }
 
 fn summary(example: &Example) -> Option<String> {
-    let (steps, _) = pieces(example);
-    let scored: Vec<f64> = steps
-        .iter()
-        .flat_map(|s| &s.pieces)
-        .filter_map(|p| p.nats)
-        .collect();
-    let n = example
-        .tokens
-        .iter()
-        .filter(|t| t.byte_start < example.text.len())
-        .count();
-    let sum: f64 = scored.iter().sum();
+    let (n, sum) = sums(example);
     (n > 0).then(|| {
         format!(
             "{n} tokens, {} nats, {} a token",
@@ -167,6 +169,27 @@ fn summary(example: &Example) -> Option<String> {
             decimal(sum / n as f64, 2)
         )
     })
+}
+
+/// Tokens of a trace without the end token, and their surprisal in nats.
+pub(crate) fn sums(example: &Example) -> (usize, f64) {
+    let of_text = |token: &&ExampleToken| token.byte_start < example.text.len();
+    let tokens = example.tokens.iter().filter(of_text);
+    tokens.fold((0, 0.0), |(n, sum), t| (n + 1, sum + t.surprisal_nats))
+}
+
+/// The part of an example that is shown, and how many bytes of its text are not.
+pub(crate) fn shown(example: &Example) -> (Cow<'_, Example>, usize) {
+    let (at, all) = (boundary(&example.text, SHOWN_BYTES), example.text.len());
+    if at == all {
+        return (Cow::Borrowed(example), 0);
+    }
+    let mut shown = example.clone();
+    shown.text.truncate(at);
+    shown
+        .tokens
+        .retain(|token| token.byte_start < at || token.byte_start >= all);
+    (Cow::Owned(shown), all - at)
 }
 
 fn step_html(step: &StepPiece) -> Markup {
@@ -181,15 +204,20 @@ fn step_html(step: &StepPiece) -> Markup {
 
 fn token_html(piece: &Piece) -> Markup {
     let text = visible(&piece.text);
+    let class = format!(
+        "t h{}{}",
+        piece.shade,
+        if piece.masked { " masked" } else { "" }
+    );
     let Some(nats) = piece.nats else {
-        return html! { span class=(format!("t h{}", piece.shade)) { (text) } };
+        return html! { span class=(class) { (text) } };
     };
     let mut title = format!("{} nats", decimal(nats, 2));
     if let Some(rank) = piece.rank {
         title.push_str(&format!(", rank {rank}"));
     }
     html! {
-        span class=(format!("t h{}", piece.shade)) title=(title) {
+        span class=(class) title=(title) {
             @if nats >= NUMBERED && !text.trim().is_empty() { ruby { (text) rt { (decimal(nats, 1)) } } }
             @else { (text) }
         }
@@ -217,10 +245,10 @@ fn shade(nats: f64) -> usize {
 }
 
 /// A run of text inside one step, or between steps.
-struct StepPiece {
-    check: Option<StepCheck>,
+pub(crate) struct StepPiece {
+    pub(crate) check: Option<StepCheck>,
     step: Option<usize>,
-    pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<Piece>,
 }
 
 impl StepPiece {
@@ -230,18 +258,20 @@ impl StepPiece {
 }
 
 /// A token, or the part of it inside a step. Only a token's first part carries its number.
-struct Piece {
+pub(crate) struct Piece {
     start: usize,
-    text: String,
-    nats: Option<f64>,
-    rank: Option<u32>,
-    shade: usize,
+    pub(crate) text: String,
+    pub(crate) nats: Option<f64>,
+    pub(crate) rank: Option<u32>,
+    pub(crate) shade: usize,
+    /// Kept out of the loss.
+    pub(crate) masked: bool,
 }
 
 /// Cuts the text at every border of a token and a step, and gives the end token's surprisal.
 /// Offsets beyond the text or inside a character move to the character's start; tokens that then
 /// share a start are added up. Steps that overlap an earlier one are passed over.
-fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
+pub(crate) fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
     let text = &example.text;
     let mut tokens: Vec<(usize, f64, Option<u32>)> = Vec::new();
     let mut end = None;
@@ -269,10 +299,16 @@ fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
             steps.push((start, stop, step.check));
         }
     }
+    // Where no token was scored, the loss mask is shown by its own borders.
+    let borders = example.spans.iter().flat_map(|s| [s.start, s.end]);
+    let borders = borders
+        .filter(|_| tokens.is_empty())
+        .map(|byte| boundary(text, byte));
     let mut cuts: Vec<usize> = tokens
         .iter()
         .map(|t| t.0)
         .chain(steps.iter().flat_map(|s| [s.0, s.1]))
+        .chain(borders)
         .chain([0, text.len()])
         .collect();
     cuts.sort_unstable();
@@ -288,6 +324,7 @@ fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
             nats: token.filter(|t| t.0 == start).map(|t| t.1),
             rank: token.and_then(|t| t.2),
             shade: token.map_or(0, |t| shade(t.1)),
+            masked: is_masked(example, token.map_or(start, |t| t.0)),
         };
         match out.last_mut() {
             Some(last) if last.step == step => last.pieces.push(piece),
@@ -301,8 +338,16 @@ fn pieces(example: &Example) -> (Vec<StepPiece>, Option<f64>) {
     (out, end)
 }
 
+/// Whether a token that starts at a byte is kept out of the loss.
+fn is_masked(example: &Example, start: usize) -> bool {
+    let mut spans = example.spans.iter();
+    spans
+        .find(|span| (span.start..span.end).contains(&start))
+        .is_some_and(|span| !span.train)
+}
+
 /// The start of the character at or before a byte.
-fn boundary(text: &str, byte: usize) -> usize {
+pub(crate) fn boundary(text: &str, byte: usize) -> usize {
     let mut byte = byte.min(text.len());
     while !text.is_char_boundary(byte) {
         byte -= 1;

@@ -2,6 +2,7 @@
 //! section without data holds one line that states why.
 
 mod answer;
+mod answers;
 mod arms;
 mod closeness;
 mod conclusions;
@@ -15,6 +16,7 @@ mod making;
 mod outcomes;
 mod training;
 
+use crate::explore::Tool;
 use crate::figure::Figure;
 use crate::reading;
 use crate::table::Table;
@@ -30,6 +32,15 @@ pub(crate) struct Section {
     pub(crate) title: String,
     /// In reading order.
     pub(crate) blocks: Vec<Block>,
+}
+
+impl Section {
+    /// Whether nothing of it can be read without script.
+    pub(crate) fn needs_script(&self) -> bool {
+        self.blocks
+            .iter()
+            .all(|block| matches!(block, Block::Tool(_)))
+    }
 }
 
 /// One thing to read.
@@ -52,6 +63,8 @@ pub(crate) enum Block {
     Commands(Vec<String>),
     /// A trace to read.
     Example(Example),
+    /// A part that needs script.
+    Tool(Tool),
     /// Why the section is empty.
     Missing(String),
 }
@@ -71,6 +84,7 @@ pub(crate) fn all(view: &RunView) -> Vec<Section> {
     ]);
     sections.extend(factors::section(view));
     sections.push(outcomes::section(view));
+    sections.extend(answers::section(view));
     if !gold_first {
         sections.extend(gold::section(view));
     }

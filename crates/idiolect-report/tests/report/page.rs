@@ -2,17 +2,34 @@
 
 use idiolect_core::comparison::{Comparison, Relation};
 use idiolect_report::RunView;
-use idiolect_report::view::{ArmDescription, Example, ExampleToken, FactGroup, Fraction, thin};
+use idiolect_report::view::{
+    Answers, ArmDescription, Asked, Checkpoint, Example, ExampleToken, FactGroup, Fraction, thin,
+};
 
-use crate::sample;
+use crate::{asked, sample};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&]]>--><img src=x onerror=alert(2)>\0\u{1b}[31m\u{202e}txt\u{200b}|`*_";
 
-/// The page without its style, so that a search sees only what is shown.
+/// The page without its style, data and script, so that a search sees only what is shown without
+/// script.
 fn shown(view: &RunView) -> String {
     let html = idiolect_report::html(view);
     let (head, rest) = html.split_once("<style>").unwrap();
-    head.to_owned() + rest.split_once("</style>").unwrap().1
+    let (body, scripts) = rest
+        .split_once("</style>")
+        .unwrap()
+        .1
+        .split_once("<script")
+        .unwrap();
+    assert_eq!(
+        scripts.matches("<script").count(),
+        1,
+        "the data, then the script"
+    );
+    format!(
+        "{head}{body}{}",
+        scripts.rsplit_once("</script>").unwrap().1
+    )
 }
 
 /// Fails with the first place where two texts differ, not with both texts.
@@ -330,9 +347,34 @@ pub(crate) fn hostile() -> RunView {
         reason: h(),
         text: h() + "\n```\n# heading",
         tokens: (0..HOSTILE.len() + 9).map(token).collect(),
-        steps: Vec::new(),
+        ..Example::default()
     });
+    // A line of 100 kB, and the same in the trace that is shown first.
+    view.examples[0].text = h() + &"x<b>".repeat(25_000);
+    view.examples[1].problem_id = h();
+    view.answers = vec![Answers {
+        replicate: 0,
+        problems: vec![Asked {
+            id: h(),
+            question: h(),
+            gold: h(),
+        }],
+        checkpoints: ["base", HOSTILE].map(answered).to_vec(),
+    }];
     view
+}
+
+/// A checkpoint whose one answer is hostile and long.
+fn answered(arm: &str) -> Checkpoint {
+    let row = serde_json::json!({
+        "problem_id": HOSTILE, "sample": 0, "decoding": "greedy", "finish": "stop", "verdict": "wrong",
+        "text": HOSTILE.to_owned() + &"y".repeat(100_000), "reason": HOSTILE, "extracted": HOSTILE, "n_tokens": 3,
+    });
+    Checkpoint {
+        arm: arm.to_owned(),
+        seed: 0,
+        rows: vec![serde_json::from_value(row).unwrap()],
+    }
 }
 
 fn rename(comparison: &mut Comparison, from: &str, to: &str) {
@@ -387,9 +429,9 @@ fn outside_fences(text: &str) -> String {
 
 #[test]
 fn the_page_asks_for_nothing_outside_itself() {
-    let page = idiolect_report::html(&sample::miniature(1, 3));
+    let page = idiolect_report::html(&asked::view(50, 5));
     for outside in [
-        "<script",
+        "<script src",
         "<link",
         "@import",
         "url(",
@@ -621,5 +663,52 @@ fn the_page_speaks_of_no_teacher_that_it_does_not_know() {
         view.comparison.warnings.clear();
         let page = shown(&view);
         assert!(!page.to_lowercase().contains("teacher"), "{seeds}");
+    }
+}
+
+#[test]
+fn the_policy_names_the_pages_own_script_by_its_hash() {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let page = idiolect_report::html(&asked::view(50, 5));
+    let script = page.rsplit_once("<script>").unwrap().1;
+    let script = script.split_once("</script>").unwrap().0;
+    let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(script));
+    let policy = page
+        .split_once("Content-Security-Policy\" content=\"")
+        .unwrap()
+        .1;
+    let policy = policy.split_once('"').unwrap().0;
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    let source = format!("; script-src 'sha256-{hash}'; ");
+    assert!(policy.replace("&#39;", "'").contains(&source), "{policy}");
+}
+
+#[test]
+fn a_page_over_very_many_rows_stays_small_and_states_what_it_leaves_out() {
+    let page = idiolect_report::html(&asked::view(10_000, 33_000));
+    assert!(page.len() < 5_000_000, "{} bytes", page.len());
+    let data = page.split_once("id=\"data\">").unwrap().1;
+    let data = data.split_once("</script>").unwrap().0;
+    let data: serde_json::Value = serde_json::from_str(data).unwrap();
+    let replicate = &data["answers"]["replicates"][0];
+    assert_eq!(replicate["problems"].as_array().unwrap().len(), 10_000);
+    let texts = replicate["texts"].as_array().unwrap().len();
+    assert!(texts > 100 && texts < 10_000, "{texts}");
+    let note = data["answers"]["note"].as_str().unwrap();
+    let stated = format!("the texts of {} of 10\u{202f}000 problems", grouped(texts));
+    assert!(note.contains(&stated), "{note}");
+    let rows = data["rows"]["rows"].as_array().unwrap().len();
+    let note = data["rows"]["note"].as_str().unwrap();
+    assert!(
+        note.contains(&format!("{} of 10\u{202f}000 rows", grouped(rows))),
+        "{note}"
+    );
+}
+
+fn grouped(n: usize) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        n => format!("{}\u{202f}{:03}", n / 1000, n % 1000),
     }
 }

@@ -486,6 +486,7 @@ pub(crate) fn miniature(replicates: usize, seeds: u64) -> RunView {
         .map(|row| ArmDescription {
             name: row.0.to_owned(),
             about: row.1.to_owned(),
+            rows: None,
             problems: (row.0 != "base").then_some(1000),
             verdicts: (row.0 != "base").then(|| {
                 let correct = (row.8 * 1000.0) as usize;
@@ -599,6 +600,7 @@ fn example(
         text: text.to_owned(),
         tokens,
         steps: spans.collect(),
+        spans: Vec::new(),
     }
 }
 
@@ -783,6 +785,7 @@ fn answer(arm: &str, rate: f64, replicate: usize, seed: u64, problem: usize) -> 
         } else {
             Verdict::Wrong
         },
+        reason: None,
         extracted: Some("1".to_owned()),
         n_tokens: 3,
         read: None,

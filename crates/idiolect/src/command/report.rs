@@ -11,7 +11,8 @@ use idiolect::exit;
 
 /// Make the report of a finished run again from its files
 ///
-/// One self-contained page that needs no network and no script, and the same as Markdown.
+/// One self-contained page that needs no network, and the same as Markdown. With script the page can
+/// be sorted, filtered and asked for single answers and training rows; without, it shows all numbers.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect report runs/default

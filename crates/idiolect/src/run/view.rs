@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 
 use idiolect_core::arms::{ArmsSummary, Source, describe, explain, in_full};
 use idiolect_core::comparison::{Comparison, Counts};
-use idiolect_core::record::{ArmRow, EvalRow, Trace, Verdict, VerdictRow};
+use idiolect_core::record::{
+    ArmRow, EvalRow, Problem, Split, Trace, Verdict, VerdictRow, content_hash,
+};
 use idiolect_core::store::{Meta, Rows, StoreError, hash_input, tokens};
 use idiolect_model::TrainEvent;
 use idiolect_report::view::{
-    ArmDescription, Curve, DevScore, Example, ExampleToken, FactGroup, Fraction, RunView, thin,
+    Answers, ArmDescription, Asked, Checkpoint, Curve, DevScore, Example, ExampleToken, FactGroup,
+    Fraction, RunView, thin,
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::layout::{DataPaths, Layout, StudentPaths};
 use super::limits::limits;
@@ -20,8 +24,8 @@ use super::recipe::Recipe;
 
 /// Points that a training curve is drawn with.
 const CURVE_POINTS: usize = 120;
-/// Problems whose traces are shown.
-const EXAMPLE_PROBLEMS: usize = 1;
+/// Bytes of training rows that are handed to the report, which shows what fits its size.
+const EXAMPLE_BYTES: usize = 1 << 20;
 
 /// One student in one replicate of a run.
 #[derive(Clone, Debug)]
@@ -84,6 +88,7 @@ pub(super) fn gather(
         .collect();
     for (number, replicate) in replicates {
         curves(recipe, *number, replicate, &mut view)?;
+        view.answers.push(answers(recipe, *number, replicate)?);
     }
     if let Some((_, first)) = replicates.first() {
         arms(recipe, first, &mut view)?;
@@ -116,6 +121,7 @@ fn arms(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<()
         view.arms.push(ArmDescription {
             name: name.clone(),
             about: explain(name, summary.arms.get(name).map(|arm| arm.spec.as_str())),
+            rows: Some(rows.len()),
             problems: Some(problems.len()),
             verdicts: (counts.total > 0).then_some(counts),
         });
@@ -224,7 +230,50 @@ fn curves(
     Ok(())
 }
 
-/// The same problem's trace in each arm, with the untrained student's surprisal at each token.
+/// Every checkpoint's answers to the test problems, without seconds and later samples.
+fn answers(recipe: &Recipe, number: usize, replicate: &Replicate) -> Result<Answers, StoreError> {
+    let mut checkpoints = Vec::new();
+    let mut add = |arm: &str, seed: u64| -> Result<(), StoreError> {
+        checkpoints.push(Checkpoint {
+            arm: arm.to_owned(),
+            seed,
+            rows: read(&replicate.student.evaluation(arm, seed, "greedy"))?,
+        });
+        Ok(())
+    };
+    add(BASE, 0)?;
+    for arm in &recipe.arms.listed() {
+        for seed in 0..recipe.train.seeds as u64 {
+            add(arm, seed)?;
+        }
+    }
+    let asked = |problem: Problem| Asked {
+        id: problem.id,
+        question: problem.question,
+        gold: gold(&problem.gold),
+    };
+    let problems: Vec<Problem> = read(&replicate.data.problems())?;
+    let is_asked = |problem: &Problem| problem.split == Split::Test;
+    Ok(Answers {
+        replicate: number,
+        problems: problems.into_iter().filter(is_asked).map(asked).collect(),
+        checkpoints,
+    })
+}
+
+/// A gold as a person reads it: its answer alone where that is all it holds.
+fn gold(gold: &Value) -> String {
+    match gold {
+        Value::Object(fields) if fields.len() == 1 => {
+            let answer = fields.get("answer").and_then(Value::as_str);
+            answer.map_or_else(|| gold.to_string(), str::to_owned)
+        }
+        gold => gold.to_string(),
+    }
+}
+
+/// The arms' rows for the same problems, with the untrained student's surprisal at each token:
+/// problems that most arms hold first, else by a hash of their ids.
 fn examples(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<(), StoreError> {
     let mut by_problem: BTreeMap<String, Vec<(String, ArmRow)>> = BTreeMap::new();
     for arm in &recipe.arms.listed() {
@@ -235,13 +284,30 @@ fn examples(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Resul
                 .push((arm.clone(), row));
         }
     }
-    // Problems with the most arms first, then by id.
-    let mut problems: Vec<&Vec<(String, ArmRow)>> = by_problem.values().collect();
-    problems.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
+    let arms_of = |rows: &[(String, ArmRow)]| {
+        let arms: BTreeSet<&str> = rows.iter().map(|(arm, _)| arm.as_str()).collect();
+        arms.len()
+    };
+    let mut problems: Vec<(&String, &Vec<(String, ArmRow)>)> = by_problem.iter().collect();
+    problems.sort_by_cached_key(|(id, rows)| {
+        (
+            std::cmp::Reverse(arms_of(rows)),
+            content_hash(id.as_bytes()),
+        )
+    });
+    let mut bytes = 0;
+    let fits = |(_, rows): &(&String, &Vec<(String, ArmRow)>)| {
+        let first = bytes == 0;
+        bytes += rows
+            .iter()
+            .map(|(_, row)| row.completion.len() + row.prompt.len())
+            .sum::<usize>();
+        first || bytes <= EXAMPLE_BYTES
+    };
     let shown: Vec<&(String, ArmRow)> = problems
         .into_iter()
-        .take(EXAMPLE_PROBLEMS)
-        .flatten()
+        .take_while(fits)
+        .flat_map(|(_, rows)| rows)
         .collect();
 
     let wanted: BTreeSet<&str> = shown.iter().map(|(_, row)| row.trace_id.as_str()).collect();
@@ -268,12 +334,13 @@ fn examples(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Resul
             text: row.completion.clone(),
             tokens: scores.get(&row.trace_id).cloned().unwrap_or_default(),
             steps: verdict.map_or_else(Vec::new, |v| v.steps.clone()),
+            spans: row.spans.clone(),
         });
     }
     Ok(())
 }
 
-fn name_of(verdict: Verdict) -> &'static str {
+pub(super) fn name_of(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Correct => "correct",
         Verdict::Wrong => "wrong",

@@ -259,6 +259,7 @@ mod tests {
             text: String::new(),
             finish: Finish::Stop,
             verdict: Verdict::Wrong,
+            reason: None,
             extracted: None,
             n_tokens: 1,
             read: None,

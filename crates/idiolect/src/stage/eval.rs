@@ -136,18 +136,24 @@ fn judged(
         text: String::new(),
         finish: Finish::Unknown,
         verdict: Verdict::Ungraded,
+        reason: None,
         extracted: None,
         n_tokens: 0,
         read: None,
     };
-    let Ok(Completion {
+    let Completion {
         text,
         finish,
         n_tokens,
         ..
-    }) = result
-    else {
-        return row;
+    } = match result {
+        Ok(completion) => completion,
+        Err(error) => {
+            return EvalRow {
+                reason: Some(error.reason),
+                ..row
+            };
+        }
     };
     let task = judge.problems.task(problem);
     let introduction = judge.prompts.of(problem).introduction();
@@ -163,6 +169,7 @@ fn judged(
         text,
         finish,
         verdict: judgement.verdict,
+        reason: Some(judgement.reason),
         extracted: judgement.extracted,
         n_tokens,
         read: judgement.read,
