@@ -78,17 +78,20 @@ mod torch;
 #[cfg(unix)]
 #[path = "cli/trl.rs"]
 mod trl;
+#[path = "cli/view.rs"]
+mod view;
 #[path = "cli/web.rs"]
 mod web;
 
 use kit::{Place, SCRIPT, problems};
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "schema",
     "run",
     "jobs",
     "job",
     "status",
+    "view",
     "init",
     "import",
     "generate",

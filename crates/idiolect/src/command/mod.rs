@@ -32,6 +32,7 @@ mod serve;
 mod status;
 mod train;
 mod verify;
+mod view;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ enum Command {
     Jobs(jobs::Arguments),
     Job(job::Arguments),
     Status(status::Arguments),
+    View(view::Arguments),
     Init(init::Arguments),
     Import(import::Arguments),
     Generate(generate::Arguments),
@@ -103,6 +105,7 @@ pub(super) fn main() -> ExitCode {
         Command::Jobs(arguments) => jobs::run(&arguments),
         Command::Job(arguments) => job::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::View(arguments) => view::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),

@@ -18,6 +18,7 @@ pub mod finished;
 mod inputs;
 mod layout;
 mod limits;
+pub mod live;
 mod overall;
 mod place;
 pub mod plan;

@@ -205,6 +205,33 @@ fn row(one: &Planned) -> Value {
     row
 }
 
+/// Every job's id and where it is, with the time left, for a page; and the jobs.
+///
+/// # Errors
+/// As [`jobs`].
+pub(super) fn progress(dir: &Path) -> Result<(Value, Vec<Job>), StageError> {
+    let run = read(dir)?;
+    let rows: Vec<Value> = run
+        .planned
+        .iter()
+        .map(|one| {
+            json!({
+                "id": one.job.id,
+                "state": one.state,
+                "wall_s": one.seconds,
+                "message": one.message,
+                "progress": one.progress,
+            })
+        })
+        .collect();
+    let done = run.planned.iter().filter(|one| one.state == State::Done);
+    let document = json!({ "jobs": rows, "done": done.count(), "left_s": run.left });
+    Ok((
+        document,
+        run.planned.into_iter().map(|one| one.job).collect(),
+    ))
+}
+
 /// What is done, what runs, how long it takes yet, what failed and why.
 ///
 /// # Errors

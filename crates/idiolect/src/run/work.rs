@@ -513,11 +513,11 @@ impl<'a> Here<'a> {
         let mut model: Box<dyn Model> = match self.run.recipe.score.endpoints.get(name) {
             None if self.run.recipe.score.backend == Scorer::Torch => {
                 let torch = &self.run.recipe.torch;
-                Box::new(Torch::open(
-                    &student.reference,
-                    &self.how(student.opening),
-                    torch,
-                )?)
+                let how = self.how(Opening {
+                    compute,
+                    ..student.opening
+                });
+                Box::new(Torch::open(&student.reference, &how, torch)?)
             }
             None => self.open(Stage::Score, &student, compute)?,
             Some(address) => {

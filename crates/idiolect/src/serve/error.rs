@@ -69,7 +69,11 @@ impl ApiError {
     }
 
     pub(super) fn no_route(path: &str) -> Self {
-        let message = format!("nothing is served at `{path}`");
+        Self::not_found(format!("nothing is served at `{path}`"))
+    }
+
+    /// What is asked for is not there.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
     }
 

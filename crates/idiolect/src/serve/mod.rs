@@ -2,8 +2,8 @@
 //!
 //! One thread reads and writes sockets; the engine's threads write completions, which join the
 //! batch when they come and leave it when they are done, and score prompts. Requests that wait are
-//! bounded, and so is what each may send and how long it may take to. This and what is planned for
-//! remote models are the only places that open sockets.
+//! bounded, and so is what each may send and how long it may take to. A run is shown to a browser
+//! over the same connections. This is the only place of this crate that opens sockets.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -38,8 +38,10 @@ mod routes;
 mod scheduler;
 mod stream;
 mod tokenize;
+mod view;
 
 use connections::Connections;
+pub use view::view;
 
 /// How a model is served.
 #[derive(Debug)]
@@ -149,12 +151,7 @@ pub fn serve(
     (progress, stop): (&Progress, &Stop),
 ) -> Result<Served, StageError> {
     let address = settings.address;
-    let failed = |error: io::Error| {
-        StageError::failed(
-            format!("cannot listen on {address}: {error}"),
-            "--port 0 takes a free port",
-        )
-    };
+    let failed = |error| cannot_listen(address, &error);
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     listening(listener.local_addr().map_err(failed)?);
@@ -204,6 +201,13 @@ pub fn serve(
         generated_tokens: app.scheduler.queue.counts().generated,
         cut_off,
     })
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> StageError {
+    StageError::failed(
+        format!("cannot listen on {address}: {error}"),
+        "--port 0 takes a free port",
+    )
 }
 
 /// Returns once something is so.

@@ -57,8 +57,17 @@ impl Server {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::of(
+            place,
+            &[&["serve", "--port", "0", "--json"], arguments].concat(),
+            environment,
+        )
+    }
+
+    /// Starts any command that serves and names its address in its first line.
+    pub(crate) fn of(place: &Place, command: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = place
-            .command(&[&["serve", "--port", "0", "--json"], arguments].concat())
+            .command(command)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -94,8 +103,9 @@ impl Server {
         // The server may refuse, and close, before it has read everything.
         let _ = write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\
-             Content-Length: {length}\r\n{headers}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n{headers}\r\n{body}",
+            host = self.address
         );
         stream
     }
