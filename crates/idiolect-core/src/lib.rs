@@ -10,6 +10,7 @@ pub mod flaw;
 pub mod metric;
 pub mod miniature;
 pub mod paraphrase;
+pub mod race;
 pub mod record;
 pub mod scores;
 pub mod statistics;

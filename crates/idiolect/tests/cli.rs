@@ -52,6 +52,8 @@ mod outputs;
 mod outside;
 #[path = "cli/own_data.rs"]
 mod own_data;
+#[path = "cli/race.rs"]
+mod race;
 #[path = "cli/reading.rs"]
 mod reading;
 #[path = "cli/resume.rs"]

@@ -139,7 +139,7 @@ impl Output {
             // Locked before anything is thrown away: another process may be writing it.
             let mut journal = Journal::open(&part)?;
             journal.truncate(0)?;
-            remove(&Meta::path_of(path))?;
+            // The provenance last, and by being replaced: rows without it would be nobody's.
             remove(path)?;
             remove(&Rejects::path_of(path))?;
         } else if let Some(old) = earlier {
@@ -315,8 +315,9 @@ impl Output {
     /// [`StoreError::Io`].
     pub fn abandon(self) -> Result<(), StoreError> {
         self.write_rejects(&[], &self.appended())?;
-        remove(&Meta::path_of(&self.path))?;
-        remove(self.journal.path())
+        // In this order: a journal without its provenance would be nobody's.
+        remove(self.journal.path())?;
+        remove(&Meta::path_of(&self.path))
     }
 
     /// Writes the rejects so far in the order in which they were refused, for a stage that ends

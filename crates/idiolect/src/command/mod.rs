@@ -24,6 +24,7 @@ mod paraphrase;
 mod paths;
 mod pretrain;
 mod progress;
+mod race;
 mod report;
 mod run;
 mod schema;
@@ -79,6 +80,7 @@ enum Command {
     Report(report::Arguments),
     Pretrain(pretrain::Arguments),
     Advise(advise::Arguments),
+    Race(race::Arguments),
     Convert(convert::Arguments),
     Inspect(inspect::Arguments),
     Serve(serve::Arguments),
@@ -121,6 +123,7 @@ pub(super) fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
+        Command::Race(arguments) => race::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),

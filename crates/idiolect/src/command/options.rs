@@ -369,6 +369,14 @@ impl ModelOptions {
         model::open(&self.text.model, &how)
     }
 
+    /// The same options of another model: a checkpoint of this one.
+    pub(super) fn of_checkpoint(&self, checkpoint: &Path) -> Self {
+        let mut options = self.clone();
+        options.text.model = checkpoint.to_string_lossy().into_owned();
+        options.text.base = None;
+        options
+    }
+
     /// Opens it to write completions, wherever it is.
     pub(super) fn open_to_write<'a>(
         &'a self,

@@ -259,7 +259,7 @@ fn not_negative(text: &str) -> Result<f64, String> {
 }
 
 /// Reads `r=16,alpha=32`. What has no `=` goes on with the list before it.
-fn lora(text: &str) -> Result<Lora, String> {
+pub(super) fn lora(text: &str) -> Result<Lora, String> {
     let (mut r, mut alpha) = (None, None);
     let mut lora = Lora {
         r: 0,

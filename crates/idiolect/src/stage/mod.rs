@@ -25,6 +25,7 @@ pub mod inputs;
 
 pub mod paraphrase;
 pub mod pretrain;
+pub mod race;
 pub mod score;
 pub mod student;
 pub mod train;

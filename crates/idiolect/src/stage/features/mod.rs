@@ -276,7 +276,7 @@ impl Arm {
 
 /// What an arm is made of, as the `arms.json` beside its file records; else what its name usually
 /// means.
-fn description(name: &str, path: &Path) -> String {
+pub(super) fn description(name: &str, path: &Path) -> String {
     let summary = || -> Option<ArmsSummary> {
         let text = std::fs::read(path.parent()?.join("arms.json")).ok()?;
         serde_json::from_slice(&text).ok()
