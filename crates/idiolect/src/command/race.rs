@@ -6,11 +6,11 @@ use idiolect_core::advice::predict::Advice;
 use idiolect_core::arms::in_full;
 use idiolect_core::race::Rules;
 use idiolect_core::statistics::normal;
-use idiolect_model::{Lora, TrainSettings};
+use idiolect_model::{Lora, Model, TrainSettings};
 use serde_json::json;
 
 use super::numbers;
-use super::options::{self, CodeOption, Common, ModelOptions, PromptOption, Seed, named};
+use super::options::{self, CodeOption, Common, KvOption, ModelOptions, PromptOption, Seed, named};
 use super::output::{CommandOutput, table};
 use super::paths::OutputPath;
 use super::train::{TrainingOptions, lora};
@@ -76,6 +76,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     training: TrainingOptions,
     #[command(flatten)]
+    kv: KvOption,
+    #[command(flatten)]
     seed: Seed,
     /// Folder of trainings, answers and race.json
     #[arg(short, long, value_name = "DIR", value_parser = options::output)]
@@ -117,9 +119,17 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         text: arguments.model.text.open()?,
         max_tokens: None,
     };
-    let open = |checkpoint: Option<&Path>| match checkpoint {
-        None => arguments.model.open(&arguments.common),
-        Some(path) => arguments.model.of_checkpoint(path).open(&arguments.common),
+    let open = |checkpoint: Option<&Path>| -> Result<Box<dyn Model>, StageError> {
+        let options = match checkpoint {
+            None => arguments.model.clone(),
+            Some(path) => arguments.model.of_checkpoint(path),
+        };
+        let (threads, progress) = (arguments.common.threads(), arguments.common.progress());
+        Ok(Box::new(options.open_here(
+            threads,
+            &arguments.kv,
+            &progress,
+        )?))
     };
     let student = Stable {
         open: &open,
