@@ -251,11 +251,8 @@ impl RayJobs {
             },
             _ => body.to_string(),
         };
-        let lines = text.lines().map(str::trim);
-        let last = lines
-            .filter(|line| line.len() > 1)
-            .last()
-            .unwrap_or("no reason");
+        let mut lines = text.lines().rev().map(str::trim);
+        let last = lines.find(|line| line.len() > 1).unwrap_or("no reason");
         let last = match &self.token {
             Some(token) => token.hide_in(last),
             None => last.to_owned(),

@@ -166,7 +166,7 @@ fn a_browser_runs_nothing_that_foreign_text_brings() {
         "#answers-tool .answer",
     ] {
         let text = browser.text(&format!(
-            "[...document.querySelectorAll('{place}')].map(e => {{ const copy = e.cloneNode(true); copy.querySelectorAll('rt').forEach(number => number.remove()); return copy.textContent; }}).join(' ')"
+            "[...document.querySelectorAll('{place}')].map(e => {{ const copy = e.cloneNode(true); copy.querySelectorAll('rt, .mark').forEach(added => added.remove()); return copy.textContent; }}).join(' ')"
         ));
         for shown in [
             "<script>alert(1)</script>",

@@ -294,11 +294,11 @@ impl<'a> Follower<'a> {
             }
         }
         let off = (lr.unwrap_or(f64::NAN) - planned.lr).abs();
-        if !(off <= SAME_RATE * planned.lr.abs().max(f64::MIN_POSITIVE)) {
+        if off.is_nan() || off > SAME_RATE * planned.lr.abs().max(f64::MIN_POSITIVE) {
             return Err(differs(&format!(
-                "step {step} had the learning rate {} instead of {}",
+                "step {step} had the learning rate {} instead of {:e}",
                 lr.map_or_else(|| "NaN".to_owned(), |lr| format!("{lr:e}")),
-                format!("{:e}", planned.lr)
+                planned.lr
             )));
         }
         self.step = step;

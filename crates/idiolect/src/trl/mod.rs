@@ -209,7 +209,10 @@ impl<'a> Trl<'a> {
             .iter()
             .zip(theirs)
             .enumerate()
-            .find(|(_, (ours, theirs))| !((*ours - *theirs).abs() <= bound * (1.0 + theirs.abs())));
+            .find(|(_, (ours, theirs))| {
+                let off = (*ours - *theirs).abs();
+                off.is_nan() || off > bound * (1.0 + theirs.abs())
+            });
         if ours.len() != theirs.len() || wrong.is_some() {
             let (i, (ours, theirs)) = wrong.unwrap_or((0, (&f64::NAN, &f64::NAN)));
             return Err(ModelError::Invalid(format!(

@@ -171,7 +171,7 @@ fn a_race_ends_by_its_rules_and_its_budget() {
             .collect::<Vec<_>>(),
     );
     assert!(
-        words.contains("G (teacher, correct)") && words.contains("P(best)"),
+        words.contains("G (teacher, correct answer)") && words.contains("P(best)"),
         "{words}"
     );
 }
@@ -195,11 +195,10 @@ fn what_cannot_be_raced_is_told_before_any_training() {
     assert!(refused(&["B=broken.jsonl", W], &[]).contains("line 2"));
     place.write("advice.json", "{\"ranking\":[]}");
     assert!(refused(&[G, W], &["--prior", "advice.json"]).contains("no advice on these arms"));
-    let long = "x".repeat(20_000);
-    place.write(
-        "long.jsonl",
-        &format!("{{\"prompt\":\"a\",\"completion\":\"{long}\"}}\n"),
-    );
+    let row =
+        |completion: &str| format!("{{\"prompt\":\"3 4 : 7\",\"completion\":\"{completion}\"}}\n");
+    let long = " 3 + 4 = 7 |".repeat(2_000);
+    place.write("long.jsonl", &(row(" 3 + 4 = 7 | ans 3 + 4") + &row(&long)));
     let error = refused(&["L=long.jsonl", W], &[]);
     assert!(
         error.contains("cannot be trained on") && error.contains("arm `L`"),

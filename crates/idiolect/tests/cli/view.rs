@@ -57,10 +57,9 @@ fn a_run_is_shown_when_half_done_and_when_finished() {
         .iter()
         .filter(|row| row["event"] == "step")
         .count();
-    let curve = whole["curves"].as_array().unwrap().iter();
-    let curve = curve
-        .filter(|curve| curve["job"].as_str().unwrap().contains("/W/"))
-        .next()
+    let mut curves = whole["curves"].as_array().unwrap().iter();
+    let curve = curves
+        .find(|curve| curve["job"].as_str().unwrap().contains("/W/"))
         .unwrap();
     assert_eq!(curve["points"].as_array().unwrap().len(), steps.min(120));
     let (code, _, err) = server.stop();

@@ -63,10 +63,13 @@ pub struct Expectation {
     pub sd: f64,
 }
 
+/// Opens the student, or a checkpoint of it.
+pub type Opener<'a> = dyn Fn(Option<&Path>) -> Result<Box<dyn Model>, StageError> + 'a;
+
 /// The student and what is trained of it.
 pub struct Stable<'a> {
     /// Opens the student, or a checkpoint of it.
-    pub open: &'a dyn Fn(Option<&Path>) -> Result<Box<dyn Model>, StageError>,
+    pub open: &'a Opener<'a>,
     /// Its text side, and the longest row that it is trained on.
     pub text: &'a StudentText,
 }

@@ -113,7 +113,7 @@ pub(super) fn told(
                 description: field.description(arm).to_owned(),
                 p_best: run.standing.p_best[arm],
                 behind,
-                interval: (arm != pick).then(|| Interval {
+                interval: (arm != pick).then_some(Interval {
                     low: behind - z * sd,
                     high: behind + z * sd,
                 }),
