@@ -53,7 +53,7 @@ def write(path, found):
 
 
 def measure(program, traces, work):
-    """Seconds in one thread and bytes for a trace, by stage, of a run up to `arms`, and its peak memory in bytes."""
+    """Core seconds in one thread and bytes for a trace, by stage, of a run up to `arms`, and its peak memory in bytes."""
     work.mkdir()
     problems, answers = rows(traces, random.Random(0))
     write(work / "train.jsonl", problems)
@@ -92,7 +92,9 @@ rows_per_shard = {max(1, traces // shards)}
             begun[event["job"]] = event["at_unix_s"]
         elif event["event"] == "end":
             seconds[event["job"]] = event["at_unix_s"] - begun[event["job"]]
-    of = lambda match: sum(s for job, s in seconds.items() if match(job))
+    # On a machine that does other work too, the share of a core that the run had.
+    share = (usage.ru_utime + usage.ru_stime) / sum(seconds.values())
+    of = lambda match: share * sum(s for job, s in seconds.items() if match(job))
     shard = lambda job: "/shard-" in job
     given = lambda job: "verify/given" in job
     run = work / "run"
