@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use crate::kit::{Place, Ran};
 
 /// An interpreter that names its packages, and else does what the script `behave` says, with the
-/// folder of requests as `folder`.
+/// folder of requests as `folder`. As the worker does, it writes `ready.json` whole.
 const PYTHON: &str = r#"#!/bin/sh
 if [ "$1" = -c ]; then cat packages.json; exit; fi
 folder=$(dirname "$2")
-cp ready.json "$folder/"
+cp ready.json "$folder/part"
+mv "$folder/part" "$folder/ready.json"
 . ./behave
 "#;
 
