@@ -141,17 +141,40 @@ fn without_script_the_page_shows_all_numbers_and_no_controls() {
     assert_eq!(browser.wrongs(), [""; 0]);
 }
 
+/// JavaScript: the texts of all places that a selector names, without what the page adds to them.
+const OWN_TEXT: &str = "place => [...document.querySelectorAll(place)].map(e => { const copy = e.cloneNode(true); copy.querySelectorAll('rt, .mark').forEach(added => added.remove()); return copy.textContent; }).join(' ')";
+
+/// JavaScript: chooses an option of a control; opens everything, and waits until it is filled.
+const OPENED: &str = "function choose(id, value) { const s = document.getElementById(id); s.value = value; s.dispatchEvent(new Event('change')); } async function opened() { document.querySelectorAll('details').forEach(d => d.open = true); await new Promise(done => setTimeout(done, 100)); }";
+
+/// Asserts that the hostile text of the page is there, as text.
+fn assert_foreign(text: &str, place: &str) {
+    for shown in [
+        "<script>alert(1)</script>",
+        "<img src=x",
+        "⟨U+202E⟩",
+        "␛[31m",
+    ] {
+        assert!(text.contains(shown), "no {shown} in {place}");
+    }
+    for hidden in ['\u{1b}', '\u{202e}', '\u{200b}', '\0'] {
+        assert!(!text.contains(hidden), "{hidden:?} in {place}");
+    }
+}
+
 #[test]
 fn a_browser_runs_nothing_that_foreign_text_brings() {
     let test = "a_browser_runs_nothing_that_foreign_text_brings";
     let Some(mut browser) = opened(test, &crate::page::hostile(), 800) else {
         return;
     };
-    // Everything that can be opened, and every arm's rows and answers.
-    browser.eval("document.querySelectorAll('#answers-tool select, #rows-tool select').forEach(s => [...s.options].forEach(o => { s.value = o.value; s.dispatchEvent(new Event('change')); document.querySelectorAll('details').forEach(d => d.open = true); }))");
+    // Every arm's rows, opened: an item is filled after the event that opens it.
+    let traces = browser.text(&format!(
+        "(async () => {{ let found = ''; for (const of of [...document.getElementById('rows-arm').options]) {{ choose('rows-arm', of.value); await opened(); found += ({OWN_TEXT})('#rows-tool .trace'); }} return found; {OPENED} }})()"
+    ));
+    assert_foreign(&traces, "#rows-tool .trace");
     browser.eval("document.querySelectorAll('[data-cell=neither]').forEach(b => b.click())");
-    browser.eval("document.querySelectorAll('details').forEach(d => d.open = true)");
-    browser.eval("new Promise(done => setTimeout(done, 100))");
+    browser.eval(&format!("(async () => {{ await opened(); {OPENED} }})()"));
     for width in [360, 800] {
         browser.width(width);
         let probe = browser.eval(PROBE);
@@ -159,28 +182,9 @@ fn a_browser_runs_nothing_that_foreign_text_brings() {
         assert_eq!(probe["images"], 0, "{probe}");
         assert_whole(&probe, width);
     }
-    for place in [
-        "#answers-tool",
-        "#rows-tool",
-        "#rows-tool .trace",
-        "#answers-tool .answer",
-    ] {
-        let text = browser.text(&format!(
-            "[...document.querySelectorAll('{place}')].map(e => {{ const copy = e.cloneNode(true); copy.querySelectorAll('rt, .mark').forEach(added => added.remove()); return copy.textContent; }}).join(' ')"
-        ));
-        for shown in [
-            "<script>alert(1)</script>",
-            "<img src=x",
-            "⟨U+202E⟩",
-            "␛[31m",
-        ] {
-            // The drawing of tokens cuts texts at tokens and steps.
-            let is_cut = place == "#rows-tool .trace";
-            assert!(is_cut || text.contains(shown), "no {shown} in {place}");
-        }
-        for hidden in ['\u{1b}', '\u{202e}', '\u{200b}', '\0'] {
-            assert!(!text.contains(hidden), "{hidden:?} in {place}");
-        }
+    for place in ["#answers-tool", "#rows-tool", "#answers-tool .answer"] {
+        let text = browser.text(&format!("({OWN_TEXT})('{place}')"));
+        assert_foreign(&text, place);
     }
     assert!(
         browser.text_of("body").contains("more bytes"),
