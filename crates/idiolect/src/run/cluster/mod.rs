@@ -6,12 +6,15 @@
 //! whether it is over. So this process, a worker or the cluster's head may die at any moment: the
 //! same command finds what was submitted by its names and goes on.
 
+mod cancel;
 mod groups;
 mod journal;
+mod over;
 mod preview;
 mod ray;
 mod script;
 mod slurm;
+mod submit;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use idiolect_remote::ray::RayJobs;
 
-use self::groups::{Group, groups, tasks};
+use self::groups::{Group, groups};
 use self::journal::{Journal, Submission};
-use self::script::{Program, script};
+use self::script::Program;
 use super::execute;
 use super::place::On;
 use super::plan::Job;
@@ -36,16 +39,6 @@ use crate::stage::StageError;
 pub(super) use self::journal::{events_of, folder};
 pub(super) use self::preview::describe;
 pub(super) use self::watch::{Ask, Placed, check_idle, placed, task_jobs};
-
-/// How long the outputs of a task that ended well may take to be seen here, through the caches of a
-/// shared file system.
-const SETTLE: Duration = Duration::from_secs(90);
-
-/// How long tasks that were cancelled may take to end.
-const FAREWELL: Duration = Duration::from_secs(40);
-
-/// How long a task may go on waiting for jobs that are done.
-const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// How often the queue is shown.
 const NOW_AND_THEN: Duration = Duration::from_secs(30);
@@ -89,21 +82,6 @@ struct Look {
     ids: BTreeMap<String, String>,
     /// What tasks wrote, where the cluster keeps it.
     logs: BTreeMap<(String, usize), String>,
-}
-
-/// Why a cluster did not take a submission.
-enum Refusal {
-    /// It may take it later, or has it without our knowing.
-    Later(String),
-    /// It will not.
-    Never(String),
-}
-
-/// A submission that another one waits for.
-struct After {
-    cluster_id: String,
-    /// Whether each task waits for that of the same number alone.
-    aligned: bool,
 }
 
 impl Cluster {
@@ -356,135 +334,6 @@ impl Executor<'_> {
         Ok(Ok(()))
     }
 
-    /// Closes a task that is over.
-    fn see(&mut self, at: usize, task: usize, look: &Look) -> Result<(), StageError> {
-        let one = &self.journal.submissions[at];
-        let key = (one.name.clone(), task);
-        let members: Vec<usize> = one.tasks[task]
-            .iter()
-            .filter_map(|id| self.position(id))
-            .collect();
-        let undone: Vec<usize> = members
-            .into_iter()
-            .filter(|job| self.states[*job] != State::Done)
-            .collect();
-        if undone.is_empty() {
-            return self.journal.close(at, task, "done");
-        }
-        let (end, words) = match look.tasks.get(&key) {
-            Some(Seen::Ended(end, words)) => (*end, words.clone()),
-            Some(Seen::Pending(words)) if words == slurm::DEPENDENCY => {
-                self.release(at, task, &undone);
-                return Ok(());
-            }
-            Some(_) => {
-                self.settling.remove(&key);
-                return Ok(());
-            }
-            // It was not taken yet: it is submitted again under its name.
-            None if one.cluster_id.is_none() && !one.cancelled => return Ok(()),
-            None => match slurm_fate(one, task) {
-                Some(fate) => fate,
-                None => (End::Lost, "the cluster no longer knows it".to_owned()),
-            },
-        };
-        if one.cancelled {
-            return self.journal.close(at, task, "cancelled");
-        }
-        let failed = watch::failures(self.run.dir, &one.name, task)?;
-        let failed: Vec<(usize, String)> = undone
-            .iter()
-            .filter_map(|job| Some((*job, failed.get(&self.jobs[*job].id)?.clone())))
-            .collect();
-        let shown = one.shown(task);
-        if !failed.is_empty() {
-            for (job, message) in failed {
-                self.fail(job, format!("{message} ({shown})"), false);
-            }
-            return self.journal.close(at, task, "failed");
-        }
-        let is_settled = self
-            .settling
-            .entry(key.clone())
-            .or_insert_with(Instant::now)
-            .elapsed()
-            >= self.patience(end);
-        match end {
-            End::NeverBegan => return self.journal.close(at, task, "never began"),
-            End::Cancelled => {
-                for job in undone {
-                    let message =
-                        format!("its task was cancelled on the cluster ({shown}: {words})");
-                    self.fail(job, message, true);
-                }
-                return self.journal.close(at, task, "cancelled by someone");
-            }
-            End::Completed | End::Lost if !is_settled => return Ok(()),
-            End::Completed | End::Lost => {}
-        }
-        let log = look.logs.get(&key).cloned();
-        let log = watch::end_of_log(self.run.dir, &one.name, task, log.as_deref());
-        let begun = watch::begun(self.run.dir, &one.name, task)?;
-        let is_begun = |job: &usize| begun.contains(&self.jobs[*job].id);
-        let mut hit: Vec<usize> = undone.iter().copied().filter(is_begun).collect();
-        if hit.is_empty() {
-            hit = undone;
-        }
-        let words = match end {
-            End::Completed => format!(
-                "{words}, but its outputs are not seen here: do the nodes see the same `{}`?",
-                self.dir.display()
-            ),
-            _ => words,
-        };
-        let retries = self.run.recipe.execute.retries;
-        for job in hit {
-            self.lost[job] += 1;
-            let times = self.lost[job];
-            if times > retries {
-                let message =
-                    format!("its worker was lost {times} time(s), last {shown}: {words}{log}");
-                self.fail(job, message, true);
-            } else {
-                let id = &self.jobs[job].id;
-                self.run.note(&format!(
-                    "{id}: {shown} was lost: {words}; submitted again ({times} of {retries})"
-                ));
-            }
-        }
-        // One that is held would stay in the queue.
-        let _ = self.cluster.cancel(&self.journal.submissions[at], &[task]);
-        self.journal.close(at, task, &format!("lost: {words}"))
-    }
-
-    /// Lets a task begin that waits in the queue for jobs that are done: a controller that was
-    /// killed may have forgotten them.
-    fn release(&mut self, at: usize, task: usize, undone: &[usize]) {
-        let one = &self.journal.submissions[at];
-        let key = (one.name.clone(), task);
-        let is_there = |need: &usize| self.states[*need] == State::Done || undone.contains(need);
-        let needed = undone.iter().flat_map(|job| &self.needs[*job]);
-        if !needed.into_iter().all(is_there) {
-            self.settling.remove(&key);
-            return;
-        }
-        let since = self.settling.entry(key).or_insert_with(Instant::now);
-        if since.elapsed() >= FORGOTTEN {
-            *since = Instant::now();
-            // It is tried again, and the queue shows what the task waits for.
-            let _ = slurm::release(one, task);
-        }
-    }
-
-    /// How long to wait for the outputs of a task that ended.
-    fn patience(&self, end: End) -> Duration {
-        match end {
-            End::Completed => SETTLE,
-            // A queue may be short of a task for a moment.
-            _ => Duration::from_secs_f64(self.run.recipe.execute.poll_s.min(5.0)),
-        }
-    }
-
     /// Notes a failure; with `unseen`, one that no worker wrote down.
     fn fail(&mut self, job: usize, message: String, unseen: bool) {
         if unseen {
@@ -555,197 +404,6 @@ impl Executor<'_> {
         Ok(true)
     }
 
-    /// Submits every job whose inputs are there, or, on Slurm, come from tasks that are submitted.
-    fn submit_open_jobs(&mut self) -> Result<(), StageError> {
-        self.submit_again()?;
-        let blocked = self.blocked();
-        let mut live: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
-        for (at, task) in self.open_tasks() {
-            let ids = self.journal.submissions[at].tasks[task].clone();
-            live.extend(
-                ids.iter()
-                    .filter_map(|id| Some((self.position(id)?, (at, task)))),
-            );
-        }
-        for index in 0..self.groups.len() {
-            let group = &self.groups[index];
-            let Some(asked) = group.asked.clone() else {
-                continue;
-            };
-            let mut chosen: Vec<usize> = Vec::new();
-            for job in &group.jobs {
-                let comes = |need: &usize| {
-                    self.states[*need] == State::Done
-                        || (!group.wide && chosen.contains(need))
-                        || live
-                            .get(need)
-                            .is_some_and(|(at, _)| self.can_be_waited_for(*at))
-                };
-                if self.states[*job] == State::Open
-                    && !live.contains_key(job)
-                    && !blocked[*job]
-                    && self.needs[*job].iter().all(comes)
-                {
-                    chosen.push(*job);
-                }
-            }
-            let tasks = tasks(group, &chosen, self.run.recipe.execute.tasks);
-            if tasks.is_empty() {
-                continue;
-            }
-            let name = group.name.clone();
-            let ids =
-                |task: &Vec<usize>| task.iter().map(|job| self.jobs[*job].id.clone()).collect();
-            let ids: Vec<Vec<String>> = tasks.iter().map(ids).collect();
-            let at = self.journal.submit(&name, &self.on, &asked, ids)?;
-            for (number, task) in tasks.iter().enumerate() {
-                live.extend(task.iter().map(|job| (*job, (at, number))));
-            }
-            let after = self.after(&tasks, &live, at);
-            self.hand_over(at, &after)?;
-        }
-        Ok(())
-    }
-
-    /// Whether others may be submitted that wait for a submission: on Slurm, one that is known to be
-    /// taken and of which nothing was lost.
-    fn can_be_waited_for(&self, at: usize) -> bool {
-        let one = &self.journal.submissions[at];
-        matches!(self.cluster, Cluster::Slurm)
-            && one.cluster_id.is_some()
-            && !one.cancelled
-            && one.closed.values().all(|why| why == "done")
-    }
-
-    /// The submissions that tasks wait for.
-    fn after(
-        &self,
-        tasks: &[Vec<usize>],
-        live: &BTreeMap<usize, (usize, usize)>,
-        own: usize,
-    ) -> Vec<After> {
-        let mut found: BTreeMap<usize, bool> = BTreeMap::new();
-        for (number, task) in tasks.iter().enumerate() {
-            for need in task.iter().flat_map(|job| &self.needs[*job]) {
-                let at = live.get(need).filter(|_| self.states[*need] != State::Done);
-                let Some((at, other)) = at.filter(|(at, _)| *at != own) else {
-                    continue;
-                };
-                let same = self.journal.submissions[*at].tasks.len() == tasks.len();
-                let aligned = found.entry(*at).or_insert(same);
-                *aligned &= *other == number;
-            }
-        }
-        let of = |(at, aligned): (usize, bool)| {
-            let cluster_id = self.journal.submissions[at].cluster_id.clone()?;
-            Some(After {
-                cluster_id,
-                aligned,
-            })
-        };
-        found.into_iter().filter_map(of).collect()
-    }
-
-    /// Submits again what the cluster did not take. What it waited for must be there by now.
-    fn submit_again(&mut self) -> Result<(), StageError> {
-        let waiting: BTreeSet<usize> = self
-            .open_tasks()
-            .into_iter()
-            .map(|(at, _)| at)
-            .filter(|at| {
-                let one = &self.journal.submissions[*at];
-                one.cluster_id.is_none() && !one.cancelled
-            })
-            .collect();
-        for at in waiting {
-            if self
-                .later
-                .get(&at)
-                .is_some_and(|when| Instant::now() < *when)
-            {
-                continue;
-            }
-            let one = &self.journal.submissions[at];
-            let members = one.open().flat_map(|task| &one.tasks[task]);
-            let members: Vec<usize> = members.filter_map(|id| self.position(id)).collect();
-            let is_there =
-                |need: &usize| self.states[*need] == State::Done || members.contains(need);
-            if members
-                .iter()
-                .flat_map(|job| &self.needs[*job])
-                .all(is_there)
-            {
-                self.hand_over(at, &[])?;
-            } else {
-                // Its jobs are submitted anew once their inputs are there or on their way.
-                for task in self.journal.submissions[at].open().collect::<Vec<_>>() {
-                    self.journal.close(at, task, "never taken")?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn hand_over(&mut self, at: usize, after: &[After]) -> Result<(), StageError> {
-        let one = &self.journal.submissions[at];
-        let text = |task: &str| {
-            script(
-                (&self.program, &self.flags),
-                &self.dir,
-                &one.name,
-                task,
-                &one.asked,
-            )
-        };
-        let taken = match &self.cluster {
-            Cluster::Slurm => slurm::submit(&self.dir, one, after, &text("$SLURM_ARRAY_TASK_ID")),
-            Cluster::Ray(jobs) => ray::submit(jobs, one, &text),
-        };
-        match taken {
-            Ok(id) => {
-                self.later.remove(&at);
-                self.journal.taken(at, &id)?;
-                let one = &self.journal.submissions[at];
-                let jobs: usize = one.tasks.iter().map(Vec::len).sum();
-                self.run.note(&format!(
-                    "{}: {} submitted: {jobs} job(s) in {} task(s), each {}",
-                    one.on,
-                    match &one.on {
-                        On::Slurm => format!("{id} ({})", one.group),
-                        _ => one.group.clone(),
-                    },
-                    one.tasks.len(),
-                    one.asked
-                ));
-            }
-            Err(Refusal::Later(words)) => {
-                let pause = Duration::from_secs_f64(self.run.recipe.execute.poll_s);
-                self.later.insert(at, Instant::now() + pause);
-                let group = one.group.clone();
-                self.show(&format!(
-                    "{} does not take {group} yet ({words}); asked again",
-                    self.on
-                ));
-            }
-            Err(Refusal::Never(words)) => {
-                let message = format!(
-                    "{} refuses what its stage asks for ({}): {words}",
-                    self.on, one.asked
-                );
-                let open: Vec<usize> = one.open().collect();
-                let members = open.iter().flat_map(|task| &one.tasks[*task]);
-                let members: Vec<usize> = members.filter_map(|id| self.position(id)).collect();
-                for task in open {
-                    self.journal.close(at, task, "refused")?;
-                }
-                for job in members {
-                    self.fail(job, message.clone(), true);
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn show(&mut self, words: &str) {
         if self.shown != words {
             self.run.note(words);
@@ -771,69 +429,6 @@ impl Executor<'_> {
         let all = self.jobs.len();
         self.show(&format!("{}: {words}; {done} of {all} jobs done", self.on));
         Ok(())
-    }
-
-    /// Cancels everything that was submitted; the error to return.
-    fn cancel_all(&mut self) -> StageError {
-        let open = self.open_tasks();
-        if open.is_empty() {
-            return StageError::Interrupted;
-        }
-        match self.try_cancel(&open) {
-            Ok(()) => self
-                .run
-                .note(&format!("cancelled {} task(s) on {}", open.len(), self.on)),
-            Err(words) => {
-                let of: BTreeSet<usize> = open.iter().map(|(at, _)| *at).collect();
-                let submissions: Vec<&Submission> =
-                    of.iter().map(|at| &self.journal.submissions[*at]).collect();
-                let how = match self.cluster {
-                    Cluster::Slurm => slurm::how_to_cancel(&submissions),
-                    Cluster::Ray(_) => {
-                        "ray job stop, for each that `ray job list` shows".to_owned()
-                    }
-                };
-                self.run.note(&format!(
-                    "could not cancel what is on {} ({words}); by hand: {how}",
-                    self.on
-                ));
-            }
-        }
-        StageError::Interrupted
-    }
-
-    fn try_cancel(&mut self, open: &[(usize, usize)]) -> Result<(), String> {
-        let mut by: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (at, task) in open {
-            by.entry(*at).or_default().push(*task);
-        }
-        for (at, tasks) in &by {
-            self.journal
-                .cancel(*at)
-                .map_err(|error| error.to_string())?;
-            self.cluster.cancel(&self.journal.submissions[*at], tasks)?;
-        }
-        // Their locks are free once they have ended.
-        let begun = Instant::now();
-        loop {
-            let submissions: Vec<&Submission> =
-                by.keys().map(|at| &self.journal.submissions[*at]).collect();
-            let look = self.cluster.look(&submissions)?;
-            let running = |(at, task): &&(usize, usize)| {
-                let key = (self.journal.submissions[*at].name.clone(), *task);
-                matches!(look.tasks.get(&key), Some(Seen::Running(_)))
-            };
-            let running: Vec<(usize, usize)> = open.iter().filter(running).copied().collect();
-            if running.is_empty() || begun.elapsed() > FAREWELL {
-                for (at, task) in open.iter().filter(|one| !running.contains(one)) {
-                    self.journal
-                        .close(*at, *task, "cancelled")
-                        .map_err(|error| error.to_string())?;
-                }
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
     }
 
     fn outcome(&self) -> Result<(), StageError> {
@@ -866,11 +461,3 @@ impl Executor<'_> {
 
 /// Failures that the error lists.
 const MOST_SHOWN: usize = 10;
-
-/// What Slurm's accounting states of a task that left the queue.
-fn slurm_fate(submission: &Submission, task: usize) -> Option<(End, String)> {
-    match submission.on {
-        On::Slurm => slurm::fate(submission, task),
-        _ => None,
-    }
-}

@@ -15,7 +15,8 @@ use super::super::{Finished, Process};
 use super::groups::{groups, tasks};
 use super::journal::{Submission, task_name};
 use super::script::{Program, quoted, script};
-use super::{After, absolute, flags, slurm};
+use super::submit::After;
+use super::{absolute, flags, slurm};
 use crate::stage::StageError;
 
 /// Adds the submissions to the description of a run.

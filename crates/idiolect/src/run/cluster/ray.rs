@@ -6,7 +6,8 @@ use idiolect_remote::ray::{RayError, RayJobs, RayNode, RaySubmission};
 
 use super::super::place::Asked;
 use super::journal::{Submission, task_name};
-use super::{End, Look, Refusal, Seen};
+use super::submit::Refusal;
+use super::{End, Look, Seen};
 use crate::shown::escaped;
 
 /// Characters of what the cluster states that are shown.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::journal::{Submission, folder};
 use super::script::quoted;
-use super::{After, End, Look, Refusal, Seen};
+use super::submit::{After, Refusal};
+use super::{End, Look, Seen};
 use crate::launch::command::{self, Ended};
 use crate::shown::escaped;
 
