@@ -1,5 +1,6 @@
 //! Model references: what `--model M` means.
 
+pub(crate) mod encoded;
 pub mod price;
 mod remote;
 mod served;

@@ -11,11 +11,10 @@ use idiolect_model::{
 };
 use idiolect_remote::{Endpoint, IdsRow, IdsScore};
 
+use super::encoded::score_encoded;
+
 /// A text whose tokens are compared with the server's.
 const PROBE: &str = "Answer: 3 * (1.5 + 2) = 10.5\nIsn\'t it? #12";
-
-/// Rows that are tokenized before they are sent.
-const ROWS_AT_ONCE: usize = 4096;
 
 pub(super) struct Remote {
     endpoint: Endpoint,
@@ -79,24 +78,8 @@ impl Model for Remote {
 
 impl Score for Remote {
     fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError> {
-        for (first, examples) in (0..)
-            .step_by(ROWS_AT_ONCE)
-            .zip(examples.chunks(ROWS_AT_ONCE))
-        {
-            let (mut at, mut rows) = (Vec::new(), Vec::new());
-            for (index, example) in (first..).zip(examples) {
-                match self.text.encode(example) {
-                    Ok(row) => {
-                        at.push(index);
-                        rows.push(row);
-                    }
-                    Err(refused) => {
-                        if sink(index, Err(refused)).is_break() {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
+        let Self { endpoint, text, .. } = self;
+        score_encoded(text, examples, sink, &mut |rows, sink| {
             let sent: Vec<IdsRow> = rows
                 .iter()
                 .map(|row| IdsRow {
@@ -104,16 +87,11 @@ impl Score for Remote {
                     from: row.completion_start,
                 })
                 .collect();
-            let mut flow = ControlFlow::Continue(());
-            self.endpoint.score_ids(&sent, &mut |index, result| {
-                flow = sink(at[index], result.map(|score| scored(&rows[index], &score)));
-                flow
+            endpoint.score_ids(&sent, &mut |index, result| {
+                sink(index, result.map(|score| scored(&rows[index], &score)))
             })?;
-            if flow.is_break() {
-                return Ok(());
-            }
-        }
-        Ok(())
+            Ok(ControlFlow::Continue(()))
+        })
     }
 }
 

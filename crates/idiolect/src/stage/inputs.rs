@@ -385,6 +385,34 @@ pub struct DataRow {
     pub example: Example,
 }
 
+/// The rows of an arm, one or more, of which none may be wrong: what is found of a part of an arm
+/// would be said of another arm.
+///
+/// # Errors
+/// At the first row that is none, with its file and line; where there is no row.
+pub fn arm_rows(input: &Input, name: &str, path: &Path) -> Result<Vec<DataRow>, StageError> {
+    let mut rows = Vec::new();
+    for row in input.rows::<Value>()? {
+        let (line, data) = match row? {
+            Err(bad) => (bad.line, Err(bad.reason)),
+            Ok(row) => (row.line, DataRow::parse(&row.value)),
+        };
+        rows.push(data.map_err(|reason| {
+            StageError::failed(
+                format!("`{}`, line {line}: {reason}", path.display()),
+                "an arm is a file of rows with `prompt` and `completion`, or `messages`",
+            )
+        })?);
+    }
+    if rows.is_empty() {
+        return Err(StageError::failed(
+            format!("the arm `{name}` (`{}`) has no row", path.display()),
+            "",
+        ));
+    }
+    Ok(rows)
+}
+
 impl DataRow {
     /// Reads one.
     ///

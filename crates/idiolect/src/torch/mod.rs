@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use crate::interrupt::Stop;
 use crate::launch::python::{Package, search_path, versions};
 use crate::launch::{Launch, Process};
+use crate::model::encoded::score_encoded;
 use crate::model::{self, How};
 use crate::stage::StageError;
 pub use settings::TorchSettings;
@@ -58,14 +59,16 @@ const SHOWN_LINES: usize = 20;
 /// How often its replies are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Rows of a request.
-const ROWS_AT_ONCE: usize = 4096;
-
 /// A model that torch scores with.
 pub struct Torch<'a> {
     text: TextModel,
     info: ModelInfo,
     recorded: BTreeMap<String, Value>,
+    worker: Worker<'a>,
+}
+
+/// The process that holds the model, and the folder through which it is asked.
+struct Worker<'a> {
     process: Process,
     folder: TempDir,
     requests: usize,
@@ -168,32 +171,36 @@ impl<'a> Torch<'a> {
         let mut launch = Launch::new(words, &folder.path().join("torch.log"));
         launch.environment.extend(search_path(&settings.python));
         let process = Process::start(&launch).map_err(failed)?;
-        let mut worker = Self {
-            text,
-            info,
-            recorded: BTreeMap::new(),
+        let mut worker = Worker {
             process,
             folder,
             requests: 0,
             stop: how.stop,
         };
         let ready = worker.ready()?;
-        let of_config = worker.text.config().model.vocab;
+        let of_config = text.config().model.vocab;
         if ready.vocabulary != of_config {
             return Err(failed(format!(
                 "torch's model has a vocabulary of {}, and its config states {of_config}",
                 ready.vocabulary
             )));
         }
-        let recorded = &mut worker.recorded;
+        let mut recorded = BTreeMap::new();
         recorded.insert("backend".to_owned(), json!("torch"));
         recorded.insert("torch.device".to_owned(), json!(ready.device));
         for (name, version) in versions {
             recorded.insert(format!("torch.versions.{name}"), json!(version));
         }
-        Ok(worker)
+        Ok(Self {
+            text,
+            info,
+            recorded,
+            worker,
+        })
     }
+}
 
+impl Worker<'_> {
     /// Waits until the worker has loaded the model.
     fn ready(&mut self) -> Result<Ready, StageError> {
         let path = self.folder.path().join("ready.json");
@@ -223,12 +230,9 @@ impl<'a> Torch<'a> {
         }
     }
 
-    /// Has rows scored; `sink` gets each as it is done, by its index among them.
-    fn ask(
-        &mut self,
-        rows: &[Row],
-        sink: &mut dyn FnMut(usize, Scored) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, ModelError> {
+    /// Has rows scored; `sink` gets each as it is done, by its index among them. Breaks
+    /// where it was stopped.
+    fn ask(&mut self, rows: &[Row], sink: Sink<'_, Scored>) -> Result<ControlFlow<()>, ModelError> {
         let name = |what: &str| {
             self.folder
                 .path()
@@ -258,7 +262,7 @@ impl<'a> Torch<'a> {
             for line in lines.split_inclusive(|byte| *byte == b'\n') {
                 let reply = checked(line, rows, &mut missing)?;
                 left -= 1;
-                if sink(reply.row, scored(&rows[reply.row], &reply)).is_break() {
+                if sink(reply.row, Ok(scored(&rows[reply.row], &reply))).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -342,7 +346,7 @@ fn scored(row: &Row, reply: &Reply) -> Scored {
     }
 }
 
-impl Drop for Torch<'_> {
+impl Drop for Worker<'_> {
     fn drop(&mut self) {
         // It ends by itself where it can, and is ended where it cannot.
         let _ =
@@ -379,30 +383,10 @@ impl Model for Torch<'_> {
 
 impl Score for Torch<'_> {
     fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError> {
-        for (first, examples) in (0..)
-            .step_by(ROWS_AT_ONCE)
-            .zip(examples.chunks(ROWS_AT_ONCE))
-        {
-            let (mut at, mut rows) = (Vec::new(), Vec::new());
-            for (index, example) in (first..).zip(examples) {
-                match self.text.encode(example) {
-                    Ok(row) => {
-                        at.push(index);
-                        rows.push(row);
-                    }
-                    Err(refused) => {
-                        if sink(index, Err(refused)).is_break() {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-            let flow = self.ask(&rows, &mut |row, scored| sink(at[row], Ok(scored)))?;
-            if flow.is_break() {
-                return Ok(());
-            }
-        }
-        Ok(())
+        let Self { text, worker, .. } = self;
+        score_encoded(text, examples, sink, &mut |rows, sink| {
+            worker.ask(rows, sink)
+        })
     }
 }
 

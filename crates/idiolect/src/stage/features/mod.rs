@@ -19,11 +19,10 @@ use idiolect_core::record::{Finish, Problem, ScoreRow, StepCheck, Verdict};
 use idiolect_core::scores::{Identity, fold};
 use idiolect_core::task::Judgement;
 use idiolect_model::{Context, Example, GenerateRequest, Rng, Scored};
-use serde_json::Value;
 
 use self::own::Own;
 use super::code::CodeRunner;
-use super::inputs::{DataRow, Input, Problems, PromptKind, Prompts};
+use super::inputs::{Input, Problems, PromptKind, Prompts, arm_rows};
 use super::{Control, StageError};
 use idiolect_model::Model;
 
@@ -162,35 +161,16 @@ impl Arm {
         problems: &Problems,
         settings: &FeatureSettings,
     ) -> Result<Self, StageError> {
-        let input = Input::open(path)?;
-        let mut rows = Vec::new();
         let mut known = BTreeSet::new();
-        for row in input.rows::<Value>()? {
-            let (line, data) = match row? {
-                Err(bad) => (bad.line, Err(bad.reason)),
-                Ok(row) => (row.line, DataRow::parse(&row.value)),
-            };
-            let data = data.map_err(|reason| {
-                StageError::failed(
-                    format!("`{}`, line {line}: {reason}", path.display()),
-                    "an arm is a file of rows with `prompt` and `completion`, or `messages`",
-                )
-            })?;
-            known.extend(data.problem_id.clone());
+        let mut rows = Vec::new();
+        for data in arm_rows(&Input::open(path)?, name, path)? {
+            let problem = data.problem_id.as_deref().and_then(|id| problems.get(id));
+            let problem = problem.cloned();
+            known.extend(data.problem_id);
             rows.push(ArmRow {
-                problem: data
-                    .problem_id
-                    .as_deref()
-                    .and_then(|id| problems.get(id))
-                    .cloned(),
+                problem,
                 example: data.example,
             });
-        }
-        if rows.is_empty() {
-            return Err(StageError::failed(
-                format!("the arm `{name}` (`{}`) has no row", path.display()),
-                "",
-            ));
         }
         let total = rows.len();
         // One key for all arms: matched arms are looked at on the same problems.

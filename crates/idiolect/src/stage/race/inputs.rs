@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::RaceSettings;
 use crate::stage::features::description;
-use crate::stage::inputs::{DataRow, Input, Problems};
+use crate::stage::inputs::{Input, Problems, arm_rows};
 use crate::stage::{Control, StageError};
 
 /// Arms that can be raced: with one there is nothing to find out, and the names are folders.
@@ -51,13 +51,8 @@ impl Field {
         let (mut entries, mut held, mut named) = (Vec::new(), BTreeSet::new(), true);
         for (name, path) in &settings.arms {
             let input = Input::open(path)?;
-            let ids = problem_ids(&input, path)?;
-            if ids.is_empty() {
-                return Err(StageError::failed(
-                    format!("the arm `{name}` (`{}`) has no row", path.display()),
-                    "",
-                ));
-            }
+            let rows = arm_rows(&input, name, path)?;
+            let ids: Vec<Option<String>> = rows.into_iter().map(|row| row.problem_id).collect();
             named &= ids.iter().all(Option::is_some);
             held.extend(ids.iter().flatten().cloned());
             entries.push((input, ids, description(name, path)));
@@ -223,26 +218,6 @@ fn check_names(arms: &[(String, PathBuf)]) -> Result<(), StageError> {
         }
     }
     Ok(())
-}
-
-/// The problem of each row. A row that is none is an error: a race of a part of an arm would be one
-/// of another arm.
-fn problem_ids(input: &Input, path: &Path) -> Result<Vec<Option<String>>, StageError> {
-    let mut ids = Vec::new();
-    for row in input.rows::<Value>()? {
-        let (line, data) = match row? {
-            Err(bad) => (bad.line, Err(bad.reason)),
-            Ok(row) => (row.line, DataRow::parse(&row.value)),
-        };
-        let data = data.map_err(|reason| {
-            StageError::failed(
-                format!("`{}`, line {line}: {reason}", path.display()),
-                "an arm is a file of rows with `prompt` and `completion`, or `messages`",
-            )
-        })?;
-        ids.push(data.problem_id);
-    }
-    Ok(ids)
 }
 
 /// Places of problems in a lot: short rungs of matched arms take the same problems.
