@@ -6,12 +6,14 @@ use clap::ValueEnum;
 use idiolect_engine::weights::Dtype;
 use serde_json::json;
 
-use super::options::{self, Common, ConfigOption};
+use super::options::{self, Common, ConfigOption, ServerOptions};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
+use idiolect::launch::{Logs, Servers};
 use idiolect::stage::StageError;
 use idiolect::stage::convert::{ConvertSettings, Form, convert};
 use idiolect::stage::export::{ExportSettings, Shape, export};
+use idiolect::stage::gguf_check::{self, Agreement, GgufCheck};
 
 /// Write a model in another form, or rows to train on in the shape of another trainer
 ///
@@ -21,7 +23,8 @@ use idiolect::stage::export::{ExportSettings, Shape, export};
 ///
 /// `--to gguf` writes a model, or an adapter merged with its base, as one file for llama.cpp: weights,
 /// tokenizer and chat template. What llama.cpp cannot compute is refused, and what it computes
-/// otherwise is stated.
+/// otherwise is stated. With --check and --server the file is loaded by llama.cpp, which scores some
+/// of the rows given, and the mean difference to the native engine in f32 is stated.
 ///
 /// The other forms are of rows (an arm, or any file that `train` takes), one JSON line each: `trl` for
 /// TRL's SFT trainer, `trl-messages` as conversations, `openai` for OpenAI's fine-tuning,
@@ -32,6 +35,8 @@ use idiolect::stage::export::{ExportSettings, Shape, export};
   idiolect convert train/W-lora -o models/W --to merged
   idiolect convert adapter -o models/W --to merged --base models/student --dtype bf16
   idiolect convert train/W -o W.gguf --to gguf --dtype bf16
+  idiolect convert train/W -o W.gguf --to gguf --check arms/W.jsonl \\
+    --server \"llama-server -m {model} --host 127.0.0.1 --port {port}\"
   idiolect convert arms/W.jsonl -o W-trl.jsonl --to trl
   idiolect convert arms/W.jsonl -o LLaMA-Factory/data/W.jsonl --to llama-factory")]
 pub(super) struct Arguments {
@@ -50,6 +55,14 @@ pub(super) struct Arguments {
     /// The type of a model's weights; default f32
     #[arg(long, value_name = "TYPE")]
     dtype: Option<DtypeName>,
+    /// Rows by which a GGUF file is compared with the model: an arm, or any file that `train` takes
+    #[arg(long, value_name = "ROWS.jsonl", requires = "command")]
+    check: Option<PathBuf>,
+    /// Rows to compare by
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..), requires = "check")]
+    check_rows: u32,
+    #[command(flatten)]
+    server: ServerOptions,
     #[command(flatten)]
     config: ConfigOption,
     #[command(flatten)]
@@ -97,6 +110,15 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 }
 
 fn model(arguments: &Arguments, form: Form) -> super::Result {
+    if let (Some(rows), Form::Merged) = (&arguments.check, form) {
+        return Err(StageError::usage(
+            format!(
+                "--check {}: --to merged writes no GGUF file",
+                rows.display()
+            ),
+            "--check goes with --to gguf",
+        ));
+    }
     let settings = ConvertSettings {
         input: arguments.input.clone(),
         base: arguments.base.clone(),
@@ -118,16 +140,46 @@ fn model(arguments: &Arguments, form: Form) -> super::Result {
         Form::Merged => ("model", "model_hash"),
         Form::Gguf => ("file", "hash"),
     };
+    let mut text = format!("{output}: {what} {}{again}", outcome.hash);
+    let mut json =
+        json!({"output": output, field: outcome.hash, "was_complete": outcome.was_complete});
+    if let Some(found) = checked(arguments, &settings)? {
+        text.push_str(&format!(
+            "\nchecked: {} row(s), {} tokens; log-probabilities by the server and by the native engine in f32 differ by {:.1e} nats in the mean and {:.1e} at most",
+            found.rows, found.tokens, found.mean, found.most
+        ));
+        json["check"] = json!({"rows": found.rows, "tokens": found.tokens, "mean_abs_diff_nats": found.mean, "max_abs_diff_nats": found.most});
+    }
     Ok(CommandOutput {
-        text: format!("{output}: {what} {}{again}", outcome.hash),
-        json: json!({"output": output, field: outcome.hash, "was_complete": outcome.was_complete}),
+        text,
+        json,
         as_json: arguments.common.json,
         code: super::code(0),
     })
 }
 
+fn checked(
+    arguments: &Arguments,
+    settings: &ConvertSettings,
+) -> Result<Option<Agreement>, StageError> {
+    let (Some(rows), Some(server)) = (&arguments.check, arguments.server.settings()?) else {
+        return Ok(None);
+    };
+    let log = Logs::File(options::server_log(&settings.output));
+    let check = GgufCheck {
+        rows: rows.clone(),
+        n: arguments.check_rows as usize,
+        servers: &Servers::new(server, &[], log),
+    };
+    arguments
+        .common
+        .with_control(|control| gguf_check::check(settings, &check, control))
+        .map(Some)
+}
+
 fn rows(arguments: &Arguments, shape: Shape) -> super::Result {
     let of_models = [
+        ("--check", arguments.check.is_some()),
         ("--base", arguments.base.is_some()),
         ("--dtype", arguments.dtype.is_some()),
         (

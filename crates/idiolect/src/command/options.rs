@@ -61,7 +61,7 @@ impl Common {
         endpoint: &EndpointOptions,
         output: &Path,
     ) -> Result<Here, StageError> {
-        let log = Logs::File(beside(output, ".server.log"));
+        let log = Logs::File(server_log(output));
         Ok(Here {
             progress: self.progress(),
             stop: Stop::default(),
@@ -118,6 +118,11 @@ impl Common {
             extent: Extent::Whole,
         })
     }
+}
+
+/// The log of the servers that a command starts for an output.
+pub(super) fn server_log(output: &Path) -> PathBuf {
+    beside(output, ".server.log")
 }
 
 /// What a model and a stage of one command share.
@@ -212,7 +217,7 @@ pub(super) struct ModelOptions {
 pub(super) struct EndpointOptions {
     /// Tokenizer and template of an endpoint's model: a directory or hf:OWNER/NAME. Needed to
     /// score through an endpoint
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", conflicts_with = "command")]
     tokenizer: Option<String>,
     /// Requests to an endpoint at once [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -227,11 +232,11 @@ pub(super) struct EndpointOptions {
 
 /// A server that is started for a model directory.
 #[derive(Args, Clone, Debug)]
-struct ServerOptions {
+pub(super) struct ServerOptions {
     /// Start a server for the model directory, ask it, and stop it at the end. The command holds
     /// {model} and {port}, and {name} where the server is told what to call the model; no shell
     /// runs it
-    #[arg(long = "server", value_name = "COMMAND", conflicts_with = "tokenizer")]
+    #[arg(long = "server", value_name = "COMMAND")]
     command: Option<String>,
     /// Seconds until which that server has to be ready
     #[arg(long, value_name = "S", default_value_t = READY_TIMEOUT_S, value_parser = numbers::seconds, requires = "command")]
@@ -239,7 +244,8 @@ struct ServerOptions {
 }
 
 impl ServerOptions {
-    fn settings(&self) -> Result<Option<ServerSettings>, StageError> {
+    /// How the server is started, where one is asked for.
+    pub(super) fn settings(&self) -> Result<Option<ServerSettings>, StageError> {
         let Some(command) = &self.command else {
             return Ok(None);
         };

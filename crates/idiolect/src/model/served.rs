@@ -28,6 +28,8 @@ pub struct Served<'a> {
     servers: &'a Servers,
     how: How<'a>,
     directory: PathBuf,
+    /// What the server loads in the directory's place.
+    file: Option<PathBuf>,
     /// What people call it.
     name: String,
     info: ModelInfo,
@@ -65,8 +67,8 @@ impl<'a> Served<'a> {
         Ok(Self {
             servers,
             how: *how,
-            // Servers may take a relative path for a name on the hub.
-            directory: std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()),
+            directory: absolute(directory),
+            file: None,
             name,
             info: ModelInfo {
                 server: Some(servers.settings().command.clone()),
@@ -75,6 +77,14 @@ impl<'a> Served<'a> {
             text,
             running: None,
         })
+    }
+
+    /// The same model, which the server loads from a file in another form.
+    pub fn of_file(self, file: &Path) -> Self {
+        Self {
+            file: Some(absolute(file)),
+            ..self
+        }
     }
 
     /// Starts the server, or takes one that runs and is not asked.
@@ -86,10 +96,11 @@ impl<'a> Served<'a> {
             return Ok(());
         }
         let adapter = peft::is_adapter(&self.directory);
-        let running = match (adapter, self.servers.settings().adapters) {
-            (false, _) => self.lease(&self.directory.clone())?,
-            (true, Adapters::Merge) => self.lease_merged()?,
-            (true, Adapters::Load) => self.lease_base()?,
+        let running = match (self.file.clone(), adapter, self.servers.settings().adapters) {
+            (Some(file), ..) => self.lease(&file)?,
+            (None, false, _) => self.lease(&self.directory.clone())?,
+            (None, true, Adapters::Merge) => self.lease_merged()?,
+            (None, true, Adapters::Load) => self.lease_base()?,
         };
         self.running = Some(running);
         Ok(())
@@ -349,6 +360,7 @@ fn unknown(directory: &Path, opening: &Opening<'_>) -> Option<ModelInfo> {
     })
 }
 
+/// Servers may take a relative path for a name on the hub.
 fn absolute(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -20,6 +20,7 @@ pub mod export;
 pub mod extent;
 pub mod features;
 pub mod generate;
+pub mod gguf_check;
 pub mod import;
 pub mod inputs;
 

@@ -55,6 +55,88 @@ fn a_model_and_an_adapter_become_gguf_files() {
     assert_ne!(place.bytes("adapter.gguf"), whole);
 }
 
+/// The server stands in for llama.cpp: it has to be given the file, and answers with a directory.
+#[test]
+fn a_gguf_file_is_compared_with_its_model_by_rows() {
+    let place = Place::new();
+    for name in ["student", "other"] {
+        place.copy_student(name);
+    }
+    let row = |i: usize| json!({"prompt": "Once", "completion": format!(" upon {i} times")});
+    let rows: String = (0..5).map(|i| format!("{}\n", row(i))).collect();
+    place.write("rows.jsonl", &rows);
+    let program = env!("CARGO_BIN_EXE_idiolect");
+    place.write(
+        "serve.sh",
+        &format!(
+            "case $1 in */student.gguf) ;; *) echo not the file >&2; exit 1 ;; esac\n\
+             exec '{program}' serve --model \"$(cat served)\" --port $2 --threads 1 --quiet\n"
+        ),
+    );
+    let check = |served: &str, more: &[&str]| {
+        place.write("served", served);
+        let base = [
+            "convert",
+            "student",
+            "-o",
+            "student.gguf",
+            "--to",
+            "gguf",
+            "--check",
+            "rows.jsonl",
+            "--check-rows",
+            "3",
+            "--server",
+            "sh serve.sh {model} {port}",
+            "--json",
+        ];
+        place.run(&[&base[..], more].concat())
+    };
+    let found = |served: &str| -> Value {
+        let ran = check(served, &[]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str::<Value>(&ran.out).unwrap()["check"].clone()
+    };
+    let same = found("student");
+    assert_eq!(same["rows"], 3);
+    assert_eq!(same["mean_abs_diff_nats"], 0.0);
+    // A model with other weights is told, also of a file that was written before.
+    place.done(&[
+        "train",
+        "--model",
+        "other",
+        "--data",
+        "rows.jsonl",
+        "--lr",
+        "1e-3",
+        "-o",
+        "trained",
+        "-q",
+    ]);
+    let other = found("trained");
+    assert_eq!(other["tokens"], same["tokens"]);
+    assert!(
+        other["mean_abs_diff_nats"].as_f64().unwrap() > 1e-3,
+        "{other}"
+    );
+    // What cannot be compared is said, and the file stays.
+    place.write("rows.jsonl", "{\"prompt\": 1}\n");
+    let ran = check("student", &[]);
+    assert!(ran.code == 1 && ran.err.contains("line 1"), "{}", ran.err);
+    assert!(place.path("student.gguf").exists());
+    let ran = place.run(&[
+        "convert",
+        "student",
+        "-o",
+        "x.gguf",
+        "--to",
+        "gguf",
+        "--check",
+        "rows.jsonl",
+    ]);
+    assert!(ran.code == 2 && ran.err.contains("--server"), "{}", ran.err);
+}
+
 #[test]
 fn rows_take_the_shape_of_another_trainer() {
     let place = Place::new();
