@@ -19,7 +19,7 @@ pub(crate) fn score_encoded(
     text: &TextModel,
     examples: &[Example],
     sink: Sink<'_, Scored>,
-    ask: &mut dyn FnMut(&[Row], Sink<'_, Scored>) -> Result<ControlFlow<()>, ModelError>,
+    mut ask: impl FnMut(&[Row], Sink<'_, Scored>) -> Result<ControlFlow<()>, ModelError>,
 ) -> Result<(), ModelError> {
     for (first, examples) in (0..)
         .step_by(ROWS_AT_ONCE)

@@ -79,7 +79,7 @@ impl Model for Remote {
 impl Score for Remote {
     fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError> {
         let Self { endpoint, text, .. } = self;
-        score_encoded(text, examples, sink, &mut |rows, sink| {
+        score_encoded(text, examples, sink, |rows, sink| {
             let sent: Vec<IdsRow> = rows
                 .iter()
                 .map(|row| IdsRow {

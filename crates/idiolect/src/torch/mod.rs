@@ -384,9 +384,7 @@ impl Model for Torch<'_> {
 impl Score for Torch<'_> {
     fn score(&mut self, examples: &[Example], sink: Sink<'_, Scored>) -> Result<(), ModelError> {
         let Self { text, worker, .. } = self;
-        score_encoded(text, examples, sink, &mut |rows, sink| {
-            worker.ask(rows, sink)
-        })
+        score_encoded(text, examples, sink, |rows, sink| worker.ask(rows, sink))
     }
 }
 
