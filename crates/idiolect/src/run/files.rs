@@ -29,12 +29,12 @@ impl Folders {
     /// The current directory, the recipe's, and the one that `IDIOLECT_DATA` names.
     pub fn of(recipe: Option<&Path>) -> Self {
         let current = std::env::current_dir().ok();
-        let beside = recipe
-            .and_then(Path::parent)
-            .map(|parent| std::path::absolute(parent).unwrap_or_else(|_| parent.to_owned()));
+        let beside = recipe.and_then(Path::parent).map(Path::to_owned);
         let data = std::env::var_os("IDIOLECT_DATA").map(PathBuf::from);
         let mut folders: Vec<PathBuf> = Vec::new();
-        for folder in [current, beside, data].into_iter().flatten() {
+        // The folder of a bare file name is the current one.
+        let named = |folder: &PathBuf| !folder.as_os_str().is_empty();
+        for folder in [current, beside, data].into_iter().flatten().filter(named) {
             let folder = std::path::absolute(&folder).unwrap_or(folder);
             if !folders.contains(&folder) {
                 folders.push(folder);
@@ -154,7 +154,7 @@ impl Folders {
             .iter()
             .map(|f| format!("`{}`", f.display()))
             .collect();
-        let unset = match std::env::var_os("IDIOLECT_DATA") {
+        let unset = match std::env::var_os("IDIOLECT_DATA").filter(|data| !data.is_empty()) {
             Some(_) => "",
             None => "; IDIOLECT_DATA, which names a further folder, is not set",
         };
