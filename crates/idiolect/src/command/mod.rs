@@ -9,6 +9,8 @@ mod completions;
 mod convert;
 mod corrupt;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod eval;
 mod generate;
 mod import;

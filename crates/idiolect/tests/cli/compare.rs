@@ -137,3 +137,45 @@ fn letters_of_the_arm_language_are_spelled_out() {
     assert_eq!(document["arms"][1]["description"], "teacher, wrong answer");
     assert_eq!(document["arms"][2]["description"], "");
 }
+
+/// docs/statistics.md shows what a command prints; this is the command.
+#[test]
+fn the_worked_example_of_the_statistics_page_is_what_is_printed() {
+    let page = include_str!("../../../../docs/statistics.md");
+    let console = page.split_once("```console\n").unwrap().1;
+    let (block, _) = console.split_once("```").unwrap();
+    let (call, shown) = block.split_once('\n').unwrap();
+    let place = Place::new();
+    let rows =
+        |is_right: &dyn Fn(usize) -> bool| evaluation(200, 1, |problem, _| is_right(problem));
+    place.write("base.jsonl", &rows(&|problem| problem < 40));
+    place.write(
+        "W.jsonl",
+        &rows(&|problem| problem < 30 || (40..68).contains(&problem)),
+    );
+    let words: Vec<&str> = call.trim_start_matches("$ idiolect ").split(' ').collect();
+    // The page has plain spaces before its per cent signs.
+    let printed = place.done(&words).replace('\u{202f}', " ");
+    assert_eq!(printed.trim_end(), shown.trim_end());
+    let json: Value =
+        serde_json::from_str(&place.done(&[&words[..], &["--json"]].concat())).unwrap();
+    let difference = &json["differences"][0];
+    let flips = &difference["mcnemar"][0];
+    for (stated, found) in [
+        (
+            "W gains 28 problems and loses 10",
+            [&flips["only_arm"], &flips["only_baseline"]] == [28, 10],
+        ),
+        (
+            "probability .0051",
+            (difference["p"].as_f64().unwrap() - 0.0051).abs() < 5e-5,
+        ),
+        ("`p_method`", difference["p_method"] == "exact McNemar test"),
+        (
+            "is .084",
+            (difference["smallest_detectable"].as_f64().unwrap() - 0.084).abs() < 5e-4,
+        ),
+    ] {
+        assert!(page.contains(stated) && found, "{stated}: {difference}");
+    }
+}
