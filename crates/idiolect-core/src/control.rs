@@ -2,7 +2,9 @@
 //!
 //! What R teaches is format; what a real trace teaches beyond R is content. For Countdown in
 //! style M it is a random chain of true steps on the problem's own numbers that ends somewhere
-//! else; for other text it is another problem's trace of nearly the same length.
+//! else; for other text it is another problem's trace of nearly the same length. [`donors`] hands
+//! each trace out once: a set in which few texts stand many times would show what repetition does,
+//! not what missing content does.
 
 use serde_json::{Value, json};
 
@@ -41,20 +43,20 @@ pub enum ControlError {
 }
 
 /// The control for one trace of a problem: a random chain where the trace is Countdown's style
-/// M, else the nearest of `donors`.
+/// M, else the text of its donor, as [`donors`] gives it one.
 ///
 /// # Errors
 /// See [`random_chain`] and [`borrowed`].
 pub fn control(
     problem: &Problem,
     trace: &Trace,
-    donors: &[Trace],
+    donor: Option<&Trace>,
     seed: u64,
 ) -> Result<Trace, ControlError> {
     if problem.task == TaskName::Countdown && Chain::parse(&trace.text).is_some() {
         random_chain(problem, &trace.id, seed)
     } else {
-        borrowed(trace, donors)
+        borrowed(trace, donor)
     }
 }
 
@@ -117,20 +119,59 @@ fn gold(gold: &Value) -> Option<(Vec<u32>, u32)> {
     (numbers.len() > 1).then_some((numbers, value(gold.get("target")?)?))
 }
 
-/// The donor of another problem whose text is nearest in bytes to the trace's, as an answer to the
-/// trace's problem; of equally near ones that of the smallest id.
+/// The donor of each of some traces, by place: a trace of another problem with another text, each
+/// handed out once (a derangement), of nearly the same length in bytes. Neighbours in order of length
+/// borrow from each other; who is neighbour among equally long ones is drawn by `seed`.
+///
+/// Where the traces of one problem outnumber all others, those left over take the nearest trace of
+/// another problem, which is then handed out more than once. `None` for a trace where no other problem
+/// has one.
+pub fn donors(traces: &[Trace], seed: u64) -> Vec<Option<usize>> {
+    let lot = |trace: &Trace| Rng::keyed(seed, &["donor", &trace.problem_id, &trace.id]).next_u64();
+    let mut order: Vec<usize> = (0..traces.len()).collect();
+    order.sort_by_cached_key(|&at| (traces[at].text.len(), lot(&traces[at]), at));
+    let apart = |a: usize, b: usize| {
+        traces[a].problem_id != traces[b].problem_id && traces[a].text != traces[b].text
+    };
+    let mut donors = vec![None; traces.len()];
+    // Traces that could borrow from none before them: few, where problems differ.
+    let mut waiting: Vec<usize> = Vec::new();
+    for &at in &order {
+        match waiting.iter().position(|&other| apart(at, other)) {
+            Some(place) => {
+                let other = waiting.remove(place);
+                (donors[at], donors[other]) = (Some(other), Some(at));
+            }
+            None => waiting.push(at),
+        }
+    }
+    for at in waiting {
+        let length = |other: usize| traces[other].text.len().abs_diff(traces[at].text.len());
+        // One joins a pair: it takes the donor of another, which takes its text instead.
+        let joins = order.iter().copied().filter(|&other| {
+            donors[other].is_some_and(|donor: usize| apart(at, donor)) && apart(other, at)
+        });
+        if let Some(other) = joins.min_by_key(|&other| length(other)) {
+            donors[at] = donors[other].replace(at);
+            continue;
+        }
+        let of_others = order
+            .iter()
+            .copied()
+            .filter(|&other| traces[other].problem_id != traces[at].problem_id);
+        donors[at] = of_others.min_by_key(|&other| length(other));
+    }
+    donors
+}
+
+/// The text of a donor as an answer to the trace's problem.
 ///
 /// # Errors
-/// When all donors belong to the trace's own problem.
-pub fn borrowed(trace: &Trace, donors: &[Trace]) -> Result<Trace, ControlError> {
-    let others = donors
-        .iter()
-        .filter(|donor| donor.problem_id != trace.problem_id);
-    let donor = others
-        .min_by_key(|donor| (donor.text.len().abs_diff(trace.text.len()), &donor.id))
-        .ok_or_else(|| ControlError::NoDonor {
-            id: trace.problem_id.clone(),
-        })?;
+/// Without a donor.
+pub fn borrowed(trace: &Trace, donor: Option<&Trace>) -> Result<Trace, ControlError> {
+    let donor = donor.ok_or_else(|| ControlError::NoDonor {
+        id: trace.problem_id.clone(),
+    })?;
     let mut origin = Origin::of(OriginKind::Control);
     origin.model.clone_from(&donor.origin.model);
     origin.parent = Some(donor.id.clone());
@@ -204,26 +245,58 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_trace_of_another_problem_is_borrowed() {
-        let donors = [
+    fn each_trace_is_borrowed_once_by_one_of_nearly_its_length() {
+        // Lengths as those of short answers: many traces share each.
+        let mut traces: Vec<Trace> = (0..301)
+            .map(|at| {
+                trace(
+                    &format!("p{at}"),
+                    &format!("{at:0width$}", width = 20 + at % 12),
+                )
+            })
+            .collect();
+        // Several of one problem, and one text twice.
+        traces.extend((0..5).map(|at| trace("p7", &format!("again {at:020}"))));
+        traces.push(trace("twin", &traces[3].text.clone()));
+        let found = donors(&traces, 0);
+        let lent: std::collections::BTreeSet<usize> = found.iter().flatten().copied().collect();
+        assert_eq!(lent.len(), traces.len(), "a donor was used twice");
+        for (at, donor) in found.iter().enumerate() {
+            let donor = &traces[donor.unwrap()];
+            assert_ne!(donor.problem_id, traces[at].problem_id);
+            assert_ne!(donor.text, traces[at].text);
+            assert!(donor.text.len().abs_diff(traces[at].text.len()) <= 1);
+        }
+        assert_ne!(found, donors(&traces, 1));
+        assert_eq!(found, donors(&traces, 0));
+    }
+
+    #[test]
+    fn a_problem_that_outnumbers_the_others_borrows_what_there_is() {
+        let traces = [
             trace("a", "1234"),
-            trace("b", "123456789"),
+            trace("a", "123456789"),
+            trace("a", "12"),
             trace("c", "12345"),
         ];
-        let borrowed = borrowed(&trace("a", "1234"), &donors).unwrap();
+        let found = donors(&traces, 0);
+        assert_eq!(found[..3], [Some(3); 3]);
+        assert!(found[3].is_some_and(|donor| donor < 3));
+        let borrowed = borrowed(&traces[0], Some(&traces[3])).unwrap();
         assert_eq!(
             (borrowed.problem_id.as_str(), borrowed.text.as_str()),
             ("a", "12345")
         );
-        assert_eq!(borrowed.origin.parent.as_ref(), Some(&donors[2].id));
+        assert_eq!(borrowed.origin.parent.as_ref(), Some(&traces[3].id));
+        assert_eq!(donors(&traces[..3], 0), [None; 3]);
     }
 
     #[test]
     fn a_trace_in_style_m_gets_a_chain_and_another_a_loan() {
         let problem = &World::new(WorldSettings::tiny()).unwrap().problems()[0];
-        let donors = [trace("other", "Let me think.")];
+        let donor = trace("other", "Let me think.");
         let kind = |text| {
-            control(problem, &trace(&problem.id, text), &donors, 0)
+            control(problem, &trace(&problem.id, text), Some(&donor), 0)
                 .unwrap()
                 .origin
                 .ops[0]["op"]
@@ -251,7 +324,7 @@ mod tests {
         assert!(reason(json!({"numbers": [0, 1], "target": 1})).contains("misses the target"));
         let alone = trace("a", "x");
         assert!(
-            borrowed(&alone, std::slice::from_ref(&alone))
+            borrowed(&alone, None)
                 .unwrap_err()
                 .to_string()
                 .contains("at least two problems")

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use idiolect_core::control::control as control_of;
+use idiolect_core::control;
 use idiolect_core::flaw::{FlawOp, FlawSettings, corrupt_problem};
 use idiolect_core::record::Trace;
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
@@ -37,6 +37,9 @@ pub struct CorruptSettings {
     pub output: PathBuf,
 }
 
+/// Of how controls are made. 2: each donor lends its text once.
+const CONTROL_VERSION: &str = "2";
+
 /// Writes one flawed or control trace a trace, in the order of the traces; equal ones collapse to
 /// the first. Corrupting is quick, so an unfinished output starts over.
 pub fn corrupt(settings: &CorruptSettings, control: Control<'_>) -> Result<Outcome, StageError> {
@@ -47,7 +50,10 @@ pub fn corrupt(settings: &CorruptSettings, control: Control<'_>) -> Result<Outco
     meta.input("traces", input.hash());
     match &settings.corruption {
         Corruption::Flaws(flaws) => meta.setting("flaws", flaws),
-        Corruption::ContentControl { seed } => meta.setting("control", true).setting("seed", seed),
+        Corruption::ContentControl { seed } => meta
+            .setting("control", true)
+            .setting("seed", seed)
+            .version("control", CONTROL_VERSION),
     };
     let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
@@ -74,7 +80,7 @@ fn copy(
     control: Control<'_>,
 ) -> Result<u64, StageError> {
     let donors = donors(settings, problems, input)?;
-    let (mut seen, mut ids) = (0, BTreeSet::new());
+    let (mut seen, mut good, mut ids) = (0, 0, BTreeSet::new());
     let mut meter = control
         .progress
         .begin("corrupt", "traces", input.lines(), 0);
@@ -83,8 +89,11 @@ fn copy(
         meter.advance(1);
         let made = match row? {
             Err(bad) => Err(bad),
-            Ok(row) => changed(settings, problems, &donors, &row.value)
-                .map_err(|reason| BadRow::new(&row.file, row.line, reason, &row.value.text)),
+            Ok(row) => {
+                good += 1;
+                changed(settings, problems, &donors, (good - 1, &row.value))
+                    .map_err(|reason| BadRow::new(&row.file, row.line, reason, &row.value.text))
+            }
         };
         match made {
             Err(bad) => output.append_refused(&bad)?,
@@ -106,8 +115,8 @@ const FOREIGN_STEPS: usize = 16;
 
 /// What a corruption borrows from.
 enum Donors {
-    /// All traces: a content control takes one of another problem.
-    Traces(Vec<Trace>),
+    /// All traces, and for each the place of the one that its content control takes.
+    Traces(Vec<Trace>, Vec<Option<usize>>),
     /// All steps with their problems.
     Steps(Vec<(String, String)>),
 }
@@ -122,7 +131,11 @@ fn donors(
         Ok(rows.into_iter().map(|row| row.value).collect())
     };
     let flaws = match &settings.corruption {
-        Corruption::ContentControl { .. } => return Ok(Donors::Traces(traces()?)),
+        Corruption::ContentControl { seed } => {
+            let traces = traces()?;
+            let of_each = control::donors(&traces, *seed);
+            return Ok(Donors::Traces(traces, of_each));
+        }
         Corruption::Flaws(flaws) => flaws,
     };
     if !flaws.ops.contains(&FlawOp::ForeignStep) {
@@ -154,11 +167,12 @@ fn foreign<'a>(steps: &'a [(String, String)], trace: &Trace, seed: u64) -> Vec<&
         .collect()
 }
 
+/// The copy of a trace, which is the `at`-th that could be read.
 fn changed(
     settings: &CorruptSettings,
     problems: &Problems,
     donors: &Donors,
-    trace: &Trace,
+    (at, trace): (usize, &Trace),
 ) -> Result<Trace, String> {
     let problem = problems
         .get(&trace.problem_id)
@@ -168,8 +182,9 @@ fn changed(
             let steps = foreign(steps, trace, flaws.seed);
             corrupt_problem(problem, trace, &steps, flaws).map_err(|error| error.to_string())
         }
-        (Corruption::ContentControl { seed }, Donors::Traces(traces)) => {
-            control_of(problem, trace, traces, *seed).map_err(|error| error.to_string())
+        (Corruption::ContentControl { seed }, Donors::Traces(traces, of_each)) => {
+            let donor = of_each.get(at).copied().flatten().map(|at| &traces[at]);
+            control::control(problem, trace, donor, *seed).map_err(|error| error.to_string())
         }
         _ => Err("donors of another corruption".to_owned()),
     }
