@@ -1,6 +1,6 @@
 //! Factor analysis: is it the answer, the closeness or the steps that teach?
 //!
-//! Arms are placed by what was measured of them as answer right or wrong × near or far × steps
+//! Arms of attempts (no content control, not the student's own samples) are placed by what was measured of them as answer right or wrong × near or far × steps
 //! valid or flawed. A main effect is the mean over strata (the levels of the other two factors) of
 //! the difference of cell means; only strata with arms on both sides count, so that no effect is
 //! read off arms that differ in something else as well. An interaction is the difference of such
@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use super::answers::{Answers, Checkpoint};
 use super::{ArmData, ArmResult, CompareOptions};
+use crate::arms::{ArmSpec, Source};
 use crate::record::Decoding;
 use crate::statistics::bootstrap::{Term, contrast};
 use crate::statistics::few::{FEWEST, differing};
@@ -110,10 +111,24 @@ pub(super) fn analyse(
     })
 }
 
-/// Arms of which answers, steps and surprisal are known, and none is in between.
+/// Whether an arm holds attempts at its problems, as far as its name or spec states. A content control
+/// has none to compare, and the student's own samples are right or wrong as they come.
+fn attempts(arm: &str, arms: &[ArmData]) -> bool {
+    let spec = arms
+        .iter()
+        .find(|data| data.arm == arm)
+        .and_then(|data| data.spec.as_deref())
+        .unwrap_or(arm);
+    let spec = format!("arm={spec}").parse::<ArmSpec>();
+    let without = |source: &Source| matches!(source, Source::Control | Source::Own);
+    !spec.is_ok_and(|spec| spec.parts.iter().any(|part| without(&part.source)))
+}
+
+/// Arms of attempts of which answers, steps and surprisal are known, and none is in between.
 fn place(results: &[ArmResult], arms: &[ArmData]) -> Vec<FactorLevels> {
     let known: Vec<(&str, bool, bool, f64)> = results
         .iter()
+        .filter(|result| attempts(&result.arm, arms))
         .filter_map(|result| {
             let shares: Vec<f64> = arms
                 .iter()

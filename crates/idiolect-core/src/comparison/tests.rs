@@ -368,6 +368,39 @@ fn factors_are_read_off_arms_that_differ_in_one_thing_alone() {
 }
 
 #[test]
+fn arms_without_attempts_are_in_no_factor() {
+    let (mut evaluations, mut arms) = whole();
+    for data in &mut arms {
+        data.right = Some(f64::from(u8::from(data.arm != "W")));
+    }
+    // All answers of a content control are wrong and all its steps are valid, by its making.
+    for (name, spec) in [
+        ("R", None),
+        ("S", None),
+        ("mine", Some("R")),
+        ("mix", Some("W+S")),
+    ] {
+        evaluations.push(evaluation(name, 0, 0, 400, 0.1));
+        let steps = StepCounts {
+            valid: 100,
+            ..StepCounts::default()
+        };
+        arms.push(ArmData {
+            spec: spec.map(str::to_owned),
+            steps: Some(steps),
+            right: Some(0.0),
+            ..data(name, 0.3)
+        });
+    }
+    let found = compare(&evaluations, &arms, &options()).unwrap().factors;
+    let placed: Vec<String> = found.unwrap().arms.into_iter().map(|arm| arm.arm).collect();
+    for name in ["R", "S", "mine", "mix"] {
+        assert!(!placed.contains(&name.to_owned()), "{placed:?}");
+    }
+    assert!(placed.contains(&"G".to_owned()), "{placed:?}");
+}
+
+#[test]
 fn arms_of_mixed_answers_are_in_no_factor() {
     let (evaluations, mut arms) = whole();
     arms.iter_mut().for_each(|data| data.right = Some(0.5));
