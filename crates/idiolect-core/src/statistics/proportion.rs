@@ -93,28 +93,31 @@ pub fn pass_at_k(n: usize, correct: usize, k: usize) -> f64 {
         .product::<f64>()
 }
 
-/// Accuracy of the most frequent answer among samples given as (answer, correct). Samples without an
-/// answer do not vote; all correct answers are one answer, as they equal the gold one; tied answers
-/// share the credit. Of no vote: 0.
+/// Accuracy of the most frequent answer among samples given as (answer, correct). Answers are one
+/// where their texts are, spaces aside: who votes does not know the gold answer, so right answers that
+/// are written differently are different answers. Samples without an answer do not vote, save those
+/// judged correct without one (programs that ran), which are one answer. Tied answers share the credit;
+/// of no vote: 0.
 pub fn majority<'a>(samples: impl IntoIterator<Item = (Option<&'a str>, bool)>) -> f64 {
-    let mut correct_votes = 0usize;
-    let mut wrong: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    let mut votes: std::collections::BTreeMap<String, (usize, usize)> =
+        std::collections::BTreeMap::new();
     for (answer, correct) in samples {
-        match answer {
-            _ if correct => correct_votes += 1,
-            Some(answer) => *wrong.entry(answer).or_default() += 1,
-            None => {}
-        }
+        let text = match answer {
+            Some(answer) => answer.split_whitespace().collect::<Vec<_>>().join(" "),
+            None if correct => String::new(),
+            None => continue,
+        };
+        let (all, right) = votes.entry(text).or_default();
+        *all += 1;
+        *right += usize::from(correct);
     }
-    let rival = wrong.values().copied().max().unwrap_or(0);
-    if correct_votes == 0 || correct_votes < rival {
-        return 0.0;
-    }
-    let tied = wrong
+    let most = votes.values().map(|(all, _)| *all).max().unwrap_or(0);
+    let credits: Vec<f64> = votes
         .values()
-        .filter(|votes| **votes == correct_votes)
-        .count();
-    1.0 / (1 + tied) as f64
+        .filter(|(all, _)| *all == most)
+        .map(|(all, right)| *right as f64 / *all as f64)
+        .collect();
+    super::mean(&credits)
 }
 
 /// Smallest difference of two paired accuracies that `n` problems show with 80 % power at two-sided
@@ -237,9 +240,10 @@ mod tests {
     fn the_majority_shares_credit_between_ties_and_ignores_silence() {
         let vote = |samples: &[(Option<&str>, bool)]| majority(samples.iter().copied());
         near(
-            vote(&[(Some("2"), true), (Some("2.0"), true), (Some("3"), false)]),
+            vote(&[(Some("2"), true), (Some(" 2 "), true), (Some("3"), false)]),
             1.0,
         );
+        near(vote(&[(None, true), (None, true), (Some("f"), false)]), 1.0);
         near(
             vote(&[
                 (Some("2"), true),
@@ -254,6 +258,26 @@ mod tests {
             0.0,
         );
         near(vote(&[(None, false)]), 0.0);
+    }
+
+    #[test]
+    fn right_answers_written_differently_are_different_votes() {
+        // Two expressions of one value against one wrong answer given twice: a voter without the
+        // gold answer takes the wrong one.
+        let vote = |samples: &[(Option<&str>, bool)]| majority(samples.iter().copied());
+        near(
+            vote(&[
+                (Some("( 3 * 7 ) - 2"), true),
+                (Some("( 7 * 3 ) - 2"), true),
+                (Some("3 + 7 + 2"), false),
+                (Some("3 + 7 + 2"), false),
+            ]),
+            0.0,
+        );
+        near(
+            vote(&[(Some("2"), true), (Some("2.0"), true), (Some("3"), false)]),
+            2.0 / 3.0,
+        );
     }
 
     #[test]
