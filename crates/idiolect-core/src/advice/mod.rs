@@ -62,7 +62,8 @@ pub struct ArmFeatures {
     pub description: String,
     /// [`FEATURES`] by name; what could not be measured is absent.
     pub features: BTreeMap<String, f64>,
-    /// Standard error of a feature from the sample it was measured on, where known.
+    /// Standard error of a feature from the sample it was measured on, where known. Where all arms are
+    /// measured on the same answers it is that of what sets an arm apart from the others.
     #[serde(default)]
     pub errors: BTreeMap<String, f64>,
     /// Other metrics of the set by name, each turned so that larger is nearer, for the benchmark.

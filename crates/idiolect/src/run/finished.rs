@@ -216,7 +216,7 @@ impl FinishedRun {
 }
 
 /// Moves when what is measured changes, so that kept measurements are made again.
-const MEASURES: u32 = 3;
+const MEASURES: u32 = 4;
 
 /// Writes rows as `advise --learn` reads them.
 pub fn write_rows(path: &Path, replicates: &[FinishedReplicate]) -> Result<(), StageError> {

@@ -124,12 +124,17 @@ pub fn measure(
         Err(why) => warnings.push(why),
         Ok(probe) => {
             warnings.extend(probe.warning.clone());
+            let mut gains = Vec::with_capacity(arms.len());
             for (arm, features) in arms.iter().zip(&mut all) {
                 control
                     .progress
                     .note("advise", &format!("one step ahead on {}", arm.name));
-                probe.look_ahead(arm, settings, model, features, &mut warnings)?;
+                gains.push(probe.look_ahead(arm, settings, model, features, &mut warnings)?);
                 stop(control)?;
+            }
+            for (error, features) in probe::paired_errors(&gains).into_iter().zip(&mut all) {
+                let error = error.map(|error| ("lookahead".to_owned(), error));
+                features.errors.extend(error);
             }
         }
     }

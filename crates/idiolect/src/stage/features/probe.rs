@@ -167,7 +167,8 @@ impl Probe {
         Ok(probe)
     }
 
-    /// Adds what one step on the arm does; an arm of a model without gradients gets a warning.
+    /// Adds what one step on the arm does, and gives it problem by problem; a model without gradients
+    /// gets a warning, and none.
     pub(super) fn look_ahead(
         &self,
         arm: &Arm,
@@ -175,7 +176,7 @@ impl Probe {
         model: &mut dyn Model,
         features: &mut ArmFeatures,
         warnings: &mut Vec<String>,
-    ) -> Result<(), StageError> {
+    ) -> Result<Vec<f64>, StageError> {
         let step = LookaheadSettings {
             rows_per_batch: settings.batch_size,
             lr: settings.lr,
@@ -186,12 +187,12 @@ impl Probe {
         let found = match found {
             Err(ModelError::Unsupported(why)) => {
                 warnings.push(format!("no step ahead: {why}"));
-                return Ok(());
+                return Ok(Vec::new());
             }
             other => other?,
         };
         let Some(found) = found.first() else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let mut gains = vec![0.0; self.problem.last().map_or(0, |last| last + 1)];
         for ((moved, (_, credit)), problem) in found.moved.iter().zip(&self.goal).zip(&self.problem)
@@ -204,17 +205,63 @@ impl Probe {
         features
             .metrics
             .insert("gradient_cosine".to_owned(), found.cosine);
-        // Equal gains of a few problems do not show that there is no error.
-        if let Some(error) = standard_error(&gains).filter(|error| *error > 0.0) {
-            features.errors.insert("lookahead".to_owned(), error);
-        }
-        Ok(())
+        Ok(gains)
     }
+}
+
+/// The standard error of each arm's mean gain as far as it concerns the arms' order. All arms move
+/// the same answers: what an answer adds to every arm alike distinguishes none, so of each problem the
+/// arms' mean is taken off. A fraction 1/n of an arm's own error goes with it, which √(n/(n − 1))
+/// gives back. Of one arm the error of its mean; `None` where it is not known.
+pub(super) fn paired_errors(gains: &[Vec<f64>]) -> Vec<Option<f64>> {
+    let n = gains.len() as f64;
+    let problems = gains.iter().map(Vec::len).min().unwrap_or(0);
+    let of_all: Vec<f64> = (0..problems)
+        .map(|at| gains.iter().map(|of_arm| of_arm[at]).sum::<f64>() / n)
+        .collect();
+    let alone = gains.len() < 2;
+    let given_back = if alone { 1.0 } else { (n / (n - 1.0)).sqrt() };
+    let error = |of_arm: &Vec<f64>| {
+        let own: Vec<f64> = match alone {
+            true => of_arm.clone(),
+            false => of_arm
+                .iter()
+                .zip(&of_all)
+                .map(|(gain, mean)| gain - mean)
+                .collect(),
+        };
+        // Equal gains of a few problems do not show that there is no error.
+        let error = standard_error(&own).filter(|error| *error > 0.0)?;
+        Some(error * given_back)
+    };
+    gains.iter().map(error).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_answer_adds_to_every_arm_alike_is_no_error() {
+        let mut rng = Rng::keyed(0, &["paired"]);
+        // Problems differ by 1, arms on one problem by 0.01 of noise.
+        let problems: Vec<f64> = (0..400).map(|_| rng.normal()).collect();
+        let gains: Vec<Vec<f64>> = (0..4)
+            .map(|arm| {
+                let mut gain = |p: &f64| p + 0.01 * f64::from(arm) + 0.01 * rng.normal();
+                problems.iter().map(&mut gain).collect()
+            })
+            .collect();
+        let found = paired_errors(&gains);
+        let alone = paired_errors(&gains[..1])[0].unwrap();
+        assert!((alone - 1.0 / 20.0).abs() < 0.01, "{alone}");
+        for error in found {
+            let error = error.unwrap();
+            // Independent noise of 0.01 over 400 problems, and nothing of the problems'.
+            assert!((error - 0.01 / 20.0).abs() < 1e-4, "{error}");
+        }
+        assert_eq!(paired_errors(&[Vec::new(), Vec::new()]), [None, None]);
+    }
 
     #[test]
     fn credits_of_each_problem_add_up_to_0() {
