@@ -73,6 +73,7 @@ struct Arm {
     name: String,
     /// What its letter represents.
     description: String,
+    /// In a random order, so that the first of them are a sample too.
     rows: Vec<ArmRow>,
     total: usize,
     problems: BTreeSet<String>,
@@ -178,11 +179,12 @@ impl Arm {
             });
         }
         let total = rows.len();
-        // One key for all arms: matched arms are looked at on the same problems.
-        let mut order: Vec<usize> = (0..total).collect();
-        Rng::keyed(settings.seed, &["advise", "rows"]).shuffle(&mut order);
+        let ids: Vec<Option<&str>> = rows
+            .iter()
+            .map(|row| row.problem.as_ref().map(|problem| problem.id.as_str()))
+            .collect();
+        let mut order = by_lot(&ids, settings.seed);
         order.truncate(settings.rows);
-        order.sort_unstable();
         let mut rows: Vec<Option<ArmRow>> = rows.into_iter().map(Some).collect();
         Ok(Self {
             name: name.to_owned(),
@@ -257,6 +259,18 @@ impl Arm {
         }
         Ok(arm)
     }
+}
+
+/// The places of rows in a random order, by a draw of each row's problem: matched arms are looked at
+/// on the same problems, whatever else they hold. A row of no known problem draws by its place.
+fn by_lot(problems: &[Option<&str>], seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..problems.len()).collect();
+    order.sort_by_cached_key(|&at| {
+        let place = at.to_string();
+        let key = problems[at].map_or(["place", place.as_str()], |id| ["problem", id]);
+        Rng::keyed(seed, &["advise", "rows", key[0], key[1]]).next_u64()
+    });
+    order
 }
 
 /// What an arm is made of, as the `arms.json` beside its file records; else what its name usually
@@ -414,5 +428,32 @@ fn by_problem(by_arm: &[Vec<ScoreRow>], all: &mut [ArmFeatures]) {
                 .metrics
                 .insert("grape".to_owned(), grape_picks[arm] as f64 / whole as f64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rows_of_a_sample_are_a_sample_of_the_same_problems_in_every_arm() {
+        let ids: Vec<String> = (0..1000).map(|at| format!("gsm8k/train/{at:04}")).collect();
+        let all: Vec<Option<&str>> = ids.iter().map(|id| Some(id.as_str())).collect();
+        let first = |ids: &[Option<&str>]| -> BTreeSet<String> {
+            let order = by_lot(ids, 0);
+            order[..200]
+                .iter()
+                .filter_map(|at| ids[*at].map(str::to_owned))
+                .collect()
+        };
+        let found = first(&all);
+        // In id order they would all be among the first 200; by lot about a fifth is.
+        let early = found.iter().filter(|id| **id < ids[200]).count();
+        assert!((20..60).contains(&early), "{early}");
+        // An arm without some problems is looked at on the same ones otherwise.
+        let without: Vec<Option<&str>> = all.iter().copied().skip(100).collect();
+        let shared = first(&without).intersection(&found).count();
+        assert!(shared > 160, "{shared}");
+        assert_eq!(by_lot(&[None; 5], 1).len(), 5);
     }
 }
