@@ -49,14 +49,8 @@ pub fn compare(settings: &CompareSettings) -> Result<Comparison, StageError> {
             ));
         }
         Some(name) => options.baselines = vec![name.clone()],
-        None => {
-            options.baselines.retain(|name| has(name));
-            if options.baselines.is_empty() {
-                options
-                    .baselines
-                    .extend(evaluations.first().map(|first| first.arm.clone()));
-            }
-        }
+        // Without one named, `base` and `H` where they are there, else the first.
+        None => {}
     }
     let mut comparison = compare_rows(&evaluations, &[], &options)
         .map_err(|error| StageError::failed(error.to_string(), ""))?;

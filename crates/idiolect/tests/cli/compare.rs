@@ -35,6 +35,21 @@ fn compared(place: &Place, evaluations: &[&str]) -> (String, Value) {
 }
 
 #[test]
+fn without_a_baseline_named_all_are_compared_with_base_and_h_as_help_states() {
+    let place = Place::new();
+    for (at, name) in ["W", "base", "H"].into_iter().enumerate() {
+        let file = format!("{name}.jsonl");
+        place.write(&file, &evaluation(40, 1, |problem, _| problem % 4 <= at));
+    }
+    let (_, found) = compared(&place, &["W=W.jsonl", "base=base.jsonl", "H=H.jsonl"]);
+    assert_eq!(found["baselines"], json!(["base", "H"]));
+    let (_, found) = compared(&place, &["W=W.jsonl", "H=H.jsonl"]);
+    assert_eq!(found["baselines"], json!(["H"]));
+    let (_, found) = compared(&place, &["W=W.jsonl", "a=H.jsonl"]);
+    assert_eq!(found["baselines"], json!(["W"]));
+}
+
+#[test]
 fn one_problem_or_all_right_gives_no_point_for_an_interval() {
     let place = Place::new();
     place.write("right.jsonl", &evaluation(1, 1, |_, _| true));
