@@ -36,6 +36,8 @@ enum Kind {
     Aimless,
     /// `nums 3 7 2 -> 19 | 3 * 7 = 21 ; …`
     Solved,
+    /// `nums 3 7 2 -> 19 | <H>`
+    SolvedInProse,
     /// A chain in prose: plain sentences, or `nums 3 7 2 | <H>`.
     Prose,
     /// `rewrite <H> -> <M>`
@@ -60,7 +62,12 @@ const FACTS_A_ROW: usize = 20;
 const EXPRESSIONS_A_ROW: usize = 12;
 
 pub(super) fn student(world: &World) -> Vec<TextRow> {
-    let own = [(Kind::Prose, STUDENT_PROSE), (Kind::Solved, STUDENT_SOLVED)];
+    // Who reads the human style is shown the format in it too.
+    let solved = match world.settings.student_prose {
+        StudentProse::Plain => Kind::Solved,
+        StudentProse::Human => Kind::SolvedInProse,
+    };
+    let own = [(Kind::Prose, STUDENT_PROSE), (solved, STUDENT_SOLVED)];
     corpus(world, "student", world.settings.student_tokens, &own)
 }
 
@@ -124,10 +131,14 @@ impl<'a> Source<'a> {
                 let ([a, b, c], chain) = self.any_chain(rng);
                 format!("nums {a} {b} {c} | {}", written(chain))
             }
-            Kind::Solved => {
+            Kind::Solved | Kind::SolvedInProse => {
                 let (key, chain) = self.solution(rng);
                 let [a, b, c] = shuffled(key.numbers, rng);
-                format!("nums {a} {b} {c} -> {} | {}", key.target, written(chain))
+                let solution = match kind {
+                    Kind::Solved => written(chain),
+                    _ => in_prose(chain, rng),
+                };
+                format!("nums {a} {b} {c} -> {} | {solution}", key.target)
             }
             Kind::Prose => match self.world.settings.student_prose {
                 StudentProse::Plain => prose::plain(&self.free_chain(rng)),

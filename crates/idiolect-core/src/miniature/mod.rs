@@ -41,7 +41,8 @@ pub const PROBLEMS: usize = 8_119;
 pub enum StudentProse {
     /// Plain sentences in number words: H shares its words, not its sentences.
     Plain,
-    /// The prose style H itself, on given numbers but without targets.
+    /// The prose style H itself, on given numbers but without targets; the few solved problems are in
+    /// it too. The human style is then this student's own.
     Human,
 }
 

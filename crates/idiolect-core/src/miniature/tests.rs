@@ -125,6 +125,35 @@ fn only_teacher_problems_are_solved_in_the_corpora() {
 }
 
 #[test]
+fn a_student_of_the_human_style_sees_problems_solved_in_it() {
+    let world = World::new(WorldSettings {
+        student_prose: StudentProse::Human,
+        ..WorldSettings::tiny()
+    })
+    .unwrap();
+    let solved = |rows: Vec<TextRow>| -> Vec<String> {
+        let is_solved = |row: &TextRow| row.text.starts_with("nums ") && row.text.contains(" -> ");
+        rows.into_iter()
+            .filter(is_solved)
+            .map(|row| row.text)
+            .collect()
+    };
+    let in_m = |text: &String| {
+        text.split_once(" | ")
+            .is_some_and(|(_, rest)| Chain::parse(rest).is_some())
+    };
+    let (student, teacher) = (
+        solved(world.student_corpus()),
+        solved(world.teacher_corpus()),
+    );
+    assert!(
+        !student.is_empty() && !student.iter().any(in_m),
+        "{student:?}"
+    );
+    assert!(teacher.iter().all(in_m));
+}
+
+#[test]
 fn the_seed_decides_a_world() {
     assert_eq!(world(1).problems(), world(1).problems());
     assert_eq!(world(1).student_corpus(), world(1).student_corpus());

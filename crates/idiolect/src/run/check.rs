@@ -9,7 +9,8 @@ use idiolect_model::{Compute, Lora, SaveDtype, StepSize, TrainSettings};
 use super::place;
 use super::plan::{Stage, needs_samples};
 use super::recipe::{
-    Arms, Data, Inference, MaxProblems, Method, Recipe, Scorer, ScratchModel, Trainer, Writer,
+    Arms, Data, Inference, MaxProblems, Method, Recipe, Scorer, ScratchModel, Trainer, WorldKind,
+    Writer,
 };
 use super::resolve::RecipeError;
 use crate::model::price::Price;
@@ -217,6 +218,12 @@ fn check_data(data: &Data) -> Result<(), Fault> {
         }
         (Some(_), None) if data.size.is_some() => {
             return fault("data.size", "is the size of a generated `world`");
+        }
+        (_, world) if data.student_prose.is_some() && world != Some(WorldKind::Countdown) => {
+            return fault(
+                "data.student_prose",
+                "is of the generated world `countdown`: no other has two styles to train a student in",
+            );
         }
         (None, Some(_)) if data.max_problems != MaxProblems::default() => {
             return fault(

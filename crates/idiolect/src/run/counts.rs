@@ -7,7 +7,7 @@ use idiolect_core::store::Rows;
 use idiolect_engine::text::{Opening, TextModel};
 use serde_json::{Map, Value};
 
-use super::data::{MadeModel, make_world, size, split_files};
+use super::data::{MadeModel, make_world, split_files};
 use super::files::Folders;
 use super::plan::parts;
 use super::recipe::{Recipe, ScratchModel, Shape, WorldKind, Writer};
@@ -87,7 +87,7 @@ impl Counts {
 }
 
 fn of_world(recipe: &Recipe, kind: WorldKind, folders: &Folders) -> Result<Counts, StageError> {
-    let made = make_world(kind, size(recipe), recipe.seed)?;
+    let made = make_world(&recipe.data, kind, recipe.seed)?;
     let words = made.vocabulary.len();
     let of_split = |split| made.problems.iter().filter(|p| p.split == split).count();
     let tokens = |of: &MadeModel, model: Option<&ScratchModel>| {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use idiolect_core::miniature::stories::{self, StorySettings, StoryWorld};
-use idiolect_core::miniature::{self, ModelShape, TextRow, WorldSettings, prose::Numerals};
+use idiolect_core::miniature::{
+    self, ModelShape, StudentProse, TextRow, WorldSettings, prose::Numerals,
+};
 use idiolect_core::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
 use idiolect_core::store::{
     BadRow, Meta, Opened, Output, Rows, file_name, hash_file, write_atomic,
@@ -22,7 +24,7 @@ use super::counts::any_has_column;
 use super::files::Folders;
 use super::layout::DataPaths;
 use super::plan::{parts, scratch_models};
-use super::recipe::{MaxProblems, Recipe, ScratchModel, Shape, WorldKind};
+use super::recipe::{Data, MaxProblems, Recipe, ScratchModel, Shape, WorldKind};
 use super::view::read;
 use crate::stage::import::{ImportSettings, RowTask, import};
 use crate::stage::{Control, StageError};
@@ -62,7 +64,10 @@ pub(super) struct MadeModel {
     pub(super) text: Box<dyn Fn() -> Vec<TextRow>>,
 }
 
-pub(super) fn make_world(kind: WorldKind, size: &str, seed: u64) -> Result<Made, StageError> {
+/// The generated world of a kind that `data` describes.
+pub(super) fn make_world(data: &Data, kind: WorldKind, seed: u64) -> Result<Made, StageError> {
+    let size = size(data);
+    let student_prose = data.student_prose.unwrap_or(StudentProse::Plain);
     let unknown = || {
         failed(format!(
             "`data.size` is `{size}`; there are `default`, `full` (Countdown only) and `tiny`"
@@ -70,9 +75,9 @@ pub(super) fn make_world(kind: WorldKind, size: &str, seed: u64) -> Result<Made,
     };
     // The two kinds of worlds have the same parts, and no trait between them.
     macro_rules! made {
-        ($settings:ident, $world:path, $vocabulary:expr) => {{
+        ($settings:ident, $world:path, $vocabulary:expr $(, $field:ident)*) => {{
             let base = $settings::named(size).ok_or_else(unknown)?;
-            let settings = $settings { seed, ..base };
+            let settings = $settings { seed, $($field,)* ..base };
             let world = <$world>::new(settings.clone()).map_err(|e| failed(e.to_string()))?;
             let world = Rc::new(world);
             let (of_student, of_teacher) = (Rc::clone(&world), Rc::clone(&world));
@@ -96,14 +101,19 @@ pub(super) fn make_world(kind: WorldKind, size: &str, seed: u64) -> Result<Made,
         }};
     }
     Ok(match kind {
-        WorldKind::Countdown => made!(WorldSettings, miniature::World, miniature::vocabulary()),
+        WorldKind::Countdown => made!(
+            WorldSettings,
+            miniature::World,
+            miniature::vocabulary(),
+            student_prose
+        ),
         WorldKind::Stories => made!(StorySettings, StoryWorld, stories::vocabulary()),
     })
 }
 
 /// The size of a generated world.
-pub(super) fn size(recipe: &Recipe) -> &str {
-    recipe.data.size.as_deref().unwrap_or("default")
+fn size(data: &Data) -> &str {
+    data.size.as_deref().unwrap_or("default")
 }
 
 fn generated(
@@ -112,7 +122,7 @@ fn generated(
     kind: WorldKind,
     seed: u64,
 ) -> Result<(), StageError> {
-    let made = make_world(kind, size(run.recipe), seed)?;
+    let made = make_world(&run.recipe.data, kind, seed)?;
     let mut meta = Meta::of("world");
     meta.setting("world", &made.settings);
     write_rows(&data.problems(), &meta, || made.problems.iter())?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
 use idiolect_core::flaw::FlawOp;
-use idiolect_core::miniature::ModelFamily;
+use idiolect_core::miniature::{ModelFamily, StudentProse};
 use idiolect_core::record::{Finish, Split, TaskName};
 use idiolect_model::{Compute, Lora, Sampling, SaveDtype, Schedule, Template};
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ pub use super::place::{On, StageResources};
 use super::plan::Stage;
 use super::schema::{
     DtypeSchema, FamilySchema, FinishSchema, LoraSchema, MatchSchema, NumberOrText, OneOrMany,
-    ScheduleSchema, TaskSchema, TemplateSchema,
+    ProseSchema, ScheduleSchema, TaskSchema, TemplateSchema,
 };
 
 /// The recipes that the program carries, by name and text.
@@ -191,6 +191,11 @@ pub struct Data {
     /// Of a generated world: `default`, `tiny` (over in seconds), `full` (Countdown only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
+    /// Of the world `countdown`: what prose a student reads that is trained inside the run: `plain`
+    /// sentences, unlike the human solutions (where unset), or `human`: their own style.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<ProseSchema>")]
+    pub student_prose: Option<StudentProse>,
     /// Files or globs, each looked for in the current directory, beside the recipe, and in the
     /// folder that `IDIOLECT_DATA` names; or `hf:datasets/OWNER/NAME[@REV]/PATH`.
     #[serde(

@@ -235,6 +235,7 @@ fn flatten(prefix: &str, value: &Value, lines: &mut std::collections::BTreeMap<S
 mod tests {
     use super::super::recipe::BUILT_IN;
     use super::*;
+    use idiolect_core::miniature::StudentProse;
 
     fn built_in(name: &str) -> &'static str {
         BUILT_IN.iter().find(|(n, _)| *n == name).unwrap().1
@@ -308,6 +309,23 @@ mod tests {
         assert!(error("nonsense").contains("KEY=VALUE"));
         assert!(error("flaws.doses=[2.0]").contains("doses"));
         assert!(error("paraphrase.retries=2").contains("paraphrase.temperature"));
+    }
+
+    #[test]
+    fn a_student_of_the_human_style_is_named_in_a_recipe() {
+        let with = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+            resolve(built_in("miniature"), "r", &sets)
+        };
+        let recipe = with(&["data.student_prose=human"]).unwrap();
+        assert_eq!(recipe.data.student_prose, Some(StudentProse::Human));
+        assert!(stored(&recipe).contains("student_prose = \"human\""));
+        let refused = |sets: &[&str]| with(sets).unwrap_err().to_string();
+        assert!(
+            refused(&["data.student_prose=human", "data.world=stories"])
+                .contains("data.student_prose")
+        );
+        assert!(refused(&["data.student_prose=loud"]).contains("loud"));
     }
 
     #[test]

@@ -42,6 +42,7 @@ macro_rules! words {
 words!(FinishSchema: Stop Length Unknown);
 words!(TemplateSchema: Raw Chat);
 words!(FamilySchema: Llama Qwen2 Gemma2);
+words!(ProseSchema: Plain Human);
 words!(MatchSchema: Problems Rows Tokens);
 words!(ScheduleSchema: Linear Cosine Constant);
 words!(DtypeSchema: F32 Bf16);
