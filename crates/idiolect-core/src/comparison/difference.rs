@@ -7,7 +7,9 @@ use super::{
     ArmResult, Best, CompareOptions, Difference, McNemar, Relation, interval, measure, words,
 };
 use crate::record::Decoding;
-use crate::statistics::bootstrap::{ReplicateSeeds, Resampled, mean_acceleration, nested};
+use crate::statistics::bootstrap::{
+    ReplicateSeeds, Replicates, Resampled, mean_acceleration, nested,
+};
 use crate::statistics::few::{least_detectable, least_p};
 use crate::statistics::permutation::sign_flip;
 use crate::statistics::{holm, mean, proportion};
@@ -122,7 +124,7 @@ fn difference(
             &["compare", what, arm, baseline, &format!("{decoding:?}")],
         )
     };
-    let resampled = resampled(&pairings, &mut key("seeds"));
+    let resampled = resampled(&pairings, options, &mut key("seeds"));
     let differences = per_problem(&pairings, answers.problems.len());
     let asked: Vec<f64> = (0..differences.len())
         .filter(|at| pairings.iter().any(|p| p.arm[0].has(*at)))
@@ -142,7 +144,7 @@ fn difference(
         matches!(pairings.as_slice(), [only] if only.arm.len() == 1 && only.baseline.len() == 1);
     let levels = || {
         let more_seeds = |p: &Pairing<'_>| p.arm.len().max(p.baseline.len()) > 1;
-        levels(pairings.len(), pairings.iter().any(more_seeds))
+        levels(pairings.len(), pairings.iter().any(more_seeds), options)
     };
     let drawn = if one_run {
         // One replicate: `differences` are divided by its number of problems, which changes no skew.
@@ -222,19 +224,21 @@ fn moving(differences: &[f64]) -> usize {
 }
 
 /// What a bootstrap draws from, with several seeds or without.
-pub(super) fn levels(n_replicates: usize, seeds: bool) -> String {
+pub(super) fn levels(n_replicates: usize, seeds: bool, options: &CompareOptions) -> String {
     let mut levels = Vec::new();
-    if n_replicates > 1 {
+    let fixed = n_replicates > 1 && options.replicates == Replicates::Fixed;
+    if n_replicates > 1 && !fixed {
         levels.push("replicates");
     }
     if seeds {
         levels.push("seeds");
     }
     levels.push("problems");
-    format!("percentile bootstrap over {}", words::list(&levels))
+    let within = if fixed { " of these replicates" } else { "" };
+    format!("percentile bootstrap over {}{within}", words::list(&levels))
 }
 
-fn resampled(pairings: &[Pairing<'_>], rng: &mut Rng) -> Resampled {
+fn resampled(pairings: &[Pairing<'_>], options: &CompareOptions, rng: &mut Rng) -> Resampled {
     let replicates: Vec<ReplicateSeeds<'_>> = pairings
         .iter()
         .map(|p| ReplicateSeeds {
@@ -242,7 +246,7 @@ fn resampled(pairings: &[Pairing<'_>], rng: &mut Rng) -> Resampled {
             baseline: p.baseline.iter().map(|c| &c.accuracy).collect(),
         })
         .collect();
-    nested(&replicates, rng)
+    nested(&replicates, options.replicates, rng)
 }
 
 fn accuracy(seeds: &[&Checkpoint]) -> f64 {

@@ -266,7 +266,7 @@ fn weighted(
             .collect();
         if !replicates.is_empty() {
             let mut rng = Rng::keyed(options.seed, &["compare", "factor", name]);
-            let resampled = contrast(&replicates, &mut rng);
+            let resampled = contrast(&replicates, options.replicates, &mut rng);
             let enough = differing(&by_problem(&by_arm, answers.problems.len())) >= FEWEST;
             return Some((
                 resampled.estimate,

@@ -65,7 +65,7 @@ fn greedy(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Accu
         .map(|c| seed_accuracy(c, options))
         .collect();
     let scores = scores(&checkpoints, answers.problems.len());
-    let method = levels(&replicates);
+    let method = levels(&replicates, options);
     let (interval, method) = interval::of_share(&resampled, &scores, method, options);
     Some(Accuracy {
         mean: resampled.estimate,
@@ -116,7 +116,7 @@ fn sampled(arm: &str, answers: &Answers, options: &CompareOptions) -> Option<Sam
         .collect();
     ks.extend([k, answers.common_k]);
     let scores = scores(&checkpoints, answers.problems.len());
-    let method = levels(&replicates);
+    let method = levels(&replicates, options);
     let (interval, method) = interval::of_share(&resampled, &scores, method, options);
     Some(SampledAccuracy {
         k,
@@ -153,6 +153,7 @@ fn resampled(
     let decoding = format!("{decoding:?}");
     Some(nested(
         &replicates,
+        options.replicates,
         &mut Rng::keyed(options.seed, &["compare", "accuracy", arm, &decoding]),
     ))
 }
@@ -173,10 +174,11 @@ fn scores(checkpoints: &[&Checkpoint], n: usize) -> Vec<f64> {
 }
 
 /// What the bootstrap of an arm draws from.
-fn levels(replicates: &BTreeMap<usize, Vec<&Checkpoint>>) -> String {
+fn levels(replicates: &BTreeMap<usize, Vec<&Checkpoint>>, options: &CompareOptions) -> String {
     difference::levels(
         replicates.len(),
         replicates.values().any(|seeds| seeds.len() > 1),
+        options,
     )
 }
 

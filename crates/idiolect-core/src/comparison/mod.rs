@@ -21,6 +21,7 @@ use crate::metric::METRICS;
 use crate::record::{EvalRow, ScoreRow};
 use crate::scores::MergeError;
 
+pub use crate::statistics::bootstrap::Replicates;
 use answers::Answers;
 pub use factors::{FactorAnalysis, FactorEffect, FactorLevels};
 pub use result::{
@@ -77,6 +78,8 @@ pub struct CompareOptions {
     pub seed: u64,
     /// Coverage of every interval, for example 0.95.
     pub confidence: f64,
+    /// Whether intervals are to hold for replicates like those at hand, or for these alone.
+    pub replicates: Replicates,
 }
 
 impl Default for CompareOptions {
@@ -86,6 +89,7 @@ impl Default for CompareOptions {
             draws: 10_000,
             seed: 0,
             confidence: 0.95,
+            replicates: Replicates::default(),
         }
     }
 }

@@ -204,22 +204,32 @@ pub struct ReplicateSeeds<'a> {
     pub baseline: Vec<&'a Resampled>,
 }
 
-/// Resamples replicates, then seeds within each arm, over given resamples of problems: the mean over
+/// Whether an interval is to hold for replicates like those at hand, or for these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replicates {
+    /// A sample of more: they are resampled as the outer level.
+    #[default]
+    Sampled,
+    /// The ones that are meant: only what varies within them is resampled.
+    Fixed,
+}
+
+/// Resamples replicates where they are a sample, then seeds within each arm, over given resamples of problems: the mean over
 /// replicates of (mean over seeds of the arm − mean over seeds of the baseline). Seeds of the two arms
 /// are resampled apart: equal seed numbers shuffle rows alike and make trainings no more alike.
-pub fn nested(replicates: &[ReplicateSeeds<'_>], rng: &mut Rng) -> Resampled {
+pub fn nested(replicates: &[ReplicateSeeds<'_>], outer: Replicates, rng: &mut Rng) -> Resampled {
     let terms: Vec<Vec<Term<'_>>> = replicates
         .iter()
         .map(|w| vec![(1.0, w.arm.clone()), (-1.0, w.baseline.clone())])
         .collect();
-    contrast(&terms, rng)
+    contrast(&terms, outer, rng)
 }
 
 /// A weight and the seeds of one arm in one replicate.
 pub type Term<'a> = (f64, Vec<&'a Resampled>);
 
 /// The same for any weighted sum of arms: the mean over replicates of Σ weight · (mean over seeds).
-pub fn contrast(replicates: &[Vec<Term<'_>>], rng: &mut Rng) -> Resampled {
+pub fn contrast(replicates: &[Vec<Term<'_>>], outer: Replicates, rng: &mut Rng) -> Resampled {
     let observed: Vec<f64> = replicates
         .iter()
         .map(|terms| {
@@ -247,7 +257,10 @@ pub fn contrast(replicates: &[Vec<Term<'_>>], rng: &mut Rng) -> Resampled {
                     })
                     .sum();
             }
-            resampled_mean(values.len(), |i| values[i], rng)
+            match outer {
+                Replicates::Sampled => resampled_mean(values.len(), |i| values[i], rng),
+                Replicates::Fixed => mean(&values),
+            }
         })
         .collect();
     Resampled {

@@ -7,11 +7,13 @@
 use serde::{Deserialize, Serialize};
 
 pub mod bootstrap;
+pub mod clusters;
 pub mod correlation;
 pub mod few;
 pub mod normal;
 pub mod permutation;
 pub mod proportion;
+pub mod student_t;
 
 /// A closed interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

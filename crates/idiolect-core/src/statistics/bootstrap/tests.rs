@@ -109,7 +109,7 @@ fn an_arm_against_itself_gives_0_and_p_1() {
         arm: vec![&itself[0]],
         baseline: vec![&itself[0]],
     };
-    let result = nested(&[replicate], &mut rng("seeds"));
+    let result = nested(&[replicate], Replicates::Sampled, &mut rng("seeds"));
     assert_eq!((result.estimate, result.p_of_zero()), (0.0, 1.0));
     assert_eq!(
         result.percentile(0.95),
@@ -175,7 +175,7 @@ fn coverage_over_seeds(seed_deviation: f64) -> f64 {
                 arm: all[1..].iter().collect(),
                 baseline: vec![&all[0]],
             };
-            nested(&[replicate], &mut boot)
+            nested(&[replicate], Replicates::Sampled, &mut boot)
                 .percentile(0.95)
                 .contains(0.0)
         })
@@ -211,9 +211,10 @@ fn replicates_that_differ_widen_the_interval() {
         arm: vec![&all[at]],
         baseline: vec![],
     };
-    let alone = nested(&[replicate(0)], &mut rng("alone")).percentile(0.95);
+    let alone = nested(&[replicate(0)], Replicates::Sampled, &mut rng("alone")).percentile(0.95);
     let pooled = nested(
         &[replicate(0), replicate(1), replicate(2)],
+        Replicates::Sampled,
         &mut rng("pooled"),
     );
     let wide = pooled.percentile(0.95);
@@ -221,6 +222,18 @@ fn replicates_that_differ_widen_the_interval() {
     assert!(
         wide.high - wide.low > 1.3 * (alone.high - alone.low),
         "{wide:?} {alone:?}"
+    );
+    // Of these three alone, how they differ is no uncertainty.
+    let these = nested(
+        &[replicate(0), replicate(1), replicate(2)],
+        Replicates::Fixed,
+        &mut rng("these"),
+    );
+    let narrow = these.percentile(0.95);
+    assert!((these.estimate - pooled.estimate).abs() < 1e-12);
+    assert!(
+        narrow.high - narrow.low < 0.7 * (wide.high - wide.low),
+        "{narrow:?} {wide:?}"
     );
 }
 
