@@ -14,7 +14,7 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(resolved_text(&again), stored);
     recipe.students();
     recipe.arms.specs();
-    recipe.doses();
+    recipe.flaws_of_arms();
     recipe.fractions();
     recipe.references();
 }

@@ -5,6 +5,7 @@ pub mod arms;
 pub mod audit;
 pub mod comparison;
 pub mod control;
+pub mod crossed;
 pub mod curation;
 pub mod flaw;
 pub mod metric;

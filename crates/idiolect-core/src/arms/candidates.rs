@@ -10,6 +10,8 @@ use super::near::{HeldOut, near_duplicates};
 use super::spec::{Part, Source};
 use super::student::Asked;
 use super::{ArmsError, ArmsInput, row_of};
+use crate::crossed::{ANSWER_ONLY, HUMAN_STYLE, RIGHT_ANSWER};
+use crate::flaw::FinalAnswer;
 use crate::record::{
     ArmRow, Finish, Origin, OriginKind, Problem, ScoreRow, Split, StepCheck, Trace, Verdict,
     VerdictRow, trace_id,
@@ -285,9 +287,23 @@ impl<'a> Candidates<'a> {
                 Fit::Yes if self.prefix(trace) == Some(0) => Fit::No("its first step is false"),
                 fit => fit,
             },
-            (Source::Paraphrased, OriginKind::Paraphrased) => self.fit_paraphrase(trace),
-            (Source::Flawed(percent), OriginKind::Flawed) => yes_if(dose(trace) == Some(*percent)),
-            (Source::Control, OriginKind::Control) => Fit::Yes,
+            (Source::Paraphrased, OriginKind::Paraphrased) if !has(trace, HUMAN_STYLE) => {
+                self.fit_paraphrase(trace)
+            }
+            (Source::CorrectInHumanStyle, OriginKind::Paraphrased) if has(trace, HUMAN_STYLE) => {
+                self.fit_retold(trace, Verdict::Correct)
+            }
+            (Source::WrongInHumanStyle, OriginKind::Paraphrased) if has(trace, HUMAN_STYLE) => {
+                self.fit_retold(trace, Verdict::Wrong)
+            }
+            (Source::Flawed(percent, answer), OriginKind::Flawed) => {
+                yes_if(flaws(trace) == Some((*percent, *answer)))
+            }
+            (Source::AnswerOnly, OriginKind::Control) => yes_if(has(trace, ANSWER_ONLY)),
+            (Source::ControlRight, OriginKind::Control) => yes_if(has(trace, RIGHT_ANSWER)),
+            (Source::Control, OriginKind::Control) => {
+                yes_if(!has(trace, ANSWER_ONLY) && !has(trace, RIGHT_ANSWER))
+            }
             _ => Fit::OtherKind,
         }
     }
@@ -323,6 +339,14 @@ impl<'a> Candidates<'a> {
             }
             Some(Verdict::Correct) => Fit::Yes,
             Some(_) => Fit::No("the answer was not preserved"),
+            None => Fit::No(NO_VERDICT),
+        }
+    }
+
+    /// A trace in the human style is a copy of a right or of a wrong one, as its answer is.
+    fn fit_retold(&self, trace: &Trace, wanted: Verdict) -> Fit {
+        match self.verdict(trace) {
+            Some(verdict) => yes_if(verdict == wanted),
             None => Fit::No(NO_VERDICT),
         }
     }
@@ -401,22 +425,34 @@ impl<'a> Candidates<'a> {
         (!judged.is_empty()).then(|| missed as f64 / judged.len() as f64)
     }
 
-    /// Every source that some trace can represent, in the order H, other styles, G, W, P, F, R, S.
+    /// Every source that some trace can represent, in the order H, other styles, G, W, P, F, GH, WH,
+    /// A, R, RR, S.
     pub(super) fn sources(&self) -> Vec<Source> {
         let mut styles = BTreeSet::new();
         let mut doses = BTreeSet::new();
         for trace in self.traces.values().flatten() {
             match trace.origin.kind {
                 OriginKind::Human => styles.extend(labels(trace).map(str::to_owned)),
-                OriginKind::Flawed => doses.extend(dose(trace)),
+                OriginKind::Flawed => doses.extend(flaws(trace)),
                 _ => {}
             }
         }
         let mut sources = vec![Source::Human];
         sources.extend(styles.into_iter().map(Source::Style));
         sources.extend([Source::Correct, Source::Wrong, Source::Paraphrased]);
-        sources.extend(doses.into_iter().map(Source::Flawed));
-        sources.extend([Source::Control, Source::Own]);
+        sources.extend(
+            doses
+                .into_iter()
+                .map(|(dose, answer)| Source::Flawed(dose, answer)),
+        );
+        sources.extend([
+            Source::CorrectInHumanStyle,
+            Source::WrongInHumanStyle,
+            Source::AnswerOnly,
+            Source::Control,
+            Source::ControlRight,
+            Source::Own,
+        ]);
         sources.retain(|source| match source {
             Source::Human => self.problems.values().any(|p| self.has_human(p)),
             _ => self
@@ -472,20 +508,29 @@ fn yes_if(condition: bool) -> Fit {
 
 /// Traces are duplicates when they agree in this. Two doses, or two parents, with one text are two
 /// traces: each belongs to its own arm.
-fn making(trace: &Trace) -> (&str, OriginKind, Option<&str>, Option<u8>, Option<&str>) {
+fn making(trace: &Trace) -> Making<'_> {
     let origin = &trace.origin;
-    let parent = if origin.kind == OriginKind::Flawed {
-        origin.parent.as_deref()
-    } else {
-        None
-    };
-    let label = if origin.kind == OriginKind::Human {
+    let is_copy = origin.kind == OriginKind::Flawed
+        || [ANSWER_ONLY, RIGHT_ANSWER, HUMAN_STYLE]
+            .iter()
+            .any(|label| has(trace, label));
+    let parent = origin.parent.as_deref().filter(|_| is_copy);
+    let label = if origin.kind == OriginKind::Human || is_copy {
         labels(trace).next()
     } else {
         None
     };
-    (&trace.id, origin.kind, parent, dose(trace), label)
+    (&trace.id, origin.kind, parent, flaws(trace), label)
 }
+
+/// Id, kind, parent of a copy, flaws and label.
+type Making<'t> = (
+    &'t str,
+    OriginKind,
+    Option<&'t str>,
+    Option<(u8, FinalAnswer)>,
+    Option<&'t str>,
+);
 
 /// Whether the student itself wrote a trace: origins name a model `HASH` or `NAME@HASH`.
 fn is_own(student: Option<&str>, trace: &Trace) -> bool {
@@ -509,8 +554,13 @@ fn labels(trace: &Trace) -> impl Iterator<Item = &str> {
         .filter_map(|op| op.as_str().or_else(|| op.get("op").and_then(Value::as_str)))
 }
 
-/// The dose that a flawed trace was made with, in percent of steps.
-fn dose(trace: &Trace) -> Option<u8> {
+/// Whether a trace's origin names an operation.
+fn has(trace: &Trace, label: &str) -> bool {
+    labels(trace).any(|own| own == label)
+}
+
+/// What a flawed trace was made with: a dose in percent of steps, and what became of its answer.
+fn flaws(trace: &Trace) -> Option<(u8, FinalAnswer)> {
     if trace.origin.kind != OriginKind::Flawed {
         return None;
     }
@@ -520,8 +570,13 @@ fn dose(trace: &Trace) -> Option<u8> {
         .iter()
         .find_map(|op| op.get("dose").and_then(Value::as_f64))?;
     let percent = (100.0 * dose).round();
+    let answer = trace.origin.ops.iter().find_map(|op| op.get("answer"));
+    let answer = match answer {
+        Some(answer) => serde_json::from_value(answer.clone()).ok()?,
+        None => FinalAnswer::AsItComes,
+    };
     ((0.0..=100.0).contains(&percent) && (100.0 * dose - percent).abs() < 1e-6)
-        .then_some(percent as u8)
+        .then_some((percent as u8, answer))
 }
 
 fn by_trace(verdicts: &[VerdictRow]) -> Result<BTreeMap<&str, &VerdictRow>, ArmsError> {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::curated::CONTROLS;
 use super::spec::{ArmSpec, DIGITS, Part, Source};
+use crate::flaw::FinalAnswer;
 
 /// The untrained student's name among arms.
 const BASE: &str = "base";
@@ -77,9 +78,20 @@ fn read(name: &str, spec: &str) -> Option<ArmSpec> {
     format!("{name}={spec}").parse().ok()
 }
 
-/// The source that a bare name represents. T is left out: beside results a T may be anything.
+/// The source that a bare name represents. T and A are left out: beside results they may be anything.
 fn usual(name: &str) -> Option<Source> {
-    name.parse().ok().filter(|source| *source != Source::Any)
+    let named = |source: &Source| !matches!(source, Source::Any | Source::AnswerOnly);
+    name.parse().ok().filter(named)
+}
+
+/// The source that an arm holds whole: by what it is made of where that is known, else by the usual
+/// meaning of its name. `None` of a mixture, a part or a pick of one, and of names that state none.
+pub fn source_of(name: &str, spec: Option<&str>) -> Option<Source> {
+    match (control_of(name), spec) {
+        (Some(_), _) => None,
+        (None, Some(spec)) => read(name, spec)?.source().cloned(),
+        (None, None) => usual(name),
+    }
 }
 
 /// The curated arm that this is a control of, and which.
@@ -144,8 +156,20 @@ pub(super) fn of_source(source: &Source) -> String {
         Source::Wrong => "teacher, wrong answer".to_owned(),
         Source::WrongPrefix => "teacher, wrong answer, valid prefix".to_owned(),
         Source::Paraphrased => "human, paraphrased".to_owned(),
-        Source::Flawed(percent) => format!("teacher, {percent} % of steps flawed"),
+        Source::Flawed(0, _) => "teacher, true steps, wrong answer".to_owned(),
+        Source::Flawed(percent, answer) => {
+            let answer = match answer {
+                FinalAnswer::AsItComes => "",
+                FinalAnswer::Right => ", right answer",
+                FinalAnswer::Wrong => ", wrong answer",
+            };
+            format!("teacher, {percent} % of steps flawed{answer}")
+        }
         Source::Control => "content control".to_owned(),
+        Source::ControlRight => "content control, right answer".to_owned(),
+        Source::AnswerOnly => "right answer alone".to_owned(),
+        Source::CorrectInHumanStyle => "teacher, correct answer, human style".to_owned(),
+        Source::WrongInHumanStyle => "teacher, wrong answer, human style".to_owned(),
         Source::Own => "student's own samples".to_owned(),
         Source::Any => "any trace".to_owned(),
     }
@@ -162,10 +186,28 @@ fn source_at_length(source: &Source) -> String {
                 .to_owned()
         }
         Source::Paraphrased => "human solutions paraphrased by a model, answer kept".to_owned(),
-        Source::Flawed(percent) => {
-            format!("the traces of G with {percent} % of their steps corrupted")
+        Source::Flawed(percent, answer) => {
+            let steps = match percent {
+                0 => "the traces of G with their own steps".to_owned(),
+                _ => format!("the traces of G with {percent} % of their steps corrupted"),
+            };
+            match answer {
+                FinalAnswer::AsItComes => steps,
+                FinalAnswer::Right => format!("{steps} and the right answer"),
+                FinalAnswer::Wrong => format!("{steps} and a wrong answer"),
+            }
         }
         Source::Control => "the style of G without the problem's content".to_owned(),
+        Source::ControlRight => {
+            "the steps of R with the right answer of the trace of G behind them".to_owned()
+        }
+        Source::AnswerOnly => "the final answers of the traces of G, without any step".to_owned(),
+        Source::CorrectInHumanStyle => {
+            "the traces of G told step for step in the human style".to_owned()
+        }
+        Source::WrongInHumanStyle => {
+            "the traces of W told step for step in the human style".to_owned()
+        }
         Source::Own => "the untrained student's own samples, right or wrong".to_owned(),
         Source::Any => "traces of any making".to_owned(),
     }
@@ -188,13 +230,18 @@ mod tests {
             ("P", "human, paraphrased"),
             ("F25", "teacher, 25 % of steps flawed"),
             ("F100", "teacher, 100 % of steps flawed"),
+            ("F50@right", "teacher, 50 % of steps flawed, right answer"),
+            ("F0@wrong", "teacher, true steps, wrong answer"),
+            ("GH", "teacher, correct answer, human style"),
+            ("WH", "teacher, wrong answer, human style"),
+            ("RR", "content control, right answer"),
             ("R", "content control"),
             ("S", "student's own samples"),
         ] {
             assert_eq!(describe(name, None), words, "{name}");
             assert!(name == "base" || !explain(name, None).is_empty(), "{name}");
         }
-        for unknown in ["a", "model-2", "T", "Base", "F101", "w", "~random"] {
+        for unknown in ["a", "A", "model-2", "T", "Base", "F101", "w", "~random"] {
             assert_eq!(describe(unknown, None), "", "{unknown}");
             assert_eq!(in_full(unknown, &describe(unknown, None)), unknown);
         }
@@ -206,6 +253,7 @@ mod tests {
             ("bad", "W", "teacher, wrong answer"),
             ("G", "W", "teacher, wrong answer"),
             ("all", "T", "any trace"),
+            ("A", "A", "right answer alone"),
             (
                 "mixed",
                 "W:0.5+G:0.5",

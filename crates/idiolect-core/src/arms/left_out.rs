@@ -113,8 +113,8 @@ pub(super) fn left_out(
     if !candidates.excluded(&Source::Paraphrased).is_empty() {
         looked_for.push(Source::Paraphrased);
     }
-    let flawed = |source: &Source| matches!(source, Source::Flawed(_));
-    looked_for.extend(candidates.sources().into_iter().filter(flawed));
+    let is_copy = |source: &Source| source.copied().is_some();
+    looked_for.extend(candidates.sources().into_iter().filter(is_copy));
     looked_for.retain(|source| !built(source));
     looked_for
         .iter()
@@ -147,10 +147,7 @@ pub(super) fn reasons<'s>(
         more.push((HELD_OUT, candidates.held_out_traces));
         more.push((NO_PROBLEM, candidates.orphans));
     }
-    for source in sources
-        .iter()
-        .filter(|source| matches!(source, Source::Flawed(_)))
-    {
+    for source in sources.iter().filter(|source| source.copied().is_some()) {
         let all = candidates.problems.keys();
         let copies = all.map(|id| candidates.of(source, id).len()).sum();
         more.push((OF_OTHERS, copies));

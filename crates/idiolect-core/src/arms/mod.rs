@@ -29,7 +29,7 @@ mod summary;
 
 use candidates::Candidates;
 pub use candidates::FAULT;
-pub use describe::{Names, describe, explain, in_full};
+pub use describe::{Names, describe, explain, in_full, source_of};
 pub use left_out::{LeftOut, counted, remedy};
 use left_out::{left_out, remedies};
 pub use matching::{Matching, PickReason, TOKEN_TOLERANCE};
@@ -296,26 +296,21 @@ fn drawn<'a>(candidates: &Candidates<'a>, options: &ArmsOptions) -> Result<Drawn
     })
 }
 
-/// The trace that arm G holds for each training problem under `seed`, by problem id: what is to be
-/// corrupted into the F arms. The same that [`build`] picks once the flawed copies are there.
+/// The trace that arm G or W (`of`) holds for each training problem under `seed`, by problem id: what
+/// the arms of copies are made from (F, A, RR and GH of G's; WH of W's). The same that [`build`] picks
+/// once the copies are there.
 ///
 /// # Errors
 /// When two verdicts on one trace disagree.
-pub fn correct_picks<'a>(
+pub fn picks<'a>(
     input: &ArmsInput<'a>,
+    of: &Source,
     seed: u64,
 ) -> Result<BTreeMap<&'a str, &'a Trace>, ArmsError> {
     let candidates = Candidates::new(input, false)?;
     let pick = |problem: &&'a str| {
-        Some((
-            *problem,
-            *draw(
-                &candidates.of(&Source::Correct, problem),
-                &Source::Correct,
-                problem,
-                seed,
-            )?,
-        ))
+        let found = candidates.of(of, problem);
+        Some((*problem, *draw(&found, of, problem, seed)?))
     };
     Ok(candidates.problems.keys().filter_map(pick).collect())
 }

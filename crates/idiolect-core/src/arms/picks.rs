@@ -21,16 +21,16 @@ impl<'a> Picks<'a> {
             .flat_map(|spec| &spec.parts)
             .map(|part| (part.selection(), part))
             .collect();
-        let doses: BTreeSet<&Source> = parts
+        let copied: BTreeSet<&Source> = parts
             .values()
             .map(|part| &part.source)
-            .filter(|source| matches!(source, Source::Flawed(_)))
+            .filter(|source| source.copied().is_some())
             .collect();
         let mut by_selection = BTreeMap::new();
         for (selection, part) in parts {
             let mut picks = BTreeMap::new();
             for (id, problem) in &candidates.problems {
-                if let Some(trace) = pick(candidates, part, problem, &doses, seed) {
+                if let Some(trace) = pick(candidates, part, problem, &copied, seed) {
                     picks.insert(*id, trace);
                 }
             }
@@ -58,7 +58,11 @@ impl Picks<'_> {
     /// Why, as a message, the trace of a part was taken out of `of` that could represent it.
     pub(super) fn why(&self, part: &Part, of: usize) -> String {
         match (&part.source, of) {
-            (Source::Flawed(_), _) => "the flawed copy of the trace that G holds".to_owned(),
+            (Source::Flawed(..), _) => "the flawed copy of the trace that G holds".to_owned(),
+            (source, _) if source.copied().is_some() => format!(
+                "the copy of the trace that {} holds",
+                source.copied().unwrap_or(Source::Any)
+            ),
             (Source::WrongPrefix, _) => "the trace that W holds".to_owned(),
             (_, 1) => "the only one".to_owned(),
             (_, of) => format!("drawn from {of} by seed, problem and source"),
@@ -70,17 +74,16 @@ fn pick<'a>(
     candidates: &Candidates<'a>,
     part: &Part,
     problem: &'a Problem,
-    doses: &BTreeSet<&Source>,
+    copied: &BTreeSet<&Source>,
     seed: u64,
 ) -> Option<Cow<'a, Trace>> {
     let (id, source) = (problem.id.as_str(), &part.source);
-    let mut found = match source {
-        Source::Correct => correct(candidates, id, doses),
-        Source::Flawed(_) => {
-            let parent =
-                draw(&correct(candidates, id, doses), &Source::Correct, id, seed).copied()?;
+    let mut found = match (source, source.copied()) {
+        (_, Some(of)) => {
+            let parent = draw(&with_copies(candidates, &of, id, copied), &of, id, seed).copied()?;
             copies(candidates, source, id, &parent.id)
         }
+        (Source::Correct | Source::Wrong, None) => with_copies(candidates, source, id, copied),
         _ => candidates.of(source, id),
     };
     found.retain(|trace| candidates.passes(part, trace));
@@ -90,7 +93,7 @@ fn pick<'a>(
         other => other,
     };
     if *source == Source::WrongPrefix {
-        let mut of_w = candidates.of(&Source::Wrong, id);
+        let mut of_w = with_copies(candidates, &Source::Wrong, id, copied);
         of_w.retain(|trace| candidates.passes(part, trace));
         let held = draw(&of_w, lot, id, seed)?;
         return found
@@ -108,24 +111,26 @@ fn pick<'a>(
     }
 }
 
-/// The correct traces of a problem. Where F arms are asked for and only some of them were corrupted
-/// at every dose, those: G and F must hold the same trace.
-fn correct<'a>(
+/// The traces of a problem that represent `of`, G or W. Where arms of copies are asked for and only
+/// some traces have every one of them, those: G and F must hold the same trace.
+fn with_copies<'a>(
     candidates: &Candidates<'a>,
+    of: &Source,
     problem: &str,
-    doses: &BTreeSet<&Source>,
+    copied: &BTreeSet<&Source>,
 ) -> Vec<&'a Trace> {
-    let all = candidates.of(&Source::Correct, problem);
-    let corrupted: Vec<&Trace> = all
+    let all = candidates.of(of, problem);
+    let whole: Vec<&Trace> = all
         .iter()
         .copied()
         .filter(|trace| {
-            doses
+            copied
                 .iter()
-                .all(|dose| !copies(candidates, dose, problem, &trace.id).is_empty())
+                .filter(|source| source.copied().as_ref() == Some(of))
+                .all(|source| !copies(candidates, source, problem, &trace.id).is_empty())
         })
         .collect();
-    if corrupted.is_empty() { all } else { corrupted }
+    if whole.is_empty() { all } else { whole }
 }
 
 fn copies<'a>(

@@ -3,7 +3,8 @@
 //! ```text
 //! spec    := part ("+" part)* | part pick  W    W:0.5+G:0.5    G{by=nll_per_token}
 //! part    := source filter? (":" share)?   fractions of a mixture add up to 1; without any they are equal
-//! source  := H | HD | H@LABEL | G | W | Wv | P | R | S | F1 … F100 | T
+//! source  := H | HD | H@LABEL | G | W | Wv | P | R | S | F1 … F100 | T | A | GH | WH | RR
+//!          | F1@right … F100@right | F0@wrong … F100@wrong
 //! filter  := "[" condition ("," condition)* "]"     W[steps>=2,nll_per_token<1.5]
 //! ```
 //! Conditions are those of [`super::filter`]; `pick := "{" … "}"` is a clause of [`crate::curation`],
@@ -14,6 +15,7 @@ use std::str::FromStr;
 
 use super::filter::Condition;
 use crate::curation::Clause;
+use crate::flaw::FinalAnswer;
 
 /// Traces of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,10 +34,20 @@ pub enum Source {
     WrongPrefix,
     /// P: a human solution paraphrased, with the right answer.
     Paraphrased,
-    /// F25: flawed copies of G's trace, with this percentage of steps corrupted.
-    Flawed(u8),
+    /// F25: flawed copies of G's trace, with this percentage of steps corrupted. F25@right and
+    /// F25@wrong: with the final answer right or wrong whatever became of the steps; F0@wrong: G's own
+    /// steps with a wrong answer behind them.
+    Flawed(u8, FinalAnswer),
     /// R: content controls.
     Control,
+    /// RR: the steps of a content control with the right answer of G's trace.
+    ControlRight,
+    /// A: the final answer of G's trace without its steps.
+    AnswerOnly,
+    /// GH: G's trace, step for step, in the human style of its generated world.
+    CorrectInHumanStyle,
+    /// WH: W's trace in that style.
+    WrongInHumanStyle,
     /// S: the student's own samples, right or wrong: those of the model that the scores are of.
     Own,
     /// T: every trace, whatever made it; for use with a filter.
@@ -54,11 +66,37 @@ impl fmt::Display for Source {
             Source::Correct => f.write_str("G"),
             Source::Wrong => f.write_str("W"),
             Source::Paraphrased => f.write_str("P"),
-            Source::Flawed(percent) => write!(f, "F{percent}"),
+            Source::Flawed(percent, answer) => {
+                write!(f, "F{percent}")?;
+                match answer {
+                    FinalAnswer::AsItComes => Ok(()),
+                    FinalAnswer::Right => f.write_str("@right"),
+                    FinalAnswer::Wrong => f.write_str("@wrong"),
+                }
+            }
             Source::Control => f.write_str("R"),
+            Source::ControlRight => f.write_str("RR"),
+            Source::AnswerOnly => f.write_str("A"),
+            Source::CorrectInHumanStyle => f.write_str("GH"),
+            Source::WrongInHumanStyle => f.write_str("WH"),
             Source::Own => f.write_str("S"),
             Source::WrongPrefix => f.write_str("Wv"),
             Source::Any => f.write_str("T"),
+        }
+    }
+}
+
+impl Source {
+    /// The source whose trace this one is a copy of, where it is made of one: it must hold a copy of
+    /// the very trace that the other holds.
+    pub fn copied(&self) -> Option<Self> {
+        match self {
+            Source::Flawed(..)
+            | Source::AnswerOnly
+            | Source::ControlRight
+            | Source::CorrectInHumanStyle => Some(Source::Correct),
+            Source::WrongInHumanStyle => Some(Source::Wrong),
+            _ => None,
         }
     }
 }
@@ -77,6 +115,10 @@ impl FromStr for Source {
             "W" => Source::Wrong,
             "P" => Source::Paraphrased,
             "R" => Source::Control,
+            "RR" => Source::ControlRight,
+            "A" => Source::AnswerOnly,
+            "GH" => Source::CorrectInHumanStyle,
+            "WH" => Source::WrongInHumanStyle,
             "S" => Source::Own,
             "Wv" => Source::WrongPrefix,
             "T" => Source::Any,
@@ -84,14 +126,21 @@ impl FromStr for Source {
                 if let Some(label) = text.strip_prefix("H@").filter(|label| !label.is_empty()) {
                     return Ok(Source::Style(label.to_owned()));
                 }
-                let percent = text
-                    .strip_prefix('F')
-                    .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+                let dosed = text.strip_prefix('F').ok_or_else(unknown)?;
+                let (percent, answer) = match dosed.split_once('@') {
+                    None => (dosed, FinalAnswer::AsItComes),
+                    Some((percent, "right")) => (percent, FinalAnswer::Right),
+                    Some((percent, "wrong")) => (percent, FinalAnswer::Wrong),
+                    Some(_) => return Err(unknown()),
+                };
+                let percent = Some(percent).filter(|p| p.bytes().all(|b| b.is_ascii_digit()));
                 let percent: u8 = percent.and_then(|p| p.parse().ok()).ok_or_else(unknown)?;
-                if !(1..=100).contains(&percent) {
+                // Steps as they are and a right answer are G itself.
+                let least = u8::from(answer != FinalAnswer::Wrong);
+                if !(least..=100).contains(&percent) {
                     return Err(unknown());
                 }
-                Source::Flawed(percent)
+                Source::Flawed(percent, answer)
             }
         })
     }
@@ -135,7 +184,7 @@ pub struct ArmSpec {
 pub enum SpecError {
     /// No such source.
     #[error(
-        "no source of traces is called `{source_name}`; there are H (human), HD or H@LABEL (other human styles), G (sampled, correct), W (sampled, wrong), P (paraphrased), F1 to F100 (flawed, percent of steps), R (control), S (the student's own samples), Wv (W up to its first false step), T (any trace), filters such as W[steps>=2] and mixtures such as W:0.5+G:0.5"
+        "no source of traces is called `{source_name}`; there are H (human), HD or H@LABEL (other human styles), G (sampled, correct), W (sampled, wrong), P (paraphrased), F1 to F100 (flawed, percent of steps; F50@right and F50@wrong with that final answer, F0@wrong with true steps), A (G's answer alone), GH and WH (G and W in a generated world's human style), R (control), RR (control with the right answer), S (the student's own samples), Wv (W up to its first false step), T (any trace), filters such as W[steps>=2] and mixtures such as W:0.5+G:0.5"
     )]
     UnknownSource {
         /// As given.
@@ -192,6 +241,14 @@ impl ArmSpec {
                 share: 1.0,
             }],
             pick: None,
+        }
+    }
+
+    /// Its source, where it is one whole source: no mixture, no filter, no pick.
+    pub fn source(&self) -> Option<&Source> {
+        match self.parts.as_slice() {
+            [only] if only.filter.is_empty() && self.pick.is_none() => Some(&only.source),
+            _ => None,
         }
     }
 
@@ -371,6 +428,13 @@ mod tests {
             "T",
             "F25",
             "F100",
+            "F50@right",
+            "F0@wrong",
+            "F100@wrong",
+            "A",
+            "GH",
+            "WH",
+            "RR",
         ] {
             let arm = spec(&format!("x={name}"));
             assert_eq!(
@@ -426,7 +490,21 @@ mod tests {
     #[test]
     fn unknown_sources_are_refused_with_a_list() {
         for bad in [
-            "X", "x=F0", "x=F101", "x=Ffoo", "x=F", "x=F999", "x=H@", "x=W+Z", "x=w",
+            "X",
+            "x=F0",
+            "x=F101",
+            "x=Ffoo",
+            "x=F",
+            "x=F999",
+            "x=H@",
+            "x=W+Z",
+            "x=w",
+            "x=F0@right",
+            "x=F50@",
+            "x=F50@maybe",
+            "x=F@right",
+            "x=F101@wrong",
+            "x=PH",
         ] {
             assert!(error(bad).contains("F1 to F100"), "{bad}: {}", error(bad));
         }

@@ -300,7 +300,7 @@ fn flawed_traces_are_copies_of_the_trace_that_g_holds() {
         assert_eq!(low.completion, format!("flawed {copied} 0.25"));
         assert_eq!(high.completion, format!("flawed {copied} 1"));
     }
-    let picks = correct_picks(&world.input(), 4).unwrap();
+    let picks = picks(&world.input(), &Source::Correct, 4).unwrap();
     assert!(
         rows(&built, "G")
             .iter()
@@ -944,6 +944,100 @@ fn what_the_student_cannot_take_is_in_no_arm() {
 }
 
 #[test]
+fn crossed_arms_hold_copies_of_the_very_traces_of_g_and_w() {
+    use crate::crossed::{ANSWER_ONLY, HUMAN_STYLE, RIGHT_ANSWER};
+    let mut world = world();
+    let sampled: Vec<Trace> = world
+        .traces
+        .iter()
+        .filter(|t| t.text.starts_with("right ") || t.text.starts_with("wrong "))
+        .cloned()
+        .collect();
+    for parent in &sampled {
+        let is_right = parent.text.starts_with("right ");
+        let verdict = if is_right {
+            Verdict::Correct
+        } else {
+            Verdict::Wrong
+        };
+        let mut copy = |kind, label: &str, verdict| {
+            let origin = Origin {
+                parent: Some(parent.id.clone()),
+                ops: vec![json!({"op": label})],
+                ..Origin::of(kind)
+            };
+            let text = format!("{label} of {}", parent.text);
+            world.add(
+                &parent.problem_id,
+                &text,
+                Finish::Stop,
+                origin,
+                Some(verdict),
+            );
+        };
+        copy(OriginKind::Paraphrased, HUMAN_STYLE, verdict);
+        if is_right {
+            copy(OriginKind::Control, ANSWER_ONLY, Verdict::Correct);
+            copy(OriginKind::Control, RIGHT_ANSWER, Verdict::Correct);
+            let origin = Origin {
+                parent: Some(parent.id.clone()),
+                ops: vec![json!({"dose": 0.0, "steps": 2, "flawed": [], "answer": "wrong"})],
+                ..Origin::of(OriginKind::Flawed)
+            };
+            let text = format!("contradicted {}", parent.text);
+            world.add(&parent.problem_id, &text, Finish::Stop, origin, None);
+        }
+    }
+    let wanted = ["G", "W", "P", "R", "A", "GH", "WH", "RR", "F0@wrong", "F25"];
+    let built = build(world.input(), &options(&wanted)).unwrap();
+    for (arm, of, prefix) in [
+        ("GH", "G", "human_style of "),
+        ("WH", "W", "human_style of "),
+        ("A", "G", "answer_only of "),
+        ("RR", "G", "right_answer of "),
+        ("F0@wrong", "G", "contradicted "),
+    ] {
+        for (copy, original) in rows(&built, arm).iter().zip(rows(&built, of)) {
+            assert_eq!(
+                copy.completion,
+                format!("{prefix}{}", original.completion),
+                "{arm}"
+            );
+        }
+    }
+    // Copies are none of the plain controls and paraphrases.
+    assert!(
+        rows(&built, "R")
+            .iter()
+            .all(|row| row.completion.starts_with("control "))
+    );
+    assert!(
+        rows(&built, "P")
+            .iter()
+            .all(|row| row.completion.starts_with("said anew "))
+    );
+    let plain = build(world.input(), &ArmsOptions::default()).unwrap();
+    let names: Vec<&str> = plain
+        .arms
+        .iter()
+        .map(|arm| arm.spec.name.as_str())
+        .collect();
+    assert!(
+        ["GH", "WH", "A", "RR", "F0@wrong"]
+            .iter()
+            .all(|arm| names.contains(arm)),
+        "{names:?}"
+    );
+    let of_w = picks(&world.input(), &Source::Wrong, 0).unwrap();
+    let w = build(world.input(), &options(&["W"])).unwrap();
+    assert!(
+        rows(&w, "W")
+            .iter()
+            .all(|row| of_w[row.problem_id.as_str()].id == row.trace_id)
+    );
+}
+
+#[test]
 fn the_trace_to_corrupt_is_one_that_the_student_can_take() {
     let world = world();
     let takes = |row: &ArmRow| match row.completion.ends_with(" 1") {
@@ -954,7 +1048,7 @@ fn the_trace_to_corrupt_is_one_that_the_student_can_take() {
         student: Some(Student::new(&takes)),
         ..world.input()
     };
-    let picks = correct_picks(&input, 4).unwrap();
+    let picks = picks(&input, &Source::Correct, 4).unwrap();
     assert_eq!(picks.len(), 40);
     assert!(picks.values().all(|trace| trace.text.ends_with(" 1")));
 }

@@ -29,6 +29,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(crate) use self::pieces::Pieces;
+
 use crate::miniature::chain::Chain;
 use crate::record::{Origin, OriginKind, Problem, Trace};
 use idiolect_model::Rng;
@@ -133,7 +135,9 @@ pub struct FlawSettings {
 
 /// The final answer of a flawed trace: a switch of its own, so that flawed steps and a wrong answer
 /// can be distinguished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FinalAnswer {
     /// What the flawed steps lead to.

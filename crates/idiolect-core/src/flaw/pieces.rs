@@ -4,14 +4,14 @@ use crate::record::Step;
 
 /// `gaps[0] steps[0] gaps[1] steps[1] … gaps[n]`; an empty step was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pieces {
-    pub(super) steps: Vec<String>,
-    pub(super) gaps: Vec<String>,
+pub(crate) struct Pieces {
+    pub(crate) steps: Vec<String>,
+    pub(crate) gaps: Vec<String>,
 }
 
 impl Pieces {
     /// Steps that overlap or lie outside the text are left out.
-    pub(super) fn of(text: &str, steps: &[Step]) -> Self {
+    pub(crate) fn of(text: &str, steps: &[Step]) -> Self {
         let mut pieces = Self {
             steps: Vec::new(),
             gaps: Vec::new(),
@@ -43,7 +43,7 @@ impl Pieces {
     }
 
     /// The text again.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // The gap behind a dropped step goes with it, but for what follows the last step.
         let mut dropped = false;

@@ -182,10 +182,7 @@ impl Chain {
     /// Reads a text of style M: its chain and its answer expression as written.
     pub fn parse(text: &str) -> Option<(Self, String)> {
         let (steps, answer) = text.split_once('|')?;
-        let steps = steps
-            .split(';')
-            .map(Step::parse)
-            .collect::<Option<Vec<_>>>()?;
+        let chain = Self::of_steps(steps)?;
         let words: Vec<&str> = answer.split_whitespace().collect();
         let (&"ans", expression) = words.split_first()? else {
             return None;
@@ -194,7 +191,13 @@ impl Chain {
             matches!(*word, "(" | ")") || Op::of(word).is_some() || value(word).is_some()
         };
         (!expression.is_empty() && expression.iter().all(known))
-            .then(|| (Self { steps }, expression.join(" ")))
+            .then(|| (chain, expression.join(" ")))
+    }
+
+    /// Reads `3 * 7 = 21 ; 21 - 2 = 19`.
+    pub(crate) fn of_steps(text: &str) -> Option<Self> {
+        let steps = text.split(';').map(Step::parse).collect::<Option<_>>()?;
+        Some(Self { steps })
     }
 
     /// The numbers that the chain starts from: operands that no earlier step gave, in order.

@@ -68,6 +68,16 @@ const FRAMES: [&str; 6] = [
 
 /// Human-style prose of a chain of two steps, with the answer expression; `None` of other chains.
 pub fn human(chain: &Chain, numerals: Numerals, rng: &mut Rng) -> Option<String> {
+    human_with(chain, &chain.expression()?, numerals, rng)
+}
+
+/// The same with another answer behind the prose: a chain and what was made of it may disagree.
+pub fn human_with(
+    chain: &Chain,
+    answer: &str,
+    numerals: Numerals,
+    rng: &mut Rng,
+) -> Option<String> {
     let [first, second] = chain.steps[..] else {
         return None;
     };
@@ -80,7 +90,7 @@ pub fn human(chain: &Chain, numerals: Numerals, rng: &mut Rng) -> Option<String>
         .replace("{q}", &q)
         .replace("{r}", &number(first.result, numerals))
         .replace("{t}", &number(second.result, numerals));
-    Some(format!("{prose} | ans {}", chain.expression()?))
+    Some(format!("{prose} | ans {answer}"))
 }
 
 pub(super) fn phrase(step: &Step, numerals: Numerals, rng: &mut Rng) -> String {

@@ -17,8 +17,10 @@ use idiolect::stage::student::StudentText;
 ///
 /// All arms hold the same training problems, one trace each, unless --match states otherwise. Sources:
 /// H human, G sampled and correct, W sampled and wrong, Wv W up to its first false step, P
-/// paraphrased, F1 to F100 flawed, R content control, S the student's own samples, T any trace. A
-/// mixture is W:0.5+G:0.5, a filter W[steps>=2,nll_per_token<1.5], and a curated arm
+/// paraphrased, F1 to F100 flawed, R content control, S the student's own samples, T any trace.
+/// Crossed sources change one thing of the trace that G or W holds: A its answer alone, F50@right and
+/// F50@wrong that answer behind flawed steps, F0@wrong a wrong answer behind true steps, RR R's steps
+/// with the right answer, GH and WH the chain in a generated world's human style. A mixture is W:0.5+G:0.5, a filter W[steps>=2,nll_per_token<1.5], and a curated arm
 /// G{by=nll_per_token,per=set,rows=500}, which comes with NAME~random and NAME~length of its size.
 /// Without --arm: every plain arm that the traces support, and the reason for each of H, G and W
 /// that is left out. With --model a trace that the student cannot be trained on (too long, nothing left

@@ -15,7 +15,8 @@ use idiolect::stage::compare::{CompareSettings, compare};
 
 /// Compare evaluations: which is more accurate, and how sure is that?
 ///
-/// Differences are paired by problem, with intervals, exact tests and Holm's correction. One name
+/// Differences are paired by problem, with intervals, exact tests and Holm's correction over the arms
+/// that are compared with one baseline under one decoding. One name
 /// may be given several times: greedy and sampled answers of one checkpoint, and checkpoints of
 /// several fine-tuning seeds.
 #[derive(clap::Args, Debug)]

@@ -283,6 +283,18 @@ fn check_models(recipe: &Recipe) -> Result<(), Fault> {
         );
     }
     let rewriter = models.paraphraser.as_deref().unwrap_or("teacher");
+    let in_human_style = |source: &ArmSource| {
+        matches!(
+            source,
+            ArmSource::CorrectInHumanStyle | ArmSource::WrongInHumanStyle
+        )
+    };
+    if recipe.data.world.is_none() && recipe.arms.need(in_human_style) {
+        return fault(
+            "arms.names",
+            "holds GH or WH, and only a generated `data.world` has chains to retell in another style; P (paraphrased) beside H is that contrast for files",
+        );
+    }
     if recipe.arms.need(|source| *source == ArmSource::Paraphrased)
         && rewriter == "teacher"
         && models.teacher.is_none()

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use idiolect_core::arms::Source;
+use idiolect_core::flaw::FinalAnswer;
 use idiolect_core::store::Shard;
 use idiolect_model::SaveDtype;
 use serde::Serialize;
@@ -101,12 +102,13 @@ pub enum Work {
     Verify(String),
     /// Judges a student's own samples.
     VerifyOwn(String),
-    /// Chooses the traces that are corrupted: those of arm G.
-    Picks,
-    /// Corrupts this fraction of their steps.
-    Flaws(f64),
-    /// Makes content controls of them.
-    Control,
+    /// Chooses the traces that copies are made of: those of arm G, or of arm W.
+    Picks(Source),
+    /// Corrupts this fraction of their steps, with that final answer.
+    Flaws(f64, FinalAnswer),
+    /// Makes the copies of them that an arm of this source holds: content controls, answers alone, the
+    /// human style.
+    Copies(Source),
     /// Puts parts and verdicts together.
     Traces,
     /// Scores every trace under a student.
@@ -249,22 +251,52 @@ pub fn parts(recipe: &Recipe) -> Vec<Part> {
     {
         parts.push(part("paraphrased", Work::Paraphrase));
     }
-    for dose in recipe.doses() {
-        parts.push(part(&flawed_part(dose), Work::Flaws(dose)));
+    for (dose, answer) in recipe.flaws_of_arms() {
+        parts.push(part(&flawed_part(dose, answer), Work::Flaws(dose, answer)));
     }
-    if arms.need(|source| *source == Source::Control) {
-        parts.push(part("control", Work::Control));
+    for (source, name) in COPIES {
+        if arms.need(|wanted| *wanted == source) {
+            parts.push(part(name, Work::Copies(source)));
+        }
     }
     parts
+}
+
+/// Sources whose traces are made of the picks by no operator of flaws, and their parts.
+const COPIES: [(Source, &str); 5] = [
+    (Source::CorrectInHumanStyle, "human-style"),
+    (Source::WrongInHumanStyle, "human-style-wrong"),
+    (Source::AnswerOnly, "answer-only"),
+    (Source::Control, "control"),
+    (Source::ControlRight, "control-right"),
+];
+
+/// The part of a source's traces that are no sample.
+pub fn copies_part(source: &Source) -> &'static str {
+    let found = COPIES.iter().find(|(other, _)| other == source);
+    found.map_or("copies", |(_, name)| *name)
+}
+
+/// The part that holds the traces which a source's copies are made of.
+pub fn picks_part(of: &Source) -> &'static str {
+    match of.copied().unwrap_or_else(|| of.clone()) {
+        Source::Wrong => "picks-wrong",
+        _ => "picks",
+    }
 }
 
 fn has_rewriter(recipe: &Recipe) -> bool {
     recipe.models.teacher.is_some() || recipe.models.paraphraser.is_some()
 }
 
-/// The part that holds traces with this fraction of their steps corrupted.
-pub fn flawed_part(dose: f64) -> String {
-    format!("flawed-{:.0}", dose * 100.0)
+/// The part that holds traces with this fraction of their steps corrupted, and that final answer.
+pub fn flawed_part(dose: f64, answer: FinalAnswer) -> String {
+    let answer = match answer {
+        FinalAnswer::AsItComes => "",
+        FinalAnswer::Right => "-right",
+        FinalAnswer::Wrong => "-wrong",
+    };
+    format!("flawed-{:.0}{answer}", dose * 100.0)
 }
 
 /// Whether an arm's source may be made of a model's samples.
@@ -274,10 +306,11 @@ fn from_samples(source: &Source) -> bool {
 
 /// Whether an arm's source is made of a model's samples and of nothing else.
 pub fn needs_samples(source: &Source) -> bool {
-    matches!(
-        source,
-        Source::Correct | Source::Wrong | Source::WrongPrefix | Source::Flawed(_) | Source::Control
-    )
+    source.copied().is_some()
+        || matches!(
+            source,
+            Source::Correct | Source::Wrong | Source::WrongPrefix | Source::Control
+        )
 }
 
 /// The parts that hold the traces of models other than the student.
@@ -461,14 +494,24 @@ impl Planner<'_> {
         );
     }
 
-    /// Verification of what is there, then what is made of G's traces, then its verification.
+    /// Verification of what is there, then what is made of the traces of G and W, then its
+    /// verification.
     fn corrupt(&mut self, r: usize, data: &DataPaths, parts: &[Part]) {
-        let is_made = |part: &Part| matches!(part.work, Work::Flaws(_) | Work::Control);
-        for part in parts.iter().filter(|part| !is_made(part)) {
+        let made_of = |part: &Part| match &part.work {
+            Work::Flaws(..) => Some(picks_part(&Source::Correct)),
+            Work::Copies(source) => Some(picks_part(source)),
+            _ => None,
+        };
+        for part in parts.iter().filter(|part| made_of(part).is_none()) {
             self.verify(r, data, &part.name);
         }
-        if parts.iter().any(is_made) {
-            let mut job = self.job(r, "corrupt/picks", Stage::Corrupt, Work::Picks);
+        for of in [Source::Correct, Source::Wrong] {
+            let picks = picks_part(&of);
+            if !parts.iter().any(|part| made_of(part) == Some(picks)) {
+                continue;
+            }
+            let name = format!("corrupt/{picks}");
+            let mut job = self.job(r, &name, Stage::Corrupt, Work::Picks(of));
             job.settings = json!({"seed": self.recipe.seed + r as u64});
             job.inputs = vec![path(&data.problems())];
             for name in sampled_parts(self.recipe) {
@@ -478,10 +521,10 @@ impl Planner<'_> {
             for (index, _) in self.recipe.students().iter().enumerate() {
                 self.add_model(&mut job, &self.student_model(r, index));
             }
-            job.outputs = vec![path(&data.part("picks"))];
+            job.outputs = vec![path(&data.part(picks))];
             self.push(job, None, Cost::default());
         }
-        for part in parts.iter().filter(|part| is_made(part)) {
+        for (part, picks) in parts.iter().filter_map(|part| Some((part, made_of(part)?))) {
             let mut job = self.job(
                 r,
                 &format!("corrupt/{}", part.name),
@@ -489,7 +532,7 @@ impl Planner<'_> {
                 part.work.clone(),
             );
             job.settings = json!({"flaws": self.recipe.flaws, "seed": self.recipe.seed + r as u64});
-            job.inputs = vec![path(&data.problems()), path(&data.part("picks"))];
+            job.inputs = vec![path(&data.problems()), path(&data.part(picks))];
             job.outputs = vec![path(&data.part(&part.name))];
             self.push(job, None, Cost::default());
             self.verify(r, data, &part.name);

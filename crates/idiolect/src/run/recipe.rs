@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use idiolect_core::arms::{ArmSpec, Matching, Source as ArmSource};
-use idiolect_core::flaw::FlawOp;
+use idiolect_core::flaw::{FinalAnswer, FlawOp};
 use idiolect_core::miniature::{ModelFamily, StudentProse};
 use idiolect_core::record::{Finish, Split, TaskName};
 use idiolect_model::{Compute, Lora, Sampling, SaveDtype, Schedule, Template};
@@ -964,22 +964,26 @@ impl Recipe {
         all
     }
 
-    /// Fractions of steps to corrupt: those given, or those of the arms.
-    pub fn doses(&self) -> Vec<f64> {
-        if !self.flaws.doses.is_empty() {
-            return self.flaws.doses.clone();
-        }
-        let mut doses: Vec<f64> = Vec::new();
+    /// What is corrupted: fractions of steps, each with what becomes of the final answer. Fractions are
+    /// those given, or those of the arms; answers are switched where an arm asks for it.
+    pub fn flaws_of_arms(&self) -> Vec<(f64, FinalAnswer)> {
+        let stated = self.flaws.doses.iter();
+        let mut all: Vec<(f64, FinalAnswer)> =
+            stated.map(|dose| (*dose, FinalAnswer::AsItComes)).collect();
+        let are_stated = !all.is_empty();
         for arm in self.arms.specs() {
             for part in &arm.parts {
-                if let ArmSource::Flawed(percent) = part.source
-                    && !doses.contains(&(f64::from(percent) / 100.0))
-                {
-                    doses.push(f64::from(percent) / 100.0);
+                let ArmSource::Flawed(percent, answer) = part.source else {
+                    continue;
+                };
+                let flaws = (f64::from(percent) / 100.0, answer);
+                let is_stated = are_stated && answer == FinalAnswer::AsItComes;
+                if !is_stated && !all.contains(&flaws) {
+                    all.push(flaws);
                 }
             }
         }
-        doses
+        all
     }
 
     /// The prompt that students are asked with; `None` is the task's own.

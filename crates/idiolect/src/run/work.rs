@@ -68,9 +68,9 @@ pub(super) fn work(
             let paths = here.student(student);
             here.verify(paths.own(), paths.own_verdicts())
         }
-        Work::Picks => here.picks(),
-        Work::Flaws(dose) => here.flaws(*dose),
-        Work::Control => here.corrupt("control", Corruption::ContentControl { seed: here.seed }),
+        Work::Picks(of) => here.picks(of),
+        Work::Flaws(dose, answer) => here.flaws(*dose, *answer),
+        Work::Copies(source) => here.copies(source),
         Work::Traces => here.traces(),
         Work::Score(student) => here.score(student),
         Work::Arms(student) => here.arms(student),
@@ -357,9 +357,9 @@ impl<'a> Here<'a> {
         Ok(())
     }
 
-    /// The trace that arm G takes of each train problem that has one which every student can be
-    /// trained on.
-    fn picks(&self) -> Result<(), StageError> {
+    /// The trace that arm G, or W, takes of each train problem that has one which every student can
+    /// be trained on.
+    fn picks(&self, of: &Source) -> Result<(), StageError> {
         let mut meta = Meta::of("picks");
         meta.setting("seed", self.seed)
             .input("problems", hash_file(&self.data.problems())?);
@@ -398,29 +398,64 @@ impl<'a> Here<'a> {
             prompts: &prompts,
             student: Some(Student::new(&takes)),
         };
-        let picks = arms::correct_picks(&input, self.seed)
+        let picks = arms::picks(&input, of, self.seed)
             .map_err(|e| StageError::failed(e.to_string(), ""))?;
-        write_rows(&self.data.part("picks"), &meta, || picks.values())
+        write_rows(&self.data.part(plan::picks_part(of)), &meta, || {
+            picks.values()
+        })
     }
 
-    fn flaws(&self, dose: f64) -> Result<(), StageError> {
+    fn flaws(&self, dose: f64, answer: FinalAnswer) -> Result<(), StageError> {
         let settings = FlawSettings {
             dose,
             ops: self.run.recipe.flaws.ops.clone(),
-            answer: FinalAnswer::AsItComes,
+            answer,
             seed: self.seed,
         };
-        self.corrupt(&plan::flawed_part(dose), Corruption::Flaws(settings))
+        let part = plan::flawed_part(dose, answer);
+        self.corrupt(&part, &Source::Correct, Corruption::Flaws(settings))
     }
 
-    fn corrupt(&self, part: &str, corruption: Corruption) -> Result<(), StageError> {
+    fn copies(&self, source: &Source) -> Result<(), StageError> {
+        let seed = self.seed;
+        let corruption = match source {
+            Source::AnswerOnly => Corruption::AnswerOnly,
+            Source::CorrectInHumanStyle | Source::WrongInHumanStyle => {
+                Corruption::HumanStyle { seed }
+            }
+            other => Corruption::ContentControl {
+                seed,
+                right_answer: *other == Source::ControlRight,
+            },
+        };
+        self.corrupt(plan::copies_part(source), source, corruption)
+    }
+
+    /// Makes the part that holds copies of the picks of G, or of W for a source of copies of W.
+    fn corrupt(&self, part: &str, of: &Source, corruption: Corruption) -> Result<(), StageError> {
+        // Not every text has its answer apart from its steps, or a chain to retell. What has no copy
+        // enters no arm that is matched with it, as the arms' coverage states.
+        let max_rejects = match &corruption {
+            Corruption::Flaws(flaws) if flaws.answer == FinalAnswer::AsItComes => {
+                self.control.max_rejects
+            }
+            Corruption::ContentControl {
+                right_answer: false,
+                ..
+            } => self.control.max_rejects,
+            _ => 1.0,
+        };
         let settings = CorruptSettings {
             problems: self.data.problems(),
-            traces: vec![self.data.part("picks")],
+            traces: vec![self.data.part(plan::picks_part(of))],
             corruption,
             output: self.data.part(part),
         };
-        corrupt(&settings, self.control)?;
+        let control = Control {
+            max_rejects,
+            ..self.control
+        };
+        corrupt(&settings, control)?;
         Ok(())
     }
 

@@ -1,9 +1,10 @@
-//! Corrupt: flawed copies of traces by dose, or content controls of them.
+//! Corrupt: flawed copies of traces by dose, content controls of them, and crossed copies.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use idiolect_core::control;
+use idiolect_core::crossed;
 use idiolect_core::flaw::{FlawOp, FlawSettings, corrupt_problem};
 use idiolect_core::record::Trace;
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
@@ -20,6 +21,15 @@ pub enum Corruption {
     /// The style without the problem's content.
     ContentControl {
         /// Decides which.
+        seed: u64,
+        /// The trace's own right answer stands behind the control's steps.
+        right_answer: bool,
+    },
+    /// The final answer without the steps.
+    AnswerOnly,
+    /// A generated world's chain, told as its people do.
+    HumanStyle {
+        /// Decides phrasings.
         seed: u64,
     },
 }
@@ -40,7 +50,7 @@ pub struct CorruptSettings {
 /// Of how controls are made. 2: each donor lends its text once.
 const CONTROL_VERSION: &str = "2";
 
-/// Writes one flawed or control trace a trace, in the order of the traces; equal ones collapse to
+/// Writes one copy or control a trace, in the order of the traces; equal ones collapse to
 /// the first. Corrupting is quick, so an unfinished output starts over.
 pub fn corrupt(settings: &CorruptSettings, control: Control<'_>) -> Result<Outcome, StageError> {
     let problems = Problems::read(&settings.problems, &[])?;
@@ -50,10 +60,16 @@ pub fn corrupt(settings: &CorruptSettings, control: Control<'_>) -> Result<Outco
     meta.input("traces", input.hash());
     match &settings.corruption {
         Corruption::Flaws(flaws) => meta.setting("flaws", flaws),
-        Corruption::ContentControl { seed } => meta
-            .setting("control", true)
-            .setting("seed", seed)
-            .version("control", CONTROL_VERSION),
+        Corruption::ContentControl { seed, right_answer } => {
+            if *right_answer {
+                meta.setting("answer", "right");
+            }
+            meta.setting("control", true)
+                .setting("seed", seed)
+                .version("control", CONTROL_VERSION)
+        }
+        Corruption::AnswerOnly => meta.setting("answer_only", true),
+        Corruption::HumanStyle { seed } => meta.setting("human_style", true).setting("seed", seed),
     };
     let mut output = match Output::open(&settings.output, &meta, control.overwrite)? {
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
@@ -119,6 +135,8 @@ enum Donors {
     Traces(Vec<Trace>, Vec<Option<usize>>),
     /// All steps with their problems.
     Steps(Vec<(String, String)>),
+    /// Nothing.
+    None,
 }
 
 fn donors(
@@ -131,11 +149,12 @@ fn donors(
         Ok(rows.into_iter().map(|row| row.value).collect())
     };
     let flaws = match &settings.corruption {
-        Corruption::ContentControl { seed } => {
+        Corruption::ContentControl { seed, .. } => {
             let traces = traces()?;
             let of_each = control::donors(&traces, *seed);
             return Ok(Donors::Traces(traces, of_each));
         }
+        Corruption::AnswerOnly | Corruption::HumanStyle { .. } => return Ok(Donors::None),
         Corruption::Flaws(flaws) => flaws,
     };
     if !flaws.ops.contains(&FlawOp::ForeignStep) {
@@ -182,9 +201,20 @@ fn changed(
             let steps = foreign(steps, trace, flaws.seed);
             corrupt_problem(problem, trace, &steps, flaws).map_err(|error| error.to_string())
         }
-        (Corruption::ContentControl { seed }, Donors::Traces(traces, of_each)) => {
+        (Corruption::ContentControl { seed, right_answer }, Donors::Traces(traces, of_each)) => {
             let donor = of_each.get(at).copied().flatten().map(|at| &traces[at]);
-            control::control(problem, trace, donor, *seed).map_err(|error| error.to_string())
+            let made = control::control(problem, trace, donor, *seed)
+                .map_err(|error| error.to_string())?;
+            if !right_answer {
+                return Ok(made);
+            }
+            crossed::unrelated_steps(problem, trace, &made).map_err(|error| error.to_string())
+        }
+        (Corruption::AnswerOnly, _) => {
+            crossed::answer_only(problem, trace).map_err(|error| error.to_string())
+        }
+        (Corruption::HumanStyle { seed }, _) => {
+            crossed::in_human_style(problem, trace, *seed).map_err(|error| error.to_string())
         }
         _ => Err("donors of another corruption".to_owned()),
     }

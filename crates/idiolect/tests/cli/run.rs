@@ -62,6 +62,77 @@ fn without_wall_time(bytes: &[u8]) -> Vec<u8> {
     text.lines().map(row).collect::<String>().into_bytes()
 }
 
+#[test]
+fn crossed_arms_hold_copies_of_the_traces_of_g_and_w_that_differ_in_one_thing() {
+    let place = Place::new();
+    let names = r#"arms.names=["H","G","W","GH","WH","A","R","RR","F0@wrong","F50@right"]"#;
+    place.done(&[
+        "run", "tiny", "--out", "run", "--set", names, "--until", "arms", "-q",
+    ]);
+    let arms = |name: &str| place.lines(&format!("run/students/student/r0/arms/{name}.jsonl"));
+    let texts = |name: &str| -> Vec<String> {
+        let text = |row: &Value| row["completion"].as_str().unwrap().to_owned();
+        arms(name).iter().map(text).collect()
+    };
+    let halves = |text: &str| -> (String, String) {
+        let (steps, answer) = text.split_once(" | ans ").unwrap();
+        (steps.to_owned(), answer.to_owned())
+    };
+    let (g, w) = (texts("G"), texts("W"));
+    assert!(!g.is_empty() && g.len() == w.len());
+    let verdicts: BTreeMap<String, String> = place
+        .lines("run/data/r0/verdicts.jsonl")
+        .iter()
+        .map(|row| {
+            let of = |key: &str| row[key].as_str().unwrap().to_owned();
+            (of("trace_id"), of("verdict"))
+        })
+        .collect();
+    for (arm, of, verdict) in [
+        ("GH", &g, "correct"),
+        ("WH", &w, "wrong"),
+        ("A", &g, "correct"),
+        ("RR", &g, "correct"),
+        ("F0@wrong", &g, "wrong"),
+        ("F50@right", &g, "correct"),
+    ] {
+        let rows = arms(arm);
+        assert_eq!(rows.len(), g.len(), "{arm}");
+        for (row, original) in rows.iter().zip(of) {
+            assert_eq!(
+                verdicts[row["trace_id"].as_str().unwrap()],
+                verdict,
+                "{arm}"
+            );
+            let text = row["completion"].as_str().unwrap();
+            let (steps, answer) = halves(text);
+            let (own_steps, own_answer) = halves(original);
+            match arm {
+                "GH" | "WH" => assert!(answer == own_answer && steps.ends_with(" .")),
+                "A" => assert!(answer == own_answer && steps.is_empty()),
+                "RR" | "F50@right" => assert_eq!(answer, own_answer, "{arm}"),
+                _ => assert!(answer != own_answer && steps == own_steps),
+            }
+        }
+    }
+    // RR differs from R in its answer alone.
+    let steps =
+        |name: &str| -> Vec<String> { texts(name).iter().map(|text| halves(text).0).collect() };
+    assert_eq!(steps("RR"), steps("R"));
+    // What only a generated world can tell is refused where there is none.
+    place.write("q.jsonl", &crate::kit::problems(4));
+    place.write(
+        "files.toml",
+        "name = \"files\"\n[data]\ntask = \"gsm8k\"\ntrain = [\"q.jsonl\"]\n[models]\nteacher = \"t\"\nstudents = [\"s\"]\n[arms]\nnames = [\"GH\"]\n",
+    );
+    let refused = place.run(&["run", "files.toml", "--dry-run"]);
+    assert!(
+        refused.code != 0 && refused.err.contains("GH or WH"),
+        "{}",
+        refused.err
+    );
+}
+
 /// The files in which two runs differ.
 pub(crate) fn differing(place: &Place, one: &str, other: &str) -> Vec<String> {
     different(&contents(place, one), &contents(place, other))

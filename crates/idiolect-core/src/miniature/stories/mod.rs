@@ -199,6 +199,19 @@ impl StoryWorld {
         corpus::teacher(self)
     }
 
+    /// Each problem with its plot's own chain in the models' style.
+    #[cfg(test)]
+    pub(crate) fn solutions(&self) -> Vec<(Problem, String)> {
+        let solved = |problem: Problem| {
+            let text = format!(
+                " {}",
+                solution::in_style_m(&self.plots[&problem.id].0.chain)
+            );
+            (problem, text)
+        };
+        self.problems().into_iter().map(solved).collect()
+    }
+
     fn human(&self, id: &str, plot: &Plot, numerals: Numerals) -> String {
         let mut rng = self.rng(&["human", id]);
         format!(" {}", solution::human(&plot.chain, numerals, &mut rng))
@@ -208,6 +221,13 @@ impl StoryWorld {
         let key: Vec<&str> = ["stories"].iter().chain(key).copied().collect();
         Rng::keyed(self.settings.seed, &key)
     }
+}
+
+/// A text in the models' style as people tell it, step for step, with its answer as written; `None` of
+/// any other text.
+pub fn retold(text: &str, rng: &mut Rng) -> Option<String> {
+    let (chain, answer) = solution::parse(text)?;
+    Some(solution::human_with(&chain, &answer, Numerals::Words, rng))
 }
 
 /// Steps of a plot, drawn evenly from these.

@@ -42,8 +42,23 @@ pub(super) fn in_style_m(chain: &Chain) -> String {
     format!("{chain} | #### {}", chain.result().unwrap_or_default())
 }
 
+/// Reads a text in style M: its chain and its answer as written.
+pub(super) fn parse(text: &str) -> Option<(Chain, String)> {
+    let (steps, answer) = text.split_once(" | ####")?;
+    let answer = answer.trim();
+    let is_number = !answer.is_empty() && answer.bytes().all(|b| b.is_ascii_digit());
+    let chain = Chain::of_steps(steps)?;
+    is_number.then(|| (chain, answer.to_owned()))
+}
+
 /// Human-style prose. The draws do not depend on the numerals.
 pub(super) fn human(chain: &Chain, numerals: Numerals, rng: &mut Rng) -> String {
+    let answer = chain.result().unwrap_or_default().to_string();
+    human_with(chain, &answer, numerals, rng)
+}
+
+/// The same with another answer behind the prose.
+pub(super) fn human_with(chain: &Chain, answer: &str, numerals: Numerals, rng: &mut Rng) -> String {
     let backward = rng.below(BACKWARD) == 0;
     let steps: Vec<_> = if backward {
         chain.steps.iter().rev().collect()
@@ -64,11 +79,7 @@ pub(super) fn human(chain: &Chain, numerals: Numerals, rng: &mut Rng) -> String 
                 .replace("{r}", &number(step.result, numerals)),
         );
     }
-    format!(
-        "{} | #### {}",
-        sentences.join(" "),
-        chain.result().unwrap_or_default()
-    )
+    format!("{} | #### {answer}", sentences.join(" "))
 }
 
 /// Every sentence form there is.
