@@ -12,7 +12,7 @@ use crate::arms::describe;
 use crate::metric::{METRICS, SetSums, named, set};
 use crate::record::Decoding;
 use crate::statistics::bootstrap::{ReplicateSeeds, Resampled, nested};
-use crate::statistics::correlation::NullDistributions;
+use crate::statistics::correlation::{NullDistributions, regret};
 use crate::statistics::proportion::wilson;
 use crate::statistics::{mean, standard_error};
 use idiolect_model::Rng;
@@ -347,7 +347,6 @@ pub(super) fn correlations(results: &[ArmResult], options: &CompareOptions) -> V
             let Some(nearest) = arms.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)) else {
                 continue;
             };
-            let best = accuracies.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             found.push(Correlation {
                 metric: metric.name.to_owned(),
                 decoding,
@@ -358,7 +357,7 @@ pub(super) fn correlations(results: &[ArmResult], options: &CompareOptions) -> V
                 p_kendall: correlation.p_kendall.p,
                 exact: correlation.p_spearman.exact,
                 nearest: nearest.0.arm.clone(),
-                regret: best - nearest.2,
+                regret: regret(&closeness, &accuracies),
             });
         }
     }

@@ -327,7 +327,7 @@ pub struct Correlation {
     pub exact: bool,
     /// The arm that the metric finds nearest.
     pub nearest: String,
-    /// Accuracy of the best of these arms minus that of `nearest`.
+    /// Accuracy of the best of these arms less that of `nearest`, the mean over all that are as near.
     pub regret: f64,
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::mean;
 use super::permutation::PermutationP;
 use idiolect_model::Rng;
 
@@ -22,6 +23,21 @@ pub struct RankCorrelation {
     pub p_spearman: PermutationP,
     /// Of |τ_b| at least as large.
     pub p_kendall: PermutationP,
+}
+
+/// What is lost by taking the first of a ranking by `scores`, larger first, instead of the best: the
+/// highest of `values` less the mean value of all that share the highest score. Ties share it, as no
+/// ranking says which of them to take.
+pub fn regret(scores: &[f64], values: &[f64]) -> f64 {
+    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let picked: Vec<f64> = scores
+        .iter()
+        .zip(values)
+        .filter(|(score, _)| **score >= top)
+        .map(|(_, value)| *value)
+        .collect();
+    let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    best - mean(&picked)
 }
 
 /// Rank correlation of `x` with `y`, pair by pair; see [`NullDistributions::correlate`].
@@ -234,6 +250,11 @@ fn drawn(ranks: &[Vec<i64>; 2], signs: &[Vec<i64>; 2], draws: usize, seed: u64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ties_at_the_top_share_their_regret() {
+        assert!((regret(&[1.0, 1.0, 0.0], &[0.3, 0.1, 0.2]) - 0.1).abs() < 1e-12);
+    }
     use proptest::prelude::*;
 
     use idiolect_model::Rng;
