@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use idiolect::run::finished::{FinishedRun, write_rows};
 use idiolect::stage::{Control, StageError};
 use idiolect_core::advice::FinishedReplicate;
-use idiolect_core::advice::judge::{ADVISE, Judged, LONGEST, RANDOM, Summary, judge, summaries};
+use idiolect_core::advice::judge::{
+    ADVISE, BY_NAME, Judged, LONGEST, RANDOM, Summary, judge, summaries,
+};
+use idiolect_core::arms::{Source, source_of};
 use idiolect_core::store::write_atomic;
 use serde_json::{Value, json};
 
@@ -18,7 +21,7 @@ use crate::claims;
 const GOAL: f64 = 0.86;
 
 /// What the advice is held against by regret.
-const RIVALS: [&str; 5] = [RANDOM, LONGEST, "nll_per_token", "rsr", "lark"];
+const RIVALS: [&str; 6] = [BY_NAME, RANDOM, LONGEST, "nll_per_token", "rsr", "lark"];
 
 /// Files to write, where they are wanted.
 pub(crate) struct Outputs<'a> {
@@ -92,7 +95,13 @@ pub(crate) fn benchmark(
 
 /// Arms that are made to look near or right without being so.
 fn is_control(arm: &str) -> bool {
-    arm == "R" || (arm.starts_with('F') && arm[1..].bytes().all(|b| b.is_ascii_digit()))
+    let made = |source: Source| {
+        matches!(
+            source,
+            Source::Control | Source::ControlRight | Source::Flawed(..)
+        )
+    };
+    source_of(arm, None).is_some_and(made)
 }
 
 fn page(
@@ -107,7 +116,9 @@ fn page(
          Written by `idiolect-lab RUN_DIR… -o docs/benchmark.md` from finished runs of `recipes/benchmark.toml` (`bench/living.sh`), seed {}.\n\n\
          Every ranking is made before any training, from the arms and the untrained student alone; `advise` has seen \
          neither the student's architecture nor the task of the replicate that it ranks. ρ is Spearman's rank correlation with \
-         the realised greedy accuracies (means over fine-tuning seeds), p its two-sided permutation p. Regret is the \
+         the realised greedy accuracies (means over fine-tuning seeds), p its two-sided permutation p; the interval of a mean ρ \
+         is Student's t over sets of problems, since students alone are no new data. `by name` ranks an arm by the mean place \
+         that arms of its name took in the runs that `advise` learned from. Regret is the \
          accuracy of the best arm minus that of the arm ranked first, in points.\n\n\
          What `advise` measures and how was chosen on replicates of the default experiment and on seeds 0 to 3 of this recipe \
          (`docs/decisions/` has the figures of each choice): only other seeds are new to all of it. On seeds 1 and 2 arms on \
@@ -254,13 +265,16 @@ fn verdicts(done: &Benchmarked) -> String {
 
 fn means(summary: &[Summary]) -> String {
     let mut text = String::from(
-        "| ranking | mean ρ | mean regret, points | replicates |\n|---|---|---|---|\n",
+        "| ranking | mean ρ | 95 % | mean regret, points | replicates |\n|---|---|---|---|---|\n",
     );
     for s in summary {
         let rho = s.spearman.map_or("–".to_owned(), |r| format!("{r:.2}"));
+        let interval = s.spearman_interval.map_or("–".to_owned(), |i| {
+            format!("[{:.2}, {:.2}]", i.low, i.high.min(1.0))
+        });
         let _ = writeln!(
             text,
-            "| {} | {rho} | {:.1} | {} |",
+            "| {} | {rho} | {interval} | {:.1} | {} |",
             s.ranking,
             100.0 * s.regret,
             s.replicates
@@ -315,7 +329,7 @@ mod tests {
 
     #[test]
     fn controls_are_r_and_the_doses() {
-        for arm in ["R", "F25", "F100"] {
+        for arm in ["R", "RR", "F25", "F100", "F0@wrong", "F50@right"] {
             assert!(is_control(arm), "{arm}");
         }
         for arm in ["G", "W", "H", "HD", "Fancy", "P"] {

@@ -1,46 +1,56 @@
-//! Learning from finished runs how much each feature's vote counts.
+//! Learning from finished runs what an arm gains, from what was measured of it.
 
-use super::{FEATURES, FinishedReplicate, common_features, rank_scores, votes};
+use super::{ArmFeatures, FinishedReplicate, common_features};
 use crate::statistics::mean;
 
-/// Replicates that the prior counts as.
-const PRIOR_WORLDS: f64 = 2.0;
+/// The ridge counts as so many finished arms that gained the mean whatever their features: a handful
+/// of runs must not be fitted closely. Of 5, 20 and 60, on the bundled runs with student and task left
+/// out, the mean rank correlation was .84, .84 and .83.
+const RIDGE: f64 = 20.0;
 /// Rounds of coordinate descent; the objective is strictly convex in a handful of weights.
 const ROUNDS: usize = 500;
 
-/// What was learned.
+/// What was learned: gains as a sum over features, each by itself, so that an arm's expected gain
+/// depends on no other arm.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// How much each feature's vote counts, at least 0.
+    /// What a standard deviation of each feature, over finished arms, adds to the gain, at least 0: each
+    /// feature is turned so that more is better.
     pub weights: Vec<(&'static str, f64)>,
-    /// Gain over the untrained student = `intercept` + `slope` · votes, shares.
+    /// Mean and standard deviation of each of them, in the same order.
+    scales: Vec<(f64, f64)>,
+    /// Mean gain of the finished arms over their untrained students, a share.
     pub intercept: f64,
-    /// See `intercept`.
-    pub slope: f64,
-    /// Standard deviation of a gain about that line, within a replicate.
-    pub within: f64,
-    /// Standard deviation of replicates' own offsets from that line.
-    pub between: f64,
     /// Replicates behind it.
     pub replicates: usize,
 }
 
 impl Fit {
-    /// The sum of weighted votes of each of some arms.
-    pub fn scores(&self, arms: &[&super::ArmFeatures]) -> Vec<f64> {
-        let names: Vec<&'static str> = self.weights.iter().map(|(name, _)| *name).collect();
-        let votes = votes(arms, &names);
-        (0..arms.len())
-            .map(|arm| {
-                self.weights
-                    .iter()
-                    .filter_map(|(name, weight)| {
-                        let (_, votes) = votes.iter().find(|(vote, _)| vote == name)?;
-                        Some(weight * votes[arm])
-                    })
-                    .sum()
-            })
-            .collect()
+    /// The expected gain in accuracy over the untrained student, a share; `None` of an arm that lacks
+    /// one of the features.
+    pub fn gain(&self, arm: &ArmFeatures) -> Option<f64> {
+        let mut gain = self.intercept;
+        for ((name, weight), (centre, deviation)) in self.weights.iter().zip(&self.scales) {
+            gain += weight * (arm.features.get(*name)? - centre) / deviation;
+        }
+        Some(gain)
+    }
+
+    /// The standard error of that gain from the measurement of the arm's features alone.
+    pub fn measurement_error(&self, arm: &ArmFeatures) -> f64 {
+        let of = |((name, weight), (_, deviation)): (&(&'static str, f64), &(f64, f64))| {
+            let error = arm.errors.get(*name).copied().unwrap_or(0.0);
+            (weight * error / deviation).powi(2)
+        };
+        let squares: f64 = self.weights.iter().zip(&self.scales).map(of).sum();
+        squares.sqrt()
+    }
+
+    /// Gains of a replicate's arms that came out, each less what is expected of it.
+    pub(super) fn residuals(&self, replicate: &FinishedReplicate) -> Vec<f64> {
+        let gained = |accuracy: f64| accuracy - replicate.base;
+        let of = |arm: &super::FinishedArm| Some(gained(arm.accuracy) - self.gain(&arm.before)?);
+        replicate.arms.iter().filter_map(of).collect()
     }
 }
 
@@ -52,11 +62,8 @@ pub fn fit(replicates: &[&FinishedReplicate], wanted: &[&'static str]) -> Option
         .copied()
         .filter(|w| w.arms.len() >= 3)
         .collect();
-    let common = common_features(
-        replicates
-            .iter()
-            .flat_map(|w| w.arms.iter().map(|a| &a.before)),
-    );
+    let arms = || replicates.iter().flat_map(|w| w.arms.iter());
+    let common = common_features(arms().map(|arm| &arm.before));
     let names: Vec<&'static str> = wanted
         .iter()
         .copied()
@@ -65,114 +72,63 @@ pub fn fit(replicates: &[&FinishedReplicate], wanted: &[&'static str]) -> Option
     if replicates.is_empty() || names.is_empty() {
         return None;
     }
-    let rows: Vec<(Vec<Vec<f64>>, Vec<f64>)> = replicates
+    let columns: Vec<Vec<f64>> = names
         .iter()
-        .map(|replicate| {
-            let arms: Vec<_> = replicate.arms.iter().map(|a| &a.before).collect();
-            let accuracies: Vec<f64> = replicate.arms.iter().map(|a| a.accuracy).collect();
-            let votes = votes(&arms, &names).into_iter().map(|(_, v)| v).collect();
-            (votes, rank_scores(&accuracies))
+        .map(|name| arms().map(|arm| arm.before.features[*name]).collect())
+        .collect();
+    let scales: Vec<(f64, f64)> = columns.iter().map(|column| scale(column)).collect();
+    let standard: Vec<Vec<f64>> = columns
+        .iter()
+        .zip(&scales)
+        .map(|(column, (centre, deviation))| {
+            column.iter().map(|v| (v - centre) / deviation).collect()
         })
         .collect();
-    let weights = nonnegative_ridge(
-        &rows,
-        &names.iter().map(|name| prior(name)).collect::<Vec<_>>(),
-    );
-    let mut fit = Fit {
-        weights: names.into_iter().zip(weights).collect(),
-        intercept: 0.0,
-        slope: 0.0,
-        within: 0.0,
-        between: 0.0,
-        replicates: replicates.len(),
-    };
-    fit.scale(&replicates);
-    Some(fit)
-}
-
-impl Fit {
-    /// The line from votes to gains, and what varies about it.
-    fn scale(&mut self, replicates: &[&FinishedReplicate]) {
-        let points: Vec<Vec<(f64, f64)>> = replicates
-            .iter()
-            .map(|replicate| {
-                let arms: Vec<_> = replicate.arms.iter().map(|a| &a.before).collect();
-                let gains = replicate.arms.iter().map(|a| a.accuracy - replicate.base);
-                self.scores(&arms).into_iter().zip(gains).collect()
-            })
-            .collect();
-        let all: Vec<(f64, f64)> = points.concat();
-        let centre_x = mean(&all.iter().map(|p| p.0).collect::<Vec<_>>());
-        let centre_y = mean(&all.iter().map(|p| p.1).collect::<Vec<_>>());
-        let xx: f64 = all.iter().map(|p| (p.0 - centre_x).powi(2)).sum();
-        let xy: f64 = all
-            .iter()
-            .map(|p| (p.0 - centre_x) * (p.1 - centre_y))
-            .sum();
-        self.slope = if xx > 0.0 { (xy / xx).max(0.0) } else { 0.0 };
-        self.intercept = centre_y - self.slope * centre_x;
-        let residuals: Vec<Vec<f64>> = points
-            .iter()
-            .map(|replicate| {
-                replicate
-                    .iter()
-                    .map(|(x, y)| y - self.intercept - self.slope * x)
-                    .collect()
-            })
-            .collect();
-        let offsets: Vec<f64> = residuals.iter().map(|r| mean(r)).collect();
-        let squares: f64 = residuals
-            .iter()
-            .zip(&offsets)
-            .flat_map(|(r, offset)| r.iter().map(move |v| (v - offset).powi(2)))
-            .sum();
-        let freedom = all.len() as f64 - replicates.len() as f64 - self.weights.len() as f64;
-        self.within = (squares / freedom.max(1.0)).sqrt();
-        let spread: f64 = offsets.iter().map(|o| o * o).sum();
-        self.between = (spread / (replicates.len() as f64 - 1.0).max(1.0)).sqrt();
-    }
-}
-
-/// How much a feature's vote counts before anything is learned.
-pub(crate) fn prior(name: &str) -> f64 {
-    FEATURES
+    let gains: Vec<f64> = replicates
         .iter()
-        .find(|f| f.name == name)
-        .map_or(0.0, |f| f.prior)
+        .flat_map(|w| w.arms.iter().map(|arm| arm.accuracy - w.base))
+        .collect();
+    let intercept = mean(&gains);
+    let centred: Vec<f64> = gains.iter().map(|gain| gain - intercept).collect();
+    let weights = nonnegative_ridge(&standard, &centred);
+    Some(Fit {
+        weights: names.into_iter().zip(weights).collect(),
+        scales,
+        intercept,
+        replicates: replicates.len(),
+    })
 }
 
-/// Least squares of ranks on votes, every replicate counting alike, with a ridge towards the prior;
-/// weights are kept from falling below 0, as each feature is turned so that more is better.
-fn nonnegative_ridge(rows: &[(Vec<Vec<f64>>, Vec<f64>)], prior: &[f64]) -> Vec<f64> {
-    let n = prior.len();
-    // Votes spread over [−1, 1] have a mean square of about a third.
-    let ridge = PRIOR_WORLDS / 3.0;
-    let mut gram = vec![0.0; n * n];
-    let mut right = vec![0.0; n];
-    for (votes, target) in rows {
-        let arms = target.len() as f64;
-        let product = |a: &[f64], b: &[f64]| -> f64 {
-            a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>() / arms
-        };
-        for i in 0..n {
-            right[i] += product(&votes[i], target);
-            for j in 0..n {
-                gram[i * n + j] += product(&votes[i], &votes[j]);
-            }
-        }
-    }
-    for i in 0..n {
-        gram[i * n + i] += ridge;
-        right[i] += ridge * prior[i];
-    }
-    let mut weights = prior.to_vec();
+/// Mean and standard deviation; 1 where there is no spread, so that a feature that is one number
+/// everywhere adds nothing.
+fn scale(values: &[f64]) -> (f64, f64) {
+    let centre = mean(values);
+    let squares: Vec<f64> = values.iter().map(|v| (v - centre).powi(2)).collect();
+    let deviation = mean(&squares).sqrt();
+    let has_spread = deviation > 1e-12 * centre.abs().max(1e-12);
+    (centre, if has_spread { deviation } else { 1.0 })
+}
+
+/// Least squares of gains on standardised features, one column each, with a ridge towards 0 and no
+/// weight below 0.
+fn nonnegative_ridge(columns: &[Vec<f64>], gains: &[f64]) -> Vec<f64> {
+    let product = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(x, y)| x * y).sum() };
+    let gram: Vec<Vec<f64>> = columns
+        .iter()
+        .map(|a| columns.iter().map(|b| product(a, b)).collect())
+        .collect();
+    let right: Vec<f64> = columns
+        .iter()
+        .map(|column| product(column, gains))
+        .collect();
+    let mut weights = vec![0.0; columns.len()];
     for _ in 0..ROUNDS {
-        for i in 0..n {
-            let others: f64 = (0..n)
+        for i in 0..weights.len() {
+            let others: f64 = (0..weights.len())
                 .filter(|j| *j != i)
-                .map(|j| gram[i * n + j] * weights[j])
+                .map(|j| gram[i][j] * weights[j])
                 .sum();
-            weights[i] = ((right[i] - others) / gram[i * n + i]).max(0.0);
+            weights[i] = ((right[i] - others) / (gram[i][i] + RIDGE)).max(0.0);
         }
     }
     weights
@@ -180,6 +136,7 @@ fn nonnegative_ridge(rows: &[(Vec<Vec<f64>>, Vec<f64>)], prior: &[f64]) -> Vec<f
 
 #[cfg(test)]
 mod tests {
+    use super::super::FEATURES;
     use super::super::tests::replicate;
     use super::*;
 
@@ -194,19 +151,22 @@ mod tests {
             .collect();
         let found = fit(&replicates.iter().collect::<Vec<_>>(), &names()).unwrap();
         let weight = |at: usize| found.weights[at].1;
-        assert!(weight(0) > 0.8, "{found:?}");
-        assert!((1..FEATURES.len()).all(|at| weight(at) < 0.2), "{found:?}");
-        assert!(found.slope > 0.02 && found.within < 0.01, "{found:?}");
+        // Accuracies follow 0.1 times a uniform feature, whose deviation is 0.29.
+        assert!((0.02..0.03).contains(&weight(0)), "{found:?}");
+        assert!(
+            (1..FEATURES.len()).all(|at| weight(at) < 0.2 * weight(0)),
+            "{found:?}"
+        );
+        let arm = &replicates[0].arms[0];
+        let gain = found.gain(&arm.before).unwrap();
+        assert!((gain - (arm.accuracy - 0.1)).abs() < 0.02, "{gain}");
     }
 
     #[test]
-    fn one_world_hardly_moves_the_prior_and_none_is_none() {
+    fn one_replicate_is_not_fitted_closely_and_none_is_none() {
         let one = replicate(3, 5, [1.0, 0.0, 0.0], 0.0);
         let found = fit(&[&one], &names()).unwrap();
-        assert!(
-            found.weights[..2].iter().all(|(_, w)| *w > 0.1),
-            "{found:?}"
-        );
+        assert!(found.weights.iter().all(|(_, w)| *w < 0.01), "{found:?}");
         assert_eq!(fit(&[], &names()), None);
         assert_eq!(fit(&[&one], &[]), None);
     }
@@ -218,5 +178,25 @@ mod tests {
         let found = fit(&replicates.iter().collect::<Vec<_>>(), &names()).unwrap();
         assert!(found.weights.iter().all(|(name, _)| *name != "right"));
         assert_eq!(found.weights.len(), FEATURES.len() - 1);
+        // And an arm without a feature that is used has no gain.
+        let mut arm = replicates[0].arms[0].before.clone();
+        assert!(found.gain(&arm).is_some());
+        arm.features.remove("closeness");
+        assert_eq!(found.gain(&arm), None);
+    }
+
+    #[test]
+    fn what_was_measured_roughly_makes_the_gain_rough() {
+        let replicates: Vec<_> = (0..6)
+            .map(|s| replicate(s, 12, [1.0, 0.0, 0.0], 0.0))
+            .collect();
+        let found = fit(&replicates.iter().collect::<Vec<_>>(), &names()).unwrap();
+        let mut arm = replicates[0].arms[0].before.clone();
+        assert!(found.measurement_error(&arm).abs() < 1e-15);
+        let before = found.gain(&arm).unwrap();
+        arm.errors.insert("lookahead".to_owned(), 0.5);
+        let error = found.measurement_error(&arm);
+        *arm.features.get_mut("lookahead").unwrap() += 0.5;
+        assert!((found.gain(&arm).unwrap() - before - error).abs() < 1e-12);
     }
 }

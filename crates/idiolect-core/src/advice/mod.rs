@@ -1,9 +1,11 @@
 //! Advice: which of several candidate arms a student would learn most from, before any training.
 //!
-//! A handful of [`FEATURES`], measured of every candidate, vote by rank; how much each counts is
-//! learned from finished runs ([`fit`]) and shrunk towards their prior, as finished runs are few.
-//! What a prediction is worth is measured by leaving whole students and tasks out ([`judge`]). What
-//! this is not: a model of training. It states how sure it is and when it does not know.
+//! A handful of [`FEATURES`] are measured of every candidate, and what each adds to the gain in
+//! accuracy is learned from finished runs ([`fit`]), with a strong ridge, as finished runs are few. An
+//! arm's expected gain depends on its own features alone, not on which other arms it is listed with.
+//! What a prediction is worth is measured by leaving whole students and tasks out, and held against a
+//! lookup of what arms of that name gave elsewhere ([`judge`]). What this is not: a model of training.
+//! It states how sure it is and when it does not know.
 
 pub mod fit;
 pub mod judge;
@@ -22,33 +24,27 @@ pub struct Feature {
     pub name: &'static str,
     /// What it is, for a person.
     pub words: &'static str,
-    /// How much its vote counts before anything is learned. The first three features were chosen on
-    /// two replicates of the default experiment (a Llama student on Countdown, seeds 0 and 7), the
-    /// fourth and these numbers on the benchmark's seeds 0 to 3.
-    pub prior: f64,
 }
 
-/// What votes. Each is turned so that larger is better.
+/// What is measured, each turned so that larger is better. The first three were chosen on two replicates
+/// of the default experiment (a Llama student on Countdown, seeds 0 and 7), the fourth on the
+/// benchmark's seeds 0 to 3, which the bundled runs are of: figures on these are not fresh.
 pub const FEATURES: &[Feature] = &[
     Feature {
         name: "lookahead",
         words: "nats by which the student's own right answers gain on its wrong ones over one step on the arm",
-        prior: 0.4,
     },
     Feature {
         name: "closeness",
         words: "minus the log of the arm's surprisal per token under the student",
-        prior: 0.3,
     },
     Feature {
         name: "right",
         words: "fraction of the arm's answers that are right",
-        prior: 0.0,
     },
     Feature {
         name: "likeness",
         words: "minus how well surprisal, entropy, ranks and length distinguish the arm's traces from the student's own samples (|AUC − ½|)",
-        prior: 0.3,
     },
 ];
 
@@ -104,38 +100,6 @@ pub struct FinishedReplicate {
     pub arms: Vec<FinishedArm>,
 }
 
-/// Mid-ranks spread over [−1, 1], the largest value highest; 0 for all where all are equal.
-pub fn rank_scores(values: &[f64]) -> Vec<f64> {
-    let n = values.len();
-    if n < 2 {
-        return vec![0.0; n];
-    }
-    values
-        .iter()
-        .map(|v| {
-            let below = values.iter().filter(|w| *w < v).count() as f64;
-            let above = values.iter().filter(|w| *w > v).count() as f64;
-            (below - above) / (n - 1) as f64
-        })
-        .collect()
-}
-
-/// Rank scores of each feature that all arms have, times its [`reliability`]: `(features, arms)`
-/// with the features' names.
-pub(crate) fn votes(
-    arms: &[&ArmFeatures],
-    wanted: &[&'static str],
-) -> Vec<(&'static str, Vec<f64>)> {
-    wanted
-        .iter()
-        .filter_map(|name| {
-            let (values, trust) = measured(arms, name)?;
-            let votes = rank_scores(&values).into_iter().map(|v| trust * v);
-            Some((*name, votes.collect()))
-        })
-        .collect()
-}
-
 /// A feature of each arm and its [`reliability`], 1 where errors are not known; `None` where an arm
 /// lacks it.
 pub(crate) fn measured(arms: &[&ArmFeatures], name: &str) -> Option<(Vec<f64>, f64)> {
@@ -149,8 +113,7 @@ pub(crate) fn measured(arms: &[&ArmFeatures], name: &str) -> Option<(Vec<f64>, f
     Some((values, trust))
 }
 
-/// The fraction of the arms' variance that is not their measurement errors', 0 to 1: a feature that
-/// was measured too roughly to distinguish the arms has no vote.
+/// The fraction of the arms' variance that is not their measurement errors', 0 to 1.
 fn reliability(values: &[f64], errors: &[f64]) -> f64 {
     let Some(error) = standard_error(values).filter(|error| *error > 0.0) else {
         return 0.0;
@@ -216,15 +179,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn ranks_are_spread_and_ties_share() {
-        assert_eq!(rank_scores(&[3.0, 1.0, 2.0]), [1.0, -1.0, 0.0]);
-        assert_eq!(rank_scores(&[2.0, 2.0, 1.0]), [0.5, 0.5, -1.0]);
-        assert_eq!(rank_scores(&[5.0]), [0.0]);
-        assert_eq!(rank_scores(&[1.0; 3]), [0.0; 3]);
-    }
-
-    #[test]
-    fn a_feature_that_is_all_noise_has_no_vote() {
+    fn what_is_all_error_distinguishes_nothing() {
         let of = |values: &[f64], error: f64| reliability(values, &vec![error; values.len()]);
         for (values, error, want) in [
             ([1.0, 2.0, 3.0], 0.0, 1.0),
@@ -237,19 +192,6 @@ pub(crate) mod tests {
                 "{values:?} {error}"
             );
         }
-        let mut arms: Vec<ArmFeatures> = replicate(1, 3, [1.0; 3], 0.0)
-            .arms
-            .into_iter()
-            .map(|arm| arm.before)
-            .collect();
-        for arm in &mut arms {
-            arm.errors.insert("lookahead".to_owned(), 10.0);
-        }
-        let found = votes(
-            &arms.iter().collect::<Vec<_>>(),
-            &["lookahead", "closeness"],
-        );
-        assert!(found[0].1.iter().all(|v| *v == 0.0) && found[1].1.iter().any(|v| *v != 0.0));
     }
 
     #[test]

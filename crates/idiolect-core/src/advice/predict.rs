@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, fit};
-use super::judge::leave_out;
+use super::judge::{LeftOut, deviations, leave_out};
 use super::{ArmFeatures, FEATURES, FinishedReplicate, common_features, measured};
 use crate::arms::Names;
 use crate::statistics::few::{FEWEST, least_detectable};
@@ -28,9 +28,9 @@ pub struct Advice {
     pub ranking: Vec<Expected>,
     /// What was believed and why, one entry a feature.
     pub trusted: Vec<Trust>,
-    /// Rank correlation with what came out, the mean over finished replicates, each predicted without
-    /// its student and its task where others are left; absent where none could be.
-    pub expected_spearman: Option<f64>,
+    /// What such advice was worth on finished replicates that it did not learn from, beside a lookup of
+    /// what arms of that name gave elsewhere; absent where none could be left out.
+    pub left_out: Option<LeftOut>,
     /// Finished replicates learned from.
     pub replicates: usize,
     /// What would settle what cannot be distinguished.
@@ -39,7 +39,7 @@ pub struct Advice {
     pub warnings: Vec<String>,
 }
 
-/// What is expected of one arm.
+/// What is expected of one arm, whatever other arms it is listed with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
     /// The arm.
@@ -47,12 +47,10 @@ pub struct Expected {
     /// What its letter represents; empty where it is not known.
     #[serde(default)]
     pub description: String,
-    /// Sum of weighted votes, about −1 to 1.
-    pub score: f64,
     /// Gain in greedy accuracy over the untrained student, a fraction; absent without finished runs.
     pub gain: Option<f64>,
-    /// Its interval at 80 %: what finished replicates varied by; absent where they are too few to have
-    /// varied.
+    /// Its interval at 80 %: what finished replicates came out at about predictions that had seen neither
+    /// their student nor their task; absent where they are too few to have varied.
     pub interval: Option<Interval>,
     /// Arms ranked below it that it cannot be distinguished from.
     pub indistinguishable_from: Vec<String>,
@@ -69,10 +67,68 @@ pub struct Trust {
     pub feature: String,
     /// What it is.
     pub words: String,
-    /// How much its vote counts.
+    /// What a standard deviation of it, over finished arms, adds to the expected gain; a fraction.
     pub weight: f64,
     /// Its own mean rank correlation with accuracy over the finished replicates.
     pub spearman: Option<f64>,
+}
+
+/// What finished replicates teach by some features, and how far that holds.
+struct Learned {
+    fit: Fit,
+    left_out: Option<LeftOut>,
+    /// Standard deviation of a gain about what is expected of it, and about its replicate's offset too.
+    error: f64,
+    within: f64,
+}
+
+/// By the features that are used.
+type ByFeatures = BTreeMap<Vec<&'static str>, Option<Learned>>;
+
+fn learn(finished: &[FinishedReplicate], wanted: &[&'static str]) -> Option<Learned> {
+    let replicates: Vec<&FinishedReplicate> = finished.iter().collect();
+    let fit = fit(&replicates, wanted)?;
+    let left_out = leave_out(finished, wanted);
+    // With nothing left out, what is left of the runs themselves is all that is known.
+    let own = || {
+        let residuals: Vec<Vec<f64>> = finished.iter().map(|r| fit.residuals(r)).collect();
+        deviations(&residuals)
+    };
+    let (error, within) = left_out
+        .as_ref()
+        .map_or_else(own, |found| (found.error, found.within));
+    Some(Learned {
+        fit,
+        left_out,
+        error,
+        within,
+    })
+}
+
+/// What is expected of one arm, from the features that it has itself.
+struct Prediction {
+    gain: f64,
+    /// Of the gain, and of a difference of two gains over √2.
+    error: f64,
+    within: f64,
+}
+
+fn predict(
+    arm: &ArmFeatures,
+    finished: &[FinishedReplicate],
+    known: &mut ByFeatures,
+) -> Option<Prediction> {
+    let own = common_features([arm]);
+    let learned = known
+        .entry(own.clone())
+        .or_insert_with(|| learn(finished, &own))
+        .as_ref()?;
+    let measured = learned.fit.measurement_error(arm).powi(2);
+    Some(Prediction {
+        gain: learned.fit.gain(arm)?,
+        error: (learned.error.powi(2) + measured).sqrt(),
+        within: (learned.within.powi(2) + measured).sqrt(),
+    })
 }
 
 /// Advice on arms from finished replicates. `tokens_to_train` is what one training of one arm reads,
@@ -84,46 +140,65 @@ pub fn advise(
     n_problems: usize,
 ) -> Advice {
     let wanted = common_features(arms);
-    let replicates: Vec<&FinishedReplicate> = finished.iter().collect();
     let mut warnings = Vec::new();
-    for feature in FEATURES.iter().filter(|f| !wanted.contains(&f.name)) {
-        warnings.push(format!(
-            "`{}` could not be measured of every arm and has no vote",
-            feature.name
-        ));
+    for feature in FEATURES {
+        let lack = |arm: &&ArmFeatures| !arm.features.contains_key(feature.name);
+        let lacking: Vec<&str> = arms
+            .iter()
+            .filter(lack)
+            .map(|arm| arm.arm.as_str())
+            .collect();
+        if !lacking.is_empty() {
+            warnings.push(format!(
+                "`{}` could not be measured of {}: what is expected there rests on the other features",
+                feature.name,
+                lacking.join(", ")
+            ));
+        }
     }
     let references: Vec<&ArmFeatures> = arms.iter().collect();
     warnings.extend(rough(&references, &wanted));
-    let learned = fit(&replicates, &wanted);
-    let fitted = learned.clone().unwrap_or_else(|| prior_votes(&wanted));
-    let scores = fitted.scores(&references);
+    let mut known = ByFeatures::new();
+    let predictions: Vec<Option<Prediction>> = arms
+        .iter()
+        .map(|arm| predict(arm, finished, &mut known))
+        .collect();
+    let learned = known
+        .remove(&wanted)
+        .flatten()
+        .or_else(|| learn(finished, &wanted));
+    let left_out = learned
+        .as_ref()
+        .and_then(|learned| learned.left_out.clone());
+    let spearman = left_out.as_ref().and_then(|found| found.spearman);
+    warnings.extend(left_out.as_ref().and_then(no_better_than_names));
     let mut order: Vec<usize> = (0..arms.len()).collect();
+    let gain = |at: usize| predictions[at].as_ref().map(|p| p.gain);
     order.sort_by(|a, b| {
-        scores[*b]
-            .total_cmp(&scores[*a])
+        let key = |at: usize| gain(at).unwrap_or(f64::NEG_INFINITY);
+        key(*b)
+            .total_cmp(&key(*a))
             .then_with(|| arms[*a].arm.cmp(&arms[*b].arm))
     });
-    let spearman = leave_out(finished, &wanted);
-    let believed = learned.is_some() && spearman.is_none_or(|rho| rho >= WORTH);
+    let believed = spearman.is_none_or(|rho| rho >= WORTH);
     let z = normal::quantile(0.5 + CONFIDENCE / 2.0);
-    let differ = |a: usize, b: usize| {
-        let gap = fitted.slope * (scores[a] - scores[b]);
-        believed && fitted.within > NO_SPREAD && gap > z * std::f64::consts::SQRT_2 * fitted.within
+    let differ = |a: usize, b: usize| match (&predictions[a], &predictions[b]) {
+        (Some(a), Some(b)) => {
+            let error = a.within.hypot(b.within);
+            believed && error > NO_SPREAD && a.gain - b.gain > z * error
+        }
+        _ => false,
     };
     let ranking: Vec<Expected> = order
         .iter()
         .enumerate()
         .map(|(place, arm)| {
-            let gain = learned
-                .as_ref()
-                .map(|fit| fit.intercept + fit.slope * scores[*arm]);
-            let half = z * (fitted.within.powi(2) + fitted.between.powi(2)).sqrt();
+            let half = predictions[*arm].as_ref().map_or(0.0, |p| z * p.error);
             Expected {
                 arm: arms[*arm].arm.clone(),
                 description: arms[*arm].description.clone(),
-                score: scores[*arm],
-                gain,
-                interval: gain.filter(|_| half > NO_SPREAD).map(|g| Interval {
+                gain: gain(*arm),
+                interval: gain(*arm).filter(|_| half > NO_SPREAD).map(|g| Interval {
                     low: g - half,
                     high: g + half,
                 }),
@@ -137,8 +212,10 @@ pub fn advise(
             }
         })
         .collect();
-    let trusted = fitted
-        .weights
+    let weights = learned
+        .as_ref()
+        .map_or(&[][..], |learned| &learned.fit.weights);
+    let trusted = weights
         .iter()
         .map(|(name, weight)| Trust {
             feature: (*name).to_owned(),
@@ -152,20 +229,33 @@ pub fn advise(
         .collect();
     Advice {
         answer: answer(&ranking, learned.is_some(), spearman),
-        cost_to_know: cost(
-            &ranking,
-            &fitted,
-            &scores,
-            arms,
-            tokens_to_train,
-            n_problems,
-        ),
+        cost_to_know: cost(&ranking, tokens_to_train, n_problems),
         ranking,
         trusted,
-        expected_spearman: spearman,
-        replicates: fitted.replicates,
+        left_out,
+        replicates: learned.as_ref().map_or(0, |learned| learned.fit.replicates),
         warnings,
     }
+}
+
+/// Said where a lookup of what arms of that name gave in other runs did as well: with arms of a few
+/// fixed kinds, their order is nearly one everywhere.
+fn no_better_than_names(found: &LeftOut) -> Option<String> {
+    let (rho, regret) = found.by_name?;
+    let no_better = found.regret >= regret || found.spearman < rho;
+    let of = |rho: Option<f64>| rho.map_or("none".to_owned(), |rho| format!("{rho:.2}"));
+    no_better.then(|| {
+        format!(
+            "on the {} finished replicates a lookup of what arms of the same name gave in other runs did as well \
+             (mean rank correlation {}, regret {:.1} points) as this advice ({}, {:.1} points): for arms of the usual kinds \
+             take it as a prior and no more; `idiolect race` measures",
+            found.replicates,
+            of(rho),
+            100.0 * regret,
+            of(found.spearman),
+            100.0 * found.regret
+        )
+    })
 }
 
 /// Features of which most of what sets the arms apart is measurement error.
@@ -177,25 +267,11 @@ fn rough(arms: &[&ArmFeatures], wanted: &[&'static str]) -> Vec<String> {
         .map(|(name, share)| {
             format!(
                 "`{name}` was measured too roughly to distinguish these arms ({:.0} % of the variance between them is more than \
-                 error), and its vote counts that much; ask the student more problems, or look at more rows",
+                 error); ask the student more problems, or look at more rows",
                 100.0 * share
             )
         })
         .collect()
-}
-
-fn prior_votes(names: &[&'static str]) -> Fit {
-    Fit {
-        weights: names
-            .iter()
-            .map(|name| (*name, super::fit::prior(name)))
-            .collect(),
-        intercept: 0.0,
-        slope: 0.0,
-        within: 0.0,
-        between: 0.0,
-        replicates: 0,
-    }
 }
 
 fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String {
@@ -203,7 +279,7 @@ fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String 
         return "There is no arm to advise on.".to_owned();
     };
     if !learned {
-        return "Not known: there is no finished run to learn from, so the order below is that of the prior and unproven.".to_owned();
+        return "Not known: there is no finished run to learn from, so the arms are in the order of their names.".to_owned();
     }
     if let Some(rho) = spearman.filter(|rho| *rho < WORTH) {
         return format!(
@@ -235,28 +311,20 @@ fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String 
 
 /// For the first arm against each that it cannot be distinguished from: what an experiment would
 /// need.
-fn cost(
-    ranking: &[Expected],
-    fit: &Fit,
-    scores: &[f64],
-    arms: &[ArmFeatures],
-    tokens_to_train: f64,
-    n_problems: usize,
-) -> Vec<String> {
+fn cost(ranking: &[Expected], tokens_to_train: f64, n_problems: usize) -> Vec<String> {
     let Some(first) = ranking.first() else {
         return Vec::new();
     };
-    let score = |name: &str| {
-        arms.iter()
-            .position(|arm| arm.arm == name)
-            .map_or(0.0, |at| scores[at])
+    let gain = |name: &str| {
+        let found = ranking.iter().find(|arm| arm.arm == name);
+        found.and_then(|arm| arm.gain).unwrap_or(0.0)
     };
     first
         .indistinguishable_from
         .iter()
         .take(3)
         .map(|other| {
-            let gap = fit.slope * (first.score - score(other));
+            let gap = first.gain.unwrap_or(0.0) - gain(other);
             // Two arms of a small student disagree on about a fifth of the problems.
             let visible = smallest_detectable(n_problems, 0.2)
                 .max(least_detectable(n_problems).unwrap_or(1.0));
@@ -292,6 +360,7 @@ fn cost(
 mod tests {
     use super::super::tests::replicate;
     use super::*;
+    use idiolect_model::Rng;
 
     fn finished() -> Vec<FinishedReplicate> {
         (0..6)
@@ -324,8 +393,99 @@ mod tests {
                 .contains(&"A5".to_owned()),
             "{advice:?}"
         );
-        assert!(advice.expected_spearman.unwrap() > 0.5, "{advice:?}");
+        assert!(
+            advice.left_out.as_ref().unwrap().spearman.unwrap() > 0.5,
+            "{advice:?}"
+        );
         assert!(advice.answer.contains("A3"), "{}", advice.answer);
+    }
+
+    #[test]
+    fn what_is_expected_of_an_arm_depends_on_no_other() {
+        let mut arms = candidates();
+        // One lacks a feature, which is no matter of the others.
+        arms[4].features.remove("lookahead");
+        let all = advise(&arms, &finished(), 1e6, 600);
+        for arm in &arms {
+            let of = |advice: &Advice| {
+                let found = advice.ranking.iter().find(|e| e.arm == arm.arm).unwrap();
+                (found.gain, found.interval)
+            };
+            let alone = advise(std::slice::from_ref(arm), &finished(), 1e6, 600);
+            assert_eq!(of(&all), of(&alone), "{}", arm.arm);
+            assert!(of(&all).0.is_some(), "{}", arm.arm);
+        }
+        assert!(
+            all.warnings
+                .iter()
+                .any(|w| w.contains("`lookahead` could not be measured of A4"))
+        );
+    }
+
+    #[test]
+    fn a_set_of_bad_arms_gets_no_good_first_place() {
+        let mut arms = candidates();
+        for arm in &mut arms {
+            for value in arm.features.values_mut() {
+                *value -= 3.0;
+            }
+        }
+        let advice = advise(&arms, &finished(), 1e6, 600);
+        assert!(
+            advice.ranking.iter().all(|e| e.gain.unwrap() < 0.0),
+            "{advice:?}"
+        );
+    }
+
+    #[test]
+    fn intervals_hold_at_least_about_as_often_as_they_state() {
+        // Students and tasks with offsets of their own, predicted from others.
+        let shifted = |seed: u64| {
+            let mut one = replicate(seed, 10, [1.0, 0.5, 0.5], 0.01);
+            let offset = 0.02 * Rng::keyed(seed, &["offset"]).normal();
+            one.arms.iter_mut().for_each(|arm| arm.accuracy += offset);
+            one
+        };
+        let learned: Vec<FinishedReplicate> = (0..18).map(shifted).collect();
+        let (mut held, mut all) = (0u32, 0u32);
+        for new in (100..140).map(shifted) {
+            let arms: Vec<ArmFeatures> = new.arms.iter().map(|a| a.before.clone()).collect();
+            for expected in advise(&arms, &learned, 1e6, 600).ranking {
+                let arm = new
+                    .arms
+                    .iter()
+                    .find(|a| a.before.arm == expected.arm)
+                    .unwrap();
+                held += u32::from(expected.interval.unwrap().contains(arm.accuracy - new.base));
+                all += 1;
+            }
+        }
+        // Of 80 %; what is left out learns from a third of the runs, so its errors are the larger ones.
+        let share = f64::from(held) / f64::from(all);
+        assert!((0.75..=0.95).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_lookup_by_name_that_does_as_well_is_reported() {
+        // What an arm gains goes by its name alone.
+        let mut runs: Vec<FinishedReplicate> = finished();
+        for run in &mut runs {
+            for (at, arm) in run.arms.iter_mut().enumerate() {
+                arm.accuracy = 0.1 + 0.02 * at as f64;
+            }
+        }
+        let advice = advise(&candidates(), &runs, 1e6, 600);
+        let warned = advice
+            .warnings
+            .iter()
+            .any(|w| w.contains("arms of the same name"));
+        assert!(warned, "{:?}", advice.warnings);
+        let by_features = advise(&candidates(), &finished(), 1e6, 600);
+        let warned = by_features
+            .warnings
+            .iter()
+            .any(|w| w.contains("arms of the same name"));
+        assert!(!warned, "{:?}", by_features.warnings);
     }
 
     #[test]

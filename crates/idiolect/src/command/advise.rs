@@ -116,20 +116,13 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 fn words(advice: &Advice) -> String {
     let points = |share: f64| format!("{:+.1}", 100.0 * share);
     let mut rows = vec![
-        [
-            "arm",
-            "score",
-            "expected gain",
-            "80 %",
-            "not distinguished from",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        ["arm", "expected gain", "80 %", "not distinguished from"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     for arm in &advice.ranking {
         rows.push(vec![
             in_full(&arm.arm, &arm.description),
-            format!("{:+.2}", arm.score),
             arm.gain.map_or("–".to_owned(), points),
             arm.interval.map_or("–".to_owned(), |i| {
                 format!("[{}, {}]", points(i.low), points(i.high))
@@ -138,21 +131,38 @@ fn words(advice: &Advice) -> String {
         ]);
     }
     let mut text = format!("{}\n\n{}\n", advice.answer, table(&rows));
-    text.push_str("\ntrusted, by weight:");
+    text.push_str("\ntrusted, by the points that a standard deviation adds:");
     for trust in &advice.trusted {
         let proven = trust.spearman.map_or(String::new(), |rho| {
             format!("; alone it ranked finished runs with {rho:.2}")
         });
         text.push_str(&format!(
-            "\n  {:.2}  {}: {}{proven}",
-            trust.weight, trust.feature, trust.words
+            "\n  {:.1}  {}: {}{proven}",
+            100.0 * trust.weight,
+            trust.feature,
+            trust.words
         ));
     }
-    match advice.expected_spearman {
-        Some(rho) => text.push_str(&format!(
-            "\nlearned from {} finished replicates; with student and task left out, the rank correlation with what came out was {rho:.2} on average",
-            advice.replicates
-        )),
+    match &advice.left_out {
+        Some(found) => {
+            let of = |rho: Option<f64>| rho.map_or("none".to_owned(), |rho| format!("{rho:.2}"));
+            let interval = found.spearman_interval.map_or(String::new(), |i| {
+                format!(" [{:.2}, {:.2}]", i.low, i.high.min(1.0))
+            });
+            text.push_str(&format!(
+                "\nlearned from {} finished replicates; with student and task left out, the rank correlation with what came out was {}{interval} on average, the regret {:.1} points",
+                advice.replicates,
+                of(found.spearman),
+                100.0 * found.regret
+            ));
+            if let Some((rho, regret)) = found.by_name {
+                text.push_str(&format!(
+                    "; of a lookup by the arms' names {} and {:.1} points",
+                    of(rho),
+                    100.0 * regret
+                ));
+            }
+        }
         None => text.push_str(&format!(
             "\nlearned from {} finished replicates, too few to state how good the advice is",
             advice.replicates

@@ -86,6 +86,25 @@ pub fn read(path: &Path) -> Result<Vec<FinishedReplicate>, StageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use idiolect_core::advice::FEATURES;
+    use idiolect_core::advice::judge::leave_out;
+
+    #[test]
+    fn what_the_advice_is_worth_on_the_bundled_runs_is_what_its_decision_states() {
+        let finished = bundled().unwrap_or_else(|e| panic!("{e}"));
+        let wanted: Vec<&'static str> = FEATURES.iter().map(|f| f.name).collect();
+        let found = leave_out(&finished, &wanted).expect("runs of several students and tasks");
+        println!("{found:?}");
+        let near = |value: f64, stated: f64, by: f64| (value - stated).abs() <= by;
+        assert!(
+            near(found.spearman.unwrap_or(0.0), 0.84, 0.005),
+            "{found:?}"
+        );
+        assert!(near(100.0 * found.regret, 0.7, 0.05), "{found:?}");
+        let (rho, regret) = found.by_name.expect("the runs share their arms");
+        assert!(near(rho.unwrap_or(0.0), 0.77, 0.005), "{found:?}");
+        assert!(near(100.0 * regret, 0.2, 0.05), "{found:?}");
+    }
 
     #[test]
     fn the_bundled_worlds_can_be_read() {

@@ -31,7 +31,8 @@ fn a_finished_run_is_measured_and_learned_from() {
     ];
     ask.extend(arms);
     let words = place.done(&ask);
-    assert!(words.contains("trusted, by weight"), "{words}");
+    assert!(words.contains("trusted, by the points"), "{words}");
+    assert!(words.contains("of a lookup by the arms' names"), "{words}");
     let finished = &place.lines("run/advice.jsonl")[0];
     assert_eq!(finished["task"], "countdown");
     assert_eq!(finished["student"], "llama");
@@ -47,6 +48,20 @@ fn a_finished_run_is_measured_and_learned_from() {
     as_json.push("1");
     let again: Value = serde_json::from_str(&place.done(&as_json)).unwrap();
     assert_eq!(advice, again);
+    // What is expected of an arm depends on no other.
+    let gain = |advice: &Value| {
+        let ranking = advice["ranking"].as_array().unwrap();
+        let of = ranking.iter().find(|arm| arm["arm"] == "G").unwrap();
+        of["gain"].as_f64().unwrap()
+    };
+    let others: Vec<&str> = as_json
+        .iter()
+        .copied()
+        .filter(|a| !a.starts_with("W=") && !a.starts_with("H="))
+        .collect();
+    let alone: Value = serde_json::from_str(&place.done(&others)).unwrap();
+    assert_eq!(alone["ranking"].as_array().unwrap().len(), 1);
+    assert!((gain(&alone) - gain(&advice)).abs() < 1e-12, "{alone}");
     // What was measured once is read from then on, from the run or from its file.
     assert_eq!(place.bytes("run/advice.jsonl"), measured);
     let from_file: Vec<&str> = as_json
