@@ -224,25 +224,22 @@ fn section(found: &Compared) -> String {
         row(&mut text, claim, p.and_then(|_| adjusted.next()));
     }
     if let Some(factors) = &comparison.factors {
-        text += "\nFactor analysis, ";
+        text += "\nPlanned contrasts, here. ";
         text += &factors.method;
-        text += ".\n\n| factor | points | 95 % | read off |\n|---|---|---|---|\n";
-        for effect in &factors.effects {
-            let points = effect
-                .effect
-                .map_or("–".to_owned(), |e| format!("{:+.1}", 100.0 * e));
-            let interval = effect.interval.map_or("–".to_owned(), |i| {
+        text += ".\n\n| changed | points | 95 % | Holm p | read off |\n|---|---|---|---|---|\n";
+        for contrast in &factors.contrasts {
+            let interval = contrast.interval.map_or("–".to_owned(), |i| {
                 format!("[{:+.1}, {:+.1}]", 100.0 * i.low, 100.0 * i.high)
             });
-            let strata = if effect.strata.is_empty() {
-                "no two arms differ in this alone".to_owned()
-            } else {
-                effect.strata.join("; ")
-            };
+            let p = contrast
+                .p_holm
+                .map_or("–".to_owned(), |p| format!("{p:.3}"));
             let _ = writeln!(
                 text,
-                "| {} | {points} | {interval} | {strata} |",
-                effect.factor
+                "| {} | {:+.1} | {interval} | {p} | {} |",
+                contrast.factor,
+                100.0 * contrast.effect,
+                contrast.arms
             );
         }
     }

@@ -1,253 +1,201 @@
-//! Factor analysis: is it the answer, the closeness or the steps that teach?
+//! Planned contrasts: what style, answer and steps do, each read off arms that were made to differ in
+//! it alone.
 //!
-//! Arms of attempts (no content control, not the student's own samples) are placed by what was measured of them as answer right or wrong × near or far × steps
-//! valid or flawed. A main effect is the mean over strata (the levels of the other two factors) of
-//! the difference of cell means; only strata with arms on both sides count, so that no effect is
-//! read off arms that differ in something else as well. An interaction is the difference of such
-//! differences. What no stratum can show is stated to be so.
+//! Arms as they are found differ in several things at once: one of wrong answers was also reached
+//! otherwise, a content control has neither steps nor answers of its problems. Nothing is read off
+//! such pairs here. A contrast is between crossed arms ([`crate::crossed`], [`crate::flaw`]) that hold
+//! copies of the same traces, changed in one thing; "wrong" is three things: a natural mistake, an
+//! answer that contradicts its steps, and flawed steps. What no two arms of a run show is not listed.
 
 use std::collections::BTreeMap;
 
 use super::answers::{Answers, Checkpoint};
 use super::{ArmData, ArmResult, CompareOptions};
-use crate::arms::{ArmSpec, Source};
+use crate::arms::source_of;
 use crate::record::Decoding;
 use crate::statistics::bootstrap::{Term, contrast};
-use crate::statistics::few::{FEWEST, differing};
-use crate::statistics::{Interval, mean};
+use crate::statistics::few::{FEWEST, differing, least_p};
+use crate::statistics::{Interval, holm, mean};
 use idiolect_model::Rng;
 use serde::{Deserialize, Serialize};
 
-/// Shares of right answers from which an arm counts as right, and up to which as wrong.
-const RIGHT: f64 = 0.8;
-const WRONG: f64 = 0.2;
-/// Share of valid steps, of those checked, from which an arm counts as valid.
-const VALID: f64 = 0.9;
-/// Arms whose surprisals differ by less than this factor are all near.
-const SPREAD: f64 = 1.5;
-
-/// Arms by factor and what each factor does.
+/// What the planned contrasts show, those that the arms allow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FactorAnalysis {
-    /// How the levels were set, as text.
+    /// How they are made, as text.
     pub method: String,
-    /// The levels of each arm, in the order of arms.
-    pub arms: Vec<FactorLevels>,
-    /// Main effects, then interactions.
-    pub effects: Vec<FactorEffect>,
+    /// In a fixed order: style, answer, steps.
+    pub contrasts: Vec<PlannedContrast>,
 }
 
-/// The levels of an arm.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FactorLevels {
-    /// The arm.
-    pub arm: String,
-    /// Its answers are right; not if they are wrong.
-    pub right: bool,
-    /// Near to the student.
-    pub near: bool,
-    /// Its steps are valid.
-    pub valid: bool,
-}
-
-/// What a factor does to greedy accuracy (avg@k where there is no greedy).
+/// One thing changed, and what it does to greedy accuracy (avg@k where there is no greedy).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FactorEffect {
-    /// For example `answer right` or `answer right × near`.
+pub struct PlannedContrast {
+    /// What is changed into what: `the student's style instead of the human one`.
     pub factor: String,
-    /// Share; absent where no stratum shows it.
-    pub effect: Option<f64>,
-    /// Its bootstrap interval over replicates, seeds and problems; absent where the effect is, and where
-    /// it is the same on all but five problems or fewer: too few to resample.
+    /// The arms behind it: `(G − GH + W − WH) / 2`.
+    pub arms: String,
+    /// Share; above 0 where the change helps.
+    pub effect: f64,
+    /// Its bootstrap interval over replicates, seeds and problems; absent where the effect is the same
+    /// on all but five problems or fewer: too few to resample.
     pub interval: Option<Interval>,
-    /// The arms behind it, for example `near, steps valid: G, P − R`.
-    pub strata: Vec<String>,
+    /// Two-sided p of no effect; absent where the interval is.
+    pub p: Option<f64>,
+    /// The same, Holm-adjusted over the contrasts of the analysis.
+    pub p_holm: Option<f64>,
 }
 
-const FACTORS: [(&str, [&str; 2]); 3] = [
-    ("answer right", ["answer right", "answer wrong"]),
-    ("near", ["near", "far"]),
-    ("steps valid", ["steps valid", "steps flawed"]),
-];
+const STYLE: &str = "the student's style instead of the human one";
+const STEPS: &str = "steps before a right answer instead of none";
+const CORRECT: &str = "a right answer instead of a natural mistake";
 
-/// The analysis; `None` where fewer than two arms can be placed.
+/// What is changed, and the pairs of arms, by source, that show it: first with the change, then
+/// without. Several pairs count alike.
+const PLANNED: [(&str, &[(&str, &str)]); 8] = [
+    (STYLE, &[("G", "GH"), ("W", "WH")]),
+    (CORRECT, &[("G", "W"), ("GH", "WH")]),
+    (
+        "a wrong answer behind true steps instead of the right one",
+        &[("F0@wrong", "G")],
+    ),
+    (STEPS, &[("G", "A")]),
+    (
+        "own steps before a right answer instead of unrelated ones",
+        &[("G", "RR")],
+    ),
+    (
+        "a right answer behind unrelated steps instead of a wrong one",
+        &[("RR", "R")],
+    ),
+    (
+        "a right answer alone instead of no training",
+        &[("A", BASE)],
+    ),
+    (
+        "human solutions paraphrased instead of as they are",
+        &[("P", "H")],
+    ),
+];
+/// Behind [`PLANNED`]: whether style does the same to right traces and to wrong ones.
+const INTERACTION: &str = "that style, for right traces more than for natural mistakes";
+
+/// The untrained student.
+const BASE: &str = "base";
+
+impl FactorAnalysis {
+    /// Style, natural correctness and steps: what opens a report, where the arms show it.
+    pub fn leading(&self) -> impl Iterator<Item = (&PlannedContrast, Interval)> {
+        [STYLE, CORRECT, STEPS].into_iter().filter_map(|factor| {
+            let found = self.contrasts.iter().find(|c| c.factor == factor)?;
+            Some((found, found.interval?))
+        })
+    }
+}
+
+/// A contrast before it is computed: weighted arms.
+struct Plan<'a> {
+    factor: String,
+    arms: String,
+    weights: Vec<(f64, &'a str)>,
+}
+
+/// The analysis; `None` where no two arms are planned to be held against each other.
 pub(super) fn analyse(
     results: &[ArmResult],
     arms: &[ArmData],
     answers: &Answers,
     options: &CompareOptions,
 ) -> Option<FactorAnalysis> {
-    let placed = place(results, arms);
-    if placed.len() < 2 {
-        return None;
-    }
-    let mut cells: BTreeMap<[bool; 3], Vec<&str>> = BTreeMap::new();
-    for arm in &placed {
-        cells
-            .entry([arm.right, arm.near, arm.valid])
-            .or_default()
-            .push(&arm.arm);
-    }
-    let mut effects: Vec<FactorEffect> = (0..3)
-        .map(|factor| effect(&[factor], &cells, answers, options))
+    let mut contrasts: Vec<PlannedContrast> = plans(&by_source(results, arms))
+        .into_iter()
+        .filter_map(|plan| of_plan(plan, answers, options))
         .collect();
-    effects.extend(
-        [[0, 1], [0, 2], [1, 2]]
-            .iter()
-            .map(|pair| effect(pair, &cells, answers, options)),
-    );
-    Some(FactorAnalysis {
+    let p: Vec<f64> = contrasts.iter().filter_map(|c| c.p).collect();
+    let mut adjusted = holm(&p).into_iter();
+    for contrast in contrasts.iter_mut().filter(|c| c.p.is_some()) {
+        contrast.p_holm = adjusted.next();
+    }
+    (!contrasts.is_empty()).then(|| FactorAnalysis {
         method: format!(
-            "answer right: at least {:.0} % of the rows verified correct, wrong: at most {:.0} %, others left out; \
-             near: surprisal per token at most the geometric mean of the nearest and the farthest arm's; \
-             steps valid: at least {:.0} % of the checked steps. An effect is the mean over strata of differences \
-             of cell means; a cell is the mean of its arms",
-            100.0 * RIGHT,
-            100.0 * WRONG,
-            100.0 * VALID
+            "Each contrast is between arms that were made to differ in one thing alone, the mean over the pairs \
+             of them that there are; p is Holm-adjusted over these {} contrasts",
+            contrasts.len()
         ),
-        arms: placed,
-        effects,
+        contrasts,
     })
 }
 
-/// Whether an arm holds attempts at its problems, as far as its name or spec states. A content control
-/// has none to compare, and the student's own samples are right or wrong as they come.
-fn attempts(arm: &str, arms: &[ArmData]) -> bool {
-    let spec = arms
-        .iter()
-        .find(|data| data.arm == arm)
-        .and_then(|data| data.spec.as_deref())
-        .unwrap_or(arm);
-    let spec = format!("arm={spec}").parse::<ArmSpec>();
-    let without = |source: &Source| matches!(source, Source::Control | Source::Own);
-    !spec.is_ok_and(|spec| spec.parts.iter().any(|part| without(&part.source)))
+/// The arm that holds each source whole, the first of several.
+fn by_source<'a>(results: &'a [ArmResult], arms: &[ArmData]) -> BTreeMap<String, &'a str> {
+    let mut found = BTreeMap::new();
+    for result in results {
+        let data = arms.iter().find(|data| data.arm == result.arm);
+        let spec = data.and_then(|data| data.spec.as_deref());
+        let source = match result.arm.as_str() {
+            BASE if spec.is_none() => Some(BASE.to_owned()),
+            name => source_of(name, spec).map(|source| source.to_string()),
+        };
+        if let Some(source) = source {
+            found.entry(source).or_insert(result.arm.as_str());
+        }
+    }
+    found
 }
 
-/// Arms of attempts of which answers, steps and surprisal are known, and none is in between.
-fn place(results: &[ArmResult], arms: &[ArmData]) -> Vec<FactorLevels> {
-    let known: Vec<(&str, bool, bool, f64)> = results
-        .iter()
-        .filter(|result| attempts(&result.arm, arms))
-        .filter_map(|result| {
-            let shares: Vec<f64> = arms
-                .iter()
-                .filter(|data| data.arm == result.arm)
-                .filter_map(|data| data.right)
-                .collect();
-            let share = (!shares.is_empty()).then(|| mean(&shares))?;
-            let right = match share {
-                s if s >= RIGHT => true,
-                s if s <= WRONG => false,
-                _ => return None,
-            };
-            let valid = result.steps?.valid_share()? >= VALID;
-            let nll = result.closeness.get("nll_per_token")?.value;
-            (nll > 0.0).then_some((result.arm.as_str(), right, valid, nll))
+/// Every planned contrast of which at least one pair is there.
+fn plans<'a>(arms: &BTreeMap<String, &'a str>) -> Vec<Plan<'a>> {
+    let of_pairs = |factor: String, pairs: &[(&str, &str)]| -> Option<Plan<'a>> {
+        let there: Vec<(&str, &str)> = pairs
+            .iter()
+            .filter_map(|(with, without)| Some((*arms.get(*with)?, *arms.get(*without)?)))
+            .collect();
+        let n = there.len() as f64;
+        let terms: Vec<String> = there.iter().map(|(a, b)| format!("{a} − {b}")).collect();
+        let arms = match terms.as_slice() {
+            [] => return None,
+            [only] => only.clone(),
+            several => format!("({}) / {}", several.join(" + "), several.len()),
+        };
+        let weights = there
+            .iter()
+            .flat_map(|(with, without)| [(1.0 / n, *with), (-1.0 / n, *without)])
+            .collect();
+        Some(Plan {
+            factor,
+            arms,
+            weights,
         })
-        .collect();
-    let nearest = known.iter().map(|k| k.3).fold(f64::INFINITY, f64::min);
-    let farthest = known.iter().map(|k| k.3).fold(0.0, f64::max);
-    let border = if farthest < SPREAD * nearest {
-        f64::INFINITY
-    } else {
-        (nearest * farthest).sqrt()
     };
-    known
-        .into_iter()
-        .map(|(arm, right, valid, nll)| FactorLevels {
-            arm: arm.to_owned(),
-            right,
-            near: nll <= border,
-            valid,
-        })
-        .collect()
-}
-
-/// The effect of one factor, or the interaction of two.
-fn effect(
-    factors: &[usize],
-    cells: &BTreeMap<[bool; 3], Vec<&str>>,
-    answers: &Answers,
-    options: &CompareOptions,
-) -> FactorEffect {
-    let name = factors
+    let mut plans: Vec<Plan<'a>> = PLANNED
         .iter()
-        .map(|f| FACTORS[*f].0)
-        .collect::<Vec<_>>()
-        .join(" × ");
-    let others: Vec<usize> = (0..3).filter(|f| !factors.contains(f)).collect();
-    let mut strata: Vec<(String, Vec<(f64, &str)>)> = Vec::new();
-    for bits in 0..1usize << others.len() {
-        let mut at = [true; 3];
-        for (i, factor) in others.iter().enumerate() {
-            at[*factor] = bits >> i & 1 == 0;
-        }
-        strata.extend(stratum(factors, &others, at, cells));
-    }
-    let n = strata.len() as f64;
-    let weights: Vec<(f64, &str)> = strata
-        .iter()
-        .flat_map(|(_, terms)| terms.iter().map(|(weight, arm)| (weight / n, *arm)))
+        .filter_map(|(factor, pairs)| of_pairs((*factor).to_owned(), pairs))
         .collect();
-    let found = (!weights.is_empty())
-        .then(|| weighted(&weights, answers, &name, options))
-        .flatten();
-    FactorEffect {
-        factor: name,
-        effect: found.as_ref().map(|(effect, _)| *effect),
-        interval: found.and_then(|(_, interval)| interval),
-        strata: strata.into_iter().map(|(words, _)| words).collect(),
+    for percent in 1..=100 {
+        let (right, wrong) = (format!("F{percent}@right"), format!("F{percent}@wrong"));
+        let steps = format!("{percent} % of steps flawed before a right answer instead of none");
+        plans.extend(of_pairs(steps, &[(&right, "G")]));
+        let answer =
+            format!("a wrong answer behind {percent} % flawed steps instead of the right one");
+        plans.extend(of_pairs(answer, &[(&wrong, &right)]));
     }
+    let all = ["G", "GH", "W", "WH"].map(|source| arms.get(source).copied());
+    if let [Some(g), Some(gh), Some(w), Some(wh)] = all {
+        plans.push(Plan {
+            factor: INTERACTION.to_owned(),
+            arms: format!("{g} − {gh} − {w} + {wh}"),
+            weights: vec![(1.0, g), (-1.0, gh), (-1.0, w), (1.0, wh)],
+        });
+    }
+    plans
 }
 
-/// Words and weighted arms of one stratum; `None` where one of its cells is empty.
-fn stratum<'a>(
-    factors: &[usize],
-    others: &[usize],
-    at: [bool; 3],
-    cells: &BTreeMap<[bool; 3], Vec<&'a str>>,
-) -> Option<(String, Vec<(f64, &'a str)>)> {
-    let (mut plus, mut minus) = (Vec::new(), Vec::new());
-    let mut terms = Vec::new();
-    for bits in 0..1usize << factors.len() {
-        let mut cell = at;
-        let mut sign = 1.0;
-        for (i, factor) in factors.iter().enumerate() {
-            cell[*factor] = bits >> i & 1 == 0;
-            sign *= if cell[*factor] { 1.0 } else { -1.0 };
-        }
-        let arms = cells.get(&cell)?;
-        terms.extend(arms.iter().map(|arm| (sign / arms.len() as f64, *arm)));
-        let names = arms.join(", ");
-        if sign > 0.0 {
-            plus.push(names);
-        } else {
-            minus.push(names);
-        }
-    }
-    let place: Vec<&str> = others
-        .iter()
-        .map(|factor| FACTORS[*factor].1[usize::from(!at[*factor])])
-        .collect();
-    let words = format!(
-        "{}: {} − {}",
-        place.join(", "),
-        plus.join(" + "),
-        minus.join(" − ")
-    );
-    Some((words, terms))
-}
-
-/// A weighted sum of arms' accuracies with its interval, over the replicates that have all of them.
-fn weighted(
-    weights: &[(f64, &str)],
-    answers: &Answers,
-    name: &str,
-    options: &CompareOptions,
-) -> Option<(f64, Option<Interval>)> {
+/// The weighted sum of the arms' accuracies with its interval, over the replicates that have all of
+/// them; `None` where none has, or the arms were not evaluated alike.
+fn of_plan(plan: Plan<'_>, answers: &Answers, options: &CompareOptions) -> Option<PlannedContrast> {
     for decoding in [Decoding::Greedy, Decoding::Sampled] {
-        let by_arm: Vec<_> = weights
+        let by_arm: Vec<_> = plan
+            .weights
             .iter()
             .map(|(weight, arm)| (*weight, answers.of(arm, decoding)))
             .collect();
@@ -264,15 +212,22 @@ fn weighted(
                     .collect()
             })
             .collect();
-        if !replicates.is_empty() {
-            let mut rng = Rng::keyed(options.seed, &["compare", "factor", name]);
-            let resampled = contrast(&replicates, options.replicates, &mut rng);
-            let enough = differing(&by_problem(&by_arm, answers.problems.len())) >= FEWEST;
-            return Some((
-                resampled.estimate,
-                enough.then(|| resampled.percentile(options.confidence)),
-            ));
+        if replicates.is_empty() {
+            continue;
         }
+        let mut rng = Rng::keyed(options.seed, &["compare", "factor", &plan.factor]);
+        let resampled = contrast(&replicates, options.replicates, &mut rng);
+        let by_problem = by_problem(&by_arm, answers.problems.len());
+        let moving = differing(&by_problem);
+        let enough = moving >= FEWEST;
+        return Some(PlannedContrast {
+            factor: plan.factor,
+            arms: plan.arms,
+            effect: resampled.estimate,
+            interval: enough.then(|| resampled.percentile(options.confidence)),
+            p: enough.then(|| resampled.p_of_zero().max(least_p(moving))),
+            p_holm: None,
+        });
     }
     None
 }

@@ -23,7 +23,7 @@ use crate::scores::MergeError;
 
 pub use crate::statistics::bootstrap::Replicates;
 use answers::Answers;
-pub use factors::{FactorAnalysis, FactorEffect, FactorLevels};
+pub use factors::{FactorAnalysis, PlannedContrast};
 pub use result::{
     Accuracy, ArmResult, Best, Closeness, Comparison, Correlation, Counts, Difference, DosePoint,
     Estimate, GoldSurprisal, McNemar, MetricDescription, Relation, SampledAccuracy, SeedAccuracy,
@@ -200,7 +200,8 @@ pub fn compare(
     let differences = difference::against(&baselines, &answers, options);
     let best = difference::best(&results, &answers, options);
     let correlations = measure::correlations(&results, options);
-    let answer = words::answer(
+    let factors = factors::analyse(&results, arms, &answers, options);
+    let mut answer = words::answer(
         &results,
         &differences,
         best.as_ref(),
@@ -208,8 +209,11 @@ pub fn compare(
         &correlations,
         &answers,
     );
+    if let Some(found) = factors.as_ref().and_then(words::on_factors) {
+        answer.push(' ');
+        answer += &found;
+    }
     let warnings = words::warnings(&results, &baselines, &answers, arms);
-    let factors = factors::analyse(&results, arms, &answers, options);
     Ok(Comparison {
         answer,
         confidence: options.confidence,

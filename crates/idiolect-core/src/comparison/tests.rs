@@ -305,109 +305,96 @@ fn the_dose_curve_starts_at_g() {
     );
 }
 
-/// Arms whose accuracy is 0.1 + 0.3·right + 0.2·near, whatever the steps.
-fn factorial() -> Comparison {
-    let arms = [
-        ("A", true, true, true),
-        ("B", false, true, true),
-        ("C", true, false, true),
-        ("D", false, false, true),
-        ("E", false, true, false),
-    ];
+/// Arms of an experiment in which the student's style is worth 0.2, a natural mistake costs nothing,
+/// and a wrong answer behind true steps costs all.
+fn crossed() -> (Vec<Evaluation>, Vec<ArmData>) {
     let mut evaluations = vec![evaluation("base", 0, 0, 800, 0.2)];
     let mut sets = Vec::new();
-    for (arm, right, near, valid) in arms {
-        let skill = 0.2 + 0.6 * f64::from(u8::from(right)) + 0.4 * f64::from(u8::from(near));
-        evaluations.extend((0..3).map(|seed| evaluation(arm, 0, seed, 800, skill.min(1.0))));
-        let steps = StepCounts {
-            valid: if valid { 100 } else { 50 },
-            invalid: 50 * usize::from(!valid),
-            unchecked: 0,
-        };
+    for (arm, spec, skill) in [
+        ("right", Some("G"), 0.8),
+        ("GH", None, 0.4),
+        ("W", None, 0.8),
+        ("WH", Some("WH"), 0.4),
+        ("A", Some("A"), 0.6),
+        ("F0@wrong", None, 0.0),
+        ("F50@right", None, 0.5),
+        ("R", None, 0.3),
+        ("mixed", Some("G:0.5+W:0.5"), 0.7),
+    ] {
+        evaluations.extend((0..3).map(|seed| evaluation(arm, 0, seed, 800, skill)));
         sets.push(ArmData {
-            steps: Some(steps),
-            right: Some(f64::from(u8::from(right))),
-            ..data(arm, if near { 0.3 } else { 5.0 })
+            spec: spec.map(str::to_owned),
+            ..data(arm, 0.3)
         });
     }
-    compare(&evaluations, &sets, &options()).unwrap()
+    (evaluations, sets)
 }
 
 #[test]
-fn factors_are_read_off_arms_that_differ_in_one_thing_alone() {
-    let comparison = factorial();
+fn factors_are_read_off_arms_that_were_made_to_differ_in_one_thing() {
+    let (evaluations, sets) = crossed();
+    let comparison = compare(&evaluations, &sets, &options()).unwrap();
     let found = comparison.factors.as_ref().unwrap();
-    assert_eq!(found.arms.len(), 5);
-    let of = |name: &str| found.effects.iter().find(|e| e.factor == name).unwrap();
+    let of = |arms: &str| found.contrasts.iter().find(|c| c.arms == arms).unwrap();
     let accuracy = |arm: &str| {
         let arm = comparison.arms.iter().find(|a| a.arm == arm).unwrap();
         arm.greedy.as_ref().unwrap().mean
     };
-    let answer = of("answer right");
-    let expected = 0.5 * (accuracy("A") - accuracy("B")) + 0.5 * (accuracy("C") - accuracy("D"));
-    assert!((answer.effect.unwrap() - expected).abs() < 1e-12);
-    assert!(answer.interval.unwrap().low > 0.1, "{answer:?}");
-    assert_eq!(
-        answer.strata,
-        ["near, steps valid: A − B", "far, steps valid: C − D"]
-    );
-    let near = of("near").effect.unwrap();
+    let style = of("(right − GH + W − WH) / 2");
+    let expected = (accuracy("right") - accuracy("GH") + accuracy("W") - accuracy("WH")) / 2.0;
+    assert!((style.effect - expected).abs() < 1e-12, "{style:?}");
     assert!(
-        (near - 0.5 * (accuracy("A") - accuracy("C") + accuracy("B") - accuracy("D"))).abs()
-            < 1e-12
+        style.interval.unwrap().low > 0.1 && style.p_holm.unwrap() < 0.05,
+        "{style:?}"
     );
-    // Steps differ in one stratum only, where they do nothing.
-    let steps = of("steps valid");
-    assert_eq!(steps.strata, ["answer wrong, near: B − E"]);
-    assert!(steps.interval.unwrap().contains(0.0), "{steps:?}");
-    // Two cells of every stratum are empty: no interaction with the steps can be read off.
-    assert_eq!(of("answer right × steps valid").effect, None);
-    let both = of("answer right × near").effect.unwrap();
-    let expected = accuracy("A") - accuracy("B") - accuracy("C") + accuracy("D");
-    assert!((both - expected).abs() < 1e-12);
+    let natural = of("(right − W + GH − WH) / 2");
+    assert!(natural.interval.unwrap().contains(0.0), "{natural:?}");
+    // "Wrong" is three things.
+    assert!(of("F0@wrong − right").interval.unwrap().high < -0.2);
+    assert!(of("F50@right − right").interval.unwrap().high < 0.0);
+    assert!(of("A − base").interval.unwrap().low > 0.0);
+    assert!(of("right − GH − W + WH").interval.unwrap().contains(0.0));
+    // Each p is adjusted over all that are listed, and nothing is read off a control's steps alone, a
+    // mixture, or arms that are not there.
+    let tested: Vec<f64> = found.contrasts.iter().filter_map(|c| c.p).collect();
+    let adjusted = crate::statistics::holm(&tested);
+    let listed: Vec<f64> = found.contrasts.iter().filter_map(|c| c.p_holm).collect();
+    assert_eq!(listed, adjusted);
+    assert!(
+        found
+            .method
+            .contains(&format!("these {} contrasts", found.contrasts.len()))
+    );
+    let arms: Vec<&str> = found.contrasts.iter().map(|c| c.arms.as_str()).collect();
+    assert!(
+        !arms
+            .iter()
+            .any(|a| a.contains("− R") || a.contains("mixed") || a.contains("RR"))
+    );
+    assert!(
+        comparison
+            .answer
+            .contains("the student's style instead of the human one +"),
+        "{}",
+        comparison.answer
+    );
 }
 
 #[test]
-fn arms_without_attempts_are_in_no_factor() {
-    let (mut evaluations, mut arms) = whole();
-    for data in &mut arms {
-        data.right = Some(f64::from(u8::from(data.arm != "W")));
-    }
-    // All answers of a content control are wrong and all its steps are valid, by its making.
-    for (name, spec) in [
-        ("R", None),
-        ("S", None),
-        ("mine", Some("R")),
-        ("mix", Some("W+S")),
-    ] {
-        evaluations.push(evaluation(name, 0, 0, 400, 0.1));
-        let steps = StepCounts {
-            valid: 100,
-            ..StepCounts::default()
-        };
-        arms.push(ArmData {
-            spec: spec.map(str::to_owned),
-            steps: Some(steps),
-            right: Some(0.0),
-            ..data(name, 0.3)
-        });
-    }
-    let found = compare(&evaluations, &arms, &options()).unwrap().factors;
-    let placed: Vec<String> = found.unwrap().arms.into_iter().map(|arm| arm.arm).collect();
-    for name in ["R", "S", "mine", "mix"] {
-        assert!(!placed.contains(&name.to_owned()), "{placed:?}");
-    }
-    assert!(placed.contains(&"G".to_owned()), "{placed:?}");
-}
-
-#[test]
-fn arms_of_mixed_answers_are_in_no_factor() {
-    let (evaluations, mut arms) = whole();
-    arms.iter_mut().for_each(|data| data.right = Some(0.5));
-    assert_eq!(
-        compare(&evaluations, &arms, &options()).unwrap().factors,
-        None
-    );
+fn a_control_without_content_is_held_against_no_attempt() {
+    let (evaluations, arms) = whole();
+    let found = compare(&evaluations, &arms, &options())
+        .unwrap()
+        .factors
+        .unwrap();
+    let listed: Vec<&str> = found.contrasts.iter().map(|c| c.arms.as_str()).collect();
+    // Of H, G, W, F25 and F100 the flawed ones differ from G in answer and steps at once.
+    assert_eq!(listed, ["G − W"]);
+    let only = evaluations
+        .iter()
+        .filter(|e| ["base", "H", "F25"].contains(&e.arm.as_str()));
+    let only: Vec<Evaluation> = only.cloned().collect();
+    assert_eq!(compare(&only, &[], &options()).unwrap().factors, None);
 }
 
 #[test]

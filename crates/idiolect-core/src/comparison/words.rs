@@ -1,7 +1,7 @@
 //! Comparisons in plain words: the verdict of a difference, the answer of a run, and warnings.
 
 use super::answers::Answers;
-use super::{ArmData, ArmResult, Best, Correlation, Difference, Relation, measure};
+use super::{ArmData, ArmResult, Best, Correlation, Difference, FactorAnalysis, Relation, measure};
 use crate::arms::Names;
 use crate::record::Decoding;
 use crate::statistics::few::FEWEST;
@@ -202,6 +202,23 @@ fn on_closeness(c: &Correlation) -> String {
         "Over {} arms {found} (Spearman {:.2} of closeness and accuracy, {p}).",
         c.n_arms, c.spearman
     )
+}
+
+/// What was changed alone, and what that did.
+pub(super) fn on_factors(factors: &FactorAnalysis) -> Option<String> {
+    let found: Vec<String> = factors
+        .leading()
+        .map(|(contrast, interval)| {
+            format!(
+                "{} {:+.1} points [{:+.1}, {:+.1}]",
+                contrast.factor,
+                100.0 * contrast.effect,
+                100.0 * interval.low,
+                100.0 * interval.high
+            )
+        })
+        .collect();
+    (!found.is_empty()).then(|| format!("With all else kept: {}.", found.join("; ")))
 }
 
 /// What a reader must know before believing the numbers.

@@ -2,7 +2,9 @@
 //! support, whether or not it fits the hypothesis.
 
 use idiolect_core::arms::Names;
-use idiolect_core::comparison::{ArmResult, Comparison, Difference, Estimate, Relation};
+use idiolect_core::comparison::{
+    ArmResult, Comparison, Difference, Estimate, FactorAnalysis, Relation,
+};
 use idiolect_core::record::Decoding;
 
 use super::{Block, Section, gold};
@@ -27,6 +29,22 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
+/// What was changed alone, and what that did.
+fn changed_alone(factors: &FactorAnalysis) -> Option<String> {
+    let found: Vec<String> = factors
+        .leading()
+        .map(|(contrast, interval)| {
+            format!(
+                "{} {} {}",
+                contrast.factor,
+                signed(contrast.effect),
+                signed_interval((interval.low, interval.high))
+            )
+        })
+        .collect();
+    (!found.is_empty()).then(|| format!("With all else kept: {}.", found.join("; ")))
+}
+
 /// Who taught most and what is compared with it, in two to four sentences.
 fn lead(view: &RunView, names: &Names) -> String {
     let comparison = &view.comparison;
@@ -47,6 +65,7 @@ fn lead(view: &RunView, names: &Names) -> String {
     }
     let mut sentences = vec![most(comparison, decoding, best, &accuracy, names)];
     sentences.extend(gaining_wrong_arm(view, decoding, names));
+    sentences.extend(comparison.factors.as_ref().and_then(changed_alone));
     sentences.extend(exception(comparison, decoding).map(|e| {
         let Exception { near, far, how, .. } = &e;
         format!(

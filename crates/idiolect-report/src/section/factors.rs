@@ -1,22 +1,21 @@
-//! What teaches: the answer, the closeness or the steps?
+//! What teaches: style, answer or steps?
 
-use idiolect_core::comparison::FactorAnalysis;
+use idiolect_core::comparison::{FactorAnalysis, PlannedContrast};
 
 use super::{Block, Section};
-use crate::format::{NONE, signed, signed_interval};
+use crate::format::{NONE, p_value, signed, signed_interval};
 use crate::table::{Table, left, right};
 use crate::view::RunView;
 
-/// Left out where no arm can be placed.
+/// Left out where no two arms are planned to be held against each other.
 pub(super) fn section(view: &RunView) -> Option<Section> {
     let factors = view.comparison.factors.as_ref()?;
     Some(Section {
         id: "factors",
-        title: "Answer, closeness or steps?".to_owned(),
+        title: "Style, answer or steps?".to_owned(),
         blocks: vec![
             Block::Paragraph(format!("{}.", factors.method)),
-            Block::Table(levels(view, factors)),
-            Block::Table(effects(
+            Block::Table(contrasts(
                 factors,
                 &crate::reading::coverage(&view.comparison),
             )),
@@ -24,46 +23,21 @@ pub(super) fn section(view: &RunView) -> Option<Section> {
     })
 }
 
-fn levels(view: &RunView, factors: &FactorAnalysis) -> Table {
-    let word = |yes: bool, words: [&str; 2]| words[usize::from(!yes)].to_owned();
-    let row = |arm: &idiolect_core::comparison::FactorLevels| {
+fn contrasts(factors: &FactorAnalysis, coverage: &str) -> Table {
+    let row = |contrast: &PlannedContrast| {
         vec![
-            crate::reading::full_name(&view.comparison, &arm.arm),
-            word(arm.right, ["right", "wrong"]),
-            word(arm.near, ["near", "far"]),
-            word(arm.valid, ["valid", "flawed"]),
-        ]
-    };
-    Table {
-        caption: "The levels of each arm; arms in between are left out.".to_owned(),
-        columns: vec![left("arm"), left("answers"), left("student"), left("steps")],
-        rows: factors.arms.iter().map(row).collect(),
-        quiet: Vec::new(),
-    }
-}
-
-fn effects(factors: &FactorAnalysis, coverage: &str) -> Table {
-    let rows = factors.effects.iter().map(|effect| {
-        let strata = if effect.strata.is_empty() {
-            "no two of these arms differ in this alone".to_owned()
-        } else {
-            effect.strata.join("; ")
-        };
-        vec![
-            effect.factor.clone(),
-            effect.effect.map_or(NONE.to_owned(), signed),
-            effect
+            contrast.factor.clone(),
+            signed(contrast.effect),
+            contrast
                 .interval
                 .map_or(NONE.to_owned(), |i| signed_interval((i.low, i.high))),
-            strata,
+            contrast.p_holm.map_or(NONE.to_owned(), p_value),
+            contrast.arms.clone(),
         ]
-    });
-    let unsure = factors
-        .effects
-        .iter()
-        .any(|effect| effect.effect.is_some() && effect.interval.is_none());
+    };
+    let unsure = factors.contrasts.iter().any(|c| c.interval.is_none());
     let caption = format!(
-        "Main effects and interactions on accuracy, read off arms that differ in nothing else.{}",
+        "Planned contrasts of accuracy.{}",
         if unsure {
             " Where an effect is the same on nearly all problems there is too little to resample for an interval."
         } else {
@@ -73,12 +47,13 @@ fn effects(factors: &FactorAnalysis, coverage: &str) -> Table {
     Table {
         caption,
         columns: vec![
-            left("factor"),
+            left("changed"),
             right("effect"),
             right(&format!("[{coverage}]")),
+            right("p"),
             left("read off"),
         ],
-        rows: rows.collect(),
+        rows: factors.contrasts.iter().map(row).collect(),
         quiet: Vec::new(),
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use idiolect_core::arms::describe;
 use idiolect_core::comparison::{
     Accuracy, ArmData, ArmResult, Best, Closeness, CompareOptions, Comparison, Correlation, Counts,
-    Difference, DosePoint, Estimate, Evaluation, FactorAnalysis, FactorEffect, FactorLevels,
-    GoldSurprisal, McNemar, MetricDescription, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
+    Difference, DosePoint, Estimate, Evaluation, FactorAnalysis, GoldSurprisal, McNemar,
+    MetricDescription, PlannedContrast, Relation, SampledAccuracy, SeedAccuracy, StepCounts,
     compare,
 };
 use idiolect_core::metric::{Direction, METRICS};
@@ -440,31 +440,25 @@ pub(crate) fn comparison(replicates: usize, seeds: u64) -> Comparison {
 }
 
 fn factors() -> FactorAnalysis {
-    let levels = |arm: &str, right, near, valid| FactorLevels {
-        arm: arm.to_owned(),
-        right,
-        near,
-        valid,
-    };
     FactorAnalysis {
-        method: "answer right: at least 80 % of the rows verified correct".to_owned(),
-        arms: vec![
-            levels("H", true, false, true),
-            levels("G", true, true, true),
-            levels("R", false, true, true),
-        ],
-        effects: vec![
-            FactorEffect {
-                factor: "answer right".to_owned(),
-                effect: Some(0.11),
-                interval: Some(around(0.11, 0.02)),
-                strata: vec!["near, steps valid: G − R".to_owned()],
+        method: "Each contrast is between arms that were made to differ in one thing alone"
+            .to_owned(),
+        contrasts: vec![
+            PlannedContrast {
+                factor: "a right answer instead of a natural mistake".to_owned(),
+                arms: "G − W".to_owned(),
+                effect: 0.012,
+                interval: Some(around(0.012, 0.02)),
+                p: Some(0.24),
+                p_holm: Some(0.24),
             },
-            FactorEffect {
-                factor: "steps valid".to_owned(),
-                effect: None,
+            PlannedContrast {
+                factor: "human solutions paraphrased instead of as they are".to_owned(),
+                arms: "P − H".to_owned(),
+                effect: 0.07,
                 interval: None,
-                strata: Vec::new(),
+                p: None,
+                p_holm: None,
             },
         ],
     }
