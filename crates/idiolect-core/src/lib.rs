@@ -10,6 +10,7 @@ pub mod curation;
 pub mod flaw;
 pub mod metric;
 pub mod miniature;
+pub mod outside;
 pub mod paraphrase;
 pub mod race;
 pub mod record;

@@ -364,7 +364,9 @@ pub struct EvalRow {
     pub reason: Option<String>,
     /// The answer as extracted.
     pub extracted: Option<String>,
-    /// Tokens written, the end token not counted.
+    /// Tokens written, the end token not counted; 0 where the row does not state it, as of answers
+    /// that were imported.
+    #[serde(default)]
     pub n_tokens: usize,
     /// The part of the text that was read; `None` where it is the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -48,6 +48,8 @@ mod limits;
 mod managed;
 #[path = "cli/models.rs"]
 mod models;
+#[path = "cli/others.rs"]
+mod others;
 #[path = "cli/outputs.rs"]
 mod outputs;
 #[path = "cli/outside.rs"]

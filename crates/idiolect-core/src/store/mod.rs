@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 mod checksum;
 pub mod csv_rows;
+mod document;
 mod folder;
 mod journal;
 pub mod meta;
@@ -34,6 +35,7 @@ mod tests;
 pub mod tokens;
 mod whole;
 
+pub use document::document;
 pub use folder::{Folder, OpenedFolder};
 pub use idiolect_files::beside;
 pub use journal::Journal;

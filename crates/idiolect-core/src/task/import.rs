@@ -268,7 +268,7 @@ pub(super) fn gold_text(gold: &Value) -> Result<String, String> {
 }
 
 /// What a JSON value is, as text.
-pub(super) fn kind_of(value: &Value) -> &'static str {
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

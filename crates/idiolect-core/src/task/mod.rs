@@ -29,6 +29,7 @@ pub use idiolect_math::{Answered, ROUNDED};
 
 pub use execute::{Execute, Execution, NoCode, Program};
 pub use field::{Field, fields, own_fields, shared_fields};
+pub(crate) use import::kind_of;
 pub use import::{ImportRow, Imported, column_of, map_columns, split_named};
 pub use prompt::PromptFile;
 

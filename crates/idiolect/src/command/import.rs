@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use idiolect_core::record::{Finish, Split, TaskName};
+use idiolect_core::outside::Program;
+use idiolect_core::record::{Decoding, Finish, Split, TaskName};
 use idiolect_core::store::Meta;
 use idiolect_core::task::countdown::Difficulty;
 use idiolect_core::task::{Field, own_fields, shared_fields};
@@ -17,15 +18,25 @@ use super::paths::OutputPath;
 use idiolect::stage::StageError;
 use idiolect::stage::countdown::{DrawSettings, draw};
 use idiolect::stage::import::{ImportSettings, RowTask, import};
+use idiolect::stage::outside::{
+    Outputs, OutsideSettings, count, found, import as from_outside_files, recognized,
+};
 
-/// Read a published data set: its rows become problems, and the solutions they hold traces
+/// Read a published data set, or what another program got from a model: problems and traces
 ///
+/// Rows become problems, and the solutions they hold traces.
 /// Columns are found by the names that the data sets use; --map names others. Files may be JSON
 /// lines, a JSON array, CSV with a line of column names, parquet, or gzipped. Countdown problems can
 /// be drawn instead: --generate.
 /// A row that holds a model's `response` gives a trace too. It counts as sampled, for arms G and W,
 /// where its model is known, and can join W where it is known to have finished: --model and --finish
 /// state so of all rows.
+///
+/// Results of other programs are known by what they hold, or named with --format: samples of
+/// lm-evaluation-harness, JSON logs of inspect_ai, details of lighteval, output files of OpenAI's
+/// batches, outputs of vLLM's offline inference. Every sample of a problem is kept, and what the other
+/// program made of it stands beside it as `theirs`. --eval writes the answers as evaluation rows for
+/// `compare`, judged by idiolect's own verification.
 #[derive(clap::Args, Debug)]
 #[command(after_help = after_help())]
 pub(super) struct Arguments {
@@ -38,11 +49,14 @@ pub(super) struct Arguments {
     #[command(flatten)]
     generate: GenerateOptions,
     /// File of problems to write
-    #[arg(short, long, value_name = "FILE", value_parser = options::output)]
-    output: OutputPath,
+    #[arg(short, long, value_name = "FILE", value_parser = options::output,
+        required_unless_present = "problems")]
+    output: Option<OutputPath>,
     /// File of traces to write: the rows' own solutions and responses
     #[arg(long, value_name = "FILE", value_parser = options::output)]
     traces: Option<OutputPath>,
+    #[command(flatten)]
+    outside: OutsideOptions,
     /// Fill a field from another column; may be given again. A column may lie inside objects and lists: a.b, a.0
     #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
     columns: Vec<(String, String)>,
@@ -102,6 +116,9 @@ const EXAMPLES: &str = "Examples:
   idiolect import mbpp mbpp.jsonl -o problems.jsonl --traces human.jsonl
   idiolect import jsonl problems-of-several-tasks.jsonl -o problems.jsonl
   idiolect import countdown --generate 1000 --numbers 4 --max 100 --seed 7 -o problems.jsonl
+  idiolect import gsm8k out/m/samples_gsm8k_2026-01-01T00-00-00.jsonl --eval base.jsonl -o p.jsonl
+  idiolect import math logs/*.json --format inspect --traces t.jsonl --eval e.jsonl -o p.jsonl
+  idiolect import gsm8k batch-output.jsonl --problems p.jsonl --traces t.jsonl
   idiolect import gsm8k samples.jsonl --map response=completion.text --model qwen2.5-7b \\
     --finish stop -o p.jsonl --traces t.jsonl";
 
@@ -124,6 +141,76 @@ fn after_help() -> String {
     }
     list("every task", shared_fields());
     help
+}
+
+/// Reading what another program got from a model.
+#[derive(clap::Args, Debug)]
+#[group(skip)]
+struct OutsideOptions {
+    /// Whose files they are; default by what they hold
+    #[arg(long, value_name = "FORMAT", conflicts_with = "generate")]
+    format: Option<FormatName>,
+    /// Problems that the answers are to, found by their ids or by the question in each prompt; default
+    /// they are made of the files
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["generate", "output"])]
+    problems: Option<PathBuf>,
+    /// File of evaluation rows to write: the answers, judged
+    #[arg(long, value_name = "FILE", value_parser = options::output, conflicts_with = "generate")]
+    eval: Option<OutputPath>,
+    /// How every answer was decoded; default what the file states, else sampled
+    #[arg(long, value_name = "HOW", requires = "eval")]
+    decoding: Option<DecodingName>,
+    /// Take an answer for correct that equals the gold only when rounded
+    #[arg(long, requires = "eval")]
+    accept_rounded: bool,
+}
+
+/// Whose files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FormatName {
+    /// Rows of a data set, whatever else they look like
+    Rows,
+    /// `samples_*.jsonl` of lm-evaluation-harness
+    LmEval,
+    /// A JSON log of inspect_ai
+    Inspect,
+    /// `details_*.parquet` of lighteval
+    Lighteval,
+    /// The output file of an OpenAI batch, or of `vllm run-batch`
+    OpenaiBatch,
+    /// Rows of vLLM's RequestOutput: `prompt` and `outputs` with `text`
+    Vllm,
+}
+
+impl FormatName {
+    fn program(self) -> Option<Program> {
+        match self {
+            Self::Rows => None,
+            Self::LmEval => Some(Program::LmEval),
+            Self::Inspect => Some(Program::Inspect),
+            Self::Lighteval => Some(Program::Lighteval),
+            Self::OpenaiBatch => Some(Program::OpenaiBatch),
+            Self::Vllm => Some(Program::Vllm),
+        }
+    }
+}
+
+/// How answers were decoded.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DecodingName {
+    /// The most probable token each time
+    Greedy,
+    /// Drawn at a temperature
+    Sampled,
+}
+
+impl DecodingName {
+    fn decoding(self) -> Decoding {
+        match self {
+            Self::Greedy => Decoding::Greedy,
+            Self::Sampled => Decoding::Sampled,
+        }
+    }
 }
 
 /// Drawing Countdown problems in place of reading them.
@@ -178,15 +265,20 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     if let Some(count) = arguments.generate.generate {
         return generated(arguments, count);
     }
+    let files = options::files(&arguments.files)?;
+    if let Some(files) = outside_files(arguments, &files)? {
+        return from_outside(arguments, files);
+    }
+    let output = rows_output(arguments)?;
     let settings = ImportSettings {
         task: arguments.task,
-        files: options::files(&arguments.files)?,
+        files,
         columns: arguments.columns.clone(),
         split: arguments.split.map(SplitName::split),
         model: arguments.model.clone(),
         finish: arguments.finish.map(FinishName::finish),
         set: arguments.set.clone(),
-        output: arguments.output.to_path_buf(),
+        output: output.to_path_buf(),
         traces: arguments.traces.as_deref().map(Path::to_path_buf),
     };
     let outcome = arguments
@@ -205,6 +297,146 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     ))
 }
 
+/// Where the problems of plain rows go.
+fn rows_output(arguments: &Arguments) -> Result<&Path, StageError> {
+    let outside = &arguments.outside;
+    let of_answers = [
+        ("--problems", outside.problems.is_some()),
+        ("--eval", outside.eval.is_some()),
+    ];
+    if let Some((flag, _)) = of_answers.into_iter().find(|(_, given)| *given) {
+        return Err(StageError::usage(
+            format!(
+                "{flag}: the files are rows of a data set, not answers that another program got"
+            ),
+            "--format states whose they are",
+        ));
+    }
+    arguments
+        .output
+        .as_deref()
+        .ok_or_else(|| StageError::usage("no file to write problems to", "-o FILE"))
+}
+
+/// The files with whose they are; `None` where they are rows of a data set.
+fn outside_files(
+    arguments: &Arguments,
+    files: &[PathBuf],
+) -> Result<Option<Vec<(PathBuf, Program)>>, StageError> {
+    if let Some(format) = arguments.outside.format {
+        let of = |program| files.iter().map(|file| (file.clone(), program)).collect();
+        return Ok(format.program().map(of));
+    }
+    let mut known = Vec::new();
+    for file in files {
+        known.push(recognized(file)?);
+    }
+    if known.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let progress = options::progress(arguments.common.quiet);
+    let mut with_program = Vec::new();
+    for (file, program) in files.iter().zip(known) {
+        let program = program.ok_or_else(|| {
+            StageError::usage(
+                format!(
+                    "`{}` holds rows of a data set, and other files results of another program",
+                    file.display()
+                ),
+                "import them by commands of their own, or state with --format whose all are",
+            )
+        })?;
+        progress.note("import", &found(file, program));
+        with_program.push((file.clone(), program));
+    }
+    Ok(Some(with_program))
+}
+
+fn from_outside(arguments: &Arguments, files: Vec<(PathBuf, Program)>) -> super::Result {
+    let outside = &arguments.outside;
+    let path = |path: &Option<OutputPath>| path.as_deref().map(Path::to_path_buf);
+    let outputs = Outputs {
+        problems: path(&arguments.output),
+        traces: path(&arguments.traces),
+        evaluation: path(&outside.eval),
+    };
+    let written = [
+        ("problems", outputs.problems.clone()),
+        ("traces", outputs.traces.clone()),
+        ("eval", outputs.evaluation.clone()),
+    ];
+    let Some(main) = written.iter().find_map(|(_, path)| path.clone()) else {
+        return Err(StageError::usage(
+            "with --problems there is nothing to write",
+            "give --traces FILE, --eval FILE or both",
+        ));
+    };
+    let settings = OutsideSettings {
+        task: arguments.task,
+        files,
+        columns: arguments.columns.clone(),
+        split: arguments.split.map(SplitName::split),
+        model: arguments.model.clone(),
+        finish: arguments.finish.map(FinishName::finish),
+        set: arguments.set.clone(),
+        problems: outside.problems.clone(),
+        decoding: outside.decoding.map(DecodingName::decoding),
+        accept_rounded: outside.accept_rounded,
+        outputs,
+    };
+    let outcome = arguments
+        .common
+        .with_control(|control| from_outside_files(&settings, control))?;
+    let mut facts = Vec::new();
+    for (name, path) in written
+        .iter()
+        .filter(|(_, path)| path.as_ref() != Some(&main))
+    {
+        if let Some(path) = path {
+            facts.push((*name, json!(Meta::read(path)?.map_or(0, |meta| meta.rows))));
+        }
+    }
+    let judged = settings
+        .outputs
+        .evaluation
+        .as_deref()
+        .map(count)
+        .transpose()?;
+    let agreement: Vec<(String, String)> = judged
+        .iter()
+        .flat_map(|judged| &judged.agreement)
+        .map(|(metric, (graded, same))| {
+            (
+                format!("as {}", shown(metric)),
+                format!("{same} of {graded} answers have the same grade"),
+            )
+        })
+        .collect();
+    if let Some(judged) = &judged {
+        facts.push(("correct", json!(judged.correct)));
+        if judged.unanswered > 0 {
+            facts.push(("without an answer", json!(judged.unanswered)));
+        }
+    }
+    facts.extend(
+        agreement
+            .iter()
+            .map(|(name, value)| (name.as_str(), json!(value))),
+    );
+    Ok(CommandOutput::rows(
+        &main,
+        &outcome,
+        &facts,
+        arguments.common.json,
+    ))
+}
+
+/// A name of another program's, for a terminal.
+fn shown(name: &str) -> String {
+    let shown = |c: char| if c.is_control() { '?' } else { c };
+    name.chars().take(60).map(shown).collect()
+}
+
 fn generated(arguments: &Arguments, count: usize) -> super::Result {
     if arguments.task != RowTask::All(TaskName::Countdown) {
         return Err(StageError::usage(
@@ -221,7 +453,7 @@ fn generated(arguments: &Arguments, count: usize) -> super::Result {
             .set
             .clone()
             .unwrap_or_else(|| "countdown".to_owned()),
-        output: arguments.output.to_path_buf(),
+        output: rows_output(arguments)?.to_path_buf(),
     };
     let outcome = arguments
         .common

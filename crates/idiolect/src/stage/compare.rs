@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use idiolect_core::comparison::{CompareOptions, Comparison, Evaluation, compare as compare_rows};
-use idiolect_core::record::EvalRow;
+use idiolect_core::record::{Decoding, EvalRow};
 use idiolect_core::store::{Difference, Meta, Rows, hash_input};
-use serde_json::Value;
 
 use super::StageError;
 use super::eval::TRAINED_ROWS;
@@ -140,13 +139,9 @@ impl File {
     }
 
     fn is_sampled(&self) -> bool {
-        let temperature = self
-            .meta
-            .as_ref()
-            .and_then(|meta| meta.settings.get("temperature"));
-        temperature
-            .and_then(Value::as_f64)
-            .is_some_and(|temperature| temperature > 0.0)
+        self.rows
+            .first()
+            .is_some_and(|row| row.decoding == Decoding::Sampled)
     }
 }
 
@@ -171,6 +166,8 @@ fn made_alike(files: &[File]) -> Result<(), StageError> {
             .flat_map(|old| old.differences(meta))
             .filter(|d| {
                 ![
+                    // The files that an imported evaluation was made of.
+                    "inputs.answers",
                     "versions.model",
                     "versions.tokenizer",
                     "settings.seed",
@@ -243,7 +240,7 @@ fn checkpoints(files: Vec<File>) -> Vec<Evaluation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use idiolect_core::record::{Decoding, Finish, Verdict};
+    use idiolect_core::record::{Finish, Verdict};
 
     fn file(name: &str, model: Option<&str>, decoding: Decoding) -> File {
         let row = EvalRow {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use idiolect_core::record::{Finish, Problem, Split, TaskName};
+use idiolect_core::record::{Finish, Problem, Split, TaskName, Trace};
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
 use idiolect_core::task::{
     Field, ImportRow, Imported, Task, column_of, map_columns, own_fields, shared_fields,
@@ -25,21 +25,21 @@ pub enum RowTask {
 
 impl RowTask {
     /// As on the command line.
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::All(name) => name.as_str(),
             Self::Named => "jsonl",
         }
     }
 
-    fn names(self) -> Vec<TaskName> {
+    pub(super) fn names(self) -> Vec<TaskName> {
         match self {
             Self::All(name) => vec![name],
             Self::Named => TaskName::ALL.to_vec(),
         }
     }
 
-    fn of(self, row: &Map<String, Value>) -> Result<&'static dyn Task, String> {
+    pub(super) fn of(self, row: &Map<String, Value>) -> Result<&'static dyn Task, String> {
         let name = match (self, row.get("task")) {
             (Self::All(name), _) => name,
             (Self::Named, None) => return Err("no field `task`, which names its task".to_owned()),
@@ -54,7 +54,7 @@ impl RowTask {
     }
 
     /// Versions of the tasks, which decide what a row becomes.
-    fn versions(self) -> String {
+    pub(super) fn versions(self) -> String {
         let all: Vec<String> = self
             .names()
             .into_iter()
@@ -190,7 +190,7 @@ pub fn import(settings: &ImportSettings, control: Control<'_>) -> Result<Outcome
 }
 
 /// Says which finish reasons are not known, the most frequent first.
-fn note_unknown_reasons(reasons: &BTreeMap<String, u64>, control: Control<'_>) {
+pub(super) fn note_unknown_reasons(reasons: &BTreeMap<String, u64>, control: Control<'_>) {
     if reasons.is_empty() {
         return;
     }
@@ -271,12 +271,12 @@ fn check_columns(settings: &ImportSettings, inputs: &[Input]) -> Result<(), Stag
     Ok(())
 }
 
-fn columns_of(row: &Map<String, Value>) -> Vec<String> {
+pub(super) fn columns_of(row: &Map<String, Value>) -> Vec<String> {
     row.keys().map(|key| format!("`{key}`")).collect()
 }
 
 /// What to do about rows that were refused.
-fn remedy(task: RowTask, columns: Option<&[String]>) -> String {
+pub(super) fn remedy(task: RowTask, columns: Option<&[String]>) -> String {
     let columns = columns.map_or_else(String::new, |columns| {
         format!(
             "; the first row that was refused has {}",
@@ -310,7 +310,7 @@ fn provenance(settings: &ImportSettings, inputs: &[Input]) -> Meta {
 }
 
 /// An unfinished output emptied; a complete one opened anew, because its companion is not.
-fn started_over(opened: Opened, path: &Path, meta: &Meta) -> Result<Output, StageError> {
+pub(super) fn started_over(opened: Opened, path: &Path, meta: &Meta) -> Result<Output, StageError> {
     let opened = match opened {
         Opened::Complete(_) => Output::open(path, meta, true)?,
         unfinished => unfinished,
@@ -328,6 +328,11 @@ fn started_over(opened: Opened, path: &Path, meta: &Meta) -> Result<Output, Stag
 }
 
 fn split_of(settings: &ImportSettings, path: &Path) -> Option<Split> {
+    settings.split.or_else(|| split_by_name(path))
+}
+
+/// The split that a part of a file's name states.
+pub(super) fn split_by_name(path: &Path) -> Option<Split> {
     let parts = |path: &Path| {
         let name = path
             .file_name()
@@ -340,8 +345,7 @@ fn split_of(settings: &ImportSettings, path: &Path) -> Option<Split> {
             })
             .collect::<Vec<_>>()
     };
-    let named = || parts(path).iter().find_map(|part| split_named(part));
-    settings.split.or_else(named)
+    parts(path).iter().find_map(|part| split_named(part))
 }
 
 fn set_of(settings: &ImportSettings) -> String {
@@ -399,7 +403,7 @@ fn overridden(mut row: Map<String, Value>, settings: &ImportSettings) -> Map<Str
 
 /// What was written so far.
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     problems: BTreeMap<String, (u64, Problem)>,
     traces: BTreeSet<String>,
 }
@@ -409,7 +413,7 @@ impl Known {
     ///
     /// # Errors
     /// When its problem's id represents another problem already.
-    fn admit(&mut self, mut row: Imported, line: u64) -> Result<New, String> {
+    pub(super) fn admit(&mut self, mut row: Imported, line: u64) -> Result<New, String> {
         let mut new = New {
             problem: None,
             traces: Vec::new(),
@@ -446,9 +450,9 @@ fn same(a: &Problem, b: &Problem) -> bool {
     a.question == b.question && a.gold == b.gold
 }
 
-struct New {
-    problem: Option<Problem>,
-    traces: Vec<idiolect_core::record::Trace>,
+pub(super) struct New {
+    pub(super) problem: Option<Problem>,
+    pub(super) traces: Vec<Trace>,
 }
 
 fn write_new(

@@ -70,6 +70,14 @@ impl Input {
         self.files.iter().map(InputFile::lines).sum()
     }
 
+    /// The text of the first file, where it is one JSON document.
+    pub fn document(&self) -> Result<String, StoreError> {
+        match self.files.first() {
+            Some(file) => store::document(file.reader()?, &file.path),
+            None => Ok(String::new()),
+        }
+    }
+
     /// The rows.
     pub fn rows<T: DeserializeOwned>(&self) -> Result<InputRows<T>, StoreError> {
         let open = |file: &InputFile| Rows::of(file.reader()?, &file.path);

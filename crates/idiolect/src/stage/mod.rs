@@ -23,7 +23,7 @@ pub mod generate;
 pub mod gguf_check;
 pub mod import;
 pub mod inputs;
-
+pub mod outside;
 pub mod paraphrase;
 pub mod pretrain;
 pub mod race;

@@ -291,7 +291,7 @@ where
 }
 
 /// `work` on each item, results in the items' order, on up to `threads` threads.
-fn in_parallel<T: Sync, R: Send>(
+pub(super) fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
     work: impl Fn(&T) -> R + Sync,

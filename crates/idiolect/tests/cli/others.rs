@@ -1,0 +1,418 @@
+//! Results of other programs: `fixtures/outside` holds files that those programs wrote, of the same
+//! five questions with two answers each: right and right, wrong and right, wrong twice, unreadable
+//! twice, right twice.
+
+use serde_json::{Value, json};
+
+use crate::kit::{Place, Ran};
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/outside");
+const DATE: &str = "2026-01-01T00-00-00.000000";
+
+fn fixture(name: &str) -> String {
+    format!("{FIXTURES}/{}", name.replace("DATE", DATE))
+}
+
+const GREEDY: &str = "lm-eval/samples_eggs_greedy_DATE.jsonl";
+const SAMPLED: &str = "lm-eval/samples_eggs_sampled_DATE.jsonl";
+
+/// Imports a fixture into problems, traces and an evaluation named after `name`.
+fn imported(place: &Place, file: &str, name: &str, more: &[&str]) -> Ran {
+    let [problems, traces, evaluation] = ["p", "t", "e"].map(|kind| format!("{kind}-{name}.jsonl"));
+    let base = [
+        "import",
+        "gsm8k",
+        file,
+        "-o",
+        &problems,
+        "--traces",
+        &traces,
+        "--eval",
+        &evaluation,
+    ];
+    place.run(&[&base[..], more].concat())
+}
+
+/// Verdicts by problem, in the order of the samples.
+fn verdicts(place: &Place, name: &str) -> Vec<(String, Vec<String>)> {
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for row in place.lines(name) {
+        let problem = row["problem_id"].as_str().unwrap().to_owned();
+        let verdict = row["verdict"].as_str().unwrap().to_owned();
+        match found.iter_mut().find(|(id, _)| *id == problem) {
+            Some((_, verdicts)) => {
+                assert_eq!(row["sample"], verdicts.len(), "{row}");
+                verdicts.push(verdict);
+            }
+            None => found.push((problem, vec![verdict])),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn ids(place: &Place, name: &str) -> Vec<Value> {
+    place
+        .lines(name)
+        .iter()
+        .map(|row| row["id"].clone())
+        .collect()
+}
+
+#[test]
+fn files_of_every_program_are_known_by_what_they_hold() {
+    let place = Place::new();
+    place.done(&[
+        "import",
+        "gsm8k",
+        &fixture("questions.jsonl"),
+        "--split",
+        "test",
+        "-o",
+        "q.jsonl",
+        "-q",
+    ]);
+    let asked = ids(&place, "q.jsonl");
+    for (name, file, words) in [
+        ("lm", SAMPLED, "samples of lm-evaluation-harness"),
+        ("inspect", "inspect.json", "a log of inspect_ai"),
+        (
+            "lighteval",
+            "details_eggs-0_DATE.parquet",
+            "details of lighteval",
+        ),
+    ] {
+        let ran = imported(&place, &fixture(file), name, &[]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.err);
+        assert!(ran.err.contains(words), "{name}: {}", ran.err);
+        assert_eq!(ids(&place, &format!("p-{name}.jsonl")), asked, "{name}");
+        let found = verdicts(&place, &format!("e-{name}.jsonl"));
+        let right = |n: usize| {
+            found[n]
+                .1
+                .iter()
+                .filter(|verdict| *verdict == "correct")
+                .count()
+        };
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(right),
+            [2, 1, 0, 0, 2],
+            "{name}: {found:?}"
+        );
+        assert!(
+            found[3].1.contains(&"no_answer".to_owned()),
+            "{name}: {found:?}"
+        );
+    }
+    for (name, file, words) in [
+        (
+            "batch",
+            "openai-batch.jsonl",
+            "the output of an OpenAI batch",
+        ),
+        ("vllm", "vllm.jsonl", "outputs of vLLM"),
+    ] {
+        let (traces, evaluation) = (format!("t-{name}.jsonl"), format!("e-{name}.jsonl"));
+        let file = fixture(file);
+        let ran = place.run(&[
+            "import",
+            "gsm8k",
+            &file,
+            "--problems",
+            "q.jsonl",
+            "--traces",
+            &traces,
+            "--eval",
+            &evaluation,
+        ]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.err);
+        assert!(ran.err.contains(words), "{name}: {}", ran.err);
+        let found = verdicts(&place, &evaluation);
+        assert_eq!(found[1].1, ["wrong", "correct"], "{name}");
+        assert_eq!(found[4].1, ["correct", "correct"], "{name}");
+    }
+    // The prompts of vLLM hold another question as an example: the last one is asked.
+    assert_eq!(place.lines("t-vllm.jsonl")[9]["problem_id"], "gsm8k/test/4");
+    assert_eq!(place.lines("e-vllm.jsonl")[0]["n_tokens"], 4);
+    // A request that failed is an answer that could not be judged, not one less.
+    let failed = verdicts(&place, "e-batch.jsonl");
+    assert_eq!(failed[3].1, ["ungraded"]);
+    let row = place
+        .lines("e-batch.jsonl")
+        .into_iter()
+        .find(|row| row["problem_id"] == "gsm8k/test/3")
+        .unwrap();
+    assert_eq!(row["reason"], "the server answered 429: Rate limit reached");
+    assert_eq!(place.count("t-batch.jsonl"), 8);
+}
+
+#[test]
+fn rows_of_two_filters_are_one_answer_with_both_scores() {
+    let place = Place::new();
+    let ran = imported(&place, &fixture(GREEDY), "lm", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("5 rows are of the same answers under another filter"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.out
+            .contains("as exact_match,strict-match      5 of 5 answers have the same grade"),
+        "{}",
+        ran.out
+    );
+    let rows = place.lines("e-lm.jsonl");
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[1]["decoding"], "greedy");
+    assert_eq!(
+        rows[1]["theirs"],
+        json!({"program": "lm-eval", "scores": {"exact_match,strict-match": 0.0, "exact_match,flexible-extract": 0.0}})
+    );
+    // What the row format does not know is absent.
+    assert!(rows[1].get("n_tokens").is_none());
+    let traces = place.lines("t-lm.jsonl");
+    let sampled: Vec<&Value> = traces
+        .iter()
+        .filter(|row| row["origin"]["kind"] == "sampled")
+        .collect();
+    assert_eq!(sampled.len(), 5);
+    // The model's name stands in the results file beside the samples.
+    assert_eq!(sampled[0]["origin"]["model"], "example/listed");
+    assert_eq!(
+        sampled[0]["origin"]["sampling"],
+        json!({"max_tokens": 64, "temperature": 0.0})
+    );
+    assert_eq!(sampled[0]["finish"], "unknown");
+    assert_eq!(place.lines("p-lm.jsonl")[0]["split"], "test");
+}
+
+#[test]
+fn reasoning_ends_and_settings_of_inspect_are_kept() {
+    let place = Place::new();
+    let ran = imported(&place, &fixture("inspect.json"), "i", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out
+            .contains("as match  10 of 10 answers have the same grade"),
+        "{}",
+        ran.out
+    );
+    let traces = place.lines("t-i.jsonl");
+    assert!(
+        traces[0]["text"]
+            .as_str()
+            .unwrap()
+            .starts_with("<think>\nEggs: 3*12=36.\n</think>\n\n3*12")
+    );
+    assert_eq!(
+        traces[0]["origin"]["sampling"],
+        json!({"temperature": 0.7, "max_tokens": 64})
+    );
+    let cut: Vec<&Value> = traces
+        .iter()
+        .filter(|row| row["finish"] == "length")
+        .collect();
+    assert_eq!(cut.len(), 1, "{traces:?}");
+    assert_eq!(cut[0]["text"], "Six times seven is a lot.");
+}
+
+#[test]
+fn imported_evaluations_are_compared_and_others_than_alike_are_refused() {
+    let place = Place::new();
+    for (name, model) in [("a", "one"), ("b", "two")] {
+        let ran = imported(&place, &fixture(SAMPLED), name, &["--model", model]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+    let text = place.done(&["compare", "a=e-a.jsonl", "b=e-b.jsonl"]);
+    assert!(
+        text.contains("5 test problems") && text.contains("avg@2"),
+        "{text}"
+    );
+    let ran = imported(&place, &fixture("inspect.json"), "i", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ran = place.run(&["compare", "a=e-a.jsonl", "i=e-i.jsonl"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("not made alike") && ran.err.contains("imported_from"),
+        "{}",
+        ran.err
+    );
+    // The same questions in two models' files of one command are no evaluation.
+    let ran = place.run(&[
+        "import",
+        "gsm8k",
+        &fixture(SAMPLED),
+        &fixture("inspect.json"),
+        "-o",
+        "p.jsonl",
+        "--eval",
+        "e.jsonl",
+    ]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("several models (\"example/listed\", \"mockllm/listed\")"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_file_line_and_field() {
+    let place = Place::new();
+    let good = place_row(0, json!([["It is 3. #### 3"]]));
+    let rows = [
+        good.clone(),
+        place_row(1, json!("text")),
+        json!({"doc_id": 2, "doc": [1], "resps": [["a"]], "filter": "none"}),
+        json!({"doc_id": 3, "doc": {"question": "q", "answer": "3"}, "resps": [[["-1.0", "True"]]], "filter": "none"}),
+        json!({"doc_id": 4, "doc": {"query": "q"}, "resps": [["a"]], "filter": "none"}),
+        good,
+        // Escapes and marks of direction in a name that is shown.
+        json!({"doc_id": 6, "doc": {"question": "q", "answer": "3"}, "resps": [["\u{1b}[31mred\u{202e}"]], "filter": "none", "metrics": ["\u{1b}[2Jm"], "\u{1b}[2Jm": 0}),
+    ];
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    place.write(
+        "samples_x.jsonl",
+        &format!("{text}{{\"doc_id\": 7, \"doc\"\n"),
+    );
+    let ran = imported(&place, "samples_x.jsonl", "x", &["--max-rejects", "1"]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    let refused: Vec<(u64, String)> = place
+        .lines("p-x.jsonl.rejects.jsonl")
+        .iter()
+        .map(|row| {
+            (
+                row["line"].as_u64().unwrap(),
+                row["reason"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect();
+    let expected = [
+        (2, "`resps` is text, not a list"),
+        (3, "`doc` is a list, not an object"),
+        (4, "log-likelihoods of choices"),
+        (5, "no field `question`"),
+        (6, "has filter `none` twice"),
+        (8, "not JSON"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for ((line, reason), (expected_line, words)) in refused.iter().zip(expected) {
+        assert_eq!(*line, expected_line, "{reason}");
+        assert!(reason.contains(words), "{reason}");
+    }
+    assert_eq!(place.count("e-x.jsonl"), 2);
+    assert!(
+        !ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'),
+        "{:?} {:?}",
+        ran.out,
+        ran.err
+    );
+    // Without leave for it the command fails and leaves nothing but the reasons.
+    let ran = imported(&place, "samples_x.jsonl", "y", &[]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("6 of 8 rows were refused") && ran.err.contains("samples_x.jsonl, line 2"),
+        "{}",
+        ran.err
+    );
+    assert!(!place.path("p-y.jsonl").exists() && !place.path("e-y.jsonl").exists());
+}
+
+/// A row of lm-eval's samples.
+fn place_row(doc_id: usize, resps: Value) -> Value {
+    json!({"doc_id": doc_id, "doc": {"question": format!("How many are {doc_id} and 3?"), "answer": "3"},
+        "resps": resps, "filter": "none", "metrics": [], "arguments": {}})
+}
+
+#[test]
+fn wrong_files_and_flags_say_what_to_do() {
+    let place = Place::new();
+    place.write("log.eval", "PK\u{3}\u{4}rest");
+    place.write(
+        "plain.jsonl",
+        "{\"question\": \"How many are 1 and 1?\", \"answer\": \"2\"}\n",
+    );
+    place.write(
+        "header.json",
+        "{\n  \"version\": 2,\n  \"status\": \"started\",\n  \"eval\": {\"task\": \"t\"}\n}\n",
+    );
+    let vllm = fixture("vllm.jsonl");
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&["log.eval", "-o", "p.jsonl"], 1, "inspect log convert"),
+        (
+            &["header.json", "-o", "p.jsonl"],
+            1,
+            "the log holds no samples",
+        ),
+        (
+            &["plain.jsonl", "-o", "p.jsonl", "--format", "vllm"],
+            1,
+            "no field `outputs`; rows of `vllm` are outputs of vLLM",
+        ),
+        (
+            &["plain.jsonl", "-o", "p.jsonl", "--eval", "e.jsonl"],
+            2,
+            "--format states whose they are",
+        ),
+        (
+            &["plain.jsonl", &vllm, "-o", "p.jsonl"],
+            2,
+            "results of another program",
+        ),
+        (
+            &[&vllm, "--problems", "plain.jsonl"],
+            2,
+            "--traces FILE, --eval FILE or both",
+        ),
+        (
+            &[&vllm, "-o", "p.jsonl"],
+            1,
+            "--problems FILE takes question and gold",
+        ),
+    ];
+    for (arguments, code, words) in cases {
+        let ran = place.run(&[&["import", "gsm8k"], arguments].concat());
+        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(words), "{arguments:?}: {}", ran.err);
+    }
+    assert!(!place.path("p.jsonl").exists());
+    // Rows that only look like another program's are rows where the user says so.
+    let row = json!({"doc_id": 0, "doc": {}, "resps": [], "question": "How many are 1 and 1?", "answer": "2"});
+    place.write("like.jsonl", &format!("{row}\n"));
+    place.done(&[
+        "import",
+        "gsm8k",
+        "like.jsonl",
+        "-o",
+        "p.jsonl",
+        "--format",
+        "rows",
+        "-q",
+    ]);
+    assert_eq!(place.count("p.jsonl"), 1);
+}
+
+#[test]
+fn the_same_command_has_nothing_to_do_and_another_says_what_differs() {
+    let place = Place::new();
+    let first = imported(&place, &fixture(SAMPLED), "a", &[]);
+    assert_eq!(first.code, 0, "{}", first.err);
+    let bytes = place.bytes("e-a.jsonl");
+    let again = imported(&place, &fixture(SAMPLED), "a", &["--threads", "1"]);
+    assert!(again.out.contains("complete before"), "{}", again.out);
+    let other = imported(&place, &fixture(SAMPLED), "a", &["--finish", "stop"]);
+    assert_eq!(other.code, 1);
+    assert!(other.err.contains("finish"), "{}", other.err);
+    let over = imported(
+        &place,
+        &fixture(SAMPLED),
+        "a",
+        &["--finish", "stop", "--overwrite"],
+    );
+    assert_eq!(over.code, 0, "{}", over.err);
+    assert_ne!(place.bytes("e-a.jsonl"), bytes);
+    assert_eq!(place.lines("t-a.jsonl")[1]["finish"], "stop");
+}
