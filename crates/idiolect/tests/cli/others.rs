@@ -133,7 +133,7 @@ fn files_of_every_program_are_known_by_what_they_hold() {
     }
     // The prompts of vLLM hold another question as an example: the last one is asked.
     assert_eq!(place.lines("t-vllm.jsonl")[9]["problem_id"], "gsm8k/test/4");
-    assert_eq!(place.lines("e-vllm.jsonl")[0]["n_tokens"], 4);
+    assert_eq!(place.lines("e-vllm.jsonl")[0]["n_tokens"], 5);
     // A request that failed is an answer that could not be judged, not one less.
     let failed = verdicts(&place, "e-batch.jsonl");
     assert_eq!(failed[3].1, ["ungraded"]);
