@@ -26,13 +26,38 @@ pub(crate) fn html(view: &RunView) -> String {
         }
     };
     let data = explore::data(&[("", view)]);
-    page(&view.title, &view.setting, &main, Script::Report, &data)
+    page(
+        &view.title,
+        &view.setting,
+        &main,
+        Script::Report,
+        &data,
+        numbers_of(view),
+    )
 }
+
+/// Where the numbers of a page stand for a program.
+fn numbers_of(view: &RunView) -> &'static str {
+    if view.lacks.is_empty() {
+        RUN_NUMBERS
+    } else {
+        "“idiolect compare --json” prints the same numbers."
+    }
+}
+
+const RUN_NUMBERS: &str = "The same numbers are in report.md and comparison.json.";
 
 /// The page over a run that goes: its script asks the server that it came from.
 pub(crate) fn live(title: &str) -> String {
     let data = serde_json::json!({ "shades": examples::SHADES });
-    page(title, "", &explore::live(), Script::Live, &data)
+    page(
+        title,
+        "",
+        &explore::live(),
+        Script::Live,
+        &data,
+        RUN_NUMBERS,
+    )
 }
 
 /// The overview of several students.
@@ -64,7 +89,7 @@ pub(crate) fn students(students: &[(String, RunView)]) -> String {
     };
     let first = students.first().map(|(_, view)| view);
     let (title, setting) = first.map_or(("", ""), |view| (&view.title, &view.setting));
-    page(title, setting, &main, Script::Report, &data)
+    page(title, setting, &main, Script::Report, &data, RUN_NUMBERS)
 }
 
 fn page(
@@ -73,6 +98,7 @@ fn page(
     main: &Markup,
     script: Script,
     data: &serde_json::Value,
+    numbers: &str,
 ) -> String {
     let title = inline(title);
     let page = html! {
@@ -94,7 +120,7 @@ fn page(
                     @if !setting.is_empty() { p.setting { (inline(setting)) } }
                 }
                 main { (main) }
-                footer { p { (crate::MARK) " " (env!("CARGO_PKG_VERSION")) ". The same numbers are in report.md and comparison.json." } }
+                footer { p { (crate::MARK) " " (env!("CARGO_PKG_VERSION")) ". " (numbers) } }
                 (script.elements(data))
             }
         }

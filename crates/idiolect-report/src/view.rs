@@ -40,6 +40,10 @@ pub struct RunView {
     /// What this run cannot show, one sentence or two each, beyond what the report states by itself
     /// from the numbers (one seed, one replicate, few problems).
     pub limits: Vec<String>,
+    /// What files were not given that other parts of a report need, one sentence each. Where there are
+    /// any, sections without data are left out and these stand in their place.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     /// How it was made: groups of named facts (seeds, hashes, versions, settings).
     pub provenance: Vec<FactGroup>,
     /// The commands that make this run again, one a line.
@@ -62,6 +66,7 @@ impl RunView {
             examples: Vec::new(),
             answers: Vec::new(),
             limits: Vec::new(),
+            lacks: Vec::new(),
             provenance: Vec::new(),
             commands: Vec::new(),
         }

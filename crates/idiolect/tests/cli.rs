@@ -56,6 +56,8 @@ mod outputs;
 mod outside;
 #[path = "cli/own_data.rs"]
 mod own_data;
+#[path = "cli/page.rs"]
+mod page;
 #[path = "cli/race.rs"]
 mod race;
 #[path = "cli/reading.rs"]

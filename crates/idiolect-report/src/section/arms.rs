@@ -22,7 +22,11 @@ pub(super) fn section(view: &RunView) -> Section {
     blocks.extend(accuracy::figure(view).map(Block::Figure));
     if !view.comparison.arms.is_empty() {
         blocks.push(Block::Table(results(&view.comparison)));
-        blocks.push(Block::Table(contents(view).without_blank_columns()));
+        let contents = contents(view).without_blank_columns();
+        // The names alone state nothing.
+        if contents.columns.len() > 1 {
+            blocks.push(Block::Table(contents));
+        }
     }
     blocks.extend(by_replicate(view).map(Block::Table));
     Section {

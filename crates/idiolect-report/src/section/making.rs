@@ -38,7 +38,7 @@ pub(super) fn section(view: &RunView) -> Section {
             .map(|(k, v)| (k.to_owned(), v))
             .collect(),
     ));
-    if !c.metrics.is_empty() {
+    if !c.metrics.is_empty() && c.arms.iter().any(|arm| !arm.closeness.is_empty()) {
         blocks.push(Block::Heading("Closeness metrics".to_owned()));
         let facts = c.metrics.iter().map(|m| {
             let source = if m.source.is_empty() {

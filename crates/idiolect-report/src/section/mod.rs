@@ -12,6 +12,7 @@ mod dose;
 pub(crate) mod examples;
 mod factors;
 mod gold;
+mod lacks;
 mod making;
 mod outcomes;
 mod training;
@@ -35,6 +36,13 @@ pub(crate) struct Section {
 }
 
 impl Section {
+    /// Whether it holds nothing but why it is empty.
+    fn is_empty(&self) -> bool {
+        self.blocks
+            .iter()
+            .all(|block| matches!(block, Block::Missing(_)))
+    }
+
     /// Whether nothing of it can be read without script.
     pub(crate) fn needs_script(&self) -> bool {
         self.blocks
@@ -93,7 +101,11 @@ pub(crate) fn all(view: &RunView) -> Vec<Section> {
         coverage::section(view),
         examples::section(view),
         conclusions::section(view),
-        making::section(view),
     ]);
+    if let Some(lacks) = lacks::section(view) {
+        sections.retain(|section| !section.is_empty());
+        sections.push(lacks);
+    }
+    sections.push(making::section(view));
     sections
 }

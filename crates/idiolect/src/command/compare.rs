@@ -1,6 +1,6 @@
 //! `idiolect compare`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use idiolect_core::record::Decoding;
 use idiolect_core::store::write_page;
@@ -11,7 +11,9 @@ use super::options::{self, Seed, named};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
 use idiolect::exit;
+use idiolect::stage::StageError;
 use idiolect::stage::compare::{CompareSettings, compare};
+use idiolect::stage::report::{ReportSettings, command, view};
 
 /// Compare evaluations: which is more accurate, and how sure is that?
 ///
@@ -20,9 +22,10 @@ use idiolect::stage::compare::{CompareSettings, compare};
 /// may be given several times: greedy and sampled answers of one checkpoint, and checkpoints of
 /// several fine-tuning seeds.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   idiolect compare base=eval/base.jsonl W=eval/W-0.jsonl W=eval/W-1.jsonl H=eval/H.jsonl \\
-    --baseline base --report report.html")]
+    --baseline base --report report.html --problems problems.jsonl
+  idiolect import gsm8k samples_gsm8k_a.jsonl -o p.jsonl --eval a.jsonl   # results of lm-eval")]
 pub(super) struct Arguments {
     /// Evaluations by name
     #[arg(required = true, value_name = "NAME=EVAL", value_parser = named)]
@@ -30,9 +33,13 @@ pub(super) struct Arguments {
     /// What the others are compared with; default base and H where they are there, else the first
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
-    /// Write the report page of the comparison too; Markdown where the name ends in .md
+    /// Write the report page of the comparison too, which states what it has no data for; Markdown where
+    /// the name ends in .md
     #[arg(long, value_name = "FILE", value_parser = options::output)]
     report: Option<OutputPath>,
+    /// The problems, whose questions and right answers the page then shows
+    #[arg(long, value_name = "FILE", requires = "report")]
+    problems: Option<PathBuf>,
     /// Compare files of which it is not known, or not true, that they were made alike
     #[arg(long)]
     assume_same: bool,
@@ -49,21 +56,56 @@ pub(super) struct Arguments {
     threads: Option<u16>,
 }
 
+/// The command as it is typed, with the files' names alone.
+fn typed(arguments: &Arguments, page: &Path) -> String {
+    let mut typed: Vec<(String, Option<&Path>)> = Vec::new();
+    for (name, path) in &arguments.evaluations {
+        typed.push((format!("{name}="), Some(path)));
+    }
+    if let Some(baseline) = &arguments.baseline {
+        typed.push((format!("--baseline {baseline}"), None));
+    }
+    if arguments.assume_same {
+        typed.push(("--assume-same".to_owned(), None));
+    }
+    if arguments.seed.seed != 0 {
+        typed.push((format!("--seed {}", arguments.seed.seed), None));
+    }
+    if let Some(path) = &arguments.problems {
+        typed.push(("--problems ".to_owned(), Some(path)));
+    }
+    typed.push(("--report ".to_owned(), Some(page)));
+    command("compare", &typed)
+}
+
+/// Writes a page, as Markdown where its name states so.
+pub(super) fn write_page_of(path: &Path, view: &RunView) -> Result<(), StageError> {
+    let page = match path.extension() {
+        Some(ending) if ending == "md" => idiolect_report::markdown(view),
+        _ => idiolect_report::html(view),
+    };
+    Ok(write_page(path, idiolect_report::MARK, &page)?)
+}
+
 pub(super) fn run(arguments: &Arguments) -> super::Result {
-    let comparison = compare(&CompareSettings {
+    let settings = CompareSettings {
         evaluations: arguments.evaluations.clone(),
         baseline: arguments.baseline.clone(),
         assume_same: arguments.assume_same,
         seed: arguments.seed.seed,
-    })?;
-    if let Some(path) = &arguments.report {
-        let view = RunView::new("Comparison", comparison.clone());
-        let page = match path.extension() {
-            Some(ending) if ending == "md" => idiolect_report::markdown(&view),
-            _ => idiolect_report::html(&view),
-        };
-        write_page(path, idiolect_report::MARK, &page)?;
-    }
+    };
+    let comparison = match &arguments.report {
+        None => compare(&settings)?,
+        Some(path) => {
+            let view = view(&ReportSettings {
+                command: typed(arguments, path),
+                problems: arguments.problems.clone(),
+                ..ReportSettings::of(settings)
+            })?;
+            write_page_of(path, &view)?;
+            view.comparison
+        }
+    };
     let mut text = idiolect_report::arms_table(&comparison)
         .trim_end()
         .to_owned();

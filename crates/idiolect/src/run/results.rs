@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::comparison::{
-    ArmData, CompareOptions, Comparison, Evaluation, StepCounts, compare,
-};
+use idiolect_core::comparison::{ArmData, CompareOptions, Comparison, Evaluation, compare};
 use idiolect_core::record::{ArmRow, EvalRow, ScoreRow, Verdict, content_hash};
 use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic, write_page};
 use idiolect_report::MARK;
@@ -20,6 +18,7 @@ use super::recipe::{self, Recipe};
 use super::resolve;
 use super::view::{self, Numbered, Replicate, read};
 use crate::stage::StageError;
+use crate::stage::report::parts;
 
 /// Bootstrap and permutation draws.
 const DRAWS: usize = 10_000;
@@ -268,42 +267,20 @@ pub(super) fn arm_data(
     }
     let summary = view::summary(replicate)?;
     let verdicts = replicate.verdicts()?;
-    let right: BTreeSet<&str> = verdicts
-        .iter()
-        .filter(|row| row.verdict == Verdict::Correct)
-        .map(|row| row.trace_id.as_str())
-        .collect();
-    let share = |rows: &[ArmRow]| {
-        let correct = rows
-            .iter()
-            .filter(|row| right.contains(row.trace_id.as_str()));
-        correct.count() as f64 / rows.len() as f64
-    };
-    let mut trained: BTreeMap<&str, usize> = BTreeMap::new();
-    for (arm, rows) in &rows_of {
-        trained.insert(
-            arm,
-            rows_trained(recipe, replicate, arm)?.unwrap_or(rows.len()),
-        );
+    let mut trained: BTreeMap<String, usize> = BTreeMap::new();
+    for (arm, _) in &rows_of {
+        if let Some(rows) = rows_trained(recipe, replicate, arm)? {
+            trained.insert(arm.clone(), rows);
+        }
     }
-    let data = |(arm, rows): &(String, Vec<ArmRow>)| ArmData {
-        arm: arm.clone(),
-        replicate: number,
-        spec: summary.arms.get(arm).map(|arm| arm.spec.clone()),
-        rows: trained[arm.as_str()],
-        problems: rows
-            .iter()
-            .map(|r| r.problem_id.as_str())
-            .collect::<BTreeSet<_>>()
-            .len(),
-        scores: rows
-            .iter()
-            .filter_map(|r| scores.get(&r.trace_id).cloned())
-            .collect(),
-        steps: StepCounts::of(rows, &verdicts),
-        right: (!rows.is_empty()).then(|| share(rows)),
-    };
-    Ok(rows_of.iter().map(data).collect())
+    Ok(parts::arm_data(
+        number,
+        &rows_of,
+        &scores,
+        &verdicts,
+        Some(&summary),
+        &trained,
+    ))
 }
 
 /// The rows that every checkpoint of an arm was trained on; `None` before any was.

@@ -1,31 +1,21 @@
 //! What the report of a finished run shows, gathered from its files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::arms::{ArmsSummary, Source, describe, explain, in_full};
-use idiolect_core::comparison::{Comparison, Counts};
-use idiolect_core::record::{
-    ArmRow, EvalRow, Problem, Split, Trace, Verdict, VerdictRow, content_hash,
-};
-use idiolect_core::store::{Meta, Rows, StoreError, hash_input, tokens};
-use idiolect_model::TrainEvent;
-use idiolect_report::view::{
-    Answers, ArmDescription, Asked, Checkpoint, Curve, DevScore, Example, ExampleToken, FactGroup,
-    Fraction, RunView, thin,
-};
+use idiolect_core::arms::{ArmsSummary, Source};
+use idiolect_core::comparison::Comparison;
+use idiolect_core::record::{ArmRow, EvalRow, Problem, Split, Trace, Verdict, VerdictRow};
+use idiolect_core::store::{Meta, StoreError};
+use idiolect_report::view::{Answers, Checkpoint, DevScore, FactGroup, RunView};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::layout::{DataPaths, Layout, StudentPaths};
 use super::limits::limits;
 use super::plan::BASE;
 use super::recipe::Recipe;
-
-/// Points that a training curve is drawn with.
-const CURVE_POINTS: usize = 120;
-/// Bytes of training rows that are handed to the report, which shows what fits its size.
-const EXAMPLE_BYTES: usize = 1 << 20;
+use crate::stage::report::parts;
+pub(super) use crate::stage::report::parts::{name_of, read};
 
 /// One student in one replicate of a run.
 #[derive(Clone, Debug)]
@@ -105,26 +95,9 @@ fn arms(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<()
     let summary = summary(replicate)?;
     for name in &recipe.arms.listed() {
         let rows: Vec<ArmRow> = read(&replicate.student.arm(name))?;
-        let mut counts = Counts::default();
-        for row in &rows {
-            if let Some(found) = verdicts.get(&row.trace_id) {
-                counts.total += 1;
-                match found.verdict {
-                    Verdict::Correct => counts.correct += 1,
-                    Verdict::Wrong => counts.wrong += 1,
-                    Verdict::NoAnswer => counts.no_answer += 1,
-                    Verdict::Ungraded => counts.ungraded += 1,
-                }
-            }
-        }
-        let problems: BTreeSet<&str> = rows.iter().map(|r| r.problem_id.as_str()).collect();
-        view.arms.push(ArmDescription {
-            name: name.clone(),
-            about: explain(name, summary.arms.get(name).map(|arm| arm.spec.as_str())),
-            rows: Some(rows.len()),
-            problems: Some(problems.len()),
-            verdicts: (counts.total > 0).then_some(counts),
-        });
+        let spec = summary.arms.get(name).map(|arm| arm.spec.as_str());
+        view.arms
+            .push(parts::description(name, &rows, &verdicts, spec));
     }
     coverage(&summary, recipe, view);
     let gold = Meta::read(&replicate.student.evaluation(BASE, 0, "gold"))?;
@@ -140,43 +113,12 @@ fn arms(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<()
 
 /// What `arms.json` of a replicate holds.
 pub(super) fn summary(replicate: &Replicate) -> Result<ArmsSummary, StoreError> {
-    let path = replicate.student.arms().join("arms.json");
-    let text = std::fs::read(&path).map_err(|source| StoreError::Io {
-        path: path.display().to_string(),
-        doing: "read",
-        source,
-    })?;
-    serde_json::from_slice(&text).map_err(|e| StoreError::Format {
-        path: path.display().to_string(),
-        reason: format!("not a summary of arms: {e}"),
-    })
+    parts::summary(&replicate.student.arms())
 }
 
 /// How many of the train problems each arm could cover, and how many all arms cover.
 fn coverage(summary: &ArmsSummary, recipe: &Recipe, view: &mut RunView) {
-    let of = summary.coverage.train_problems;
-    for arm in &recipe.arms.listed() {
-        if let Some(covered) = summary.coverage.arms.get(arm) {
-            let spec = summary.arms.get(arm).map(|arm| arm.spec.as_str());
-            let named = in_full(arm, &describe(arm, spec));
-            let label = format!("train problems with a trace for {named}");
-            view.coverage.push(Fraction {
-                label,
-                n: covered.problems,
-                of,
-            });
-        }
-    }
-    view.coverage.push(Fraction {
-        label: "train problems that every arm covers".to_owned(),
-        n: summary.coverage.matched_problems,
-        of,
-    });
-    view.coverage.push(Fraction {
-        label: "of those, used (the same in every arm)".to_owned(),
-        n: summary.coverage.used_problems,
-        of: summary.coverage.matched_problems,
-    });
+    parts::coverage(summary, &recipe.arms.listed(), view);
     if recipe.arms.need(|source| *source == Source::Wrong)
         && recipe.arms.need(|source| *source == Source::Correct)
     {
@@ -195,21 +137,9 @@ fn curves(
 ) -> Result<(), StoreError> {
     for arm in &recipe.arms.listed() {
         for seed in 0..recipe.train.seeds as u64 {
-            let log: Vec<TrainEvent> =
-                read(&replicate.student.checkpoint(arm, seed).join("log.jsonl"))?;
-            let points: Vec<(usize, f64)> = log
-                .iter()
-                .filter_map(|event| match event {
-                    TrainEvent::Step { step, loss, .. } => Some((*step, *loss)),
-                    _ => None,
-                })
-                .collect();
-            view.curves.push(Curve {
-                replicate: number,
-                arm: arm.clone(),
-                seed,
-                points: thin(&points, CURVE_POINTS),
-            });
+            let training = replicate.student.checkpoint(arm, seed);
+            view.curves
+                .push(parts::curve(number, arm, seed, &training)?);
             let dev = replicate.student.evaluation(arm, seed, "dev");
             if !dev.exists() {
                 continue;
@@ -247,128 +177,32 @@ fn answers(recipe: &Recipe, number: usize, replicate: &Replicate) -> Result<Answ
             add(arm, seed)?;
         }
     }
-    let asked = |problem: Problem| Asked {
-        id: problem.id,
-        question: problem.question,
-        gold: gold(&problem.gold),
-    };
     let problems: Vec<Problem> = read(&replicate.data.problems())?;
     let is_asked = |problem: &Problem| problem.split == Split::Test;
     Ok(Answers {
         replicate: number,
-        problems: problems.into_iter().filter(is_asked).map(asked).collect(),
+        problems: problems
+            .into_iter()
+            .filter(is_asked)
+            .map(parts::asked)
+            .collect(),
         checkpoints,
     })
 }
 
-/// A gold as a person reads it: its answer alone where that is all it holds.
-fn gold(gold: &Value) -> String {
-    match gold {
-        Value::Object(fields) if fields.len() == 1 => {
-            let answer = fields.get("answer").and_then(Value::as_str);
-            answer.map_or_else(|| gold.to_string(), str::to_owned)
-        }
-        gold => gold.to_string(),
-    }
-}
-
-/// The arms' rows for the same problems, with the untrained student's surprisal at each token:
-/// problems that most arms hold first, else by a hash of their ids.
+/// The arms' rows for the same problems, with the untrained student's surprisal at each token.
 fn examples(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<(), StoreError> {
-    let mut by_problem: BTreeMap<String, Vec<(String, ArmRow)>> = BTreeMap::new();
+    let mut arms = Vec::new();
     for arm in &recipe.arms.listed() {
-        for row in read::<ArmRow>(&replicate.student.arm(arm))? {
-            by_problem
-                .entry(row.problem_id.clone())
-                .or_default()
-                .push((arm.clone(), row));
-        }
+        arms.push((arm.clone(), read::<ArmRow>(&replicate.student.arm(arm))?));
     }
-    let arms_of = |rows: &[(String, ArmRow)]| {
-        let arms: BTreeSet<&str> = rows.iter().map(|(arm, _)| arm.as_str()).collect();
-        arms.len()
-    };
-    let mut problems: Vec<(&String, &Vec<(String, ArmRow)>)> = by_problem.iter().collect();
-    problems.sort_by_cached_key(|(id, rows)| {
-        (
-            std::cmp::Reverse(arms_of(rows)),
-            content_hash(id.as_bytes()),
-        )
-    });
-    let mut bytes = 0;
-    let fits = |(_, rows): &(&String, &Vec<(String, ArmRow)>)| {
-        let first = bytes == 0;
-        bytes += rows
-            .iter()
-            .map(|(_, row)| row.completion.len() + row.prompt.len())
-            .sum::<usize>();
-        first || bytes <= EXAMPLE_BYTES
-    };
-    let shown: Vec<&(String, ArmRow)> = problems
-        .into_iter()
-        .take_while(fits)
-        .flat_map(|(_, rows)| rows)
-        .collect();
-
-    let wanted: BTreeSet<&str> = shown.iter().map(|(_, row)| row.trace_id.as_str()).collect();
-    let mut scores: BTreeMap<String, Vec<ExampleToken>> = BTreeMap::new();
-    let path = replicate.student.tokens();
-    hash_input(&path)?;
-    tokens::read(&path, |row| {
-        if wanted.contains(row.trace_id.as_str()) {
-            scores.insert(
-                row.trace_id,
-                row.tokens.iter().map(ExampleToken::from).collect(),
-            );
-        }
-    })?;
     let verdicts = verdicts_by_trace(replicate)?;
-    for (arm, row) in shown {
-        let verdict = verdicts.get(&row.trace_id);
-        view.examples.push(Example {
-            arm: arm.clone(),
-            problem_id: row.problem_id.clone(),
-            prompt: row.prompt.clone(),
-            verdict: verdict.map_or_else(String::new, |v| name_of(v.verdict).to_owned()),
-            reason: verdict.map_or_else(String::new, |v| v.reason.clone()),
-            text: row.completion.clone(),
-            tokens: scores.get(&row.trace_id).cloned().unwrap_or_default(),
-            steps: verdict.map_or_else(Vec::new, |v| v.steps.clone()),
-            spans: row.spans.clone(),
-        });
-    }
+    view.examples = parts::examples(&arms, Some(&replicate.student.tokens()), &verdicts)?;
     Ok(())
-}
-
-pub(super) fn name_of(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Correct => "correct",
-        Verdict::Wrong => "wrong",
-        Verdict::NoAnswer => "no answer",
-        Verdict::Ungraded => "ungraded",
-    }
 }
 
 pub(super) fn verdicts_by_trace(
     replicate: &Replicate,
 ) -> Result<BTreeMap<String, VerdictRow>, StoreError> {
-    Ok(replicate
-        .verdicts()?
-        .into_iter()
-        .map(|row| (row.trace_id.clone(), row))
-        .collect())
-}
-
-/// All rows of a file that this program wrote; a row that cannot be read is an error here.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
-    hash_input(path)?;
-    let mut bad = None;
-    let rows = Rows::<T>::open(path)?.collect_good(|row| bad = bad.take().or(Some(row)))?;
-    match bad {
-        None => Ok(rows.into_iter().map(|row| row.value).collect()),
-        Some(row) => Err(StoreError::Format {
-            path: path.display().to_string(),
-            reason: format!("line {}: {}", row.line, row.reason),
-        }),
-    }
+    Ok(parts::by_trace(replicate.verdicts()?))
 }

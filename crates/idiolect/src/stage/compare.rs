@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use idiolect_core::comparison::{CompareOptions, Comparison, Evaluation, compare as compare_rows};
+use idiolect_core::comparison::{
+    ArmData, CompareOptions, Comparison, Evaluation, compare as compare_rows,
+};
 use idiolect_core::record::{Decoding, EvalRow};
-use idiolect_core::store::{Difference, Meta, Rows, hash_input};
+use idiolect_core::store::{Difference, Meta, Rows, file_name, hash_input};
 
 use super::StageError;
 use super::eval::TRAINED_ROWS;
@@ -24,8 +26,34 @@ pub struct CompareSettings {
     pub seed: u64,
 }
 
+/// A comparison with what it was made of.
+pub(super) struct Compared {
+    pub(super) comparison: Comparison,
+    pub(super) checkpoints: Vec<Evaluation>,
+    pub(super) files: Vec<ComparedFile>,
+}
+
+/// One of its files.
+pub(super) struct ComparedFile {
+    /// What it was given as.
+    pub(super) name: String,
+    /// Its own name, without the folder.
+    pub(super) file: String,
+    /// Its content hash.
+    pub(super) hash: String,
+    pub(super) meta: Option<Meta>,
+}
+
 /// Compares evaluations that were made alike.
 pub fn compare(settings: &CompareSettings) -> Result<Comparison, StageError> {
+    compared(settings, &[]).map(|compared| compared.comparison)
+}
+
+/// Compares, with what is known of the arms that were trained on.
+pub(super) fn compared(
+    settings: &CompareSettings,
+    arms: &[ArmData],
+) -> Result<Compared, StageError> {
     let mut files = Vec::new();
     for (name, path) in &settings.evaluations {
         files.push(File::read(name, path)?);
@@ -34,6 +62,13 @@ pub fn compare(settings: &CompareSettings) -> Result<Comparison, StageError> {
         made_alike(&files)?;
     }
     let trained = trained_rows(&files);
+    let facts = |file: &File| ComparedFile {
+        name: file.name.clone(),
+        file: file_name(&file.path),
+        hash: file.hash.clone(),
+        meta: file.meta.clone(),
+    };
+    let facts = files.iter().map(facts).collect();
     let evaluations = checkpoints(files);
     let mut options = CompareOptions {
         seed: settings.seed,
@@ -51,10 +86,14 @@ pub fn compare(settings: &CompareSettings) -> Result<Comparison, StageError> {
         // Without one named, `base` and `H` where they are there, else the first.
         None => {}
     }
-    let mut comparison = compare_rows(&evaluations, &[], &options)
+    let mut comparison = compare_rows(&evaluations, arms, &options)
         .map_err(|error| StageError::failed(error.to_string(), ""))?;
     show_trained(&mut comparison, &trained);
-    Ok(comparison)
+    Ok(Compared {
+        comparison,
+        checkpoints: evaluations,
+        files: facts,
+    })
 }
 
 /// Rows that the checkpoints of each arm were trained on, where it is known.
@@ -74,7 +113,7 @@ fn trained_rows(files: &[File]) -> BTreeMap<String, BTreeSet<u64>> {
 fn show_trained(comparison: &mut Comparison, trained: &BTreeMap<String, BTreeSet<u64>>) {
     for arm in &mut comparison.arms {
         let fewest = trained.get(&arm.arm).and_then(BTreeSet::first);
-        arm.rows = fewest.map(|rows| *rows as usize);
+        arm.rows = fewest.map(|rows| *rows as usize).or(arm.rows);
     }
     let all: BTreeSet<u64> = trained.values().flatten().copied().collect();
     if all.len() < 2 {
@@ -96,6 +135,7 @@ fn show_trained(comparison: &mut Comparison, trained: &BTreeMap<String, BTreeSet
 struct File {
     name: String,
     path: PathBuf,
+    hash: String,
     rows: Vec<EvalRow>,
     meta: Option<Meta>,
 }
@@ -119,7 +159,7 @@ impl File {
                 "run its eval command again: it continues",
             ));
         }
-        hash_input(path)?;
+        let hash = hash_input(path)?;
         let rows: Vec<EvalRow> = rows.into_iter().map(|row| row.value).collect();
         if rows.is_empty() {
             return Err(StageError::failed(
@@ -133,6 +173,7 @@ impl File {
         Ok(Self {
             name: name.to_owned(),
             path: path.to_owned(),
+            hash,
             rows,
             meta,
         })
@@ -270,6 +311,7 @@ mod tests {
         File {
             name: name.into(),
             path: name.into(),
+            hash: String::new(),
             rows: vec![row],
             meta,
         }

@@ -27,6 +27,7 @@ pub mod outside;
 pub mod paraphrase;
 pub mod pretrain;
 pub mod race;
+pub mod report;
 pub mod score;
 pub mod student;
 pub mod train;
