@@ -26,6 +26,9 @@ pub fn is_log(head: &[u8]) -> bool {
             .all(|field| text.contains(field))
 }
 
+/// What [`Program::read`](super::Program::read) reads of a sample, or why it is none.
+pub type Fields = Result<Map<String, Value>, String>;
+
 /// A log, its samples unread.
 #[derive(Debug)]
 pub struct Log {
@@ -33,8 +36,8 @@ pub struct Log {
     pub status: String,
     /// The task's name.
     pub task: String,
-    /// Each sample with the line where it begins, from 1, or why it is none.
-    pub samples: Vec<(u64, Result<Map<String, Value>, String>)>,
+    /// Each sample with the line where it begins, from 1.
+    pub samples: Vec<(u64, Fields)>,
 }
 
 /// What is read of the document.
@@ -109,7 +112,7 @@ pub fn log(text: &str) -> Result<Log, String> {
 }
 
 /// A sample's own fields, with those of the log that decide it.
-fn row(sample: &str, eval: &Value, plan: &Value) -> Result<Map<String, Value>, String> {
+fn row(sample: &str, eval: &Value, plan: &Value) -> Fields {
     let sample: Sample =
         serde_json::from_str(sample).map_err(|error| format!("not a sample: {error}"))?;
     let fields = [

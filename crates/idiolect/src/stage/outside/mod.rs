@@ -118,10 +118,10 @@ pub fn import(settings: &OutsideSettings, control: Control<'_>) -> Result<Outcom
         evaluation: open(settings.outputs.evaluation.as_deref(), &evaluation, control)?,
     };
     let complete = |opened: &Opened| matches!(opened, Opened::Complete(_));
-    if opened.wanted().all(complete) {
-        if let Some(Opened::Complete(meta)) = opened.wanted().next() {
-            return Outcome::of(path, meta, true, control);
-        }
+    if opened.wanted().all(complete)
+        && let Some(Opened::Complete(meta)) = opened.wanted().next()
+    {
+        return Outcome::of(path, meta, true, control);
     }
     let outputs = Outputs {
         problems: over(opened.problems, settings.outputs.problems.as_deref(), &rows)?,
@@ -399,10 +399,9 @@ impl Writing<'_> {
         }
         // The one that refused rows lie beside goes last: it is what states that all is there.
         let mut meta = None;
-        for output in [outputs.evaluation, outputs.traces, outputs.problems] {
-            if let Some(output) = output {
-                meta = Some(output.finish_appended(self.seen)?);
-            }
+        let in_order = [outputs.evaluation, outputs.traces, outputs.problems];
+        for output in in_order.into_iter().flatten() {
+            meta = Some(output.finish_appended(self.seen)?);
         }
         let meta = meta.ok_or_else(|| StageError::usage("nothing is to be written", ""))?;
         Outcome::of(path, &meta, false, self.control)
