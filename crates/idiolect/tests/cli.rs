@@ -90,6 +90,8 @@ mod trl;
 mod view;
 #[path = "cli/web.rs"]
 mod web;
+#[path = "cli/written.rs"]
+mod written;
 
 use kit::{Place, SCRIPT, problems};
 

@@ -27,6 +27,7 @@ pub mod meta;
 pub mod non_finite;
 mod output;
 mod parquet_rows;
+pub mod parquet_table;
 pub mod rejects;
 pub mod rows;
 mod shard;

@@ -14,8 +14,10 @@ use idiolect::stage::StageError;
 use idiolect::stage::convert::{ConvertSettings, Form, convert};
 use idiolect::stage::export::{ExportSettings, Shape, export};
 use idiolect::stage::gguf_check::{self, Agreement, GgufCheck};
+use idiolect::stage::lm_eval::{LmEvalSettings, lm_eval, written};
+use idiolect::stage::table::{TableSettings, table};
 
-/// Write a model in another form, or rows to train on in the shape of another trainer
+/// Write a model in another form, rows in the shape of another trainer, or an evaluation in lm-eval's
 ///
 /// `--to merged` adds an adapter to its base model, in f32, and writes a model directory of its
 /// own that needs neither. It is written in f32 unless --dtype states otherwise: what an adapter adds
@@ -30,6 +32,9 @@ use idiolect::stage::gguf_check::{self, Agreement, GgufCheck};
 /// TRL's SFT trainer, `trl-messages` as conversations, `openai` for OpenAI's fine-tuning,
 /// `llama-factory` with its entry of dataset_info.json beside it, `axolotl` with the parts of each
 /// answer that are trained on. A row that says what a form cannot hold is refused.
+///
+/// `parquet` writes rows of any kind as a table, with a data card (README.md) beside it. `lm-eval`
+/// writes an evaluation as lm-evaluation-harness does: a folder of results_*.json and samples_*.jsonl.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   idiolect convert train/W-lora -o models/W --to merged
@@ -38,7 +43,9 @@ use idiolect::stage::gguf_check::{self, Agreement, GgufCheck};
   idiolect convert train/W -o W.gguf --to gguf --check arms/W.jsonl \\
     --server \"llama-server -m {model} --host 127.0.0.1 --port {port}\"
   idiolect convert arms/W.jsonl -o W-trl.jsonl --to trl
-  idiolect convert arms/W.jsonl -o LLaMA-Factory/data/W.jsonl --to llama-factory")]
+  idiolect convert arms/W.jsonl -o LLaMA-Factory/data/W.jsonl --to llama-factory
+  idiolect convert arms/W.jsonl -o data/W.parquet --to parquet
+  idiolect convert eval/W.jsonl -o results/W --to lm-eval --problems problems.jsonl")]
 pub(super) struct Arguments {
     /// What to convert: an adapter directory, for GGUF also a model directory; else a file of rows
     #[arg(value_name = "INPUT")]
@@ -49,6 +56,9 @@ pub(super) struct Arguments {
     /// The form to write
     #[arg(long, value_name = "FORMAT")]
     to: Format,
+    /// The problems that an evaluation answers, for lm-eval
+    #[arg(long, value_name = "FILE")]
+    problems: Option<PathBuf>,
     /// The adapter's base model, where its adapter_config.json does not lead to it
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
@@ -78,6 +88,8 @@ enum Format {
     Openai,
     LlamaFactory,
     Axolotl,
+    Parquet,
+    LmEval,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -98,6 +110,12 @@ impl DtypeName {
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
+    if arguments.problems.is_some() && !matches!(arguments.to, Format::LmEval) {
+        return Err(StageError::usage(
+            "--problems: only --to lm-eval reads problems",
+            "leave it out",
+        ));
+    }
     match arguments.to {
         Format::Merged => model(arguments, Form::Merged),
         Format::Gguf => model(arguments, Form::Gguf),
@@ -106,6 +124,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         Format::Openai => rows(arguments, Shape::Openai),
         Format::LlamaFactory => rows(arguments, Shape::LlamaFactory),
         Format::Axolotl => rows(arguments, Shape::Axolotl),
+        Format::Parquet => as_table(arguments),
+        Format::LmEval => as_lm_eval(arguments),
     }
 }
 
@@ -177,7 +197,8 @@ fn checked(
         .map(Some)
 }
 
-fn rows(arguments: &Arguments, shape: Shape) -> super::Result {
+/// Refuses what is said of models, where rows are written.
+fn without_model_options(arguments: &Arguments, form: &str) -> Result<(), StageError> {
     let of_models = [
         ("--check", arguments.check.is_some()),
         ("--base", arguments.base.is_some()),
@@ -187,12 +208,62 @@ fn rows(arguments: &Arguments, shape: Shape) -> super::Result {
             !arguments.config.ignored_fields.is_empty(),
         ),
     ];
-    if let Some((flag, _)) = of_models.into_iter().find(|(_, given)| *given) {
-        return Err(StageError::usage(
-            format!("{flag}: --to {} writes rows, not a model", shape.name()),
+    match of_models.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(StageError::usage(
+            format!("{flag}: --to {form} writes rows, not a model"),
             "leave it out",
-        ));
+        )),
     }
+}
+
+fn as_table(arguments: &Arguments) -> super::Result {
+    without_model_options(arguments, "parquet")?;
+    let settings = TableSettings {
+        input: arguments.input.clone(),
+        output: arguments.output.to_path_buf(),
+    };
+    let outcome = arguments
+        .common
+        .with_control(|control| table(&settings, control))?;
+    let facts = [("to", json!("parquet")), ("card", json!("README.md"))];
+    let json = arguments.common.json;
+    Ok(CommandOutput::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        json,
+    ))
+}
+
+fn as_lm_eval(arguments: &Arguments) -> super::Result {
+    without_model_options(arguments, "lm-eval")?;
+    let problems = arguments.problems.clone().ok_or_else(|| {
+        StageError::usage(
+            "--to lm-eval: the samples hold questions and right answers, which an evaluation has not",
+            "--problems problems.jsonl",
+        )
+    })?;
+    let settings = LmEvalSettings {
+        input: arguments.input.clone(),
+        problems,
+        output: arguments.output.to_path_buf(),
+    };
+    let outcome = arguments
+        .common
+        .with_control(|control| lm_eval(&settings, control))?;
+    let facts = [("files", json!(written(&settings.output)))];
+    let json = arguments.common.json;
+    Ok(CommandOutput::rows(
+        &settings.output,
+        &outcome,
+        &facts,
+        json,
+    ))
+}
+
+fn rows(arguments: &Arguments, shape: Shape) -> super::Result {
+    without_model_options(arguments, shape.name())?;
     let settings = ExportSettings {
         input: arguments.input.clone(),
         shape,

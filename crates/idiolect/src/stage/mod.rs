@@ -23,6 +23,7 @@ pub mod generate;
 pub mod gguf_check;
 pub mod import;
 pub mod inputs;
+pub mod lm_eval;
 pub mod outside;
 pub mod paraphrase;
 pub mod pretrain;
@@ -30,6 +31,7 @@ pub mod race;
 pub mod report;
 pub mod score;
 pub mod student;
+pub mod table;
 pub mod train;
 pub mod verify;
 
