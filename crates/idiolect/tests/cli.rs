@@ -25,6 +25,8 @@ mod convert;
 mod corpus;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/corrupt.rs"]
+mod corrupt;
 #[path = "cli/faults.rs"]
 mod faults;
 #[path = "cli/flags.rs"]

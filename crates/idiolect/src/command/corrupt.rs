@@ -76,8 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             return Err(StageError::usage(
                 "a content control has a wrong answer as it comes",
                 "leave --answer out, or give --answer right",
-            )
-            .into());
+            ));
         }
         None => Corruption::ContentControl {
             seed,
