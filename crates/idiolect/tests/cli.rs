@@ -23,10 +23,10 @@ mod compute;
 mod convert;
 #[path = "cli/corpus.rs"]
 mod corpus;
-#[path = "cli/documents.rs"]
-mod documents;
 #[path = "cli/corrupt.rs"]
 mod corrupt;
+#[path = "cli/documents.rs"]
+mod documents;
 #[path = "cli/faults.rs"]
 mod faults;
 #[path = "cli/flags.rs"]

@@ -113,6 +113,12 @@ pub fn log(text: &str) -> Result<Log, String> {
 
 /// A sample's own fields, with those of the log that decide it.
 fn row(sample: &str, eval: &Value, plan: &Value) -> Fields {
+    if !sample.starts_with('{') {
+        let start: String = sample.chars().take(20).collect();
+        return Err(format!(
+            "a sample is an object, and this begins with {start:?}"
+        ));
+    }
     let sample: Sample =
         serde_json::from_str(sample).map_err(|error| format!("not a sample: {error}"))?;
     let fields = [
@@ -395,6 +401,9 @@ mod tests {
         let header = json!({"version": 2, "status": "started", "eval": {"task": "t"}}).to_string();
         assert!(log(&header).unwrap_err().contains("no samples"));
         assert!(log("{\"version\": 2,").unwrap_err().contains("not a log"));
+        let odd = log("{\"samples\": [\"a\", {\"id\": 1}]}").unwrap().samples;
+        assert!(odd[0].1.as_ref().unwrap_err().contains("begins with"));
+        assert!(odd[1].1.is_ok());
         let deep = format!("{{\"version\":2,\"samples\":{}", "[".repeat(100_000));
         assert!(log(&deep).is_err());
     }

@@ -12,7 +12,10 @@ use super::{AnsweredRow, Reply};
 pub(super) fn read(row: &Map<String, Value>) -> Result<AnsweredRow, String> {
     let columns = object(row.get("doc"), "doc")?.clone();
     let doc_id = row.get("doc_id").ok_or("no field `doc_id`")?;
-    let index = number_in(doc_id).ok_or_else(|| wrong("doc_id", doc_id, "a number from 0"))?;
+    let index = number_in(doc_id).ok_or_else(|| match doc_id {
+        Value::Number(number) => format!("`doc_id` is {number}, not a whole number from 0"),
+        other => wrong("doc_id", other, "a whole number from 0"),
+    })?;
     let request = row.get("arguments").and_then(|all| all.get("gen_args_0"));
     let prompt = request.and_then(|request| request.get("arg_0"));
     Ok(AnsweredRow {

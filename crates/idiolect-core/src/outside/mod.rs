@@ -255,6 +255,10 @@ mod tests {
         for (reason, words) in [
             (lm_eval(|row| row["doc"] = json!([1])), "`doc` is a list"),
             (
+                lm_eval(|row| row["doc_id"] = json!(-1)),
+                "`doc_id` is -1, not a whole number",
+            ),
+            (
                 lm_eval(|row| row["doc_id"] = json!({})),
                 "`doc_id` is an object",
             ),

@@ -123,6 +123,10 @@ fn most(
             format::listed(&names.of_all(many))
         ),
     };
+    // Names outside the arm language may be of any models.
+    if comparison.arms.iter().all(|arm| arm.description.is_empty()) {
+        return format!("The most accurate is {arm}: {scored}{open}.");
+    }
     match (relation, one_run) {
         (Some(Relation::Above) | None, false) => {
             format!("This student learns most from {arm}: {scored}{before}{open}.")

@@ -230,6 +230,20 @@ fn imported_evaluations_are_compared_and_others_than_alike_are_refused() {
         text.contains("5 test problems") && text.contains("avg@2"),
         "{text}"
     );
+    // Names that are no arms' are not said to teach anything.
+    place.done(&[
+        "compare",
+        "a=e-a.jsonl",
+        "b=e-b.jsonl",
+        "--report",
+        "m.md",
+        "-q",
+    ]);
+    let page = place.text("m.md");
+    assert!(
+        page.contains("**The most accurate is ") && !page.contains("learns most"),
+        "{page}"
+    );
     let ran = imported(&place, &fixture("inspect.json"), "i", &[]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let ran = place.run(&["compare", "a=e-a.jsonl", "i=e-i.jsonl"]);
