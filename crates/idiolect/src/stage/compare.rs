@@ -11,6 +11,7 @@ use idiolect_core::store::{Difference, Meta, Rows, file_name, hash_input};
 
 use super::StageError;
 use super::eval::TRAINED_ROWS;
+use super::outside;
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -147,10 +148,18 @@ impl File {
         let rows =
             Rows::<EvalRow>::open(path)?.collect_good(|row| bad = bad.take().or(Some(row)))?;
         if let Some(bad) = bad {
-            return Err(StageError::failed(
-                format!("`{}`, line {}: {}", path.display(), bad.line, bad.reason),
-                "evaluations are files that `idiolect eval` wrote",
-            ));
+            let line = format!("`{}`, line {}: {}", path.display(), bad.line, bad.reason);
+            let hint = match outside::recognized(path) {
+                Ok(Some(program)) => format!(
+                    "it holds {}: `idiolect import TASK FILE -o problems.jsonl --eval EVAL.jsonl` makes an evaluation of it",
+                    program.holds()
+                ),
+                _ => {
+                    "evaluations are files that `idiolect eval` wrote, or `idiolect import --eval`"
+                        .to_owned()
+                }
+            };
+            return Err(StageError::failed(line, &hint));
         }
         let meta = Meta::read(path)?;
         if let Some(meta) = meta.as_ref().filter(|meta| !meta.complete) {

@@ -253,6 +253,20 @@ fn imported_evaluations_are_compared_and_others_than_alike_are_refused() {
         "{}",
         ran.err
     );
+    // What is not imported yet is told how.
+    for (file, words) in [
+        (SAMPLED, "samples of lm-evaluation-harness"),
+        ("inspect.json", "a log of inspect_ai"),
+    ] {
+        let named = format!("b={}", fixture(file));
+        let ran = place.run(&["compare", "a=e-a.jsonl", &named]);
+        assert_eq!(ran.code, 1);
+        assert!(
+            ran.err.contains(words) && ran.err.contains("--eval EVAL.jsonl"),
+            "{}",
+            ran.err
+        );
+    }
     // The same questions in two models' files of one command are no evaluation.
     let ran = place.run(&[
         "import",
