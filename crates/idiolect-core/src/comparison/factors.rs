@@ -1,11 +1,12 @@
-//! Planned contrasts: what style, answer and steps do, each read off arms that were made to differ in
-//! it alone.
+//! Planned contrasts: what style, answer and steps do, each read off arms that differ in it.
 //!
 //! Arms as they are found differ in several things at once: one of wrong answers was also reached
 //! otherwise, a content control has neither steps nor answers of its problems. Nothing is read off
 //! such pairs here. A contrast is between crossed arms ([`crate::crossed`], [`crate::flaw`]) that hold
 //! copies of the same traces, changed in one thing; "wrong" is three things: a natural mistake, an
-//! answer that contradicts its steps, and flawed steps. What no two arms of a run show is not listed.
+//! answer that contradicts its steps, and flawed steps. A natural mistake and a paraphrase cannot be
+//! made to order: G and W, P and H are other traces of the same problems, and what else comes with them
+//! is part of that contrast. What no two arms of a run show is not listed.
 
 use std::collections::BTreeMap;
 
@@ -118,8 +119,9 @@ pub(super) fn analyse(
     }
     (!contrasts.is_empty()).then(|| FactorAnalysis {
         method: format!(
-            "Each contrast is between arms that were made to differ in one thing alone, the mean over the pairs \
-             of them that there are; p is Holm-adjusted over these {} contrasts",
+            "Each contrast is between arms of the same problems that differ in the one thing named, copies of the same \
+             traces where it can be made to order (a natural mistake and a paraphrase come as they are); it is the mean over \
+             the pairs of arms that there are, and p is Holm-adjusted over these {} contrasts",
             contrasts.len()
         ),
         contrasts,

@@ -204,13 +204,17 @@ fn on_closeness(c: &Correlation) -> String {
     )
 }
 
-/// What was changed alone, and what that did.
+/// What a run opens with of its planned contrasts.
 pub(super) fn on_factors(factors: &FactorAnalysis) -> Option<String> {
     let found: Vec<String> = factors
         .leading()
         .map(|(contrast, interval)| {
+            let p = contrast.p_holm.map_or(String::new(), |p| match p < 0.001 {
+                true => ", Holm-adjusted p < 0.001".to_owned(),
+                false => format!(", Holm-adjusted p = {p:.3}"),
+            });
             format!(
-                "{} {:+.1} points [{:+.1}, {:+.1}]",
+                "{} {:+.1} points [{:+.1}, {:+.1}]{p}",
                 contrast.factor,
                 100.0 * contrast.effect,
                 100.0 * interval.low,
@@ -218,7 +222,7 @@ pub(super) fn on_factors(factors: &FactorAnalysis) -> Option<String> {
             )
         })
         .collect();
-    (!found.is_empty()).then(|| format!("With all else kept: {}.", found.join("; ")))
+    (!found.is_empty()).then(|| format!("By planned contrasts: {}.", found.join("; ")))
 }
 
 /// What a reader must know before believing the numbers.

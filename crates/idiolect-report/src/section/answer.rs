@@ -29,20 +29,23 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-/// What was changed alone, and what that did.
-fn changed_alone(factors: &FactorAnalysis) -> Option<String> {
+/// What opens of the planned contrasts.
+fn planned(factors: &FactorAnalysis) -> Option<String> {
     let found: Vec<String> = factors
         .leading()
         .map(|(contrast, interval)| {
+            let p = contrast.p_holm.map_or(String::new(), |p| {
+                format!(", Holm-adjusted {}", format::p_equals(p))
+            });
             format!(
-                "{} {} {}",
+                "{} {} {}{p}",
                 contrast.factor,
                 signed(contrast.effect),
                 signed_interval((interval.low, interval.high))
             )
         })
         .collect();
-    (!found.is_empty()).then(|| format!("With all else kept: {}.", found.join("; ")))
+    (!found.is_empty()).then(|| format!("By planned contrasts: {}.", found.join("; ")))
 }
 
 /// Who taught most and what is compared with it, in two to four sentences.
@@ -65,7 +68,7 @@ fn lead(view: &RunView, names: &Names) -> String {
     }
     let mut sentences = vec![most(comparison, decoding, best, &accuracy, names)];
     sentences.extend(gaining_wrong_arm(view, decoding, names));
-    sentences.extend(comparison.factors.as_ref().and_then(changed_alone));
+    sentences.extend(comparison.factors.as_ref().and_then(planned));
     sentences.extend(exception(comparison, decoding).map(|e| {
         let Exception { near, far, how, .. } = &e;
         format!(

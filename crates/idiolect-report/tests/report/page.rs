@@ -117,7 +117,7 @@ fn the_page_opens_with_the_answer_and_its_exceptions() {
         "This student learns most from G (teacher, correct answer): .171 [.145, .199] of 600 problems, against .063 before fine-tuning; \
          P (human, paraphrased) is not distinguished from it. \
          W (teacher, wrong answer), whose answers are all wrong, still gains +.078 [+.051, +.105] over the untrained student. \
-         With all else kept: a right answer instead of a natural mistake +.012 [−.008, +.032]. \
+         By planned contrasts: a right answer instead of a natural mistake +.012 [−.008, +.032], Holm-adjusted p\u{a0}=\u{a0}.24. \
          Closeness alone does not rank the arms: R (content control) is as near to the student as G and reaches .059."
     );
     for finding in [

@@ -441,8 +441,7 @@ pub(crate) fn comparison(replicates: usize, seeds: u64) -> Comparison {
 
 fn factors() -> FactorAnalysis {
     FactorAnalysis {
-        method: "Each contrast is between arms that were made to differ in one thing alone"
-            .to_owned(),
+        method: "Each contrast is between arms that were made to differ in one thing".to_owned(),
         contrasts: vec![
             PlannedContrast {
                 factor: "a right answer instead of a natural mistake".to_owned(),
