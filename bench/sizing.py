@@ -53,7 +53,7 @@ def write(path, found):
 
 
 def measure(program, traces, work):
-    """Core seconds in one thread and bytes for a trace, by stage, of a run up to `arms`, and its peak memory in bytes."""
+    """Core seconds in one thread and bytes for a trace, by stage, of a run up to `arms`, and peak memory in bytes of jobs that hold all rows."""
     work.mkdir()
     problems, answers = rows(traces, random.Random(0))
     write(work / "train.jsonl", problems)
@@ -80,11 +80,16 @@ names = ["H", "G", "W"]
 rows_per_shard = {max(1, traces // shards)}
 """
     (work / "recipe.toml").write_text(recipe)
-    words = [program, "run", "recipe.toml", "--out", "run", "--until", "arms", "--threads", "1", "-q"]
-    child = subprocess.Popen(list(map(str, words)), cwd=work, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status != 0:
-        sys.exit("the measured run failed")
+    # A command for each of the jobs that hold all rows, so that its peak memory is its own.
+    busy, peaks = 0.0, {}
+    for until in ("verify", "traces", "score", "arms"):
+        words = [program, "run", "recipe.toml", "--out", "run", "--until", until, "--threads", "1", "-q"]
+        child = subprocess.Popen(list(map(str, words)), cwd=work, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        if status != 0:
+            sys.exit("the measured run failed")
+        busy += usage.ru_utime + usage.ru_stime
+        peaks[until] = usage.ru_maxrss * 1024
     begun, seconds = {}, {}
     for line in (work / "run" / "events.jsonl").read_text().splitlines():
         event = json.loads(line)
@@ -93,7 +98,7 @@ rows_per_shard = {max(1, traces // shards)}
         elif event["event"] == "end":
             seconds[event["job"]] = event["at_unix_s"] - begun[event["job"]]
     # On a machine that does other work too, the share of a core that the run had.
-    share = (usage.ru_utime + usage.ru_stime) / sum(seconds.values())
+    share = busy / sum(seconds.values())
     of = lambda match: share * sum(s for job, s in seconds.items() if match(job))
     shard = lambda job: "/shard-" in job
     given = lambda job: "verify/given" in job
@@ -112,7 +117,7 @@ rows_per_shard = {max(1, traces // shards)}
         "verdict_bytes": bytes_of("data/r0/parts/given.verdicts.jsonl") / traces,
         "score_bytes": (student / "scores.jsonl").stat().st_size / traces,
         "token_bytes": (student / "tokens.parquet").stat().st_size / tokens,
-        "peak_bytes": usage.ru_maxrss * 1024,
+        "peaks": peaks,
         "tokens": tokens / traces,
     }
 
@@ -195,7 +200,7 @@ def page(cost, reads, writes, traces):
         f"| build arms, a trace | {cost['arms_s'] * 1e6:.0f} µs | job `arms` |",
         f"| a trace, a verdict, a row of scores | {cost['trace_bytes']:.0f}, {cost['verdict_bytes']:.0f}, {cost['score_bytes']:.0f} bytes | files of the measured run |",
         f"| a token in `tokens.parquet` | {cost['token_bytes']:.1f} bytes | the same ({cost['tokens']:.0f} tokens a trace there) |",
-        f"| memory of the largest job, a trace | {cost['memory_bytes'] / 1e3:.1f} kB | peaks of the measured run and of one a quarter as large |",
+        f"| memory of `traces` or `arms`, the larger, a trace | {cost['memory_bytes'] / 1e3:.1f} kB | peaks of these jobs, and of those of a run a quarter as large |",
         f"| a GPU that reads, that writes | {reads:.0e}, {writes:.0e} operations a second | `idiolect run miniature --dry-run --json`: two fifths and a tenth of an H100's dense bf16 peak; measure your own servers |",
         "",
         "## Where shards should be",
@@ -206,7 +211,7 @@ def page(cost, reads, writes, traces):
         "",
         "## What to watch",
         "",
-        f"- **Memory of joining and of arms**: one process holds all rows, about {size(cost['memory_bytes'] * TRACES)} here. `[execute.resources.traces]`, `.arms` and `.score` (which puts its shards together) need such a node; or split the data into several runs.",
+        f"- **Memory of joining and of arms**: one process holds all rows, about {size(cost['memory_bytes'] * TRACES)} here. `[execute.resources.traces]` and `.arms` need such a node; or split the data into several runs.",
         f"- **Disk**: `tokens.parquet` is the largest file of a student ({size(cost['token_bytes'] * per_token * TRACES)}), and checkpoints in f32 are {size(4 * LEARNER)} each; shards stand beside the file that is made of them until it is whole, so allow twice the largest.",
         "- **The queue**: stages wait for each other, so the time in the queue comes once for each of about ten groups (`--dry-run` lists them). Partitions with a short wait are for the light ones.",
         "- **The teacher** is nearly all of the GPU hours: sample fewer, and `idiolect run --dry-run` states what the test set can show.",
@@ -227,7 +232,8 @@ def main():
     try:
         program, few = given.program.resolve(), given.traces // 4
         cost, of_few = measure(program, given.traces, work / "many"), measure(program, few, work / "few")
-        cost["memory_bytes"] = (cost["peak_bytes"] - of_few["peak_bytes"]) / (given.traces - few)
+        grown = {job: cost["peaks"][job] - of_few["peaks"][job] for job in ("traces", "arms")}
+        cost["memory_bytes"] = max(grown.values()) / (given.traces - few)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     text = page(cost, *gpu_rates(program), given.traces)
