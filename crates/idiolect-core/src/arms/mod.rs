@@ -36,7 +36,7 @@ pub use matching::{Matching, PickReason, TOKEN_TOLERANCE};
 use matching::{Used, reasons, trim_to_tokens, used};
 pub use near::similarity;
 use picks::{Picks, draw};
-pub use spec::{ArmSpec, Part, Source, SpecError};
+pub use spec::{ArmSpec, Part, Source, SpecError, is_name};
 pub use student::Student;
 pub use summary::{
     ArmCoverage, ArmSummary, ArmsSummary, Coverage, ParentCloseness, StudentCoverage, rows_hash,

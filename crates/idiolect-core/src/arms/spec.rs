@@ -314,11 +314,7 @@ impl FromStr for ArmSpec {
                 reason: "a mixture cannot be curated, only one source".to_owned(),
             });
         }
-        let names_a_file = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "_-.~+@".contains(c));
-        if !names_a_file {
+        if !is_name(name) {
             return Err(SpecError::Name {
                 name: name.to_owned(),
             });
@@ -329,6 +325,14 @@ impl FromStr for ArmSpec {
             pick,
         })
     }
+}
+
+/// Whether an arm may be called so: its name is that of its file too.
+pub fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-.~+@".contains(c))
 }
 
 fn parts(spec: &str) -> Result<Vec<Part>, SpecError> {

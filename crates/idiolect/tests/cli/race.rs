@@ -188,6 +188,8 @@ fn what_cannot_be_raced_is_told_before_any_training() {
     assert!(refused(&[G], &[]).contains("at least two arms"));
     assert!(refused(&[G, G], &[]).contains("two arms are named `G`"));
     assert!(refused(&["../G=x.jsonl", W], &[]).contains("cannot be a folder's"));
+    // A name that an arm can have is one that can be raced.
+    assert!(refused(&["F0@wrong=none.jsonl", W], &[]).contains("none.jsonl"));
     place.write(
         "broken.jsonl",
         "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":1}\n",

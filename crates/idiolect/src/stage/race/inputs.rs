@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use idiolect_core::arms::is_name;
 use idiolect_core::race::RUNGS;
 use idiolect_core::record::{Problem, Split};
 use idiolect_core::statistics::proportion::smallest_detectable;
@@ -201,13 +202,10 @@ fn check_names(arms: &[(String, PathBuf)]) -> Result<(), StageError> {
     }
     let mut seen = BTreeSet::new();
     for (name, _) in arms {
-        let plain = name
-            .chars()
-            .all(|c| c.is_alphanumeric() || "._+-".contains(c));
-        if !plain || name.starts_with('.') {
+        if !is_name(name) {
             return Err(StageError::usage(
                 format!("the arm's name `{name}` cannot be a folder's"),
-                "names hold letters, digits, `-`, `_`, `+` and `.`",
+                "names begin with a letter or digit and hold letters, digits and `_-.~+@`",
             ));
         }
         if !seen.insert(name) {
