@@ -6,19 +6,14 @@ use crate::format::{self, NONE, fraction, fraction_interval, quantity};
 use crate::table::{Table, left, right};
 use crate::view::RunView;
 
-pub(super) fn section(view: &RunView) -> Section {
-    let blocks = match dose::figure(view) {
-        Some(figure) => vec![Block::Figure(figure), Block::Table(table(view))],
-        None => vec![Block::Missing(
-            "This run has no arms with injected flaws (F25, F50, …), so there is no dose curve."
-                .to_owned(),
-        )],
-    };
-    Section {
+/// The section; `None` of a run without arms of injected flaws (F25, F50, …).
+pub(super) fn section(view: &RunView) -> Option<Section> {
+    let figure = dose::figure(view)?;
+    Some(Section {
         id: "dose",
         title: "The dose of flaws".to_owned(),
-        blocks,
-    }
+        blocks: vec![Block::Figure(figure), Block::Table(table(view))],
+    })
 }
 
 fn table(view: &RunView) -> Table {

@@ -85,11 +85,9 @@ pub(crate) fn all(view: &RunView) -> Vec<Section> {
     if gold_first {
         sections.extend(gold::section(view));
     }
-    sections.extend([
-        closeness::section(view),
-        dose::section(view),
-        differences::section(view),
-    ]);
+    sections.push(closeness::section(view));
+    sections.extend(dose::section(view));
+    sections.push(differences::section(view));
     sections.extend(factors::section(view));
     sections.push(outcomes::section(view));
     sections.extend(answers::section(view));
