@@ -260,6 +260,11 @@ fn figures_name_their_values_and_are_saved() {
     assert_eq!(browser.eval("document.querySelector('.tip').hidden"), false);
     browser.point("document.querySelector('h1')");
     assert_eq!(browser.eval("document.querySelector('.tip').hidden"), true);
+    // In the margin, where no figure comes under the pointer when the focus scrolls the page.
+    browser.call(
+        "Input.dispatchMouseEvent",
+        json!({ "type": "mouseMoved", "x": 1, "y": 1 }),
+    );
     // By keyboard: the arrows go through the values.
     browser.eval("document.querySelector('#figure-dose .tools button').focus()");
     browser.key("ArrowRight");
