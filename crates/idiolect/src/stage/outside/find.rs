@@ -127,7 +127,6 @@ impl Finder {
                 return Ok(problem);
             }
         }
-        let by_question = row.prompt.as_deref().map(|prompt| known.asked_in(prompt));
         if let Some(index) = row.index {
             let split = serde_json::to_value(source.split).unwrap_or_default();
             let id = format!(
@@ -147,8 +146,8 @@ impl Finder {
                 };
             }
         }
-        match by_question {
-            Some(found) => found,
+        match row.prompt.as_deref() {
+            Some(prompt) => known.asked_in(prompt),
             None => Err(match &row.id {
                 Some(id) => format!(
                     "no problem has the id `{}`",

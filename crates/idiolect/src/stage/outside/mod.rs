@@ -13,7 +13,7 @@ use idiolect_core::outside::{AnsweredRow, Program, Reply, is_right};
 use idiolect_core::record::{
     Decoding, EvalRow, Finish, Origin, OriginKind, Problem, Split, Trace, Verdict,
 };
-use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows, StoreError, file_name};
+use idiolect_core::store::{BadRow, Meta, Opened, Output, Rows, StoreError};
 use idiolect_core::task::{Imported, task};
 use serde_json::{Map, Value, json};
 
@@ -501,11 +501,6 @@ pub fn count(path: &Path) -> Result<Judged, StoreError> {
         }
     }
     Ok(found)
-}
-
-/// The name that a file is shown by.
-fn shown_name(path: &Path) -> String {
-    file_name(path)
 }
 
 /// An imported problem without traces.

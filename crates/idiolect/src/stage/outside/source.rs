@@ -6,13 +6,13 @@ use std::path::Path;
 
 use idiolect_core::outside::{AnsweredRow, Program, inspect};
 use idiolect_core::record::Split;
-use idiolect_core::store::{Rows, StoreError};
+use idiolect_core::store::{Rows, StoreError, file_name};
 use serde_json::{Map, Value};
 
 use super::super::StageError;
 use super::super::import::split_by_name;
 use super::super::inputs::Input;
-use super::{OutsideSettings, shown_name};
+use super::OutsideSettings;
 
 /// Bytes at the beginning of a file by which a document is known.
 const HEAD: u64 = 64 << 10;
@@ -56,7 +56,7 @@ impl Source {
         Ok(Self {
             input: Input::open(path)?,
             program,
-            name: shown_name(path),
+            name: file_name(path),
             split: settings
                 .split
                 .or_else(|| split_by_name(path))
@@ -199,7 +199,7 @@ pub fn recognized(path: &Path) -> Result<Option<Program>, StageError> {
 pub fn found(path: &Path, program: Program) -> String {
     format!(
         "`{}` holds {}: read as --format {}; --format rows reads its columns as they are",
-        shown_name(path),
+        file_name(path),
         program.holds(),
         program.as_str()
     )
@@ -207,7 +207,7 @@ pub fn found(path: &Path, program: Program) -> String {
 
 /// The model's name in the results file that lm-eval writes beside its samples: `results_DATE.json`.
 fn model_beside(path: &Path) -> Option<String> {
-    let name = shown_name(path);
+    let name = file_name(path);
     let date = name
         .rsplit_once('_')?
         .1

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use idiolect_core::outside::AnsweredRow;
-use idiolect_core::record::{Decoding, content_hash};
+use idiolect_core::record::{Decoding, Problem, content_hash};
 use idiolect_core::store::Meta;
 use serde_json::{Map, Value, json};
 
@@ -78,12 +78,7 @@ impl Filters {
     /// # Errors
     /// Where it contradicts that row.
     pub(super) fn repeats(&self, row: &AnsweredRow, line: u64) -> Result<bool, String> {
-        let held = row
-            .filter
-            .as_ref()
-            .and(row.index)
-            .and_then(|index| self.by_index.get(&index));
-        match held.and_then(|held| held.repeats.get(&line)) {
+        match self.of(row).and_then(|held| held.repeats.get(&line)) {
             None => Ok(false),
             Some(None) => Ok(true),
             Some(Some(reason)) => Err(reason.clone()),
@@ -92,12 +87,14 @@ impl Filters {
 
     /// The scores of all filters of a row's answers.
     pub(super) fn scores(&self, row: &AnsweredRow) -> Map<String, Value> {
-        let held = row
-            .filter
-            .as_ref()
-            .and(row.index)
-            .and_then(|index| self.by_index.get(&index));
-        held.map_or_else(|| row.scores.clone(), |held| held.scores.clone())
+        let scores = self.of(row).map_or(&row.scores, |held| &held.scores);
+        scores.clone()
+    }
+
+    /// What is held of a row's answers, where the row is of one filter.
+    fn of(&self, row: &AnsweredRow) -> Option<&Filtered> {
+        row.filter.as_ref()?;
+        self.by_index.get(&row.index?)
     }
 }
 
@@ -143,12 +140,7 @@ impl Survey {
         Ok(survey)
     }
 
-    fn add(
-        &mut self,
-        source: &Source,
-        row: &AnsweredRow,
-        problem: &idiolect_core::record::Problem,
-    ) {
+    fn add(&mut self, source: &Source, row: &AnsweredRow, problem: &Problem) {
         let answered = row.replies.iter().any(|reply| reply.text.is_ok());
         match source.model.as_ref().or(row.model.as_ref()) {
             Some(model) => drop(self.models.insert(model.clone())),
