@@ -10,8 +10,8 @@ use idiolect::progress::Progress;
 use idiolect::stage::StageError;
 use idiolect::stage::compare::{CompareSettings, compare as compare_files};
 use idiolect::stage::inputs::DataRow;
+use idiolect::stage::score::sums;
 use idiolect_core::record::{TaskName, Verdict};
-use idiolect_core::scores::{Identity, fold};
 use idiolect_core::task::{Judgement, NoCode, task};
 use idiolect_engine::text::Opening;
 use idiolect_model::{Compute, Example, Model, Scored};
@@ -211,17 +211,10 @@ fn scores(
     let examples: Vec<Example> = rows.iter().map(|row| row.example.clone()).collect();
     let mut found = vec![Value::Null; rows.len()];
     let entry = |at: usize, scored: Scored| -> Result<Value, serde_json::Error> {
-        let own = at.to_string();
-        let mut value = serde_json::to_value(fold(
-            &scored.tokens,
-            Identity {
-                trace_id: rows[at].trace_id.as_deref().unwrap_or(&own),
-                problem_id: rows[at].problem_id.as_deref(),
-                model: &info.hash,
-                template: info.template,
-                completion_bytes: scored.tokens.last().map_or(0, |t| t.byte_start as usize),
-            },
-        ))?;
+        let row = &rows[at];
+        let id = row.trace_id.clone().unwrap_or_else(|| at.to_string());
+        let row = sums(&scored, &id, row.problem_id.as_deref(), &info);
+        let mut value = serde_json::to_value(row)?;
         if tokens {
             value["tokens"] = serde_json::to_value(&scored.tokens)?;
         }

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use idiolect_engine::weights::Dtype;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::options::{self, Common, ConfigOption, ServerOptions};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
 use idiolect::launch::{Logs, Servers};
-use idiolect::stage::StageError;
 use idiolect::stage::convert::{ConvertSettings, Form, convert};
 use idiolect::stage::export::{ExportSettings, Shape, export};
 use idiolect::stage::gguf_check::{self, Agreement, GgufCheck};
 use idiolect::stage::lm_eval::{LmEvalSettings, lm_eval, written};
 use idiolect::stage::table::{TableSettings, table};
+use idiolect::stage::{Outcome, StageError};
 
 /// Write a model in another form, rows in the shape of another trainer, or an evaluation in lm-eval's
 ///
@@ -227,13 +227,7 @@ fn as_table(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| table(&settings, control))?;
     let facts = [("to", json!("parquet")), ("card", json!("README.md"))];
-    let json = arguments.common.json;
-    Ok(CommandOutput::rows(
-        &settings.output,
-        &outcome,
-        &facts,
-        json,
-    ))
+    Ok(written_rows(arguments, &outcome, &facts))
 }
 
 fn as_lm_eval(arguments: &Arguments) -> super::Result {
@@ -253,13 +247,7 @@ fn as_lm_eval(arguments: &Arguments) -> super::Result {
         .common
         .with_control(|control| lm_eval(&settings, control))?;
     let facts = [("files", json!(written(&settings.output)))];
-    let json = arguments.common.json;
-    Ok(CommandOutput::rows(
-        &settings.output,
-        &outcome,
-        &facts,
-        json,
-    ))
+    Ok(written_rows(arguments, &outcome, &facts))
 }
 
 fn rows(arguments: &Arguments, shape: Shape) -> super::Result {
@@ -272,10 +260,18 @@ fn rows(arguments: &Arguments, shape: Shape) -> super::Result {
     let outcome = arguments
         .common
         .with_control(|control| export(&settings, control))?;
-    Ok(CommandOutput::rows(
-        &settings.output,
+    Ok(written_rows(
+        arguments,
         &outcome,
         &[("to", json!(shape.name()))],
-        arguments.common.json,
     ))
+}
+
+/// What is said of rows that were written.
+fn written_rows(
+    arguments: &Arguments,
+    outcome: &Outcome,
+    facts: &[(&str, Value)],
+) -> CommandOutput {
+    CommandOutput::rows(&arguments.output, outcome, facts, arguments.common.json)
 }

@@ -14,6 +14,7 @@ use super::layout::{DataPaths, Layout, StudentPaths};
 use super::limits::limits;
 use super::plan::BASE;
 use super::recipe::Recipe;
+use crate::stage::arms;
 use crate::stage::report::parts;
 pub(super) use crate::stage::report::parts::{name_of, read};
 
@@ -113,7 +114,7 @@ fn arms(recipe: &Recipe, replicate: &Replicate, view: &mut RunView) -> Result<()
 
 /// What `arms.json` of a replicate holds.
 pub(super) fn summary(replicate: &Replicate) -> Result<ArmsSummary, StoreError> {
-    parts::summary(&replicate.student.arms())
+    arms::summary(&replicate.student.arms())
 }
 
 /// How many of the train problems each arm could cover, and how many all arms cover.

@@ -7,7 +7,7 @@ use idiolect_core::arms::{
     ArmSpec, ArmsInput, ArmsOptions, ArmsSummary, BuiltArms, Matching, Student, build,
 };
 use idiolect_core::record::{ArmRow, Problem, ScoreRow, Split, Trace, VerdictRow, content_hash};
-use idiolect_core::store::{BadRow, Folder, Meta, OpenedFolder, write_atomic};
+use idiolect_core::store::{BadRow, Folder, Meta, OpenedFolder, StoreError, write_atomic};
 use serde::de::DeserializeOwned;
 
 use super::inputs::{Input, Problems, PromptKind, Prompts};
@@ -115,12 +115,16 @@ pub fn arms(
 }
 
 /// What `arms.json` of a folder of arms holds.
-pub fn summary(folder: &Path) -> Result<ArmsSummary, StageError> {
+///
+/// # Errors
+/// When it cannot be read, or is no such summary.
+pub fn summary(folder: &Path) -> Result<ArmsSummary, StoreError> {
     let path = folder.join("arms.json");
-    let failed =
-        |why: String| StageError::failed(format!("cannot read `{}`: {why}", path.display()), "");
-    let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
+    let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
+    serde_json::from_slice(&bytes).map_err(|error| StoreError::Format {
+        path: path.display().to_string(),
+        reason: format!("not a summary of arms: {error}"),
+    })
 }
 
 fn specs(arms: &[(String, String)]) -> Result<Vec<ArmSpec>, StageError> {

@@ -121,6 +121,29 @@ pub fn score(
     Outcome::of(&settings.output, &meta, false, control)
 }
 
+/// The row of `scores.jsonl` of a trace that the model of `info` scored.
+pub fn sums(
+    scored: &Scored,
+    trace_id: &str,
+    problem_id: Option<&str>,
+    info: &ModelInfo,
+) -> ScoreRow {
+    fold(
+        &scored.tokens,
+        Identity {
+            trace_id,
+            problem_id,
+            model: &info.hash,
+            template: info.template,
+            // The end token's place: the text may end in one of its own.
+            completion_bytes: scored
+                .tokens
+                .last()
+                .map_or(0, |end| end.byte_start as usize),
+        },
+    )
+}
+
 /// What the journal holds of a row until the output is finished.
 #[derive(Serialize)]
 struct Scores<'a> {
@@ -396,20 +419,7 @@ impl Scoring<'_> {
             }
         };
         self.traits.add(scored.traits);
-        let scores = fold(
-            &scored.tokens,
-            Identity {
-                trace_id: id,
-                problem_id: item.problem_id.as_deref(),
-                model: &self.info.hash,
-                template: self.info.template,
-                // The end token's place: the text may end in one of its own.
-                completion_bytes: scored
-                    .tokens
-                    .last()
-                    .map_or(0, |end| end.byte_start as usize),
-            },
-        );
+        let scores = sums(&scored, id, item.problem_id.as_deref(), &self.info);
         let row = Scores {
             scores: &scores,
             tokens: self.with_tokens.then_some(&scored.tokens),

@@ -293,7 +293,6 @@ fn facts_of(meta: &Meta, own: bool) -> Vec<(String, String)> {
 
 /// What other files would have shown.
 fn lacks(settings: &ReportSettings, comparison: &Comparison) -> Vec<String> {
-    let flawed = comparison.dose_curve.is_empty();
     let all: [(bool, &str); 7] = [
         (
             settings.problems.is_none(),
@@ -320,7 +319,7 @@ fn lacks(settings: &ReportSettings, comparison: &Comparison) -> Vec<String> {
             "Losses during training: idiolect report --training NAME=TRAIN_DIR.",
         ),
         (
-            flawed && settings.arms.is_some(),
+            settings.arms.is_some() && comparison.dose_curve.is_empty(),
             "A dose curve: none of the arms has injected flaws (F25, F50, …).",
         ),
     ];

@@ -33,20 +33,6 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreErro
     }
 }
 
-/// What `arms.json` of a folder of arms holds.
-pub(crate) fn summary(folder: &Path) -> Result<ArmsSummary, StoreError> {
-    let path = folder.join("arms.json");
-    let text = std::fs::read(&path).map_err(|source| StoreError::Io {
-        path: path.display().to_string(),
-        doing: "read",
-        source,
-    })?;
-    serde_json::from_slice(&text).map_err(|e| StoreError::Format {
-        path: path.display().to_string(),
-        reason: format!("not a summary of arms: {e}"),
-    })
-}
-
 /// Verdicts by trace.
 pub(crate) fn by_trace(rows: Vec<VerdictRow>) -> BTreeMap<String, VerdictRow> {
     rows.into_iter()
