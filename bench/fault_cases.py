@@ -83,8 +83,11 @@ class Case:
 # What is made once, in order; each is an input of later commands.
 GROUND = [
     "pretrain --config config.json --tokenizer tokenizer.json --data texts.jsonl -o student --epochs 1 --batch-size 2 --lr 1e-2",
+    "import gsm8k questions.jsonl --split test -o q.jsonl",
     "generate --model scripted:s.jsonl --problems p.jsonl -n 2 -o t.jsonl",
     "verify --problems p.jsonl --traces t.jsonl -o v.jsonl",
+    "corrupt --problems p.jsonl --traces t.jsonl --answer-only -o a.jsonl",
+    "verify --problems p.jsonl --traces a.jsonl -o av.jsonl",
     "score --model student --problems p.jsonl --traces t.jsonl -o scores.jsonl",
     "arms --problems p.jsonl --traces t.jsonl --verdicts v.jsonl -o arms",
     "train --model student --data arms/W.jsonl -o lora --lora r=2,alpha=4 --batch-size 2 --lr 1e-2",
@@ -98,6 +101,9 @@ CASES = [
     Case("import csv", "import gsm8k raw.csv -o out.jsonl", ["raw.csv"]),
     Case("import with refused rows", "import gsm8k bad.jsonl -o out.jsonl --traces traces.jsonl --max-rejects 0.9", ["bad.jsonl"]),
     Case("import drawn", "import countdown --generate 4 -o out.jsonl", []),
+    Case("import of lm-eval", "import gsm8k samples_x.jsonl -o out.jsonl --traces traces.jsonl --eval eval.jsonl", ["samples_x.jsonl"]),
+    Case("import of a batch", "import gsm8k batch.jsonl --problems q.jsonl --traces traces.jsonl --eval eval.jsonl",
+         ["batch.jsonl", "q.jsonl"]),
     Case("generate", "generate --model scripted:s.jsonl --problems p.jsonl -n 2 -o out.jsonl", ["s.jsonl", "p.jsonl"]),
     Case("generate gzip", "generate --model scripted:s.jsonl --problems p.jsonl -o deep/er/out.jsonl.gz", ["s.jsonl", "p.jsonl"]),
     Case("generate with a model", "generate --model student --problems p.jsonl -n 2 --max-tokens 4 -o out.jsonl", ["student", "p.jsonl"]),
@@ -119,6 +125,11 @@ CASES = [
          ["student", "p.jsonl", "t.jsonl"]),
     Case("arms", "arms --problems p.jsonl --traces t.jsonl --verdicts v.jsonl --scores scores.jsonl --model student -o out",
          ["p.jsonl", "t.jsonl", "v.jsonl", "scores.jsonl", "student"]),
+    Case("arms that cross style with correctness", "arms --problems p.jsonl --traces t.jsonl --traces a.jsonl "
+         "--verdicts v.jsonl --verdicts av.jsonl --arm A --arm W --arm M=W:0.5+G:0.5 -o out",
+         ["p.jsonl", "t.jsonl", "v.jsonl", "a.jsonl", "av.jsonl"]),
+    Case("corrupt but the answer", "corrupt --problems p.jsonl --traces t.jsonl --answer-only -o out.jsonl", ["p.jsonl", "t.jsonl"]),
+    Case("score rows", "score --model student --data arms/W.jsonl -o out.jsonl", ["student", "arms"]),
     Case("train", "train --model student --data arms/W.jsonl --dev arms/H.jsonl --dev-every 2 --checkpoint-every 1 --batch-size 2 "
          "--lr 1e-2 -o out", ["student", "arms"]),
     Case("train an adapter", "train --model student --data arms/W.jsonl --lora r=2,alpha=4 --checkpoint-every 1 --batch-size 2 "
@@ -126,16 +137,26 @@ CASES = [
     Case("pretrain", "pretrain --config config.json --tokenizer tokenizer.json --data texts.jsonl --batch-size 2 -o out",
          ["config.json", "tokenizer.json", "texts.jsonl"]),
     Case("convert", "convert lora -o out --to merged", ["lora", "student"]),
+    Case("convert to GGUF", "convert student -o out.gguf --to gguf", ["student"]),
+    Case("convert rows", "convert arms/W.jsonl -o deep/out.jsonl --to llama-factory", ["arms"]),
+    Case("convert to a table", "convert arms/W.jsonl -o out.parquet --to parquet", ["arms"]),
+    Case("convert an evaluation", "convert e1.jsonl -o out --to lm-eval --problems p.jsonl", ["e1.jsonl", "e1.jsonl.meta.json", "p.jsonl"]),
     Case("eval", "eval --model student --problems p.jsonl --max-tokens 4 -o out.jsonl", ["student", "p.jsonl"]),
     Case("compare", "compare a=e1.jsonl b=e2.jsonl --baseline a --report out.html --json",
          ["e1.jsonl", "e1.jsonl.meta.json", "e2.jsonl", "e2.jsonl.meta.json"]),
     Case("advise", "advise --model student --problems p.jsonl W=arms/W.jsonl H=arms/H.jsonl --rows 4 --ask 2 --samples 2 --max-tokens 4 --json",
          ["student", "p.jsonl", "arms"]),
+    Case("race", "race --model student --problems p.jsonl W=arms/W.jsonl H=arms/H.jsonl --ask 2 --max-tokens 4 --epochs 2 --batch-size 2 "
+         "--lr 1e-2 --budget 1 --tolerance 0 -o out --json", ["student", "p.jsonl", "arms"]),
     Case("inspect", "inspect --model student --data arms/W.jsonl --html out.html", ["student", "arms"], threads=False),
     Case("doctor", "doctor --model student --json", ["student"], threads=False),
     Case("init", "init math -o out.toml", [], again=[2], threads=False),
     Case("man", "man pages", [], threads=False),
     Case("report", "report finished -o out.html", ["finished"]),
+    Case("report of evaluations", "report --eval a=e1.jsonl --eval b=e2.jsonl --problems p.jsonl -o out.html",
+         ["e1.jsonl", "e1.jsonl.meta.json", "e2.jsonl", "e2.jsonl.meta.json", "p.jsonl"]),
+    Case("jobs", "jobs finished --json", ["finished"], threads=False),
+    Case("status", "status finished --json", ["finished"], threads=False),
     Case("run", "run recipe.toml --out out -q", ["recipe.toml", "raw.jsonl", "held.jsonl", "s.jsonl", "student"], like_by_name=True),
 ]
 
@@ -179,6 +200,10 @@ def make_ground(folder, program):
         with open(os.path.join(folder, name), "w") as file:
             file.write(text)
     shutil.copy(os.path.join(ROOT, "fixtures", "stories260K", "tokenizer.json"), folder)
+    outside = os.path.join(ROOT, "fixtures", "outside")
+    shutil.copy(os.path.join(outside, "lm-eval", "samples_eggs_sampled_2026-01-01T00-00-00.000000.jsonl"), os.path.join(folder, "samples_x.jsonl"))
+    shutil.copy(os.path.join(outside, "openai-batch.jsonl"), os.path.join(folder, "batch.jsonl"))
+    shutil.copy(os.path.join(outside, "questions.jsonl"), os.path.join(folder, "questions.jsonl"))
     for command in GROUND:
         code, _, err = ran([program, *command.split(), "--threads", "1"], folder)
         if code != 0:

@@ -30,6 +30,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -75,6 +76,17 @@ def sites(found, folder):
                     tuple(sorted({path} | spelled[path])))
         seen.setdefault(site[:3], site)
     return list(seen.values())
+
+
+# They keep nothing: servers, texts printed, and what others run of a run.
+NO_CASE = {"serve", "view", "job", "schema", "completions", "help"}
+
+
+def without_case(program):
+    """Commands that no case runs."""
+    _, out, _ = ran([program, "--help"], None)
+    listed = re.findall(r"^  ([a-z]+)  ", out, re.MULTILINE)
+    return sorted(set(listed) - NO_CASE - {case.arguments[0] for case in CASES})
 
 
 def is_own(path, folder):
@@ -345,6 +357,9 @@ def main():
         import fault_plants
         sys.exit(fault_plants.check())
     given.program = os.path.abspath(given.program)
+    missing = without_case(given.program)
+    if missing:
+        sys.exit(f"fault_cases.py has no case of {', '.join(missing)}")
     cases = CASES if not given.cases else [case for case in CASES if case.name in given.cases.split(",")]
     with tempfile.TemporaryDirectory() as temporary:
         place = os.path.realpath(given.dir or temporary)

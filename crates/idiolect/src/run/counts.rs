@@ -12,7 +12,7 @@ use super::files::Folders;
 use super::plan::parts;
 use super::recipe::{Recipe, ScratchModel, Shape, WorldKind, Writer};
 use crate::model::Place;
-use crate::stage::StageError;
+use crate::stage::{StageError, outside};
 
 /// Bytes of a token of text: about, for tokenizers of large vocabularies.
 const BYTES_OF_A_TOKEN: f64 = 4.0;
@@ -131,7 +131,10 @@ fn of_files(recipe: &Recipe, folders: &Folders) -> Result<Counts, StageError> {
     }
     let mut given = 0;
     for path in folders.find_all(&recipe.data.traces)? {
-        given += rows_and_bytes(&path)?.0;
+        given += match outside::recognized(&path)? {
+            Some(program) => outside::answers(&path, program)?,
+            None => rows_and_bytes(&path)?.0,
+        };
     }
     let (dev, test) = recipe.fractions();
     let part = |share: f64| (of[0] as f64 * share).round() as usize;

@@ -9,6 +9,7 @@ use idiolect_core::miniature::stories::{self, StorySettings, StoryWorld};
 use idiolect_core::miniature::{
     self, ModelShape, StudentProse, TextRow, WorldSettings, prose::Numerals,
 };
+use idiolect_core::outside::AnsweredRow;
 use idiolect_core::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
 use idiolect_core::store::{
     BadRow, Meta, Opened, Output, Rows, file_name, hash_file, write_atomic,
@@ -21,12 +22,12 @@ use serde_json::{Map, Value, json};
 
 use super::RunContext;
 use super::counts::any_has_column;
-use super::files::Folders;
 use super::layout::DataPaths;
 use super::plan::{parts, scratch_models};
 use super::recipe::{Data, MaxProblems, Recipe, ScratchModel, Shape, WorldKind};
 use super::view::read;
 use crate::stage::import::{ImportSettings, RowTask, import};
+use crate::stage::outside::{self, GivenAnswers, recognized};
 use crate::stage::{Control, StageError};
 
 /// Lays the data of one replicate down.
@@ -191,15 +192,14 @@ fn files(
     split_by_hash(&mut problems, recipe.fractions(), seed);
     distinct(&problems)?;
     // Traces of problems that are not kept are no fault.
-    let known: BTreeSet<String> = problems.iter().map(|p| p.id.clone()).collect();
+    let mut refused = Vec::new();
+    let given = given_traces(run, task, &problems, &mut meta, &mut refused)?;
     keep_most(&mut problems, recipe.data.max_problems, seed);
     let train: BTreeSet<&str> = problems
         .iter()
         .filter(|p| p.split == Split::Train)
         .map(|p| p.id.as_str())
         .collect();
-    let mut refused = Vec::new();
-    let given = given_traces(recipe, &run.folders, &known, &mut meta, &mut refused)?;
     traces.retain(|trace| train.contains(trace.problem_id.as_str()));
     let (human, responses): (Vec<Trace>, Vec<Trace>) = traces
         .into_iter()
@@ -337,27 +337,51 @@ fn write_gold(data: &DataPaths, problems: &[Problem]) -> Result<(), StageError> 
     write_rows(&data.part("gold"), &meta, || gold)
 }
 
-/// The traces of `data.traces` that its filter lets through.
+/// The traces of `data.traces` that its filter lets through: of this program's rows, of plain rows, or
+/// of the files of other programs.
 fn given_traces(
-    recipe: &Recipe,
-    folders: &Folders,
-    known: &BTreeSet<String>,
+    run: &RunContext<'_>,
+    task: TaskName,
+    problems: &[Problem],
     meta: &mut Meta,
     refused: &mut Vec<BadRow>,
 ) -> Result<Vec<Trace>, StageError> {
+    let data = &run.recipe.data;
     let mut traces = Vec::new();
-    if recipe.data.traces.is_empty() {
+    if data.traces.is_empty() {
         return Ok(traces);
     }
-    for path in folders.find_all(&recipe.data.traces)? {
+    let known: BTreeSet<&str> = problems.iter().map(|p| p.id.as_str()).collect();
+    for path in run.folders.find_all(&data.traces)? {
         meta.input(&file_name(&path), hash_file(&path)?);
+        if let Some(program) = recognized(&path)? {
+            run.note(&format!(
+                "data.traces: `{}` holds {}",
+                file_name(&path),
+                program.holds()
+            ));
+            let answers = GivenAnswers {
+                file: (path, program),
+                task,
+                finish: data.finish,
+                problems,
+            };
+            let wanted = |row: &AnsweredRow| {
+                let mut columns = row.columns.clone();
+                if let Some(model) = &row.model {
+                    columns.insert("model".to_owned(), Value::from(model.as_str()));
+                }
+                is_wanted(&columns, &data.traces_where)
+            };
+            traces.extend(outside::given(&answers, wanted, refused)?);
+            continue;
+        }
         for row in Rows::<Map<String, Value>>::open(&path)?.collect_good(|bad| refused.push(bad))? {
-            if !is_wanted(&row.value, &recipe.data.traces_where) {
+            if !is_wanted(&row.value, &data.traces_where) {
                 continue;
             }
-            let text = || Value::Object(row.value.clone()).to_string();
-            let trace = given_trace(&row.value, recipe).and_then(|trace| {
-                match known.contains(&trace.problem_id) {
+            let trace = given_trace(&row.value, data).and_then(|trace| {
+                match known.contains(trace.problem_id.as_str()) {
                     true => Ok(trace),
                     false => Err(format!("no problem has the id `{}`", trace.problem_id)),
                 }
@@ -365,7 +389,8 @@ fn given_traces(
             match trace {
                 Ok(trace) => traces.push(trace),
                 Err(reason) => {
-                    refused.push(BadRow::new(&file_name(&path), row.line, reason, &text()));
+                    let text = Value::Object(row.value).to_string();
+                    refused.push(BadRow::new(&file_name(&path), row.line, reason, &text));
                 }
             }
         }
@@ -382,12 +407,12 @@ fn is_wanted(row: &Map<String, Value>, filter: &BTreeMap<String, String>) -> boo
 }
 
 /// A row of this program's own, or one with `problem_id`, `response` and `model`.
-fn given_trace(row: &Map<String, Value>, recipe: &Recipe) -> Result<Trace, String> {
+fn given_trace(row: &Map<String, Value>, data: &Data) -> Result<Trace, String> {
     if row.contains_key("origin") {
         return serde_json::from_value(Value::Object(row.clone())).map_err(|e| e.to_string());
     }
     let column = |field: &str| {
-        let mapped = recipe.data.columns.get(field);
+        let mapped = data.columns.get(field);
         mapped.map_or(field.to_owned(), String::clone)
     };
     let text_of = |names: &[&str]| {
@@ -404,7 +429,7 @@ fn given_trace(row: &Map<String, Value>, recipe: &Recipe) -> Result<Trace, Strin
     });
     origin.model = model.map(str::to_owned);
     let said = text_of(&["finish", "finish_reason", "stop_reason"]).and_then(Finish::of_reason);
-    let finish = recipe.data.finish.or(said).unwrap_or(Finish::Unknown);
+    let finish = data.finish.or(said).unwrap_or(Finish::Unknown);
     Ok(Trace::new(problem, text.trim(), finish, origin))
 }
 

@@ -17,6 +17,7 @@ use super::recipe::{Recipe, Writer};
 use super::{RunContext, work};
 use crate::model::Place;
 use crate::stage::StageError;
+use crate::stage::outside::recognized;
 
 /// Looks for every file and model that the recipe names.
 ///
@@ -125,8 +126,14 @@ pub(super) fn check_apart(
 fn lost_columns(recipe: &Recipe, folders: &Folders) -> Result<Vec<String>, StageError> {
     let data = &recipe.data;
     let mut files = Vec::new();
-    for names in [&data.train, &data.dev, &data.test, &data.traces] {
+    for names in [&data.train, &data.dev, &data.test] {
         files.extend(folders.find_all(names)?);
+    }
+    for path in folders.find_all(&data.traces)? {
+        // The columns of another program's file are its own.
+        if recognized(&path)?.is_none() {
+            files.push(path);
+        }
     }
     let mut lost = Vec::new();
     for (field, column) in &data.columns {

@@ -227,8 +227,8 @@ pub struct Data {
     /// Most problems of each split, chosen by hash of their ids; all where unset.
     #[serde(skip_serializing_if = "MaxProblems::is_unset")]
     pub max_problems: MaxProblems,
-    /// Traces that exist already: files or globs. Beside this program's own rows, rows with
-    /// `problem_id`, `response` (or `text`) and `model`.
+    /// Traces that exist already: files or globs. This program's own rows, rows with `problem_id`,
+    /// `response` (or `text`) and `model`, or what `import --format` reads of other programs.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "one_or_many"

@@ -444,3 +444,73 @@ fn the_same_command_has_nothing_to_do_and_another_says_what_differs() {
     assert_ne!(place.bytes("e-a.jsonl"), bytes);
     assert_eq!(place.lines("t-a.jsonl")[1]["finish"], "stop");
 }
+
+/// A run on the five questions whose traces are another program's file.
+fn run_over(place: &Place, traces: &str, more: &[&str]) -> Ran {
+    let questions = std::fs::read_to_string(fixture("questions.jsonl")).unwrap();
+    place.write("train.jsonl", &questions);
+    // The same numbers, other questions.
+    let held = questions.replace("eggs", "nuts").replace("pens", "cups");
+    place.write("test.jsonl", &held);
+    let student = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
+    place.write(
+        "theirs.toml",
+        &format!(
+            r#"name = "theirs"
+data = {{ task = "gsm8k", train = "train.jsonl", test = "test.jsonl", traces = "{traces}" }}
+models = {{ students = ["{student}"] }}
+arms = {{ names = ["G"], baselines = ["base"] }}
+train = {{ seeds = 1, epochs = 1 }}
+eval = {{ max_tokens = 2 }}
+"#
+        ),
+    );
+    place.run(&[&["run", "theirs.toml", "--out", "r"], more].concat())
+}
+
+#[test]
+fn a_recipe_takes_the_files_of_other_programs_as_traces() {
+    for (file, words) in [
+        (SAMPLED, "samples of lm-evaluation-harness"),
+        ("inspect.json", "a log of inspect_ai"),
+    ] {
+        let place = Place::new();
+        for name in [file, "lm-eval/results_DATE.json"] {
+            let from = fixture(name);
+            std::fs::copy(&from, place.path(from.rsplit('/').next().unwrap())).unwrap();
+        }
+        let name = file.rsplit('/').next().unwrap().replace("DATE", DATE);
+        let ran = run_over(&place, &name, &[]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.err);
+        assert!(ran.err.contains(words), "{name}: {}", ran.err);
+        let given = place.lines("r/data/r0/parts/given.jsonl");
+        assert_eq!(given.len(), 10, "{name}");
+        let is_theirs = |row: &Value| {
+            row["origin"]["kind"] == "sampled"
+                && row["theirs"]["program"].is_string()
+                && row["problem_id"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("gsm8k/train/")
+        };
+        assert!(given.iter().all(is_theirs), "{name}: {given:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_no_problem_of_the_recipe_is_refused_by_line() {
+    let place = Place::new();
+    let theirs = std::fs::read_to_string(fixture("inspect.json")).unwrap();
+    place.write(
+        "log.json",
+        &theirs.replace("What is 6 times 7?", "What is 6 times 8?"),
+    );
+    let ran = run_over(&place, "log.json", &[]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    for words in ["log.json", "line ", "question"] {
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+    let ran = run_over(&place, "log.json", &["--max-rejects", "0.5"]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert_eq!(place.count("r/data/r0/parts/given.jsonl"), 8);
+}

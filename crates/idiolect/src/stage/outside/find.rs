@@ -2,6 +2,7 @@
 //! already, by its id or by the question inside its prompt. Never by its place.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use idiolect_core::outside::AnsweredRow;
 use idiolect_core::record::{Problem, TaskName};
@@ -27,7 +28,11 @@ pub(super) struct Finder {
 }
 
 struct KnownProblems {
-    problems: Problems,
+    problems: Vec<Problem>,
+    /// Index into `problems` by id.
+    by_id: BTreeMap<String, usize>,
+    /// Hash of their file, where they are of one.
+    hash: String,
     /// Problems by the first bytes of their questions.
     questions: BTreeMap<[u8; KEY], Vec<usize>>,
 }
@@ -36,21 +41,30 @@ impl Finder {
     pub(super) fn new(settings: &OutsideSettings) -> Result<Self, StageError> {
         let known = match &settings.problems {
             None => None,
-            Some(path) => Some(KnownProblems::new(Problems::read(path, &[])?)?),
+            Some(path) => Some(KnownProblems::read(path)?),
         };
-        Ok(Self {
+        Ok(Self::with(settings, known))
+    }
+
+    /// Finds the problems among these alone.
+    pub(super) fn of(settings: &OutsideSettings, problems: &[Problem]) -> Self {
+        Self::with(settings, Some(KnownProblems::of(problems.iter().cloned())))
+    }
+
+    fn with(settings: &OutsideSettings, known: Option<KnownProblems>) -> Self {
+        Self {
             task: settings.task,
             columns: settings.columns.clone(),
             forced_split: settings.split.is_some(),
             set: set_of(settings),
             known,
-        })
+        }
     }
 
     /// Adds the problems that are known to an output's provenance.
     pub(super) fn record(&self, meta: &mut Meta) {
         if let Some(known) = &self.known {
-            meta.input("problems", &known.problems.hash);
+            meta.input("problems", &known.hash);
         }
     }
 
@@ -116,12 +130,11 @@ impl Finder {
         row: &AnsweredRow,
         source: &Source,
     ) -> Result<&'a Problem, String> {
-        let problems = &known.problems;
         if let Some(id) = &row.id {
             let named = |id: &str| {
-                problems
+                known
                     .get(id)
-                    .or_else(|| problems.get(&format!("{}/{id}", self.set)))
+                    .or_else(|| known.get(&format!("{}/{id}", self.set)))
             };
             if let Some(problem) = named(id).or_else(|| named(without_sample(id)?)) {
                 return Ok(problem);
@@ -134,16 +147,18 @@ impl Finder {
                 self.set,
                 split.as_str().unwrap_or_default()
             );
-            if let Some(problem) = problems.get(&id) {
+            if let Some(problem) = known.get(&id) {
                 // A number says little: another data set has one too.
                 let prompt = row.prompt.as_deref().unwrap_or_default();
-                return if prompt.is_empty() || prompt.contains(problem.question.trim()) {
-                    Ok(problem)
-                } else {
-                    Err(format!(
+                if prompt.is_empty() || prompt.contains(problem.question.trim()) {
+                    return Ok(problem);
+                }
+                // Its own question may be that of a problem with another number.
+                return known.asked_in(prompt).map_err(|_| {
+                    format!(
                         "its prompt does not hold the question of problem `{id}`, which has its number"
-                    ))
-                };
+                    )
+                });
             }
         }
         match row.prompt.as_deref() {
@@ -160,23 +175,40 @@ impl Finder {
 }
 
 impl KnownProblems {
-    fn new(problems: Problems) -> Result<Self, StageError> {
-        if let Some(bad) = problems.bad.first() {
+    fn read(path: &Path) -> Result<Self, StageError> {
+        let read = Problems::read(path, &[])?;
+        if let Some(bad) = read.bad.first() {
             return Err(StageError::failed(
                 format!("`{}`, line {}: {}", bad.file, bad.line, bad.reason),
                 "--problems takes problems that `idiolect import` wrote",
             ));
         }
+        let mut known = Self::of(read.rows.into_iter().map(|(_, problem)| problem));
+        known.hash = read.hash;
+        Ok(known)
+    }
+
+    /// Of problems with distinct ids.
+    fn of(problems: impl Iterator<Item = Problem>) -> Self {
+        let problems: Vec<Problem> = problems.collect();
+        let mut by_id = BTreeMap::new();
         let mut questions: BTreeMap<[u8; KEY], Vec<usize>> = BTreeMap::new();
-        for (index, (_, problem)) in problems.rows.iter().enumerate() {
+        for (index, problem) in problems.iter().enumerate() {
+            by_id.insert(problem.id.clone(), index);
             if let Some(key) = key_of(problem.question.trim().as_bytes()) {
                 questions.entry(key).or_default().push(index);
             }
         }
-        Ok(Self {
+        Self {
             problems,
+            by_id,
+            hash: String::new(),
             questions,
-        })
+        }
+    }
+
+    fn get(&self, id: &str) -> Option<&Problem> {
+        self.by_id.get(id).map(|index| &self.problems[*index])
     }
 
     /// The problem whose question stands last in a prompt: examples come before it. Of questions that
@@ -190,7 +222,7 @@ impl KnownProblems {
                 break;
             };
             for index in self.questions.get(&key).into_iter().flatten() {
-                let problem = &self.problems.rows[*index].1;
+                let problem = &self.problems[*index];
                 let question = problem.question.trim().as_bytes();
                 if !bytes[at..].starts_with(question) {
                     continue;

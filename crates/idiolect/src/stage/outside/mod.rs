@@ -3,6 +3,7 @@
 //! are of one kind; what the other program made of them is kept beside (`theirs`).
 
 mod find;
+mod given;
 mod source;
 mod survey;
 
@@ -25,6 +26,7 @@ use super::import::{Known, RowTask, columns_of, note_unknown_reasons, remedy, st
 use super::verify::{accepted, in_parallel};
 use super::{Control, Outcome, StageError};
 
+pub use self::given::{GivenAnswers, answers, given};
 pub use self::source::{found, recognized};
 
 /// What to import of another program's files.
@@ -289,7 +291,14 @@ impl Writing<'_> {
         let mut pending = Vec::new();
         for (place, reply) in row.replies.iter().enumerate() {
             let theirs = theirs(source.program, row, place, &scores);
-            let trace = self.trace(source, row, reply, &imported.problem, &theirs);
+            let mut trace = trace(self.settings, source, row, reply, &imported.problem);
+            if let Ok((trace, unknown)) = &mut trace {
+                trace.extra.insert("theirs".to_owned(), theirs.clone());
+                if let Some(reason) = unknown {
+                    *self.reasons.entry(reason.clone()).or_default() += 1;
+                }
+            }
+            let trace = trace.map(|(trace, _)| trace);
             match &trace {
                 Ok(trace) => imported.traces.push(trace.clone()),
                 // Where answers are judged, one that is none is a row too.
@@ -324,40 +333,6 @@ impl Writing<'_> {
             *sample += 1;
         }
         Ok(())
-    }
-
-    fn trace(
-        &mut self,
-        source: &Source,
-        row: &AnsweredRow,
-        reply: &Reply,
-        problem: &Problem,
-        theirs: &Value,
-    ) -> Result<Trace, String> {
-        let text = reply.text.clone()?;
-        let stated = reply.finish.as_deref();
-        let finish = self.settings.finish.or_else(|| Finish::of_reason(stated?));
-        if let (None, Some(reason)) = (finish, stated.filter(|reason| *reason != "unknown")) {
-            *self.reasons.entry(reason.to_owned()).or_default() += 1;
-        }
-        let model = source.model.clone().or_else(|| row.model.clone());
-        let origin = Origin {
-            kind: match model {
-                Some(_) => OriginKind::Sampled,
-                None => OriginKind::Imported,
-            },
-            model,
-            sampling: (!row.sampling.is_empty()).then(|| Value::Object(row.sampling.clone())),
-            ..Origin::of(OriginKind::Imported)
-        };
-        let mut trace = Trace::new(
-            &problem.id,
-            &text,
-            finish.unwrap_or(Finish::Unknown),
-            origin,
-        );
-        trace.extra.insert("theirs".to_owned(), theirs.clone());
-        Ok(trace)
     }
 
     /// Judges what is waiting, in its order.
@@ -406,6 +381,36 @@ impl Writing<'_> {
         let meta = meta.ok_or_else(|| StageError::usage("nothing is to be written", ""))?;
         Outcome::of(path, &meta, false, self.control)
     }
+}
+
+/// A reply as a trace, with the reason of its end where that is not known.
+///
+/// # Errors
+/// Why the reply is none.
+fn trace(
+    settings: &OutsideSettings,
+    source: &Source,
+    row: &AnsweredRow,
+    reply: &Reply,
+    problem: &Problem,
+) -> Result<(Trace, Option<String>), String> {
+    let text = reply.text.clone()?;
+    let stated = reply.finish.as_deref();
+    let finish = settings.finish.or_else(|| Finish::of_reason(stated?));
+    let unknown = stated.filter(|reason| finish.is_none() && *reason != "unknown");
+    let model = source.model.clone().or_else(|| row.model.clone());
+    let origin = Origin {
+        kind: match model {
+            Some(_) => OriginKind::Sampled,
+            None => OriginKind::Imported,
+        },
+        model,
+        sampling: (!row.sampling.is_empty()).then(|| Value::Object(row.sampling.clone())),
+        ..Origin::of(OriginKind::Imported)
+    };
+    let finish = finish.unwrap_or(Finish::Unknown);
+    let trace = Trace::new(&problem.id, &text, finish, origin);
+    Ok((trace, unknown.map(str::to_owned)))
 }
 
 /// What the other program made of an answer. Scores of several answers together are no answer's own.

@@ -48,6 +48,16 @@ impl Source {
         program: Program,
         settings: &OutsideSettings,
     ) -> Result<Self, StageError> {
+        let source = Self::bare(path, program)?;
+        Ok(Self {
+            split: settings.split.unwrap_or(source.split),
+            model: settings.model.clone().or(source.model),
+            ..source
+        })
+    }
+
+    /// A file as its names and neighbours tell.
+    pub(super) fn bare(path: &Path, program: Program) -> Result<Self, StageError> {
         let usual = if program.evaluates() {
             Split::Test
         } else {
@@ -57,14 +67,11 @@ impl Source {
             input: Input::open(path)?,
             program,
             name: file_name(path),
-            split: settings
-                .split
-                .or_else(|| split_by_name(path))
-                .unwrap_or(usual),
-            model: settings.model.clone().or_else(|| match program {
+            split: split_by_name(path).unwrap_or(usual),
+            model: match program {
                 Program::LmEval => model_beside(path),
                 _ => None,
-            }),
+            },
         })
     }
 
