@@ -146,3 +146,4 @@ def write_frame(fd, message):
     data = json.dumps(message).encode("ascii")
     data = struct.pack(">I", len(data)) + data
     while data:
+        data = data[os.write(fd, data):]
