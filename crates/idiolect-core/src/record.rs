@@ -177,6 +177,36 @@ impl Trace {
             extra: Map::new(),
         }
     }
+
+    /// Notes which question it answers, where its problem's id does not tell: one made of a row's
+    /// number is that of another question in another file.
+    pub fn state_question(&mut self, question: &str) {
+        let hash = question_hash(question);
+        self.extra.insert(QUESTION_HASH.to_owned(), hash.into());
+    }
+
+    /// Refuses the problem that has its id where it is known to answer another question.
+    ///
+    /// # Errors
+    /// In words that name the problem.
+    pub fn check_question(&self, problem: &Problem) -> Result<(), String> {
+        match self.extra.get(QUESTION_HASH).and_then(Value::as_str) {
+            Some(hash) if hash != question_hash(&problem.question) => Err(format!(
+                "it answers another question than the problem `{}` of the problems file: both were numbered by their rows, in different files; `idiolect import FILE --problems PROBLEMS` finds problems by their questions",
+                problem.id
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The field of a trace that holds the hash of the question it answers.
+const QUESTION_HASH: &str = "question_hash";
+
+/// A question however it is spaced.
+fn question_hash(question: &str) -> String {
+    let words: Vec<&str> = question.split_whitespace().collect();
+    content_hash(words.join(" ").as_bytes())
 }
 
 /// The identity of a trace: the first 16 bytes of SHA-256(problem id, NUL, text) in hexadecimal.

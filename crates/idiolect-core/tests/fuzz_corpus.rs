@@ -12,6 +12,8 @@ mod extraction;
 mod latex;
 #[path = "../../../fuzz/bodies/meta.rs"]
 mod meta;
+#[path = "../../../fuzz/bodies/outside.rs"]
+mod outside;
 #[path = "../../../fuzz/bodies/parquet.rs"]
 mod parquet;
 #[path = "../../../fuzz/bodies/rows.rs"]
@@ -26,6 +28,7 @@ fn the_fuzz_corpus_replays() {
         ("rows", rows::run),
         ("arm", arm::run),
         ("meta", meta::run),
+        ("outside", outside::run),
         ("parquet", parquet::run),
     ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -3,17 +3,28 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use same_file::Handle;
-
 /// Whether two paths mean one file or folder: by device and inode where both exist, which sees
 /// through hard and symbolic links, else by their names in the same folder.
 pub fn is_same(a: &Path, b: &Path) -> bool {
-    match (Handle::from_path(a), Handle::from_path(b)) {
-        (Ok(a), Ok(b)) => a == b,
-        (Err(_), Err(_)) => resolved(a) == resolved(b),
+    match (identity(a), identity(b)) {
+        (Some(a), Some(b)) => a == b,
+        (None, None) => resolved(a) == resolved(b),
         // One exists and the other does not.
         _ => false,
     }
+}
+
+/// Device and inode, without opening: a pipe would be waited for.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<impl PartialEq> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<impl PartialEq> {
+    same_file::Handle::from_path(path).ok()
 }
 
 /// Whether `path` lies in `folder`, at any depth, or is it.

@@ -983,6 +983,10 @@ fn moments(gold: &Tree, answer: &Tree) -> Option<Decision> {
                 i64::from(time.seconds / 3600),
                 i64::from(time.seconds / 60 % 60),
             );
+            // "4:30p" is a ratio whose second term has a letter.
+            if terms.len() == 2 && (part(0).is_none() || part(1).is_none()) {
+                return Some(undecided("a time and what may be one"));
+            }
             // A gold of the morning beside a time of either half.
             let halved = time.half_known && matches!(gold, Tree::Time(_));
             let same = terms.len() == 2

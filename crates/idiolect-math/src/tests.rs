@@ -168,6 +168,10 @@ fn labels_countries_and_choices_in_words_say_nothing_of_the_value() {
         Wrong,
     );
     check(&[(r"6:45\text{ a.m.}", "6:45")], Ungraded);
+    check(
+        &[(r"4:30 \text{ p.m.}", "4:30p"), ("4:30p.m.", "4:30p..")],
+        Ungraded,
+    );
 }
 
 #[test]

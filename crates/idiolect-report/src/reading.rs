@@ -237,6 +237,13 @@ pub(crate) fn coverage(comparison: &Comparison) -> String {
     format!("{}\u{202f}%", percent.trim_end_matches(".0"))
 }
 
+/// Whether arms are compared that were trained on: of models that somebody else made neither rows nor
+/// seeds are known.
+pub(crate) fn is_of_trainings(comparison: &Comparison) -> bool {
+    let several = seeds(comparison).is_some_and(|(_, most)| most > 1);
+    several || comparison.n_replicates > 1 || comparison.arms.iter().any(|arm| arm.rows.is_some())
+}
+
 /// Fine-tuning seeds of the trained arms: the fewest and the most in any replicate.
 pub(crate) fn seeds(comparison: &Comparison) -> Option<(usize, usize)> {
     let counts = comparison

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+/// The unit of a job that is counted in shares of its whole: shown in percent, without a rate.
+pub const SHARES: &str = "shares";
+
 /// What a job reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
@@ -121,6 +124,24 @@ impl Pace {
     }
 }
 
+impl Pace {
+    /// `1 min left`, once enough is done to tell.
+    pub fn left(&self) -> Option<String> {
+        let own = self.done.saturating_sub(self.before);
+        if own < self.total? / TELLS {
+            return None;
+        }
+        Some(match self.seconds_left()? {
+            s if s < 90.0 => format!("{s:.0} s left"),
+            s if s < 5400.0 => format!("{:.0} min left", s / 60.0),
+            s => format!("{:.1} h left", s / 3600.0),
+        })
+    }
+}
+
+/// The share of the whole, one in so many, from which the time left can be told.
+const TELLS: u64 = 50;
+
 /// `12.5/s, 1 min left`; nothing before something was done.
 impl fmt::Display for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,11 +151,9 @@ impl fmt::Display for Pace {
             Some(rate) if rate < 100.0 => write!(f, "{rate:.1}/s")?,
             Some(rate) => write!(f, "{rate:.0}/s")?,
         }
-        match self.seconds_left() {
+        match self.left() {
             None => Ok(()),
-            Some(s) if s < 90.0 => write!(f, ", {s:.0} s left"),
-            Some(s) if s < 5400.0 => write!(f, ", {:.0} min left", s / 60.0),
-            Some(s) => write!(f, ", {:.1} h left", s / 3600.0),
+            Some(left) => write!(f, ", {left}"),
         }
     }
 }

@@ -56,6 +56,8 @@ mod others;
 mod outputs;
 #[path = "cli/outside.rs"]
 mod outside;
+#[path = "cli/own_answers.rs"]
+mod own_answers;
 #[path = "cli/own_data.rs"]
 mod own_data;
 #[path = "cli/page.rs"]

@@ -37,6 +37,25 @@ pub struct Advice {
     pub cost_to_know: Vec<String>,
     /// What a reader must know before believing it.
     pub warnings: Vec<String>,
+    /// What would find it out by training, where a budget was stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub race: Option<RaceToRun>,
+}
+
+/// A race of the arms within a budget, which nobody has run yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RaceToRun {
+    /// What to type. It reads this advice from `advice.json`, where the advice states what a race can
+    /// begin from.
+    pub command: String,
+    /// Share of the full cost that may be spent.
+    pub budget: f64,
+    /// Most tokens that it would train on.
+    pub tokens: u64,
+    /// Those of its first rung, which trains every arm.
+    pub first_rung_tokens: u64,
+    /// Those of training every arm in full with three seeds. All without the prompts.
+    pub full_tokens: u64,
 }
 
 /// What is expected of one arm, whatever other arms it is listed with.
@@ -235,6 +254,7 @@ pub fn advise(
         left_out,
         replicates: learned.as_ref().map_or(0, |learned| learned.fit.replicates),
         warnings,
+        race: None,
     }
 }
 
@@ -300,6 +320,14 @@ fn answer(ranking: &[Expected], learned: bool, spearman: Option<f64>) -> String 
             .map(|arm| (arm.arm.as_str(), arm.description.as_str())),
     );
     let arm = names.of(&first.arm);
+    if ranking.len() == 1 {
+        return format!("There is one arm, so nothing to choose: {arm}{gain}.");
+    }
+    if first.gain.is_some_and(|gain| gain <= 0.0) {
+        return format!(
+            "None of these arms is expected to make the student better; {arm} ranks first{gain}."
+        );
+    }
     match first.indistinguishable_from.as_slice() {
         [] => format!("Train on {arm}{gain}."),
         open => format!(
@@ -419,6 +447,18 @@ mod tests {
             all.warnings
                 .iter()
                 .any(|w| w.contains("`lookahead` could not be measured of A4"))
+        );
+    }
+
+    #[test]
+    fn one_arm_is_no_choice_and_is_not_recommended() {
+        let one = advise(&candidates()[..1], &finished(), 1e6, 600);
+        assert!(
+            one.answer
+                .starts_with("There is one arm, so nothing to choose")
+                && one.answer.contains("expected gain"),
+            "{}",
+            one.answer
         );
     }
 

@@ -390,6 +390,11 @@ impl<'a> Candidates<'a> {
             .all(|condition| condition.holds(&known) == Some(true))
     }
 
+    /// Whether any trace has scores.
+    pub(super) fn some_scored(&self) -> bool {
+        !self.scores.is_empty()
+    }
+
     /// The scores of a trace, where known.
     pub(super) fn scores(&self, trace_id: &str) -> Option<&'a ScoreRow> {
         self.scores.get(trace_id).copied()

@@ -42,6 +42,7 @@ pub(super) fn arms(
                 scores: scores.ok_or_else(|| ArmsError::NoCloseness {
                     arm: spec.name.clone(),
                     trace: trace.id.clone(),
+                    some_scored: candidates.some_scored(),
                 })?,
                 difficulty: candidates.difficulty(&trace.problem_id),
             })

@@ -83,6 +83,7 @@ pub(super) fn trim_to_tokens(
             let tokens = tokens.ok_or_else(|| ArmsError::NoTokens {
                 arm: arm.spec.name.clone(),
                 trace: row.trace_id.clone(),
+                some_scored: candidates.some_scored(),
             })?;
             Ok((row.trace_id.clone(), tokens))
         };

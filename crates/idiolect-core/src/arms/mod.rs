@@ -124,18 +124,21 @@ pub enum ArmsError {
     },
     /// An arm without a single problem.
     #[error(
-        "arm `{arm}` covers no training problem{}; leave the arm out or give traces for it",
-        because(.excluded)
+        "arm `{arm}` covers no training problem{}; leave the arm out or give traces for it{}",
+        because(.excluded),
+        made(.makers)
     )]
     EmptyArm {
         /// The arm.
         arm: String,
+        /// What writes such traces, for the sources of which there are none.
+        makers: Vec<&'static str>,
         /// Traces of its making that cannot be used, by reason.
         excluded: BTreeMap<String, usize>,
     },
     /// No problem that every arm covers.
     #[error(
-        "no training problem is covered by every arm ({coverage}); leave out the arms that cover least"
+        "no training problem is covered by every arm ({coverage}); leave out the arms that cover least, draw more samples of each problem, or match rows instead of problems (--match rows; in a recipe `match = \"rows\"` in [arms])"
     )]
     NoMatch {
         /// How many problems each arm covers.
@@ -143,23 +146,29 @@ pub enum ArmsError {
     },
     /// A trace without scores, where closeness is to decide.
     #[error(
-        "arm `{arm}` cannot be curated: trace `{trace}` has no scores; score the traces and give the scores"
+        "arm `{arm}` cannot be curated: trace `{trace}` has no scores; {}",
+        unscored(*.some_scored)
     )]
     NoCloseness {
         /// The arm.
         arm: String,
         /// The trace.
         trace: String,
+        /// Whether other traces have scores.
+        some_scored: bool,
     },
     /// A trace without scores, where tokens are to be matched.
     #[error(
-        "arm `{arm}` cannot be matched on tokens: trace `{trace}` has no scores; score the traces and give the scores"
+        "arm `{arm}` cannot be matched on tokens: trace `{trace}` has no scores; {}",
+        unscored(*.some_scored)
     )]
     NoTokens {
         /// The arm.
         arm: String,
         /// The trace.
         trace: String,
+        /// Whether other traces have scores.
+        some_scored: bool,
     },
     /// Rows too long to come near the tokens of the smallest arm.
     #[error(
@@ -202,6 +211,23 @@ fn because(excluded: &BTreeMap<String, usize>) -> String {
         .map(|remedy| format!("; {remedy}"))
         .collect();
     format!(" ({}){remedies}", counted(excluded))
+}
+
+/// Where some traces have scores, one that has none is most often one that the student cannot hold.
+fn unscored(some_scored: bool) -> &'static str {
+    match some_scored {
+        true => {
+            "score that trace too, or where it is too long for the student leave such traces out of every arm with --model M"
+        }
+        false => "score the traces and give the scores",
+    }
+}
+
+fn made(makers: &[&str]) -> String {
+    match makers {
+        [] => String::new(),
+        makers => format!(" (such traces are written by `{}`)", makers.join("` and `")),
+    }
 }
 
 fn each(left_out: &BTreeMap<String, LeftOut>) -> String {

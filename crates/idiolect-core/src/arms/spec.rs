@@ -54,6 +54,26 @@ pub enum Source {
     Any,
 }
 
+impl Source {
+    /// The command that writes such traces, where no data set brings them.
+    pub(super) fn written_by(&self) -> Option<&'static str> {
+        match self {
+            Self::Human | Self::Style(_) | Self::Any => None,
+            Self::Correct | Self::Wrong | Self::WrongPrefix => Some("idiolect generate"),
+            Self::Paraphrased => Some("idiolect paraphrase"),
+            Self::Flawed(_, FinalAnswer::AsItComes) => Some("idiolect corrupt --dose"),
+            Self::Flawed(..) => Some("idiolect corrupt --dose D --answer right|wrong"),
+            Self::Control => Some("idiolect corrupt --control"),
+            Self::ControlRight => Some("idiolect corrupt --control --answer right"),
+            Self::AnswerOnly => Some("idiolect corrupt --answer-only"),
+            Self::CorrectInHumanStyle | Self::WrongInHumanStyle => {
+                Some("idiolect corrupt --human-style")
+            }
+            Self::Own => Some("idiolect generate --model STUDENT"),
+        }
+    }
+}
+
 /// The label that HD represents.
 pub(super) const DIGITS: &str = "digits";
 

@@ -165,6 +165,11 @@ pub(super) fn coverage_of<'a>(
         if problems.is_empty() {
             return Err(ArmsError::EmptyArm {
                 arm: spec.name.clone(),
+                makers: sources
+                    .iter()
+                    .filter(|source| candidates.excluded(source).is_empty())
+                    .filter_map(|source| source.written_by())
+                    .collect(),
                 excluded: reasons(candidates, sources),
             });
         }

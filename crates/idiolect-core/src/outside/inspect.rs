@@ -3,27 +3,83 @@
 //!
 //! Source: `inspect_ai/log/_log.py`, `inspect_ai/model/_model_output.py` of 0.3.285.
 
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::value::{list, object, sampling, text_if, with_reasoning, wrong};
+use super::value::{list, number_in, object, sampling, text_if, with_reasoning, wrong};
 use super::{AnsweredRow, Reply};
 
 /// A sample's texts may lie here, named by hash.
 const ATTACHMENT: &str = "attachment://";
 
-/// Whether a document begins as a log does: `version`, `status` and `eval` come first.
+/// Bytes of an unpacked document that are looked at.
+const HEAD: u64 = 64 << 10;
+
+/// The field of a sample that [`log`] adds where the log's numbers count from 0.
+const FROM_ZERO: &str = "ids_from_zero";
+
+/// Whether a document begins as a log does: `version`, `status` and the object `eval` come first, and
+/// nothing comes after it. The document may be gzipped.
 pub fn is_log(head: &[u8]) -> bool {
+    let mut unpacked = Vec::new();
+    let head = if head.starts_with(&[0x1f, 0x8b]) {
+        // A beginning is cut off, and a file that is none is an error of whom reads it.
+        let _ = MultiGzDecoder::new(head)
+            .take(HEAD)
+            .read_to_end(&mut unpacked);
+        &unpacked
+    } else {
+        head
+    };
     let text = String::from_utf8_lossy(head);
-    let begins = text
-        .trim_start_matches('\u{feff}')
-        .trim_start()
-        .starts_with('{');
-    begins
-        && ["\"version\"", "\"status\"", "\"eval\""]
-            .iter()
-            .all(|field| text.contains(field))
+    let fields = fields(text.trim_start_matches('\u{feff}').trim_start());
+    let has = |name: &str| fields.iter().any(|(field, _)| *field == name);
+    has("version") && has("status") && fields.contains(&("eval", '{'))
+}
+
+/// The fields of the object that a text begins with, each with the first character of its value; none
+/// where something stands behind the object, as the next of several rows does.
+fn fields(text: &str) -> Vec<(&str, char)> {
+    let (mut fields, mut name, mut depth) = (Vec::new(), "", 0_u64);
+    if !text.starts_with('{') {
+        return fields;
+    }
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => {
+                let mut escaped = false;
+                let end = chars.find(|(_, c)| {
+                    let ends = *c == '"' && !escaped;
+                    escaped = *c == '\\' && !escaped;
+                    ends
+                });
+                name = end.map_or("", |(end, _)| &text[at + 1..end]);
+            }
+            ':' if depth == 1 => {
+                fields.extend(
+                    text[at + 1..]
+                        .trim_start()
+                        .chars()
+                        .next()
+                        .map(|c| (name, c)),
+                );
+            }
+            '{' | '[' => depth += 1,
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 && !text[at + 1..].trim().is_empty() {
+                    return Vec::new();
+                }
+            }
+            _ => {}
+        }
+    }
+    fields
 }
 
 /// What [`Program::read`](super::Program::read) reads of a sample, or why it is none.
@@ -32,8 +88,8 @@ pub type Fields = Result<Map<String, Value>, String>;
 /// A log, its samples unread.
 #[derive(Debug)]
 pub struct Log {
-    /// `success`, or how it ended instead.
-    pub status: String,
+    /// How it ended, where that is no success.
+    pub ended: Option<String>,
     /// The task's name.
     pub task: String,
     /// Each sample with the line where it begins, from 1.
@@ -103,12 +159,55 @@ pub fn log(text: &str) -> Result<Log, String> {
         at = begin;
         read.push((line, row(sample.get(), &document.eval, &document.plan)));
     }
+    // A list without ids is numbered from 1; one with a 0 counts itself.
+    let from_zero = |(_, fields): &(u64, Fields)| {
+        let id = fields.as_ref().ok().and_then(|fields| fields.get("id"));
+        id.is_some_and(|id| id.is_number() && number_in(id) == Some(0))
+    };
+    if read.iter().any(from_zero) {
+        for fields in read
+            .iter_mut()
+            .filter_map(|(_, fields)| fields.as_mut().ok())
+        {
+            fields.insert(FROM_ZERO.to_owned(), Value::from(true));
+        }
+    }
     let named = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     Ok(Log {
-        status: named(&document.status),
+        ended: ended(&document.status, &document.eval, read.len()),
         task: document.eval.get("task").map(named).unwrap_or_default(),
         samples: read,
     })
+}
+
+/// How a log ended that is no success, with how much of the plan is in it.
+fn ended(status: &Value, eval: &Value, held: usize) -> Option<String> {
+    let how = match status.as_str()? {
+        "success" => return None,
+        "started" => "is of an evaluation that had not ended".to_owned(),
+        "error" => "ended in an error".to_owned(),
+        other => format!("was {other}"),
+    };
+    let config = |name: &str| eval.get("config").and_then(|config| config.get(name));
+    let limit = match config("limit") {
+        Some(Value::Array(range)) => match range.as_slice() {
+            [from, to] => to
+                .as_u64()
+                .zip(from.as_u64())
+                .map(|(to, from)| to.saturating_sub(from)),
+            _ => None,
+        },
+        limit => limit.and_then(Value::as_u64),
+    };
+    let planned = eval
+        .get("dataset")
+        .and_then(|dataset| dataset.get("samples")?.as_u64())
+        .map(|all| {
+            let epochs = config("epochs").and_then(Value::as_u64).unwrap_or(1);
+            all.min(limit.unwrap_or(all)).saturating_mul(epochs)
+        });
+    let planned = planned.map_or_else(String::new, |n| format!(", of {n} that were planned"));
+    Some(format!("the log {how}: {held} samples are in it{planned}"))
 }
 
 /// A sample's own fields, with those of the log that decide it.
@@ -159,13 +258,10 @@ fn config(eval: &Value, plan: &Value) -> Value {
 pub(super) fn read(row: &Map<String, Value>) -> Result<AnsweredRow, String> {
     let attachments = row.get("attachments").unwrap_or(&Value::Null);
     let (id, index) = match row.get("id") {
-        // Samples without an id are numbered from 1.
-        Some(Value::Number(number)) => (
-            None,
-            number
-                .as_u64()
-                .and_then(|n| usize::try_from(n.checked_sub(1)?).ok()),
-        ),
+        Some(number @ Value::Number(_)) => {
+            let first = usize::from(!row.contains_key(FROM_ZERO));
+            (None, number_in(number).and_then(|n| n.checked_sub(first)))
+        }
         Some(Value::String(id)) => (Some(id.clone()), None),
         Some(other) => return Err(wrong("id", other, "text or a number")),
         None => return Err("no field `id`".to_owned()),
@@ -264,12 +360,14 @@ fn replies(row: &Map<String, Value>, attachments: &Value) -> Result<Vec<Reply>, 
     let reply = |(i, choice): (usize, &Value)| {
         let name = format!("output.choices.{i}");
         let message = object(choice.get("message"), &format!("{name}.message"))?;
+        let name_of_content = format!("{name}.message.content");
         Ok(Reply {
-            text: Ok(content(
-                message.get("content"),
-                &format!("{name}.message.content"),
-                attachments,
-            )?),
+            text: match message.get("content") {
+                Some(Value::Null) => {
+                    Err(format!("`{name_of_content}` is null: nothing was answered"))
+                }
+                written => Ok(content(written, &name_of_content, attachments)?),
+            },
             finish: text_if(choice.get("stop_reason"), &format!("{name}.stop_reason"))?,
             n_tokens,
         })
@@ -396,8 +494,52 @@ mod tests {
     }
 
     #[test]
+    fn numbers_count_from_zero_where_one_is_zero_and_a_log_tells_how_it_ended() {
+        let sample = |id: Value| {
+            json!({"id": id, "epoch": 1, "input": "q", "target": "1",
+            "output": {"choices": [{"message": {"content": null}}]}})
+        };
+        let text = |ids: [i64; 2]| {
+            json!({"status": "cancelled",
+                "eval": {"dataset": {"samples": 90}, "config": {"limit": 50, "epochs": 3}},
+                "samples": ids.map(|id| sample(json!(id)))})
+            .to_string()
+        };
+        let indexes = |ids: [i64; 2]| -> Vec<Option<usize>> {
+            let rows = read_all(&text(ids)).into_iter();
+            rows.map(|(_, row)| row.unwrap().index).collect()
+        };
+        assert_eq!(indexes([1, 2]), [Some(0), Some(1)]);
+        assert_eq!(indexes([1, 0]), [Some(1), Some(0)]);
+        assert_eq!(indexes([-1, 2]), [None, Some(1)]);
+        assert_eq!(
+            log(&text([1, 2])).unwrap().ended.as_deref(),
+            Some("the log was cancelled: 2 samples are in it, of 150 that were planned")
+        );
+        // Nothing was answered.
+        let row = read_all(&text([1, 2])).remove(0).1.unwrap();
+        assert!(
+            row.replies[0]
+                .text
+                .as_ref()
+                .unwrap_err()
+                .contains("is null")
+        );
+    }
+
+    #[test]
     fn a_document_of_another_kind_is_no_log() {
         assert!(!is_log(b"{\"question\": \"q\"}\n"));
+        let begins = "{\"version\": 2, \"status\": \"a\\\"b\", \"eval\": ";
+        let is = |rest: &str| is_log(format!("{begins}{rest}").as_bytes());
+        assert!(is("{\"task\": \"t\"}, \"samples\": [{\"id\": \"cut of"));
+        assert!(is("{}}\n"));
+        // Rows with columns of these names.
+        assert!(!is("\"x\"}\n") && !is("{}}\n{\"version\": 2}\n"));
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, format!("{begins}{{}}").as_bytes()).unwrap();
+        let packed = packed.finish().unwrap();
+        assert!(is_log(&packed) && is_log(&packed[..packed.len() - 8]));
         let header = json!({"version": 2, "status": "started", "eval": {"task": "t"}}).to_string();
         assert!(log(&header).unwrap_err().contains("no samples"));
         assert!(log("{\"version\": 2,").unwrap_err().contains("not a log"));

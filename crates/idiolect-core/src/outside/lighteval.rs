@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-use super::value::{list, number_in, object, text, text_if, with_reasoning, wrong};
+use super::value::{list, number_in, object, text, text_if, text_or_none, with_reasoning, wrong};
 use super::{AnsweredRow, Reply};
 
 pub(super) fn read(row: &Map<String, Value>) -> Result<AnsweredRow, String> {
@@ -58,13 +58,13 @@ fn replies(response: &Map<String, Value>) -> Result<Vec<Reply>, String> {
     }
     let at = |name: &str, i: usize| response.get(name).and_then(|list| list.get(i));
     let reply = |(i, value): (usize, &Value)| {
-        let written = text(Some(value), &format!("model_response.text.{i}"))?;
+        let written = text_or_none(Some(value), &format!("model_response.text.{i}"))?;
         let reasoning = at("reasonings", i)
             .and_then(Value::as_str)
             .unwrap_or_default();
         let tokens = at("output_tokens", i).and_then(Value::as_array);
         Ok(Reply {
-            text: Ok(with_reasoning(reasoning, written)),
+            text: written.map(|written| with_reasoning(reasoning, &written)),
             finish: None,
             n_tokens: tokens
                 .filter(|tokens| !tokens.is_empty())

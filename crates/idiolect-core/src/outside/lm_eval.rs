@@ -1,12 +1,14 @@
 //! `samples_TASK_DATE.jsonl` of lm-evaluation-harness (`--log_samples`), versions 0.4: a row for each
 //! document and filter. `resps` is a list of requests, each a list of repeats; the filters only pick
-//! from them, so the rows of one document repeat its answers.
+//! from them, so the rows of one document repeat its answers. The first versions name neither filter
+//! nor metrics, and hold `arguments` as a list.
 //!
-//! Source: `lm_eval/evaluator.py`, `lm_eval/loggers/evaluation_tracker.py` of 0.4.13.
+//! Source: `lm_eval/evaluator.py`, `lm_eval/loggers/evaluation_tracker.py` of 0.4.13; of 0.4.0 the
+//! first.
 
 use serde_json::{Map, Value};
 
-use super::value::{list, number_in, object, sampling, text_if, wrong};
+use super::value::{list, number_in, object, sampling, text_if, text_or_none, wrong};
 use super::{AnsweredRow, Reply};
 
 pub(super) fn read(row: &Map<String, Value>) -> Result<AnsweredRow, String> {
@@ -16,20 +18,23 @@ pub(super) fn read(row: &Map<String, Value>) -> Result<AnsweredRow, String> {
         Value::Number(number) => format!("`doc_id` is {number}, not a whole number from 0"),
         other => wrong("doc_id", other, "a whole number from 0"),
     })?;
-    let request = row.get("arguments").and_then(|all| all.get("gen_args_0"));
-    let prompt = request.and_then(|request| request.get("arg_0"));
+    let part = |name: &str, at: usize| {
+        let all = row.get("arguments")?;
+        match all.get(0) {
+            Some(request) => request.get(at),
+            None => all.get("gen_args_0")?.get(name),
+        }
+    };
+    let prompt = part("arg_0", 0);
     Ok(AnsweredRow {
         index: Some(index),
         columns,
         gold: text_if(row.get("target"), "target").unwrap_or_default(),
         prompt: prompt.and_then(Value::as_str).map(str::to_owned),
-        sampling: request
-            .and_then(|request| request.get("arg_1"))
-            .map(settings)
-            .unwrap_or_default(),
+        sampling: part("arg_1", 1).map(settings).unwrap_or_default(),
         replies: replies(row)?,
         scores: scores(row),
-        filter: text_if(row.get("filter"), "filter")?,
+        filter: Some(text_if(row.get("filter"), "filter")?.unwrap_or_default()),
         ..AnsweredRow::default()
     })
 }
@@ -46,7 +51,10 @@ fn replies(row: &Map<String, Value>) -> Result<Vec<Reply>, String> {
                 Value::Array(_) => {
                     return Err("`resps` holds log-likelihoods of choices, not texts: the task asks no model to write".to_owned());
                 }
-                other => return Err(wrong(&format!("{name}.{j}"), other, "text")),
+                other => replies.push(Reply {
+                    text: text_or_none(Some(other), &format!("{name}.{j}"))?,
+                    ..Reply::of("")
+                }),
             }
         }
     }
@@ -56,10 +64,18 @@ fn replies(row: &Map<String, Value>) -> Result<Vec<Reply>, String> {
     Ok(replies)
 }
 
-/// The metrics that the row names, with their values.
+/// The metrics that the row names, with their values; where it names none, whatever is a number.
 fn scores(row: &Map<String, Value>) -> Map<String, Value> {
-    let named = row.get("metrics").and_then(Value::as_array);
-    let names = named.into_iter().flatten().filter_map(Value::as_str);
+    let Some(named) = row.get("metrics").and_then(Value::as_array) else {
+        let is_score = |(name, value): &(&String, &Value)| {
+            *name != "doc_id" && (value.is_number() || value.is_boolean())
+        };
+        let scores = row.iter().filter(is_score);
+        return scores
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+    };
+    let names = named.iter().filter_map(Value::as_str);
     names
         .filter_map(|name| Some((name.to_owned(), row.get(name)?.clone())))
         .collect()
@@ -78,6 +94,9 @@ fn settings(asked: &Value) -> Map<String, Value> {
     let samples = asked.get("do_sample").and_then(Value::as_bool);
     if samples == Some(false) || (samples.is_none() && !settings.contains_key("temperature")) {
         settings.insert("temperature".to_owned(), Value::from(0.0));
+    }
+    if samples == Some(true) && !settings.contains_key("temperature") {
+        settings.insert("do_sample".to_owned(), Value::from(true));
     }
     settings
 }

@@ -5,6 +5,7 @@
 //! of them. Nothing is graded here, and a field of another type than the program writes is a reason
 //! in words that names it.
 
+pub mod answers;
 pub mod inspect;
 mod lighteval;
 mod lm_eval;
@@ -27,16 +28,19 @@ pub enum Program {
     OpenaiBatch,
     /// `RequestOutput`s of vLLM's offline inference.
     Vllm,
+    /// Whoever wrote plain rows of answers; they are known by nothing, and so are stated.
+    Answers,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::LmEval,
         Self::Inspect,
         Self::Lighteval,
         Self::OpenaiBatch,
         Self::Vllm,
+        Self::Answers,
     ];
 
     /// As on the command line.
@@ -47,6 +51,7 @@ impl Program {
             Self::Lighteval => "lighteval",
             Self::OpenaiBatch => "openai-batch",
             Self::Vllm => "vllm",
+            Self::Answers => "answers",
         }
     }
 
@@ -58,6 +63,7 @@ impl Program {
             Self::Lighteval => "details of lighteval (`doc`, `model_response`)",
             Self::OpenaiBatch => "the output of an OpenAI batch (`custom_id`, `response`)",
             Self::Vllm => "outputs of vLLM (`outputs` with `text`)",
+            Self::Answers => "answers (`response` beside `problem_id` or the question)",
         }
     }
 
@@ -70,6 +76,8 @@ impl Program {
     /// [`inspect::is_log`].
     pub fn of_row(row: &Map<String, Value>) -> Option<Self> {
         let has = |name: &str| row.contains_key(name);
+        // Of an answer of one's own it is text.
+        let is_body = |response: &Value| response.is_object() || response.is_null();
         let in_list = |name: &str, field: &str| {
             let first = row.get(name).and_then(|list| list.get(0));
             first.is_some_and(|first| first.get(field).is_some())
@@ -78,7 +86,7 @@ impl Program {
             Some(Self::LmEval)
         } else if has("doc") && has("model_response") {
             Some(Self::Lighteval)
-        } else if has("custom_id") && has("response") {
+        } else if has("custom_id") && row.get("response").is_some_and(is_body) {
             Some(Self::OpenaiBatch)
         } else if in_list("outputs", "text") && (has("prompt") || has("request_id")) {
             Some(Self::Vllm)
@@ -98,6 +106,7 @@ impl Program {
             Self::Lighteval => lighteval::read(row),
             Self::OpenaiBatch => openai_batch::read(row),
             Self::Vllm => vllm::read(row),
+            Self::Answers => answers::read(row),
         }
     }
 }
@@ -125,7 +134,8 @@ pub struct AnsweredRow {
     pub replies: Vec<Reply>,
     /// What the program made of all of it: metric and value.
     pub scores: Map<String, Value>,
-    /// The filter that `scores` are of, where one problem has a row a filter.
+    /// The filter that `scores` are of, where one problem has a row a filter; empty where it has no
+    /// name.
     pub filter: Option<String>,
 }
 
@@ -135,6 +145,7 @@ impl AnsweredRow {
         let temperature = self.sampling.get("temperature").and_then(Value::as_f64);
         match temperature {
             Some(temperature) => Some(temperature <= 0.0),
+            None if self.sampling.contains_key("do_sample") => Some(false),
             // Several greedy answers would all be equal.
             None => (self.replies.len() > 1).then_some(false),
         }
@@ -224,6 +235,72 @@ mod tests {
             None
         );
         assert_eq!(of(json!({"outputs": ["a"], "prompt": "p"})), None);
+        // One's own answers may have such a column.
+        assert_eq!(of(json!({"custom_id": "a", "response": "2"})), None);
+    }
+
+    #[test]
+    fn first_samples_of_lm_eval_name_no_filter_and_list_their_arguments() {
+        let of = |settings: Value| {
+            read(
+                &json!({"doc_id": 0.0, "doc": {"question": "q"}, "target": "3",
+                "arguments": [["Q: q", settings]], "resps": [["It is 3"]], "filtered_resps": ["3"],
+                "doc_hash": "d", "exact_match": 1.0}),
+            )
+            .unwrap()
+        };
+        let row = of(json!({"until": ["Q:"]}));
+        assert_eq!((row.index, row.filter.as_deref()), (Some(0), Some("")));
+        assert_eq!(
+            (row.prompt.as_deref(), row.is_greedy()),
+            (Some("Q: q"), Some(true))
+        );
+        assert_eq!(Value::from(row.scores), json!({"exact_match": 1.0}));
+        assert_eq!(of(json!({"do_sample": true})).is_greedy(), Some(false));
+    }
+
+    #[test]
+    fn a_null_in_place_of_a_text_is_an_answer_that_failed() {
+        for row in [
+            json!({"doc_id": 0, "doc": {}, "resps": [["a", null]]}),
+            json!({"prompt": "p", "outputs": [{"text": "a"}, {"text": null}]}),
+            json!({"doc": {"query": "q"}, "model_response": {"text": ["a", null]}}),
+            json!({"custom_id": "a", "response": {"body": {"choices": [{"text": "a"}, {"text": null}]}}}),
+        ] {
+            let replies = read(&row).unwrap().replies;
+            assert_eq!((replies.len(), &replies[0].text), (2, &Ok("a".to_owned())));
+            let reason = replies[1].text.as_ref().unwrap_err();
+            assert!(reason.contains("is null"), "{reason}");
+        }
+        let own = json!({"problem_id": "a", "responses": null});
+        let own = Program::Answers.read(own.as_object().unwrap()).unwrap();
+        assert!(own.replies[0].text.is_err());
+    }
+
+    #[test]
+    fn a_number_that_names_the_problem_is_its_index() {
+        let of = |row: Value| {
+            let read = read(&row).unwrap();
+            (read.id, read.index)
+        };
+        let outputs = json!([{"text": "a"}]);
+        let id = |id: &str| Some(id.to_owned());
+        assert_eq!(
+            of(json!({"prompt": "p", "outputs": outputs, "id": 7.0})),
+            (id("7"), Some(7))
+        );
+        assert_eq!(
+            of(json!({"prompt": "p", "outputs": outputs, "problem_id": null, "custom_id": "a/7"})),
+            (id("a/7"), None)
+        );
+        assert_eq!(
+            of(json!({"custom_id": "3", "response": null})),
+            (id("3"), Some(3))
+        );
+        assert_eq!(
+            of(json!({"custom_id": -0.5, "response": null})),
+            (id("-0.5"), None)
+        );
     }
 
     #[test]
@@ -275,12 +352,8 @@ mod tests {
         ] {
             assert!(reason.contains(words), "{words}: {reason}");
         }
-        let batch = json!({"custom_id": 3, "response": {"status_code": 200, "body": {}}});
-        assert!(
-            read(&batch)
-                .unwrap_err()
-                .contains("`custom_id` is a number")
-        );
+        let batch = json!({"custom_id": [3], "response": {"status_code": 200, "body": {}}});
+        assert!(read(&batch).unwrap_err().contains("`custom_id` is a list"));
         let batch =
             json!({"custom_id": "a", "response": {"status_code": 200, "body": {"choices": {}}}});
         assert!(
@@ -288,11 +361,11 @@ mod tests {
                 .unwrap_err()
                 .contains("`response.body.choices` is an object")
         );
-        let vllm = json!({"prompt": "p", "outputs": [{"text": "a"}, {"text": null}]});
+        let vllm = json!({"prompt": "p", "outputs": [{"text": "a"}, {"text": 3}]});
         assert!(
             read(&vllm)
                 .unwrap_err()
-                .contains("`outputs.1.text` is null")
+                .contains("`outputs.1.text` is a number")
         );
         let details = json!({"doc": {"query": "q"}, "model_response": {"text": "a"}});
         assert!(
@@ -349,6 +422,64 @@ mod tests {
             let reason = read(&failed).unwrap().replies[0].text.clone().unwrap_err();
             assert!(reason.contains("too late"), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_message_may_be_parts_or_reasoning_that_was_cut_off() {
+        let text = |message: Value| {
+            let choices = json!([{"message": message, "finish_reason": "length"}]);
+            let row = json!({"custom_id": "a", "response": {"body": {"choices": choices}}});
+            let reply = read(&row).unwrap().replies.remove(0);
+            assert_eq!(reply.finish.as_deref(), Some("length"));
+            reply.text
+        };
+        let parts = json!([{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]);
+        assert_eq!(text(json!({"content": parts})), Ok("ab".to_owned()));
+        assert_eq!(
+            text(json!({"content": null, "reasoning_content": "So 3"})),
+            Ok("<think>\nSo 3".to_owned())
+        );
+        assert_eq!(
+            text(json!({"content": "3", "reasoning": "So"})),
+            Ok("<think>\nSo\n</think>\n\n3".to_owned())
+        );
+        assert!(
+            text(json!({"content": null, "refusal": "no"}))
+                .unwrap_err()
+                .ends_with("refused: no")
+        );
+        assert!(
+            text(json!({"content": []}))
+                .unwrap_err()
+                .contains("has no text")
+        );
+    }
+
+    #[test]
+    fn a_response_object_gives_its_messages_texts() {
+        let of = |body: Value| {
+            let mut body = body;
+            body["object"] = json!("response");
+            let row = json!({"custom_id": "a", "response": {"status_code": 200, "body": body}});
+            read(&row).unwrap().replies.remove(0)
+        };
+        let reply = of(
+            json!({"model": "m", "status": "completed", "usage": {"output_tokens": 4},
+            "output": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "So"}]},
+                {"type": "message", "content": [{"type": "output_text", "text": "3"}]}]}),
+        );
+        assert_eq!(reply.text, Ok("<think>\nSo\n</think>\n\n3".to_owned()));
+        assert_eq!(
+            (reply.finish.as_deref(), reply.n_tokens),
+            (Some("stop"), Some(4))
+        );
+        let cut = of(json!({"status": "incomplete", "output": [],
+            "incomplete_details": {"reason": "max_output_tokens"}}));
+        assert_eq!(cut.finish.as_deref(), Some("length"));
+        assert!(cut.text.is_err());
+        let failed =
+            of(json!({"status": "failed", "error": {"message": "too late"}, "output": []}));
+        assert!(failed.text.unwrap_err().contains("too late"));
     }
 
     #[test]

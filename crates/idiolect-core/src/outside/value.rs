@@ -26,6 +26,17 @@ pub(super) fn text_if(value: Option<&Value>, name: &str) -> Result<Option<String
     }
 }
 
+/// A text that a model wrote; null is what a request leaves that failed.
+pub(super) fn text_or_none(
+    value: Option<&Value>,
+    name: &str,
+) -> Result<Result<String, String>, String> {
+    match value {
+        Some(Value::Null) => Ok(Err(format!("`{name}` is null: nothing was answered"))),
+        value => text(value, name).map(|text| Ok(text.to_owned())),
+    }
+}
+
 /// A list that must be there.
 pub(super) fn list<'a>(value: Option<&'a Value>, name: &str) -> Result<&'a [Value], String> {
     match value {
@@ -47,18 +58,47 @@ pub(super) fn object<'a>(
     }
 }
 
-/// A non-negative whole number, also as text.
+/// A non-negative whole number, also as text or with a fraction of zero.
 pub(super) fn number_in(value: &Value) -> Option<usize> {
     match value {
         Value::String(text) => text.parse().ok(),
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|of| of.fract() == 0.0)?;
+            (0.0..=f64::from(u32::MAX))
+                .contains(&whole)
+                .then_some(whole as usize)
+        }
         other => usize::try_from(other.as_u64()?).ok(),
     }
 }
 
-/// A text with the reasoning that was written before it, as models write it themselves.
+/// What the first of some fields names the problem: its id, and its index where that is a number.
+pub(super) fn problem_named(
+    row: &Map<String, Value>,
+    names: &[&str],
+) -> Result<(Option<String>, Option<usize>), String> {
+    let mut present = names
+        .iter()
+        .filter_map(|name| Some((name, row.get(*name)?)));
+    match present.find(|(_, value)| !value.is_null()) {
+        None => Ok((None, None)),
+        Some((_, value @ Value::String(id))) => Ok((Some(id.clone()), number_in(value))),
+        Some((_, value @ Value::Number(_))) => {
+            let index = number_in(value);
+            let id = index.map_or_else(|| value.to_string(), |index| index.to_string());
+            Ok((Some(id), index))
+        }
+        Some((name, other)) => Err(wrong(name, other, "text or a number")),
+    }
+}
+
+/// A text with the reasoning that was written before it, as models write it themselves. Reasoning
+/// that no text follows was cut off, and has no end.
 pub(super) fn with_reasoning(reasoning: &str, text: &str) -> String {
     if reasoning.trim().is_empty() {
         text.to_owned()
+    } else if text.trim().is_empty() {
+        format!("<think>\n{}", reasoning.trim())
     } else {
         format!("<think>\n{}\n</think>\n\n{text}", reasoning.trim())
     }

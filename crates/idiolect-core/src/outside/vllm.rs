@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value};
 
-use super::value::{list, text, text_if, wrong};
+use super::value::{list, problem_named, text_if, text_or_none};
 use super::{AnsweredRow, Reply};
 
 /// What a `RequestOutput` holds, and so no column of the problem.
@@ -33,12 +33,7 @@ const OWN: [&str; 14] = [
 const IDS: [&str; 3] = ["problem_id", "custom_id", "id"];
 
 pub(super) fn read(row: &Map<String, Value>) -> Result<AnsweredRow, String> {
-    let id = match IDS.iter().find_map(|name| Some((*name, row.get(*name)?))) {
-        None | Some((_, Value::Null)) => None,
-        Some((_, Value::String(id))) => Some(id.clone()),
-        Some((_, Value::Number(id))) => Some(id.to_string()),
-        Some((name, other)) => return Err(wrong(name, other, "text")),
-    };
+    let (id, index) = problem_named(row, &IDS)?;
     let columns = row
         .iter()
         .filter(|(name, _)| !OWN.contains(&name.as_str()) && !IDS.contains(&name.as_str()));
@@ -49,7 +44,7 @@ pub(super) fn read(row: &Map<String, Value>) -> Result<AnsweredRow, String> {
     let reply = |(i, output): (usize, &Value)| {
         let tokens = output.get("token_ids").and_then(Value::as_array);
         Ok(Reply {
-            text: Ok(text(output.get("text"), &format!("outputs.{i}.text"))?.to_owned()),
+            text: text_or_none(output.get("text"), &format!("outputs.{i}.text"))?,
             finish: text_if(
                 output.get("finish_reason"),
                 &format!("outputs.{i}.finish_reason"),
@@ -59,6 +54,7 @@ pub(super) fn read(row: &Map<String, Value>) -> Result<AnsweredRow, String> {
     };
     Ok(AnsweredRow {
         id,
+        index,
         columns: columns
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),

@@ -26,6 +26,7 @@ mod journal;
 pub mod meta;
 pub mod non_finite;
 mod output;
+mod parquet_file;
 mod parquet_rows;
 pub mod parquet_table;
 pub mod rejects;
@@ -169,21 +170,43 @@ pub fn write_atomic_with(
     idiolect_files::replace(path, produce).map_err(StoreError::io("write", path))
 }
 
-/// Writes a whole page for people as [`write_atomic`] does, over nothing but such a page, which
-/// holds `mark`.
+/// Writes a whole page for people (HTML or Markdown) as [`write_atomic`] does, over nothing but such a
+/// page that nobody has changed since: its last line, a comment, holds the hash of what is above.
 ///
 /// # Errors
-/// [`StoreError::Foreign`] for another file, which stays as it is; [`StoreError::Io`].
-pub fn write_page(path: &Path, mark: &str, page: &str) -> Result<(), StoreError> {
-    match fs::read(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("read", path)(error))
+/// [`StoreError::Foreign`] for another file, a changed page, or what is no regular file, all of which
+/// stay as they are; [`StoreError::Io`].
+pub fn write_page(path: &Path, page: &str) -> Result<(), StoreError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+        Ok(found) if found.is_file() => {
+            let old = fs::read(path).map_err(StoreError::io("read", path))?;
+            let old = String::from_utf8_lossy(&old);
+            match old.rsplit_once(SEAL) {
+                _ if old.is_empty() => {}
+                Some((page, hash)) if sealed(page) == format!("{page}{SEAL}{hash}") => {}
+                Some(_) => {
+                    let reason = "it was changed after it was written";
+                    return Err(StoreError::foreign(path, reason));
+                }
+                None => {
+                    let reason = "it is no page that this command writes";
+                    return Err(StoreError::foreign(path, reason));
+                }
+            }
         }
-        Ok(old) if !old.is_empty() && !String::from_utf8_lossy(&old).contains(mark) => Err(
-            StoreError::foreign(path, "it is no page that this command writes"),
-        ),
-        _ => write_atomic(path, page.as_bytes()),
+        Ok(_) => return Err(StoreError::foreign(path, "it is not a regular file")),
     }
+    write_atomic(path, sealed(page).as_bytes())
+}
+
+/// What stands before the hash of a page.
+const SEAL: &str = "\n<!-- written by idiolect, unchanged if the hash of all above is ";
+
+fn sealed(page: &str) -> String {
+    let hash = crate::record::content_hash(page.as_bytes());
+    format!("{page}{SEAL}{hash} -->\n")
 }
 
 /// The file's own name, for rows and messages that must not hold its path.

@@ -1,17 +1,15 @@
 //! Parquet rows as JSON values: what a data set published as parquet needs, without arrow.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use parquet::file::reader::FileReader;
-use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
 use serde_json::{Map, Number, Value};
 
 use super::StoreError;
-use super::rows::MAX_ROW_BYTES;
+use super::parquet_file::{guarded, open};
 
 /// The records of one parquet file.
 pub(super) struct Records {
@@ -22,9 +20,7 @@ pub(super) struct Records {
 impl Records {
     /// Of an open file; `path` is its name.
     pub(super) fn of(file: File, path: &Path) -> Result<Self, StoreError> {
-        let reader = guarded(|| SerializedFileReader::new(file))
-            .map_err(|reason| StoreError::format(path, format!("not a parquet file: {reason}")))?;
-        check_sizes(&reader).map_err(|reason| StoreError::format(path, reason))?;
+        let reader = open(file, path, "a parquet file")?;
         Ok(Self {
             rows: RowIter::from_file_into(Box::new(reader) as Box<dyn FileReader>),
             line: 0,
@@ -42,34 +38,6 @@ impl Records {
             .map(|(name, field)| (name.clone(), json(field)))
             .collect();
         Ok(Some((self.line, Value::Object(object))))
-    }
-}
-
-/// Refuses columns whose values are on average larger than a row may be, as the file states.
-fn check_sizes(reader: &SerializedFileReader<File>) -> Result<(), String> {
-    for (group, rows) in reader.metadata().row_groups().iter().enumerate() {
-        for column in rows.columns() {
-            let mean = column.uncompressed_size() / column.num_values().max(1);
-            if mean > MAX_ROW_BYTES as i64 {
-                return Err(format!(
-                    "column `{}` of row group {group} holds values of {} MiB on average; at most \
-                     {} MiB are read",
-                    column.column_path(),
-                    mean >> 20,
-                    MAX_ROW_BYTES >> 20
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The parquet reader panics on some columns that it does not implement and on some damaged
-/// files; a bad file must not end the program.
-fn guarded<T>(read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("a column type that is not supported, or damaged pages".to_owned()),
     }
 }
 

@@ -854,14 +854,44 @@ mod outputs {
     fn a_page_is_written_over_a_page_alone() {
         let dir = dir();
         let path = dir.path().join("r.html");
-        write_page(&path, "by us", "one by us").unwrap();
-        write_page(&path, "by us", "two by us").unwrap();
-        fs::write(&path, "mine").unwrap();
-        assert!(matches!(
-            write_page(&path, "by us", "three by us"),
-            Err(StoreError::Foreign { .. })
-        ));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        write_page(&path, "one").unwrap();
+        write_page(&path, "two").unwrap();
+        let ours = fs::read_to_string(&path).unwrap();
+        assert!(ours.starts_with("two\n<!-- "));
+        let notes = ours.replace("two", "two, with notes of mine");
+        let quoted = "Somebody wrote: <!-- written by idiolect -->";
+        for mine in ["mine", notes.as_str(), &format!("{ours}more"), quoted] {
+            fs::write(&path, mine).unwrap();
+            assert!(matches!(
+                write_page(&path, "three"),
+                Err(StoreError::Foreign { .. })
+            ));
+            assert_eq!(fs::read_to_string(&path).unwrap(), mine);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_page_is_written_to_a_regular_file_alone() {
+        use std::os::unix::fs::FileTypeExt as _;
+        let dir = dir();
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path().join("target"), &link).unwrap();
+        for path in [&pipe, &link, Path::new("/dev/null")] {
+            assert!(matches!(
+                write_page(path, "page"),
+                Err(StoreError::Foreign { .. })
+            ));
+        }
+        assert!(
+            fs::metadata("/dev/null")
+                .unwrap()
+                .file_type()
+                .is_char_device()
+        );
     }
 
     #[test]

@@ -11,12 +11,12 @@ use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, RowGroupReader};
-use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::Type as SchemaType;
 use serde::{Deserialize, Serialize};
 
+use super::parquet_file::{self, guarded};
 use super::{StoreError, write_atomic_with};
 use idiolect_model::{Distribution, TokenScore};
 
@@ -260,8 +260,8 @@ fn column<D: DataType, W: std::io::Write + Send>(
 /// [`StoreError::Format`] when it is not such a file, [`StoreError::Io`] when it cannot be opened.
 pub fn read(path: &Path, mut each: impl FnMut(TokenRow)) -> Result<(), StoreError> {
     let file = File::open(path).map_err(StoreError::io("read", path))?;
-    let bad = |error: ParquetError| StoreError::format(path, format!("not token scores: {error}"));
-    let reader = SerializedFileReader::new(file).map_err(bad)?;
+    let bad = |reason: String| StoreError::format(path, format!("not token scores: {reason}"));
+    let reader = parquet_file::open(file, path, "token scores")?;
     let fields = reader.metadata().file_metadata().schema().get_fields();
     let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
     let given = Given {
@@ -277,8 +277,8 @@ pub fn read(path: &Path, mut each: impl FnMut(TokenRow)) -> Result<(), StoreErro
         ));
     }
     for index in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(index).map_err(bad)?;
-        for row in read_group(group.as_ref(), given).map_err(bad)? {
+        let rows = guarded(|| read_group(reader.get_row_group(index)?.as_ref(), given));
+        for row in rows.map_err(bad)? {
             each(row);
         }
     }

@@ -27,6 +27,8 @@ pub struct Imported {
     /// The reason that the response ended, where it states neither `stop` nor `length`; it stays in
     /// the trace's unknown fields.
     pub unknown_finish: Option<String>,
+    /// Whether the problem's id is made of its row's number, and so says nothing of its question.
+    pub numbered: bool,
 }
 
 /// A row whose `FIELD`s are filled from other columns, for rows that name them differently. A column
@@ -155,10 +157,14 @@ impl Fields {
             }
             None => at.split.or(parts.split).unwrap_or(Split::Train),
         };
-        let id = match self.take_text(&["problem_id", "id"])? {
-            Some(id) if id.contains('/') => id,
-            Some(id) if !id.is_empty() => format!("{}/{id}", at.set),
-            _ => format!("{}/{}/{}", at.set, split_name(split), at.index),
+        let named = self.take_text(&["problem_id", "id"])?;
+        let (id, numbered) = match named {
+            Some(id) if id.contains('/') => (id, false),
+            Some(id) if !id.is_empty() => (format!("{}/{id}", at.set), false),
+            _ => (
+                format!("{}/{}/{}", at.set, split_name(split), at.index),
+                true,
+            ),
         };
         let mut traces = Vec::new();
         if let Some(human) = &parts.human {
@@ -177,6 +183,11 @@ impl Fields {
             trace.extra = std::mem::take(&mut self.left);
             traces.push(trace);
         }
+        if numbered {
+            for trace in &mut traces {
+                trace.state_question(&parts.question);
+            }
+        }
         let problem = Problem {
             id,
             task: parts.task,
@@ -190,6 +201,7 @@ impl Fields {
             problem,
             traces,
             unknown_finish,
+            numbered,
         })
     }
 

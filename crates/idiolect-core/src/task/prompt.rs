@@ -29,6 +29,22 @@ impl PromptFile {
         }
     }
 
+    /// Whether the text has a placeholder.
+    pub fn holds(&self, name: &str) -> bool {
+        let mut rest = self.text.as_str();
+        while let Some(at) = rest.find(['{', '}']) {
+            rest = &rest[at..];
+            let length = match placeholder(rest) {
+                Some(found) if found == name => return true,
+                Some(found) => found.len() + 2,
+                None if rest.starts_with("{{") || rest.starts_with("}}") => 2,
+                None => 1,
+            };
+            rest = &rest[length..];
+        }
+        false
+    }
+
     /// The words that introduce a problem: what is before its first placeholder on that line,
     /// or else the line above. `None` where the problem comes first, or nothing but signs does.
     pub fn introduction(&self) -> Option<String> {
@@ -51,23 +67,29 @@ impl PromptFile {
     /// The text with its placeholders filled. Values are inserted as they are, never read again.
     ///
     /// # Errors
-    /// A placeholder without a value, with those there are.
+    /// A placeholder without a value, with those there are; where none of them states the problem, for
+    /// then every problem would be asked with the same text.
     pub fn render(&self, values: &[(&'static str, String)]) -> Result<String, String> {
         let mut out = String::with_capacity(self.text.len() + 64);
+        let known = || {
+            let known: Vec<_> = values.iter().map(|(n, _)| format!("`{{{n}}}`")).collect();
+            known.join(", ")
+        };
+        let mut used = Vec::new();
         let mut rest = self.text.as_str();
         while let Some(at) = rest.find(['{', '}']) {
             out.push_str(&rest[..at]);
             rest = &rest[at..];
             if let Some(name) = placeholder(rest) {
                 let value = values.iter().find(|(n, _)| *n == name).ok_or_else(|| {
-                    let known: Vec<_> = values.iter().map(|(n, _)| format!("`{{{n}}}`")).collect();
                     format!(
                         "prompt `{}` has the placeholder `{{{name}}}`, which cannot be filled here; there are {} (a literal brace is written twice)",
                         self.name,
-                        known.join(", ")
+                        known()
                     )
                 })?;
                 out.push_str(&value.1);
+                used.push(name);
                 rest = &rest[name.len() + 2..];
             } else {
                 let doubled = rest.starts_with("{{") || rest.starts_with("}}");
@@ -76,8 +98,44 @@ impl PromptFile {
             }
         }
         out.push_str(rest);
-        Ok(out)
+        match missing(values, &used) {
+            None => Ok(out),
+            Some(missing) => Err(format!(
+                "prompt `{}` lacks {missing}, so it does not state what is asked; there are {}",
+                self.name,
+                known()
+            )),
+        }
     }
+}
+
+/// Placeholders of which every one of some set states a problem as well as `{question}` does: the
+/// numbers of a Countdown problem with its target, and the tests of a program.
+const STATES: [&[&str]; 4] = [
+    &["numbers", "target"],
+    &["list", "target"],
+    &["tests"],
+    &["first_test"],
+];
+
+/// What a prompt must hold and does not: the solution where one is to be rewritten, else the problem.
+fn missing(values: &[(&'static str, String)], used: &[&str]) -> Option<String> {
+    let is_given = |name: &str| values.iter().any(|(n, _)| *n == name);
+    if is_given("solution") {
+        return (!used.contains(&"solution")).then(|| "`{solution}`".to_owned());
+    }
+    let holds = |names: &[&str]| names.iter().all(|name| used.contains(name));
+    if !is_given("question") || holds(&["question"]) || STATES.iter().any(|names| holds(names)) {
+        return None;
+    }
+    let ways = STATES
+        .iter()
+        .filter(|names| names.iter().all(|name| is_given(name)))
+        .map(|names| format!("`{{{}}}`", names.join("}` with `{")));
+    let ways: Vec<String> = std::iter::once("`{question}`".to_owned())
+        .chain(ways)
+        .collect();
+    Some(ways.join(" or "))
 }
 
 /// The name of the placeholder that `text` begins with.
@@ -116,6 +174,36 @@ mod tests {
             error.contains("`{quesiton}`") && error.contains("`{question}`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_prompt_that_does_not_state_the_problem_is_refused() {
+        let mut of = values();
+        let render = |of: &[_], text: &str| PromptFile::new("mine", text).render(of);
+        for text in ["Solve it.", "Solve {{question}}.", "Make {target}."] {
+            let error = render(&of, text).unwrap_err();
+            assert!(
+                error.contains("lacks `{question}`, so") && error.contains("`{target}`"),
+                "{error}"
+            );
+        }
+        of.push(("numbers", "3 4".to_owned()));
+        assert_eq!(render(&of, "{numbers} -> {target}").unwrap(), "3 4 -> 19");
+        let error = render(&of, "{numbers}").unwrap_err();
+        assert!(
+            error.contains("`{question}` or `{numbers}` with `{target}`"),
+            "{error}"
+        );
+        of.push(("solution", "3 + 4".to_owned()));
+        assert!(
+            render(&of, "{question}")
+                .unwrap_err()
+                .contains("`{solution}`")
+        );
+        assert_eq!(render(&of, "{solution} ->").unwrap(), "3 + 4 ->");
+        let holds = |text: &str| PromptFile::new("mine", text).holds("question");
+        assert!(holds("Q: {question}") && !holds("{target}") && !holds("{{question}}"));
+        assert!(holds("{{{question}}}") && holds("{target} {question}"));
     }
 
     #[test]

@@ -228,7 +228,7 @@ async fn try_out(
         }
     }
     let hint = if template == Template::Chat && refusal.contains("template") {
-        ". A model without a chat template takes --template raw"
+        ". A model without a chat template takes --template raw, in a recipe `teacher_template = \"raw\"` in [models]"
     } else {
         ""
     };

@@ -371,6 +371,9 @@ fn dose(comparison: &Comparison, names: &Names) -> Option<String> {
 
 fn replication(comparison: &Comparison) -> String {
     let one_replicate = "one student and one split; another may order close arms differently";
+    if !reading::is_of_trainings(comparison) {
+        return "Each name is one model as it is: intervals count the choice of problems only, not what training it once more would change.".to_owned();
+    }
     match (reading::seeds(comparison), comparison.n_replicates) {
         (Some((1, _)), 0 | 1) => format!(
             "This is one run: a single fine-tuning seed per arm and {one_replicate}. Intervals count the choice of problems only, not the luck of training."

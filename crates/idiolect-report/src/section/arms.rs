@@ -31,7 +31,11 @@ pub(super) fn section(view: &RunView) -> Section {
     blocks.extend(by_replicate(view).map(Block::Table));
     Section {
         id: "arms",
-        title: "What each arm taught".to_owned(),
+        title: match reading::is_of_trainings(&view.comparison) {
+            true => "What each arm taught",
+            false => "How accurate each is",
+        }
+        .to_owned(),
         blocks,
     }
 }

@@ -158,6 +158,7 @@ fn cannot(view: &RunView, decoding: Decoding, names: &Names) -> Vec<String> {
         ));
     }
     match (reading::seeds(comparison), comparison.n_replicates) {
+        _ if !reading::is_of_trainings(comparison) => {}
         (Some((1, _)), 0 | 1) => out.push("With one fine-tuning seed an arm cannot be distinguished from the luck of its training: read “this checkpoint”, not “this arm”.".to_owned()),
         (Some(_), 0 | 1) => out.push("Seeds repeat the fine-tuning only. The student, the split and the traces were made once; their own spread is not in the intervals.".to_owned()),
         _ => {}

@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     #[arg(long = "match", value_name = "WHAT", default_value = "problems", value_parser = matching)]
     matching: Matching,
     /// Rows to keep of each arm, before tokens are matched; default all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = some_rows)]
     rows: Option<usize>,
     /// Let W hold traces whose source does not state how they ended, when their answer is readable
     #[arg(long)]
@@ -113,6 +113,11 @@ impl StudentOptions {
             max_tokens: self.max_tokens.map(|most| most as usize),
         }))
     }
+}
+
+fn some_rows(text: &str) -> Result<usize, String> {
+    let rows = text.parse().ok().filter(|rows| *rows > 0);
+    rows.ok_or_else(|| "expected a whole number, at least 1".to_owned())
 }
 
 fn matching(text: &str) -> Result<Matching, String> {

@@ -84,7 +84,7 @@ pub(super) fn write_page_of(path: &Path, view: &RunView) -> Result<(), StageErro
         Some(ending) if ending == "md" => idiolect_report::markdown(view),
         _ => idiolect_report::html(view),
     };
-    Ok(write_page(path, idiolect_report::MARK, &page)?)
+    Ok(write_page(path, &page)?)
 }
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {

@@ -1,6 +1,5 @@
 //! `idiolect completions`.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 use serde_json::json;
 
@@ -24,7 +23,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     let mut script = Vec::new();
-    let mut program = super::Arguments::command();
+    let mut program = super::command_line();
     clap_complete::generate(arguments.shell, &mut program, "idiolect", &mut script);
     let script = String::from_utf8_lossy(&script).trim_end().to_owned();
     Ok(CommandOutput {

@@ -246,7 +246,7 @@ fn as_lm_eval(arguments: &Arguments) -> super::Result {
     let outcome = arguments
         .common
         .with_control(|control| lm_eval(&settings, control))?;
-    let facts = [("files", json!(written(&settings.output)))];
+    let facts = [("files", json!(written(&settings.output)?))];
     Ok(written_rows(arguments, &outcome, &facts))
 }
 

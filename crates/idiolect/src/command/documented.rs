@@ -25,6 +25,22 @@ fn documents() -> Vec<(String, String)> {
     paths.into_iter().map(text).collect()
 }
 
+#[test]
+fn every_page_is_in_the_table_of_contents() {
+    let docs = root().join("docs");
+    let contents =
+        std::fs::read_to_string(docs.join("SUMMARY.md")).expect("docs/SUMMARY.md is there");
+    for entry in std::fs::read_dir(&docs).expect("docs/ is there").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".md") && name != "SUMMARY.md" {
+            assert!(
+                contents.contains(&format!("]({name})")),
+                "{name} is not in docs/SUMMARY.md"
+            );
+        }
+    }
+}
+
 /// The blocks between fences, each with the lines that end in `\` joined.
 fn blocks(text: &str) -> Vec<String> {
     let parts = text.split("```").skip(1).step_by(2);

@@ -69,6 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         accept_rounded: arguments.rounded.accept_rounded,
         output: arguments.output.to_path_buf(),
     };
+    options::some_problem(&settings.problems, &settings.splits)?;
     let here = arguments
         .common
         .here(&arguments.writing.endpoint, &arguments.output)?;

@@ -59,6 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         seed: arguments.seed.seed,
         output: arguments.output.to_path_buf(),
     };
+    options::some_problem(&settings.problems, &settings.splits)?;
     let here = arguments
         .common
         .here(&arguments.writing.endpoint, &arguments.output)?;

@@ -9,7 +9,7 @@ use idiolect_core::record::{Decoding, Finish, Split, TaskName};
 use idiolect_core::store::Meta;
 use idiolect_core::task::countdown::Difficulty;
 use idiolect_core::task::{Field, own_fields, shared_fields};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::numbers;
 use super::options::{self, Common, Seed, SplitName};
@@ -19,7 +19,8 @@ use idiolect::stage::StageError;
 use idiolect::stage::countdown::{DrawSettings, draw};
 use idiolect::stage::import::{ImportSettings, RowTask, import};
 use idiolect::stage::outside::{
-    Outputs, OutsideSettings, count, found, import as from_outside_files, recognized,
+    Outputs, OutsideSettings, count, found, import as from_outside_files, recognized, shown,
+    unreadable,
 };
 
 /// Read a published data set, or what another program got from a model: problems and traces
@@ -28,9 +29,10 @@ use idiolect::stage::outside::{
 /// Columns are found by the names that the data sets use; --map names others. Files may be JSON
 /// lines, a JSON array, CSV with a line of column names, parquet, or gzipped. Countdown problems can
 /// be drawn instead: --generate.
-/// A row that holds a model's `response` gives a trace too. It counts as sampled, for arms G and W,
-/// where its model is known, and can join W where it is known to have finished: --model and --finish
-/// state so of all rows.
+/// A row that holds a model's `response` gives a trace too; rows of one question and gold are one
+/// problem. It counts as sampled, for arms G and W, where its model is known, and can join W where it
+/// is known to have finished: --model and --finish state so of all rows. Samples to problems that are
+/// imported already are read with --problems, by their ids or questions.
 ///
 /// Results of other programs are known by what they hold, or named with --format: samples of
 /// lm-evaluation-harness, JSON logs of inspect_ai, details of lighteval, output files of OpenAI's
@@ -58,7 +60,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     outside: OutsideOptions,
     /// Fill a field from another column; may be given again. A column may lie inside objects and lists: a.b, a.0
-    #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
+    #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = options::pair)]
     columns: Vec<(String, String)>,
     /// Split of every row, whatever the row states; default what it states, else by the file's name,
     /// else MBPP's numbering, else train
@@ -119,8 +121,8 @@ const EXAMPLES: &str = "Examples:
   idiolect import gsm8k out/m/samples_gsm8k_2026-01-01T00-00-00.jsonl --eval base.jsonl -o p.jsonl
   idiolect import math logs/*.json --format inspect --traces t.jsonl --eval e.jsonl -o p.jsonl
   idiolect import gsm8k batch-output.jsonl --problems p.jsonl --traces t.jsonl
-  idiolect import gsm8k samples.jsonl --map response=completion.text --model qwen2.5-7b \\
-    --finish stop -o p.jsonl --traces t.jsonl";
+  idiolect import gsm8k samples.jsonl --problems p.jsonl --map question=q \\
+    --map response=completion.text --model qwen2.5-7b --finish stop --traces t.jsonl";
 
 /// The examples, and every field with its names.
 fn after_help() -> String {
@@ -180,6 +182,8 @@ enum FormatName {
     OpenaiBatch,
     /// Rows of vLLM's RequestOutput: `prompt` and `outputs` with `text`
     Vllm,
+    /// Rows of one's own to known --problems: `response`, beside `problem_id` or the question
+    Answers,
 }
 
 impl FormatName {
@@ -191,6 +195,7 @@ impl FormatName {
             Self::Lighteval => Some(Program::Lighteval),
             Self::OpenaiBatch => Some(Program::OpenaiBatch),
             Self::Vllm => Some(Program::Vllm),
+            Self::Answers => Some(Program::Answers),
         }
     }
 }
@@ -252,15 +257,6 @@ impl GenerateOptions {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((field, column)) if !field.is_empty() && !column.is_empty() => {
-            Ok((field.to_owned(), column.to_owned()))
-        }
-        _ => Err("expected FIELD=COLUMN".to_owned()),
-    }
-}
-
 pub(super) fn run(arguments: &Arguments) -> super::Result {
     if let Some(count) = arguments.generate.generate {
         return generated(arguments, count);
@@ -269,7 +265,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     if let Some(files) = outside_files(arguments, &files)? {
         return from_outside(arguments, files);
     }
-    let output = rows_output(arguments)?;
+    let output = rows_output(arguments, &files)?;
     let settings = ImportSettings {
         task: arguments.task,
         files,
@@ -298,18 +294,18 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 }
 
 /// Where the problems of plain rows go.
-fn rows_output(arguments: &Arguments) -> Result<&Path, StageError> {
+fn rows_output<'a>(arguments: &'a Arguments, files: &[PathBuf]) -> Result<&'a Path, StageError> {
     let outside = &arguments.outside;
-    let of_answers = [
-        ("--problems", outside.problems.is_some()),
-        ("--eval", outside.eval.is_some()),
-    ];
-    if let Some((flag, _)) = of_answers.into_iter().find(|(_, given)| *given) {
+    if outside.eval.is_some() {
+        if let Some(reason) = files.iter().find_map(|file| unreadable(file)) {
+            return Err(StageError::failed(
+                format!("--eval: no row can be read: {reason}"),
+                "answers of other programs are JSON in UTF-8, or parquet",
+            ));
+        }
         return Err(StageError::usage(
-            format!(
-                "{flag}: the files are rows of a data set, not answers that another program got"
-            ),
-            "--format states whose they are",
+            "--eval: the files are rows of a data set, not answers that another program got",
+            "--problems FILE takes them for answers to those problems; --format states whose they are",
         ));
     }
     arguments
@@ -332,7 +328,10 @@ fn outside_files(
         known.push(recognized(file)?);
     }
     if known.iter().all(Option::is_none) {
-        return Ok(None);
+        // Rows that are to known problems are answers to them.
+        let of = |file: &PathBuf| (file.clone(), Program::Answers);
+        let to_known = arguments.outside.problems.is_some();
+        return Ok(to_known.then(|| files.iter().map(of).collect()));
     }
     let progress = options::progress(arguments.common.quiet);
     let mut with_program = Vec::new();
@@ -402,14 +401,13 @@ fn from_outside(arguments: &Arguments, files: Vec<(PathBuf, Program)>) -> super:
         .as_deref()
         .map(count)
         .transpose()?;
-    let agreement: Vec<(String, String)> = judged
-        .iter()
-        .flat_map(|judged| &judged.agreement)
+    let agreement = judged.iter().flat_map(|judged| &judged.agreement);
+    let named = |metric: &str| format!("as {}", shown(metric));
+    let lines: Vec<(String, String)> = agreement
+        .clone()
         .map(|(metric, (graded, same))| {
-            (
-                format!("as {}", shown(metric)),
-                format!("{same} of {graded} answers have the same grade"),
-            )
+            let line = format!("{same} of {graded} answers have the same grade");
+            (named(metric), line)
         })
         .collect();
     if let Some(judged) = &judged {
@@ -419,22 +417,23 @@ fn from_outside(arguments: &Arguments, files: Vec<(PathBuf, Program)>) -> super:
         }
     }
     facts.extend(
-        agreement
+        lines
             .iter()
-            .map(|(name, value)| (name.as_str(), json!(value))),
+            .map(|(name, line)| (name.as_str(), json!(line))),
     );
-    Ok(CommandOutput::rows(
-        &main,
-        &outcome,
-        &facts,
-        arguments.common.json,
-    ))
-}
-
-/// A name of another program's, for a terminal.
-fn shown(name: &str) -> String {
-    let shown = |c: char| if c.is_control() { '?' } else { c };
-    name.chars().take(60).map(shown).collect()
+    let mut output = CommandOutput::rows(&main, &outcome, &facts, arguments.common.json);
+    if let Value::Object(document) = &mut output.json {
+        // A program takes numbers, under the metrics' whole names.
+        document.retain(|name, _| lines.iter().all(|(line, _)| line != name));
+        let numbers = |(metric, (graded, same)): (&String, &(u64, u64))| {
+            (metric.clone(), json!({"graded": graded, "same": same}))
+        };
+        if judged.is_some() {
+            let numbers: Map<String, Value> = agreement.map(numbers).collect();
+            document.insert("agreement".to_owned(), Value::Object(numbers));
+        }
+    }
+    Ok(output)
 }
 
 fn generated(arguments: &Arguments, count: usize) -> super::Result {
@@ -453,7 +452,7 @@ fn generated(arguments: &Arguments, count: usize) -> super::Result {
             .set
             .clone()
             .unwrap_or_else(|| "countdown".to_owned()),
-        output: rows_output(arguments)?.to_path_buf(),
+        output: rows_output(arguments, &[])?.to_path_buf(),
     };
     let outcome = arguments
         .common

@@ -142,7 +142,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     if let Some(path) = &arguments.html {
         let page = page(&model, &found, arguments.row, &counts);
-        write_page(path, TITLE_END, &page)?;
+        write_page(path, &page)?;
     }
     let as_json = arguments.json;
     let coloured = std::io::stdout().is_terminal()

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use clap::CommandFactory;
 use clap_mangen::Man;
 use serde_json::json;
 
@@ -42,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         }
         None => {
             let mut page = Vec::new();
-            Man::new(super::Arguments::command())
+            Man::new(super::command_line())
                 .render(&mut page)
                 .map_err(|error| StageError::failed(error.to_string(), ""))?;
             let page = String::from_utf8_lossy(&page).trim_end().to_owned();
@@ -58,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
 }
 
 fn write(dir: &Path) -> io::Result<()> {
-    let mut command = super::Arguments::command();
+    let mut command = super::command_line();
     command.build();
     for command in std::iter::once(&command).chain(command.get_subcommands()) {
         let page = Man::new(command.clone());

@@ -92,9 +92,33 @@ enum Command {
     Man(man::Arguments),
 }
 
+/// The whole command line, as it is parsed and as help, manual pages and completions show it.
+fn command_line() -> clap::Command {
+    let mut command = with_negative_numbers(Arguments::command());
+    // What needs a model's weights or tokenizer takes no server.
+    for name in ["train", "inspect", "advise", "race"] {
+        command = command.mut_subcommand(name, |sub| {
+            sub.mut_arg("model", |arg| {
+                arg.help("A model directory in Hugging Face layout, an adapter directory, or hf:OWNER/NAME")
+            })
+        });
+    }
+    command
+}
+
+/// Takes `-1` for the value of the option before it, which then states what it expects.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let takes = arg.get_action().takes_values() && !arg.is_positional();
+            arg.allow_negative_numbers(takes)
+        })
+        .mut_subcommands(with_negative_numbers)
+}
+
 /// Reads the command line, runs the command, prints and gives the exit code.
 pub(super) fn main() -> ExitCode {
-    let mut command_line = Arguments::command();
+    let mut command_line = command_line();
     let matches = command_line.get_matches_mut();
     let arguments = Arguments::from_arg_matches(&matches)
         .unwrap_or_else(|error| error.format(&mut command_line).exit());

@@ -21,6 +21,7 @@ use idiolect::model::price::{Price, spent};
 use idiolect::model::{self, How};
 use idiolect::progress::Progress;
 use idiolect::sandbox::Protection;
+use idiolect::stage::inputs::Problems;
 use idiolect::stage::{Control, Extent, StageError};
 
 /// What every command that writes rows takes.
@@ -593,6 +594,44 @@ pub(super) fn output(path: &str) -> Result<OutputPath, String> {
         return Err("rows are written to a file, which can be continued; name one".to_owned());
     }
     Ok(OutputPath::new(path))
+}
+
+/// Refuses splits that no problem is of: what is asked of nothing shows nothing.
+pub(super) fn some_problem(path: &Path, splits: &[Split]) -> Result<(), StageError> {
+    // Standard input is read once only.
+    if splits.is_empty() || path == Path::new("-") {
+        return Ok(());
+    }
+    let problems = Problems::read(path, splits)?;
+    if !problems.rows.is_empty() {
+        return Ok(());
+    }
+    let all = Problems::read(path, &[])?;
+    let mut there: Vec<Split> = all.rows.iter().map(|(_, problem)| problem.split).collect();
+    there.sort_unstable();
+    there.dedup();
+    let listed = |splits: &[Split]| {
+        let name = |split: &Split| format!("{split:?}").to_lowercase();
+        splits.iter().map(name).collect::<Vec<_>>().join(", ")
+    };
+    Err(StageError::usage(
+        format!(
+            "no problem of `{}` is of split {}",
+            path.display(),
+            listed(splits)
+        ),
+        &format!("its problems are of {}", listed(&there)),
+    ))
+}
+
+/// `FIELD=COLUMN`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, column)) if !field.is_empty() && !column.is_empty() => {
+            Ok((field.to_owned(), column.to_owned()))
+        }
+        _ => Err("expected FIELD=COLUMN".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use idiolect::progress::{Event, Pace, Progress};
+use idiolect::progress::{Event, Pace, Progress, SHARES};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Bars on a terminal, plain lines elsewhere.
@@ -30,6 +30,8 @@ fn bars() -> Progress {
             Event::Begin { total, done, unit } => {
                 let before = Arc::new(AtomicU64::new(done));
                 let bar = shown.add(match total {
+                    Some(total) if unit == SHARES => ProgressBar::new(total)
+                        .with_style(style("{prefix:>12} [{bar:30}] {percent:>3} % {left}", &before)),
                     Some(total) => ProgressBar::new(total).with_style(style(
                         "{prefix:>12} [{bar:30}] {percent:>3} % {human_pos}/{human_len} {msg} {pace}",
                         &before,
@@ -71,19 +73,24 @@ fn bars() -> Progress {
 /// A bar whose rate leaves out what was done before this process.
 fn style(template: &str, before: &Arc<AtomicU64>) -> ProgressStyle {
     let before = Arc::clone(before);
+    let pace = move |state: &ProgressState| Pace {
+        before: before.load(Ordering::Relaxed),
+        done: state.pos(),
+        total: state.len(),
+        elapsed: state.elapsed(),
+    };
+    let only = pace.clone();
+    // Nothing else can be done with a bar that cannot be drawn.
+    let left = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{}", only(state).left().unwrap_or_default());
+    };
     let pace = move |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let pace = Pace {
-            before: before.load(Ordering::Relaxed),
-            done: state.pos(),
-            total: state.len(),
-            elapsed: state.elapsed(),
-        };
-        // Nothing else can be done with a bar that cannot be drawn.
-        let _ = write!(out, "{pace}");
+        let _ = write!(out, "{}", pace(state));
     };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("pace", pace)
+        .with_key("left", left)
         .progress_chars("=> ")
 }
 
@@ -148,6 +155,9 @@ impl Plain {
     fn begin(&self) -> Option<String> {
         (self.done > 0).then(|| {
             let share = self.share().map_or_else(String::new, |s| format!(" ({s})"));
+            if self.unit == SHARES {
+                return format!("continuing after{share}");
+            }
             format!("continuing after {} {}{share}", self.done, self.unit)
         })
     }
@@ -176,6 +186,10 @@ impl Plain {
             total: self.total.filter(|total| self.done < *total),
             elapsed,
         };
+        if self.unit == SHARES {
+            let parts = [self.share(), pace.left()];
+            return parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        }
         let mut text = match self.total {
             Some(total) => format!("{}/{} {}", self.done, total, self.unit),
             None => format!("{} {}", self.done, self.unit),
@@ -226,6 +240,18 @@ mod tests {
             begun: Instant::now(),
             said_at: Duration::ZERO,
         }
+    }
+
+    #[test]
+    fn a_share_of_the_whole_has_no_unit_and_no_rate() {
+        let mut whole = plain(1000, 0, SHARES);
+        let said = whole.at(5, Duration::from_secs(80));
+        assert_eq!(said, None);
+        let said = whole.at(100, Duration::from_secs(100)).unwrap();
+        assert_eq!(said, "10 %, 15 min left");
+        // A hundredth tells nothing of the rest.
+        whole.done = 10;
+        assert_eq!(whole.place(Duration::from_secs(80)), "1 %");
     }
 
     #[test]

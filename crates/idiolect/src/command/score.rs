@@ -1,5 +1,6 @@
 //! `idiolect score`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -60,6 +61,10 @@ pub(super) struct Arguments {
     /// File of token scores to write
     #[arg(long, value_name = "FILE", value_parser = options::output)]
     tokens: Option<OutputPath>,
+    /// Show so many of the traces that are nearest to the student's own distribution, and as many of
+    /// the farthest, by NLL a token
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    show: usize,
     #[command(flatten)]
     common: Common,
 }
@@ -162,12 +167,90 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
     };
     let mut facts = totals(&settings.output)?;
     facts.extend(spent);
-    Ok(CommandOutput::rows(
-        &settings.output,
-        &outcome,
-        &facts,
-        arguments.common.json,
-    ))
+    let mut output = CommandOutput::rows(&settings.output, &outcome, &facts, arguments.common.json);
+    if arguments.show > 0 {
+        let found = extremes(&settings, arguments.show)?;
+        for (name, rows) in [("nearest", &found[0]), ("farthest", &found[1])] {
+            output.text.push_str(&format!("\n{name}, nats a token:"));
+            for row in rows {
+                output.text.push_str(&format!(
+                    "\n  {:.3}  {}  {}",
+                    row.nll_per_token, row.trace_id, row.text
+                ));
+            }
+            if let Value::Object(document) = &mut output.json {
+                document.insert(name.to_owned(), json!(rows));
+            }
+        }
+    }
+    Ok(output)
+}
+
+/// A trace that is shown.
+#[derive(Clone, Debug, serde::Serialize)]
+struct Shown {
+    trace_id: String,
+    nll_per_token: f64,
+    /// Its beginning.
+    text: String,
+}
+
+/// Characters of a trace that are shown.
+const BEGINNING: usize = 90;
+
+/// The nearest and the farthest scored rows, each from its end of the order.
+fn extremes(settings: &ScoreSettings, n: usize) -> Result<[Vec<Shown>; 2], StageError> {
+    let mut order: Vec<(f64, String)> = Vec::new();
+    for row in Rows::<ScoreRow>::open(&settings.output)? {
+        let Ok(row) = row? else { continue };
+        if row.value.n_tokens > 0 {
+            let nll = row.value.nll_nats / row.value.n_tokens as f64;
+            order.push((nll, row.value.trace_id));
+        }
+    }
+    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let nearest = order.iter().take(n);
+    let farthest = order.iter().rev().take(n);
+    let wanted: BTreeSet<&str> = nearest
+        .clone()
+        .chain(farthest.clone())
+        .map(|(_, id)| id.as_str())
+        .collect();
+    let texts = texts(&settings.input, &wanted)?;
+    let shown = |(nll, id): &(f64, String)| Shown {
+        trace_id: id.clone(),
+        nll_per_token: round(*nll),
+        text: texts.get(id).cloned().unwrap_or_default(),
+    };
+    Ok([nearest.map(shown).collect(), farthest.map(shown).collect()])
+}
+
+/// The beginnings of some rows of the input, by trace id, or by line where they have none.
+fn texts(
+    input: &ScoreInput,
+    wanted: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, String>, StageError> {
+    let files = match input {
+        ScoreInput::Traces { traces, .. } => traces.clone(),
+        ScoreInput::Data(data) => vec![data.clone()],
+    };
+    let mut found = BTreeMap::new();
+    for file in files {
+        for row in Rows::<Value>::open(&file)? {
+            let Ok(row) = row? else { continue };
+            let text_of = |name: &str| row.value.get(name).and_then(Value::as_str);
+            let id = text_of("trace_id").or_else(|| text_of("id"));
+            let id = id.map_or_else(|| row.line.to_string(), str::to_owned);
+            if !wanted.contains(id.as_str()) {
+                continue;
+            }
+            let text = text_of("text").or_else(|| text_of("completion"));
+            let words: Vec<&str> = text.unwrap_or_default().split_whitespace().collect();
+            let text: String = words.join(" ").chars().take(BEGINNING).collect();
+            found.insert(id, text);
+        }
+    }
+    Ok(found)
 }
 
 /// Sums over all rows, and the means that people look for.

@@ -9,9 +9,10 @@ use idiolect_core::store::Rows;
 use serde_json::{Value, json};
 
 use super::options::{self, CodeOption, Common, RoundedOption};
-use super::output::CommandOutput;
+use super::output::{CommandOutput, plain, table};
 use super::paths::OutputPath;
 use idiolect::stage::compat::Compat;
+use idiolect::stage::theirs::{Agreement, agreement};
 use idiolect::stage::verify::{PairSettings, VerifySettings, verify, verify_pairs};
 use idiolect::stage::{Outcome, StageError};
 
@@ -24,6 +25,7 @@ use idiolect::stage::{Outcome, StageError};
 #[command(after_help = "Examples:
   idiolect verify --problems problems.jsonl --traces traces.jsonl -o verdicts.jsonl
   idiolect verify --task math --pairs pairs.jsonl -o results.jsonl
+  idiolect verify --task math --pairs graded.csv --map answer=response --theirs my_grade -o both.jsonl
   idiolect verify --problems math.jsonl --traces traces.jsonl --compat math-verify -o verdicts.jsonl
 
 MBPP's answers are programs. They run under Python (python3, or IDIOLECT_PYTHON) in a sandbox without
@@ -46,6 +48,14 @@ pub(super) struct Arguments {
     /// Rows of id, gold and answer, judged without problems
     #[arg(long, value_name = "PAIRS", requires = "task", conflicts_with_all = ["problems", "traces"])]
     pairs: Option<PathBuf>,
+    /// Fill id, gold or answer of the pairs from another column; may be given again. Pairs without an
+    /// id are named by their lines
+    #[arg(long = "map", value_name = "FIELD=COLUMN", requires = "pairs", value_parser = options::pair)]
+    columns: Vec<(String, String)>,
+    /// A column of the pairs that holds another grader's verdict (true or false, 1 or 0, correct or
+    /// incorrect): it is kept beside ours, and agreement and differences are shown
+    #[arg(long, value_name = "COLUMN", requires = "pairs")]
+    theirs: Option<String>,
     /// Write a public scorer's verdict beside ours, labelled as such
     #[arg(long, value_name = "SCORER")]
     compat: Option<CompatName>,
@@ -101,6 +111,8 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                     &PairSettings {
                         task,
                         pairs: pairs.clone(),
+                        columns: arguments.columns.clone(),
+                        theirs: arguments.theirs.clone(),
                         compat,
                         accept_rounded,
                         output,
@@ -113,7 +125,49 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
                 )),
             }
         })?;
-    command_output(&arguments.output, &outcome, arguments.common.json)
+    let mut output = command_output(&arguments.output, &outcome, arguments.common.json)?;
+    if let Some(column) = &arguments.theirs {
+        let found = agreement(&arguments.output)?;
+        output.text.push_str(&beside(&found, column));
+        if let Value::Object(document) = &mut output.json {
+            document.insert("agreement".to_owned(), json!(found));
+        }
+    }
+    Ok(output)
+}
+
+/// Our verdicts by those of another grader, and where they differ.
+fn beside(found: &Agreement, column: &str) -> String {
+    let (judged, same) = found.shares();
+    let mut text = format!(
+        "\n\n{same} of {judged} answers that are right or wrong here have the same grade in `{column}`"
+    );
+    if found.unread > 0 {
+        text.push_str(&format!(
+            "; of {} it states neither right nor wrong",
+            found.unread
+        ));
+    }
+    let mut rows = vec![
+        ["verdict", "theirs right", "theirs wrong"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for (verdict, [right, wrong]) in &found.counts {
+        let name = json!(verdict).as_str().unwrap_or_default().to_owned();
+        rows.push(vec![name, right.to_string(), wrong.to_string()]);
+    }
+    text.push_str(&format!("\n{}", table(&rows)));
+    for row in &found.disagreements {
+        text.push_str(&format!(
+            "\n{}: {} here, {} there: {}",
+            plain(&row.id),
+            plain(&json!(row.verdict)),
+            plain(&row.theirs),
+            row.reason
+        ));
+    }
+    text
 }
 
 /// The verdicts by kind.

@@ -1,5 +1,7 @@
 //! What makes a recipe no experiment.
 
+use std::collections::BTreeSet;
+
 use idiolect_core::arms::{ArmSpec, Source as ArmSource};
 use idiolect_core::record::TaskName;
 use idiolect_engine::decoder::check_compute;
@@ -7,32 +9,27 @@ use idiolect_model::budget::{self, Budget};
 use idiolect_model::{Compute, Lora, SaveDtype, StepSize, TrainSettings};
 
 use super::place;
-use super::plan::{Stage, needs_samples};
+use super::plan::{BASE, Stage, needs_samples};
 use super::recipe::{
     Arms, Data, Inference, MaxProblems, Method, Recipe, Scorer, ScratchModel, Trainer, WorldKind,
     Writer,
 };
-use super::resolve::RecipeError;
 use crate::model::price::Price;
 use crate::model::{Place, is_computed_here};
 use crate::torch::TorchSettings;
 use crate::trl::TrlSettings;
 
 /// Refuses what makes no experiment.
-pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
-    let bad = |field, reason: &str| {
-        Err(RecipeError::Value {
-            field,
-            reason: reason.to_owned(),
-        })
-    };
-    check_numbers(recipe).or_else(|(field, reason)| bad(field, &reason))?;
-    place::check(&recipe.execute).or_else(|(field, reason)| bad(field, &reason))?;
-    check_data(&recipe.data).or_else(|(field, reason)| bad(field, &reason))?;
-    check_models(recipe).or_else(|(field, reason)| bad(field, &reason))?;
-    check_score(recipe).or_else(|(field, reason)| bad(field, &reason))?;
-    check_servers(recipe).or_else(|(field, reason)| bad(field, &reason))?;
-    check_compute_types(recipe).or_else(|(field, reason)| bad(field, &reason))?;
+pub(super) fn check(recipe: &Recipe) -> Result<(), Fault> {
+    let bad = |field, reason: &str| Err((field, reason.to_owned()));
+    check_numbers(recipe)?;
+    place::check(&recipe.execute)?;
+    check_data(&recipe.data)?;
+    check_fractions(recipe)?;
+    check_models(recipe)?;
+    check_score(recipe)?;
+    check_servers(recipe)?;
+    check_compute_types(recipe)?;
     let train = &recipe.train;
     if train.lora.is_some() && train.method == Method::Full {
         return bad("train.lora", "goes with `train.method = \"lora\"`");
@@ -67,11 +64,11 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     if recipe.flaws.doses.iter().any(|d| !(*d > 0.0 && *d <= 1.0)) {
         return bad("flaws.doses", "must lie above 0 and at most at 1");
     }
-    check_arms(&recipe.arms).or_else(|(field, reason)| bad(field, &reason))
+    check_arms(&recipe.arms)
 }
 
 /// The key at fault and what is expected of it.
-type Fault = (&'static str, String);
+pub(super) type Fault = (&'static str, String);
 
 /// Every number that decides how much is computed or held, and those that no arithmetic can be done
 /// with. What is not a number lies in no range.
@@ -249,6 +246,20 @@ fn check_data(data: &Data) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// What dev and test take of the train problems must leave some to train on.
+fn check_fractions(recipe: &Recipe) -> Result<(), Fault> {
+    let (dev, test) = recipe.fractions();
+    if recipe.data.world.is_some() || dev + test < 1.0 {
+        return Ok(());
+    }
+    Err((
+        "data.test_fraction",
+        format!(
+            "is {test} and `data.dev_fraction` {dev}: together they must stay below 1, or no problem is left to train on"
+        ),
+    ))
 }
 
 fn check_models(recipe: &Recipe) -> Result<(), Fault> {
@@ -493,9 +504,25 @@ fn check_arms(arms: &Arms) -> Result<(), Fault> {
         }
     }
     let listed = arms.listed();
-    if listed.iter().any(|n| n == "base" || n == "teacher") {
+    if listed.iter().any(|n| n == BASE || n == "teacher") {
         let reason = "must not hold `base` or `teacher`: these are evaluated anyway";
         return Err(("arms.names", reason.to_owned()));
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = listed.iter().find(|name| !seen.insert(*name)) {
+        let reason = format!("holds two arms called `{twice}`: give each its own name");
+        return Err(("arms.names", reason));
+    }
+    let is_compared = |name: &&String| *name == BASE || listed.contains(*name);
+    if let Some(unknown) = arms.baselines.iter().find(|name| !is_compared(name)) {
+        let reason = format!(
+            "names `{unknown}`, which is not compared: there are {BASE}, {}",
+            listed.join(", ")
+        );
+        return Err(("arms.baselines", reason));
+    }
+    if arms.rows == Some(0) {
+        return Err(("arms.rows", "must be at least 1".to_owned()));
     }
     Ok(())
 }

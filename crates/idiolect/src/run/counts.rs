@@ -132,7 +132,7 @@ fn of_files(recipe: &Recipe, folders: &Folders) -> Result<Counts, StageError> {
     let mut given = 0;
     for path in folders.find_all(&recipe.data.traces)? {
         given += match outside::recognized(&path)? {
-            Some(program) => outside::answers(&path, program)?,
+            Some(program) => outside::n_answers(&path, program)?,
             None => rows_and_bytes(&path)?.0,
         };
     }
@@ -201,7 +201,7 @@ pub(super) fn any_has_column(paths: &[PathBuf], column: &str) -> Result<bool, St
 }
 
 /// Whether the first rows of a file have a column.
-fn has_column(path: &Path, column: &str) -> Result<bool, StageError> {
+pub(super) fn has_column(path: &Path, column: &str) -> Result<bool, StageError> {
     for row in Rows::<Map<String, Value>>::open(path)?.take(SAMPLED_ROWS) {
         if row?.is_ok_and(|row| idiolect_core::task::column_of(&row.value, column).is_some()) {
             return Ok(true);

@@ -9,7 +9,7 @@ use idiolect_core::miniature::stories::{self, StorySettings, StoryWorld};
 use idiolect_core::miniature::{
     self, ModelShape, StudentProse, TextRow, WorldSettings, prose::Numerals,
 };
-use idiolect_core::outside::AnsweredRow;
+use idiolect_core::outside::{AnsweredRow, Program};
 use idiolect_core::record::{Finish, Origin, OriginKind, Problem, Split, TaskName, Trace};
 use idiolect_core::store::{
     BadRow, Meta, Opened, Output, Rows, file_name, hash_file, write_atomic,
@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::RunContext;
-use super::counts::any_has_column;
+use super::counts::{any_has_column, has_column};
 use super::layout::DataPaths;
 use super::plan::{parts, scratch_models};
 use super::recipe::{Data, MaxProblems, Recipe, ScratchModel, Shape, WorldKind};
@@ -219,6 +219,13 @@ fn files(
         human.len(),
         others.len()
     ));
+    if !refused.is_empty() {
+        run.note(&format!(
+            "{} rows of data.traces were refused: `{}.rejects.jsonl` names each with its reason",
+            refused.len(),
+            data.part("given").display()
+        ));
+    }
     write_rows(&data.problems(), &meta, || problems.iter())?;
     write_rows(&data.part("human"), &meta, || human.iter())?;
     let seen = (others.len() + refused.len()) as u64;
@@ -247,13 +254,7 @@ fn import_settings(
     files: Vec<PathBuf>,
     data: &DataPaths,
 ) -> Result<ImportSettings, StageError> {
-    // Some columns may be of other files: those of traces. That each is of one has been checked.
-    let mut columns = Vec::new();
-    for (field, column) in &recipe.data.columns {
-        if any_has_column(&files, column)? {
-            columns.push((field.clone(), column.clone()));
-        }
-    }
+    let columns = columns_in(&files, &recipe.data)?;
     // Ids name the part of the data set that a file is of, which its name may state; files of several
     // parts must not share ids.
     let parted = !(recipe.data.dev.is_empty() && recipe.data.test.is_empty());
@@ -268,6 +269,18 @@ fn import_settings(
         output: data.imported(split),
         traces: Some(data.imported_traces(split)),
     })
+}
+
+/// The columns of the recipe that files have: others may be of other files. That each is of one has
+/// been checked.
+fn columns_in(files: &[PathBuf], data: &Data) -> Result<Vec<(String, String)>, StageError> {
+    let mut columns = Vec::new();
+    for (field, column) in &data.columns {
+        if any_has_column(files, column)? {
+            columns.push((field.clone(), column.clone()));
+        }
+    }
+    Ok(columns)
 }
 
 /// Moves train problems to test and dev, each by its own draw.
@@ -351,17 +364,22 @@ fn given_traces(
     if data.traces.is_empty() {
         return Ok(traces);
     }
-    let known: BTreeSet<&str> = problems.iter().map(|p| p.id.as_str()).collect();
+    let known: BTreeMap<&str, &Problem> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
     for path in run.folders.find_all(&data.traces)? {
         meta.input(&file_name(&path), hash_file(&path)?);
-        if let Some(program) = recognized(&path)? {
+        let program = recognized(&path)?;
+        if let Some(program) = program {
             run.note(&format!(
                 "data.traces: `{}` holds {}",
                 file_name(&path),
                 program.holds()
             ));
+        }
+        // This program's own rows have an origin.
+        if program.is_some() || !has_column(&path, "origin")? {
             let answers = GivenAnswers {
-                file: (path, program),
+                columns: columns_in(&[path.clone()], data)?,
+                file: (path, program.unwrap_or(Program::Answers)),
                 task,
                 finish: data.finish,
                 problems,
@@ -380,10 +398,11 @@ fn given_traces(
             if !is_wanted(&row.value, &data.traces_where) {
                 continue;
             }
-            let trace = given_trace(&row.value, data).and_then(|trace| {
-                match known.contains(trace.problem_id.as_str()) {
-                    true => Ok(trace),
-                    false => Err(format!("no problem has the id `{}`", trace.problem_id)),
+            let read = serde_json::from_value::<Trace>(Value::Object(row.value.clone()));
+            let trace = read.map_err(|error| error.to_string()).and_then(|trace| {
+                match known.get(trace.problem_id.as_str()) {
+                    Some(problem) => trace.check_question(problem).map(|()| trace),
+                    None => Err(format!("no problem has the id `{}`", trace.problem_id)),
                 }
             });
             match trace {
@@ -404,33 +423,6 @@ fn is_wanted(row: &Map<String, Value>, filter: &BTreeMap<String, String>) -> boo
         Some(other) => other.to_string().as_str() == wanted.as_str(),
         None => false,
     })
-}
-
-/// A row of this program's own, or one with `problem_id`, `response` and `model`.
-fn given_trace(row: &Map<String, Value>, data: &Data) -> Result<Trace, String> {
-    if row.contains_key("origin") {
-        return serde_json::from_value(Value::Object(row.clone())).map_err(|e| e.to_string());
-    }
-    let column = |field: &str| {
-        let mapped = data.columns.get(field);
-        mapped.map_or(field.to_owned(), String::clone)
-    };
-    let text_of = |names: &[&str]| {
-        let values = names.iter().filter_map(|name| row.get(&column(name)));
-        values.filter_map(Value::as_str).next()
-    };
-    let problem = text_of(&["problem_id"]).ok_or("it has no `problem_id`")?;
-    let text = text_of(&["response", "text", "completion"])
-        .ok_or("it has no `response` (nor `text` or `completion`)")?;
-    let model = text_of(&["model"]);
-    let mut origin = Origin::of(match model {
-        Some(_) => OriginKind::Sampled,
-        None => OriginKind::Imported,
-    });
-    origin.model = model.map(str::to_owned);
-    let said = text_of(&["finish", "finish_reason", "stop_reason"]).and_then(Finish::of_reason);
-    let finish = data.finish.or(said).unwrap_or(Finish::Unknown);
-    Ok(Trace::new(problem, text.trim(), finish, origin))
 }
 
 /// Text, tokenizer and shape of a student that is trained on real problems.

@@ -29,17 +29,22 @@ pub(super) fn detectable(counts: &Counts) -> String {
             "no two arms can be told apart from {n} test problems: at least {FEWEST} must differ"
         );
     };
+    let found = |d: f64| {
+        let shown = smallest_detectable(n, d).max(least);
+        // Arms that disagree on a twentieth cannot be further apart than that.
+        (shown <= d).then_some(100.0 * shown)
+    };
+    if DISAGREEMENT.iter().all(|d| found(*d).is_none()) {
+        return format!(
+            "{n} test problems are too few to tell two arms apart, even if they disagree on {:.0} % of them",
+            100.0 * DISAGREEMENT[DISAGREEMENT.len() - 1]
+        );
+    }
     let points: Vec<String> = DISAGREEMENT
         .iter()
         .map(|d| {
-            let shown = smallest_detectable(n, *d).max(least);
-            // Arms that disagree on a twentieth cannot be further apart than that.
-            let found = if shown <= *d {
-                format!("{:.1} points", 100.0 * shown)
-            } else {
-                "nothing".to_owned()
-            };
-            format!("{found} if two arms disagree on {:.0} %", 100.0 * d)
+            let points = found(*d).map_or("nothing".to_owned(), |p| format!("{p:.1} points"));
+            format!("{points} if two arms disagree on {:.0} %", 100.0 * d)
         })
         .collect();
     format!(
@@ -53,6 +58,22 @@ pub(super) fn detectable(counts: &Counts) -> String {
 /// they are written token by token in large batches. An estimate to plan with, no measurement.
 const GPU_READS: f64 = 4e14;
 const GPU_WRITES: f64 = 1e14;
+
+/// Tokens of a job where every answer is as long as it may be.
+fn most_tokens(job: &Job, recipe: &Recipe, counts: &Counts) -> f64 {
+    let tokens = job.cost.tokens;
+    let answers = tokens / counts.row_tokens.max(1.0);
+    match job.stage {
+        Stage::Generate => tokens + answers * recipe.generate.max_tokens as f64,
+        // Each reads a solution and writes one, and may be asked again.
+        Stage::Paraphrase => {
+            let tries = 1.0 + recipe.paraphrase.retries as f64;
+            tries * (tokens + answers / 2.0 * recipe.paraphrase.max_tokens as f64)
+        }
+        Stage::Eval => tokens + answers * recipe.eval.max_tokens as f64,
+        _ => tokens,
+    }
+}
 
 /// The jobs of a stage together.
 #[derive(Clone, Debug, Serialize)]
@@ -100,7 +121,7 @@ pub(super) fn describe(
         recipe.seed
     ));
     line(format!(
-        "problems {} train, {} dev, {} test",
+        "problems: about {} train, {} dev, {} test",
         counts.train, counts.dev, counts.test
     ));
     let students: Vec<String> = recipe
@@ -151,17 +172,21 @@ pub(super) fn describe(
             GPU_WRITES
         ));
     }
-    let asked: f64 = jobs
-        .iter()
-        .filter(|job| job.endpoint().is_some() && !is_done(dir, job))
-        .map(|job| job.cost.tokens)
-        .sum();
-    let cost = recipe.models.price.filter(|_| asked > 0.0);
-    let cost = cost.map(|price| asked * price.prompt.max(price.completion) / 1e6);
-    if let Some(cost) = cost {
+    let asked = || {
+        jobs.iter()
+            .filter(|job| job.endpoint().is_some() && !is_done(dir, job))
+    };
+    let tokens: f64 = asked().map(|job| job.cost.tokens).sum();
+    let most: f64 = asked().map(|job| most_tokens(job, recipe, counts)).sum();
+    let price = recipe.models.price.filter(|_| tokens > 0.0);
+    let price = price.map(|price| price.prompt.max(price.completion) / 1e6);
+    let cost = price.map(|price| tokens * price);
+    let most_cost = price.map(|price| most * price);
+    if let (Some(cost), Some(most_cost)) = (cost, most_cost) {
         line(format!(
-            "endpoints: at most about {cost:.2} for {:.2} M tokens, all at the higher price",
-            asked / 1e6
+            "endpoints: about {cost:.2} for {:.2} M tokens if answers are as long as the human solutions; at most {most_cost:.2} for {:.2} M if each takes all of its max_tokens (all at the higher price)",
+            tokens / 1e6,
+            most / 1e6
         ));
     }
     for address in servers(jobs) {
@@ -195,7 +220,7 @@ pub(super) fn describe(
     });
     Finished {
         text,
-        json: json!({"stages": stages, "seconds": seconds, "detectable": detectable, "gpu_hours": gpu_hours, "disk_bytes": disk, "endpoint_cost": cost, "downloads": downloads, "jobs": jobs}),
+        json: json!({"stages": stages, "seconds": seconds, "detectable": detectable, "gpu_hours": gpu_hours, "disk_bytes": disk, "endpoint_cost": cost, "endpoint_cost_at_most": most_cost, "downloads": downloads, "jobs": jobs}),
     }
 }
 

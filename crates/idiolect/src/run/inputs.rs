@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use idiolect_core::record::TaskName;
+use idiolect_core::task::task;
 use idiolect_engine::doctor::{self, Severity};
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Model, ModelError, Template};
@@ -13,10 +15,11 @@ use super::counts::{Counts, any_has_column};
 use super::data::split_files;
 use super::files::Folders;
 use super::plan::{Job, Stage, needs_samples};
-use super::recipe::{Recipe, Writer};
+use super::recipe::{Recipe, WorldKind, Writer};
 use super::{RunContext, work};
 use crate::model::Place;
 use crate::stage::StageError;
+use crate::stage::inputs::prompt_file;
 use crate::stage::outside::recognized;
 
 /// Looks for every file and model that the recipe names.
@@ -24,6 +27,7 @@ use crate::stage::outside::recognized;
 /// # Errors
 /// Lists all that is missing or cannot be used.
 pub(super) fn check(recipe: &Recipe, folders: &Folders) -> Result<(), StageError> {
+    check_prompts(recipe)?;
     let mut missing: Vec<String> = Vec::new();
     for reference in &recipe.models.students {
         let ignored = &recipe.models.ignore_config_fields;
@@ -79,6 +83,40 @@ pub(super) fn check(recipe: &Recipe, folders: &Folders) -> Result<(), StageError
             "nothing was done; correct the path, set IDIOLECT_DATA=DIR to the folder of the data, or give another with --set KEY=VALUE",
         )),
     }
+}
+
+/// Placeholders of which a prompt needs one to state a problem; which of them its task can fill is
+/// seen when it is rendered.
+const STATE_A_PROBLEM: [&str; 4] = ["question", "target", "tests", "first_test"];
+
+/// Looks at the prompts that the recipe names: one that every problem would be asked alike with is no
+/// prompt.
+fn check_prompts(recipe: &Recipe) -> Result<(), StageError> {
+    let name = match (recipe.data.task, recipe.data.world) {
+        (Some(name), _) => name,
+        (None, Some(WorldKind::Stories)) => TaskName::Gsm8k,
+        (None, _) => TaskName::Countdown,
+    };
+    let task = task(name);
+    for (key, choice, wanted) in [
+        ("data.prompt", &recipe.data.prompt, &STATE_A_PROBLEM[..]),
+        ("generate.prompt", &recipe.generate.prompt, &STATE_A_PROBLEM),
+        (
+            "paraphrase.prompt",
+            &recipe.paraphrase.prompt,
+            &["solution"],
+        ),
+    ] {
+        let Some(choice) = choice else { continue };
+        let prompt = prompt_file(task, choice)?;
+        if !wanted.iter().any(|name| prompt.holds(name)) {
+            return Err(StageError::usage(
+                format!("`{key}`: the prompt `{choice}` lacks `{{{}}}`", wanted[0]),
+                "without it every row would be asked with the same text",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a run directory that holds what the recipe reads: `--overwrite` would remove it.
@@ -276,6 +314,7 @@ pub(super) fn check_servers(run: &RunContext<'_>, jobs: &[&Job]) -> Result<(), S
 /// Names the server that does not live, or what it lacks.
 pub(super) fn check_endpoints<'a>(
     jobs: impl Iterator<Item = &'a Job>,
+    template: Option<Template>,
     note: &dyn Fn(&str),
 ) -> Result<(), StageError> {
     let mut asked: BTreeSet<&str> = BTreeSet::new();
@@ -284,7 +323,11 @@ pub(super) fn check_endpoints<'a>(
             continue;
         };
         let scores = job.stage == Stage::Score;
-        let template = scores.then_some(Template::Raw);
+        let template = if scores {
+            Some(Template::Raw)
+        } else {
+            template
+        };
         let mut endpoint = Endpoint::open(address, template, Settings::from_env())?;
         if !scores {
             continue;

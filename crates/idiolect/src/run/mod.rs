@@ -19,6 +19,7 @@ mod inputs;
 mod layout;
 mod limits;
 pub mod live;
+mod mistake;
 mod overall;
 mod place;
 pub mod plan;
@@ -229,7 +230,8 @@ pub fn run(
     write_atomic(&dir.join("plan.json"), (text + "\n").as_bytes())?;
     let wanted: Vec<Job> = jobs.into_iter().filter(|job| job.stage <= until).collect();
     let open = || wanted.iter().filter(|job| !state::is_done(&dir, job));
-    inputs::check_endpoints(open(), &|text| progress.note("run", text))?;
+    let template = recipe.models.teacher_template;
+    inputs::check_endpoints(open(), template, &|text| progress.note("run", text))?;
     let needed: Vec<String> = open().flat_map(|job| job.external.clone()).collect();
     folders.fetch_models(&needed, &progress, stop)?;
     let record = record::Record::open(&dir, &recipe, &folders, settings.process.threads)?;
@@ -247,7 +249,10 @@ pub fn run(
         servers: servers(&recipe, &dir)?,
     };
     let open: Vec<&Job> = open().collect();
-    inputs::check_servers(&context, &open)?;
+    // On a cluster they run on its nodes: where a run is submitted there is often no GPU.
+    if on.is_local() {
+        inputs::check_servers(&context, &open)?;
+    }
     overall.begin();
     let done = match on {
         On::Local => {
@@ -596,7 +601,7 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
             let joined = (0..recipe.replicates).any(|r| layout.data(r).traces().exists());
             let free = (!joined).then_some(resolve::ARMS);
             let differences = resolve::differences(&old, &now, free);
-            if !differences.is_empty() {
+            if !differences.is_empty() && has_begun(dir) {
                 return Err(StageError::failed(
                     format!(
                         "`{}` holds a run with other settings:\n  {}",
@@ -605,6 +610,18 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
                     ),
                     "use the settings that it was made with, another directory with --out, or --overwrite to start over",
                 ));
+            }
+            let compares_others = resolve::read_stored(&old, "recipe.toml")
+                .is_ok_and(|old| old.arms.baselines != recipe.arms.baselines);
+            if compares_others {
+                // Its being there states that the report is done.
+                let path = dir.join("comparison.json");
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(io("remove", &path, error));
+                    }
+                    _ => {}
+                }
             }
         }
         None => {
@@ -626,6 +643,12 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
     }
     write_atomic(&path, now.as_bytes())?;
     Ok(lock)
+}
+
+/// Whether a run has made anything: one that ended before its first job binds nobody to its recipe.
+fn has_begun(dir: &Path) -> bool {
+    let made = ["data", "models", "students"];
+    made.iter().any(|name| dir.join(name).exists())
 }
 
 /// Removes an earlier run, the lock aside. Where the directory holds anything else, nothing is

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::plan::Job as PlannedJob;
-use crate::progress::{Event, Progress};
+use crate::progress::{self, Event, Progress};
 
 /// Steps in which the whole run's share is shown.
 const SHARES: u64 = 1000;
@@ -97,7 +97,7 @@ impl Overall {
             Event::Begin {
                 total: Some(SHARES),
                 done: 0,
-                unit: "thousandths",
+                unit: progress::SHARES,
             },
         );
     }

@@ -323,6 +323,11 @@ pub struct Models {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<TemplateSchema>")]
     pub template: Option<Template>,
+    /// How the teacher and the paraphraser are prompted, where they are given by reference: `raw` or
+    /// `chat`; each model's own default where unset. A server of a base model has no chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TemplateSchema>")]
+    pub teacher_template: Option<Template>,
     /// Requests at once to a model behind an endpoint; 64 where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<usize>,
@@ -681,14 +686,20 @@ impl Arms {
         self.specs().iter().flat_map(ArmSpec::built).collect()
     }
 
-    /// The arms but one, as `names` is written in a recipe.
+    /// What leaves one arm out: the options that set the others, and the baselines among them where
+    /// it is one.
     pub fn without(&self, arm: &str) -> String {
         let is_other = |name: &&String| {
             let spec = name.parse::<ArmSpec>();
             spec.map_or(true, |spec| spec.name != arm)
         };
         let others: Vec<&String> = self.names.iter().filter(is_other).collect();
-        format!("{others:?}")
+        let mut options = format!("--set 'arms.names={others:?}'");
+        if self.baselines.iter().any(|baseline| baseline == arm) {
+            let kept: Vec<&String> = self.baselines.iter().filter(|b| *b != arm).collect();
+            options.push_str(&format!(" --set 'arms.baselines={kept:?}'"));
+        }
+        options
     }
 
     /// Whether some arm takes traces of a source.

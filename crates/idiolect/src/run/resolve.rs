@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 
 use super::check::check;
+use super::mistake::{Mistake, Origin};
 use super::recipe::Recipe;
 
 /// Why a recipe cannot be used.
@@ -28,8 +29,10 @@ pub(super) enum RecipeError {
         known: String,
     },
     /// A value that makes no experiment.
-    #[error("recipe: `{field}` {reason}")]
+    #[error("{origin}: `{field}` {reason}")]
     Value {
+        /// The file, with the line of the key where it states it, or the `--set` that does.
+        origin: String,
         /// Dotted key.
         field: &'static str,
         /// What is expected.
@@ -60,7 +63,9 @@ pub(super) fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recip
         .rev()
         .find(|(key, _)| key == "scale")
         .map_or("default".to_owned(), |(_, value)| {
-            value.as_str().unwrap_or_default().to_owned()
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
         });
     if scale != "default" {
         let Some(Value::Table(changes)) = scales.get(&scale) else {
@@ -74,29 +79,29 @@ pub(super) fn resolve(text: &str, origin: &str, sets: &[String]) -> Result<Recip
         };
         merge(&mut table, changes);
     }
-    for (key, value) in overrides.iter().filter(|(key, _)| key != "scale") {
-        set(&mut table, key, value.clone())
-            .map_err(|reason| shape(&format!("--set {key}"), reason))?;
-    }
-    table.insert("scale".to_owned(), Value::String(scale));
-    let recipe: Recipe = table
-        .try_into()
-        .map_err(|e: toml::de::Error| shape(origin, with_nearest(e.message())))?;
-    check(&recipe)?;
-    Ok(recipe)
-}
-
-/// A message about an unknown key, with the nearest known one.
-fn with_nearest(message: &str) -> String {
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let ([unknown, known @ ..], true) = (&quoted[..], message.starts_with("unknown field")) else {
-        return message.to_owned();
+    let stated = Origin {
+        file: origin,
+        text,
+        scale: &scale,
+        sets,
     };
-    let near = |name: &&str| strsim::jaro_winkler(unknown, name);
-    match known.iter().max_by(|a, b| near(a).total_cmp(&near(b))) {
-        Some(best) if near(best) > 0.7 => format!("{message}; the nearest is `{best}`"),
-        _ => message.to_owned(),
+    for ((key, value), given) in overrides.iter().zip(sets) {
+        if key != "scale" {
+            set(&mut table, key, value.clone())
+                .map_err(|reason| shape(&format!("--set {given}"), reason))?;
+        }
     }
+    table.insert("scale".to_owned(), Value::String(scale.clone()));
+    let recipe: Recipe = table.try_into().map_err(|error: toml::de::Error| {
+        let mistake = Mistake::of(&error);
+        shape(&stated.of(&mistake.path), mistake.words)
+    })?;
+    check(&recipe).map_err(|(field, reason)| RecipeError::Value {
+        origin: stated.of(field),
+        field,
+        reason,
+    })?;
+    Ok(recipe)
 }
 
 /// The recipe as it is stored: resolved.
@@ -114,14 +119,20 @@ pub(super) const MARK: &str =
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read_stored(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
-    toml::from_str(text).map_err(|error| RecipeError::Shape {
-        origin: origin.to_owned(),
-        reason: error.message().to_owned(),
+    let shape = |origin: String, reason: String| RecipeError::Shape { origin, reason };
+    let table: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| shape(origin.to_owned(), error.to_string()))?;
+    table.try_into().map_err(|error: toml::de::Error| {
+        let mistake = Mistake::of(&error);
+        shape(Origin::file(origin, text).of(&mistake.path), mistake.words)
     })
 }
 
-/// Keys that change how a server is asked, what is told of it, or where work is done, and no result.
-const CHANGES_NO_RESULT: [&str; 15] = [
+/// Keys that change how a server is asked, what is told of it, where work is done, or what the report
+/// compares, which is made again each time; and no other result.
+const CHANGES_NO_RESULT: [&str; 16] = [
+    "arms.baselines",
     "models.in_flight",
     "models.price",
     "server.gpus",
@@ -197,7 +208,9 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
             .or_insert_with(|| Value::Table(Table::new()))
         {
             Value::Table(inner) => set(inner, rest, value),
-            _ => Err(format!("`{first}` is not a table")),
+            _ => Err(format!(
+                "`{first}` is no table, so nothing can be set in it"
+            )),
         },
     }
 }
@@ -309,6 +322,76 @@ mod tests {
         assert!(error("nonsense").contains("KEY=VALUE"));
         assert!(error("flaws.doses=[2.0]").contains("doses"));
         assert!(error("paraphrase.retries=2").contains("paraphrase.temperature"));
+    }
+
+    #[test]
+    fn a_fault_names_its_key_and_where_it_is_stated() {
+        let refused = |text: &str, sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+            resolve(text, "r.toml", &sets).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused("name = \"t\"\n[train]\nepochs = \"one\"\n", &[]),
+            "r.toml, line 3: `train.epochs` is \"one\": expected a whole number, 0 or more"
+        );
+        let unknown = refused("name = \"t\"\n[train]\nepoch = 1\n", &[]);
+        assert!(
+            unknown
+                .starts_with("r.toml, line 3: [train] has no key `epoch`; the nearest is `epochs`"),
+            "{unknown}"
+        );
+        assert!(
+            refused("name = \"t\"\ntrain = 3\n", &[])
+                .starts_with("r.toml, line 2: `train` is 3: expected a table")
+        );
+        assert_eq!(
+            refused("name = \"t\"\n[train]\nepochs = -1\n", &[]),
+            "r.toml, line 3: `train.epochs` is -1: expected a whole number, 0 or more"
+        );
+        // What `--set` states is no fault of the file, nor the other way round.
+        let text = built_in("miniature");
+        assert_eq!(
+            refused(text, &["train.epochs=one"]),
+            "--set train.epochs=one: `train.epochs` is \"one\": expected a whole number, 0 or more"
+        );
+        assert!(refused(text, &["train.lr=0.0"]).starts_with("--set train.lr=0.0: `train.lr`"));
+        let nested = refused(text, &["models.teacher.scratch.epochs=many"]);
+        assert!(
+            nested.starts_with(
+                "--set models.teacher.scratch.epochs=many: `models.teacher.scratch.epochs`"
+            ),
+            "{nested}"
+        );
+        let scaled = "name = \"t\"\n[scale.big.train]\nepochs = true\n";
+        assert!(
+            refused(scaled, &["scale=big"]).starts_with("r.toml, line 3: `train.epochs` is true"),
+            "{}",
+            refused(scaled, &["scale=big"])
+        );
+        assert!(refused("", &[]).starts_with("r.toml: the recipe lacks `name`"));
+    }
+
+    #[test]
+    fn arms_that_cannot_be_compared_are_refused_and_baselines_bind_no_run() {
+        let text = built_in("tiny");
+        let refused = |set: &str| resolve(text, "r", &[set.into()]).unwrap_err().to_string();
+        let unknown = refused(r#"arms.baselines=["base", "Q"]"#);
+        assert!(
+            unknown.contains("names `Q`") && unknown.contains("base, H"),
+            "{unknown}"
+        );
+        assert!(refused(r#"arms.names=["H", "G", "G"]"#).contains("two arms called `G`"));
+        assert!(refused("arms.rows=0").contains("at least 1"));
+        let files = "name = \"t\"\n[data]\ntask = \"gsm8k\"\ntrain = [\"q.jsonl\"]\ntest_fraction = 0.6\ndev_fraction = 0.6\n[models]\nstudents = [\"s\"]\n";
+        let too_much = resolve(files, "r", &[]).unwrap_err().to_string();
+        assert!(
+            too_much.starts_with("r, line 5: `data.test_fraction`") && too_much.contains("below 1"),
+            "{too_much}"
+        );
+        let a = stored(&resolve(text, "r", &[]).unwrap());
+        let b = stored(&resolve(text, "r", &[r#"arms.baselines=["base"]"#.into()]).unwrap());
+        assert_ne!(a, b);
+        assert!(differences(&a, &b, None).is_empty());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use idiolect_core::comparison::{ArmData, CompareOptions, Comparison, Evaluation, compare};
 use idiolect_core::record::{ArmRow, EvalRow, ScoreRow, Verdict, content_hash};
 use idiolect_core::store::{Meta, StoreError, hash_file, write_atomic, write_page};
-use idiolect_report::MARK;
 use idiolect_report::view::{FactGroup, RunView};
 use serde_json::{Map, Value, json};
 
@@ -57,7 +56,7 @@ pub(super) fn report_again(
         true => markdown(&views),
         false => html(&views),
     };
-    write_page(path, MARK, &text)?;
+    write_page(path, &text)?;
     Ok(vec![path.to_owned()])
 }
 
@@ -110,22 +109,14 @@ fn write_all(dir: &Path, views: &[(String, RunView)]) -> Result<(), StageError> 
     if views.len() > 1 {
         for (name, view) in views {
             let folder = dir.join("students").join(name);
-            write_page(
-                &folder.join("report.html"),
-                MARK,
-                &idiolect_report::html(view),
-            )?;
-            write_page(
-                &folder.join("report.md"),
-                MARK,
-                &idiolect_report::markdown(view),
-            )?;
+            write_page(&folder.join("report.html"), &idiolect_report::html(view))?;
+            write_page(&folder.join("report.md"), &idiolect_report::markdown(view))?;
             let path = comparison_path(dir, name, true);
             write_atomic(&path, json(&json!(view.comparison)).as_bytes())?;
         }
     }
-    write_page(&dir.join("report.html"), MARK, &html(views))?;
-    write_page(&dir.join("report.md"), MARK, &markdown(views))?;
+    write_page(&dir.join("report.html"), &html(views))?;
+    write_page(&dir.join("report.md"), &markdown(views))?;
     // Last: its being there states that the run is finished.
     let text = json(&comparison_json(views));
     Ok(write_atomic(&dir.join("comparison.json"), text.as_bytes())?)

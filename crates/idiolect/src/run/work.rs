@@ -175,7 +175,7 @@ impl<'a> Here<'a> {
     fn teacher(&self) -> Asked<'a> {
         let (reference, opening) = match &self.run.recipe.models.teacher {
             Some(Writer::Reference(reference)) => {
-                (self.run.folders.model(reference), Opening::default())
+                (self.run.folders.model(reference), self.as_teacher())
             }
             _ => {
                 let raw = Opening {
@@ -194,8 +194,15 @@ impl<'a> Here<'a> {
             None | Some("teacher") => self.teacher(),
             Some(own) => {
                 let reference = self.run.folders.model(own);
-                self.asked("paraphraser", reference, Opening::default())
+                self.asked("paraphraser", reference, self.as_teacher())
             }
+        }
+    }
+
+    fn as_teacher(&self) -> Opening<'a> {
+        Opening {
+            template: self.run.recipe.models.teacher_template,
+            ..Opening::default()
         }
     }
 
@@ -510,10 +517,10 @@ impl<'a> Here<'a> {
             StageError::failed(
                 error.to_string(),
                 &format!(
-                    "the same command with fewer arms goes on from here: `--set 'arms.names={}'`",
+                    "the same command with fewer arms goes on from here: `{}`",
                     match &error {
                         ArmsError::EmptyArm { arm, .. } => recipe.without(arm),
-                        _ => "[…]".to_owned(),
+                        _ => "--set 'arms.names=[…]'".to_owned(),
                     }
                 ),
             )

@@ -87,7 +87,7 @@ impl Fields {
         match self.0.remove(name) {
             None => Ok(None),
             Some(value) => serde_json::from_value(value)
-                .map_err(|error| ApiError::field(name, format!("`{name}`: {error}"))),
+                .map_err(|error| ApiError::field(name, format!("`{name}`: {}", in_words(&error)))),
         }
     }
 
@@ -166,6 +166,34 @@ fn says_nothing(value: &Value) -> bool {
         Value::Array(values) => values.is_empty(),
         Value::Object(fields) => fields.is_empty(),
     }
+}
+
+/// What is wrong with a value, in the words of JSON rather than of this program.
+pub(super) fn in_words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let (true, Some((found, expected))) =
+        (text.starts_with("invalid "), text.rsplit_once("expected "))
+    else {
+        return text.to_owned();
+    };
+    let expected = match expected.trim_start_matches("a ") {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "boolean" => "true or false",
+        "string" => "a text",
+        "sequence" => "a list",
+        "map" => "an object",
+        other if other.starts_with("struct ") => "an object",
+        _ => expected,
+    };
+    let found = found
+        .replace("invalid type: ", "")
+        .replace("invalid value: ", "")
+        .replace("sequence", "a list")
+        .replace("map", "an object");
+    format!("it is {found}expected {expected}")
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) struct Asked {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
 enum Stop {
     One(String),
     Many(Vec<String>),

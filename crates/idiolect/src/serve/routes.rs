@@ -13,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http_body::Body as _;
 use serde_json::json;
 
 use super::error::ApiError;
@@ -112,6 +113,18 @@ fn same(given: &[u8], key: &[u8]) -> bool {
     black_box(differ) == 0
 }
 
+/// Whether a body could not be read because it goes on beyond its limit; its error has no other sign.
+fn is_too_long(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("length limit exceeded") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Reads a body within its limits and hands it on.
 async fn with_body<F: Future<Output = Result<Response, ApiError>>>(
     app: Arc<App>,
@@ -119,11 +132,20 @@ async fn with_body<F: Future<Output = Result<Response, ApiError>>>(
     answer: impl FnOnce(Arc<App>, Vec<u8>) -> F,
 ) -> Response {
     let limit = app.max_body;
+    // A length that is stated beforehand is not waited for.
+    if body.size_hint().lower() > limit as u64 {
+        return ApiError::too_large(limit).into_response();
+    }
     let read = tokio::time::timeout(BODY_TIME, to_bytes(body, limit)).await;
     let body = match read {
         Err(_) => return ApiError::too_slow().into_response(),
-        // A connection that broke reads no answer; so the limit it is.
-        Ok(Err(_)) => return ApiError::too_large(limit).into_response(),
+        Ok(Err(error)) if is_too_long(&error) => {
+            return ApiError::too_large(limit).into_response();
+        }
+        Ok(Err(error)) => {
+            let message = format!("the body cannot be read: {error}");
+            return ApiError::bad(message).into_response();
+        }
         Ok(Ok(body)) => body.to_vec(),
     };
     match answer(app, body).await {

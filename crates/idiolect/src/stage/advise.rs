@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use idiolect_core::advice::FinishedReplicate;
-use idiolect_core::advice::predict::{Advice, advise as predict};
+use idiolect_core::advice::predict::{Advice, RaceToRun, advise as predict};
+use idiolect_core::race::{FULL_SEEDS, RUNGS};
 use idiolect_core::record::{Problem, Split};
 use idiolect_core::store::Rows;
 
@@ -23,6 +24,9 @@ pub struct AdviseSettings {
     pub learn: Vec<FinishedReplicate>,
     /// Passes over an arm that training would make.
     pub epochs: usize,
+    /// Share of the cost of training every arm in full that a race of them may spend, where one is
+    /// thought of.
+    pub budget: Option<f64>,
 }
 
 /// Measures the arms and predicts.
@@ -38,19 +42,31 @@ pub fn advise(
     for row in Rows::<Problem>::open(&settings.features.problems)? {
         tests += usize::from(row?.is_ok_and(|row| row.value.split == Split::Test));
     }
-    let tokens = measured
+    let tokens: Vec<f64> = measured
         .arms
         .iter()
-        .map(|arm| arm.tokens_per_row * arm.rows as f64)
-        .fold(0.0, f64::max);
-    let mut advice = predict(
-        &measured.arms,
-        &finished,
-        tokens * settings.epochs as f64,
-        tests,
-    );
+        .map(|arm| arm.tokens_per_row * (arm.rows * settings.epochs) as f64)
+        .collect();
+    let largest = tokens.iter().copied().fold(0.0, f64::max);
+    let mut advice = predict(&measured.arms, &finished, largest, tests);
     advice.warnings.extend(measured.warnings);
+    advice.race = settings.budget.map(|budget| within(budget, &tokens));
     Ok(advice)
+}
+
+/// What a race would cost whose arms take so many tokens to train on in full, once each.
+fn within(budget: f64, tokens: &[f64]) -> RaceToRun {
+    let once: f64 = tokens.iter().sum();
+    let (first, full) = (RUNGS[0] * once, FULL_SEEDS as f64 * once);
+    // Every arm's rungs, once each; the first is run whatever it costs.
+    let most = RUNGS.iter().sum::<f64>() * once;
+    RaceToRun {
+        command: String::new(),
+        budget,
+        tokens: (budget * full).clamp(first, most).round() as u64,
+        first_rung_tokens: first.round() as u64,
+        full_tokens: full.round() as u64,
+    }
 }
 
 fn bundled() -> Result<Vec<FinishedReplicate>, StageError> {
@@ -104,6 +120,17 @@ mod tests {
         let (rho, regret) = found.by_name.expect("the runs share their arms");
         assert!(near(rho.unwrap_or(0.0), 0.77, 0.005), "{found:?}");
         assert!(near(100.0 * regret, 0.2, 0.05), "{found:?}");
+    }
+
+    #[test]
+    fn a_race_costs_its_budget_but_no_less_than_its_first_rung_nor_more_than_all_of_them() {
+        let of = |budget| within(budget, &[600.0, 1200.0]);
+        assert_eq!(of(0.2).full_tokens, 5400);
+        assert_eq!(of(0.2).first_rung_tokens, 300);
+        assert_eq!(
+            [of(0.2), of(0.01), of(1.0)].map(|race| race.tokens),
+            [1080, 300, 3000]
+        );
     }
 
     #[test]

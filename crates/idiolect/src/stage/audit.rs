@@ -148,9 +148,7 @@ pub fn audit(settings: &AuditSettings) -> Result<Audit, StageError> {
             None => vec![origin_of(&trace)],
             Some(arms) => arms.get(&trace.id).cloned().unwrap_or_default(),
         };
-        if problems.get(&trace.problem_id).is_none() {
-            return Err(format!("no problem has the id `{}`", trace.problem_id));
-        }
+        problems.of(&trace)?;
         // The same text from two origins is two rows with one id: in an arm it counts once.
         if groups.is_empty() || (arms.is_some() && !seen.insert(trace.id.clone())) {
             return Ok(());

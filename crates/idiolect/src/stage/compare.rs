@@ -45,6 +45,32 @@ pub(super) struct ComparedFile {
     pub(super) meta: Option<Meta>,
 }
 
+/// Refuses one evaluation that is given twice: counted as two trainings it would look surer than it is.
+fn once_each(files: &[File]) -> Result<(), StageError> {
+    let model = |file: &File| Some(file.meta.as_ref()?.versions.get("model")?.clone());
+    for (at, file) in files.iter().enumerate() {
+        let twice = files[..at].iter().find(|earlier| {
+            let same_model = match (model(earlier), model(file)) {
+                (Some(one), Some(other)) => one == other,
+                _ => true,
+            };
+            earlier.name == file.name && earlier.hash == file.hash && same_model
+        });
+        if let Some(earlier) = twice {
+            return Err(StageError::usage(
+                format!(
+                    "`{}` and `{}` hold the same answers, both given as `{}`",
+                    earlier.path.display(),
+                    file.path.display(),
+                    file.name
+                ),
+                "each evaluation counts once; a name comes several times for several trainings",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Compares evaluations that were made alike.
 pub fn compare(settings: &CompareSettings) -> Result<Comparison, StageError> {
     compared(settings, &[]).map(|compared| compared.comparison)
@@ -59,6 +85,7 @@ pub(super) fn compared(
     for (name, path) in &settings.evaluations {
         files.push(File::read(name, path)?);
     }
+    once_each(&files)?;
     if !settings.assume_same {
         made_alike(&files)?;
     }

@@ -80,6 +80,12 @@ pub fn corrupt(settings: &CorruptSettings, control: Control<'_>) -> Result<Outco
         output.append_refused(bad)?;
     }
     let seen = problems.bad.len() as u64 + copy(settings, &problems, &input, &mut output, control)?;
+    if !control.is_shard() && control.too_many(output.rejected(), seen) {
+        // Quickly made again, while a part of the copies would pass for all of them.
+        let rejected = output.rejected();
+        output.abandon()?;
+        return Err(control.refusal(&settings.output, rejected, seen)?);
+    }
     Outcome::of(
         &settings.output,
         &output.finish_appended(seen)?,
@@ -193,9 +199,7 @@ fn changed(
     donors: &Donors,
     (at, trace): (usize, &Trace),
 ) -> Result<Trace, String> {
-    let problem = problems
-        .get(&trace.problem_id)
-        .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
+    let problem = problems.of(trace)?;
     match (&settings.corruption, donors) {
         (Corruption::Flaws(flaws), Donors::Steps(steps)) => {
             let steps = foreign(steps, trace, flaws.seed);

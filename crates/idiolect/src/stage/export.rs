@@ -100,10 +100,11 @@ pub fn export(settings: &ExportSettings, control: Control<'_>) -> Result<Outcome
             "--to trl-messages takes both",
         ));
     }
-    let meta = output.finish_appended(seen)?;
+    // First: what is complete is not looked at again.
     if settings.shape == Shape::LlamaFactory {
         list_data_set(&settings.output, conversations > 0, control)?;
     }
+    let meta = output.finish_appended(seen)?;
     Outcome::of(&settings.output, &meta, false, control)
 }
 

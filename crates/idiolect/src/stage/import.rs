@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use idiolect_core::record::{Finish, Problem, Split, TaskName, Trace};
+use idiolect_core::record::{
+    Finish, OriginKind, Problem, Split, TaskName, Trace, content_hash, trace_id,
+};
 use idiolect_core::store::{BadRow, Meta, Opened, Output};
 use idiolect_core::task::{
     Field, ImportRow, Imported, Task, column_of, map_columns, own_fields, shared_fields,
@@ -277,6 +279,7 @@ pub(super) fn columns_of(row: &Map<String, Value>) -> Vec<String> {
 
 /// What to do about rows that were refused.
 pub(super) fn remedy(task: RowTask, columns: Option<&[String]>) -> String {
+    let columns = columns.filter(|columns| !columns.is_empty());
     let columns = columns.map_or_else(String::new, |columns| {
         format!(
             "; the first row that was refused has {}",
@@ -405,6 +408,8 @@ fn overridden(mut row: Map<String, Value>, settings: &ImportSettings) -> Map<Str
 #[derive(Default)]
 pub(super) struct Known {
     problems: BTreeMap<String, (u64, Problem)>,
+    /// Ids of answered problems that are named by their rows' numbers, by question and gold.
+    answered: BTreeMap<String, String>,
     traces: BTreeSet<String>,
 }
 
@@ -415,9 +420,24 @@ impl Known {
     /// When its problem's id represents another problem already.
     pub(super) fn admit(&mut self, mut row: Imported, line: u64) -> Result<New, String> {
         let mut new = New {
+            id: String::new(),
             problem: None,
             traces: Vec::new(),
         };
+        if row.numbered
+            && row
+                .traces
+                .iter()
+                .any(|t| t.origin.kind != OriginKind::Human)
+        {
+            let asked =
+                content_hash(format!("{}\0{}", row.problem.question, row.problem.gold).as_bytes());
+            match self.answered.get(&asked) {
+                Some(id) => rename(&mut row, id),
+                None => drop(self.answered.insert(asked, row.problem.id.clone())),
+            }
+        }
+        new.id.clone_from(&row.problem.id);
         match self.problems.get(&row.problem.id) {
             Some((first, known)) if !same(known, &row.problem) => {
                 return Err(format!(
@@ -445,12 +465,23 @@ impl Known {
     }
 }
 
+/// Makes a row one of the problem that an earlier row named.
+fn rename(row: &mut Imported, id: &str) {
+    row.problem.id = id.to_owned();
+    for trace in &mut row.traces {
+        trace.id = trace_id(id, &trace.text);
+        trace.problem_id = id.to_owned();
+    }
+}
+
 /// Rows of one problem may differ in what they know of it beside question and gold.
 fn same(a: &Problem, b: &Problem) -> bool {
     a.question == b.question && a.gold == b.gold
 }
 
 pub(super) struct New {
+    /// The id under which the row's problem is known.
+    pub(super) id: String,
     pub(super) problem: Option<Problem>,
     pub(super) traces: Vec<Trace>,
 }

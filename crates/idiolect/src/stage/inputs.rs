@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use idiolect_core::record::{Problem, Split, TaskName, content_hash};
+use idiolect_core::record::{Problem, Split, TaskName, Trace, content_hash};
 use idiolect_core::store::{self, BadRow, Meta, Row, Rows, StoreError, file_name};
 use idiolect_core::task::{PromptFile, Task, task};
 use idiolect_model::{ChatFields, Context, Example, Message, ModelInfo, Sampling};
@@ -256,6 +256,18 @@ impl Problems {
     /// The problem of an id.
     pub fn get(&self, id: &str) -> Option<&Problem> {
         self.by_id.get(id).map(|index| &self.rows[*index].1)
+    }
+
+    /// The problem of a trace.
+    ///
+    /// # Errors
+    /// Where no problem has its id, or one of another question has.
+    pub fn of(&self, trace: &Trace) -> Result<&Problem, String> {
+        let problem = self
+            .get(&trace.problem_id)
+            .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
+        trace.check_question(problem)?;
+        Ok(problem)
     }
 
     /// The task of a problem.

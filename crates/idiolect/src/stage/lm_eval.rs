@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use idiolect_core::record::{Decoding, EvalRow, Problem, TaskName, Verdict, content_hash};
-use idiolect_core::store::{Folder, Meta, OpenedFolder, write_atomic};
+use idiolect_core::store::{Folder, Meta, OpenedFolder, StoreError, write_atomic};
 use serde_json::{Map, Value, json};
 
 use super::inputs::{Input, Problems};
@@ -51,13 +51,17 @@ pub fn lm_eval(settings: &LmEvalSettings, control: Control<'_>) -> Result<Outcom
     folder.hash_files();
     let rows: Vec<EvalRow> = parts::read(&settings.input)?;
     let tasks = by_task(&rows, &problems)?;
+    let asked = sampling(&made_of, rows.first().map(|row| row.decoding));
     let mut hashes = Vec::new();
-    let mut results = Results::default();
+    let mut results = Results {
+        asked: asked.clone(),
+        ..Results::default()
+    };
     for (task, documents) in &tasks {
         let mut text = String::new();
         let mut sample_hashes = String::new();
         for (number, (problem, answers)) in documents.iter().enumerate() {
-            let row = sample(number, problem, answers, &made_of);
+            let row = sample(number, problem, answers, &asked);
             for name in ["doc_hash", "prompt_hash", "target_hash"] {
                 sample_hashes += row[name].as_str().unwrap_or_default();
             }
@@ -108,10 +112,18 @@ fn by_task<'a>(
                 "give the problems that were evaluated",
             ));
         }
-        answers
-            .entry(row.problem_id.as_str())
-            .or_default()
-            .push(row);
+        let of_problem = answers.entry(row.problem_id.as_str()).or_default();
+        if of_problem.iter().any(|other| other.sample == row.sample) {
+            return Err(StageError::failed(
+                format!(
+                    "the evaluation has sample {} of problem `{}` twice",
+                    row.sample,
+                    crate::shown::escaped(&row.problem_id, 80)
+                ),
+                "give an evaluation as `idiolect eval` or `idiolect import --eval` wrote it",
+            ));
+        }
+        of_problem.push(row);
     }
     let decodings = |decoding| rows.iter().any(|row| row.decoding == decoding);
     if decodings(Decoding::Greedy) && decodings(Decoding::Sampled) {
@@ -141,7 +153,7 @@ fn score(answers: &[&EvalRow]) -> f64 {
 
 /// One row of the samples: the document is the problem, the prompt its question (evaluations do not
 /// hold whole prompts), and what the filter gives the answers as extracted.
-fn sample(number: usize, problem: &Problem, answers: &[&EvalRow], made_of: &Meta) -> Value {
+fn sample(number: usize, problem: &Problem, answers: &[&EvalRow], asked: &Value) -> Value {
     let target = match problem.gold.get("answer").and_then(Value::as_str) {
         Some(answer) => answer.to_owned(),
         None => problem.gold.to_string(),
@@ -157,7 +169,7 @@ fn sample(number: usize, problem: &Problem, answers: &[&EvalRow], made_of: &Meta
         "doc_id": number,
         "doc": document,
         "target": target,
-        "arguments": {"gen_args_0": {"arg_0": problem.question, "arg_1": sampling(made_of)}},
+        "arguments": {"gen_args_0": {"arg_0": problem.question, "arg_1": asked}},
         "resps": [texts],
         "filtered_resps": extracted,
         "filter": "none",
@@ -170,8 +182,15 @@ fn sample(number: usize, problem: &Problem, answers: &[&EvalRow], made_of: &Meta
     })
 }
 
-/// How the evaluation was sampled, in lm-eval's words.
-fn sampling(made_of: &Meta) -> Value {
+/// How the evaluation was sampled, in lm-eval's words. An imported one has the settings that the
+/// other program stated; where none are known, the rows still say whether they are greedy: nothing at
+/// all would mean so to lm-eval.
+fn sampling(made_of: &Meta, decoding: Option<Decoding>) -> Value {
+    let imported = made_of.settings.get("sampling").and_then(Value::as_array);
+    let imported = match imported.map(Vec::as_slice) {
+        Some([one]) => Some(one),
+        _ => None,
+    };
     let mut settings = Map::new();
     let names = [
         ("temperature", "temperature"),
@@ -181,19 +200,27 @@ fn sampling(made_of: &Meta) -> Value {
         ("stop", "until"),
     ];
     for (ours, theirs) in names {
-        if let Some(value) = made_of.settings.get(ours).filter(|value| !value.is_null()) {
+        let stated = imported.and_then(|settings| settings.get(ours));
+        let value = made_of.settings.get(ours).or(stated);
+        if let Some(value) = value.filter(|value| !value.is_null()) {
             settings.insert(theirs.to_owned(), value.clone());
         }
     }
-    if let Some(temperature) = settings.get("temperature").and_then(Value::as_f64) {
-        settings.insert("do_sample".to_owned(), json!(temperature > 0.0));
+    let samples = decoding == Some(Decoding::Sampled);
+    let temperature = settings.get("temperature").and_then(Value::as_f64);
+    // A temperature of other rows than these would say otherwise than they do.
+    if temperature.is_some_and(|temperature| (temperature > 0.0) != samples) {
+        settings.shift_remove("temperature");
     }
+    settings.insert("do_sample".to_owned(), json!(samples));
     Value::Object(settings)
 }
 
 /// The tables of a results file, each by task.
 #[derive(Default)]
 struct Results {
+    /// How answers were sampled.
+    asked: Value,
     results: Map<String, Value>,
     subtasks: Map<String, Value>,
     configs: Map<String, Value>,
@@ -228,7 +255,7 @@ impl Results {
         let config = json!({
             "task": name,
             "output_type": "generate_until",
-            "generation_kwargs": sampling(made_of),
+            "generation_kwargs": self.asked,
             "repeats": repeats,
             "metadata": {"version": made_of.versions.get("task"), "prompt": made_of.versions.get("prompt")},
         });
@@ -263,7 +290,7 @@ impl Results {
             "n-shot": {},
             "higher_is_better": self.higher,
             "n-samples": self.counts,
-            "config": {"model": "idiolect", "model_args": model, "batch_size": null, "limit": null, "bootstrap_iters": 0, "gen_kwargs": sampling(made_of)},
+            "config": {"model": "idiolect", "model_args": model, "batch_size": null, "limit": null, "bootstrap_iters": 0, "gen_kwargs": self.asked},
             "model_source": "idiolect",
             "model_name": model,
             "model_name_sanitized": sanitized,
@@ -272,12 +299,17 @@ impl Results {
     }
 }
 
-/// The samples files of a folder, for a message.
-pub fn written(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = names
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+/// The files of a folder, for a message.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn written(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let failed = |error| StoreError::io("read", folder)(error);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        names.push(name.to_string_lossy().into_owned());
+    }
     names.sort();
-    names
+    Ok(names)
 }

@@ -32,6 +32,7 @@ pub mod report;
 pub mod score;
 pub mod student;
 pub mod table;
+pub mod theirs;
 pub mod train;
 pub mod verify;
 

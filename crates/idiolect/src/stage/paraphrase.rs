@@ -181,9 +181,7 @@ fn prompt_of(
     prompts: &Prompts,
     trace: &Trace,
 ) -> Result<(String, Option<String>), String> {
-    let problem = problems
-        .get(&trace.problem_id)
-        .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
+    let problem = problems.of(trace)?;
     let file = prompts.of(problem);
     let prompt = problems
         .task(problem)

@@ -250,9 +250,7 @@ impl Source {
             });
         };
         let trace: Trace = serde_json::from_value(row).map_err(|error| error.to_string())?;
-        let problem = problems
-            .get(&trace.problem_id)
-            .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
+        let problem = problems.of(&trace)?;
         let prompt = problems
             .task(problem)
             .prompt(problem, prompts.of(problem))?;

@@ -94,9 +94,22 @@ fn refuse(output: &Path, bad: &[BadRow]) -> Result<(), StageError> {
     Ok(rejects.sync()?)
 }
 
-/// `README.md` beside the table. One that this program did not write stays, and is told of.
+/// `README.md` beside the table. One that this program did not write, that was changed since, or that
+/// is another table's stays, and is told of.
 fn write_card(output: &Path, card: &str, control: Control<'_>) -> Result<(), StageError> {
-    match write_page(&output.with_file_name("README.md"), MARK, card) {
+    let path = output.with_file_name("README.md");
+    let of_table = |text: &str| {
+        text.lines()
+            .find(|line| line.contains("data_files:"))
+            .map(str::to_owned)
+    };
+    let is_anothers = std::fs::metadata(&path).is_ok_and(|found| found.is_file())
+        && std::fs::read_to_string(&path).is_ok_and(|old| of_table(&old) != of_table(card));
+    let written = match is_anothers {
+        true => Err(StoreError::foreign(&path, "it is another table's")),
+        false => write_page(&path, card),
+    };
+    match written {
         Err(StoreError::Foreign { path, .. }) => {
             control.progress.note(
                 "convert",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use idiolect_core::record::{ReadSpan, TaskName, Trace, Verdict, VerdictRow};
 use idiolect_core::store::{BadRow, Ending, Key, Meta, Occurrences, Opened, Output, Row};
-use idiolect_core::task::{Judgement, Task, task};
+use idiolect_core::task::{Judgement, Task, column_of, map_columns, task};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -35,8 +35,12 @@ pub struct VerifySettings {
 pub struct PairSettings {
     /// The task that judges.
     pub task: TaskName,
-    /// Rows of `id`, `gold` and `answer`.
+    /// Rows of `gold` and `answer`, and `id` where they have one; else their lines name them.
     pub pairs: PathBuf,
+    /// Pairs of field and the column that fills it.
+    pub columns: Vec<(String, String)>,
+    /// A column that holds another grader's verdict, to be kept beside ours.
+    pub theirs: Option<String>,
     /// A public scorer whose verdict is written beside ours.
     pub compat: Option<Compat>,
     /// As in [`VerifySettings`].
@@ -100,9 +104,7 @@ fn verdict(
     settings: &VerifySettings,
     code: &CodeRunner,
 ) -> Result<Labelled<VerdictRow>, String> {
-    let problem = problems
-        .get(&trace.problem_id)
-        .ok_or_else(|| format!("no problem has the id `{}`", trace.problem_id))?;
+    let problem = problems.of(trace)?;
     let task = problems.task(problem);
     let judgement = task.verify_trace(problem, trace, code.execute());
     let judgement = accepted(judgement, settings.accept_rounded);
@@ -132,6 +134,9 @@ pub struct PairRow {
     /// The part of the answer that was read; left out where it is the whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     read: Option<ReadSpan>,
+    /// What another grader made of it, as its column holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    theirs: Option<Value>,
 }
 
 /// Writes one verdict a well-formed pair, in the order of the pairs.
@@ -145,6 +150,12 @@ pub fn verify_pairs(settings: &PairSettings, control: Control<'_>) -> Result<Out
         .version("task", task.verifier())
         .setting("compat", settings.compat)
         .setting("accept_rounded", settings.accept_rounded);
+    if !settings.columns.is_empty() {
+        meta.setting("columns", &settings.columns);
+    }
+    if let Some(theirs) = &settings.theirs {
+        meta.setting("theirs", theirs);
+    }
     if let Some(compat) = settings.compat {
         compat.judges_all([settings.task])?;
     }
@@ -152,7 +163,7 @@ pub fn verify_pairs(settings: &PairSettings, control: Control<'_>) -> Result<Out
         Opened::Complete(meta) => return Outcome::of(&settings.output, &meta, true, control),
         Opened::Unfinished(output) => output,
     };
-    let judge = |row: &Row<Value>| pair(task, &row.value, settings, &code);
+    let judge = |row: &Row<Value>| pair(task, row, settings, &code);
     // Ids of pairs are anything; their lines distinguish them.
     let order = judge_rows(
         &input,
@@ -173,15 +184,30 @@ pub fn verify_pairs(settings: &PairSettings, control: Control<'_>) -> Result<Out
 
 fn pair(
     task: &dyn Task,
-    row: &Value,
+    row: &Row<Value>,
     settings: &PairSettings,
     code: &CodeRunner,
 ) -> Result<Labelled<PairRow>, String> {
-    let field = |name: &str| {
-        row.get(name)
-            .ok_or_else(|| format!("lacks the field `{name}`"))
+    let line = row.line;
+    let Value::Object(row) = &row.value else {
+        return Err("is no object with the fields `gold` and `answer`".to_owned());
     };
-    let (id, gold, answer) = (field("id")?.clone(), field("gold")?, field("answer")?);
+    let mapped = map_columns(row.clone(), &settings.columns)?;
+    let field = |name: &str| {
+        mapped.get(name).ok_or_else(|| {
+            format!("lacks the field `{name}` (--map {name}=COLUMN names another column)")
+        })
+    };
+    let id = mapped.get("id").map_or(Value::from(line), Value::clone);
+    let (gold, answer) = (field("gold")?, field("answer")?);
+    let theirs = match &settings.theirs {
+        None => None,
+        Some(column) => Some(
+            column_of(row, column)
+                .ok_or_else(|| format!("lacks the column `{column}`"))?
+                .clone(),
+        ),
+    };
     let answer = match answer {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
@@ -203,6 +229,7 @@ fn pair(
             extracted,
             reason,
             read,
+            theirs,
         },
         compat: settings.compat.map(|compat| compat.judge(gold, &answer)),
     })

@@ -30,7 +30,36 @@ fn a_finished_run_is_measured_and_learned_from() {
         "-q",
     ];
     ask.extend(arms);
-    let words = place.done(&ask);
+    let mut rows = place.text("run/students/student/r0/arms/H.jsonl");
+    let n = rows.lines().count();
+    let mut long: Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
+    long["completion"] = " 3 + 4 = 7 |".repeat(2_000).into();
+    place.write("long.jsonl", &format!("{long}\n"));
+    rows.push_str(&format!("{long}\n"));
+    place.write("some.jsonl", &rows);
+    let words = place.done(&[&ask[..], &["L=some.jsonl", "--budget", "0.2"]].concat());
+    // What is too long for the student is left out and counted, and a race is stated that nobody ran.
+    let left = format!(
+        "arm L: the student cannot score 1 of {0} rows; the first of them, `some.jsonl`, line {0}: ",
+        n + 1
+    );
+    assert!(words.contains(&left), "{words}");
+    assert!(
+        words.contains(
+            "  idiolect race --model run/models/r0/student --problems run/data/r0/problems.jsonl --prompt mini \
+             --template raw --max-tokens 40 --epochs 1 --lr 1e-5 --batch-size 32 --budget 0.2"
+        ) && words.contains("G=run/students/student/r0/arms/G.jsonl"),
+        "{words}"
+    );
+    assert!(!place.path("race").exists());
+    let none = place.run(&[&ask[..], &["L=long.jsonl"]].concat());
+    assert_eq!(none.code, 1, "{}", none.err);
+    assert!(
+        none.err.contains("cannot score 1 of 1 rows")
+            && none.err.contains("idiolect arms --model M"),
+        "{}",
+        none.err
+    );
     assert!(words.contains("trusted, by the points"), "{words}");
     assert!(words.contains("of a lookup by the arms' names"), "{words}");
     let finished = &place.lines("run/advice.jsonl")[0];
@@ -61,6 +90,7 @@ fn a_finished_run_is_measured_and_learned_from() {
         .collect();
     let alone: Value = serde_json::from_str(&place.done(&others)).unwrap();
     assert_eq!(alone["ranking"].as_array().unwrap().len(), 1);
+    assert!(!alone["answer"].as_str().unwrap().starts_with("Train on"));
     assert!((gain(&alone) - gain(&advice)).abs() < 1e-12, "{alone}");
     // What was measured once is read from then on, from the run or from its file.
     assert_eq!(place.bytes("run/advice.jsonl"), measured);

@@ -139,6 +139,14 @@ fn what_the_student_cannot_take_enters_no_arm_and_all_train_on_as_many_rows() {
 }
 
 #[test]
+fn arms_of_no_rows_are_refused() {
+    let place = Place::new();
+    let ran = place.run(&[&ARMS[..], &["--rows", "0"]].concat());
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("at least 1"), "{}", ran.err);
+}
+
+#[test]
 fn a_limit_on_tokens_is_one_on_whole_rows() {
     let place = imported(true, true, &[]);
     let build = |most: &str| {

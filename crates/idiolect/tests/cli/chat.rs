@@ -92,9 +92,9 @@ fn chat_is_the_default_of_a_model_with_a_template_in_every_command() {
     ];
     place.done(&train);
     assert!(place.path("t/chat_template.jinja").exists());
-    let problem = json!({"id": "gsm8k/test/1", "task": "gsm8k", "question": "q", "gold": {"answer": "1"}, "split": "test"});
+    let problem = json!({"id": "gsm8k/test/1", "task": "gsm8k", "question": "Tell a story.", "gold": {"answer": "1"}, "split": "test"});
     place.write("p.jsonl", &format!("{problem}\n"));
-    place.write("prompt.txt", "Tell a story.");
+    place.write("prompt.txt", "{question}");
     place.done(&[
         "generate",
         "--model",

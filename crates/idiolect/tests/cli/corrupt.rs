@@ -89,6 +89,8 @@ fn what_has_no_copy_is_refused_with_its_reason() {
         let ran = place.run(&[&base[..], &[flag, "--overwrite"]].concat());
         assert_eq!(ran.code, 1, "{}", ran.err);
         assert_eq!(place.lines("o.jsonl.rejects.jsonl").len(), 1, "{flag}");
+        // A part of the copies would pass for all of them.
+        assert!(!place.path("o.jsonl").exists() && !place.path("o.jsonl.meta.json").exists());
     }
     for flags in [
         &["--control", "--answer", "wrong"][..],

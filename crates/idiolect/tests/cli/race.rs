@@ -81,7 +81,11 @@ fn a_race_is_repeated_continued_and_kept() {
     }
     assert!((found["spent_fraction"].as_f64().unwrap() - 10.0 / 18.0).abs() < 1e-9);
     assert_eq!(found["pick"], arms[0]["arm"]);
-    assert!(found["answer"].as_str().unwrap().contains("Train on"));
+    let answer = found["answer"].as_str().unwrap();
+    assert!(
+        answer.starts_with("Train on") || answer.starts_with("Not resolved: "),
+        "{answer}"
+    );
     // Asked were none of the arms' problems and none of the test's.
     let mut held: Vec<Value> = Vec::new();
     for arm in ["G", "W", "H"] {
@@ -108,6 +112,10 @@ fn a_race_is_repeated_continued_and_kept() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+    // An unfinished one is bound to its settings too.
+    let other = place.run(&race(&[G, W, H], "killed", &["--budget", "0.5"]));
+    assert_eq!(other.code, 1, "{}", other.err);
+    assert!(other.err.contains("budget"), "{}", other.err);
     let resumed: Value =
         serde_json::from_str(&place.done(&race(&[G, W, H], "killed", &long))).unwrap();
     assert_eq!(resumed, found);
@@ -159,6 +167,24 @@ fn a_race_ends_by_its_rules_and_its_budget() {
         &["--stop-at", "1", "--tolerance", "0", "--budget", "0.05"],
     );
     assert_eq!(poor["ending"], "budget");
+    let warned = |found: &Value, words: &str| {
+        let warnings = found["warnings"].as_array().unwrap().iter();
+        warnings
+            .filter_map(Value::as_str)
+            .any(|w| w.contains(words))
+    };
+    assert!(warned(&poor, "the first rung alone"), "{poor}");
+    assert!(!warned(&sure, "the first rung alone") && !warned(&sure, "not matched"));
+    let rows = place.text("run/students/student/r0/arms/W.jsonl");
+    place.write("one.jsonl", &format!("{}\n", rows.lines().next().unwrap()));
+    let unlike: Value = serde_json::from_str(&place.done(&race(
+        &[G, "S=one.jsonl"],
+        "unlike",
+        &["--stop-at", "0"],
+    )))
+    .unwrap();
+    let words = format!("not matched: G has {} rows, S 1;", rows.lines().count());
+    assert!(warned(&unlike, &words), "{unlike}");
     for found in [sure, poor] {
         // A sixth of every arm's training, of three seeds' worth.
         assert!((found["spent_fraction"].as_f64().unwrap() - 1.0 / 18.0).abs() < 1e-9);
@@ -188,6 +214,15 @@ fn what_cannot_be_raced_is_told_before_any_training() {
     assert!(refused(&[G], &[]).contains("at least two arms"));
     assert!(refused(&[G, G], &[]).contains("two arms are named `G`"));
     assert!(refused(&["../G=x.jsonl", W], &[]).contains("cannot be a folder's"));
+    let again = G.replacen("G=", "X=", 1);
+    assert!(refused(&[G, again.as_str()], &[]).contains("are the same rows"));
+    assert!(refused(&[G, W], &["--budget", "0"]).contains("above 0"));
+    let mut row = place
+        .lines("run/students/student/r0/arms/W.jsonl")
+        .remove(0);
+    row["prompt"] = "asked otherwise".into();
+    place.write("otherwise.jsonl", &format!("{row}\n"));
+    assert!(refused(&["O=otherwise.jsonl", W], &[]).contains("another prompt"));
     // A name that an arm can have is one that can be raced.
     assert!(refused(&["F0@wrong=none.jsonl", W], &[]).contains("none.jsonl"));
     place.write(

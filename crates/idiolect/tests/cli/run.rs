@@ -221,6 +221,14 @@ fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
     ]);
     let problems = "data/r0/problems.jsonl";
     assert_ne!(a[problems], contents(&place, "b")[problems]);
+
+    // What arms are compared with changes the comparison alone.
+    let train = "students/student/r0/train/W/0/model.safetensors";
+    let other = r#"arms.baselines=["base"]"#;
+    place.done(&["run", "tiny", "--out", "a", "--set", other, "-q"]);
+    let compared: Value = serde_json::from_str(&place.text("a/comparison.json")).unwrap();
+    assert_eq!(compared["baselines"], serde_json::json!(["base"]));
+    assert_eq!(a[train], contents(&place, "a")[train]);
 }
 
 #[test]
@@ -313,13 +321,36 @@ fn changed_settings_are_refused_by_name_and_nothing_is_touched() {
 #[test]
 fn what_cannot_be_run_is_reported_before_anything_is_written() {
     let place = Place::new();
-    let wrong: [(&[&str], &str); 5] = [
+    place.write("ask.txt", "Solve it.");
+    let wrong: [(&[&str], &str); 9] = [
+        (
+            &["run", "tiny", "--dry-run", "--set", "data.prompt=ask.txt"],
+            "`data.prompt`: the prompt `ask.txt` lacks `{question}`",
+        ),
         (&["run", "nowhere.toml"], "built-in recipes"),
         (
             &["run", "tiny", "--set", "train.epoch=3"],
             "the nearest is `epochs`",
         ),
         (&["run", "tiny", "--set", "arms"], "KEY=VALUE"),
+        (
+            &["run", "tiny", "--dry-run", "--set", "train.epochs=one"],
+            "--set train.epochs=one: `train.epochs` is \"one\": expected a whole number",
+        ),
+        (
+            &[
+                "run",
+                "tiny",
+                "--dry-run",
+                "--set",
+                "arms.baselines=[\"Q\"]",
+            ],
+            "`arms.baselines` names `Q`, which is not compared: there are base, H, G",
+        ),
+        (
+            &["run", "tiny", "--dry-run", "--set", "arms.rows=0"],
+            "`arms.rows` must be at least 1",
+        ),
         (&["run", "tiny", "--until", "lunch"], "pretrain"),
         (&["run", "--set", "scale=huge"], "full"),
     ];
@@ -353,6 +384,7 @@ fn a_world_of_stories_is_written_by_models_of_other_families_and_judged_as_gsm8k
         "models.student.scratch.family=gemma2",
         "models.teacher.scratch.family=qwen2",
         "arms.names=[\"G\",\"W\",\"S\"]",
+        "arms.baselines=[\"base\"]",
     ];
     let mut command = vec!["run", "tiny", "--out", "a", "--until", "score", "-q"];
     command.extend(sets.iter().flat_map(|set| ["--set", set]));

@@ -402,6 +402,16 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
         ),
         (json!({"prompt": [[9999]]}), 400, "vocabulary of 512"),
         (json!({"prompt": [[]]}), 400, "no tokens"),
+        (
+            json!({"prompt": "a", "top_k": "many"}),
+            400,
+            "`top_k`: it is string \"many\", expected a whole number",
+        ),
+        (
+            json!({"prompt": "a", "stop": {"a": 1}}),
+            400,
+            "`stop`: expected a text or a list of texts",
+        ),
         (json!({"prompt": {"a": 1}}), 400, "expected a text"),
         (json!({"max_tokens": 3}), 400, "`prompt` is missing"),
         (

@@ -137,6 +137,22 @@ fn rows_become_a_table_with_a_data_card() {
             .text("made/README.md")
             .contains("By `idiolect import`, 12 rows")
     );
+    // A card that was added to, and that of another table, stays.
+    let licence = format!("{}\nLicence: MIT\n", place.text("data/README.md"));
+    place.write("data/README.md", &licence);
+    place.done(&[&convert[..], &["--overwrite", "-q"]].concat());
+    assert_eq!(place.text("data/README.md"), licence);
+    let of_p = place.text("made/README.md");
+    let ran = place.run(&[
+        "convert",
+        "rows.jsonl",
+        "-o",
+        "made/W.parquet",
+        "--to",
+        "parquet",
+    ]);
+    assert!(ran.err.contains("is there already"), "{}", ran.err);
+    assert_eq!(place.text("made/README.md"), of_p);
     // A README that is not ours stays.
     place.write("mine/README.md", "my words\n");
     let ran = place.run(&[

@@ -19,6 +19,7 @@ use idiolect_core::record::{Finish, Problem, ScoreRow, StepCheck, Verdict};
 use idiolect_core::scores::{Identity, fold};
 use idiolect_core::task::Judgement;
 use idiolect_model::{Context, Example, GenerateRequest, Rng, Scored};
+use serde_json::Value;
 
 use self::own::Own;
 use super::code::CodeRunner;
@@ -66,6 +67,8 @@ pub struct Measured {
 struct ArmRow {
     problem: Option<Problem>,
     example: Example,
+    /// Which row of its file it is, from 0.
+    place: usize,
 }
 
 /// An arm's sample, and how long the whole is.
@@ -73,6 +76,7 @@ struct Arm {
     name: String,
     /// What its letter represents.
     description: String,
+    path: PathBuf,
     /// In a random order, so that the first of them are a sample too.
     rows: Vec<ArmRow>,
     total: usize,
@@ -93,14 +97,18 @@ pub fn measure(
     for (name, path) in &settings.arms {
         arms.push(Arm::read(name, path, &problems, settings)?);
     }
-    same_prompt(&arms, &problems, &prompts)?;
+    for arm in &arms {
+        let rows = arm.rows.iter();
+        let asked = rows.filter_map(|row| Some((row.problem.as_ref()?, &row.example.context)));
+        same_prompt(&arm.name, asked, &problems, &prompts)?;
+    }
     let mut all = Vec::new();
     let mut by_arm = Vec::new();
-    for arm in &arms {
+    for arm in &mut arms {
         control
             .progress
             .note("advise", &format!("scoring a sample of {}", arm.name));
-        let score_rows = arm_scores(arm, model)?;
+        let score_rows = arm_scores(arm, model, &mut warnings)?;
         all.push(arm.features(&problems, &code, &score_rows)?);
         code.check()?;
         by_arm.push(score_rows);
@@ -176,6 +184,7 @@ impl Arm {
             rows.push(ArmRow {
                 problem,
                 example: data.example,
+                place: rows.len(),
             });
         }
         let total = rows.len();
@@ -189,6 +198,7 @@ impl Arm {
         Ok(Self {
             name: name.to_owned(),
             description: description(name, path),
+            path: path.to_owned(),
             rows: order.into_iter().filter_map(|at| rows[at].take()).collect(),
             total,
             problems: known,
@@ -288,88 +298,134 @@ pub(super) fn description(name: &str, path: &Path) -> String {
     made.unwrap_or_else(|| describe(name, None))
 }
 
-/// The student must be asked as the arms' rows ask it, or its own answers are another style's.
-fn same_prompt(arms: &[Arm], problems: &Problems, prompts: &Prompts) -> Result<(), StageError> {
-    for arm in arms {
-        let Some((row, problem)) = arm.rows.iter().find_map(|r| Some((r, r.problem.as_ref()?)))
-        else {
-            continue;
-        };
-        let Context::Prompt(asked) = &row.example.context else {
-            continue;
-        };
-        let rendered = problems
-            .task(problem)
-            .prompt(problem, prompts.of(problem))
-            .map_err(|reason| {
-                StageError::failed(format!("problem `{}`: {reason}", problem.id), "")
-            })?;
-        if rendered != *asked {
-            return Err(StageError::usage(
-                format!(
-                    "the rows of arm `{}` ask problem `{}` with another prompt than the one to ask the student with",
-                    arm.name, problem.id
-                ),
-                "give the prompt that the arms were made with: --prompt NAME|FILE",
-            ));
-        }
+/// The student must be asked as an arm's rows ask it, or its own answers are another style's. Looks at
+/// the first of the rows with known problems.
+pub(super) fn same_prompt<'a>(
+    arm: &str,
+    mut rows: impl Iterator<Item = (&'a Problem, &'a Context)>,
+    problems: &Problems,
+    prompts: &Prompts,
+) -> Result<(), StageError> {
+    let Some((problem, Context::Prompt(asked))) = rows.next() else {
+        return Ok(());
+    };
+    let rendered = problems
+        .task(problem)
+        .prompt(problem, prompts.of(problem))
+        .map_err(|reason| StageError::failed(format!("problem `{}`: {reason}", problem.id), ""))?;
+    if rendered == *asked {
+        return Ok(());
     }
-    Ok(())
+    Err(StageError::usage(
+        format!(
+            "the rows of arm `{arm}` ask problem `{}` with another prompt than the one to ask the student with",
+            problem.id
+        ),
+        "give the prompt that the arms were made with: --prompt NAME|FILE",
+    ))
 }
 
-/// Scores in the order of the examples; a row that the student cannot score is an error.
+/// Scores in the order of the examples, and why the student cannot score some.
+fn tried(
+    model: &mut dyn Model,
+    examples: &[Example],
+) -> Result<Vec<Result<Scored, String>>, StageError> {
+    let mut found: Vec<Option<Result<Scored, String>>> = vec![None; examples.len()];
+    model.as_score()?.score(examples, &mut |index, result| {
+        found[index] = Some(result.map_err(|error| error.reason));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    let lost = || Err("the model gave it no result".to_owned());
+    Ok(found
+        .into_iter()
+        .map(|found| found.unwrap_or_else(lost))
+        .collect())
+}
+
+/// Scores in the order of the examples; one that the student cannot score is an error.
 fn scores(model: &mut dyn Model, examples: &[Example]) -> Result<Vec<Scored>, StageError> {
-    let mut found: Vec<Option<Scored>> = vec![None; examples.len()];
-    let mut refused = None;
-    model
-        .as_score()?
-        .score(examples, &mut |index, result| match result {
-            Ok(scored) => {
-                found[index] = Some(scored);
-                std::ops::ControlFlow::Continue(())
-            }
-            Err(error) => {
-                refused = Some((index, error.reason));
-                std::ops::ControlFlow::Break(())
-            }
-        })?;
-    if let Some((index, reason)) = refused {
-        let text: String = examples[index].completion.chars().take(80).collect();
-        return Err(StageError::failed(
-            format!("the student cannot score `{text}`: {reason}"),
-            "",
-        ));
-    }
-    Ok(found.into_iter().flatten().collect())
+    let scored = tried(model, examples)?.into_iter().zip(examples);
+    scored
+        .map(|(scored, example)| {
+            scored.map_err(|reason| {
+                let text: String = example.completion.chars().take(80).collect();
+                StageError::failed(
+                    format!("the student cannot score the text {text:?}: {reason}"),
+                    "",
+                )
+            })
+        })
+        .collect()
+}
+
+fn score_row(scored: &Scored, example: &Example, model: &dyn Model) -> ScoreRow {
+    let info = model.info();
+    fold(
+        &scored.tokens,
+        Identity {
+            trace_id: "",
+            problem_id: None,
+            model: &info.hash,
+            template: info.template,
+            completion_bytes: example.completion.len(),
+        },
+    )
 }
 
 fn folded(examples: &[Example], model: &mut dyn Model) -> Result<Vec<ScoreRow>, StageError> {
     let scored = scores(model, examples)?;
-    let info = model.info().clone();
-    Ok(scored
-        .iter()
-        .zip(examples)
-        .map(|(scored, example)| {
-            fold(
-                &scored.tokens,
-                Identity {
-                    trace_id: "",
-                    problem_id: None,
-                    model: &info.hash,
-                    template: info.template,
-                    completion_bytes: example.completion.len(),
-                },
-            )
-        })
+    let pairs = scored.iter().zip(examples);
+    Ok(pairs
+        .map(|(scored, example)| score_row(scored, example, model))
         .collect())
 }
 
-fn arm_scores(arm: &Arm, model: &mut dyn Model) -> Result<Vec<ScoreRow>, StageError> {
-    let mut score_rows = folded(&arm.examples(), model)?;
-    for (at, (score_row, row)) in score_rows.iter_mut().zip(&arm.rows).enumerate() {
-        score_row.trace_id = format!("{}/{at}", arm.name);
-        score_row.problem_id = row.problem.as_ref().map(|p| p.id.clone());
+/// Scores of an arm's rows. What the student cannot score it cannot be trained on either: such rows
+/// are left out of what is looked at, as training refuses them, and counted in a warning.
+///
+/// # Errors
+/// Where no row is left.
+fn arm_scores(
+    arm: &mut Arm,
+    model: &mut dyn Model,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<ScoreRow>, StageError> {
+    let tried = tried(model, &arm.examples())?;
+    let (looked_at, mut refused) = (arm.rows.len(), Vec::new());
+    let (mut kept, mut score_rows) = (Vec::new(), Vec::new());
+    for (row, scored) in std::mem::take(&mut arm.rows).into_iter().zip(tried) {
+        match scored {
+            Err(reason) => refused.push((row.place, reason)),
+            Ok(scored) => {
+                score_rows.push(ScoreRow {
+                    trace_id: format!("{}/{}", arm.name, kept.len()),
+                    problem_id: row.problem.as_ref().map(|p| p.id.clone()),
+                    ..score_row(&scored, &row.example, model)
+                });
+                kept.push(row);
+            }
+        }
     }
+    arm.rows = kept;
+    let Some((place, reason)) = refused.iter().min() else {
+        return Ok(score_rows);
+    };
+    let line = Input::open(&arm.path)?.rows::<Value>()?.nth(*place);
+    let line = match line.transpose()? {
+        Some(Ok(row)) => format!(", line {}", row.line),
+        _ => String::new(),
+    };
+    let words = format!(
+        "arm {}: the student cannot score {} of {looked_at} rows; the first of them, `{}`{line}: {reason}",
+        arm.name,
+        refused.len(),
+        arm.path.display()
+    );
+    let remedy = "`idiolect arms --model M` leaves such rows out of every arm alike";
+    if arm.rows.is_empty() {
+        return Err(StageError::failed(words, remedy));
+    }
+    warnings.push(format!("{words}; they are left out here, and {remedy}"));
     Ok(score_rows)
 }
 

@@ -160,7 +160,7 @@ impl Probe {
         }
         if mixed < FEW {
             return Err(format!(
-                "the student got only {mixed} of {} problems right in some samples and wrong in others (at least {FEW} are needed), so what a step on an arm teaches could not be seen; ask more problems or draw more samples",
+                "{mixed} of {} problems had both right and wrong samples of the student (at least {FEW} are needed), so what a step on an arm teaches could not be seen; ask more problems or draw more samples",
                 contexts.len()
             ));
         }
@@ -289,6 +289,6 @@ mod tests {
         let words = Probe::of(&contexts[..5], &answers[..5], None)
             .err()
             .unwrap();
-        assert!(words.contains("only 4 of 5"), "{words}");
+        assert!(words.contains("4 of 5"), "{words}");
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use idiolect_core::outside::AnsweredRow;
-use idiolect_core::record::{Problem, TaskName};
+use idiolect_core::outside::{AnsweredRow, Program};
+use idiolect_core::record::{Problem, Split, TaskName};
 use idiolect_core::store::Meta;
 use idiolect_core::task::{ImportRow, Imported, fields, map_columns};
 use serde_json::{Map, Value};
@@ -39,7 +39,15 @@ struct KnownProblems {
 
 impl Finder {
     pub(super) fn new(settings: &OutsideSettings) -> Result<Self, StageError> {
+        let plain = |(_, program): &(_, Program)| *program == Program::Answers;
         let known = match &settings.problems {
+            None if settings.files.iter().any(plain) => {
+                return Err(StageError::usage(
+                    "plain rows of answers do not hold their problems",
+                    "--problems FILE states which they are to; without --format answers the rows are \
+                     those of a data set",
+                ));
+            }
             None => None,
             Some(path) => Some(KnownProblems::read(path)?),
         };
@@ -104,7 +112,8 @@ impl Finder {
             raw.shift_remove("task");
         }
         let mut raw = map_columns(raw, &self.columns)?;
-        if let Some(id) = &row.id {
+        // A number is one of the data set's, and its id is made of it.
+        if let Some(id) = row.id.as_ref().filter(|_| row.index.is_none()) {
             raw.insert("problem_id".to_owned(), Value::from(id.as_str()));
         }
         let task = self.task.of(&raw)?;
@@ -120,7 +129,12 @@ impl Finder {
             split: Some(source.split),
             set: self.set.clone(),
         };
-        task.import(&raw, &at)
+        let imported = task.import(&raw, &at)?;
+        // A number that the file states is a name: equal questions under two are two problems.
+        Ok(Imported {
+            numbered: imported.numbered && row.index.is_none(),
+            ..imported
+        })
     }
 
     /// A problem that is known already.
@@ -137,17 +151,23 @@ impl Finder {
                     .or_else(|| known.get(&format!("{}/{id}", self.set)))
             };
             if let Some(problem) = named(id).or_else(|| named(without_sample(id)?)) {
+                let prompt = row.prompt.as_deref().unwrap_or_default();
+                let is_other = !prompt.is_empty() && !prompt.contains(problem.question.trim());
+                // An id in rows of one's own may be the row's, and by chance a problem's.
+                if source.program == Program::Answers && is_other {
+                    return known.asked_in(prompt).map_err(|_| {
+                        format!(
+                            "its question is not that of problem `{}`, which has its id",
+                            problem.id
+                        )
+                    });
+                }
                 return Ok(problem);
             }
         }
-        if let Some(index) = row.index {
-            let split = serde_json::to_value(source.split).unwrap_or_default();
-            let id = format!(
-                "{}/{}/{index}",
-                self.set,
-                split.as_str().unwrap_or_default()
-            );
-            if let Some(problem) = known.get(&id) {
+        let numbered = || without_sample(row.id.as_deref()?)?.parse().ok();
+        if let Some(index) = row.index.or_else(numbered) {
+            if let Some(problem) = self.numbered(known, source, index) {
                 // A number says little: another data set has one too.
                 let prompt = row.prompt.as_deref().unwrap_or_default();
                 if prompt.is_empty() || prompt.contains(problem.question.trim()) {
@@ -156,7 +176,8 @@ impl Finder {
                 // Its own question may be that of a problem with another number.
                 return known.asked_in(prompt).map_err(|_| {
                     format!(
-                        "its prompt does not hold the question of problem `{id}`, which has its number"
+                        "its prompt does not hold the question of problem `{}`, which has its number",
+                        problem.id
                     )
                 });
             }
@@ -171,6 +192,29 @@ impl Finder {
                 None => "it names no problem and holds no prompt".to_owned(),
             }),
         }
+    }
+
+    /// The problem with a number: of the file's split, else, where that is a guess, of the only split
+    /// that has it.
+    fn numbered<'a>(
+        &self,
+        known: &'a KnownProblems,
+        source: &Source,
+        index: usize,
+    ) -> Option<&'a Problem> {
+        let of = |split: Split| {
+            let split = serde_json::to_value(split).unwrap_or_default();
+            known.get(&format!("{}/{}/{index}", self.set, split.as_str()?))
+        };
+        if let Some(problem) = of(source.split) {
+            return Some(problem);
+        }
+        if self.forced_split || source.program.evaluates() {
+            return None;
+        }
+        let all = [Split::Train, Split::Dev, Split::Test, Split::Teacher];
+        let mut others = all.into_iter().filter_map(of);
+        others.next().filter(|_| others.next().is_none())
     }
 }
 

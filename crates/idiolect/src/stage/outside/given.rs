@@ -12,7 +12,7 @@ use super::super::import::RowTask;
 use super::find::Finder;
 use super::source::Source;
 use super::survey::Survey;
-use super::{Outputs, OutsideSettings, theirs, trace};
+use super::{Outputs, OutsideSettings, beside, theirs, trace};
 
 /// What of a file is taken.
 pub struct GivenAnswers<'a> {
@@ -20,6 +20,8 @@ pub struct GivenAnswers<'a> {
     pub file: (PathBuf, Program),
     /// The task of its problems.
     pub task: TaskName,
+    /// Pairs of field and column of plain answers.
+    pub columns: Vec<(String, String)>,
     /// How answers ended; `None`: what the file states.
     pub finish: Option<Finish>,
     /// The problems that may be answered.
@@ -40,7 +42,7 @@ pub fn given(
     let settings = OutsideSettings {
         task: RowTask::All(answers.task),
         files: vec![answers.file.clone()],
-        columns: Vec::new(),
+        columns: answers.columns.clone(),
         split: None,
         model: None,
         finish: answers.finish,
@@ -60,29 +62,27 @@ pub fn given(
     let mut traces = Vec::new();
     for filters in survey.filters() {
         source.each(|item| {
-            let mut refuse = |reason| {
-                refused.push(BadRow::new(&source.name, item.line, reason, &item.text));
-            };
+            let mut refuse = |reason: &str| refused.push(item.refused(&source, reason));
             let row = match &item.row {
                 Ok(row) if wanted(row) => row,
                 Ok(_) => return Ok(()),
                 Err(reason) => {
-                    refuse(reason.clone());
+                    refuse(reason);
                     return Ok(());
                 }
             };
-            match filters.repeats(row, item.line) {
+            match filters.repeats(row, item.number) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(reason) => {
-                    refuse(reason);
+                    refuse(&reason);
                     return Ok(());
                 }
             }
             let problem = match finder.problem(row, &source, item.number) {
                 Ok(found) => found.problem,
                 Err(reason) => {
-                    refuse(reason);
+                    refuse(&reason);
                     return Ok(());
                 }
             };
@@ -91,10 +91,10 @@ pub fn given(
                 match trace(&settings, &source, row, reply, &problem) {
                     Ok((mut trace, _)) => {
                         let theirs = theirs(*program, row, place, &scores);
-                        trace.extra.insert("theirs".to_owned(), theirs);
+                        beside(&mut trace, *program, row, &theirs);
                         traces.push(trace);
                     }
-                    Err(reason) => refuse(reason),
+                    Err(reason) => refuse(&reason),
                 }
             }
             Ok(())
@@ -107,7 +107,7 @@ pub fn given(
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn answers(path: &Path, program: Program) -> Result<usize, StageError> {
+pub fn n_answers(path: &Path, program: Program) -> Result<usize, StageError> {
     let mut found = 0;
     Source::bare(path, program)?.each(|item| {
         found += item.row.map_or(1, |row| row.replies.len());

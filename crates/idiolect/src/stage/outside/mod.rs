@@ -10,7 +10,7 @@ mod survey;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use idiolect_core::outside::{AnsweredRow, Program, Reply, is_right};
+use idiolect_core::outside::{AnsweredRow, Program, Reply, answers, is_right};
 use idiolect_core::record::{
     Decoding, EvalRow, Finish, Origin, OriginKind, Problem, Split, Trace, Verdict,
 };
@@ -26,8 +26,8 @@ use super::import::{Known, RowTask, columns_of, note_unknown_reasons, remedy, st
 use super::verify::{accepted, in_parallel};
 use super::{Control, Outcome, StageError};
 
-pub use self::given::{GivenAnswers, answers, given};
-pub use self::source::{found, recognized};
+pub use self::given::{GivenAnswers, given, n_answers};
+pub use self::source::{found, recognized, shown, unreadable};
 
 /// What to import of another program's files.
 #[derive(Clone, Debug)]
@@ -239,7 +239,7 @@ struct Writing<'a> {
     /// Finish reasons that are not known.
     reasons: BTreeMap<String, u64>,
     seen: u64,
-    /// The columns of the first row that was refused.
+    /// The columns of the first row that was read, and refused.
     first_refused: Option<Vec<String>>,
 }
 
@@ -249,26 +249,31 @@ impl Writing<'_> {
         if self.control.stop.requested() {
             return Err(StageError::Interrupted);
         }
-        let columns = item.row.as_ref().map(|row| columns_of(&row.columns));
         let taken = match &item.row {
             Err(reason) => Err(reason.clone()),
-            Ok(row) => match filters.repeats(row, item.line) {
+            Ok(row) => match filters.repeats(row, item.number) {
                 // Another filter of answers that are here already.
                 Ok(true) => return Ok(()),
                 Ok(false) => self.row(source, filters, row, &item),
                 Err(reason) => Err(reason),
             },
         };
-        match taken {
-            Ok(()) if self.pending.len() < AT_ONCE => Ok(()),
-            Ok(()) => self.judge(),
+        let refused = match taken {
+            Ok(replies) => replies,
             Err(reason) => {
-                if let (None, Ok(columns)) = (&self.first_refused, columns) {
-                    self.first_refused = Some(columns);
+                if let (None, Ok(row)) = (&self.first_refused, &item.row) {
+                    self.first_refused = Some(columns_of(&row.columns));
                 }
-                self.refuse(BadRow::new(&source.name, item.line, reason, &item.text))
+                vec![reason]
             }
+        };
+        for reason in refused {
+            self.refuse(item.refused(source, &reason))?;
         }
+        if self.pending.len() < AT_ONCE {
+            return Ok(());
+        }
+        self.judge()
     }
 
     fn refuse(&mut self, bad: BadRow) -> Result<(), StageError> {
@@ -278,22 +283,27 @@ impl Writing<'_> {
         }
     }
 
-    /// Takes a row: its problem, its traces, and its answers to be judged.
+    /// Takes a row: its problem, its traces, and its answers to be judged. Gives why replies are none,
+    /// where nothing is judged: each is refused alone.
+    ///
+    /// # Errors
+    /// Why nothing of the row can be taken.
     fn row(
         &mut self,
         source: &Source,
         filters: &Filters,
         row: &AnsweredRow,
         item: &Item,
-    ) -> Result<(), String> {
+    ) -> Result<Vec<String>, String> {
         let mut imported = self.finder.problem(row, source, item.number)?;
         let scores = filters.scores(row);
-        let mut pending = Vec::new();
+        let judges = self.settings.outputs.evaluation.is_some();
+        let (mut pending, mut refused) = (Vec::new(), Vec::new());
         for (place, reply) in row.replies.iter().enumerate() {
             let theirs = theirs(source.program, row, place, &scores);
             let mut trace = trace(self.settings, source, row, reply, &imported.problem);
             if let Ok((trace, unknown)) = &mut trace {
-                trace.extra.insert("theirs".to_owned(), theirs.clone());
+                beside(trace, source.program, row, &theirs);
                 if let Some(reason) = unknown {
                     *self.reasons.entry(reason.clone()).or_default() += 1;
                 }
@@ -302,15 +312,24 @@ impl Writing<'_> {
             match &trace {
                 Ok(trace) => imported.traces.push(trace.clone()),
                 // Where answers are judged, one that is none is a row too.
-                Err(reason) if self.settings.outputs.evaluation.is_none() => {
-                    return Err(reason.clone());
+                Err(_) if judges => {}
+                Err(reason) => {
+                    refused.push(reason.clone());
+                    continue;
                 }
-                Err(_) => {}
             }
             pending.push((trace, reply.n_tokens, theirs));
         }
-        let problem = imported.problem.clone();
+        // The share that is refused is one of answers, as refusals are.
+        if !judges {
+            self.seen += (row.replies.len() as u64).saturating_sub(1);
+        }
+        if pending.is_empty() {
+            return Ok(refused);
+        }
+        let mut problem = imported.problem.clone();
         let new = self.known.admit(imported, item.line)?;
+        problem.id.clone_from(&new.id);
         if let (Some(output), Some(problem)) = (&mut self.outputs.problems, &new.problem) {
             output.append(problem).map_err(|error| error.to_string())?;
         }
@@ -332,7 +351,7 @@ impl Writing<'_> {
             });
             *sample += 1;
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Judges what is waiting, in its order.
@@ -366,11 +385,17 @@ impl Writing<'_> {
                 output.map_or(Ok(()), Output::abandon)?;
             }
             let error = self.control.refusal(path, rejected, self.seen)?;
-            let found = format!(
-                "{}; --problems FILE takes question and gold from problems that are known already",
-                remedy(self.settings.task, self.first_refused.as_deref())
-            );
-            return Err(error.with_remedy(found));
+            // Of rows that cannot be read the reasons say all.
+            let Some(columns) = &self.first_refused else {
+                return Err(error);
+            };
+            return Err(error.with_remedy(match self.settings.problems {
+                Some(_) => "a problem of --problems is found by its id, by its number under --set and --split, or by the question inside the prompt".to_owned(),
+                None => format!(
+                    "{}; --problems FILE takes question and gold from problems that are known already",
+                    remedy(self.settings.task, Some(columns))
+                ),
+            }));
         }
         // The one that refused rows lie beside goes last: it is what states that all is there.
         let mut meta = None;
@@ -411,6 +436,15 @@ fn trace(
     let finish = finish.unwrap_or(Finish::Unknown);
     let trace = Trace::new(&problem.id, &text, finish, origin);
     Ok((trace, unknown.map(str::to_owned)))
+}
+
+/// Puts what is known beside an answer into its trace: what the other program made of it, or the
+/// fields of a plain row that mean nothing here.
+fn beside(trace: &mut Trace, program: Program, row: &AnsweredRow, theirs: &Value) {
+    match program {
+        Program::Answers => trace.extra.extend(answers::unknown_fields(&row.columns)),
+        _ => drop(trace.extra.insert("theirs".to_owned(), theirs.clone())),
+    }
 }
 
 /// What the other program made of an answer. Scores of several answers together are no answer's own.
@@ -514,5 +548,6 @@ fn alone(problem: Problem) -> Imported {
         problem,
         traces: Vec::new(),
         unknown_finish: None,
+        numbered: false,
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use idiolect_core::outside::{AnsweredRow, Program, inspect};
 use idiolect_core::record::Split;
-use idiolect_core::store::{Rows, StoreError, file_name};
+use idiolect_core::store::{BadRow, Rows, StoreError, file_name};
+use idiolect_core::task::map_columns;
 use serde_json::{Map, Value};
 
 use super::super::StageError;
@@ -29,6 +30,8 @@ pub(super) struct Source {
     pub(super) split: Split,
     /// The model that wrote all its answers, where it is known of the whole file.
     pub(super) model: Option<String>,
+    /// Pairs of field and column of plain answers; of other programs they are the problem's.
+    columns: Vec<(String, String)>,
 }
 
 /// One row of it.
@@ -39,7 +42,17 @@ pub(super) struct Item {
     pub(super) number: usize,
     pub(super) row: Result<AnsweredRow, String>,
     /// Its beginning, for a refusal.
-    pub(super) text: String,
+    text: String,
+    /// Its name before the reason of a refusal, where its line says little.
+    name: String,
+}
+
+impl Item {
+    /// The row, or a part of it, refused.
+    pub(super) fn refused(&self, source: &Source, reason: &str) -> BadRow {
+        let reason = format!("{}{reason}", self.name);
+        BadRow::new(&source.name, self.line, reason, &self.text)
+    }
 }
 
 impl Source {
@@ -52,6 +65,10 @@ impl Source {
         Ok(Self {
             split: settings.split.unwrap_or(source.split),
             model: settings.model.clone().or(source.model),
+            columns: match program {
+                Program::Answers => settings.columns.clone(),
+                _ => Vec::new(),
+            },
             ..source
         })
     }
@@ -72,6 +89,7 @@ impl Source {
                 Program::LmEval => model_beside(path),
                 _ => None,
             },
+            columns: Vec::new(),
         })
     }
 
@@ -79,35 +97,45 @@ impl Source {
         self.input.hash()
     }
 
-    /// Calls `each` with every row, in order.
+    /// Calls `each` with every row, in order. Gives how the file's evaluation ended, where that is
+    /// known and no success.
     pub(super) fn each(
         &self,
         mut each: impl FnMut(Item) -> Result<(), StageError>,
-    ) -> Result<(), StageError> {
+    ) -> Result<Option<String>, StageError> {
         if self.program == Program::Inspect {
             return self.each_sample(each);
         }
+        let mut last = 0;
         for (number, row) in self.input.rows::<Map<String, Value>>()?.enumerate() {
-            let item = match row? {
-                Err(bad) => Item {
-                    line: bad.line,
-                    number,
-                    row: Err(bad.reason),
-                    text: bad.text,
-                },
-                Ok(row) => Item {
-                    line: row.line,
-                    number,
-                    row: self
-                        .program
-                        .read(&row.value)
-                        .map_err(|reason| self.other_kind(&row.value, reason)),
-                    text: beginning(&row.value),
-                },
+            let (line, row, text) = match row? {
+                Err(bad) => (bad.line, Err(bad.reason), bad.text),
+                Ok(row) => (row.line, self.read(&row.value), beginning(&row.value)),
             };
-            each(item)?;
+            // All rows of an array may stand in one line.
+            let name = if line == last {
+                format!("row {}: ", number + 1)
+            } else {
+                String::new()
+            };
+            last = line;
+            each(Item {
+                line,
+                number,
+                row,
+                text,
+                name,
+            })?;
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn read(&self, row: &Map<String, Value>) -> Result<AnsweredRow, String> {
+        if self.columns.is_empty() {
+            let read = self.program.read(row);
+            return read.map_err(|reason| self.other_kind(row, reason));
+        }
+        self.program.read(&map_columns(row.clone(), &self.columns)?)
     }
 
     /// A reason, or that the row is one of another program's.
@@ -130,22 +158,39 @@ impl Source {
     fn each_sample(
         &self,
         mut each: impl FnMut(Item) -> Result<(), StageError>,
-    ) -> Result<(), StageError> {
+    ) -> Result<Option<String>, StageError> {
         let failed = |reason: String| StageError::failed(format!("`{}`: {reason}", self.name), "");
         let text = self.input.document()?;
         let log = inspect::log(&text).map_err(failed)?;
         for (number, (line, sample)) in log.samples.into_iter().enumerate() {
             let text = sample.as_ref().map(beginning).unwrap_or_default();
+            let name = match &sample {
+                Ok(sample) => sample_name(sample),
+                Err(_) => format!("sample {} of the log: ", number + 1),
+            };
             let row = sample.and_then(|sample| self.program.read(&sample));
             each(Item {
                 line,
                 number,
                 row,
                 text,
+                name,
             })?;
         }
-        Ok(())
+        Ok(log.ended)
     }
+}
+
+/// A sample of inspect_ai before a reason: a log of one line says no more of where it stands.
+fn sample_name(sample: &Map<String, Value>) -> String {
+    let field = |name: &str| {
+        let value = sample.get(name).unwrap_or(&Value::Null);
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        crate::shown::escaped(&text, 60)
+    };
+    format!("sample {}, epoch {}: ", field("id"), field("epoch"))
 }
 
 /// The beginning of a row's text, as much as a refusal keeps.
@@ -200,6 +245,30 @@ pub fn recognized(path: &Path) -> Result<Option<Program>, StageError> {
         }
     }
     Ok(None)
+}
+
+/// A name of another program's, for a terminal.
+pub fn shown(name: &str) -> String {
+    crate::shown::escaped(name, 200)
+}
+
+/// Why none of a file's first rows can be read; `None` where one can, or there is none.
+pub fn unreadable(path: &Path) -> Option<String> {
+    let rows = match Rows::<Map<String, Value>>::open(path) {
+        Ok(rows) => rows,
+        Err(error) => return Some(error.to_string()),
+    };
+    let mut first = None;
+    for row in rows.take(20) {
+        match row {
+            Ok(Ok(_)) => return None,
+            Ok(Err(bad)) => drop(first.get_or_insert_with(|| {
+                format!("`{}`, line {}: {}", bad.file, bad.line, bad.reason)
+            })),
+            Err(error) => drop(first.get_or_insert_with(|| error.to_string())),
+        }
+    }
+    first
 }
 
 /// What was found out about files, for the screen.

@@ -21,31 +21,37 @@ pub(super) struct Filters {
 }
 
 struct Filtered {
-    /// The line whose answers are taken.
+    /// The row whose answers are taken, by its number in the file, and its line.
+    number: usize,
     line: u64,
     /// Hash of those answers.
     answers: String,
     seen: BTreeSet<String>,
+    /// Rows so far that have no name of a filter.
+    unnamed: usize,
     scores: Map<String, Value>,
-    /// Lines that repeat the answers, and those that contradict them with the reason.
-    repeats: BTreeMap<u64, Option<String>>,
+    /// Rows that repeat the answers, and those that contradict them with the reason. By number: the
+    /// rows of an array may all stand in one line.
+    repeats: BTreeMap<usize, Option<String>>,
 }
 
 impl Filters {
-    fn add(&mut self, row: &AnsweredRow, line: u64) {
+    fn add(&mut self, row: &AnsweredRow, number: usize, line: u64) {
         let (Some(index), Some(filter)) = (row.index, &row.filter) else {
             return;
         };
         let texts: Vec<&str> = row
             .replies
             .iter()
-            .filter_map(|reply| reply.text.as_deref().ok())
+            .map(|reply| reply.text.as_deref().unwrap_or_default())
             .collect();
         let answers = content_hash(texts.join("\0").as_bytes());
         let held = self.by_index.entry(index).or_insert_with(|| Filtered {
+            number,
             line,
             answers: answers.clone(),
             seen: BTreeSet::new(),
+            unnamed: 0,
             scores: Map::new(),
             repeats: BTreeMap::new(),
         });
@@ -54,6 +60,9 @@ impl Filters {
                 "its answers are not those of line {}, which is of the same `doc_id`",
                 held.line
             ))
+        } else if filter.is_empty() {
+            held.unnamed += 1;
+            None
         } else if !held.seen.insert(filter.clone()) {
             Some(format!(
                 "`doc_id` {index} has filter `{filter}` twice, at line {} too or before",
@@ -63,13 +72,18 @@ impl Filters {
             None
         };
         if wrong.is_none() {
+            // Filters without a name keep the order of the file.
+            let name = |metric: &str| match (filter.as_str(), held.unnamed) {
+                ("", 1) => metric.to_owned(),
+                ("", nth) => format!("{metric},{nth}"),
+                (filter, _) => format!("{metric},{filter}"),
+            };
             for (metric, value) in &row.scores {
-                held.scores
-                    .insert(format!("{metric},{filter}"), value.clone());
+                held.scores.insert(name(metric), value.clone());
             }
         }
-        if held.line != line {
-            held.repeats.insert(line, wrong);
+        if held.number != number {
+            held.repeats.insert(number, wrong);
         }
     }
 
@@ -77,8 +91,8 @@ impl Filters {
     ///
     /// # Errors
     /// Where it contradicts that row.
-    pub(super) fn repeats(&self, row: &AnsweredRow, line: u64) -> Result<bool, String> {
-        match self.of(row).and_then(|held| held.repeats.get(&line)) {
+    pub(super) fn repeats(&self, row: &AnsweredRow, number: usize) -> Result<bool, String> {
+        match self.of(row).and_then(|held| held.repeats.get(&number)) {
             None => Ok(false),
             Some(None) => Ok(true),
             Some(Some(reason)) => Err(reason.clone()),
@@ -118,6 +132,8 @@ pub(super) struct Survey {
     asked: BTreeMap<String, (String, String)>,
     answers: BTreeMap<String, usize>,
     joined: u64,
+    /// Logs that did not end well, in words.
+    ended: Vec<String>,
 }
 
 impl Survey {
@@ -125,16 +141,23 @@ impl Survey {
         let mut survey = Self::default();
         for source in sources {
             let mut filters = Filters::default();
-            source.each(|item| {
+            let ended = source.each(|item| {
                 let Ok(row) = item.row else { return Ok(()) };
-                filters.add(&row, item.line);
-                if matches!(filters.repeats(&row, item.line), Ok(true)) {
-                    survey.joined += 1;
-                } else if let Ok(imported) = finder.problem(&row, source, item.number) {
-                    survey.add(source, &row, &imported.problem);
+                filters.add(&row, item.number, item.line);
+                match filters.repeats(&row, item.number) {
+                    Ok(true) => survey.joined += 1,
+                    Ok(false) => {
+                        if let Ok(imported) = finder.problem(&row, source, item.number) {
+                            survey.add(source, &row, &imported.problem);
+                        }
+                    }
+                    // It will be refused.
+                    Err(_) => {}
                 }
                 Ok(())
             })?;
+            let named = |ended| format!("`{}`: {ended}", source.name);
+            survey.ended.extend(ended.map(named));
             survey.filters.push(filters);
         }
         Ok(survey)
@@ -147,7 +170,9 @@ impl Survey {
             // A request that failed names none.
             None => self.without_model |= answered,
         }
-        self.decodings.insert(row.is_greedy());
+        if answered {
+            self.decodings.insert(row.is_greedy());
+        }
         self.sampling
             .insert(Value::Object(row.sampling.clone()).to_string());
         let asked = content_hash(
@@ -186,6 +211,14 @@ impl Survey {
                 "write an evaluation for each, or state with --model that they are one",
             ));
         }
+        let is_greedy = |decoding: &Option<bool>| *decoding == Some(true);
+        let mixed = self.decodings.iter().any(is_greedy) && !self.decodings.iter().all(is_greedy);
+        if mixed && settings.decoding.is_none() {
+            return Err(StageError::usage(
+                "--eval: some answers are greedy and others sampled, which are two evaluations",
+                "write an evaluation for each, or state with --decoding how all were decoded",
+            ));
+        }
         let greedy = match settings.decoding {
             Some(decoding) => decoding == Decoding::Greedy,
             None => self.decodings.contains(&Some(true)),
@@ -204,7 +237,7 @@ impl Survey {
 
     /// What a person should know before the rows are read again.
     pub(super) fn notes(&self, settings: &OutsideSettings) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes = self.ended.clone();
         if self.joined > 0 {
             notes.push(format!(
                 "{} rows are of the same answers under another filter: their scores stand beside the answers' own",

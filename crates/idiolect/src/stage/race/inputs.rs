@@ -12,8 +12,8 @@ use idiolect_model::Rng;
 use serde_json::Value;
 
 use super::RaceSettings;
-use crate::stage::features::description;
-use crate::stage::inputs::{Input, Problems, arm_rows};
+use crate::stage::features::{description, same_prompt};
+use crate::stage::inputs::{DataRow, Input, Problems, PromptKind, Prompts, arm_rows};
 use crate::stage::{Control, StageError};
 
 /// Arms that can be raced: with one there is nothing to find out, and the names are folders.
@@ -35,12 +35,15 @@ struct Entry {
     /// The rows by the lot that all arms share: their places in the file, those first that short
     /// rungs take.
     drawn: Vec<usize>,
+    /// The problems of the rows, as far as they state them.
+    ids: BTreeSet<String>,
 }
 
 /// What races, and the problems that may be asked.
 pub(super) struct Field {
     entries: Vec<Entry>,
     problems: Problems,
+    prompts: Prompts,
     asked: Vec<Problem>,
 }
 
@@ -49,10 +52,26 @@ impl Field {
     pub(super) fn read(settings: &RaceSettings) -> Result<Self, StageError> {
         check_names(&settings.arms)?;
         let problems = Problems::read(&settings.problems, &[])?;
+        let prompts = Prompts::resolve(&problems, settings.prompt.as_deref(), PromptKind::Solve)?;
         let (mut entries, mut held, mut named) = (Vec::new(), BTreeSet::new(), true);
+        let mut hashes: BTreeMap<String, &str> = BTreeMap::new();
         for (name, path) in &settings.arms {
             let input = Input::open(path)?;
+            if let Some(other) = hashes.insert(input.hash().to_owned(), name) {
+                return Err(StageError::usage(
+                    format!(
+                        "the arms `{other}` and `{name}` are the same rows (`{}`)",
+                        path.display()
+                    ),
+                    "give each arm its own file",
+                ));
+            }
             let rows = arm_rows(&input, name, path)?;
+            let known = |row: &DataRow| problems.get(row.problem_id.as_deref()?);
+            let asked = rows
+                .iter()
+                .filter_map(|row| Some((known(row)?, &row.example.context)));
+            same_prompt(name, asked, &problems, &prompts)?;
             let ids: Vec<Option<String>> = rows.into_iter().map(|row| row.problem_id).collect();
             named &= ids.iter().all(Option::is_some);
             held.extend(ids.iter().flatten().cloned());
@@ -70,6 +89,7 @@ impl Field {
                 input,
                 description,
                 drawn,
+                ids: ids.into_iter().flatten().collect(),
             }
         });
         let entries = entries.collect();
@@ -77,8 +97,38 @@ impl Field {
         Ok(Self {
             entries,
             problems,
+            prompts,
             asked,
         })
+    }
+
+    /// What a reader must know of arms that differ in more than what they are made of: one with less
+    /// than half of another's rows, and two that share less than half of the smaller's problems.
+    pub(super) fn unmatched(&self, settings: &RaceSettings) -> Vec<String> {
+        let all = || self.entries.iter().zip(&settings.arms);
+        let named =
+            |(entry, (name, _)): (&Entry, &(String, PathBuf))| (entry.drawn.len(), name.clone());
+        let mut warnings = Vec::new();
+        let (most, fewest) = (all().map(named).max(), all().map(named).min());
+        if let (Some((most, large)), Some((fewest, small))) = (most, fewest)
+            && fewest * 2 < most
+        {
+            warnings.push(format!(
+                "the arms are not matched: {large} has {most} rows, {small} {fewest}; what they teach differs by that too"
+            ));
+        }
+        for (at, (one, (name, _))) in all().enumerate() {
+            for (other, (of, _)) in all().skip(at + 1) {
+                let smaller = one.ids.len().min(other.ids.len());
+                let shared = one.ids.intersection(&other.ids).count();
+                if shared * 2 < smaller {
+                    warnings.push(format!(
+                        "the arms are not matched: {name} and {of} share {shared} problems, and the smaller holds {smaller}; `idiolect arms` makes arms of the same problems"
+                    ));
+                }
+            }
+        }
+        warnings
     }
 
     /// What an arm's letter represents.
@@ -88,6 +138,7 @@ impl Field {
 
     pub(super) fn record(&self, meta: &mut Meta) {
         self.problems.record(meta);
+        self.prompts.record(meta);
         let hashes = self.entries.iter().map(|entry| entry.input.hash());
         meta.input("arms", hashes.collect::<Vec<_>>().join(" "));
     }

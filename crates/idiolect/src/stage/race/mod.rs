@@ -14,7 +14,7 @@ use idiolect_core::race::{
     Belief, Ending, FULL_SEEDS, Next, RUNGS, Reading, Rules, Standing, in_full, next,
 };
 use idiolect_core::record::{EvalRow, Problem, Verdict};
-use idiolect_core::store::{Meta, Opened, Output, Rows};
+use idiolect_core::store::{self, Key, Meta, Opened, Output, Rows};
 use idiolect_model::{Model, Rng, Sampling, TrainSettings};
 
 use self::inputs::{Field, Lane};
@@ -84,6 +84,12 @@ pub fn race(
     student: &Stable<'_>,
     control: Control<'_>,
 ) -> Result<RaceResult, StageError> {
+    if settings.budget <= 0.0 {
+        return Err(StageError::usage(
+            "a budget of 0 pays for no training",
+            "give --budget a share above 0, such as 0.2",
+        ));
+    }
     let field = Field::read(settings)?;
     let mut model = (student.open)(None)?;
     let mut meta = Meta::of("race");
@@ -118,22 +124,42 @@ pub fn race(
         Opened::Complete(_) => return result::read(&path),
         Opened::Unfinished(output) => output,
     };
+    // Nothing that a race makes belongs to one that has not begun.
+    let begun = Key::new(BEGUN, 0);
+    let is_new = !output.contains(begun);
+    let laying = Control {
+        overwrite: control.overwrite || is_new,
+        ..control
+    };
     let track = Track {
         settings,
         student,
         control,
         problems: settings.output.join("problems.jsonl"),
     };
-    let asked = field.write_problems(&track.problems, control)?;
+    let lanes = field.lanes(settings);
+    let tokens = track.lay_out(&field, &lanes, laying)?;
+    let asked = field.write_problems(&track.problems, laying)?;
+    if is_new {
+        // From here on it is bound to its settings: an empty journal would bind nobody.
+        output.push(BEGUN, 0, &true)?;
+    }
     let base = track.ask(model.as_mut(), "base.eval.jsonl", None)?;
     drop(model);
-    let run = track.run(&field, &asked)?;
+    let run = track.run(&field, &lanes, &tokens, &asked)?;
     let told = result::told(settings, &field, &asked, &base, run);
-    output.restart()?;
-    output.append(&told)?;
-    output.finish_appended(1)?;
+    output.push(TOLD, 0, &told)?;
+    output.finish(&store::Ending {
+        order: &[Key::new(TOLD, 0)],
+        refused: &[],
+        seen: 1,
+    })?;
     Ok(told)
 }
+
+/// What the journal of a race holds: that a training may have been made, then the result.
+const BEGUN: &str = "begun";
+const TOLD: &str = "told";
 
 /// What a race came to.
 struct Finished {
@@ -145,8 +171,9 @@ struct Finished {
     readings: Vec<Vec<RungReading>>,
     /// Arms that may be the best and that the budget held back.
     unpaid: Vec<usize>,
-    /// Tokens trained on, and those of every arm in full with every seed.
+    /// Tokens trained on, those of the first rung, and those of every arm in full with every seed.
     spent: f64,
+    first: f64,
     full: f64,
 }
 
@@ -160,23 +187,42 @@ struct Track<'a> {
 }
 
 impl Track<'_> {
-    fn run(&self, field: &Field, asked: &[Problem]) -> Result<Finished, StageError> {
-        let settings = self.settings;
-        let names = || settings.arms.iter().map(|(name, _)| name.as_str());
-        let lanes = field.lanes(settings);
-        // Tokens of each rung of each arm: what a training reads, prompts included. Read before the
-        // first training, so that a row that cannot be trained on is told before hours are spent.
+    /// Lays down the rows of every rung and counts the tokens that its training reads, prompts
+    /// included: before the first training, so that a row that cannot be trained on is told before
+    /// hours are spent.
+    fn lay_out(
+        &self,
+        field: &Field,
+        lanes: &[Vec<Lane>],
+        control: Control<'_>,
+    ) -> Result<Vec<Vec<f64>>, StageError> {
         let mut tokens = Vec::new();
         for (arm, rungs) in lanes.iter().enumerate() {
             let mut costs = Vec::new();
             for lane in rungs {
-                let data = field.write_rows(arm, lane, settings, self.control)?;
+                let data = field.write_rows(arm, lane, self.settings, control)?;
                 costs.push(self.tokens(arm, &data, lane)?);
             }
             tokens.push(costs);
         }
+        Ok(tokens)
+    }
+
+    fn run(
+        &self,
+        field: &Field,
+        lanes: &[Vec<Lane>],
+        tokens: &[Vec<f64>],
+        asked: &[Problem],
+    ) -> Result<Finished, StageError> {
+        let settings = self.settings;
+        let names = || settings.arms.iter().map(|(name, _)| name.as_str());
         let last = RUNGS.len() - 1;
         let full: f64 = FULL_SEEDS as f64 * tokens.iter().map(|costs| costs[last]).sum::<f64>();
+        let first: f64 = tokens.iter().map(|costs| costs[0]).sum();
+        if let Some(words) = result::over_budget(first / full.max(1.0), settings.budget) {
+            self.control.progress.note("race", &words);
+        }
         let mut running: Vec<usize> = (0..lanes.len()).collect();
         let mut readings: Vec<Vec<RungReading>> = vec![Vec::new(); lanes.len()];
         let (mut spent, mut unpaid) = (0.0, Vec::new());
@@ -246,6 +292,7 @@ impl Track<'_> {
                         readings,
                         unpaid,
                         spent,
+                        first,
                         full,
                     });
                 }

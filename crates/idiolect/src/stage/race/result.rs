@@ -131,6 +131,8 @@ pub(super) fn told(
             .then(a.behind.total_cmp(&b.behind))
     });
     let mut warnings: Vec<String> = few_problems(asked.len()).into_iter().collect();
+    warnings.extend(field.unmatched(settings));
+    warnings.extend(over_budget(run.first / run.full.max(1.0), settings.budget));
     let base_accuracy = mean(base);
     let best = arms[0].rungs.last().map_or(0.0, |rung| rung.accuracy);
     if best <= base_accuracy {
@@ -142,13 +144,29 @@ pub(super) fn told(
     }
     let spent_fraction = run.spent / run.full.max(1.0);
     let p_best = run.standing.p_best[pick];
+    let taught = |arm: &RacedArm| arm.rungs.iter().any(|rung| rung.accuracy > base_accuracy);
+    let sure = format!(
+        "with probability {p_best:.2}, expected regret {:.1} points",
+        100.0 * run.standing.regret
+    );
+    let name = in_full(&picked, &arms[0].description);
+    let found = if !arms.iter().any(taught) {
+        format!(
+            "Not resolved: after no training does the student answer more of {} problems than before ({:.1} %).",
+            asked.len(),
+            100.0 * base_accuracy
+        )
+    } else if p_best < 0.5 {
+        format!(
+            "Not resolved: {name} is the likeliest best of {} arms, {sure}.",
+            arms.len()
+        )
+    } else {
+        format!("Train on {name}: the best of {} arms {sure}.", arms.len())
+    };
     RaceResult {
         answer: format!(
-            "Train on {}: the best of {} arms with probability {p_best:.2}, expected regret {:.1} points. {} It took \
-             {:.0} % of what training every arm in full with {FULL_SEEDS} seeds would.",
-            in_full(&picked, &arms[0].description),
-            arms.len(),
-            100.0 * run.standing.regret,
+            "{found} {} It took {:.0} % of what training every arm in full with {FULL_SEEDS} seeds would.",
             why(run.ending, settings),
             100.0 * spent_fraction,
         ),
@@ -164,6 +182,18 @@ pub(super) fn told(
         spent_fraction,
         warnings,
     }
+}
+
+/// What a reader must know where the first rung, without which there is no race, costs more than the
+/// budget.
+pub(super) fn over_budget(first: f64, budget: f64) -> Option<String> {
+    (first > budget).then(|| {
+        format!(
+            "the first rung alone takes {:.1} % of the full cost, more than the budget of {:.1} %; fewer --rows make it cheaper",
+            100.0 * first,
+            100.0 * budget
+        )
+    })
 }
 
 fn why(ending: Ending, settings: &RaceSettings) -> String {

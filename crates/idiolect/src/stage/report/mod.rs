@@ -77,7 +77,23 @@ pub fn view(settings: &ReportSettings) -> Result<RunView, StageError> {
         sets.show(settings, &mut view)?;
     }
     let mut seeds: BTreeMap<&str, u64> = BTreeMap::new();
+    let evaluated: BTreeSet<&str> = settings
+        .compare
+        .evaluations
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     for (arm, folder) in &settings.trainings {
+        if !evaluated.contains(arm.as_str()) {
+            let named: Vec<&str> = evaluated.iter().copied().collect();
+            return Err(StageError::usage(
+                format!(
+                    "--training {arm}={}: no evaluation is called `{arm}`",
+                    folder.display()
+                ),
+                &format!("the evaluations are {}", named.join(", ")),
+            ));
+        }
         let seed = seeds.entry(arm.as_str()).or_default();
         view.curves.push(parts::curve(0, arm, *seed, folder)?);
         *seed += 1;
@@ -128,6 +144,12 @@ impl TrainingSets {
             if path.is_file() {
                 read.push(((*name).clone(), parts::read::<ArmRow>(&path)?));
             }
+        }
+        if !folder.is_dir() {
+            return Err(StageError::usage(
+                format!("--arms: there is no folder `{}`", folder.display()),
+                "it takes the folder that `idiolect arms` wrote",
+            ));
         }
         if read.is_empty() {
             let named: Vec<&str> = evaluated.iter().map(|name| name.as_str()).collect();
@@ -209,7 +231,7 @@ fn answers(checkpoints: Vec<Evaluation>, settings: &ReportSettings) -> Result<An
         .map(|row| row.problem_id.clone())
         .collect();
     let known = match &settings.problems {
-        Some(path) => Some(Problems::read(path, &[])?),
+        Some(path) => Some(problems_of(path, &ids)?),
         None => None,
     };
     let asked = |id: String| match known.as_ref().and_then(|known| known.get(&id)) {
@@ -231,6 +253,38 @@ fn answers(checkpoints: Vec<Evaluation>, settings: &ReportSettings) -> Result<An
             })
             .collect(),
     })
+}
+
+/// The problems that were answered.
+///
+/// # Errors
+/// At the first row that is no problem; where a problem that was answered is not among them.
+fn problems_of(path: &std::path::Path, ids: &BTreeSet<String>) -> Result<Problems, StageError> {
+    let known = Problems::read(path, &[])?;
+    if let Some(bad) = known.bad.first() {
+        return Err(StageError::failed(
+            format!(
+                "--problems `{}`, line {}: {}",
+                path.display(),
+                bad.line,
+                bad.reason
+            ),
+            "it takes problems that `idiolect import` wrote",
+        ));
+    }
+    let missing: Vec<&String> = ids.iter().filter(|id| known.get(id).is_none()).collect();
+    match missing.first() {
+        None => Ok(known),
+        Some(first) => Err(StageError::usage(
+            format!(
+                "--problems `{}` lacks {} of the {} problems that were answered, the first `{first}`",
+                path.display(),
+                missing.len(),
+                ids.len()
+            ),
+            "give the problems that were asked",
+        )),
+    }
 }
 
 /// The files and how they were made: of files made alike once, else of each.
