@@ -81,8 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         return Err(StageError::usage(
             "--budget is of a race, and a race takes at least two arms",
             "give another arm, or leave --budget out",
-        )
-        .into());
+        ));
     }
     let learn = arguments.common.with_control(|control| {
         let mut learn = Vec::new();

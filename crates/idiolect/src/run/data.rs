@@ -378,7 +378,7 @@ fn given_traces(
         // This program's own rows have an origin.
         if program.is_some() || !has_column(&path, "origin")? {
             let answers = GivenAnswers {
-                columns: columns_in(&[path.clone()], data)?,
+                columns: columns_in(std::slice::from_ref(&path), data)?,
                 file: (path, program.unwrap_or(Program::Answers)),
                 task,
                 finish: data.finish,

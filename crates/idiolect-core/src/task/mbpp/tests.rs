@@ -553,7 +553,11 @@ fn prompts_show_the_first_test_or_all() {
     let p = problem();
     for (name, _) in Mbpp.prompt_files() {
         let prompt = Mbpp.prompt_file(name).unwrap();
-        let text = Mbpp.prompt(&p, &prompt).unwrap();
+        let text = match prompt.holds("solution") {
+            true => Mbpp.paraphrase_prompt(&p, "SOLUTION", &prompt),
+            false => Mbpp.prompt(&p, &prompt),
+        };
+        let text = text.unwrap();
         assert!(
             text.contains("Write f.") && text.contains("assert f(1) == 1"),
             "{text}"

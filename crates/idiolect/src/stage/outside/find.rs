@@ -166,21 +166,21 @@ impl Finder {
             }
         }
         let numbered = || without_sample(row.id.as_deref()?)?.parse().ok();
-        if let Some(index) = row.index.or_else(numbered) {
-            if let Some(problem) = self.numbered(known, source, index) {
-                // A number says little: another data set has one too.
-                let prompt = row.prompt.as_deref().unwrap_or_default();
-                if prompt.is_empty() || prompt.contains(problem.question.trim()) {
-                    return Ok(problem);
-                }
-                // Its own question may be that of a problem with another number.
-                return known.asked_in(prompt).map_err(|_| {
-                    format!(
-                        "its prompt does not hold the question of problem `{}`, which has its number",
-                        problem.id
-                    )
-                });
+        if let Some(index) = row.index.or_else(numbered)
+            && let Some(problem) = self.numbered(known, source, index)
+        {
+            // A number says little: another data set has one too.
+            let prompt = row.prompt.as_deref().unwrap_or_default();
+            if prompt.is_empty() || prompt.contains(problem.question.trim()) {
+                return Ok(problem);
             }
+            // Its own question may be that of a problem with another number.
+            return known.asked_in(prompt).map_err(|_| {
+                format!(
+                    "its prompt does not hold the question of problem `{}`, which has its number",
+                    problem.id
+                )
+            });
         }
         match row.prompt.as_deref() {
             Some(prompt) => known.asked_in(prompt),
