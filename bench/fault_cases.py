@@ -155,8 +155,6 @@ CASES = [
     Case("report", "report finished -o out.html", ["finished"]),
     Case("report of evaluations", "report --eval a=e1.jsonl --eval b=e2.jsonl --problems p.jsonl -o out.html",
          ["e1.jsonl", "e1.jsonl.meta.json", "e2.jsonl", "e2.jsonl.meta.json", "p.jsonl"]),
-    Case("jobs", "jobs finished --json", ["finished"], threads=False),
-    Case("status", "status finished --json", ["finished"], threads=False),
     Case("run", "run recipe.toml --out out -q", ["recipe.toml", "raw.jsonl", "held.jsonl", "s.jsonl", "student"], like_by_name=True),
 ]
 
