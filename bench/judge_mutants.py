@@ -7,7 +7,7 @@ target/release/idiolect is replaced by one of equal length, and the tests of the
 is put back at the end, whatever the end is.
 
     cargo test --release --workspace --no-run
-    python3 bench/judge_mutants.py --mutants 60               # drawn by --seed; some minutes each ten
+    python3 bench/judge_mutants.py --mutants 60               # drawn by --seed; one to three minutes each
     python3 bench/judge_mutants.py --files judge.py,values.py --mutants 0    # all of two files
 
 Standard library only.
@@ -19,6 +19,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -141,6 +142,8 @@ def main():
     kept = PROGRAM.with_name("idiolect.whole")
     shutil.copy2(PROGRAM, kept)
     began, alive = time.monotonic(), []
+    # An end by `timeout` or a scheduler puts the program back too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if not passes(binary)[0]:
             sys.exit("the tests fail on the program as it is")
