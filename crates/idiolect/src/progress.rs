@@ -122,9 +122,7 @@ impl Pace {
         let left = self.total?.saturating_sub(self.done) as f64;
         Some(left / self.rate()?)
     }
-}
 
-impl Pace {
     /// `1 min left`, once enough is done to tell.
     pub fn left(&self) -> Option<String> {
         let own = self.done.saturating_sub(self.before);

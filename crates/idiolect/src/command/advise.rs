@@ -9,7 +9,6 @@ use serde_json::json;
 use super::numbers;
 use super::options::{CodeOption, Common, ModelOptions, PromptOption, Seed, named};
 use super::output::{CommandOutput, table};
-use super::race::budget;
 use idiolect::exit;
 use idiolect::run::finished::FinishedRun;
 use idiolect::stage::StageError;
@@ -66,7 +65,7 @@ pub(super) struct Arguments {
     epochs: usize,
     /// Also state what a race of these arms would cost that may spend this share of the tokens of
     /// training every arm in full with three seeds, and its command
-    #[arg(long, value_name = "FRACTION", value_parser = budget)]
+    #[arg(long, value_name = "FRACTION", value_parser = numbers::budget)]
     budget: Option<f64>,
     #[command(flatten)]
     code: CodeOption,

@@ -6,6 +6,7 @@ use idiolect_core::arms::{ArmsSummary, Coverage, Matching, counted, describe, in
 use idiolect_engine::text::Opening;
 use serde_json::json;
 
+use super::numbers;
 use super::options::{self, Common, PromptOption, Seed, TemplateName};
 use super::output::{CommandOutput, table};
 use super::paths::OutputPath;
@@ -57,7 +58,7 @@ pub(super) struct Arguments {
     #[arg(long = "match", value_name = "WHAT", default_value = "problems", value_parser = matching)]
     matching: Matching,
     /// Rows to keep of each arm, before tokens are matched; default all
-    #[arg(long, value_name = "N", value_parser = some_rows)]
+    #[arg(long, value_name = "N", value_parser = numbers::rows)]
     rows: Option<usize>,
     /// Let W hold traces whose source does not state how they ended, when their answer is readable
     #[arg(long)]
@@ -113,11 +114,6 @@ impl StudentOptions {
             max_tokens: self.max_tokens.map(|most| most as usize),
         }))
     }
-}
-
-fn some_rows(text: &str) -> Result<usize, String> {
-    let rows = text.parse().ok().filter(|rows| *rows > 0);
-    rows.ok_or_else(|| "expected a whole number, at least 1".to_owned())
 }
 
 fn matching(text: &str) -> Result<Matching, String> {

@@ -57,6 +57,17 @@ pub(super) fn step_size(text: &str) -> Result<usize, String> {
     within(&budget::STEP_SIZE, text)
 }
 
+/// Rows of which there are some.
+pub(super) fn rows(text: &str) -> Result<usize, String> {
+    number(text, 1, usize::MAX, "a whole number, at least 1")
+}
+
+/// A share that pays for something.
+pub(super) fn budget(text: &str) -> Result<f64, String> {
+    let share = share(text).ok().filter(|share| *share > 0.0);
+    share.ok_or_else(|| "expected a fraction above 0, at most 1".to_owned())
+}
+
 /// A time that something may take.
 pub(super) fn seconds(text: &str) -> Result<f64, String> {
     number(text, 0.001, 1e9, "seconds above 0")

@@ -1,12 +1,13 @@
 //! Arguments that several commands share.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use idiolect_core::record::{Split, TaskName};
-use idiolect_core::store::beside;
+use idiolect_core::record::{Problem, Split, TaskName};
+use idiolect_core::store::{Rows, beside};
 use idiolect_engine::local::LocalModel;
 use idiolect_engine::text::{Opening, TextModel};
 use idiolect_model::{Compute, Model, Sampling, Template};
@@ -21,7 +22,6 @@ use idiolect::model::price::{Price, spent};
 use idiolect::model::{self, How};
 use idiolect::progress::Progress;
 use idiolect::sandbox::Protection;
-use idiolect::stage::inputs::Problems;
 use idiolect::stage::{Control, Extent, StageError};
 
 /// What every command that writes rows takes.
@@ -602,25 +602,25 @@ pub(super) fn some_problem(path: &Path, splits: &[Split]) -> Result<(), StageErr
     if splits.is_empty() || path == Path::new("-") {
         return Ok(());
     }
-    let problems = Problems::read(path, splits)?;
-    if !problems.rows.is_empty() {
-        return Ok(());
+    let mut there = BTreeSet::new();
+    for row in Rows::<Problem>::open(path)? {
+        let Ok(row) = row? else { continue };
+        if splits.contains(&row.value.split) {
+            return Ok(());
+        }
+        there.insert(row.value.split);
     }
-    let all = Problems::read(path, &[])?;
-    let mut there: Vec<Split> = all.rows.iter().map(|(_, problem)| problem.split).collect();
-    there.sort_unstable();
-    there.dedup();
-    let listed = |splits: &[Split]| {
+    let listed = |splits: &mut dyn Iterator<Item = &Split>| {
         let name = |split: &Split| format!("{split:?}").to_lowercase();
-        splits.iter().map(name).collect::<Vec<_>>().join(", ")
+        splits.map(name).collect::<Vec<_>>().join(", ")
     };
     Err(StageError::usage(
         format!(
             "no problem of `{}` is of split {}",
             path.display(),
-            listed(splits)
+            listed(&mut splits.iter())
         ),
-        &format!("its problems are of {}", listed(&there)),
+        &format!("its problems are of {}", listed(&mut there.iter())),
     ))
 }
 

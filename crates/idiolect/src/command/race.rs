@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     prompt: PromptOption,
     /// Share that may be spent of the tokens of training every arm in full with three seeds
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.2, value_parser = budget)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.2, value_parser = numbers::budget)]
     budget: f64,
     /// End the race where an arm is the best with this probability
     #[arg(long, value_name = "P", default_value_t = Rules::default().stop_at, value_parser = numbers::share)]
@@ -146,12 +146,6 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         as_json: arguments.common.json,
         code: exit::DONE,
     })
-}
-
-/// A share that pays for something.
-pub(super) fn budget(text: &str) -> Result<f64, String> {
-    let share = numbers::share(text).ok().filter(|share| *share > 0.0);
-    share.ok_or_else(|| "expected a fraction above 0, at most 1".to_owned())
 }
 
 /// Half of what an interval of `advise` covers.

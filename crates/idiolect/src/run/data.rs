@@ -385,6 +385,9 @@ fn given_traces(
                 problems,
             };
             let wanted = |row: &AnsweredRow| {
+                if data.traces_where.is_empty() {
+                    return true;
+                }
                 let mut columns = row.columns.clone();
                 if let Some(model) = &row.model {
                     columns.insert("model".to_owned(), Value::from(model.as_str()));

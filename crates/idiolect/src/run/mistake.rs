@@ -1,4 +1,4 @@
-//! What is wrong with a recipe, in words for people: the key, what stands there, what is expected,
+//! What is wrong with a recipe, as a person needs to know it: the key, what stands there, what is expected,
 //! and where it is stated.
 
 use std::borrow::Cow;

@@ -68,20 +68,29 @@ pub fn arms(
     let mut bad = problems.bad.clone();
     let (asked, prompts) = rendered(&problems, &prompts, &mut bad);
     let mut seen = (problems.rows.len() + problems.bad.len()) as u64;
-    let traces = of_their_questions(&files.traces, &problems, &mut bad, &mut seen)?;
-    let verdicts: Vec<VerdictRow> = all(
+    // What arms do not ask for is dropped: of a million rows, hundreds of megabytes.
+    let traces = all(&files.traces, &mut bad, &mut seen, |trace: &mut Trace| {
+        if let Some(problem) = problems.get(&trace.problem_id) {
+            let checked = trace.check_question(problem);
+            checked.map_err(|reason| (reason, trace.text.clone()))?;
+        }
+        trace.extra = serde_json::Map::new();
+        trace.origin.sampling = None;
+        Ok(())
+    })?;
+    let verdicts = all(
         &files.verdicts,
         &mut bad,
         &mut seen,
         |row: &mut VerdictRow| {
-            // What arms do not ask for: of a million rows, hundreds of megabytes.
             row.reason = String::new();
             row.problem_id = String::new();
             row.steps.shrink_to_fit();
+            Ok(())
         },
     )?;
     let scores: Vec<ScoreRow> = match &files.scores {
-        Some(input) => all(input, &mut bad, &mut seen, |_: &mut ScoreRow| {})?,
+        Some(input) => all(input, &mut bad, &mut seen, |_| Ok(()))?,
         None => Vec::new(),
     };
     for row in &bad {
@@ -221,56 +230,30 @@ fn rendered(
     (asked, rendered)
 }
 
-/// The rows of an input, each cut down by `slim` as it is read.
+/// The rows of an input that `takes` accepts, each cut down by it as it is read; what it refuses has a
+/// reason and a text.
 fn all<T: DeserializeOwned>(
     input: &Input,
     bad: &mut Vec<BadRow>,
     seen: &mut u64,
-    slim: impl Fn(&mut T),
+    takes: impl Fn(&mut T) -> Result<(), (String, String)>,
 ) -> Result<Vec<T>, StageError> {
     let mut rows = Vec::new();
     for row in input.rows::<T>()? {
         *seen += 1;
-        match row? {
-            Err(row) => bad.push(row),
-            Ok(mut row) => {
-                slim(&mut row.value);
-                rows.push(row.value);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-/// The traces, without those of a problem id that is another question's here.
-fn of_their_questions(
-    input: &Input,
-    problems: &Problems,
-    bad: &mut Vec<BadRow>,
-    seen: &mut u64,
-) -> Result<Vec<Trace>, StageError> {
-    let mut traces = Vec::new();
-    for row in input.rows::<Trace>()? {
-        *seen += 1;
         let mut row = match row? {
+            Ok(row) => row,
             Err(row) => {
                 bad.push(row);
                 continue;
             }
-            Ok(row) => row,
         };
-        let problem = problems.get(&row.value.problem_id);
-        match problem.map_or(Ok(()), |problem| row.value.check_question(problem)) {
-            Ok(()) => {
-                // As of the verdicts.
-                row.value.extra = serde_json::Map::new();
-                row.value.origin.sampling = None;
-                traces.push(row.value);
-            }
-            Err(reason) => bad.push(BadRow::new(&row.file, row.line, reason, &row.value.text)),
+        match takes(&mut row.value) {
+            Ok(()) => rows.push(row.value),
+            Err((reason, text)) => bad.push(BadRow::new(&row.file, row.line, reason, &text)),
         }
     }
-    Ok(traces)
+    Ok(rows)
 }
 
 /// Writes the arms and their summary; gives the summary's hash, which covers the arms' own.

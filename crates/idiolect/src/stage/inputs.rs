@@ -228,6 +228,22 @@ impl Problems {
         Ok(problems)
     }
 
+    /// Problems in memory, with distinct ids; of no file, so without a hash.
+    pub fn held(problems: &[Problem]) -> Self {
+        let numbered = (1..).zip(problems.iter().cloned());
+        let by_id = problems.iter().enumerate();
+        Self {
+            by_id: by_id
+                .map(|(at, problem)| (problem.id.clone(), at))
+                .collect(),
+            rows: numbered.collect(),
+            bad: Vec::new(),
+            hash: String::new(),
+            file: String::new(),
+            tasks: problems.iter().map(|p| (p.task, task(p.task))).collect(),
+        }
+    }
+
     fn add(
         &mut self,
         line: u64,

@@ -28,11 +28,7 @@ pub(super) struct Finder {
 }
 
 struct KnownProblems {
-    problems: Vec<Problem>,
-    /// Index into `problems` by id.
-    by_id: BTreeMap<String, usize>,
-    /// Hash of their file, where they are of one.
-    hash: String,
+    problems: Problems,
     /// Problems by the first bytes of their questions.
     questions: BTreeMap<[u8; KEY], Vec<usize>>,
 }
@@ -56,7 +52,7 @@ impl Finder {
 
     /// Finds the problems among these alone.
     pub(super) fn of(settings: &OutsideSettings, problems: &[Problem]) -> Self {
-        Self::with(settings, Some(KnownProblems::of(problems.iter().cloned())))
+        Self::with(settings, Some(KnownProblems::of(Problems::held(problems))))
     }
 
     fn with(settings: &OutsideSettings, known: Option<KnownProblems>) -> Self {
@@ -72,7 +68,7 @@ impl Finder {
     /// Adds the problems that are known to an output's provenance.
     pub(super) fn record(&self, meta: &mut Meta) {
         if let Some(known) = &self.known {
-            meta.input("problems", &known.hash);
+            meta.input("problems", &known.problems.hash);
         }
     }
 
@@ -147,8 +143,9 @@ impl Finder {
         if let Some(id) = &row.id {
             let named = |id: &str| {
                 known
+                    .problems
                     .get(id)
-                    .or_else(|| known.get(&format!("{}/{id}", self.set)))
+                    .or_else(|| known.problems.get(&format!("{}/{id}", self.set)))
             };
             if let Some(problem) = named(id).or_else(|| named(without_sample(id)?)) {
                 let prompt = row.prompt.as_deref().unwrap_or_default();
@@ -204,7 +201,9 @@ impl Finder {
     ) -> Option<&'a Problem> {
         let of = |split: Split| {
             let split = serde_json::to_value(split).unwrap_or_default();
-            known.get(&format!("{}/{}/{index}", self.set, split.as_str()?))
+            known
+                .problems
+                .get(&format!("{}/{}/{index}", self.set, split.as_str()?))
         };
         if let Some(problem) = of(source.split) {
             return Some(problem);
@@ -227,32 +226,20 @@ impl KnownProblems {
                 "--problems takes problems that `idiolect import` wrote",
             ));
         }
-        let mut known = Self::of(read.rows.into_iter().map(|(_, problem)| problem));
-        known.hash = read.hash;
-        Ok(known)
+        Ok(Self::of(read))
     }
 
-    /// Of problems with distinct ids.
-    fn of(problems: impl Iterator<Item = Problem>) -> Self {
-        let problems: Vec<Problem> = problems.collect();
-        let mut by_id = BTreeMap::new();
+    fn of(problems: Problems) -> Self {
         let mut questions: BTreeMap<[u8; KEY], Vec<usize>> = BTreeMap::new();
-        for (index, problem) in problems.iter().enumerate() {
-            by_id.insert(problem.id.clone(), index);
+        for (index, (_, problem)) in problems.rows.iter().enumerate() {
             if let Some(key) = key_of(problem.question.trim().as_bytes()) {
                 questions.entry(key).or_default().push(index);
             }
         }
         Self {
             problems,
-            by_id,
-            hash: String::new(),
             questions,
         }
-    }
-
-    fn get(&self, id: &str) -> Option<&Problem> {
-        self.by_id.get(id).map(|index| &self.problems[*index])
     }
 
     /// The problem whose question stands last in a prompt: examples come before it. Of questions that
@@ -266,7 +253,7 @@ impl KnownProblems {
                 break;
             };
             for index in self.questions.get(&key).into_iter().flatten() {
-                let problem = &self.problems[*index];
+                let problem = &self.problems.rows[*index].1;
                 let question = problem.question.trim().as_bytes();
                 if !bytes[at..].starts_with(question) {
                     continue;

@@ -132,7 +132,7 @@ pub(super) struct Survey {
     asked: BTreeMap<String, (String, String)>,
     answers: BTreeMap<String, usize>,
     joined: u64,
-    /// Logs that did not end well, in words.
+    /// Logs that did not end well: which, and how.
     ended: Vec<String>,
 }
 
