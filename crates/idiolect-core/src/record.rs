@@ -70,6 +70,27 @@ pub enum Split {
     Teacher,
 }
 
+impl Split {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Train, Self::Dev, Self::Test, Self::Teacher];
+
+    /// The name as rows, ids and the command line spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Dev => "dev",
+            Self::Test => "test",
+            Self::Teacher => "teacher",
+        }
+    }
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// A question with a checkable gold answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {

@@ -85,15 +85,6 @@ pub fn split_named(name: &str) -> Option<Split> {
     }
 }
 
-fn split_name(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Dev => "dev",
-        Split::Test => "test",
-        Split::Teacher => "teacher",
-    }
-}
-
 /// Where servers state why a response ended.
 const FINISH_REASONS: [&str; 4] = ["finish", "finish_reason", "stop_reason", "done_reason"];
 
@@ -161,10 +152,7 @@ impl Fields {
         let (id, numbered) = match named {
             Some(id) if id.contains('/') => (id, false),
             Some(id) if !id.is_empty() => (format!("{}/{id}", at.set), false),
-            _ => (
-                format!("{}/{}/{}", at.set, split_name(split), at.index),
-                true,
-            ),
+            _ => (format!("{}/{split}/{}", at.set, at.index), true),
         };
         let mut traces = Vec::new();
         if let Some(human) = &parts.human {

@@ -12,7 +12,7 @@ use idiolect_core::task::{Field, own_fields, shared_fields};
 use serde_json::{Map, Value, json};
 
 use super::numbers;
-use super::options::{self, Common, Seed, SplitName};
+use super::options::{self, Common, Seed};
 use super::output::CommandOutput;
 use super::paths::OutputPath;
 use idiolect::stage::StageError;
@@ -64,8 +64,8 @@ pub(super) struct Arguments {
     columns: Vec<(String, String)>,
     /// Split of every row, whatever the row states; default what it states, else by the file's name,
     /// else MBPP's numbering, else train
-    #[arg(long, value_name = "NAME")]
-    split: Option<SplitName>,
+    #[arg(long, value_name = "NAME", value_parser = options::split())]
+    split: Option<Split>,
     /// The model that wrote every response, whatever the row states; default the row's `model`
     #[arg(long, value_name = "NAME", conflicts_with = "generate")]
     model: Option<String>,
@@ -270,7 +270,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
         task: arguments.task,
         files,
         columns: arguments.columns.clone(),
-        split: arguments.split.map(SplitName::split),
+        split: arguments.split,
         model: arguments.model.clone(),
         finish: arguments.finish.map(FinishName::finish),
         set: arguments.set.clone(),
@@ -374,7 +374,7 @@ fn from_outside(arguments: &Arguments, files: Vec<(PathBuf, Program)>) -> super:
         task: arguments.task,
         files,
         columns: arguments.columns.clone(),
-        split: arguments.split.map(SplitName::split),
+        split: arguments.split,
         model: arguments.model.clone(),
         finish: arguments.finish.map(FinishName::finish),
         set: arguments.set.clone(),
@@ -447,7 +447,7 @@ fn generated(arguments: &Arguments, count: usize) -> super::Result {
         count,
         difficulty: arguments.generate.difficulty(),
         seed: arguments.generate.seed.seed,
-        split: arguments.split.map_or(Split::Train, SplitName::split),
+        split: arguments.split.unwrap_or(Split::Train),
         set: arguments
             .set
             .clone()

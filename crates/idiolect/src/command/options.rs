@@ -497,36 +497,22 @@ impl SamplingOptions {
 #[derive(Args, Clone, Debug)]
 pub(super) struct SplitOption {
     /// Only problems of these splits, for example test; default all
-    #[arg(long = "split", value_name = "NAME", value_delimiter = ',')]
-    names: Vec<SplitName>,
+    #[arg(long = "split", value_name = "NAME", value_delimiter = ',', value_parser = split())]
+    splits: Vec<Split>,
 }
 
 impl SplitOption {
     /// The splits; none are all.
     pub(super) fn splits(&self) -> Vec<Split> {
-        self.names.iter().map(|name| name.split()).collect()
+        self.splits.clone()
     }
 }
 
 /// A split by name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum SplitName {
-    Train,
-    Dev,
-    Test,
-    Teacher,
-}
-
-impl SplitName {
-    /// The split.
-    pub(super) fn split(self) -> Split {
-        match self {
-            Self::Train => Split::Train,
-            Self::Dev => Split::Dev,
-            Self::Test => Split::Test,
-            Self::Teacher => Split::Teacher,
-        }
-    }
+pub(super) fn split() -> impl TypedValueParser<Value = Split> {
+    let of = |name: String| Split::ALL.into_iter().find(|s| s.as_str() == name);
+    PossibleValuesParser::new(Split::ALL.map(Split::as_str))
+        .try_map(move |name| of(name).ok_or("no such split"))
 }
 
 /// A task by name.
@@ -611,8 +597,7 @@ pub(super) fn some_problem(path: &Path, splits: &[Split]) -> Result<(), StageErr
         there.insert(row.value.split);
     }
     let listed = |splits: &mut dyn Iterator<Item = &Split>| {
-        let name = |split: &Split| format!("{split:?}").to_lowercase();
-        splits.map(name).collect::<Vec<_>>().join(", ")
+        splits.map(|s| s.as_str()).collect::<Vec<_>>().join(", ")
     };
     Err(StageError::usage(
         format!(

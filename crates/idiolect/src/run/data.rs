@@ -320,10 +320,8 @@ fn distinct(problems: &[Problem]) -> Result<(), StageError> {
         if let Some(other) = known.insert(&problem.id, problem.split) {
             return Err(StageError::failed(
                 format!(
-                    "the id `{}` is in the files of {} and of {}",
-                    problem.id,
-                    split_name(other),
-                    split_name(problem.split)
+                    "the id `{}` is in the files of {other} and of {}",
+                    problem.id, problem.split
                 ),
                 "a problem belongs to one split: name each file in one of data.train, data.dev and data.test",
             ));
@@ -557,11 +555,7 @@ fn split_counts(splits: impl Iterator<Item = Split>) -> String {
     }
     counts
         .iter()
-        .map(|(split, n)| format!("{n} {}", split_name(*split)))
+        .map(|(split, n)| format!("{n} {split}"))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-fn split_name(split: Split) -> String {
-    format!("{split:?}").to_lowercase()
 }

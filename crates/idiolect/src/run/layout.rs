@@ -98,14 +98,12 @@ impl DataPaths {
 
     /// Problems of a split as they were imported.
     pub(super) fn imported(&self, split: Split) -> PathBuf {
-        self.root
-            .join("imported")
-            .join(format!("{split:?}.jsonl").to_lowercase())
+        self.root.join("imported").join(format!("{split}.jsonl"))
     }
 
     /// The traces that stand in a split's files.
     pub(super) fn imported_traces(&self, split: Split) -> PathBuf {
-        let name = format!("{split:?}.traces.jsonl").to_lowercase();
+        let name = format!("{split}.traces.jsonl");
         self.root.join("imported").join(name)
     }
 

@@ -115,10 +115,7 @@ impl Finder {
         let task = self.task.of(&raw)?;
         fill(&mut raw, task.name(), row);
         if self.forced_split {
-            raw.insert(
-                "split".to_owned(),
-                serde_json::to_value(source.split).unwrap_or_default(),
-            );
+            raw.insert("split".to_owned(), Value::from(source.split.as_str()));
         }
         let at = ImportRow {
             index: row.index.unwrap_or(number),
@@ -200,10 +197,8 @@ impl Finder {
         index: usize,
     ) -> Option<&'a Problem> {
         let of = |split: Split| {
-            let split = serde_json::to_value(split).unwrap_or_default();
-            known
-                .problems
-                .get(&format!("{}/{}/{index}", self.set, split.as_str()?))
+            let id = format!("{}/{split}/{index}", self.set);
+            known.problems.get(&id)
         };
         if let Some(problem) = of(source.split) {
             return Some(problem);
@@ -211,8 +206,7 @@ impl Finder {
         if self.forced_split || source.program.evaluates() {
             return None;
         }
-        let all = [Split::Train, Split::Dev, Split::Test, Split::Teacher];
-        let mut others = all.into_iter().filter_map(of);
+        let mut others = Split::ALL.into_iter().filter_map(of);
         others.next().filter(|_| others.next().is_none())
     }
 }
