@@ -13,7 +13,7 @@ KILL) at the call. Calls of processes that a command starts are not its own. Wha
 
     cargo build --release
     python3 bench/faults.py                          # everything (hours); --dir DIR keeps results, and continues
-    python3 bench/faults.py --short                  # a sample, 40 s
+    python3 bench/faults.py --short                  # a sample, 20 s
     python3 bench/faults.py --cases 'train,arms'     # some commands
     python3 bench/faults.py --cases run --limit 100  # a run has thousands of calls
     python3 bench/faults.py --only 'arms:rename:out/H.jsonl.tmp:1:EIO' --dir DIR    # one; its folder is kept
@@ -43,7 +43,7 @@ from strace_log import calls, watching
 
 ERRORS = ["EIO", "ENOSPC", "EINTR"]
 SIGNALS = ["TERM", "KILL"]
-SHORT_S = 40
+SHORT_S = 20
 
 Site = collections.namedtuple("Site", "call path number filters")
 

@@ -10,6 +10,9 @@
     reason = "the answer to a job goes to standard output"
 )]
 
+#[path = "peak/square.rs"]
+mod square;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -35,6 +38,7 @@ use idiolect_model::{
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use square::square_product;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -403,36 +407,6 @@ fn peak(threads: usize) -> f64 {
         seconds
     };
     best_rate(threads, ROUNDS, 2.0 * (SIZE as f64).powi(3) / 1e9, work)
-}
-
-#[expect(unsafe_code, reason = "the matrix product that peak is measured by")]
-fn square_product(n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
-    assert!(a.len() == n * n && b.len() == n * n && c.len() == n * n);
-    let row = n as isize;
-    // SAFETY: three whole n x n matrices stored by rows, c borrowed for writing only here.
-    unsafe {
-        gemm::gemm(
-            n,
-            n,
-            n,
-            c.as_mut_ptr(),
-            1,
-            row,
-            false,
-            a.as_ptr(),
-            1,
-            row,
-            b.as_ptr(),
-            1,
-            row,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
 }
 
 /// GFLOP/s of `vdpbf16ps` on registers alone, on each of `threads` threads, summed over them: what no

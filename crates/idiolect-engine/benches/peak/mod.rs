@@ -1,7 +1,11 @@
 //! What a machine can do: the rate of the `gemm` crate's 1024³ f32 products, one on each of some
 //! threads, in GFLOP per CPU second of one thread.
 
+mod square;
+
 use std::sync::Barrier;
+
+use square::square_product;
 
 /// The mean over the threads of the best of 20 rounds.
 pub fn peak(threads: usize) -> f64 {
@@ -48,35 +52,4 @@ pub fn cpu_ns() -> u64 {
             text.split(' ').next()?.parse::<u64>().ok()
         })
         .sum()
-}
-
-#[expect(unsafe_code, reason = "the matrix product that peak is measured by")]
-fn square_product(n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
-    assert!(a.len() == n * n && b.len() == n * n && c.len() == n * n);
-    let row = n as isize;
-    let (c, a, b) = (c.as_mut_ptr(), a.as_ptr(), b.as_ptr());
-    // SAFETY: three whole n x n matrices stored by rows, c borrowed for writing only here.
-    unsafe {
-        gemm::gemm(
-            n,
-            n,
-            n,
-            c,
-            1,
-            row,
-            false,
-            a,
-            1,
-            row,
-            b,
-            1,
-            row,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
 }

@@ -121,9 +121,13 @@ impl Slurm {
 
 fn arguments<'a>(out: &'a str, on: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["run", "tiny", "--out", out, "--on", on, "--threads", "2"];
-    all.extend(SETTINGS.iter().flat_map(|set| ["--set", set]));
+    all.extend(settings());
     all.extend(more);
     all
+}
+
+fn settings() -> Vec<&'static str> {
+    SETTINGS.iter().flat_map(|set| ["--set", *set]).collect()
 }
 
 fn ran(mut command: Command) -> Ran {
@@ -154,9 +158,16 @@ fn begun(place: &Place, run: &str) -> BTreeMap<String, usize> {
     times
 }
 
+/// The run of this machine alone.
 fn local(place: &Place) {
-    let ran = place.run(&arguments("local", "local", &["-q"]));
-    assert_eq!(ran.code, 0, "{}", ran.err);
+    place.copy_run("local", &settings());
+}
+
+/// Both: that run, and its beginning as what the cluster goes on with. Pretraining is most of its work.
+fn local_and_begun(place: &Place) {
+    local(place);
+    let begun = [&settings()[..], &["--until", "pretrain"]].concat();
+    place.copy_run("r", &begun);
 }
 
 fn assert_whole(place: &Place) {
@@ -209,7 +220,7 @@ fn slurm_gives_the_bytes_of_a_local_run_each_job_begun_once() {
 #[test]
 fn a_submitter_that_is_killed_leaves_its_jobs_to_the_next() {
     let slurm = Slurm::new();
-    local(&slurm.place);
+    local_and_begun(&slurm.place);
     slurm.switch("pending", "Resources");
     let mut first = slurm.start(&[]);
     slurm.wait_for(|slurm| slurm.told().contains(" waiting, "));
@@ -267,7 +278,7 @@ fn a_submitter_that_is_killed_leaves_its_jobs_to_the_next() {
 #[test]
 fn a_detached_run_needs_nobody_until_its_report() {
     let slurm = Slurm::new();
-    local(&slurm.place);
+    local_and_begun(&slurm.place);
     let ran = slurm.run(&["--detach"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(
@@ -293,7 +304,7 @@ fn a_detached_run_needs_nobody_until_its_report() {
 #[test]
 fn an_array_is_submitted_once_whatever_sbatch_answers() {
     let slurm = Slurm::new();
-    local(&slurm.place);
+    local_and_begun(&slurm.place);
     // Killed while sbatch, which has submitted, gives no answer.
     slurm.switch("silent", "");
     let mut first = slurm.start(&[]);
@@ -344,6 +355,7 @@ fn a_lost_worker_is_replaced_and_what_waited_for_it_comes_after() {
 #[test]
 fn a_worker_that_is_lost_again_and_again_fails_its_job_and_what_reads_from_it() {
     let slurm = Slurm::new();
+    local_and_begun(&slurm.place);
     // No node sees the program.
     let ran = slurm.run(&[
         "--set",
@@ -369,7 +381,6 @@ fn a_worker_that_is_lost_again_and_again_fails_its_job_and_what_reads_from_it() 
             .contains("was lost 2 time(s)")
     );
     // Corrected, the same run goes on.
-    local(&slurm.place);
     assert_eq!(slurm.run(&["-q"]).code, 0);
     assert_whole(&slurm.place);
 }
@@ -377,8 +388,7 @@ fn a_worker_that_is_lost_again_and_again_fails_its_job_and_what_reads_from_it() 
 #[test]
 fn a_job_that_fails_of_itself_is_not_tried_again_and_its_reason_is_shown() {
     let slurm = Slurm::new();
-    local(&slurm.place);
-    assert_eq!(slurm.run(&["--until", "pretrain", "-q"]).code, 0);
+    local_and_begun(&slurm.place);
     // Rows of someone else where the rewritings go.
     let journal = "r/data/r0/parts/paraphrased.jsonl.part";
     slurm.place.write(journal, "not ours\n");
@@ -409,7 +419,7 @@ fn a_job_that_fails_of_itself_is_not_tried_again_and_its_reason_is_shown() {
 #[test]
 fn a_queue_that_cannot_be_asked_is_asked_again_and_nothing_is_submitted_meanwhile() {
     let slurm = Slurm::new();
-    local(&slurm.place);
+    local_and_begun(&slurm.place);
     slurm.switch("pending", "Priority");
     let mut child = slurm.start(&[]);
     slurm.wait_for(|slurm| slurm.told().contains(" waiting, "));
@@ -437,6 +447,7 @@ fn a_queue_that_cannot_be_asked_is_asked_again_and_nothing_is_submitted_meanwhil
 #[test]
 fn what_is_too_large_is_stated_and_ctrl_c_cancels_everything() {
     let slurm = Slurm::new();
+    local_and_begun(&slurm.place);
     slurm.switch("refuse", "Requested node configuration is not available");
     let ran = slurm.run(&["--set", "execute.resources.default.cpus=4096"]);
     assert_eq!(ran.code, 1, "{}", ran.err);
@@ -472,7 +483,6 @@ fn what_is_too_large_is_stated_and_ctrl_c_cancels_everything() {
         "{states:?}"
     );
     slurm.unswitch("pending");
-    local(&slurm.place);
     assert_eq!(slurm.run(&["-q"]).code, 0);
     assert_whole(&slurm.place);
 }
@@ -675,7 +685,7 @@ fn ray_gives_the_bytes_of_a_local_run_also_when_a_worker_is_killed() {
 #[test]
 fn ray_may_be_away_and_forget_and_the_submitter_may_be_killed() {
     let (place, ray) = (Place::new(), Ray::start(2, ""));
-    local(&place);
+    local_and_begun(&place);
     let on = ray.place();
     let start = || {
         let log = std::fs::File::create(place.path("stderr")).unwrap();
@@ -706,6 +716,7 @@ fn ray_may_be_away_and_forget_and_the_submitter_may_be_killed() {
 #[test]
 fn ray_states_no_job_too_large_so_the_program_does() {
     let (place, ray) = (Place::new(), Ray::start(2, ""));
+    local_and_begun(&place);
     let log = std::fs::File::create(place.path("stderr")).unwrap();
     let on = ray.place();
     let large = arguments("r", &on, &["--set", "execute.resources.default.cpus=64"]);
@@ -738,7 +749,6 @@ fn ray_states_no_job_too_large_so_the_program_does() {
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert!(ran.err.contains("is over (cancelled)"), "{}", ran.err);
     // Smaller, the same run goes on.
-    local(&place);
     assert_eq!(place.run(&arguments("r", &on, &["-q"])).code, 0);
     assert_whole(&place);
 }

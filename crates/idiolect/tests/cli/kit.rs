@@ -1,7 +1,8 @@
 //! A folder to run the program in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
@@ -73,11 +74,39 @@ impl Place {
     /// A copy of the small trained model as folder `name`.
     pub(crate) fn copy_student(&self, name: &str) {
         let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stories260K");
-        std::fs::create_dir_all(self.path(name)).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let file = entry.unwrap().path();
-            std::fs::copy(&file, self.path(name).join(file.file_name().unwrap())).unwrap();
+        copy_folder(Path::new(from), &self.path(name));
+    }
+
+    /// A run of the seconds-long recipe with these arguments as folder `name`: made once for all tests
+    /// that only go on from there, and kept until the program is built anew.
+    pub(crate) fn copy_run(&self, name: &str, arguments: &[&str]) {
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runs");
+        std::fs::create_dir_all(&kept).unwrap();
+        // Tests may be threads of one process or processes.
+        let lock = std::fs::File::create(kept.join(".lock")).unwrap();
+        lock.lock().unwrap();
+        let program = std::fs::metadata(env!("CARGO_BIN_EXE_idiolect")).unwrap();
+        let built = program.modified().unwrap().duration_since(UNIX_EPOCH);
+        let of_build = kept.join(built.unwrap().as_nanos().to_string());
+        if !of_build.exists() {
+            for old in std::fs::read_dir(&kept).unwrap().flatten() {
+                if old.path().is_dir() {
+                    std::fs::remove_dir_all(old.path()).unwrap();
+                }
+            }
+            std::fs::create_dir(&of_build).unwrap();
         }
+        let words = [&["run"], arguments].concat().join(" ");
+        let run = of_build.join(words.replace('/', "_"));
+        if !run.exists() {
+            let place = Self::new();
+            place.done(&[&["run", "tiny", "--out", "run", "-q"], arguments].concat());
+            let begun = of_build.join("begun");
+            let _ = std::fs::remove_dir_all(&begun);
+            copy_folder(&place.path("run"), &begun);
+            std::fs::rename(begun, &run).unwrap();
+        }
+        copy_folder(&run, &self.path(name));
     }
 
     pub(crate) fn text(&self, name: &str) -> String {
@@ -129,5 +158,17 @@ impl Place {
         let ran = self.run(arguments);
         assert_eq!(ran.code, 0, "{arguments:?}\n{}", ran.err);
         ran.out
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_folder(&path, &name),
+            false => drop(std::fs::copy(&path, &name).unwrap()),
+        }
     }
 }

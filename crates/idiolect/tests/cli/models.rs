@@ -311,7 +311,7 @@ fn rows_that_cannot_be_trained_on_are_refused_and_none_at_all_fails() {
 #[test]
 fn the_report_of_a_run_is_made_again_from_its_files() {
     let place = Place::new();
-    place.done(&["run", "tiny", "--out", "r", "-q"]);
+    place.copy_run("r", &[]);
     let (html, markdown) = (place.bytes("r/report.html"), place.bytes("r/report.md"));
     std::fs::remove_file(place.path("r/report.html")).unwrap();
     place.done(&["report", "r"]);

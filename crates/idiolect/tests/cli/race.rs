@@ -9,7 +9,7 @@ use crate::kit::Place;
 /// The arms of a tiny run.
 fn arms() -> Place {
     let place = Place::new();
-    place.done(&["run", "tiny", "--out", "run", "--until", "arms", "-q"]);
+    place.copy_run("run", &["--until", "arms"]);
     place
 }
 

@@ -234,7 +234,7 @@ fn a_run_ends_in_a_report_and_the_same_run_is_the_same_bytes_for_any_threads() {
 #[test]
 fn arms_hold_train_problems_only_and_w_only_finished_readable_wrong_traces() {
     let place = Place::new();
-    place.done(&["run", "tiny", "--out", "r", "-q", "--until", "arms"]);
+    place.copy_run("r", &["--until", "arms"]);
     let by = |file: &str, key: &str| -> BTreeMap<String, Value> {
         let rows = place.lines(&format!("r/data/r0/{file}"));
         rows.into_iter()

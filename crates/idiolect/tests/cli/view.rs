@@ -12,7 +12,7 @@ fn view(place: &Place, run: &str) -> Server {
 #[test]
 fn a_run_is_shown_when_half_done_and_when_finished() {
     let place = Place::new();
-    place.done(&["run", "tiny", "--out", "r", "--until", "arms"]);
+    place.copy_run("r", &["--until", "arms"]);
     let server = view(&place, "r");
     let page = server.get("/");
     assert_eq!(page.status, 200);
@@ -69,7 +69,7 @@ fn a_run_is_shown_when_half_done_and_when_finished() {
 #[test]
 fn any_trace_is_found_by_its_id_or_its_problems() {
     let place = Place::new();
-    place.done(&["run", "tiny", "--out", "r"]);
+    place.copy_run("r", &[]);
     let server = view(&place, "r");
     let trace = &place.lines("r/data/r0/traces.jsonl")[0];
     let found = server
@@ -102,7 +102,7 @@ fn any_trace_is_found_by_its_id_or_its_problems() {
 fn the_server_answers_to_this_machine_and_gives_nothing_beside_the_run() {
     let place = Place::new();
     place.write("secret.html", "secret");
-    place.done(&["run", "tiny", "--out", "r"]);
+    place.copy_run("r", &[]);
     let server = view(&place, "r");
     for path in [
         "/../secret.html",
@@ -135,7 +135,7 @@ fn a_folder_without_a_run_and_a_port_in_use_are_said() {
         "{}",
         ran.err
     );
-    place.done(&["run", "tiny", "--out", "r"]);
+    place.copy_run("r", &[]);
     let server = view(&place, "r");
     let port = server.url().rsplit_once(':').unwrap().1.to_owned();
     let ran = place.run(&["view", "r", "--port", &port]);
