@@ -68,7 +68,8 @@ pub fn csv(view: &RunView) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The arms with their accuracies as aligned text for a terminal, the most accurate first.
-pub fn arms_table(comparison: &Comparison) -> String {
-    section::terminal(comparison)
+/// The arms with their accuracies as aligned text for a terminal, the most accurate first. Where
+/// the terminal's `width` in columns is known, what matters least is left out until it fits, and said.
+pub fn arms_table(comparison: &Comparison, width: Option<usize>) -> String {
+    section::terminal(comparison, width)
 }

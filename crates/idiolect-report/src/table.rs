@@ -56,6 +56,24 @@ impl Table {
         self
     }
 
+    /// Columns of a terminal that [`Self::text`] takes.
+    pub(crate) fn width(&self) -> usize {
+        self.text().lines().map(width).max().unwrap_or(0)
+    }
+
+    /// Takes out the column with that head and the `behind` columns that follow it; whether it is there.
+    pub(crate) fn leave_out(&mut self, head: &str, behind: usize) -> bool {
+        let Some(at) = self.columns.iter().position(|(name, _)| name == head) else {
+            return false;
+        };
+        let gone = at..=at + behind;
+        self.columns.drain(gone.clone());
+        for row in &mut self.rows {
+            row.drain(gone.clone());
+        }
+        true
+    }
+
     /// As a numbered HTML table that scrolls by itself when it is too wide for the page.
     pub(crate) fn html(&self, number: usize) -> Markup {
         html! {

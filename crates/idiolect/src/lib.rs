@@ -12,5 +12,6 @@ pub mod sandbox;
 pub mod serve;
 mod shown;
 pub mod stage;
+pub mod terminal;
 pub mod torch;
 pub mod trl;

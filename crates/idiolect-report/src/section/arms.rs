@@ -40,8 +40,8 @@ pub(super) fn section(view: &RunView) -> Section {
     }
 }
 
-/// The table of arms for a terminal.
-pub(crate) fn terminal(comparison: &Comparison) -> String {
+/// The table of arms for a terminal of that many columns, as wide as it is where that is unknown.
+pub(crate) fn terminal(comparison: &Comparison, width: Option<usize>) -> String {
     let decoding = reading::leading(comparison);
     let mut table = results(comparison);
     if arms_with_rows(comparison) {
@@ -61,13 +61,52 @@ pub(crate) fn terminal(comparison: &Comparison) -> String {
             row.push(d.map_or(NONE.to_owned(), |d| format::p_value(d.p_holm)));
         }
     }
+    let left_out = width.map_or(Vec::new(), |width| fit(&mut table, comparison, width));
+    let left_out = match left_out.is_empty() {
+        true => String::new(),
+        false => format!(
+            "not shown for want of width: {} (--json holds everything)\n",
+            left_out.join(", ")
+        ),
+    };
     format!(
-        "{}\n{}, {}, {} intervals\n",
+        "{}\n{}, {}, {} intervals\n{left_out}",
         table.text(),
         format::counted(comparison.n_problems, "test problem"),
         reading::replication(comparison),
         reading::coverage(comparison)
     )
+}
+
+/// Leaves out what matters least until the table fits, and at last the descriptions of the arms.
+fn fit(table: &mut Table, comparison: &Comparison, width: usize) -> Vec<String> {
+    let mut least: Vec<(String, usize)> = Vec::new();
+    if let Some(k) = reading::samples(comparison) {
+        least.extend([(format!("pass@{k}"), 0), (format!("maj@{k}"), 0)]);
+    }
+    least.extend([
+        ("single seeds".to_owned(), 0),
+        ("rows trained".to_owned(), 0),
+    ]);
+    // The accuracy that is compared stays.
+    if reading::leading(comparison) == Decoding::Greedy {
+        least.push((reading::measure(comparison, Decoding::Sampled), 1));
+    }
+    let metric = reading::drawn_metric(comparison);
+    least.extend(metric.map(|m| (reading::metric_name(&m.name), 0)));
+    let mut left_out = Vec::new();
+    for (head, behind) in least {
+        if table.width() > width && table.leave_out(&head, behind) {
+            left_out.push(head);
+        }
+    }
+    if table.width() > width {
+        for (row, arm) in table.rows.iter_mut().zip(reading::ordered(comparison)) {
+            row[0].clone_from(&arm.arm);
+        }
+        left_out.push("what the arms hold".to_owned());
+    }
+    left_out
 }
 
 fn arms_with_rows(comparison: &Comparison) -> bool {

@@ -407,7 +407,7 @@ fn foreign_text_cannot_become_markup_or_hide() {
         assert!(!page.contains(bad), "{bad:?} on the page");
         assert!(!outside_fences(&text).contains(bad), "{bad:?} in report.md");
     }
-    assert!(!idiolect_report::arms_table(&hostile().comparison).contains('\u{1b}'));
+    assert!(!idiolect_report::arms_table(&hostile().comparison, None).contains('\u{1b}'));
 }
 
 /// Markdown outside fenced blocks, where HTML would be taken as such.
@@ -454,7 +454,7 @@ fn the_page_asks_for_nothing_outside_itself() {
 
 #[test]
 fn the_terminal_table_is_aligned() {
-    let table = idiolect_report::arms_table(&sample::comparison(1, 3));
+    let table = idiolect_report::arms_table(&sample::comparison(1, 3), None);
     let lines: Vec<&str> = table.lines().collect();
     assert!(
         lines[0].starts_with("arm ") && lines[0].contains("  NLL per token  greedy"),
@@ -479,6 +479,33 @@ fn the_terminal_table_is_aligned() {
     assert!(
         table.ends_with("600 test problems, 3 seeds, 95\u{202f}% intervals\n"),
         "{table}"
+    );
+}
+
+#[test]
+fn the_terminal_table_fits_its_terminal_and_names_what_it_leaves_out() {
+    let comparison = sample::comparison(1, 3);
+    let whole = idiolect_report::arms_table(&comparison, None);
+    let widest = |table: &str| table.lines().map(|line| line.chars().count()).max();
+    assert!(widest(&whole).unwrap() > 100, "{whole}");
+    assert_eq!(idiolect_report::arms_table(&comparison, Some(1000)), whole);
+    for width in [100, 80, 60] {
+        let table = idiolect_report::arms_table(&comparison, Some(width));
+        let (rows, rest) = table.split_once("\n\n").unwrap();
+        assert!(widest(rows).unwrap() <= width, "{width}\n{table}");
+        assert_eq!(rows.lines().count(), comparison.arms.len() + 1, "{table}");
+        let said = rest.lines().nth(1).unwrap();
+        assert!(said.starts_with("not shown for want of width: "), "{table}");
+        // What is compared stays: accuracy, interval, difference, p.
+        let head = rows.lines().next().unwrap();
+        for column in ["greedy", "[95", "vs base", "p Holm"] {
+            assert!(head.contains(column), "{column}\n{table}");
+        }
+    }
+    let narrow = idiolect_report::arms_table(&comparison, Some(60));
+    assert!(
+        narrow.contains("\nW  ") && narrow.contains("what the arms hold"),
+        "{narrow}"
     );
 }
 
@@ -598,7 +625,7 @@ fn an_arm_of_its_own_name_carries_its_description_everywhere() {
         "{}",
         &page[..3000]
     );
-    assert!(idiolect_report::arms_table(&view.comparison).contains("mine (50 % teacher"));
+    assert!(idiolect_report::arms_table(&view.comparison, None).contains("mine (50 % teacher"));
 }
 
 #[test]

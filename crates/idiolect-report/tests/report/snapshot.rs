@@ -8,6 +8,6 @@ fn markdown_and_tables_are_as_they_were_reviewed() {
     let view = sample::miniature(2, 3);
     insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
         insta::assert_snapshot!("report", idiolect_report::markdown(&view));
-        insta::assert_snapshot!("arms", idiolect_report::arms_table(&view.comparison));
+        insta::assert_snapshot!("arms", idiolect_report::arms_table(&view.comparison, None));
     });
 }

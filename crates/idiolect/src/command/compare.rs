@@ -14,6 +14,7 @@ use idiolect::exit;
 use idiolect::stage::StageError;
 use idiolect::stage::compare::{CompareSettings, compare};
 use idiolect::stage::report::{ReportSettings, command, view};
+use idiolect::terminal;
 
 /// Compare evaluations: which is more accurate, and how sure is that?
 ///
@@ -106,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> super::Result {
             view.comparison
         }
     };
-    let mut text = idiolect_report::arms_table(&comparison)
+    let mut text = idiolect_report::arms_table(&comparison, terminal::columns())
         .trim_end()
         .to_owned();
     for difference in &comparison.differences {

@@ -18,6 +18,7 @@ use super::resolve;
 use super::view::{self, Numbered, Replicate, read};
 use crate::stage::StageError;
 use crate::stage::report::parts;
+use crate::terminal;
 
 /// Bootstrap and permutation draws.
 const DRAWS: usize = 10_000;
@@ -162,7 +163,7 @@ fn markdown(views: &[(String, RunView)]) -> String {
 pub(super) fn tables(recipe: &Recipe, dir: &Path) -> Result<(String, Value), StageError> {
     let all = comparisons(recipe, dir)?;
     let table = |(name, comparison): &(String, Comparison)| {
-        let table = idiolect_report::arms_table(comparison);
+        let table = idiolect_report::arms_table(comparison, terminal::columns());
         match all.len() {
             1 => table,
             _ => format!("student {name}\n{table}"),
