@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::filter::Known;
+use super::filter::{Condition, Known};
 use super::left_out::{CUT_OFF, FINISH_UNKNOWN, NO_VERDICT, NOT_SAMPLED, UNGRADED};
 use super::near::{HeldOut, near_duplicates};
 use super::spec::{Part, Source};
@@ -380,14 +380,23 @@ impl<'a> Candidates<'a> {
 
     /// Whether a trace fulfils the filter of a part.
     pub(super) fn passes(&self, part: &Part, trace: &Trace) -> bool {
+        self.passes_where(part, trace, |_| true)
+    }
+
+    /// Whether a trace fulfils those conditions of a part that `concerns` picks.
+    pub(super) fn passes_where(
+        &self,
+        part: &Part,
+        trace: &Trace,
+        concerns: impl Fn(&Condition) -> bool,
+    ) -> bool {
         let known = Known {
             trace,
             verdict: self.verdicts.get(trace.id.as_str()).copied(),
             scores: self.scores.get(trace.id.as_str()).copied(),
         };
-        part.filter
-            .iter()
-            .all(|condition| condition.holds(&known) == Some(true))
+        let mut conditions = part.filter.iter().filter(|condition| concerns(condition));
+        conditions.all(|condition| condition.holds(&known) == Some(true))
     }
 
     /// Whether any trace has scores.

@@ -51,6 +51,11 @@ pub(super) struct Known<'a> {
 }
 
 impl Condition {
+    /// Whether it is one on the model that wrote the trace. A copy is of its parent's model.
+    pub(super) fn on_model(&self) -> bool {
+        self.field == Field::Model
+    }
+
     /// Whether it holds; `None` where the field is not known.
     #[expect(
         clippy::float_cmp,

@@ -35,7 +35,8 @@ use left_out::{left_out, remedies};
 pub use matching::{Matching, PickReason, TOKEN_TOLERANCE};
 use matching::{Used, reasons, trim_to_tokens, used};
 pub use near::similarity;
-use picks::{Picks, draw};
+pub use picks::models_to_copy;
+use picks::{Picks, to_copy};
 pub use spec::{ArmSpec, Part, Source, SpecError, is_name};
 pub use student::Student;
 pub use summary::{
@@ -322,23 +323,21 @@ fn drawn<'a>(candidates: &Candidates<'a>, options: &ArmsOptions) -> Result<Drawn
     })
 }
 
-/// The trace that arm G or W (`of`) holds for each training problem under `seed`, by problem id: what
-/// the arms of copies are made from (F, A, RR and GH of G's; WH of W's). The same that [`build`] picks
-/// once the copies are there.
+/// The traces of G or W (`of`) that the copies in arms of these specs are to be made of (F, A, RR and GH
+/// of G's, and content controls; WH of W's), in the order of the problems: for each training problem the
+/// one that [`build`] picks under `seed` once the copies are there, or one for each of
+/// [`models_to_copy`] (`A` and `A[model=X]`: two).
 ///
 /// # Errors
 /// When two verdicts on one trace disagree.
 pub fn picks<'a>(
     input: &ArmsInput<'a>,
+    specs: &[ArmSpec],
     of: &Source,
     seed: u64,
-) -> Result<BTreeMap<&'a str, &'a Trace>, ArmsError> {
+) -> Result<Vec<&'a Trace>, ArmsError> {
     let candidates = Candidates::new(input, false)?;
-    let pick = |problem: &&'a str| {
-        let found = candidates.of(of, problem);
-        Some((*problem, *draw(&found, of, problem, seed)?))
-    };
-    Ok(candidates.problems.keys().filter_map(pick).collect())
+    Ok(to_copy(&candidates, specs, of, seed))
 }
 
 /// Refuses training rows whose problem is held out.

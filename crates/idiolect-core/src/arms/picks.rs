@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
+use super::filter::Condition;
 use super::spec::{ArmSpec, Part, Source};
 use crate::record::{Problem, Trace};
 use idiolect_model::Rng;
@@ -21,11 +22,7 @@ impl<'a> Picks<'a> {
             .flat_map(|spec| &spec.parts)
             .map(|part| (part.selection(), part))
             .collect();
-        let copied: BTreeSet<&Source> = parts
-            .values()
-            .map(|part| &part.source)
-            .filter(|source| source.copied().is_some())
-            .collect();
+        let copied = Copied::of(parts.values().copied());
         let mut by_selection = BTreeMap::new();
         for (selection, part) in parts {
             let mut picks = BTreeMap::new();
@@ -70,20 +67,77 @@ impl Picks<'_> {
     }
 }
 
+/// Which sources of copies are asked for, by the conditions on the model that they are under.
+struct Copied<'s>(BTreeMap<Vec<String>, BTreeSet<&'s Source>>);
+
+impl<'s> Copied<'s> {
+    fn of(parts: impl Iterator<Item = &'s Part>) -> Self {
+        let mut by_models: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for part in parts.filter(|part| part.source.copied().is_some()) {
+            let sources = by_models.entry(part.models()).or_default();
+            sources.insert(&part.source);
+        }
+        Self(by_models)
+    }
+
+    /// Those of `of` that are paired with a part.
+    fn paired<'c>(&'c self, part: &Part, of: &'c Source) -> impl Iterator<Item = &'s Source> + 'c {
+        let sources = self.0.get(&part.models()).into_iter().flatten().copied();
+        sources.filter(move |source| source.copied().as_ref() == Some(of))
+    }
+}
+
+/// The parts of arms that are made of copies of G's traces, or of W's (`of`), one of each set of models.
+fn made_of<'s>(specs: &'s [ArmSpec], of: &Source) -> BTreeMap<Vec<String>, &'s Part> {
+    // A control is made of G's traces too, though it is paired with none.
+    let made = |part: &&Part| match part.source {
+        Source::Control => *of == Source::Correct,
+        _ => part.source.copied().as_ref() == Some(of),
+    };
+    let parts = specs.iter().flat_map(|spec| &spec.parts).filter(made);
+    parts.map(|part| (part.models(), part)).collect()
+}
+
+/// The sets of models that arms ask for copies of G, or of W (`of`), under: conditions of filters.
+pub fn models_to_copy(specs: &[ArmSpec], of: &Source) -> Vec<Vec<String>> {
+    made_of(specs, of).into_keys().collect()
+}
+
+/// The traces of G, or of W (`of`), to make copies of: of each training problem one for each set of models.
+pub(super) fn to_copy<'a>(
+    candidates: &Candidates<'a>,
+    specs: &[ArmSpec],
+    of: &Source,
+    seed: u64,
+) -> Vec<&'a Trace> {
+    let parts = made_of(specs, of);
+    let mut picks = Vec::new();
+    for id in candidates.problems.keys() {
+        let mut held = BTreeSet::new();
+        for part in parts.values() {
+            let trace = draw(&of_models(candidates, part, of, id), of, id, seed).copied();
+            picks.extend(trace.filter(|trace| held.insert(&trace.id)));
+        }
+    }
+    picks
+}
+
 fn pick<'a>(
     candidates: &Candidates<'a>,
     part: &Part,
     problem: &'a Problem,
-    copied: &BTreeSet<&Source>,
+    copied: &Copied<'_>,
     seed: u64,
 ) -> Option<Cow<'a, Trace>> {
     let (id, source) = (problem.id.as_str(), &part.source);
-    let mut found = match (source, source.copied()) {
-        (_, Some(of)) => {
-            let parent = draw(&with_copies(candidates, &of, id, copied), &of, id, seed).copied()?;
-            copies(candidates, source, id, &parent.id)
-        }
-        (Source::Correct | Source::Wrong, None) => with_copies(candidates, source, id, copied),
+    if let Some(of) = source.copied() {
+        let parents = with_copies(candidates, part, &of, id, copied);
+        let mut found = copies(candidates, source, id, &draw(&parents, &of, id, seed)?.id);
+        found.retain(|trace| candidates.passes_where(part, trace, |c| !c.on_model()));
+        return draw(&found, source, id, seed).map(|trace| Cow::Borrowed(*trace));
+    }
+    let mut found = match source {
+        Source::Correct | Source::Wrong => with_copies(candidates, part, source, id, copied),
         _ => candidates.of(source, id),
     };
     found.retain(|trace| candidates.passes(part, trace));
@@ -93,7 +147,7 @@ fn pick<'a>(
         other => other,
     };
     if *source == Source::WrongPrefix {
-        let mut of_w = with_copies(candidates, &Source::Wrong, id, copied);
+        let mut of_w = with_copies(candidates, part, &Source::Wrong, id, copied);
         of_w.retain(|trace| candidates.passes(part, trace));
         let held = draw(&of_w, lot, id, seed)?;
         return found
@@ -111,25 +165,34 @@ fn pick<'a>(
     }
 }
 
-/// The traces of a problem that represent `of`, G or W. Where arms of copies are asked for and only
-/// some traces have every one of them, those: G and F must hold the same trace.
-fn with_copies<'a>(
+/// The traces of a problem that represent `of`, G or W, of the models that a part asks for.
+fn of_models<'a>(
     candidates: &Candidates<'a>,
+    part: &Part,
     of: &Source,
     problem: &str,
-    copied: &BTreeSet<&Source>,
 ) -> Vec<&'a Trace> {
-    let all = candidates.of(of, problem);
-    let whole: Vec<&Trace> = all
-        .iter()
-        .copied()
-        .filter(|trace| {
-            copied
-                .iter()
-                .filter(|source| source.copied().as_ref() == Some(of))
-                .all(|source| !copies(candidates, source, problem, &trace.id).is_empty())
-        })
-        .collect();
+    let mut found = candidates.of(of, problem);
+    found.retain(|trace| candidates.passes_where(part, trace, Condition::on_model));
+    found
+}
+
+/// The same. Where arms of copies are asked for under the same conditions on the model and only some
+/// traces have every one of them, those: G and F must hold the same trace.
+fn with_copies<'a>(
+    candidates: &Candidates<'a>,
+    part: &Part,
+    of: &Source,
+    problem: &str,
+    copied: &Copied<'_>,
+) -> Vec<&'a Trace> {
+    let all = of_models(candidates, part, of, problem);
+    let has_all = |trace: &&Trace| {
+        copied
+            .paired(part, of)
+            .all(|source| !copies(candidates, source, problem, &trace.id).is_empty())
+    };
+    let whole: Vec<&Trace> = all.iter().copied().filter(has_all).collect();
     if whole.is_empty() { all } else { whole }
 }
 

@@ -186,6 +186,14 @@ impl Part {
             _ => format!("{}[{}]", self.source, conditions.join(",")),
         }
     }
+
+    /// Its conditions on the model, in an order of their own: G and F of equal ones hold the same traces.
+    pub(super) fn models(&self) -> Vec<String> {
+        let on_model = self.filter.iter().filter(|condition| condition.on_model());
+        let mut models: Vec<String> = on_model.map(ToString::to_string).collect();
+        models.sort();
+        models
+    }
 }
 
 /// A named arm and what it is made of.

@@ -173,6 +173,18 @@ fn rows<'a>(built: &'a BuiltArms, name: &str) -> &'a [ArmRow] {
         .rows
 }
 
+/// The traces of an arm's rows, by id.
+fn held<'a>(built: &'a BuiltArms, name: &str) -> Vec<&'a str> {
+    rows(built, name)
+        .iter()
+        .map(|row| row.trace_id.as_str())
+        .collect()
+}
+
+fn ids<'a>(traces: &[&'a Trace]) -> Vec<&'a str> {
+    traces.iter().map(|trace| trace.id.as_str()).collect()
+}
+
 #[test]
 fn every_arm_that_the_traces_support_is_built_on_the_same_problems() {
     let world = world();
@@ -300,12 +312,15 @@ fn flawed_traces_are_copies_of_the_trace_that_g_holds() {
         assert_eq!(low.completion, format!("flawed {copied} 0.25"));
         assert_eq!(high.completion, format!("flawed {copied} 1"));
     }
-    let picks = picks(&world.input(), &Source::Correct, 4).unwrap();
-    assert!(
-        rows(&built, "G")
-            .iter()
-            .all(|row| picks[row.problem_id.as_str()].id == row.trace_id)
-    );
+    let specs = built.arms.iter().map(|arm| arm.spec.clone());
+    let picks = picks(
+        &world.input(),
+        &specs.collect::<Vec<_>>(),
+        &Source::Correct,
+        4,
+    )
+    .unwrap();
+    assert_eq!(held(&built, "G"), ids(&picks));
 }
 
 #[test]
@@ -328,6 +343,90 @@ fn g_follows_the_traces_that_were_corrupted() {
             .iter()
             .any(|row| !row.completion.ends_with(" 1"))
     );
+}
+
+/// Forty problems with correct traces of the models `a` and `b`, and what is copied of which.
+fn two_models(copied: &[&str]) -> World {
+    let mut world = world();
+    world
+        .traces
+        .retain(|t| t.origin.kind != OriginKind::Flawed && !t.text.starts_with("right"));
+    for at in 0..40 {
+        let id = format!("p{at:02}");
+        for model in ["a", "b"] {
+            let by = |origin: Origin| Origin {
+                model: Some(format!("{model}@{at}")),
+                ..origin
+            };
+            for k in 0..2 {
+                let text = format!("right {id} by {model} {k}");
+                let sampled = by(Origin::of(OriginKind::Sampled));
+                let parent = world.add(&id, &text, Finish::Stop, sampled, Some(Verdict::Correct));
+                if copied.contains(&model) && k == 1 {
+                    let text = format!("flawed {id} by {model} {k}");
+                    world.add(&id, &text, Finish::Stop, by(flawed(&parent, 0.25)), None);
+                }
+            }
+        }
+    }
+    world
+}
+
+#[test]
+fn copies_of_one_model_leave_the_other_models_traces_alone() {
+    let arms = ["G=G[model=a]", "F=F25[model=a]", "other=G[model=b]"];
+    // The traces to copy are of the model that copies are asked of, one of each problem.
+    let world = two_models(&[]);
+    let specs = options(&arms).arms;
+    let to_copy = picks(&world.input(), &specs, &Source::Correct, 0).unwrap();
+    assert_eq!(to_copy.len(), 40);
+    assert!(to_copy.iter().all(|trace| trace.text.contains(" by a ")));
+
+    let world = two_models(&["a"]);
+    let built = build(world.input(), &options(&arms)).unwrap();
+    assert_eq!(built.summary.coverage.matched_problems, 40);
+    let mut of_b = BTreeSet::new();
+    for (g, (f, other)) in rows(&built, "G")
+        .iter()
+        .zip(rows(&built, "F").iter().zip(rows(&built, "other")))
+    {
+        assert_eq!(f.completion, g.completion.replace("right", "flawed"));
+        assert!(other.completion.contains(" by b "));
+        of_b.insert(other.completion.ends_with(" 1"));
+    }
+    assert_eq!(
+        of_b.len(),
+        2,
+        "one model's copies decided the other's traces"
+    );
+}
+
+#[test]
+fn copies_of_two_sets_of_models_are_made_of_a_trace_of_each() {
+    let arms = ["F=F25", "Fa=F25[model=a]", "G", "Ga=G[model=a]"];
+    let specs = options(&arms).arms;
+    let models = models_to_copy(&specs, &Source::Correct);
+    assert_eq!(models, [vec![], vec!["model=a".to_owned()]]);
+    let world = two_models(&[]);
+    let to_copy = picks(&world.input(), &specs, &Source::Correct, 0).unwrap();
+    let of_b = to_copy.iter().filter(|t| t.text.contains(" by b ")).count();
+    assert!((5..35).contains(&of_b), "{of_b}");
+    // Of each problem a trace of `a`, and another where the one of all models is another.
+    let of_a: BTreeSet<&str> = to_copy
+        .iter()
+        .filter(|t| t.text.contains(" by a "))
+        .map(|t| t.problem_id.as_str())
+        .collect();
+    assert_eq!(of_a.len(), 40);
+    assert!(ids(&to_copy).iter().collect::<BTreeSet<_>>().len() == to_copy.len());
+
+    let world = two_models(&["a", "b"]);
+    let built = build(world.input(), &options(&arms)).unwrap();
+    for (g, f) in [("G", "F"), ("Ga", "Fa")] {
+        for (g, f) in rows(&built, g).iter().zip(rows(&built, f)) {
+            assert_eq!(f.completion, g.completion.replace("right", "flawed"));
+        }
+    }
 }
 
 #[test]
@@ -1031,13 +1130,9 @@ fn crossed_arms_hold_copies_of_the_very_traces_of_g_and_w() {
             .all(|arm| names.contains(arm)),
         "{names:?}"
     );
-    let of_w = picks(&world.input(), &Source::Wrong, 0).unwrap();
+    let of_w = picks(&world.input(), &options(&["WH"]).arms, &Source::Wrong, 0).unwrap();
     let w = build(world.input(), &options(&["W"])).unwrap();
-    assert!(
-        rows(&w, "W")
-            .iter()
-            .all(|row| of_w[row.problem_id.as_str()].id == row.trace_id)
-    );
+    assert_eq!(held(&w, "W"), ids(&of_w));
 }
 
 #[test]
@@ -1051,9 +1146,9 @@ fn the_trace_to_corrupt_is_one_that_the_student_can_take() {
         student: Some(Student::new(&takes)),
         ..world.input()
     };
-    let picks = picks(&input, &Source::Correct, 4).unwrap();
+    let picks = picks(&input, &options(&["F25"]).arms, &Source::Correct, 4).unwrap();
     assert_eq!(picks.len(), 40);
-    assert!(picks.values().all(|trace| trace.text.ends_with(" 1")));
+    assert!(picks.iter().all(|trace| trace.text.ends_with(" 1")));
 }
 
 #[test]

@@ -38,6 +38,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use idiolect_core::arms::{Source as ArmSource, models_to_copy};
 use idiolect_core::store::{Lock, StoreError, write_atomic};
 use idiolect_core::task::{PromptFile, Task};
 use serde_json::{Value, json};
@@ -46,7 +47,7 @@ use self::counts::Counts;
 use self::files::Folders;
 use self::layout::Layout;
 use self::overall::Overall;
-use self::plan::{Job, Stage};
+use self::plan::{Job, Stage, picks_part};
 use self::recipe::{BUILT_IN, On, Recipe};
 use crate::interrupt::Stop;
 use crate::launch::{Logs, Servers};
@@ -599,7 +600,8 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
         Some(old) => {
             let layout = Layout::of(dir);
             let joined = (0..recipe.replicates).any(|r| layout.data(r).traces().exists());
-            let free = (!joined).then_some(resolve::ARMS);
+            let bound = joined || copies_other_models(&layout, &old, recipe);
+            let free = (!bound).then_some(resolve::ARMS);
             let differences = resolve::differences(&old, &now, free);
             if !differences.is_empty() && has_begun(dir) {
                 return Err(StageError::failed(
@@ -643,6 +645,19 @@ fn open_directory(dir: &Path, recipe: &Recipe, overwrite: bool) -> Result<Lock, 
     }
     write_atomic(&path, now.as_bytes())?;
     Ok(lock)
+}
+
+/// Whether traces to copy were chosen already, and not of every model that the arms ask copies of now.
+fn copies_other_models(layout: &Layout, old: &str, recipe: &Recipe) -> bool {
+    let Ok(old) = resolve::read_stored(old, "recipe.toml") else {
+        return false;
+    };
+    [ArmSource::Correct, ArmSource::Wrong].iter().any(|of| {
+        let chosen = models_to_copy(&old.arms.specs(), of);
+        let asked = models_to_copy(&recipe.arms.specs(), of);
+        let mut picks = (0..recipe.replicates).map(|r| layout.data(r).part(picks_part(of)));
+        picks.any(|path| path.exists()) && asked.iter().any(|models| !chosen.contains(models))
+    })
 }
 
 /// Whether a run has made anything: one that ended before its first job binds nobody to its recipe.

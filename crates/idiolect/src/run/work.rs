@@ -364,11 +364,13 @@ impl<'a> Here<'a> {
         Ok(())
     }
 
-    /// The trace that arm G, or W, takes of each train problem that has one which every student can
-    /// be trained on.
+    /// The traces that copies are made of: those that G, or W, takes of the train problems, and that
+    /// every student can be trained on.
     fn picks(&self, of: &Source) -> Result<(), StageError> {
+        let specs = self.run.recipe.arms.specs();
         let mut meta = Meta::of("picks");
         meta.setting("seed", self.seed)
+            .setting("models", arms::models_to_copy(&specs, of))
             .input("problems", hash_file(&self.data.problems())?);
         let (mut traces, mut verdicts) = (Vec::new(), Vec::new());
         for part in plan::sampled_parts(self.run.recipe) {
@@ -405,10 +407,10 @@ impl<'a> Here<'a> {
             prompts: &prompts,
             student: Some(Student::new(&takes)),
         };
-        let picks = arms::picks(&input, of, self.seed)
+        let picks = arms::picks(&input, &specs, of, self.seed)
             .map_err(|e| StageError::failed(e.to_string(), ""))?;
         write_rows(&self.data.part(plan::picks_part(of)), &meta, || {
-            picks.values()
+            picks.iter()
         })
     }
 

@@ -417,3 +417,26 @@ fn init_writes_a_recipe_and_no_file_is_written_over() {
     let ran = place.run(&["run", "r.toml"]);
     assert!(ran.err.contains("train.jsonl"), "{}", ran.err);
 }
+
+#[test]
+fn copies_of_other_models_are_refused_once_the_traces_to_copy_are_chosen() {
+    let (task, case, columns) = TASKS[0];
+    let place = place(task, case, columns);
+    let with = |arms: &str| {
+        let names = format!("arms.names={arms}");
+        place.run(&["run", "mine/recipe.toml", "--set", &names])
+    };
+    let ran = with(r#"["H", "G", "A", "none=W[model=nobody]"]"#);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(
+        ran.err.contains("covers no training problem"),
+        "{}",
+        ran.err
+    );
+    let ran = with(r#"["H", "G", "A=A[model!=other]"]"#);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("arms.names: "), "{}", ran.err);
+    // The same copies without the arm that nothing represents.
+    let ran = with(r#"["H", "G", "A"]"#);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}
