@@ -26,9 +26,13 @@ def main():
     parser.add_argument("--baseline", default="base")
     parser.add_argument("--seed", default="0", help="of the fine-tuning (0)")
     arguments = parser.parse_args()
-    baseline = read(arguments.eval / arguments.baseline / "0" / "gold.jsonl")
+
+    def of(arm):
+        return arguments.eval / arm / ("0" if arm == "base" else arguments.seed) / "gold.jsonl"
+
+    baseline = read(of(arguments.baseline))
     for folder in sorted(arguments.eval.iterdir()):
-        path = folder / ("0" if folder.name == "base" else arguments.seed) / "gold.jsonl"
+        path = of(folder.name)
         if not path.exists():
             continue
         arm = read(path)

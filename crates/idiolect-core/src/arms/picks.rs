@@ -22,16 +22,16 @@ impl<'a> Picks<'a> {
             .flat_map(|spec| &spec.parts)
             .map(|part| (part.selection(), part))
             .collect();
-        let copied = Copied::of(parts.values().copied());
         let mut by_selection = BTreeMap::new();
-        for (selection, part) in parts {
+        for (selection, part) in &parts {
+            let paired = paired(part, &parts);
             let mut picks = BTreeMap::new();
             for (id, problem) in &candidates.problems {
-                if let Some(trace) = pick(candidates, part, problem, &copied, seed) {
+                if let Some(trace) = pick(candidates, part, problem, &paired, seed) {
                     picks.insert(*id, trace);
                 }
             }
-            by_selection.insert(selection, picks);
+            by_selection.insert(selection.clone(), picks);
         }
         Self { by_selection }
     }
@@ -67,24 +67,16 @@ impl Picks<'_> {
     }
 }
 
-/// Which sources of copies are asked for, by the conditions on the model that they are under.
-struct Copied<'s>(BTreeMap<Vec<String>, BTreeSet<&'s Source>>);
-
-impl<'s> Copied<'s> {
-    fn of(parts: impl Iterator<Item = &'s Part>) -> Self {
-        let mut by_models: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for part in parts.filter(|part| part.source.copied().is_some()) {
-            let sources = by_models.entry(part.models()).or_default();
-            sources.insert(&part.source);
-        }
-        Self(by_models)
-    }
-
-    /// Those of `of` that are paired with a part.
-    fn paired<'c>(&'c self, part: &Part, of: &'c Source) -> impl Iterator<Item = &'s Source> + 'c {
-        let sources = self.0.get(&part.models()).into_iter().flatten().copied();
-        sources.filter(move |source| source.copied().as_ref() == Some(of))
-    }
+/// The sources of copies among `parts` that are paired with one: under the same conditions on the model.
+fn paired<'s>(part: &Part, parts: &BTreeMap<String, &'s Part>) -> Vec<&'s Source> {
+    let models = part.models();
+    let copies = parts
+        .values()
+        .filter(|other| other.source.copied().is_some());
+    copies
+        .filter(|other| other.models() == models)
+        .map(|other| &other.source)
+        .collect()
 }
 
 /// The parts of arms that are made of copies of G's traces, or of W's (`of`), one of each set of models.
@@ -126,18 +118,18 @@ fn pick<'a>(
     candidates: &Candidates<'a>,
     part: &Part,
     problem: &'a Problem,
-    copied: &Copied<'_>,
+    paired: &[&Source],
     seed: u64,
 ) -> Option<Cow<'a, Trace>> {
     let (id, source) = (problem.id.as_str(), &part.source);
     if let Some(of) = source.copied() {
-        let parents = with_copies(candidates, part, &of, id, copied);
+        let parents = with_copies(candidates, part, &of, id, paired);
         let mut found = copies(candidates, source, id, &draw(&parents, &of, id, seed)?.id);
         found.retain(|trace| candidates.passes_where(part, trace, |c| !c.on_model()));
         return draw(&found, source, id, seed).map(|trace| Cow::Borrowed(*trace));
     }
     let mut found = match source {
-        Source::Correct | Source::Wrong => with_copies(candidates, part, source, id, copied),
+        Source::Correct | Source::Wrong => with_copies(candidates, part, source, id, paired),
         _ => candidates.of(source, id),
     };
     found.retain(|trace| candidates.passes(part, trace));
@@ -147,7 +139,7 @@ fn pick<'a>(
         other => other,
     };
     if *source == Source::WrongPrefix {
-        let mut of_w = with_copies(candidates, part, &Source::Wrong, id, copied);
+        let mut of_w = with_copies(candidates, part, &Source::Wrong, id, paired);
         of_w.retain(|trace| candidates.passes(part, trace));
         let held = draw(&of_w, lot, id, seed)?;
         return found
@@ -184,12 +176,13 @@ fn with_copies<'a>(
     part: &Part,
     of: &Source,
     problem: &str,
-    copied: &Copied<'_>,
+    paired: &[&Source],
 ) -> Vec<&'a Trace> {
     let all = of_models(candidates, part, of, problem);
     let has_all = |trace: &&Trace| {
-        copied
-            .paired(part, of)
+        paired
+            .iter()
+            .filter(|source| source.copied().as_ref() == Some(of))
             .all(|source| !copies(candidates, source, problem, &trace.id).is_empty())
     };
     let whole: Vec<&Trace> = all.iter().copied().filter(has_all).collect();
@@ -207,11 +200,6 @@ fn copies<'a>(
     found
 }
 
-pub(super) fn draw<'t, T>(
-    found: &'t [T],
-    source: &Source,
-    problem: &str,
-    seed: u64,
-) -> Option<&'t T> {
+fn draw<'t, T>(found: &'t [T], source: &Source, problem: &str, seed: u64) -> Option<&'t T> {
     Rng::keyed(seed, &["arms", problem, &source.to_string()]).choose(found)
 }
